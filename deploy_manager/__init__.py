@@ -1,0 +1,3 @@
+"""Your own Django admin deploys your Django sites."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,55 @@
+"""The settings of this app: one dictionary, DEPLOY_MANAGER, read lazily and typed."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings as django_settings
+
+from deploy_manager.exceptions import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `DEPLOY_MANAGER = {...}` may hold, with the defaults."""
+
+    CACHE: Path = Path("~/.cache/deploy_manager")
+    """Folder for the worker's mirror clones, code archives and packed tools."""
+
+    SSH_KEY_FILE: Path | None = None
+    """Private key that opens the servers. It stays on the worker."""
+
+    SSH_AGENT: bool = False
+    """Whether the keys of the worker's ssh-agent may be used."""
+
+    STEP_TIMEOUT: float = 1800.0
+    """Seconds one command on a server may take."""
+
+    GIT_TIMEOUT: float = 300.0
+    """Seconds one git command of the worker may take."""
+
+    MAX_HOSTS_AT_ONCE: int = 50
+    """How many servers one worker process drives side by side."""
+
+    MAX_ARCHIVE_BYTES: int = 1024**3
+    """The largest code archive that is sent to a server, unpacked."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "CACHE", Path(self.CACHE).expanduser())
+        if self.SSH_KEY_FILE is not None:
+            object.__setattr__(self, "SSH_KEY_FILE", Path(self.SSH_KEY_FILE).expanduser())
+
+
+def get_settings() -> Settings:
+    """Return the settings as they are now.
+
+    Raises ConfigurationError for a name we do not know.
+    """
+    given: dict[str, Any] = getattr(django_settings, "DEPLOY_MANAGER", {})
+    known = {field.name for field in fields(Settings)}
+    if unknown := sorted(set(given) - known):
+        raise ConfigurationError(
+            f"DEPLOY_MANAGER has no setting {', '.join(unknown)}."
+            f" It knows: {', '.join(sorted(known))}."
+        )
+    return Settings(**given)

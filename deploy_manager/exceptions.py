@@ -1,0 +1,67 @@
+"""What can go wrong, in words that say what to do next."""
+
+
+class DeployManagerError(Exception):
+    """Base of every error this app raises for a reason a person can mend."""
+
+
+class ConfigurationError(DeployManagerError):
+    """A setting is missing or wrong."""
+
+
+class RequestRefused(DeployManagerError):
+    """A deployment was not written: what was asked for cannot run now, or not like this."""
+
+
+class CodeError(DeployManagerError):
+    """The repository can't be reached, or the ref or commit is not what a deployment needs."""
+
+
+class PinError(DeployManagerError):
+    """Requirements that are not a complete set of exact pins."""
+
+
+class UnknownRecipe(DeployManagerError):
+    """No recipe of this name is registered."""
+
+
+class RecipeError(DeployManagerError):
+    """A recipe stopped on a server for a reason it can tell."""
+
+
+class CommandFailed(RecipeError):
+    """A command on a server ended with an exit code other than 0.
+
+    `exit_code` is the command's own.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class CommandTimedOut(RecipeError):
+    """A command did not end in its time; it was stopped where that could be seen."""
+
+
+class Cancelled(DeployManagerError):
+    """Somebody asked to cancel; the running command was stopped."""
+
+
+class HostUnreachable(DeployManagerError):
+    """No connection: nothing listens, the host never greets, or it refuses who we are."""
+
+
+class ConnectionLost(HostUnreachable):
+    """The link died in the middle of a command: whether the command ended well is unknown."""
+
+
+class HostKeyMismatch(HostUnreachable):
+    """The server's host key is not the pinned one, or none is pinned yet.
+
+    Both fingerprints are in the message; no byte of authentication was sent.
+    """
+
+
+class ClaimLost(DeployManagerError):
+    """This process no longer holds the deployment: it may write nothing more."""

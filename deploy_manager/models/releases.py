@@ -1,0 +1,47 @@
+"""What a deployment made: the same code and pins, under the same name, on every server."""
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.models.inventory import Environment
+from deploy_manager.models.requirements import Lock
+
+
+class ReleaseQuerySet(models.QuerySet["Release"]):
+    def make(self, environment: Environment, commit: str, subject: str, lock: Lock) -> "Release":
+        """Write a new release. Its name sorts by time and tells the commit."""
+        name = f"{timezone.now():%Y%m%d-%H%M%S-%f}-{commit[:8]}"
+        return self.create(
+            environment=environment, name=name, commit=commit, subject=subject, lock=lock
+        )
+
+
+class Release(models.Model):
+    """One commit with one lock, as it stands (or stood) in `releases/<name>` on the servers."""
+
+    environment = models.ForeignKey(
+        Environment, models.CASCADE, related_name="releases", verbose_name=_("environment")
+    )
+    name = models.CharField(_("name"), max_length=100)
+    commit = models.CharField(_("commit"), max_length=64)
+    subject = models.CharField(_("subject"), max_length=300, blank=True)
+    lock = models.ForeignKey(Lock, models.PROTECT, related_name="releases", verbose_name=_("pins"))
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    objects = ReleaseQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        get_latest_by = ["created_at", "pk"]
+        verbose_name = _("release")
+        verbose_name_plural = _("releases")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["environment", "name"], name="one_release_of_a_name_per_environment"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,60 @@
+"""What an environment is pinned to, and the full sets of pins that were installed."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.models.inventory import Environment
+
+
+class Requirement(models.Model):
+    """One pinned package of an environment."""
+
+    environment = models.ForeignKey(
+        Environment, models.CASCADE, related_name="requirements", verbose_name=_("environment")
+    )
+    name = models.CharField(_("name"), max_length=200, help_text=_("Normalised, like my-package."))
+    version = models.CharField(_("version"), max_length=100)
+    extras = models.JSONField(_("extras"), default=list, blank=True)
+    marker = models.CharField(_("marker"), max_length=300, blank=True)
+    hashes = models.JSONField(
+        _("hashes"), default=list, blank=True, help_text=_('Like ["sha256:…"].')
+    )
+    direct = models.BooleanField(
+        _("direct"), default=True, help_text=_("Asked for by the project, not by another package.")
+    )
+
+    class Meta:
+        ordering = ["name", "marker"]
+        verbose_name = _("requirement")
+        verbose_name_plural = _("requirements")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["environment", "name", "marker"], name="one_pin_per_package_and_marker"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
+
+
+class LockQuerySet(models.QuerySet["Lock"]):
+    def of(self, digest: str, text: str) -> "Lock":
+        """Return the lock of this text, writing it the first time it is seen."""
+        return self.get_or_create(digest=digest, defaults={"text": text})[0]
+
+
+class Lock(models.Model):
+    """The full set of pins as installed: never changed, named by its hash."""
+
+    digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)
+    text = models.TextField(_("pins"), editable=False)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    objects = LockQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("lock")
+        verbose_name_plural = _("locks")
+
+    def __str__(self) -> str:
+        return self.digest[:12]

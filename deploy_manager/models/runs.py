@@ -1,0 +1,123 @@
+"""A deployment server by server: its steps and what they printed."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.models.inventory import Placement
+from deploy_manager.models.states import State, ends_with_a_time
+
+
+class HostRun(models.Model):
+    """A deployment on one server."""
+
+    deployment = models.ForeignKey(
+        "Deployment", models.CASCADE, related_name="host_runs", verbose_name=_("deployment")
+    )
+    placement = models.ForeignKey(
+        Placement,
+        models.SET_NULL,
+        null=True,
+        related_name="host_runs",
+        verbose_name=_("placement"),
+    )
+    server_name = models.CharField(_("server"), max_length=100)
+    state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
+    message = models.TextField(_("message"), blank=True)
+    started_at = models.DateTimeField(_("started"), null=True)
+    finished_at = models.DateTimeField(_("finished"), null=True)
+    position = models.PositiveBigIntegerField(default=0, editable=False)
+
+    class Meta:
+        ordering = ["deployment", "pk"]
+        verbose_name = _("host run")
+        verbose_name_plural = _("host runs")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["deployment", "placement"], name="a_host_runs_once_per_deployment"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="partly_failed") & Q(state__in=State.values),
+                name="a_host_run_has_a_known_state",
+            ),
+            ends_with_a_time("a_host_runends_with_a_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.server_name} of {self.deployment_id}"
+
+
+class Step(models.Model):
+    """One recipe of a deployment on one server."""
+
+    host_run = models.ForeignKey(
+        HostRun, models.CASCADE, related_name="steps", verbose_name=_("host run")
+    )
+    number = models.PositiveSmallIntegerField(_("number"))
+    phase = models.CharField(_("phase"), max_length=50)
+    recipe = models.CharField(_("recipe"), max_length=50)
+    title = models.CharField(_("title"), max_length=100)
+    state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
+    message = models.TextField(_("message"), blank=True)
+    exit_code = models.IntegerField(_("exit code"), null=True)
+    started_at = models.DateTimeField(_("started"), null=True)
+    finished_at = models.DateTimeField(_("finished"), null=True)
+    position = models.PositiveBigIntegerField(default=0, editable=False)
+
+    class Meta:
+        ordering = ["host_run", "number"]
+        verbose_name = _("step")
+        verbose_name_plural = _("steps")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["host_run", "number"], name="a_step_has_its_own_number"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="partly_failed") & Q(state__in=State.values),
+                name="a_step_has_a_known_state",
+            ),
+            ends_with_a_time("a_stepends_with_a_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number}. {self.title}"
+
+
+class LogChunk(models.Model):
+    """Whole lines of a step's output as they came, at most 64 KiB. Bytes, for they may be any."""
+
+    class Stream(models.IntegerChoices):
+        OUR_OWN = 0, _("deploy_manager")
+        STDOUT = 1, "stdout"
+        STDERR = 2, "stderr"
+
+    deployment = models.ForeignKey(
+        "Deployment", models.CASCADE, related_name="log_chunks", verbose_name=_("deployment")
+    )
+    host_run = models.ForeignKey(
+        HostRun, models.CASCADE, related_name="log_chunks", verbose_name=_("host run")
+    )
+    step = models.ForeignKey(
+        Step, models.CASCADE, related_name="log_chunks", verbose_name=_("step")
+    )
+    position = models.PositiveBigIntegerField(_("position"))
+    stream = models.PositiveSmallIntegerField(_("stream"), choices=Stream.choices)
+    data = models.BinaryField(_("data"))
+    created_at = models.DateTimeField(_("written"), default=timezone.now)
+
+    class Meta:
+        ordering = ["deployment", "position"]
+        verbose_name = _("log chunk")
+        verbose_name_plural = _("log chunks")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["deployment", "position"], name="log_chunks_stand_in_one_order"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.position} of {self.deployment_id}"

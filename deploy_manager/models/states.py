@@ -1,0 +1,33 @@
+"""The states of deployments, hosts and steps, and what is live."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+
+class State(models.TextChoices):
+    """Where a deployment, a host or a step stands. Not every one knows each state."""
+
+    QUEUED = "queued", _("queued")
+    RUNNING = "running", _("running")
+    SUCCEEDED = "succeeded", _("succeeded")
+    FAILED = "failed", _("failed")
+    PARTLY_FAILED = "partly_failed", _("partly failed")
+    SKIPPED = "skipped", _("skipped")
+    CANCELLED = "cancelled", _("cancelled")
+    LOST = "lost", _("lost")
+
+    @property
+    def is_live(self) -> bool:
+        return self in LIVE
+
+
+LIVE = (State.QUEUED, State.RUNNING)
+
+
+def ends_with_a_time(name: str) -> models.CheckConstraint:
+    """A row is live exactly as long as it has no end."""
+    live = Q(state__in=[state.value for state in LIVE])
+    return models.CheckConstraint(
+        condition=(live & Q(finished_at=None)) | (~live & ~Q(finished_at=None)), name=name
+    )

@@ -1,0 +1,96 @@
+"""Allow-lists for every value that may reach git, ssh or a shell.
+
+They are checked here when a model is saved through a form, and quoted again where they are used.
+"""
+
+import re
+from collections.abc import Mapping
+
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.utils.translation import gettext_lazy as _
+
+name_validator = RegexValidator(
+    r"^[a-z][a-z0-9_-]{0,49}\Z",
+    _("Use small letters, digits, - and _, and begin with a letter: it is typed in a shell."),
+)
+server_name_validator = RegexValidator(
+    r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z",
+    _("Use letters, digits, dots, - and _."),
+)
+address_validator = RegexValidator(
+    r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)\Z",
+    _("A host name or an IP address, nothing else."),
+)
+user_validator = RegexValidator(
+    r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z", _("The name of an account on the server.")
+)
+ref_validator = RegexValidator(
+    r"^(?!.*(\.\.|//|@\{|\.lock$|/$))[A-Za-z0-9_][A-Za-z0-9_./+@-]{0,199}\Z",
+    _("A branch, a tag or a commit: letters, digits and _ . / + @ -, not beginning with -."),
+)
+repository_validator = RegexValidator(
+    r"^((https?|ssh|git|file)://[A-Za-z0-9/_.~%:@\[\]+-]+"
+    r"|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[A-Za-z0-9/_.~-]+"
+    r"|/[A-Za-z0-9/_.~+ -]+)\Z",
+    _("A URL (https, ssh, git, file), user@host:path, or an absolute path."),
+)
+absolute_path_validator = RegexValidator(
+    r"^(/[A-Za-z0-9_.+@~-]+)+\Z",
+    _("An absolute path without spaces, like /srv/shop."),
+)
+relative_path_validator = RegexValidator(
+    r"^(?!\.\.?(/|$))[A-Za-z0-9_.+@-]+(/(?!\.\.?(/|$))[A-Za-z0-9_.+@-]+)*\Z",
+    _("A path inside the code, like config/wsgi.py."),
+)
+python_validator = RegexValidator(
+    r"^(/[A-Za-z0-9_.+-]+)*/?[A-Za-z0-9_.+]+\Z",
+    _("A command or an absolute path, like python3.12."),
+)
+module_validator = RegexValidator(
+    r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z", _("A dotted Python name, like config.settings.")
+)
+wsgi_validator = RegexValidator(
+    r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z", _("Like config.wsgi:application.")
+)
+bind_validator = RegexValidator(
+    r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}|unix:(/[A-Za-z0-9_.+@-]+)+)\Z",
+    _("host:port, like 127.0.0.1:8001, or unix:/path."),
+)
+url_path_validator = RegexValidator(
+    r"^/[A-Za-z0-9/_.~%?=&+:@,;-]*\Z", _("A path that begins with /, like /health/.")
+)
+host_header_validator = RegexValidator(
+    r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?\Z", _("A host name, like www.example.org.")
+)
+index_url_validator = RegexValidator(
+    r"^(https?|file)://[A-Za-z0-9/_.~%:\[\]+-]+\Z",
+    _("A URL without user name and password; keep those in the server's pip.conf or .netrc."),
+)
+
+
+def validate_variables(value: object) -> None:
+    """Environment variables: a JSON object of names and single texts. Raises ValidationError."""
+    if not isinstance(value, Mapping):
+        raise ValidationError(_('An object is needed, like {"DEBUG": "0"}.'))
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
+            raise ValidationError(_("%(name)s is no name of a variable.") % {"name": name})
+        if not isinstance(text, str) or "\0" in text:
+            raise ValidationError(_("The value of %(name)s must be a text.") % {"name": name})
+
+
+def validate_roles(value: object) -> None:
+    """A JSON list of role names. Raises ValidationError."""
+    if not isinstance(value, list) or not all(isinstance(role, str) for role in value):
+        raise ValidationError(_('A list is needed, like ["app", "static"].'))
+    for role in value:
+        name_validator(role)
+
+
+def validate_relative_paths(value: object) -> None:
+    """A JSON list of paths inside the code. Raises ValidationError."""
+    if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
+        raise ValidationError(_('A list is needed, like ["media"].'))
+    for path in value:
+        relative_path_validator(path)

@@ -1,0 +1,34 @@
+"""Recipes: what can be run on servers. Write your own in a `recipes.py` of any installed app."""
+
+from deploy_manager.recipes.host import Command, HealthCheck, Host, Reload, Result, Site
+from deploy_manager.recipes.registry import (
+    Phase,
+    Recipe,
+    Story,
+    Uses,
+    add_story,
+    all_stories,
+    get_recipe,
+    get_story,
+    load_recipes,
+    recipe,
+)
+
+__all__ = [
+    "Command",
+    "HealthCheck",
+    "Host",
+    "Phase",
+    "Recipe",
+    "Reload",
+    "Result",
+    "Site",
+    "Story",
+    "Uses",
+    "add_story",
+    "all_stories",
+    "get_recipe",
+    "get_story",
+    "load_recipes",
+    "recipe",
+]

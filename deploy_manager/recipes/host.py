@@ -1,0 +1,194 @@
+"""What a recipe is handed: a host to run commands on, and plain facts about the site.
+
+A recipe knows no model and no Celery. Dry run, local folder, SSH and tests differ by the host only.
+"""
+
+import shlex
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from deploy_manager.exceptions import RecipeError
+
+Command = str | Sequence[str]
+"""A line for sh, written by the recipe's author, or a list of words that are quoted for them."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended. Output is kept up to 1 MiB a stream (its end), the log has all of it."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code == 0
+
+
+class Host(Protocol):
+    """One server, for the time of one deployment."""
+
+    name: str
+
+    def run(
+        self,
+        command: Command,
+        *,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        check: bool = True,
+        quiet: bool = False,
+    ) -> Result:
+        """Run a command by sh and write what it prints to the log.
+
+        `timeout` is in seconds (default: the setting STEP_TIMEOUT). `quiet` keeps both the command
+        and its output out of the log. Raises CommandFailed for an exit code other than 0 unless
+        `check` is False, CommandTimedOut, Cancelled, ConnectionLost.
+        """
+
+    def put(self, content: bytes | Path, target: str, mode: int = 0o644) -> None:
+        """Write bytes, or the file at a path of this machine, to `target` on the server.
+
+        The target appears complete or not at all (written beside, then renamed).
+        """
+
+    def cd(self, folder: str) -> AbstractContextManager[None]:
+        """Run what stands in the `with` block in this folder."""
+
+    def say(self, text: str) -> None:
+        """Add a line of our own to the log."""
+
+
+@dataclass(frozen=True)
+class Reload:
+    """How a site's server process is told to serve the new release."""
+
+    method: str
+    """touch, gunicorn, systemd, systemd-user, supervisor, command or none."""
+
+    target: str = ""
+    """The WSGI file to touch (relative to the code), the unit, the program, or the command."""
+
+    wsgi: str = ""
+    """`package.module:application`; blank: what the site's own settings say."""
+
+    workers: int = 2
+    bind: str = ""
+    """host:port that gunicorn listens on, or unix:/path."""
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """What an HTTP answer must look like before a release counts as serving."""
+
+    url: str = ""
+    """Asked from the server itself; blank: nothing is asked."""
+
+    status: int = 200
+    text: str = ""
+    host_header: str = ""
+    deadline: float = 30.0
+    """Seconds from the first try to the last."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One environment on one server: paths, pins and settings, as plain data."""
+
+    environment: str
+    deploy_path: str
+    roles: frozenset[str] = frozenset()
+    release: str = ""
+    """Name of the release at hand; blank: the one that is `current`."""
+
+    commit: str = ""
+    archive: Path | None = None
+    """The commit's code as .tar.gz on this machine, for a recipe that makes a release."""
+
+    folder: str = ""
+    """Where manage.py is, relative to the top of the repository."""
+
+    python: str = "python3"
+    """The server's interpreter that virtual environments are made from."""
+
+    installer: str = "pip"
+    """pip or uv."""
+
+    lock: str = ""
+    """The pins as the text of a requirements file, with hashes when there are any."""
+
+    lock_digest: str = ""
+    """sha256 of `lock`, hexadecimal."""
+
+    index_url: str = ""
+    settings_module: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
+    """Folders of the release that live in shared/ (relative paths)."""
+
+    reload: Reload = Reload("none")
+    health: HealthCheck = HealthCheck()
+    keep_releases: int = 5
+    keep: frozenset[str] = frozenset()
+    """Names of releases that must not be removed whatever their age."""
+
+    @property
+    def current_path(self) -> str:
+        return f"{self.deploy_path}/current"
+
+    @property
+    def releases_path(self) -> str:
+        return f"{self.deploy_path}/releases"
+
+    @property
+    def venvs_path(self) -> str:
+        return f"{self.deploy_path}/venvs"
+
+    @property
+    def shared_path(self) -> str:
+        return f"{self.deploy_path}/shared"
+
+    @property
+    def tools_path(self) -> str:
+        return f"{self.deploy_path}/.deploy"
+
+    @property
+    def release_path(self) -> str:
+        """The release at hand, or the current one."""
+        return f"{self.releases_path}/{self.release}" if self.release else self.current_path
+
+    @property
+    def code_path(self) -> str:
+        """The folder with manage.py of the release at hand."""
+        return f"{self.release_path}/{self.folder}" if self.folder else self.release_path
+
+    @property
+    def python_path(self) -> str:
+        """The interpreter of the release's virtual environment."""
+        return f"{self.release_path}/venv/bin/python"
+
+    @property
+    def variables_path(self) -> str:
+        """A file of quoted `export` lines that every process of the release reads."""
+        return f"{self.release_path}/.deploy.env"
+
+    def require_release(self) -> str:
+        """Return the name of the release at hand; raises RecipeError where there is none yet."""
+        if not self.release:
+            raise RecipeError(f"{self.environment} has no release yet: run checkout_latest first.")
+        return self.release
+
+    def in_release(self, *words: str) -> str:
+        """Return a quoted sh line that runs `words` in the code, with the site's variables set."""
+        return (
+            f"cd {shlex.quote(self.code_path)} && . {shlex.quote(self.variables_path)}"
+            f" && {shlex.join(words)}"
+        )
+
+    def manage(self, *arguments: str) -> str:
+        """Return a quoted sh line for `manage.py <arguments>` in the release at hand."""
+        return self.in_release(self.python_path, "manage.py", *arguments)

@@ -1,0 +1,159 @@
+"""Every recipe by its name, and the phases a deployment goes through."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from django.utils.module_loading import autodiscover_modules
+
+from deploy_manager.exceptions import UnknownRecipe
+from deploy_manager.recipes.host import Host, Site
+
+RecipeFunction = Callable[[Host, Site], None]
+
+
+class Uses(Enum):
+    """Which release a recipe works on when it is run by itself."""
+
+    NEW = "new"
+    """It makes one, from the newest commit."""
+
+    NEWEST = "newest"
+    """The newest one made, active or not."""
+
+    CURRENT = "current"
+    """The one that serves."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One thing that can be run on a server."""
+
+    name: str
+    title: str
+    function: RecipeFunction
+    roles: frozenset[str] = frozenset()
+    """Only servers with one of these roles; empty: every server."""
+
+    once: bool = False
+    """On the first such server of the environment only."""
+
+    uses: Uses = Uses.CURRENT
+
+    def applies_to(self, roles: Iterable[str]) -> bool:
+        return not self.roles or not self.roles.isdisjoint(roles)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Recipes that every host ends before any host begins the next phase."""
+
+    name: str
+    title: str
+    recipes: tuple[str, ...]
+    gate: bool = False
+    """A failure on any host stops the deployment here: no host goes on to the next phase."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a request may name: a recipe by itself, or several in phases."""
+
+    name: str
+    title: str
+    phases: tuple[Phase, ...]
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """Every recipe in the order of the phases."""
+        return tuple(get_recipe(name) for phase in self.phases for name in phase.recipes)
+
+    @property
+    def uses(self) -> Uses:
+        """NEW where any recipe makes a release, else NEWEST where any needs one, else CURRENT."""
+        found = {recipe.uses for recipe in self.recipes}
+        return next(uses for uses in (Uses.NEW, Uses.NEWEST, Uses.CURRENT) if uses in found)
+
+
+_recipes: dict[str, Recipe] = {}
+_stories: dict[str, Story] = {}
+
+
+def recipe(
+    title: str = "",
+    *,
+    roles: Iterable[str] = (),
+    once: bool = False,
+    uses: Uses = Uses.CURRENT,
+    name: str = "",
+) -> Callable[[RecipeFunction], RecipeFunction]:
+    """Register a function `(host, site)` as a recipe.
+
+    It then stands in the admin's actions, in `manage.py recipe` and in `fab`.
+    Raises ValueError for a name that is taken or that a command line could not spell.
+    """
+
+    def register(function: RecipeFunction) -> RecipeFunction:
+        entry = Recipe(
+            name=name or function.__name__,
+            title=title or function.__name__.replace("_", " ").capitalize(),
+            function=function,
+            roles=frozenset(roles),
+            once=once,
+            uses=uses,
+        )
+        _add(entry)
+        return function
+
+    return register
+
+
+def _add(entry: Recipe) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,49}", entry.name):
+        raise ValueError(f"A recipe's name is like clear_cache, not {entry.name!r}.")
+    known = _recipes.get(entry.name)
+    if entry.name in _stories or (known and _origin(known) != _origin(entry)):
+        raise ValueError(f"There is a recipe {entry.name!r} already: give yours another name.")
+    _recipes[entry.name] = entry
+
+
+def _origin(entry: Recipe) -> tuple[str, str]:
+    return entry.function.__module__, entry.function.__qualname__
+
+
+def add_story(story: Story) -> None:
+    """Register recipes that run together, in phases, under one name."""
+    _stories[story.name] = story
+
+
+def load_recipes() -> None:
+    """Import the `recipes` module of every installed app."""
+    autodiscover_modules("recipes")
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return a recipe by its name; raises UnknownRecipe."""
+    try:
+        return _recipes[name]
+    except KeyError:
+        raise UnknownRecipe(
+            f"There is no recipe {name!r}. Known: {', '.join(sorted(_recipes))}."
+        ) from None
+
+
+def get_story(name: str) -> Story:
+    """Return what a request of this name runs; a single recipe is a story of one phase.
+
+    Raises UnknownRecipe.
+    """
+    if name in _stories:
+        return _stories[name]
+    entry = get_recipe(name)
+    return Story(entry.name, entry.title, (Phase("run", "Run", (entry.name,)),))
+
+
+def all_stories() -> Iterator[Story]:
+    """Every name a request may have: first those of several recipes, then single recipes."""
+    yield from _stories.values()
+    yield from (get_story(name) for name in _recipes)

@@ -1,0 +1,9 @@
+"""The small world of the tests: real parts in `tests/parts`, people and servers here."""
+
+pytest_plugins = [
+    "tests.parts.browser",
+    "tests.parts.postgres",
+    "tests.parts.redis",
+    "tests.parts.sshd",
+    "tests.parts.worker",
+]
