@@ -67,6 +67,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         won = self.filter(pk=pk, state=State.QUEUED).update(
             state=State.RUNNING,
             holder=holder,
+            message="",
             token=F("token") + 1,
             position=F("position") + 1,
             started_at=now,

@@ -1,0 +1,68 @@
+"""What changed in a deployment after a cursor: the page and the terminal read it the same way.
+
+The cursor is a `Deployment.position`. The writer of a deployment numbers every change in the order
+of its commits, so nothing can appear behind a cursor later.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from deploy_manager.models import Deployment, HostRun, LogChunk, Step
+
+FROM_THE_START = -1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The deployment as it is now, and its hosts, steps and output that changed."""
+
+    deployment: Deployment
+    host_runs: list[HostRun]
+    steps: list[Step]
+    chunks: list[LogChunk]
+    cursor: int
+    """Ask for what comes after this next time."""
+
+    more: bool
+    """There is more already: ask again at once."""
+
+
+def read(deployment_id: int, after: int = FROM_THE_START, max_bytes: int = 256 * 1024) -> Progress:
+    """Return what changed after the cursor, with `max_bytes` of output or a little more.
+
+    Raises Deployment.DoesNotExist.
+    """
+    deployment = Deployment.objects.select_related("environment__project", "release").get(
+        pk=deployment_id
+    )
+    chunks = list(_chunks(deployment, after, max_bytes))
+    left = deployment.log_chunks.filter(
+        position__gt=chunks[-1].position if chunks else after, position__lte=deployment.position
+    )
+    more = left.exists()
+    cursor = chunks[-1].position if more and chunks else deployment.position
+    changed = {"position__gt": after, "position__lte": cursor}
+    return Progress(
+        deployment=deployment,
+        host_runs=list(deployment.host_runs.filter(**changed).order_by("pk")),
+        steps=list(
+            Step.objects.filter(host_run__deployment=deployment, **changed).order_by(
+                "host_run", "number"
+            )
+        ),
+        chunks=chunks,
+        cursor=cursor,
+        more=more,
+    )
+
+
+def _chunks(deployment: Deployment, after: int, max_bytes: int) -> Iterator[LogChunk]:
+    found = deployment.log_chunks.filter(
+        position__gt=after, position__lte=deployment.position
+    ).order_by("position")
+    size = 0
+    for chunk in found.iterator(chunk_size=20):
+        yield chunk
+        size += len(chunk.data)
+        if size >= max_bytes:
+            return

@@ -1,0 +1,105 @@
+"""What a deployment would do, told before anybody asks for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from deploy_manager.exceptions import CodeError, PinError
+from deploy_manager.git import Commit
+from deploy_manager.models import Environment, Placement
+from deploy_manager.recipes import Story, Uses, get_story
+from deploy_manager.requirements import PinChange, compare_pins, read_pins
+from deploy_manager.runner.request import choose_placements, plan_steps
+from deploy_manager.runner.source import Source, find_source, mirror_of
+
+
+@dataclass(frozen=True)
+class PlannedServer:
+    """One server's part: what it serves now and the titles of the steps it will take."""
+
+    placement: Placement
+    steps: tuple[str, ...]
+
+    @property
+    def commit_now(self) -> str:
+        release = self.placement.active_release
+        return release.commit if release else ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Commit now and commit to come, the log between them, servers, and pins that change."""
+
+    environment: Environment
+    story: Story
+    ref: str
+    servers: tuple[PlannedServer, ...]
+    commit: Commit | None = None
+    """The commit to come; None where the recipe takes none, or a problem hides it."""
+
+    commit_now: str = ""
+    """What most of the servers serve; blank: nothing yet."""
+
+    commits: tuple[Commit, ...] = ()
+    """In the commit to come and not in the one now, newest first, at most 50."""
+
+    pin_changes: tuple[PinChange, ...] = ()
+    problems: tuple[str, ...] = field(default=())
+    """Why the deployment would fail as things stand, or what could not be looked up."""
+
+
+def make_plan(
+    environment: Environment, recipe: str = "deploy", ref: str = "", servers: Sequence[str] = ()
+) -> Plan:
+    """Return what a request with these words would do. Reads the repository, no server.
+
+    Raises UnknownRecipe and RequestRefused as the request itself would.
+    """
+    story = get_story(recipe)
+    steps = plan_steps(story, choose_placements(environment, servers))
+    planned = tuple(
+        PlannedServer(placement, tuple(step["title"] for step in fields))
+        for placement, fields in steps.items()
+    )
+    if story.uses is not Uses.NEW:
+        return Plan(environment, story, "", planned)
+    return _with_code(environment, story, ref or environment.ref, planned)
+
+
+def _with_code(
+    environment: Environment, story: Story, ref: str, servers: tuple[PlannedServer, ...]
+) -> Plan:
+    try:
+        source = find_source(environment, ref)
+    except (CodeError, PinError) as error:
+        return Plan(environment, story, ref, servers, problems=(str(error),))
+    now = most_common([server.commit_now for server in servers])
+    return Plan(
+        environment,
+        story,
+        ref,
+        servers,
+        commit=source.commit,
+        commit_now=now,
+        commits=_commits_between(environment, now, source),
+        pin_changes=_pin_changes(environment, source),
+    )
+
+
+def most_common(commits: Sequence[str]) -> str:
+    """Return the commit that stands most often; blank where there is none."""
+    return max(filter(None, commits), key=list(commits).count, default="")
+
+
+def _commits_between(environment: Environment, now: str, source: Source) -> tuple[Commit, ...]:
+    try:
+        return tuple(mirror_of(environment.project).log(now, source.commit.hash))
+    except CodeError:
+        # The history was rewritten: what is served now is in no clone any more.
+        return (source.commit,)
+
+
+def _pin_changes(environment: Environment, source: Source) -> tuple[PinChange, ...]:
+    placement = environment.placements.exclude(active_release=None).first()
+    if placement is None or placement.active_release is None:
+        return compare_pins((), source.pins)
+    return compare_pins(read_pins(placement.active_release.lock.text), source.pins)

@@ -1,0 +1,82 @@
+"""What a deployment sends: one commit and one lock, resolved once, before any server is touched."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from deploy_manager.conf import get_settings
+from deploy_manager.exceptions import CodeError, PinError
+from deploy_manager.git import Commit, Mirror
+from deploy_manager.models import Environment, Project
+from deploy_manager.requirements import Pin, lock_digest, lock_text, read_pins
+from deploy_manager.runner.pins import pins_of
+
+
+@dataclass(frozen=True)
+class Source:
+    """The code and the pins of a release to come."""
+
+    commit: Commit
+    pins: tuple[Pin, ...]
+
+    @property
+    def lock(self) -> str:
+        return lock_text(self.pins)
+
+    @property
+    def digest(self) -> str:
+        return lock_digest(self.lock)
+
+
+def mirror_of(project: Project) -> Mirror:
+    settings = get_settings()
+    return Mirror(project.repository, settings.CACHE / "git", settings.GIT_TIMEOUT)
+
+
+def find_source(environment: Environment, ref: str) -> Source:
+    """Fetch the repository and return what `ref` means now, with its pins.
+
+    Raises CodeError (no such ref, repository out of reach, no manage.py) and PinError.
+    """
+    mirror = mirror_of(environment.project)
+    mirror.update()
+    commit = mirror.resolve(ref)
+    _require_manage_py(mirror, commit, environment.project.folder)
+    return Source(commit, _pins(environment, mirror, commit))
+
+
+def make_archive(environment: Environment, commit: str) -> Path:
+    """Return the commit's code as a .tar.gz on this machine. Raises CodeError."""
+    return mirror_of(environment.project).archive(commit, get_settings().MAX_ARCHIVE_BYTES)
+
+
+def _require_manage_py(mirror: Mirror, commit: Commit, folder: str) -> None:
+    path = str(PurePosixPath(folder) / "manage.py")
+    if mirror.read_file(commit.hash, path) is not None:
+        return
+    elsewhere = [
+        str(PurePosixPath(found).parent) for found in mirror.find(commit.hash, "manage.py")
+    ]
+    raise CodeError(
+        f"Commit {commit.hash[:8]} has no {path}."
+        + (
+            f" There is one in {', '.join(elsewhere)}: set the project's folder."
+            if elsewhere
+            else ""
+        )
+    )
+
+
+def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin, ...]:
+    if environment.pins_from == Environment.PinsFrom.ROWS:
+        pins = pins_of(environment)
+        if not pins:
+            raise PinError(f"{environment} has no requirements: run manage.py import_requirements.")
+        return pins
+    path = environment.project.requirements_file
+    text = mirror.read_file(commit.hash, path)
+    if text is None:
+        raise PinError(
+            f"Commit {commit.hash[:8]} has no {path}: set the project's requirements file,"
+            " or import the pins with manage.py import_requirements."
+        )
+    return read_pins(text, path)

@@ -1,0 +1,46 @@
+"""The bell. A task carries a deployment's id and nothing else; the row says the rest."""
+
+import logging
+from functools import partial
+from typing import Any
+
+from celery import shared_task
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+from deploy_manager.models import Deployment, Environment, State
+from deploy_manager.runner import request as write_request
+from deploy_manager.runner import run
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name="deploy_manager.run_deployment", ignore_result=True)
+def run_deployment(deployment_id: int) -> None:
+    """Claim the deployment and run it; do nothing where somebody else has."""
+    run(deployment_id)
+
+
+def request(environment: Environment, recipe: str = "deploy", **details: Any) -> Deployment:
+    """Write a deployment and tell a worker after the commit.
+
+    Takes and raises what `runner.request` does. Where no broker answers the deployment stays
+    *queued* and its message says why nobody was told.
+    """
+    with transaction.atomic():
+        deployment = write_request(environment, recipe, **details)
+        transaction.on_commit(partial(ring, deployment.pk))
+    return deployment
+
+
+def ring(deployment_id: int) -> bool:
+    """Tell the workers of a queued deployment; False where the broker can't be reached."""
+    try:
+        run_deployment.apply_async((deployment_id,), retry=False)
+    except OperationalError as error:
+        logger.warning("Deployment %s was queued, but no worker told: %s", deployment_id, error)
+        Deployment.objects.filter(pk=deployment_id, state=State.QUEUED).update(
+            message=f"No worker could be told: {error}"
+        )
+        return False
+    return True
