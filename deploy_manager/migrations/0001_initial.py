@@ -279,7 +279,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='hostrun',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['queued', 'running']), ('finished_at', None)), models.Q(models.Q(('state__in', ['queued', 'running']), _negated=True), models.Q(('finished_at', None), _negated=True)), _connector='OR'), name='a_host_runends_with_a_time'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['queued', 'running']), ('finished_at', None)), models.Q(models.Q(('state__in', ['queued', 'running']), _negated=True), models.Q(('finished_at', None), _negated=True)), _connector='OR'), name='a_host_run_ends_with_a_time'),
         ),
         migrations.AddConstraint(
             model_name='release',
@@ -295,7 +295,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='deployment',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['queued', 'running']), ('finished_at', None)), models.Q(models.Q(('state__in', ['queued', 'running']), _negated=True), models.Q(('finished_at', None), _negated=True)), _connector='OR'), name='a_deploymentends_with_a_time'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['queued', 'running']), ('finished_at', None)), models.Q(models.Q(('state__in', ['queued', 'running']), _negated=True), models.Q(('finished_at', None), _negated=True)), _connector='OR'), name='a_deployment_ends_with_a_time'),
         ),
         migrations.AddConstraint(
             model_name='requirement',
@@ -327,7 +327,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='step',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['queued', 'running']), ('finished_at', None)), models.Q(models.Q(('state__in', ['queued', 'running']), _negated=True), models.Q(('finished_at', None), _negated=True)), _connector='OR'), name='a_stepends_with_a_time'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['queued', 'running']), ('finished_at', None)), models.Q(models.Q(('state__in', ['queued', 'running']), _negated=True), models.Q(('finished_at', None), _negated=True)), _connector='OR'), name='a_step_ends_with_a_time'),
         ),
         migrations.AddConstraint(
             model_name='logchunk',

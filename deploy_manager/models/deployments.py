@@ -143,7 +143,7 @@ class Deployment(models.Model):
                 condition=~Q(state="skipped") & Q(state__in=State.values),
                 name="a_deployment_has_a_known_state",
             ),
-            ends_with_a_time("a_deploymentends_with_a_time"),
+            ends_with_a_time("a_deployment_ends_with_a_time"),
         ]
 
     def __str__(self) -> str:

@@ -42,7 +42,7 @@ class HostRun(models.Model):
                 condition=~Q(state="partly_failed") & Q(state__in=State.values),
                 name="a_host_run_has_a_known_state",
             ),
-            ends_with_a_time("a_host_runends_with_a_time"),
+            ends_with_a_time("a_host_run_ends_with_a_time"),
         ]
 
     def __str__(self) -> str:
@@ -79,7 +79,7 @@ class Step(models.Model):
                 condition=~Q(state="partly_failed") & Q(state__in=State.values),
                 name="a_step_has_a_known_state",
             ),
-            ends_with_a_time("a_stepends_with_a_time"),
+            ends_with_a_time("a_step_ends_with_a_time"),
         ]
 
     def __str__(self) -> str:

@@ -136,6 +136,9 @@ class Site:
     keep: frozenset[str] = frozenset()
     """Names of releases that must not be removed whatever their age."""
 
+    cache: Path = Path("~/.cache/deploy_manager/tools")
+    """Folder of this machine for tools that are packed once and sent to servers."""
+
     @property
     def current_path(self) -> str:
         return f"{self.deploy_path}/current"
