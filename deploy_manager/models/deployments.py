@@ -181,15 +181,18 @@ class Deployment(models.Model):
         return bool(self._held().update(commit=commit, release=release, position=F("position") + 1))
 
     def finish(self, state: State, message: str = "") -> bool:
-        """End a running deployment that we hold; False where somebody else did."""
-        return bool(
-            self._held().update(
-                state=state,
-                message=message,
-                finished_at=timezone.now(),
-                position=F("position") + 1,
+        """End a running deployment that we hold; False where somebody else did.
+
+        Hosts that never began are skipped, and what became of those that did is unknown.
+        """
+        now = timezone.now()
+        with transaction.atomic():
+            won = self._held().update(
+                state=state, message=message, finished_at=now, position=F("position") + 1
             )
-        )
+            if won:
+                self._end_what_is_left(now, State.SKIPPED)
+        return bool(won)
 
     def request_cancel(self, by: str) -> bool:
         """Ask to cancel: what is queued ends at once, what runs is stopped by its holder.
@@ -211,20 +214,17 @@ class Deployment(models.Model):
                 finished_at=now,
                 message="The worker that ran it fell silent: look at the servers.",
             )
-            self._end_what_is_left(now)
+            self._end_what_is_left(now, State.CANCELLED)
         return bool(asked)
 
-    def _end_what_is_left(self, now: datetime) -> None:
-        """End the hosts and steps of a deployment that ended without its holder."""
+    def _end_what_is_left(self, now: datetime, queued_as: State) -> None:
+        """End the hosts and steps of a deployment that ended without them."""
         self.refresh_from_db()
         if self.is_live:
             return
-        left = HostRun.objects.filter(deployment=self, state__in=LIVE)
+        hosts = HostRun.objects.filter(deployment=self, state__in=LIVE)
         steps = Step.objects.filter(host_run__deployment=self, state__in=LIVE)
-        for rows in (left, steps):
-            rows.filter(state=State.QUEUED).update(
-                state=State.CANCELLED, finished_at=now, position=self.position
-            )
-            rows.filter(state=State.RUNNING).update(
-                state=State.LOST, finished_at=now, position=self.position
-            )
+        for rows in (hosts, steps):
+            ended = {"finished_at": now, "position": self.position, "message": self.message}
+            rows.filter(state=State.QUEUED).update(state=queued_as, **ended)
+            rows.filter(state=State.RUNNING).update(state=State.LOST, **ended)

@@ -1,0 +1,42 @@
+"""Output on its way to the log: bytes to whole lines, secrets masked, nothing unbounded."""
+
+import re
+
+MAX_LINE = 64 * 1024
+"""Bytes. A longer line is written in pieces."""
+
+_PASSWORD_IN_URL = re.compile(rb"(://[^/\s:@]*:)[^/\s@]+@")
+
+
+def mask(text: bytes) -> bytes:
+    """Hide what must not stand in a log: passwords in URLs."""
+    return _PASSWORD_IN_URL.sub(rb"\1[masked]@", text)
+
+
+class LineBuffer:
+    """Gathers one stream's bytes and gives them back by whole lines, masked.
+
+    A secret that arrives in two pieces is masked all the same, since a line is looked at whole.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes; return the lines they completed, possibly none."""
+        data = self._rest + data
+        end = data.rfind(b"\n") + 1
+        if len(data) - end > MAX_LINE:
+            end = _where_to_cut(data, end)
+        self._rest = data[end:]
+        return mask(data[:end])
+
+    def flush(self) -> bytes:
+        """Return what is left: a last line without an end."""
+        rest, self._rest = self._rest, b""
+        return mask(rest)
+
+
+def _where_to_cut(data: bytes, start: int) -> int:
+    """Cut an overlong line after its last space: no URL has one."""
+    return max(data.rfind(b" "), data.rfind(b"\t"), start - 1) + 1 or len(data)
