@@ -5,12 +5,12 @@ import re
 MAX_LINE = 64 * 1024
 """Bytes. A longer line is written in pieces."""
 
-_PASSWORD_IN_URL = re.compile(rb"(://[^/\s:@]*:)[^/\s@]+@")
+_WHO_IN_URL = re.compile(rb"(https?://|://[^/\s:@]*:)[^/\s@]+@")
 
 
 def mask(text: bytes) -> bytes:
-    """Hide what must not stand in a log: passwords in URLs."""
-    return _PASSWORD_IN_URL.sub(rb"\1[masked]@", text)
+    """Hide what must not stand in a log: passwords and tokens in URLs."""
+    return _WHO_IN_URL.sub(rb"\1[masked]@", text)
 
 
 class LineBuffer:

@@ -1,4 +1,4 @@
-"""A deployment on one server: its steps, one after the other, and the truth about how they ended."""
+"""A deployment on one server: its steps in order, and the truth about how they ended."""
 
 import threading
 import traceback

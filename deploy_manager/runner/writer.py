@@ -95,9 +95,10 @@ class Writer(AbstractContextManager["Writer"]):
         """
         while self._error is None:
             try:
-                return self._events.put(event, timeout=BEAT_SECONDS)
+                self._events.put(event, timeout=BEAT_SECONDS)
             except Full:
                 continue
+            return
 
     def _run(self) -> None:
         try:
@@ -208,6 +209,4 @@ def _write_seen(deployment: Deployment, event: Seen) -> None:
     release = Release.objects.filter(
         environment_id=deployment.environment_id, name=event.release
     ).first()
-    Placement.objects.filter(pk=event.placement.pk).update(
-        active_release=release, seen_at=event.at
-    )
+    Placement.objects.filter(pk=event.placement.pk).update(active_release=release, seen_at=event.at)
