@@ -1,0 +1,18 @@
+"""The door with a mouse: inventory to edit, deployments to start and to watch, history to read."""
+
+from deploy_manager.admin.deployments import DeploymentAdmin
+from deploy_manager.admin.environments import EnvironmentAdmin
+from deploy_manager.admin.history import LockAdmin, ReleaseAdmin
+from deploy_manager.admin.projects import ProjectAdmin
+from deploy_manager.admin.requirements import RequirementAdmin
+from deploy_manager.admin.servers import ServerAdmin
+
+__all__ = [
+    "DeploymentAdmin",
+    "EnvironmentAdmin",
+    "LockAdmin",
+    "ProjectAdmin",
+    "ReleaseAdmin",
+    "RequirementAdmin",
+    "ServerAdmin",
+]

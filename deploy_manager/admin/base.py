@@ -1,0 +1,47 @@
+"""What the admins of this app share: a typed base with our style sheet, and read-only history."""
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+    from django.contrib.admin import TabularInline as TabularInline
+else:
+
+    class ModelAdmin(admin.ModelAdmin):
+        """Django's, which can't be subscripted when it runs."""
+
+        __class_getitem__ = classmethod(lambda cls, model: cls)
+
+    class TabularInline(admin.TabularInline):
+        """Django's, which can't be subscripted when it runs."""
+
+        __class_getitem__ = classmethod(lambda cls, models: cls)
+
+
+_Model = TypeVar("_Model", bound=models.Model)
+
+
+class StyledAdmin(ModelAdmin[_Model]):
+    """Django's admin of a model, with our style sheet on its pages."""
+
+    class Media:
+        css = {"all": ["deploy_manager/admin.css"]}
+
+
+class HistoryAdmin(StyledAdmin[_Model]):
+    """History: read by those who may, changed by nobody."""
+
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
