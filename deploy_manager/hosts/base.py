@@ -1,0 +1,119 @@
+"""What every host does alike: words to sh, folders, the log, and what an exit code means."""
+
+import contextlib
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+from deploy_manager.conf import get_settings
+from deploy_manager.exceptions import Cancelled, CommandFailed, RecipeError
+from deploy_manager.hosts import shell
+from deploy_manager.hosts.address import Sink, Stream
+from deploy_manager.hosts.running import Running, Watch, no_sink
+from deploy_manager.recipes.host import Command, Result
+
+BLOCK_BYTES = 256 * 1024
+SHOWN_LINES = 5
+SHOWN_ERROR_CHARACTERS = 1000
+UNSHOWN = "A command that is kept out of the log"
+
+
+class ShellHost(ABC):
+    """A host whose commands are run by sh. Subclasses say how one is started and a file written."""
+
+    def __init__(self, name: str, sink: Sink, cancelled: Event) -> None:
+        self.name = name
+        self._sink = sink
+        self._cancelled = cancelled
+        self._folder = ""
+
+    def run(
+        self,
+        command: Command,
+        *,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        check: bool = True,
+        quiet: bool = False,
+    ) -> Result:
+        """See Host.run.
+
+        The command is given up as ended once it exited, even where a daemon it started still holds
+        its output open: what such a daemon prints later is lost.
+        """
+        line = shell.line_of(command)
+        self._raise_if_cancelled()
+        if not quiet:
+            self.say(f"$ {shell.shown(line)}")
+        name = UNSHOWN if quiet else f"`{shell.shown(line)}`"
+        limit = get_settings().STEP_TIMEOUT if timeout is None else timeout
+        with contextlib.closing(self._start(shell.script_of(line, self._folder), stdin)) as running:
+            sink = no_sink if quiet else self._sink
+            result = Watch(running, sink, self._cancelled, limit).see_through(name)
+        if check and not result.ok:
+            raise CommandFailed(_failure(name, result, quiet), result.exit_code)
+        return result
+
+    def put(self, content: bytes | Path, target: str, mode: int = 0o644) -> None:
+        """See Host.put. A relative target lies in the folder of `cd`. Raises RecipeError too."""
+        self._raise_if_cancelled()
+        path = shell.join(self._folder, target)
+        beside = f"{path}.{secrets.token_hex(6)}.part"
+        try:
+            self._write(self._blocks(content), path, beside, mode)
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
+            raise RecipeError(f"{path} could not be written on {self.name}: {reason}.") from error
+
+    @contextlib.contextmanager
+    def cd(self, folder: str) -> Iterator[None]:
+        """See Host.cd. A relative folder lies in that of the `with` block around this one."""
+        before = self._folder
+        self._folder = shell.join(before, folder)
+        try:
+            yield
+        finally:
+            self._folder = before
+
+    def say(self, text: str) -> None:
+        """See Host.say."""
+        self._sink(Stream.OUR_OWN, f"{text}\n".encode())
+
+    @abstractmethod
+    def close(self) -> None:
+        """Hang up. Closing twice does no harm."""
+
+    @abstractmethod
+    def _start(self, script: str, stdin: bytes) -> Running:
+        """Start a script in a process group of its own."""
+
+    @abstractmethod
+    def _write(self, blocks: Iterator[bytes], path: str, beside: str, mode: int) -> None:
+        """Write blocks to `beside`, then rename it to `path`. Raises OSError."""
+
+    def _blocks(self, content: bytes | Path) -> Iterator[bytes]:
+        """Yield what is to be sent, piece by piece, unless somebody cancels meanwhile."""
+        if isinstance(content, bytes):
+            for start in range(0, len(content), BLOCK_BYTES):
+                self._raise_if_cancelled()
+                yield content[start : start + BLOCK_BYTES]
+            return
+        with content.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                self._raise_if_cancelled()
+                yield block
+
+    def _raise_if_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled("Cancelled: nothing more was started.")
+
+
+def _failure(name: str, result: Result, quiet: bool) -> str:
+    ended = f"{name} ended with exit code {result.exit_code}"
+    last = [] if quiet else (result.stderr or result.stdout).strip().splitlines()[-SHOWN_LINES:]
+    if not last:
+        return f"{ended}."
+    text = "\n".join(last)[-SHOWN_ERROR_CHARACTERS:]
+    return f"{ended}:\n{text}"

@@ -1,0 +1,181 @@
+"""A host that is this machine: commands by subprocess, files by rename."""
+
+import contextlib
+import os
+import selectors
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Event
+from typing import IO
+
+from deploy_manager.hosts import shell
+from deploy_manager.hosts.address import Sink, Stream
+from deploy_manager.hosts.base import ShellHost
+from deploy_manager.hosts.running import Piece
+
+READ_BYTES = 64 * 1024
+PASSED_ON = frozenset(
+    {
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "XDG_RUNTIME_DIR",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+    }
+)
+PASSED_ON_PREFIXES = ("LC_", "PIP_", "UV_")
+
+
+class LocalHost(ShellHost):
+    """This machine. Commands start in the account's home, as they do over SSH."""
+
+    def __init__(self, name: str, sink: Sink, cancelled: Event) -> None:
+        super().__init__(name, sink, cancelled)
+        self._home = _home()
+
+    def close(self) -> None:
+        """Nothing is held open between two commands."""
+
+    def _start(self, script: str, stdin: bytes) -> "LocalRunning":
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", script],
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self._home,
+            env=command_environment(),
+            bufsize=0,
+            start_new_session=True,
+        )
+        return LocalRunning(process, stdin)
+
+    def _write(self, blocks: Iterator[bytes], path: str, beside: str, mode: int) -> None:
+        target, temporary = self._home / path, self._home / beside
+        try:
+            with open(temporary, "xb", opener=_private) as file:
+                file.writelines(blocks)
+                os.fchmod(file.fileno(), mode)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+class LocalRunning:
+    """A child process and its three streams."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", stdin: bytes) -> None:
+        self._process = process
+        self._input = memoryview(stdin)
+        self._selector = selectors.DefaultSelector()
+        self._outputs = 2
+        for pipe, stream in ((process.stdout, Stream.STDOUT), (process.stderr, Stream.STDERR)):
+            assert pipe is not None  # noqa: S101  both were asked for
+            self._selector.register(pipe, selectors.EVENT_READ, stream)
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+            self._selector.register(process.stdin, selectors.EVENT_WRITE)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code; 128 + N for signal N, as sh says it."""
+        code = self._process.poll()
+        return code if code is None or code >= 0 else 128 - code
+
+    @property
+    def is_drained(self) -> bool:
+        return self._outputs == 0
+
+    def read(self, seconds: float) -> Sequence[Piece]:
+        if self.is_drained:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+            return []
+        pieces = []
+        for key, _events in self._selector.select(seconds):
+            if key.data is None:
+                self._feed()
+            elif data := os.read(key.fd, READ_BYTES):
+                pieces.append((key.data, data))
+            else:
+                self._selector.unregister(key.fileobj)
+                self._outputs -= 1
+        return pieces
+
+    def stop(self) -> bool:
+        stopped = subprocess.run(shell.stop_command(self._process.pid), check=False)
+        return stopped.returncode == 0
+
+    def close(self) -> None:
+        self._selector.close()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                _close(pipe)
+        self._process.poll()
+
+    def _feed(self) -> None:
+        """Write what the pipe takes; a command that does not read all of its input may do so."""
+        pipe = self._process.stdin
+        assert pipe is not None  # noqa: S101  it is registered
+        try:
+            self._input = self._input[os.write(pipe.fileno(), self._input) :]
+        except BrokenPipeError:
+            self._input = self._input[:0]
+        if not self._input:
+            self._selector.unregister(pipe)
+            _close(pipe)
+
+
+def command_environment() -> dict[str, str]:
+    """Return the environment of local commands: the account's, with nothing of the worker's own.
+
+    The worker's virtual environment, its settings module and its secrets stay with the worker.
+    """
+    passed_on = {
+        name: value
+        for name, value in os.environ.items()
+        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+    }
+    return {**passed_on, "PATH": _path_without_virtualenv()}
+
+
+def _path_without_virtualenv() -> str:
+    own = _virtualenv_folders()
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(f for f in folders if os.path.realpath(f) not in own) or os.defpath
+
+
+def _virtualenv_folders() -> set[str]:
+    roots = {os.environ.get("VIRTUAL_ENV", "")}
+    if sys.prefix != sys.base_prefix:
+        roots.add(sys.prefix)
+    return {os.path.realpath(Path(root) / "bin") for root in roots if root}
+
+
+def _home() -> Path:
+    home = Path.home()
+    return home if home.is_dir() else Path("/")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _close(pipe: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        pipe.close()

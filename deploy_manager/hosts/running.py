@@ -1,0 +1,120 @@
+"""Following a command to its end: its output, its time, and whether somebody cancelled."""
+
+import time
+from collections.abc import Sequence
+from threading import Event
+from typing import Protocol
+
+from deploy_manager.exceptions import Cancelled, CommandTimedOut
+from deploy_manager.hosts.address import Sink, Stream
+from deploy_manager.recipes.host import Result
+
+KEPT_BYTES = 1024 * 1024
+TICK = 0.25
+"""Seconds between two looks at the clock and at a cancel."""
+
+LINGER = 1.0
+"""Seconds of silence after a command ended before a stream that something it started still holds
+open is given up."""
+
+Piece = tuple[Stream, bytes]
+
+
+class Running(Protocol):
+    """A command that was started, in a process group of its own."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs. Raises ConnectionLost where nobody can know any more."""
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether both of its streams have ended."""
+
+    def read(self, seconds: float) -> Sequence[Piece]:
+        """Return what it printed, waiting this long for the first byte; feed it its input."""
+
+    def stop(self) -> bool:
+        """End its process group; return whether it was seen to be gone."""
+
+    def close(self) -> None:
+        """Let go of pipes and channels, whatever the command does."""
+
+
+class Tail:
+    """The last bytes of a stream."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def add(self, data: bytes) -> None:
+        self._kept += data
+        if len(self._kept) > 2 * KEPT_BYTES:
+            del self._kept[:-KEPT_BYTES]
+
+    @property
+    def text(self) -> str:
+        return self._kept[-KEPT_BYTES:].decode(errors="replace")
+
+
+class Watch:
+    """Sees one running command through."""
+
+    def __init__(self, running: Running, sink: Sink, cancelled: Event, timeout: float) -> None:
+        self._running = running
+        self._sink = sink
+        self._cancelled = cancelled
+        self._timeout = timeout
+        self._started = self._heard = time.monotonic()
+        self._tails = {Stream.STDOUT: Tail(), Stream.STDERR: Tail()}
+
+    def see_through(self, name: str) -> Result:
+        """Return how the command ended; `name` is how messages call it.
+
+        Raises CommandTimedOut and Cancelled once its process group was told to end, and
+        ConnectionLost.
+        """
+        while (exit_code := self._ended()) is None:
+            if self._cancelled.is_set():
+                raise Cancelled(f"Cancelled: {name} {self._stop()}")
+            if time.monotonic() - self._started > self._timeout:
+                raise CommandTimedOut(
+                    f"{name} did not end within {self._timeout:g} s: it {self._stop()}"
+                )
+            self._take(TICK)
+        return Result(exit_code, self._tails[Stream.STDOUT].text, self._tails[Stream.STDERR].text)
+
+    def _ended(self) -> int | None:
+        """Return the exit code once the command has ended and all of its output is here."""
+        exit_code = self._running.exit_code
+        if exit_code is None:
+            self._heard = time.monotonic()
+        elif self._running.is_drained or time.monotonic() - self._heard > LINGER:
+            return exit_code
+        return None
+
+    def _take(self, seconds: float) -> bool:
+        pieces = self._running.read(seconds)
+        for stream, data in pieces:
+            self._tails[stream].add(data)
+            self._sink(stream, data)
+        if pieces:
+            self._heard = time.monotonic()
+        return bool(pieces)
+
+    def _stop(self) -> str:
+        gone = self._running.stop()
+        self._take_what_is_left()
+        if gone:
+            return "was stopped, with all it had started."
+        return "may still be running: that it stopped could not be seen."
+
+    def _take_what_is_left(self) -> None:
+        until = time.monotonic() + LINGER
+        while not self._running.is_drained and time.monotonic() < until:
+            if not self._take(TICK):
+                return
+
+
+def no_sink(stream: Stream, data: bytes) -> None:
+    """Takes the output of quiet commands."""

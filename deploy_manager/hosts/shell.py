@@ -1,0 +1,76 @@
+"""Text for sh: scripts, quoting, and how a command is shown to people. Nothing runs here."""
+
+import posixpath
+import shlex
+
+from deploy_manager.exceptions import RecipeError
+from deploy_manager.recipes.host import Command
+
+SHOWN_CHARACTERS = 300
+
+STOP_SCRIPT = r"""
+group=$1
+is_running() {
+    kill -0 "-$group" 2>/dev/null || return 1
+    [ -r /proc/self/stat ] || return 0
+    for file in /proc/[0-9]*/stat; do
+        read -r stat <"$file" || continue
+        set -- ${stat##*) }
+        [ "$3" = "$group" ] && [ "$1" != Z ] && return 0
+    done 2>/dev/null
+    return 1
+}
+for signal in TERM KILL; do
+    kill -s "$signal" -- "-$group" 2>/dev/null || kill -s "$signal" "$group" 2>/dev/null
+    tries=0
+    while [ "$tries" -lt 30 ]; do
+        is_running || exit 0
+        sleep 0.1 2>/dev/null || sleep 1
+        tries=$((tries + 1))
+    done
+done
+exit 1
+"""
+"""Ends the process group $1: TERM, 3 seconds later KILL. Exit code 0 once none of it runs.
+
+A zombie counts as ended: it only waits for a parent that may never look.
+"""
+
+
+def line_of(command: Command) -> str:
+    """Return a command as one text for sh; a list's words are quoted. Raises RecipeError."""
+    line = command if isinstance(command, str) else shlex.join(command)
+    if "\0" in line:
+        raise RecipeError("A command cannot hold a NUL byte.")
+    return line
+
+
+def script_of(line: str, folder: str) -> str:
+    """Return a script that runs `line` in `folder` (blank: where the account starts).
+
+    It ends by `exit`, so that the shell stays and tells the exit code of a command that a signal
+    killed: SSH itself has no exit code for those.
+    """
+    enter = f"cd {shlex.quote(folder)} || exit\n" if folder else ""
+    return f"{enter}{line}\n\nexit $?"
+
+
+def stop_command(group: int) -> list[str]:
+    """Return the argument list that ends a process group and waits until it is gone."""
+    return ["/bin/sh", "-c", STOP_SCRIPT, "sh", str(group)]
+
+
+def join(folder: str, path: str) -> str:
+    """Return `path` as seen from `folder`; a relative one can't be taken for an option or `-`."""
+    joined = posixpath.join(folder, path)
+    return joined if joined.startswith(("/", "./")) else f"./{joined}"
+
+
+def shown(line: str) -> str:
+    """Return a command as people want to read it: one line, not too long."""
+    first, *others = line.strip().splitlines() or [""]
+    text = f"{first} … ({len(others)} more lines)" if others else first
+    if len(text) <= SHOWN_CHARACTERS:
+        return text
+    half = SHOWN_CHARACTERS // 2
+    return f"{text[:half]} … {text[-half:]}"
