@@ -1,0 +1,47 @@
+"""A small environment on local servers, in folders of the test's own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy_manager.models import Deployment, Environment, Placement, Project, Server
+from deploy_manager.runner import request
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """One environment and the servers it stands on."""
+
+    environment: Environment
+    folder: Path
+
+    def add_server(self, name: str, roles: tuple[str, ...] = ("app",)) -> Placement:
+        """Add a local server with a deploy path of its own."""
+        server = Server.objects.create(name=name, connection=Server.Connection.LOCAL)
+        path = self.folder / name
+        path.mkdir()
+        return Placement.objects.create(
+            environment=self.environment,
+            server=server,
+            roles=list(roles),
+            order=self.environment.placements.count() + 1,
+            own_deploy_path=str(path),
+        )
+
+    def request(self, recipe: str = "deploy", **details: str) -> Deployment:
+        """Write a deployment as the command line does; nobody is told."""
+        return request(
+            self.environment, recipe, door="manage.py", requested_as="me@here", **details
+        )
+
+
+def make_inventory(folder: Path, repository: str = "/nowhere/shop.git") -> Inventory:
+    """Write a project `shop` with an environment `production` that has no servers yet."""
+    project = Project.objects.create(name="shop", repository=repository)
+    environment = Environment.objects.create(
+        project=project,
+        name="production",
+        deploy_path=str(folder),
+        reload_method=Environment.ReloadMethod.NONE,
+        health_path="",
+    )
+    return Inventory(environment, folder)

@@ -1,0 +1,217 @@
+"""A deployment on servers, from the claim to an end that is true for each of them."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy_manager import recipes
+from deploy_manager.models import Deployment, HostRun, State, Step
+from deploy_manager.recipes import Host, Phase, Site, Story, add_story, recipe, registry
+from deploy_manager.runner import run
+from tests.inventory import Inventory
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(autouse=True)
+def own_recipes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Recipes and stories of one test, gone after it."""
+    monkeypatch.setattr(registry, "_recipes", dict(registry._recipes))
+    monkeypatch.setattr(registry, "_stories", dict(registry._stories))
+
+    @recipe("Greet")
+    def greet(host: Host, site: Site) -> None:
+        host.run("echo hello from $0", check=True)
+
+    @recipe("Fail on the second")
+    def fail_on_the_second(host: Host, site: Site) -> None:
+        host.run(["sh", "-c", "echo oops >&2; exit 3"] if host.name == "two" else "true")
+
+
+
+
+def add_phases(*phases: Phase) -> None:
+    add_story(Story("play", "Play", phases))
+
+
+def run_it(inventory: Inventory, name: str) -> Deployment:
+    deployment = inventory.request(name)
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    return deployment
+
+
+def states_of(deployment: Deployment) -> dict[str, State]:
+    return {run.server_name: State(run.state) for run in deployment.host_runs.all()}
+
+
+def log_of(deployment: Deployment) -> str:
+    return b"".join(deployment.log_chunks.values_list("data", flat=True)).decode()
+
+
+@pytest.fixture
+def two_servers(inventory: Inventory) -> Inventory:
+    inventory.add_server("two")
+    return inventory
+
+
+def test_a_step_and_what_it_printed_stand_on_the_rows(inventory: Inventory) -> None:
+    deployment = run_it(inventory, "greet")
+    step = Step.objects.get(host_run__deployment=deployment)
+    assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
+    assert (step.state, step.exit_code) == (State.SUCCEEDED, 0)
+    assert step.started_at and step.finished_at and step.started_at <= step.finished_at
+    assert "hello from" in log_of(deployment)
+
+
+def test_one_host_that_fails_does_not_hide_the_others(two_servers: Inventory) -> None:
+    deployment = run_it(two_servers, "fail_on_the_second")
+    failed = Step.objects.get(host_run__server_name="two")
+    assert deployment.state == State.PARTLY_FAILED
+    assert states_of(deployment) == {"one": State.SUCCEEDED, "two": State.FAILED}
+    assert failed.exit_code == 3
+    assert "two" in deployment.message
+    assert "oops" in log_of(deployment)
+
+
+def test_a_failure_before_a_gate_stops_every_host(two_servers: Inventory) -> None:
+    add_phases(
+        Phase("prepare", "Prepare", ("fail_on_the_second",), gate=True),
+        Phase("activate", "Activate", ("greet",)),
+    )
+    deployment = run_it(two_servers, "play")
+    assert deployment.state == State.FAILED
+    assert states_of(deployment) == {"one": State.SKIPPED, "two": State.FAILED}
+    assert "hello" not in log_of(deployment)
+    assert "Prepare failed on two" in HostRun.objects.get(server_name="one").message
+
+
+def test_no_host_begins_a_phase_before_all_have_ended_the_one_before(
+    two_servers: Inventory,
+) -> None:
+    order: list[str] = []
+
+    @recipe("First")
+    def first(host: Host, site: Site) -> None:
+        time.sleep(0.3 if host.name == "one" else 0)
+        order.append("first")
+
+    @recipe("Second")
+    def second(host: Host, site: Site) -> None:
+        order.append("second")
+
+    add_phases(Phase("a", "A", ("first",)), Phase("b", "B", ("second",)))
+    assert run_it(two_servers, "play").state == State.SUCCEEDED
+    assert order == ["first", "first", "second", "second"]
+
+
+def test_hosts_work_side_by_side(two_servers: Inventory) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    @recipe("Meet")
+    def meet(host: Host, site: Site) -> None:
+        both.wait()
+
+    assert run_it(two_servers, "meet").state == State.SUCCEEDED
+
+
+def test_what_runs_once_runs_on_the_first_server(two_servers: Inventory) -> None:
+    @recipe("Migrate it", once=True)
+    def migrate_it(host: Host, site: Site) -> None:
+        host.say("migrated")
+
+    deployment = run_it(two_servers, "migrate_it")
+    assert states_of(deployment) == {"one": State.SUCCEEDED}
+
+
+def test_a_deployment_runs_once_however_often_the_bell_rings(inventory: Inventory) -> None:
+    deployment = run_it(inventory, "greet")
+    position = deployment.position
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    assert deployment.position == position
+    assert log_of(deployment).count("hello") == 1
+
+
+def test_cancelling_stops_the_running_command(inventory: Inventory, tmp_path: Path) -> None:
+    @recipe("Linger")
+    def linger(host: Host, site: Site) -> None:
+        host.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 600"])
+
+    deployment = inventory.request("linger")
+    runs = threading.Thread(target=run, args=(deployment.pk,))
+    runs.start()
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.05)
+    deployment.request_cancel("the boss")
+    runs.join(timeout=20)
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.message) == (State.CANCELLED, "Cancelled by the boss.")
+    assert states_of(deployment) == {"one": State.CANCELLED}
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+
+
+def test_an_error_in_a_recipe_stands_in_the_log(inventory: Inventory) -> None:
+    @recipe("Stumble")
+    def stumble(host: Host, site: Site) -> None:
+        raise ZeroDivisionError("nobody expected it")
+
+    deployment = run_it(inventory, "stumble")
+    assert deployment.state == State.FAILED
+    assert "ZeroDivisionError: nobody expected it" in deployment.message
+    assert "Traceback" in log_of(deployment)
+
+
+def test_what_cannot_be_prepared_touches_no_server(inventory: Inventory) -> None:
+    deployment = run_it(inventory, "deploy")
+    assert deployment.state == State.FAILED
+    assert "No server was touched." in deployment.message
+    assert states_of(deployment) == {"one": State.SKIPPED}
+    assert not list(inventory.folder.joinpath("one").iterdir())
+
+
+def test_a_recipe_for_a_release_needs_one(inventory: Inventory) -> None:
+    assert "has no release yet" in run_it(inventory, "make_virtualenv").message
+
+
+def test_a_right_that_was_taken_after_the_click_stops_it(inventory: Inventory) -> None:
+    deployment = inventory.request("greet")
+    Deployment.objects.filter(pk=deployment.pk).update(door="admin", requested_as="gone")
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    assert deployment.state == State.FAILED
+    assert "gone may not deploy" in deployment.message
+
+
+def test_what_serves_is_seen_on_the_server(inventory: Inventory) -> None:
+    placement = inventory.environment.placements.get()
+    assert run_it(inventory, "greet").state == State.SUCCEEDED
+    placement.refresh_from_db()
+    assert placement.seen_at is not None
+    assert placement.active_release is None
+
+
+def test_long_output_of_two_hosts_comes_back_exactly(two_servers: Inventory) -> None:
+    @recipe("Count")
+    def count(host: Host, site: Site) -> None:
+        host.run("i=0; seq 1 100000", timeout=60)
+
+    deployment = run_it(two_servers, "count")
+    expected = b"".join(b"%d\n" % number for number in range(1, 100_001))
+    for host_run in deployment.host_runs.all():
+        printed = host_run.log_chunks.filter(stream=1).values_list("data", flat=True)
+        assert b"".join(printed) == expected
+
+
+def test_every_recipe_of_the_deploy_story_is_known() -> None:
+    recipes.load_recipes()
+    assert [phase.name for phase in recipes.get_story("deploy").phases] == [
+        "prepare",
+        "migrate",
+        "activate",
+        "verify",
+        "clean_up",
+    ]
