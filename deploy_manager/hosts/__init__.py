@@ -1,19 +1,35 @@
-"""Servers at work: commands and files on another machine over SSH, or on this one."""
+"""Servers at work: commands and files on another machine over SSH, or on this one.
+
+The only place that knows fabric and paramiko.
+"""
 
 from threading import Event
 
-from deploy_manager.exceptions import HostUnreachable
 from deploy_manager.hosts.address import Address, OpenHost, Sink, Stream
+from deploy_manager.hosts.connect import connect, fetch_host_key
+from deploy_manager.hosts.keys import HostKey, fingerprint
 from deploy_manager.hosts.local import LocalHost
+from deploy_manager.hosts.ssh import SshHost
 
-__all__ = ["Address", "OpenHost", "Sink", "Stream", "open_host"]
+__all__ = [
+    "Address",
+    "HostKey",
+    "OpenHost",
+    "Sink",
+    "Stream",
+    "fetch_host_key",
+    "fingerprint",
+    "open_host",
+]
 
 
 def open_host(address: Address, sink: Sink, cancelled: Event) -> OpenHost:
     """Connect to a server, or open this machine.
 
+    `sink` takes what is printed, from the thread that runs the command. Once `cancelled` is set,
+    the running command is stopped and no other is started, within about half a second.
     Raises HostUnreachable, HostKeyMismatch, Cancelled.
     """
     if address.local:
         return LocalHost(address.name, sink, cancelled)
-    raise HostUnreachable("SSH comes next.")
+    return SshHost(address.name, connect(address, cancelled), sink, cancelled)

@@ -49,9 +49,8 @@ class ShellHost(ABC):
             self.say(f"$ {shell.shown(line)}")
         name = UNSHOWN if quiet else f"`{shell.shown(line)}`"
         limit = get_settings().STEP_TIMEOUT if timeout is None else timeout
-        with contextlib.closing(self._start(shell.script_of(line, self._folder), stdin)) as running:
-            sink = no_sink if quiet else self._sink
-            result = Watch(running, sink, self._cancelled, limit).see_through(name)
+        script = shell.script_of(line, self._folder)
+        result = self._see_through(script, stdin, name, limit, no_sink if quiet else self._sink)
         if check and not result.ok:
             raise CommandFailed(_failure(name, result, quiet), result.exit_code)
         return result
@@ -80,6 +79,12 @@ class ShellHost(ABC):
     def say(self, text: str) -> None:
         """See Host.say."""
         self._sink(Stream.OUR_OWN, f"{text}\n".encode())
+
+    def _see_through(
+        self, script: str, stdin: bytes, name: str, timeout: float, sink: Sink
+    ) -> Result:
+        with contextlib.closing(self._start(script, stdin)) as running:
+            return Watch(running, sink, self._cancelled, timeout).see_through(name)
 
     @abstractmethod
     def close(self) -> None:

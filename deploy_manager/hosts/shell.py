@@ -11,7 +11,7 @@ SHOWN_CHARACTERS = 300
 STOP_SCRIPT = r"""
 group=$1
 is_running() {
-    kill -0 "-$group" 2>/dev/null || return 1
+    kill -0 "-$group" 2>/dev/null || kill -0 "$group" 2>/dev/null || return 1
     [ -r /proc/self/stat ] || return 0
     for file in /proc/[0-9]*/stat; do
         read -r stat <"$file" || continue
@@ -36,6 +36,8 @@ exit 1
 A zombie counts as ended: it only waits for a parent that may never look.
 """
 
+LEAD = 'kill -0 "-$$" 2>/dev/null || s=$(command -v setsid); exec $s /bin/sh -c "$1"'
+
 
 def line_of(command: Command) -> str:
     """Return a command as one text for sh; a list's words are quoted. Raises RecipeError."""
@@ -53,6 +55,15 @@ def script_of(line: str, folder: str) -> str:
     """
     enter = f"cd {shlex.quote(folder)} || exit\n" if folder else ""
     return f"{enter}{line}\n\nexit $?"
+
+
+def remote_command(script: str, marker: str) -> str:
+    """Return a command line that runs a script over SSH in a process group of its own.
+
+    The first line it prints is `<marker> <process group>`. OpenSSH makes each command the leader
+    of a session already; where the server is another, setsid does, if there is one.
+    """
+    return shlex.join(["exec", "/bin/sh", "-c", LEAD, "sh", f'echo "{marker} $$"\n{script}'])
 
 
 def stop_command(group: int) -> list[str]:

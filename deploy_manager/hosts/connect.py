@@ -1,0 +1,280 @@
+"""Connections to servers whose host key is known: gateways, authentication, second tries."""
+
+import logging
+import random
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Any, TypeVar
+
+import fabric
+import paramiko
+from paramiko.ssh_exception import BadHostKeyException, IncompatiblePeer
+
+from deploy_manager.conf import get_settings
+from deploy_manager.exceptions import Cancelled, HostKeyMismatch, HostUnreachable
+from deploy_manager.hosts import keys
+from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.dial import (
+    CHANNEL_TIMEOUT,
+    KEEPALIVE,
+    NotNow,
+    dial,
+    dial_through,
+    place_of,
+)
+from deploy_manager.hosts.keys import HostKey
+from deploy_manager.hosts.running import TICK
+
+GREETING_TIMEOUT = 10.0
+LOGIN_TIMEOUT = 20.0
+TRIES = 4
+"""sshd turns connections away at random while many are being made (MaxStartups): ask again."""
+
+FIRST_DELAY = 0.4
+
+T = TypeVar("T")
+Way = socket.socket | paramiko.Channel
+
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its errors are raised as ours
+
+
+@dataclass(frozen=True)
+class Link:
+    """An open connection, with those to the gateways it goes through."""
+
+    connection: Any
+    """A fabric.Connection (fabric has no type hints)."""
+
+    through: "Link | None" = None
+
+    @property
+    def transport(self) -> paramiko.Transport:
+        transport: paramiko.Transport = self.connection.transport
+        return transport
+
+    def close(self) -> None:
+        self.connection.close()
+        self.connection.client.close()
+        if self.through is not None:
+            self.through.close()
+
+
+def connect(address: Address, cancelled: Event) -> Link:
+    """Return an open connection. Raises HostUnreachable, HostKeyMismatch, Cancelled."""
+    return _unless_cancelled(lambda: _link(address, cancelled), cancelled)
+
+
+def fetch_host_key(address: Address) -> HostKey:
+    """Return the key a server shows, for a person to compare; nothing is sent to log in there.
+
+    Its gateways are logged in to: their keys must be pinned. Raises HostUnreachable.
+    """
+    if address.local:
+        raise HostUnreachable(f"{address.name} is the worker's own machine: it has no host key.")
+    never = Event()
+    if address.gateway is None:
+        return _with_second_tries(lambda: _exchange(address, None), never)
+    through = _link(address.gateway, never)
+    try:
+        return _with_second_tries(lambda: _exchange(address, through), never)
+    finally:
+        through.close()
+
+
+def _link(address: Address, cancelled: Event) -> Link:
+    through = _link(address.gateway, cancelled) if address.gateway else None
+    try:
+        return _with_second_tries(lambda: _log_in(address, through), cancelled)
+    except BaseException:
+        if through is not None:
+            through.close()
+        raise
+
+
+def _log_in(address: Address, through: Link | None) -> Link:
+    pinned = _pinned_key(address, through)
+    options = _identity()
+    connection = fabric.Connection(
+        address.hostname,
+        user=address.user,
+        port=address.port,
+        config=fabric.Config(lazy=True, overrides={"load_ssh_configs": False}),
+        connect_kwargs={
+            "timeout": GREETING_TIMEOUT + LOGIN_TIMEOUT,
+            "banner_timeout": GREETING_TIMEOUT,
+            "auth_timeout": LOGIN_TIMEOUT,
+            "channel_timeout": CHANNEL_TIMEOUT,
+            "look_for_keys": False,
+            "transport_factory": _transports_for(pinned),
+            **options,
+        },
+    )
+    client: paramiko.SSHClient = connection.client
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    client.get_host_keys().add(address.known_as, pinned.get_name(), pinned)
+    with ExitStack() as on_error:
+        on_error.callback(client.close)
+        way = on_error.enter_context(closing(_way_to(address, through)))
+        connection.connect_kwargs["sock"] = way
+        with _explained(address, through, client):
+            connection.open()
+        on_error.pop_all()
+    connection.transport.set_keepalive(KEEPALIVE)
+    return Link(connection, through)
+
+
+def _pinned_key(address: Address, through: Link | None) -> paramiko.PKey:
+    advice = "Use “Fetch host key” in the admin and compare it with what the server itself says."
+    if not address.host_key.strip():
+        shown = _exchange(address, through)
+        raise HostKeyMismatch(
+            f"{place_of(address)} has no pinned host key. It shows {shown.fingerprint}. {advice}"
+        )
+    try:
+        return keys.read_line(address.host_key)
+    except ValueError as error:
+        raise HostKeyMismatch(
+            f"The host key pinned for {address.name}: {error} {advice}"
+        ) from error
+
+
+def _identity() -> dict[str, Any]:
+    """Return what to log in with. Raises HostUnreachable where there is nothing."""
+    conf = get_settings()
+    if conf.SSH_KEY_FILE is None:
+        if not conf.SSH_AGENT:
+            raise HostUnreachable(
+                "There is no key to log in with: set SSH_KEY_FILE in DEPLOY_MANAGER to the path of"
+                " a private key, or SSH_AGENT to True."
+            )
+        return {"allow_agent": True}
+    try:
+        key = paramiko.PKey.from_path(conf.SSH_KEY_FILE)
+    except OSError as error:
+        raise HostUnreachable(
+            f"SSH_KEY_FILE {conf.SSH_KEY_FILE} can't be read: {error.strerror}."
+        ) from error
+    except (paramiko.SSHException, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as error:
+        raise HostUnreachable(
+            f"SSH_KEY_FILE {conf.SSH_KEY_FILE} is no private key that can be used: {error}. A key"
+            " with a passphrase works through an agent only (SSH_AGENT)."
+        ) from error
+    return {"pkey": key, "allow_agent": conf.SSH_AGENT}
+
+
+def _transports_for(pinned: paramiko.PKey) -> Callable[..., paramiko.Transport]:
+    """Return a maker of transports that ask the server for a key of the pinned type only."""
+
+    def make(way: Way, **options: Any) -> paramiko.Transport:
+        transport = paramiko.Transport(way, **options)
+        transport.get_security_options().key_types = keys.algorithms_of(pinned)
+        return transport
+
+    return make
+
+
+def _way_to(address: Address, through: Link | None) -> Way:
+    if through is None or address.gateway is None:
+        return dial(address)
+    return dial_through(through.transport, address.gateway.name, address)
+
+
+def _exchange(address: Address, through: Link | None) -> HostKey:
+    with closing(_way_to(address, through)) as way:
+        began = time.monotonic()
+        try:
+            return keys.exchange(way, GREETING_TIMEOUT)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise _not_greeted(address, began) from error
+
+
+@contextmanager
+def _explained(
+    address: Address, through: Link | None, client: paramiko.SSHClient
+) -> Iterator[None]:
+    """Turn what a failed login raises into words that say what to do."""
+    began = time.monotonic()
+    try:
+        yield
+    except BadHostKeyException as error:
+        raise _mismatch(address, keys.host_key_of(error.key)) from error
+    except IncompatiblePeer as error:
+        if "host key" not in str(error):
+            raise HostUnreachable(f"{place_of(address)} speaks no SSH we know: {error}") from error
+        raise _mismatch(address, _exchange(address, through)) from error
+    except paramiko.AuthenticationException as error:
+        raise HostUnreachable(
+            f"{place_of(address)} does not let {address.user} in: {error} Is the public key of"
+            " SSH_KEY_FILE in that account's ~/.ssh/authorized_keys?"
+        ) from error
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        if not _has_greeted(client):
+            raise _not_greeted(address, began) from error
+        raise HostUnreachable(
+            f"{place_of(address)} greeted, then the connection could not be made: {error}"
+        ) from error
+
+
+def _has_greeted(client: paramiko.SSHClient) -> bool:
+    transport = client.get_transport()
+    return transport is not None and bool(transport.remote_version)
+
+
+def _mismatch(address: Address, shown: HostKey) -> HostKeyMismatch:
+    return HostKeyMismatch(
+        f"The host key of {place_of(address)} is not the pinned one. Pinned:"
+        f" {keys.fingerprint(address.host_key)}. The server shows: {shown.fingerprint}. If the"
+        " server was set up anew, use “Fetch host key” in the admin and confirm the new key;"
+        " otherwise somebody may be listening in between."
+    )
+
+
+def _not_greeted(address: Address, began: float) -> HostUnreachable:
+    """Tell a server that says nothing from one that hung up, which may do better in a moment."""
+    if time.monotonic() - began >= GREETING_TIMEOUT:
+        return HostUnreachable(
+            f"{place_of(address)} accepts connections, but did not greet within"
+            f" {GREETING_TIMEOUT:g} s: is it sshd that listens there?"
+        )
+    return NotNow(f"{place_of(address)} hung up before it greeted: is it sshd, and is it busy?")
+
+
+def _with_second_tries(attempt: Callable[[], T], cancelled: Event) -> T:
+    """Repeat what was turned away before anything began, after a random and growing while."""
+    for number in range(TRIES - 1):
+        try:
+            return attempt()
+        except NotNow:
+            if cancelled.wait(FIRST_DELAY * 2**number * random.uniform(0.5, 1.0)):  # noqa: S311
+                raise Cancelled("Cancelled while connecting.") from None
+    return attempt()
+
+
+def _unless_cancelled(open_link: Callable[[], Link], cancelled: Event) -> Link:
+    """Return what `open_link` returns; on a cancel leave it to end, and close, by itself."""
+    future: Future[Link] = Future()
+    Thread(target=_fulfil, args=(future, open_link), daemon=True).start()
+    while not future.done():
+        if cancelled.is_set():
+            future.add_done_callback(_close_result)
+            raise Cancelled("Cancelled while connecting.")
+        with suppress(TimeoutError):
+            future.exception(TICK)
+    return future.result()
+
+
+def _fulfil(future: "Future[Link]", open_link: Callable[[], Link]) -> None:
+    try:
+        future.set_result(open_link())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def _close_result(future: "Future[Link]") -> None:
+    if future.exception() is None:
+        future.result().close()

@@ -1,0 +1,69 @@
+"""Host keys: read a pinned one, show it as OpenSSH does, see which one a server has."""
+
+import base64
+import binascii
+import socket
+from dataclasses import dataclass
+
+import paramiko
+
+RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
+"""How a host proves that it has an RSA key (RFC 8332). The older way, by SHA-1, is not taken."""
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """A server's public key, as it is pinned and as people compare it."""
+
+    line: str
+    """Like `ssh-ed25519 AAAA…`."""
+
+    fingerprint: str
+    """Like `SHA256:…`, the same as `ssh-keygen -lf` prints."""
+
+
+def fingerprint(line: str) -> str:
+    """Return the fingerprint of a public key line. Raises ValueError for what is none."""
+    return str(read_line(line).fingerprint)
+
+
+def read_line(line: str) -> paramiko.PKey:
+    """Return the key of a line `type base64 [comment]`. Raises ValueError for what is none."""
+    fields = line.split()
+    if len(fields) < 2:
+        raise ValueError("A host key is like “ssh-ed25519 AAAA…”.")
+    try:
+        blob = base64.b64decode(fields[1], validate=True)
+        key = paramiko.PKey.from_type_string(fields[0], blob)
+    except paramiko.pkey.UnknownKeyType:
+        raise ValueError(f"{fields[0]} is no type of host key we know.") from None
+    except (binascii.Error, ValueError, IndexError, paramiko.SSHException):
+        raise ValueError(f"This is no public key of type {fields[0]}.") from None
+    if key.get_name() != fields[0] or key.asbytes() != blob:
+        raise ValueError(f"This is no public key of type {fields[0]}.")
+    return key
+
+
+def host_key_of(key: paramiko.PKey) -> HostKey:
+    return HostKey(f"{key.get_name()} {key.get_base64()}", str(key.fingerprint))
+
+
+def algorithms_of(key: paramiko.PKey) -> tuple[str, ...]:
+    """Return the ways a host may prove that it has this key."""
+    name = key.get_name()
+    return RSA_SIGNATURES if name == "ssh-rsa" else (name,)
+
+
+def exchange(sock: socket.socket | paramiko.Channel, timeout: float) -> HostKey:
+    """Return the key that the server at the other end of `sock` proves to have.
+
+    The key exchange only: no byte of authentication is sent.
+    Raises SSHException, EOFError, OSError.
+    """
+    transport = paramiko.Transport(sock)
+    transport.banner_timeout = timeout
+    try:
+        transport.start_client(timeout=timeout)
+        return host_key_of(transport.get_remote_server_key())
+    finally:
+        transport.close()

@@ -1,0 +1,145 @@
+"""A host over SSH: commands on raw channels of one connection, files by SFTP."""
+
+import contextlib
+import secrets
+import shlex
+import stat
+from collections.abc import Iterator
+from threading import Event, Timer
+
+import paramiko
+
+from deploy_manager.exceptions import ConnectionLost, DeployManagerError, HostUnreachable
+from deploy_manager.hosts import shell
+from deploy_manager.hosts.address import Sink
+from deploy_manager.hosts.base import ShellHost
+from deploy_manager.hosts.channel import SshRunning
+from deploy_manager.hosts.connect import Link
+from deploy_manager.hosts.dial import CHANNEL_TIMEOUT
+from deploy_manager.hosts.running import no_sink
+
+STOP_TIMEOUT = 15.0
+MARKER = "deploy-manager"
+
+
+class SshHost(ShellHost):
+    """A server, over one connection for the whole deployment."""
+
+    def __init__(self, name: str, link: Link, sink: Sink, cancelled: Event) -> None:
+        super().__init__(name, sink, cancelled)
+        self._link = link
+        self._sftp: paramiko.SFTPClient | None = None
+        self._has_sftp = True
+
+    def close(self) -> None:
+        self._link.close()
+
+    def _start(self, script: str, stdin: bytes) -> SshRunning:
+        marker = f"{MARKER}-{secrets.token_hex(8)}"
+        channel = self._open_channel()
+        running = SshRunning(channel, marker, stdin, self.name, self._stop_group)
+        self._execute(channel, shell.remote_command(script, marker))
+        return running
+
+    def _open_channel(self) -> paramiko.Channel:
+        try:
+            return self._link.transport.open_session(timeout=CHANNEL_TIMEOUT)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise HostUnreachable(
+                f"The connection to {self.name} is gone: the command was not started. ({error})"
+            ) from error
+
+    def _execute(self, channel: paramiko.Channel, command: str) -> None:
+        """Hand a command line to the server, which has to say that it took it."""
+        overdue = Timer(CHANNEL_TIMEOUT, channel.close)
+        overdue.daemon = True
+        overdue.start()
+        try:
+            channel.exec_command(command)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            channel.close()
+            raise ConnectionLost(
+                f"{self.name} did not say whether it started a command: whether it runs is unknown."
+            ) from error
+        finally:
+            overdue.cancel()
+
+    def _stop_group(self, group: int) -> bool:
+        """End a process group by a second channel; a dead connection ends nothing."""
+        try:
+            with contextlib.closing(self._open_channel()) as channel:
+                self._execute(channel, shlex.join(shell.stop_command(group)))
+                channel.status_event.wait(STOP_TIMEOUT)
+                return channel.exit_status == 0
+        except HostUnreachable:
+            return False
+
+    def _write(self, blocks: Iterator[bytes], path: str, beside: str, mode: int) -> None:
+        sftp = self._open_sftp()
+        if sftp is None:
+            self._write_by_shell(blocks, path, beside, mode)
+            return
+        try:
+            self._write_by_sftp(sftp, blocks, path, beside, mode)
+        except (paramiko.SSHException, EOFError) as error:
+            raise ConnectionLost(
+                f"The connection to {self.name} ended while {path} was written: whether it is there"
+                " is unknown."
+            ) from error
+
+    def _open_sftp(self) -> paramiko.SFTPClient | None:
+        """Return the SFTP client; None where the server has no such subsystem."""
+        if self._sftp is None and self._has_sftp:
+            channel = self._open_channel()
+            channel.settimeout(CHANNEL_TIMEOUT)
+            try:
+                channel.invoke_subsystem("sftp")
+                self._sftp = paramiko.SFTPClient(channel)
+            except (paramiko.SSHException, EOFError):
+                channel.close()
+                self._has_sftp = False
+        return self._sftp
+
+    def _write_by_sftp(
+        self,
+        sftp: paramiko.SFTPClient,
+        blocks: Iterator[bytes],
+        path: str,
+        beside: str,
+        mode: int,
+    ) -> None:
+        sent = 0
+        try:
+            with sftp.open(beside, "wx") as file:
+                file.chmod(stat.S_IMODE(mode))
+                file.set_pipelined(True)
+                for block in blocks:
+                    file.write(block)
+                    sent += len(block)
+            if sftp.stat(beside).st_size != sent:
+                raise OSError("not all of it was written: is the disk full?")
+            sftp.posix_rename(beside, path)
+        except BaseException:
+            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                sftp.remove(beside)
+            raise
+
+    def _write_by_shell(self, blocks: Iterator[bytes], path: str, beside: str, mode: int) -> None:
+        """Write by what every server has. Slower: a command for each block."""
+        try:
+            self._write_step('umask 077; : >"$1"', beside)
+            for block in blocks:
+                self._write_step('cat >>"$1"', beside, stdin=block)
+            self._write_step(
+                'chmod "$2" "$1" && [ ! -d "$3" ] && mv -f "$1" "$3"', beside, f"{mode:o}", path
+            )
+        except BaseException:
+            with contextlib.suppress(OSError, DeployManagerError):
+                self._write_step('rm -f "$1"', beside)
+            raise
+
+    def _write_step(self, line: str, *words: str, stdin: bytes = b"") -> None:
+        script = shlex.join(["sh", "-c", line, "sh", *words])
+        result = self._see_through(script, stdin, "Writing a file", CHANNEL_TIMEOUT, no_sink)
+        if not result.ok:
+            raise OSError(result.stderr.strip() or "the server did not say why")
