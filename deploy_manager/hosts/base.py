@@ -78,7 +78,7 @@ class ShellHost(ABC):
 
     def say(self, text: str) -> None:
         """See Host.say."""
-        self._sink(Stream.OUR_OWN, f"{text}\n".encode())
+        self._sink(Stream.OUR_OWN, f"{text}\n".encode(errors="replace"))
 
     def _see_through(
         self, script: str, stdin: bytes, name: str, timeout: float, sink: Sink

@@ -35,6 +35,10 @@ class Preamble:
         self._held: bytes | None = b""
         self.group: int | None = None
 
+    @property
+    def is_holding(self) -> bool:
+        return bool(self._held)
+
     def take(self, data: bytes) -> bytes:
         """Return what of `data` is the command's own, as far as is known yet."""
         if self._held is None:
@@ -88,16 +92,14 @@ class SshRunning:
 
     @property
     def is_drained(self) -> bool:
-        channel = self._channel
-        ended = bool(channel.eof_received or channel.closed)
-        return ended and not self._has_arrived() and not self._early
+        return self._has_ended() and not self._has_something() and not self._early
 
     def read(self, seconds: float) -> Sequence[Piece]:
         if self._early:
             pieces, self._early = self._early, []
             return pieces
         self._feed()
-        if not self._has_arrived():
+        if not self._has_something():
             self._wait(seconds)
         return self._pieces()
 
@@ -108,45 +110,50 @@ class SshRunning:
     def close(self) -> None:
         self._channel.close()
 
-    def _has_arrived(self) -> bool:
-        return self._channel.recv_ready() or self._channel.recv_stderr_ready()
+    def _has_ended(self) -> bool:
+        return bool(self._channel.eof_received or self._channel.closed)
+
+    def _has_something(self) -> bool:
+        """Whether output is here, or was held back and can't be for any longer."""
+        arrived = self._channel.recv_ready() or self._channel.recv_stderr_ready()
+        return arrived or (self._has_ended() and self._preamble.is_holding)
 
     def _wait(self, seconds: float) -> None:
         """Wait for output; where there will be none any more, for the exit code."""
-        if self._channel.eof_received:
+        if self._has_ended():
             self._channel.status_event.wait(seconds)
-        else:
-            self._arrived.wait(min(seconds, FEED_TICK) if self._input is not None else seconds)
+        elif self._input is None:
+            self._arrived.wait(seconds)
+        elif not self._channel.send_ready():
+            self._arrived.wait(FEED_TICK)
 
     def _pieces(self) -> list[Piece]:
         pieces = []
-        ends = self._channel.eof_received
         if self._channel.recv_ready():
             pieces.append((Stream.STDOUT, self._preamble.take(self._channel.recv(READ_BYTES))))
+        elif self._has_ended():
+            pieces.append((Stream.STDOUT, self._preamble.end()))
         if self._channel.recv_stderr_ready():
             pieces.append((Stream.STDERR, self._channel.recv_stderr(READ_BYTES)))
-        if ends and not self._channel.recv_ready():
-            pieces.append((Stream.STDOUT, self._preamble.end()))
         return [piece for piece in pieces if piece[1]]
 
     def _feed(self) -> None:
-        """Send what the server takes now; it need not read all of it before it ends."""
+        """Send a piece of the input, if the server takes it; it may end without reading all."""
         try:
-            while self._input:
-                if not self._channel.send_ready():
-                    return
+            if self._input and self._channel.send_ready():
                 sent = self._channel.send(bytes(self._input[:READ_BYTES]))
                 self._input = self._input[sent:]
-            if self._input is not None:
+            if self._input is not None and not self._input:
                 self._input = None
                 self._channel.shutdown_write()
         except (OSError, EOFError, paramiko.SSHException):
             self._input = None
 
     def _learn_group(self) -> None:
+        """Read on for a moment, if the line with the process group has not come yet."""
         until = time.monotonic() + GROUP_TIMEOUT
         while self._preamble.group is None and time.monotonic() < until:
-            if self._channel.closed:
+            if self._has_ended():
                 return
             self._arrived.wait(FEED_TICK)
             self._early += self._pieces()

@@ -77,28 +77,42 @@ def fetch_host_key(address: Address) -> HostKey:
     if address.local:
         raise HostUnreachable(f"{address.name} is the worker's own machine: it has no host key.")
     never = Event()
-    if address.gateway is None:
-        return _with_second_tries(lambda: _exchange(address, None), never)
-    through = _link(address.gateway, never)
-    try:
+    with ExitStack() as at_end:
+        through = _gateway_link(address, never, at_end)
         return _with_second_tries(lambda: _exchange(address, through), never)
-    finally:
-        through.close()
 
 
 def _link(address: Address, cancelled: Event) -> Link:
-    through = _link(address.gateway, cancelled) if address.gateway else None
-    try:
-        return _with_second_tries(lambda: _log_in(address, through), cancelled)
-    except BaseException:
-        if through is not None:
-            through.close()
-        raise
+    with ExitStack() as on_error:
+        through = _gateway_link(address, cancelled, on_error)
+        link = _with_second_tries(lambda: _log_in(address, through), cancelled)
+        on_error.pop_all()
+    return link
+
+
+def _gateway_link(address: Address, cancelled: Event, stack: ExitStack) -> Link | None:
+    """Connect to the gateway, if there is one; what is local needs none to be reached."""
+    if address.gateway is None or address.gateway.local:
+        return None
+    return stack.enter_context(closing(_link(address.gateway, cancelled)))
 
 
 def _log_in(address: Address, through: Link | None) -> Link:
     pinned = _pinned_key(address, through)
-    options = _identity()
+    connection = _connection(address, pinned)
+    with ExitStack() as on_error:
+        on_error.callback(connection.client.close)
+        way = on_error.enter_context(closing(_way_to(address, through)))
+        connection.connect_kwargs["sock"] = way
+        with _explained(address, through, connection.client):
+            connection.open()
+        on_error.pop_all()
+    connection.transport.set_keepalive(KEEPALIVE)
+    return Link(connection, through)
+
+
+def _connection(address: Address, pinned: paramiko.PKey) -> Any:
+    """Return a connection that knows one host key and one identity, and no file of the account."""
     connection = fabric.Connection(
         address.hostname,
         user=address.user,
@@ -111,21 +125,12 @@ def _log_in(address: Address, through: Link | None) -> Link:
             "channel_timeout": CHANNEL_TIMEOUT,
             "look_for_keys": False,
             "transport_factory": _transports_for(pinned),
-            **options,
+            **_identity(),
         },
     )
-    client: paramiko.SSHClient = connection.client
-    client.set_missing_host_key_policy(paramiko.RejectPolicy())
-    client.get_host_keys().add(address.known_as, pinned.get_name(), pinned)
-    with ExitStack() as on_error:
-        on_error.callback(client.close)
-        way = on_error.enter_context(closing(_way_to(address, through)))
-        connection.connect_kwargs["sock"] = way
-        with _explained(address, through, client):
-            connection.open()
-        on_error.pop_all()
-    connection.transport.set_keepalive(KEEPALIVE)
-    return Link(connection, through)
+    connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    connection.client.get_host_keys().add(address.known_as, pinned.get_name(), pinned)
+    return connection
 
 
 def _pinned_key(address: Address, through: Link | None) -> paramiko.PKey:

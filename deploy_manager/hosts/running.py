@@ -97,10 +97,18 @@ class Watch:
         pieces = self._running.read(seconds)
         for stream, data in pieces:
             self._tails[stream].add(data)
-            self._sink(stream, data)
+            self._give(stream, data)
         if pieces:
             self._heard = time.monotonic()
         return bool(pieces)
+
+    def _give(self, stream: Stream, data: bytes) -> None:
+        """Hand output over; a command whose output nobody takes is not left running unseen."""
+        try:
+            self._sink(stream, data)
+        except BaseException:
+            self._running.stop()
+            raise
 
     def _stop(self) -> str:
         gone = self._running.stop()

@@ -42,8 +42,8 @@ LEAD = 'kill -0 "-$$" 2>/dev/null || s=$(command -v setsid); exec $s /bin/sh -c 
 def line_of(command: Command) -> str:
     """Return a command as one text for sh; a list's words are quoted. Raises RecipeError."""
     line = command if isinstance(command, str) else shlex.join(command)
-    if "\0" in line:
-        raise RecipeError("A command cannot hold a NUL byte.")
+    if "\0" in line or not _is_text(line):
+        raise RecipeError("A command cannot hold a NUL byte or what is no Unicode text.")
     return line
 
 
@@ -85,3 +85,11 @@ def shown(line: str) -> str:
         return text
     half = SHOWN_CHARACTERS // 2
     return f"{text[:half]} … {text[-half:]}"
+
+
+def _is_text(line: str) -> bool:
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -26,6 +26,8 @@ from pytest_django import Settings
 
 from deploy_manager.hosts import Address
 
+pytest_plugins = ["tests.parts.hosts"]
+
 ACCOUNT = "dm-tests"
 ACCOUNT_HOME = Path("/var/lib") / ACCOUNT
 PROGRAM = Path("/usr/sbin/sshd")

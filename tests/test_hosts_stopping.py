@@ -1,0 +1,127 @@
+"""Time-outs and cancels end all that a command started; a dead link is told as unknown."""
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from deploy_manager.exceptions import (
+    Cancelled,
+    CommandTimedOut,
+    ConnectionLost,
+    HostUnreachable,
+)
+from deploy_manager.hosts import Stream
+from tests.parts.hosts import Log, OpenAddress, Opened, is_running
+from tests.parts.sshd import StartSshd
+
+FAMILY = """
+trap '' TERM
+sleep 60 & echo $!
+(sleep 60; true) & echo $!
+echo $$
+sleep 60
+"""
+"""A shell that ignores TERM and children that do as well."""
+
+
+def _pids(log: Log) -> list[int]:
+    return [int(line) for line in log.of(Stream.STDOUT).split()]
+
+
+@pytest.fixture
+def cancel_soon(opened: Opened) -> Iterator[None]:
+    """Cancels as soon as the family has told its process ids."""
+    thread = threading.Thread(target=_cancel_when_printed, args=(opened, 3))
+    thread.start()
+    yield
+    thread.join()
+
+
+def _cancel_when_printed(opened: Opened, lines: int) -> None:
+    deadline = time.monotonic() + 10
+    while len(_pids(opened.log)) < lines and time.monotonic() < deadline:
+        time.sleep(0.01)
+    opened.cancelled.set()
+
+
+def test_a_time_out_ends_all_that_the_command_started(opened: Opened) -> None:
+    with pytest.raises(CommandTimedOut, match=r"within 0\.5 s: it was stopped, with all it had"):
+        opened.host.run(FAMILY, timeout=0.5)
+
+    pids = _pids(opened.log)
+    assert len(pids) == 3
+    assert not any(is_running(pid) for pid in pids)
+
+
+def test_the_host_works_on_after_a_time_out(opened: Opened) -> None:
+    with pytest.raises(CommandTimedOut):
+        opened.host.run("sleep 60", timeout=0.2)
+
+    assert opened.host.run("echo still here").stdout == "still here\n"
+
+
+@pytest.mark.usefixtures("cancel_soon")
+def test_a_cancel_ends_all_that_the_command_started(opened: Opened) -> None:
+    with pytest.raises(Cancelled, match="was stopped, with all it had started"):
+        opened.host.run(FAMILY)
+
+    assert not any(is_running(pid) for pid in _pids(opened.log))
+
+
+def test_a_cancel_is_noticed_within_half_a_second(opened: Opened) -> None:
+    threading.Timer(0.3, opened.cancelled.set).start()
+    began = time.monotonic()
+
+    with pytest.raises(Cancelled):
+        opened.host.run("sleep 60")
+
+    assert time.monotonic() - began < 0.3 + 0.5 + 0.3
+
+
+def test_the_last_words_of_a_stopped_command_are_in_the_log(opened: Opened) -> None:
+    with pytest.raises(CommandTimedOut):
+        opened.host.run("trap 'echo cleaned up; exit 1' TERM; sleep 60 & wait", timeout=0.3)
+
+    assert opened.log.of(Stream.STDOUT) == b"cleaned up\n"
+
+
+def test_a_command_whose_output_nobody_takes_is_stopped(opened: Opened) -> None:
+    marker = opened.folder / secrets.token_hex(4)
+
+    def refuse(stream: Stream, data: bytes) -> None:
+        opened.log(stream, data)
+        if stream is Stream.STDOUT:
+            raise RuntimeError("the writer is gone")
+
+    opened.host._sink = refuse  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="the writer is gone"):
+        opened.host.run(f"echo $$; sleep 1; touch {marker}")
+
+    assert not is_running(_pids(opened.log)[0])
+    assert not marker.exists()
+
+
+def test_a_connection_that_ends_in_a_command_leaves_its_end_unknown(
+    start_sshd: StartSshd, open_address: OpenAddress
+) -> None:
+    server = start_sshd()
+    opened = open_address(server.address_for("web1"))
+    threading.Thread(target=_cut_when_printed, args=(server.cut_connections, opened.log)).start()
+
+    with pytest.raises(ConnectionLost, match=r"web1 ended in the middle of a command.*unknown"):
+        opened.host.run("echo begun; sleep 3")
+
+    assert opened.log.of(Stream.STDOUT) == b"begun\n"
+    with pytest.raises(HostUnreachable, match="was not started") as caught:
+        opened.host.run("echo never")
+    assert not isinstance(caught.value, ConnectionLost)
+
+
+def _cut_when_printed(cut: object, log: Log) -> None:
+    assert callable(cut)
+    while not log.of(Stream.STDOUT):
+        time.sleep(0.01)
+    cut()
