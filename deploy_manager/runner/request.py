@@ -19,7 +19,7 @@ PERMISSION = "deploy_manager.deploy_environment"
 def may_deploy(user: "User | AbstractBaseUser | AnonymousUser", environment: Environment) -> bool:
     """Whether a user may deploy this environment: by a right on all, or on this one object."""
     return bool(
-        user.is_active and (user.has_perm(PERMISSION) or user.has_perm(PERMISSION, environment))  # type: ignore[union-attr]
+        user.is_active and (user.has_perm(PERMISSION) or user.has_perm(PERMISSION, environment))  # type: ignore[attr-defined, union-attr]
     )
 
 

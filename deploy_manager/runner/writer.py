@@ -201,7 +201,7 @@ def _write_chunks(deployment: Deployment, outputs: list[Output], position: int) 
 
 def _write_changes(changes: list[Change], position: int) -> None:
     for number, change in enumerate(changes, position + 1):
-        live = type(change.row).objects.filter(pk=change.row.pk, state__in=LIVE)  # type: ignore[attr-defined]
+        live = type(change.row).objects.filter(pk=change.row.pk, state__in=LIVE)
         live.update(position=number, **change.values)
 
 

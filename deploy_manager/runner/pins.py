@@ -1,0 +1,41 @@
+"""Requirement rows and the pins they stand for."""
+
+from collections.abc import Iterable
+
+from django.db import transaction
+
+from deploy_manager.models import Environment, Requirement
+from deploy_manager.requirements import Pin
+
+
+def pins_of(environment: Environment) -> tuple[Pin, ...]:
+    """Return an environment's rows as pins, in the order of their names."""
+    return tuple(
+        Pin(
+            name=row.name,
+            version=row.version,
+            extras=tuple(row.extras),
+            marker=row.marker,
+            hashes=tuple(row.hashes),
+            direct=row.direct,
+        )
+        for row in environment.requirements.all()
+    )
+
+
+def replace_pins(environment: Environment, pins: Iterable[Pin]) -> None:
+    """Make an environment's rows stand for exactly these pins, in one transaction."""
+    with transaction.atomic():
+        environment.requirements.all().delete()
+        Requirement.objects.bulk_create(
+            Requirement(
+                environment=environment,
+                name=pin.name,
+                version=pin.version,
+                extras=list(pin.extras),
+                marker=pin.marker,
+                hashes=list(pin.hashes),
+                direct=pin.direct,
+            )
+            for pin in pins
+        )
