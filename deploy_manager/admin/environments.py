@@ -1,18 +1,29 @@
 """Environments: what serves where, and the actions that deploy it."""
 
-from collections import Counter
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
-from django.http import HttpRequest
-from django.utils.html import format_html, format_html_join
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.badges import deployment_link, short_commit, short_time, state_badge
+from deploy_manager.admin.badges import deployment_link, state_badge
 from deploy_manager.admin.base import StyledAdmin, TabularInline
-from deploy_manager.models import Deployment, Environment, Placement, Release
+from deploy_manager.admin.live_releases import describe_live_releases
+from deploy_manager.admin.permissions import (
+    may_deploy_any,
+    may_see,
+    may_see_any,
+    visible_environments,
+)
+from deploy_manager.admin.requirement_import import import_view
+from deploy_manager.admin.run_actions import run_actions
+from deploy_manager.admin.run_page import run_url, run_view
+from deploy_manager.models import Deployment, Environment, Placement
+from deploy_manager.runner import may_deploy
 
 
 class PlacementInline(TabularInline[Placement, Environment]):
@@ -29,17 +40,87 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     list_filter = ("project",)
     search_fields = ("name", "project__name")
     inlines = (PlacementInline,)
+    fieldsets = (
+        (None, {"fields": ("project", "name", "ref", "deploy_path")}),
+        (
+            _("Site"),
+            {"fields": ("settings_module", "variables", "shared", "python")},
+        ),
+        (_("Packages"), {"fields": ("pins_from", "installer", "index_url")}),
+        (
+            _("Serving"),
+            {"fields": ("reload_method", "reload_target", "wsgi_application", "bind", "workers")},
+        ),
+        (
+            _("Health check"),
+            {
+                "fields": (
+                    "health_path",
+                    "health_status",
+                    "health_text",
+                    "health_host",
+                    "health_deadline",
+                )
+            },
+        ),
+        (_("Cleaning up"), {"fields": ("keep_releases",)}),
+    )
+
+    class Media:
+        js = ["deploy_manager/run.js"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
-        return (
-            super()
-            .get_queryset(request)
-            .select_related("project")
-            .prefetch_related(
-                Prefetch("placements", Placement.objects.select_related("active_release")),
-                Prefetch("deployments", _newest_deployments(), to_attr="newest_deployments"),
-            )
+        found = super().get_queryset(request).select_related("project")
+        return visible_environments(request, found).prefetch_related(
+            Prefetch("placements", Placement.objects.select_related("active_release")),
+            Prefetch("deployments", _newest_deployments(), to_attr="newest_deployments"),
         )
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Those of recipes first, for who may deploy something; then the admin's own."""
+        ours = run_actions() if may_deploy_any(request) and "_popup" not in request.GET else {}
+        return {**ours, **super().get_actions(request)}
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return super().has_module_permission(request) or may_see_any(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Environment | None = None) -> bool:
+        return may_see_any(request) if obj is None else may_see(request.user, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Environment | None = None) -> bool:
+        right = "deploy_manager.change_environment"
+        return super().has_change_permission(request, obj) or (
+            obj is not None and request.user.has_perm(right, obj)
+        )
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("run/<slug:recipe>/", wrap(self.run_view), name="deploy_manager_environment_run"),
+            path(
+                "<int:pk>/requirements/",
+                wrap(self.requirements_view),
+                name="deploy_manager_environment_requirements",
+            ),
+            *super().get_urls(),
+        ]
+
+    def run_view(self, request: HttpRequest, recipe: str) -> HttpResponse:
+        return run_view(self, request, recipe)
+
+    def requirements_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return import_view(self, request, pk)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        environment = self.get_object(request, object_id)
+        tools = _object_tools(request, environment) if environment else {}
+        return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
 
     @admin.display(description=_("site"), ordering="project__name")
     def site(self, environment: Environment) -> str:
@@ -58,7 +139,14 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         newest: list[Deployment] = environment.newest_deployments  # type: ignore[attr-defined]
         if not newest:
             return ""
-        return format_html("{} {}", deployment_link(newest[0]), state_badge(newest[0].state))
+        return format_html("{} {}", state_badge(newest[0].state), deployment_link(newest[0]))
+
+
+def _object_tools(request: HttpRequest, environment: Environment) -> dict[str, Any]:
+    """Where the buttons above an environment lead; none that the user may not press."""
+    if not may_deploy(request.user, environment):
+        return {}
+    return {"deploy_url": run_url("deploy", [environment.pk])}
 
 
 def _newest_deployments() -> QuerySet[Deployment]:
@@ -67,35 +155,3 @@ def _newest_deployments() -> QuerySet[Deployment]:
     return Deployment.objects.filter(
         pk__in=Environment.objects.values_list(Subquery(last.values("pk")[:1]), flat=True)
     )
-
-
-def describe_live_releases(environment: Environment) -> SafeString | str:
-    """What the servers were last seen to serve: one commit, or said to be mixed."""
-    releases = [placement.active_release for placement in environment.placements.all()]
-    known = {release.pk: release for release in releases if release is not None}
-    if not known:
-        return _now("nothing yet")
-    if len(known) == 1 and None not in releases:
-        return _describe_release(next(iter(known.values())))
-    return format_html(
-        '<strong class="dm-mixed">{}</strong> {}',
-        _now("mixed:"),
-        format_html_join(", ", "{}", ((part,) for part in _count_releases(releases))),
-    )
-
-
-def _describe_release(release: Release) -> SafeString:
-    return format_html(
-        '{} <span class="dm-quiet">{}</span>',
-        short_commit(release.commit),
-        short_time(release.created_at),
-    )
-
-
-def _count_releases(releases: list[Release | None]) -> list[SafeString]:
-    """Each release with the number of servers that serve it, the most common first."""
-    labels = [short_commit(entry.commit) if entry else _now("nothing") for entry in releases]
-    return [
-        format_html(_now("{} on {}"), label, count)
-        for label, count in Counter(labels).most_common()
-    ]

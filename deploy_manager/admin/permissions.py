@@ -4,31 +4,29 @@ Rights on single objects come from whatever authentication backend the site has,
 `user.has_perm(permission, object)`.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-from django.contrib.auth.models import AnonymousUser
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from deploy_manager.models import Deployment, Environment
 from deploy_manager.runner import may_deploy
 
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
-
 _VIEW = "deploy_manager.view_environment"
 _CHANGE = "deploy_manager.change_environment"
+_DEPLOY = "deploy_manager.deploy_environment"
 _VIEW_DEPLOYMENT = "deploy_manager.view_deployment"
 
 
-def may_see(user: "User | AnonymousUser", environment: Environment) -> bool:
+def may_see(user: Any, environment: Environment) -> bool:
     """Whether a user may look at an environment; who may deploy it may."""
     return may_deploy(user, environment) or any(
         user.has_perm(right) or user.has_perm(right, environment) for right in (_VIEW, _CHANGE)
     )
 
 
-def may_see_deployment(user: "User | AnonymousUser", deployment: Deployment) -> bool:
+def may_see_deployment(user: Any, deployment: Deployment) -> bool:
     """Whether a user may look at a deployment; who may deploy its environment may."""
     return (
         user.has_perm(_VIEW_DEPLOYMENT)
@@ -37,34 +35,47 @@ def may_see_deployment(user: "User | AnonymousUser", deployment: Deployment) -> 
     )
 
 
-def deployable(request: HttpRequest) -> frozenset[int]:
-    """The ids of the environments that the user may deploy; asked once in a request."""
-    return _ask_once(request, "_deployable_environments", may_deploy)
+def may_deploy_any(request: HttpRequest) -> bool:
+    """Whether there is an environment, or may come one, that the user may deploy."""
+    return request.user.has_perm(_DEPLOY) or bool(_deployable(request))
 
 
-def visible(request: HttpRequest) -> frozenset[int]:
-    """The ids of the environments that the user may see; asked once in a request."""
-    return _ask_once(request, "_visible_environments", may_see)
+def may_see_any(request: HttpRequest) -> bool:
+    """Whether there is an environment, or may come one, that the user may see."""
+    return _sees_all(request) or bool(_visible(request))
 
 
 def visible_environments(
     request: HttpRequest, found: QuerySet[Environment]
 ) -> QuerySet[Environment]:
     """Leave out what the user may not see."""
-    user = request.user
-    if user.has_perm(_VIEW) or user.has_perm(_CHANGE):
-        return found
-    return found.filter(pk__in=visible(request))
+    return found if _sees_all(request) else found.filter(pk__in=_visible(request))
 
 
 def visible_deployments(request: HttpRequest, found: QuerySet[Deployment]) -> QuerySet[Deployment]:
-    """Leave out the deployments that the user may not see."""
-    if request.user.has_perm(_VIEW_DEPLOYMENT):
+    """Leave out the deployments of environments that the user may not deploy, or not see all of."""
+    user = request.user
+    if user.has_perm(_VIEW_DEPLOYMENT) or user.has_perm(_DEPLOY):
         return found
-    return found.filter(environment__in=deployable(request))
+    return found.filter(environment__in=_deployable(request))
 
 
-def _ask_once(request: HttpRequest, name: str, allowed: Any) -> frozenset[int]:
+def _sees_all(request: HttpRequest) -> bool:
+    return any(request.user.has_perm(right) for right in (_VIEW, _CHANGE, _DEPLOY))
+
+
+def _deployable(request: HttpRequest) -> frozenset[int]:
+    return _ask_once(request, "_deployable_environments", may_deploy)
+
+
+def _visible(request: HttpRequest) -> frozenset[int]:
+    return _ask_once(request, "_visible_environments", may_see)
+
+
+def _ask_once(
+    request: HttpRequest, name: str, allowed: Callable[[Any, Environment], bool]
+) -> frozenset[int]:
+    """The ids of the environments of which `allowed` is true; kept for the request's time."""
     known: frozenset[int] | None = getattr(request, name, None)
     if known is None:
         environments = Environment.objects.select_related("project")

@@ -1,19 +1,55 @@
 """Servers: where they are reached, and whether their host key is pinned."""
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.host_key_page import host_key_view, shown_fingerprint
 from deploy_manager.models import Server
 
 
 @admin.register(Server)
 class ServerAdmin(StyledAdmin[Server]):
-    list_display = ("name", "connection", "reached_at", "gateway")
+    list_display = ("name", "connection", "reached_at", "gateway", "host_key_shown")
     list_filter = ("connection",)
     list_select_related = ("gateway",)
     search_fields = ("name", "address")
+    autocomplete_fields = ("gateway",)
+    actions = ("fetch_host_key",)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.host_key_view)
+        name = "deploy_manager_server_host_key"
+        return [path("<int:pk>/host-key/", view, name=name), *super().get_urls()]
+
+    def host_key_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return host_key_view(self, request, pk)
 
     @admin.display(description=_("address"), ordering="address")
     def reached_at(self, server: Server) -> str:
         return "" if server.is_local else f"{server.user}@{server.address}:{server.port}"
+
+    @admin.display(description=_("host key"))
+    def host_key_shown(self, server: Server) -> SafeString | str:
+        if server.is_local:
+            return gettext("not needed")
+        if server.host_key:
+            return format_html("<code>{}</code>", shown_fingerprint(server.host_key))
+        return format_html('<span class="dm-warn">{}</span>', gettext("not pinned"))
+
+    @admin.action(description=_("Fetch host key"), permissions=["change"])
+    def fetch_host_key(
+        self, request: HttpRequest, queryset: QuerySet[Server]
+    ) -> HttpResponseRedirect | None:
+        """Lead to the page of one server: a person looks at each fingerprint by itself."""
+        if len(queryset) == 1:
+            url = reverse("admin:deploy_manager_server_host_key", args=[queryset[0].pk])
+            return HttpResponseRedirect(url)
+        self.message_user(request, gettext("Choose one server at a time."), messages.WARNING)
+        return None

@@ -1,0 +1,47 @@
+"""One action for each story and recipe, for those who may deploy something."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext as _
+
+from deploy_manager.admin.run_page import run_url
+from deploy_manager.models import Environment
+from deploy_manager.recipes import Story, all_stories
+from deploy_manager.runner import may_deploy
+
+FIRST = "deploy"
+
+Action = Callable[[Any, HttpRequest, QuerySet[Environment]], HttpResponse | None]
+
+
+def run_actions() -> dict[str, tuple[Action, str, str]]:
+    """The actions as `ModelAdmin.get_actions` returns them, Deploy first."""
+    stories = sorted(all_stories(), key=lambda story: story.name != FIRST)
+    return {
+        f"run_{story.name}": (_action(story), f"run_{story.name}", _describe(story))
+        for story in stories
+    }
+
+
+def _describe(story: Story) -> str:
+    """The title; the admin formats it with %, which a title must not stumble over."""
+    return _(story.title).replace("%", "%%")
+
+
+def _action(story: Story) -> Action:
+    def show_plan(
+        admin: Any, request: HttpRequest, queryset: QuerySet[Environment]
+    ) -> HttpResponse | None:
+        chosen = list(queryset.select_related("project").order_by("pk"))
+        refused = [entry for entry in chosen if not may_deploy(request.user, entry)]
+        if refused:
+            names = ", ".join(map(str, refused))
+            messages.error(request, _("You may not deploy %(names)s.") % {"names": names})
+            return None
+        return HttpResponseRedirect(run_url(story.name, [entry.pk for entry in chosen]))
+
+    return show_plan

@@ -1,0 +1,22 @@
+/* The confirmation page: what was changed after it was shown must be shown again. */
+"use strict";
+
+(() => {
+  const form = document.getElementById("dm-run");
+  if (!form) return;
+
+  const confirm = form.querySelector("[data-confirms]");
+  const stale = form.querySelector("[data-stale]");
+
+  const isAsShown = (field) =>
+    field.type === "checkbox" ? field.checked === field.defaultChecked : field.value === field.defaultValue;
+
+  const look = () => {
+    const changed = [...form.querySelectorAll("[data-replans]")].some((field) => !isAsShown(field));
+    stale.hidden = !changed;
+    if (confirm) confirm.disabled = changed;
+  };
+
+  form.addEventListener("input", look);
+  window.addEventListener("pageshow", look);
+})();
