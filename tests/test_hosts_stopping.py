@@ -18,13 +18,14 @@ from tests.parts.hosts import Log, OpenAddress, Opened, is_running
 from tests.parts.sshd import StartSshd
 
 FAMILY = """
-trap '' TERM
 sleep 60 & echo $!
 (sleep 60; true) & echo $!
 echo $$
 sleep 60
 """
-"""A shell that ignores TERM and children that do as well."""
+"""A shell and two children, one of them with a child of its own."""
+
+STUBBORN_FAMILY = f"trap '' TERM; {FAMILY}"
 
 
 def _pids(log: Log) -> list[int]:
@@ -49,7 +50,7 @@ def _cancel_when_printed(opened: Opened, lines: int) -> None:
 
 def test_a_time_out_ends_all_that_the_command_started(opened: Opened) -> None:
     with pytest.raises(CommandTimedOut, match=r"within 0\.5 s: it was stopped, with all it had"):
-        opened.host.run(FAMILY, timeout=0.5)
+        opened.host.run(STUBBORN_FAMILY, timeout=0.5)
 
     pids = _pids(opened.log)
     assert len(pids) == 3

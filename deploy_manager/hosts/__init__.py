@@ -6,8 +6,8 @@ The only place that knows fabric and paramiko.
 from threading import Event
 
 from deploy_manager.hosts.address import Address, OpenHost, Sink, Stream
-from deploy_manager.hosts.connect import connect, fetch_host_key
 from deploy_manager.hosts.keys import HostKey, fingerprint
+from deploy_manager.hosts.link import connect, fetch_host_key
 from deploy_manager.hosts.local import LocalHost
 from deploy_manager.hosts.ssh import SshHost
 

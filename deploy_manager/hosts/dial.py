@@ -6,15 +6,10 @@ import paramiko
 
 from deploy_manager.exceptions import HostUnreachable
 from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.pulse import DEAD_AFTER
 
 CONNECT_TIMEOUT = 10.0
 CHANNEL_TIMEOUT = 15.0
-DEAD_AFTER = 15.0
-"""Seconds after which data that nobody acknowledged ends a connection. Keepalive alone does not
-notice a link that swallows everything while data is under way; see tcp(7), TCP_USER_TIMEOUT."""
-
-KEEPALIVE = 5
-"""Seconds of silence before we ask whether the server is there, so that there is data under way."""
 
 
 class NotNow(HostUnreachable):
@@ -57,7 +52,11 @@ def place_of(address: Address) -> str:
 
 
 def _watch(sock: socket.socket) -> None:
-    """Send small packets at once, and let a dead link end the connection."""
+    """Send small packets at once, and let data that nobody acknowledges end the connection.
+
+    Keepalive alone does not notice a link that swallows everything while data is under way; see
+    tcp(7), TCP_USER_TIMEOUT.
+    """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):

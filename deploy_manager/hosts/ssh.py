@@ -14,8 +14,8 @@ from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Sink
 from deploy_manager.hosts.base import ShellHost
 from deploy_manager.hosts.channel import SshRunning
-from deploy_manager.hosts.connect import Link
 from deploy_manager.hosts.dial import CHANNEL_TIMEOUT
+from deploy_manager.hosts.link import Link
 from deploy_manager.hosts.running import no_sink
 
 STOP_TIMEOUT = 15.0

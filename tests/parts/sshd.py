@@ -26,7 +26,7 @@ from pytest_django import Settings
 
 from deploy_manager.hosts import Address
 
-pytest_plugins = ["tests.parts.hosts"]
+pytest_plugins = ["tests.parts.hosts", "tests.parts.wire"]
 
 ACCOUNT = "dm-tests"
 ACCOUNT_HOME = Path("/var/lib") / ACCOUNT
@@ -68,6 +68,18 @@ class Sshd:
     @property
     def log(self) -> str:
         return self.log_file.read_text()
+
+    def saw_a_login(self) -> bool:
+        """Whether anybody asked for authentication (RFC 4252: messages 5 and 50), let in or not.
+
+        Only sshd at LogLevel DEBUG3 tells: ask a server that was started so, once all of its
+        connections were closed.
+        """
+        assert "debug3" in self.log, "this sshd was not started with LogLevel DEBUG3"
+        deadline = time.monotonic() + 5
+        while _descendants(self.process.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return re.search(r"receive packet: type (5|50)\b", self.log) is not None
 
     def cut_connections(self) -> None:
         """Kill what serves the connections at hand, as a crash would; it goes on listening."""

@@ -1,43 +1,35 @@
 """Connections to servers whose host key is known: gateways, authentication, second tries."""
 
 import logging
-import random
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from threading import Event, Thread
-from typing import Any, TypeVar
+from threading import Event
+from typing import Any
 
 import fabric
 import paramiko
 from paramiko.ssh_exception import BadHostKeyException, IncompatiblePeer
 
 from deploy_manager.conf import get_settings
-from deploy_manager.exceptions import Cancelled, HostKeyMismatch, HostUnreachable
+from deploy_manager.exceptions import HostKeyMismatch, HostUnreachable
 from deploy_manager.hosts import keys
 from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.attempts import unless_cancelled, with_second_tries
 from deploy_manager.hosts.dial import (
     CHANNEL_TIMEOUT,
-    KEEPALIVE,
     NotNow,
     dial,
     dial_through,
     place_of,
 )
 from deploy_manager.hosts.keys import HostKey
-from deploy_manager.hosts.running import TICK
+from deploy_manager.hosts.pulse import keep_pulse
 
 GREETING_TIMEOUT = 10.0
 LOGIN_TIMEOUT = 20.0
-TRIES = 4
-"""sshd turns connections away at random while many are being made (MaxStartups): ask again."""
-
-FIRST_DELAY = 0.4
-
-T = TypeVar("T")
 Way = socket.socket | paramiko.Channel
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its errors are raised as ours
@@ -66,7 +58,7 @@ class Link:
 
 def connect(address: Address, cancelled: Event) -> Link:
     """Return an open connection. Raises HostUnreachable, HostKeyMismatch, Cancelled."""
-    return _unless_cancelled(lambda: _link(address, cancelled), cancelled)
+    return unless_cancelled(lambda: _link(address, cancelled), cancelled)
 
 
 def fetch_host_key(address: Address) -> HostKey:
@@ -79,13 +71,13 @@ def fetch_host_key(address: Address) -> HostKey:
     never = Event()
     with ExitStack() as at_end:
         through = _gateway_link(address, never, at_end)
-        return _with_second_tries(lambda: _exchange(address, through), never)
+        return with_second_tries(lambda: _exchange(address, through), never)
 
 
 def _link(address: Address, cancelled: Event) -> Link:
     with ExitStack() as on_error:
         through = _gateway_link(address, cancelled, on_error)
-        link = _with_second_tries(lambda: _log_in(address, through), cancelled)
+        link = with_second_tries(lambda: _log_in(address, through), cancelled)
         on_error.pop_all()
     return link
 
@@ -107,7 +99,7 @@ def _log_in(address: Address, through: Link | None) -> Link:
         with _explained(address, through, connection.client):
             connection.open()
         on_error.pop_all()
-    connection.transport.set_keepalive(KEEPALIVE)
+    keep_pulse(connection.transport)
     return Link(connection, through)
 
 
@@ -247,39 +239,3 @@ def _not_greeted(address: Address, began: float) -> HostUnreachable:
             f" {GREETING_TIMEOUT:g} s: is it sshd that listens there?"
         )
     return NotNow(f"{place_of(address)} hung up before it greeted: is it sshd, and is it busy?")
-
-
-def _with_second_tries(attempt: Callable[[], T], cancelled: Event) -> T:
-    """Repeat what was turned away before anything began, after a random and growing while."""
-    for number in range(TRIES - 1):
-        try:
-            return attempt()
-        except NotNow:
-            if cancelled.wait(FIRST_DELAY * 2**number * random.uniform(0.5, 1.0)):  # noqa: S311
-                raise Cancelled("Cancelled while connecting.") from None
-    return attempt()
-
-
-def _unless_cancelled(open_link: Callable[[], Link], cancelled: Event) -> Link:
-    """Return what `open_link` returns; on a cancel leave it to end, and close, by itself."""
-    future: Future[Link] = Future()
-    Thread(target=_fulfil, args=(future, open_link), daemon=True).start()
-    while not future.done():
-        if cancelled.is_set():
-            future.add_done_callback(_close_result)
-            raise Cancelled("Cancelled while connecting.")
-        with suppress(TimeoutError):
-            future.exception(TICK)
-    return future.result()
-
-
-def _fulfil(future: "Future[Link]", open_link: Callable[[], Link]) -> None:
-    try:
-        future.set_result(open_link())
-    except BaseException as error:
-        future.set_exception(error)
-
-
-def _close_result(future: "Future[Link]") -> None:
-    if future.exception() is None:
-        future.result().close()
