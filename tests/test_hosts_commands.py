@@ -68,6 +68,11 @@ def test_a_command_that_is_no_text_is_refused(opened: Opened) -> None:
             opened.host.run(bad)
 
 
+def test_a_command_that_is_too_long_to_start_fails_in_words(opened: Opened) -> None:
+    with pytest.raises(RecipeError, match="Argument list too long"):
+        opened.host.run(["true", "x" * 200_000])
+
+
 def test_bytes_come_exact_on_both_streams_at_once(opened: Opened) -> None:
     line = b"0123456789abcde\n"
     count = 5_000_000 // len(line)

@@ -140,3 +140,20 @@ def test_no_key_and_no_agent_is_told(sshd: Sshd, settings: Settings) -> None:
 
     with pytest.raises(HostUnreachable, match="set SSH_KEY_FILE"):
         _open(sshd.address_for("web1"))
+
+
+def test_the_accounts_own_ssh_and_fabric_files_are_not_read(
+    open_address: OpenAddress, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    trap = tmp_path / "trap"
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text(
+        f'Match exec "touch {trap}"\nHost *\n  Port 1\n  ProxyCommand touch {trap}\n'
+    )
+    (tmp_path / ".fabric.yaml").write_text("port: 1\nuser: nobody\n")
+
+    opened = open_address(sshd.address_for("web1"))
+
+    assert opened.host.run("echo in").stdout == "in\n"
+    assert not trap.exists()

@@ -86,6 +86,12 @@ def test_a_port_where_nothing_listens_is_told(sshd: Sshd) -> None:
 
 
 @pytest.mark.usefixtures("ssh_settings")
+def test_a_name_that_cannot_be_one_is_told(sshd: Sshd) -> None:
+    with pytest.raises(HostUnreachable, match="can't be reached"):
+        open_host(sshd.address_for("web1", hostname="a..b"), Log(), Event())
+
+
+@pytest.mark.usefixtures("ssh_settings")
 def test_a_name_that_does_not_exist_is_told(sshd: Sshd) -> None:
     with pytest.raises(
         HostUnreachable, match=r"web1 \(no-such-host\.invalid:\d+\) can't be reached"

@@ -28,8 +28,9 @@ def dial(address: Address) -> socket.socket:
             f"{where} did not answer within {CONNECT_TIMEOUT:g} s: is the address right, and is the"
             " port open?"
         ) from error
-    except OSError as error:
-        raise HostUnreachable(f"{where} can't be reached: {error.strerror or error}.") from error
+    except (OSError, UnicodeError) as error:  # the latter for a name like a..b
+        reason = getattr(error, "strerror", None) or error
+        raise HostUnreachable(f"{where} can't be reached: {reason}.") from error
     _watch(sock)
     return sock
 

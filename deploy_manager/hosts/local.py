@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import IO
 
+from deploy_manager.exceptions import RecipeError
 from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Sink, Stream
 from deploy_manager.hosts.base import ShellHost
@@ -51,16 +52,19 @@ class LocalHost(ShellHost):
         """Nothing is held open between two commands."""
 
     def _start(self, script: str, stdin: bytes) -> "LocalRunning":
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", script],
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self._home,
-            env=command_environment(),
-            bufsize=0,
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", script],
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self._home,
+                env=command_environment(),
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RecipeError(f"A command could not be started: {error.strerror}.") from error
         return LocalRunning(process, stdin)
 
     def _write(self, blocks: Iterator[bytes], path: str, beside: str, mode: int) -> None:
@@ -118,8 +122,8 @@ class LocalRunning:
         return pieces
 
     def stop(self) -> bool:
-        stopped = subprocess.run(shell.stop_command(self._process.pid), check=False)
-        return stopped.returncode == 0
+        command = shell.stop_command(self._process.pid)
+        return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0
 
     def close(self) -> None:
         self._selector.close()
