@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
+from django.forms import Script
 from django.http import (
     Http404,
     HttpRequest,
@@ -17,6 +18,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.utils.http import content_disposition_header
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -53,9 +55,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         "recipe",
         "environment",
         "commit_short",
-        "requested_as",
-        "door",
-        "requested_at",
+        "requested",
         "duration",
     )
     list_display_links = ("number", "state_shown")
@@ -66,7 +66,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     change_form_template = "admin/deploy_manager/deployment/change_form.html"
 
     class Media:
-        js = ["deploy_manager/deployment.js"]
+        js = [Script("deploy_manager/deployment.js", defer=True)]
 
     @admin.display(description="#", ordering="pk")
     def number(self, deployment: Deployment) -> str:
@@ -81,8 +81,13 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         return short_commit(deployment.commit) if deployment.commit else ""
 
     @admin.display(description=_("requested"), ordering="created_at")
-    def requested_at(self, deployment: Deployment) -> str:
-        return short_time(deployment.created_at)
+    def requested(self, deployment: Deployment) -> SafeString:
+        return format_html(
+            '{} <span class="dm-quiet">{}<br>{}</span>',
+            deployment.requested_as,
+            deployment.door,
+            short_time(deployment.created_at),
+        )
 
     @admin.display(description=_("duration"))
     def duration(self, deployment: Deployment) -> str:

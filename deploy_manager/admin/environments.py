@@ -3,14 +3,15 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models import JSONField, OuterRef, Prefetch, QuerySet, Subquery
+from django.forms import Script, Textarea
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.badges import deployment_link, state_badge
+from deploy_manager.admin.badges import deployment_link, short_commit, state_badge
 from deploy_manager.admin.base import StyledAdmin, TabularInline
 from deploy_manager.admin.live_releases import describe_live_releases
 from deploy_manager.admin.permissions import (
@@ -30,8 +31,16 @@ class PlacementInline(TabularInline[Placement, Environment]):
     model = Placement
     extra = 0
     autocomplete_fields = ("server",)
-    fields = ("server", "roles", "order", "own_deploy_path", "own_bind", "active_release")
-    readonly_fields = ("active_release",)
+    fields = ("server", "roles", "order", "own_deploy_path", "own_bind", "live_now")
+    readonly_fields = ("live_now",)
+    formfield_overrides = {
+        JSONField: {"widget": Textarea(attrs={"rows": 1, "cols": 18, "class": "dm-mono"})}
+    }
+
+    @admin.display(description=_("live now"))
+    def live_now(self, placement: Placement) -> SafeString | str:
+        release = placement.active_release
+        return short_commit(release.commit) if release else ""
 
 
 @admin.register(Environment)
@@ -40,6 +49,9 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     list_filter = ("project",)
     search_fields = ("name", "project__name")
     inlines = (PlacementInline,)
+    formfield_overrides = {
+        JSONField: {"widget": Textarea(attrs={"rows": 3, "cols": 60, "class": "dm-mono"})}
+    }
     fieldsets = (
         (None, {"fields": ("project", "name", "ref", "deploy_path")}),
         (
@@ -67,7 +79,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     )
 
     class Media:
-        js = ["deploy_manager/run.js"]
+        js = [Script("deploy_manager/run.js", defer=True)]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
         found = super().get_queryset(request).select_related("project")
