@@ -1,6 +1,7 @@
 """The small world of the tests: real parts in `tests/parts`, people and servers here."""
 
 pytest_plugins = [
+    "tests.inventory",
     "tests.parts.browser",
     "tests.parts.postgres",
     "tests.parts.redis",

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from deploy_manager.models import Deployment, Environment, Placement, Project, Server
 from deploy_manager.runner import request
 
@@ -45,3 +47,11 @@ def make_inventory(folder: Path, repository: str = "/nowhere/shop.git") -> Inven
         health_path="",
     )
     return Inventory(environment, folder)
+
+
+@pytest.fixture
+def inventory(tmp_path: Path, db: None) -> Inventory:
+    """`shop/production` on one local server, `one`."""
+    made = make_inventory(tmp_path)
+    made.add_server("one")
+    return made

@@ -1,5 +1,6 @@
 """Recipes: what can be run on servers. Write your own in a `recipes.py` of any installed app."""
 
+from deploy_manager.recipes import builtin as _builtin  # noqa: F401  registers what comes with us
 from deploy_manager.recipes.host import Command, HealthCheck, Host, Reload, Result, Site
 from deploy_manager.recipes.registry import (
     Phase,
@@ -8,6 +9,7 @@ from deploy_manager.recipes.registry import (
     Uses,
     add_story,
     all_stories,
+    broken_modules,
     get_recipe,
     get_story,
     load_recipes,
@@ -27,6 +29,7 @@ __all__ = [
     "Uses",
     "add_story",
     "all_stories",
+    "broken_modules",
     "get_recipe",
     "get_story",
     "load_recipes",

@@ -4,8 +4,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from importlib import import_module
 
-from django.utils.module_loading import autodiscover_modules
+from django.apps import apps
+from django.utils.module_loading import module_has_submodule
 
 from deploy_manager.exceptions import UnknownRecipe
 from deploy_manager.recipes.host import Host, Site
@@ -78,6 +80,7 @@ class Story:
 
 _recipes: dict[str, Recipe] = {}
 _stories: dict[str, Story] = {}
+_broken: dict[str, str] = {}
 
 
 def recipe(
@@ -128,8 +131,24 @@ def add_story(story: Story) -> None:
 
 
 def load_recipes() -> None:
-    """Import the `recipes` module of every installed app."""
-    autodiscover_modules("recipes")
+    """Import the `recipes` module of every installed app.
+
+    One that can't be imported takes nothing else down: `broken_modules` tells of it.
+    """
+    for app in apps.get_app_configs():
+        if not module_has_submodule(app.module, "recipes"):
+            continue
+        name = f"{app.name}.recipes"
+        try:
+            import_module(name)
+        except Exception as error:
+            # The border of a project's own module: whatever it raises is told by a check.
+            _broken[name] = f"{type(error).__name__}: {error}"
+
+
+def broken_modules() -> dict[str, str]:
+    """Return the modules of recipes that could not be imported, and what they raised."""
+    return dict(_broken)
 
 
 def get_recipe(name: str) -> Recipe:

@@ -1,9 +1,9 @@
-"""Our own scripts on a server: sent once, found again by their content."""
+"""What a server needs of ours, scripts and tools: sent once, found again by its name."""
 
 import hashlib
 import shlex
 from importlib.resources import files
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from deploy_manager.recipes.host import Host, Site
 
@@ -16,11 +16,23 @@ def ship(host: Host, site: Site, name: str) -> str:
     The path has a hash of the content in it: a script that runs is never written over.
     """
     content = files("deploy_manager.recipes").joinpath("remote", name).read_bytes()
-    path = f"{site.tools_path}/{shipped_name(name, content)}"
+    return _send_once(host, site, content, shipped_name(name, content), 0o644)
+
+
+def ship_file(host: Host, site: Site, file: Path, name: str = "", mode: int = 0o644) -> str:
+    """Return the server's path of a file of this machine, sent there unless it already is.
+
+    `name` (default: the file's own) must tell its version: by it the file is found again.
+    """
+    return _send_once(host, site, file, name or file.name, mode)
+
+
+def _send_once(host: Host, site: Site, content: bytes | Path, name: str, mode: int) -> str:
+    path = f"{site.tools_path}/{name}"
     folder = shlex.quote(site.tools_path)
     is_there = f"mkdir -p {folder} && test -f {shlex.quote(path)}"
     if not host.run(is_there, check=False, quiet=True).ok:
-        host.put(content, path)
+        host.put(content, path, mode)
     return path
 
 

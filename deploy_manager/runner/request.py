@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.core.exceptions import PermissionDenied
 
 from deploy_manager.exceptions import RequestRefused
@@ -11,15 +10,15 @@ from deploy_manager.models import Deployment, Environment, Placement
 from deploy_manager.recipes import Recipe, Story, Uses, get_story
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
+    from django.contrib.auth.models import AnonymousUser, User
 
 PERMISSION = "deploy_manager.deploy_environment"
 
 
-def may_deploy(user: "User | AbstractBaseUser | AnonymousUser", environment: Environment) -> bool:
+def may_deploy(user: "User | AnonymousUser", environment: Environment) -> bool:
     """Whether a user may deploy this environment: by a right on all, or on this one object."""
     return bool(
-        user.is_active and (user.has_perm(PERMISSION) or user.has_perm(PERMISSION, environment))  # type: ignore[attr-defined, union-attr]
+        user.is_active and (user.has_perm(PERMISSION) or user.has_perm(PERMISSION, environment))
     )
 
 

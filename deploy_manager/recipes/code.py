@@ -1,0 +1,48 @@
+"""The code of a release: from one commit's archive to a folder of its own."""
+
+import json
+import shlex
+
+from deploy_manager.exceptions import RecipeError
+from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.registry import Uses, recipe
+from deploy_manager.recipes.shipping import ship
+
+
+@recipe("Check out the latest code", uses=Uses.NEW)
+def checkout_latest(host: Host, site: Site) -> None:
+    """Unpack the commit beside the other releases. What serves is not touched."""
+    release = site.require_release()
+    if site.archive is None:
+        raise RecipeError(f"There is no archive of release {release} to send.")
+    if host.run(["test", "-e", f"{site.release_path}/.complete"], check=False, quiet=True).ok:
+        host.say(f"Release {release} is here already.")
+        return
+    host.run(["mkdir", "-p", site.releases_path, site.shared_path, site.tools_path])
+    script = ship(host, site, "unpack.py")
+    archive = f"{site.tools_path}/{release}.tar.gz"
+    host.put(site.archive, archive, mode=0o600)
+    host.run([site.python, script], stdin=_facts(site, archive))
+    host.say(f"Commit {site.commit} is in {site.release_path}.")
+
+
+def _facts(site: Site, archive: str) -> bytes:
+    facts = {
+        "archive": archive,
+        "release": site.release_path,
+        "shared": site.shared_path,
+        "folders": site.shared,
+        "variables": variables_text(site),
+    }
+    return json.dumps(facts).encode()
+
+
+def variables_text(site: Site) -> str:
+    """Return a site's variables as quoted `export` lines for sh."""
+    variables = dict(site.variables)
+    if site.settings_module:
+        variables["DJANGO_SETTINGS_MODULE"] = site.settings_module
+    variables |= {"DEPLOY_COMMIT": site.commit, "DEPLOY_RELEASE": site.release}
+    return "".join(
+        f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())
+    )

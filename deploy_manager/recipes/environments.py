@@ -1,0 +1,100 @@
+"""The virtual environment of a release: made by virtualenv, filled by pip or uv, shared by lock.
+
+An environment is named by everything that decides what is in it. It is marked complete when it is
+whole, and what is not complete is made anew.
+"""
+
+import hashlib
+
+from deploy_manager.exceptions import RecipeError
+from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.packing import uv_program, virtualenv_zipapp
+from deploy_manager.recipes.registry import Uses, recipe
+from deploy_manager.recipes.shipping import ship_file
+
+_FACTS = """
+import platform, sysconfig
+print(platform.python_implementation(), platform.python_version(), sysconfig.get_platform())
+"""
+LOCK = "requirements.lock"
+
+
+@recipe("Make the virtual environment", uses=Uses.NEWEST)
+def make_virtualenv(host: Host, site: Site) -> None:
+    """Make an environment for the release's pins, or take the one that has them already."""
+    site.require_release()
+    facts = host.run([site.python, "-c", _FACTS], quiet=True).stdout.strip()
+    name = environment_name(site, facts)
+    path = f"{site.venvs_path}/{name}"
+    if _is_complete(host, path):
+        host.say(f"These pins are installed already for {facts}: {path}")
+    else:
+        _make(host, site, path)
+    link = f"{site.release_path}/venv"
+    host.run(["ln", "-sfn", f"../../venvs/{name}", f"{link}.new"], quiet=True)
+    host.run(["mv", "-fT", f"{link}.new", link], quiet=True)
+
+
+def environment_name(site: Site, facts: str) -> str:
+    """Return the name that pins, installer and the server's own Python give an environment.
+
+    `facts` are implementation, full version and platform: 3.11.0 and 3.11.7 may need other files.
+    """
+    decides = "\n".join((site.lock_digest, site.installer, site.index_url, facts))
+    return hashlib.sha256(decides.encode()).hexdigest()[:32]
+
+
+def _make(host: Host, site: Site, path: str) -> None:
+    host.run(["rm", "-rf", "--", path], quiet=True)
+    host.run(["mkdir", "-p", site.venvs_path, site.tools_path], quiet=True)
+    virtualenv = ship_file(host, site, virtualenv_zipapp(site.cache))
+    options = ["--app-data", f"{site.tools_path}/virtualenv", "--no-periodic-update"]
+    seed = ["--no-seed"] if site.installer == "uv" else ["--no-setuptools"]
+    host.run([site.python, virtualenv, "--quiet", *options, *seed, path])
+
+
+@recipe("Install the requirements", uses=Uses.NEWEST)
+def install_requirements(host: Host, site: Site) -> None:
+    """Install exactly the pins, with their hashes where there are any, and check they fit."""
+    site.require_release()
+    venv = f"{site.release_path}/venv"
+    path = host.run(["readlink", "-f", venv], check=False, quiet=True).stdout.strip()
+    if not path:
+        raise RecipeError("The release has no virtual environment yet: run make_virtualenv first.")
+    if _is_complete(host, path):
+        host.say("Nothing to install: the environment is complete.")
+        return
+    if not site.lock:
+        raise RecipeError("There are no pins to install: see the environment's requirements.")
+    host.put(site.lock.encode(), f"{path}/{LOCK}")
+    _INSTALLERS[site.installer](host, site, path)
+    host.put(b"", f"{path}/.complete")
+
+
+def _by_pip(host: Host, site: Site, path: str) -> None:
+    pip = [f"{path}/bin/python", "-m", "pip", "--no-input", "--disable-pip-version-check"]
+    index = ["--index-url", site.index_url] if site.index_url else []
+    host.run([*pip, "install", *_what_to_install(site, path), *index])
+    host.run([*pip, "check"])
+
+
+def _by_uv(host: Host, site: Site, path: str) -> None:
+    program, name = uv_program()
+    uv = ship_file(host, site, program, name, mode=0o755)
+    cache = ["--cache-dir", f"{site.tools_path}/uv-cache", "--python", f"{path}/bin/python"]
+    index = ["--default-index", site.index_url] if site.index_url else []
+    options = ["--no-progress", "--compile-bytecode", *index]
+    host.run([uv, "pip", "install", *cache, *options, *_what_to_install(site, path)])
+    host.run([uv, "pip", "check", *cache])
+
+
+_INSTALLERS = {"pip": _by_pip, "uv": _by_uv}
+
+
+def _what_to_install(site: Site, path: str) -> list[str]:
+    hashes = ["--require-hashes"] if "--hash=" in site.lock else []
+    return ["--no-deps", *hashes, "-r", f"{path}/{LOCK}"]
+
+
+def _is_complete(host: Host, path: str) -> bool:
+    return host.run(["test", "-e", f"{path}/.complete"], check=False, quiet=True).ok

@@ -1,0 +1,81 @@
+"""Tools that are taken from the worker to the servers: virtualenv as one file, and uv."""
+
+import hashlib
+import importlib.metadata
+import shutil
+import sys
+import sysconfig
+import tempfile
+import zipapp
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from deploy_manager.exceptions import RecipeError
+
+_MAIN = "virtualenv.__main__:run_with_catch"
+
+
+def virtualenv_zipapp(cache: Path) -> Path:
+    """Return the worker's own virtualenv, with all it needs and pip's wheel, as one file.
+
+    Made once for its version; whoever makes it at the same time makes the same.
+    """
+    distributions = sorted(_with_dependencies("virtualenv"), key=lambda found: found.name)
+    versions = " ".join(f"{found.name}=={found.version}" for found in distributions)
+    digest = hashlib.sha256(versions.encode()).hexdigest()[:12]
+    target = cache / f"virtualenv-{digest}.pyz"
+    if not target.exists():
+        _pack(distributions, target)
+    return target
+
+
+def _pack(distributions: list[importlib.metadata.Distribution], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        code, packed = Path(folder) / "code", Path(folder) / target.name
+        for distribution in distributions:
+            _copy(distribution, code)
+        zipapp.create_archive(code, packed, main=_MAIN, compressed=True)
+        packed.replace(target)
+
+
+def _copy(distribution: importlib.metadata.Distribution, folder: Path) -> None:
+    for file in distribution.files or ():
+        if ".." in file.parts or "__pycache__" in file.parts:
+            continue
+        target = folder / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(str(file.locate()), target)
+
+
+def _with_dependencies(name: str) -> Iterator[importlib.metadata.Distribution]:
+    """Yield an installed distribution and all that it requires here, each once."""
+    done: set[str] = set()
+    waiting = [name]
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in done:
+            continue
+        done.add(name)
+        distribution = importlib.metadata.distribution(name)
+        yield distribution
+        for line in distribution.requires or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+
+
+def uv_program() -> tuple[Path, str]:
+    """Return the worker's uv and the name it gets on servers; raises RecipeError without one."""
+    try:
+        version = importlib.metadata.version("uv")
+    except importlib.metadata.PackageNotFoundError:
+        raise RecipeError(
+            "uv is not installed on the worker: pip install 'deploy-manager[uv]',"
+            " or set the environment's installer to pip."
+        ) from None
+    program = Path(sysconfig.get_path("scripts")) / "uv"
+    return program, f"uv-{version}-{sys.platform}"

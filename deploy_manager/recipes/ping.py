@@ -1,0 +1,20 @@
+"""Whether a server can be reached, and what it has."""
+
+from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.registry import recipe
+
+_FACTS = """
+import os, platform, shutil, sys
+path = sys.argv[1]
+while not os.path.isdir(path):
+    path = os.path.dirname(path)
+free = shutil.disk_usage(path).free // 2**20
+print("Python", platform.python_version(), "on", platform.platform())
+print(free, "MiB free in", path)
+"""
+
+
+@recipe("Ping")
+def ping(host: Host, site: Site) -> None:
+    """Tell the server's Python, its system and the space left. Changes nothing."""
+    host.run([site.python, "-c", _FACTS, site.deploy_path])

@@ -1,0 +1,37 @@
+"""What a Django project's own commands do for a release."""
+
+from deploy_manager.exceptions import CommandFailed
+from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.registry import Uses, recipe
+
+_WITHOUT_STATIC_FILES = (
+    "Unknown command: 'collectstatic'",
+    "without having set the STATIC_ROOT setting",
+)
+
+
+@recipe("Collect static files", uses=Uses.NEWEST)
+def collect_static(host: Host, site: Site) -> None:
+    """Run collectstatic; a project that has no static files to collect is told so."""
+    site.require_release()
+    result = host.run(site.manage("collectstatic", "--noinput"), check=False)
+    if result.ok:
+        return
+    if any(words in result.stderr for words in _WITHOUT_STATIC_FILES):
+        host.say("The project collects no static files: it has no STATIC_ROOT.")
+        return
+    raise CommandFailed(f"collectstatic failed:\n{result.stderr[-1000:]}", result.exit_code)
+
+
+@recipe("Check the project", uses=Uses.NEWEST)
+def check(host: Host, site: Site) -> None:
+    """Run Django's system checks with the release's own code, pins and variables."""
+    site.require_release()
+    host.run(site.manage("check"))
+
+
+@recipe("Migrate the database", once=True, uses=Uses.NEWEST)
+def migrate(host: Host, site: Site) -> None:
+    """Apply migrations, once for the whole environment."""
+    site.require_release()
+    host.run(site.manage("migrate", "--noinput"))
