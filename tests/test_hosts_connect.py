@@ -1,6 +1,8 @@
 """Connections are made to servers we recognise only, and what stops them is told."""
 
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
@@ -157,3 +159,35 @@ def test_the_accounts_own_ssh_and_fabric_files_are_not_read(
 
     assert opened.host.run("echo in").stdout == "in\n"
     assert not trap.exists()
+
+
+@pytest.fixture
+def agent(ssh_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An ssh-agent that holds the key of the tests."""
+    path = tmp_path / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL) as process:
+        while not path.exists():
+            time.sleep(0.01)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        subprocess.run(["ssh-add", "-q", ssh_key], check=True)
+        yield
+        process.terminate()
+
+
+@pytest.mark.usefixtures("agent")
+def test_an_agent_opens_servers_where_the_settings_ask_for_it(
+    sshd: Sshd, settings: Settings
+) -> None:
+    settings.DEPLOY_MANAGER = {"SSH_AGENT": True}
+
+    _open(sshd.address_for("web1"))
+
+
+@pytest.mark.usefixtures("agent")
+def test_an_agent_is_not_asked_otherwise(sshd: Sshd, settings: Settings, tmp_path: Path) -> None:
+    other_key = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other_key], check=True)
+    settings.DEPLOY_MANAGER = {"SSH_KEY_FILE": other_key}
+
+    with pytest.raises(HostUnreachable, match="does not let"):
+        _open(sshd.address_for("web1"))

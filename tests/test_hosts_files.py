@@ -79,10 +79,29 @@ def test_a_source_that_is_missing_is_told(opened: Opened, tmp_path: Path) -> Non
     assert list(opened.folder.iterdir()) == []
 
 
+@pytest.fixture
+def over_ssh_without_sftp(start_sshd: StartSshd, open_address: OpenAddress) -> tuple[Opened, Path]:
+    server = start_sshd(Subsystem=None)
+    return open_address(server.address_for("web1")), server.home
+
+
 def test_a_cancel_in_the_middle_leaves_the_old_file(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = opened.folder / "target"
+    _put_and_cancel_in_the_middle(opened, opened.folder / "target", monkeypatch)
+
+
+def test_without_sftp_a_cancel_in_the_middle_leaves_the_old_file(
+    over_ssh_without_sftp: tuple[Opened, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, home = over_ssh_without_sftp
+
+    _put_and_cancel_in_the_middle(opened, home / "target", monkeypatch)
+
+
+def _put_and_cancel_in_the_middle(
+    opened: Opened, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened.host.put(b"old", str(target))
     _cancel_at_look(opened.cancelled, 4, monkeypatch)
 
@@ -90,7 +109,7 @@ def test_a_cancel_in_the_middle_leaves_the_old_file(
         opened.host.put(b"x" * 5_000_000, str(target))
 
     assert target.read_bytes() == b"old"
-    assert list(opened.folder.iterdir()) == [target]
+    assert list(target.parent.iterdir()) == [target]
 
 
 def _cancel_at_look(cancelled: Event, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,18 +118,17 @@ def _cancel_at_look(cancelled: Event, number: int, monkeypatch: pytest.MonkeyPat
 
 
 def test_files_arrive_where_the_server_has_no_sftp(
-    start_sshd: StartSshd, open_address: OpenAddress
+    over_ssh_without_sftp: tuple[Opened, Path],
 ) -> None:
-    server = start_sshd(Subsystem=None)
-    opened = open_address(server.address_for("web1"))
+    opened, home = over_ssh_without_sftp
     data = bytes(range(256)) * 3000
 
-    opened.host.put(data, str(server.home / "a file"), 0o640)
-    opened.host.put(b"", str(server.home / "empty"))
+    opened.host.put(data, str(home / "a file"), 0o640)
+    opened.host.put(b"", str(home / "empty"))
 
-    assert (server.home / "a file").read_bytes() == data
-    assert _mode(server.home / "a file") == 0o640
-    assert (server.home / "empty").read_bytes() == b""
+    assert (home / "a file").read_bytes() == data
+    assert _mode(home / "a file") == 0o640
+    assert (home / "empty").read_bytes() == b""
     assert opened.log.pieces == []
 
 

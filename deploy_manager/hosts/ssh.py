@@ -4,12 +4,12 @@ import contextlib
 import secrets
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from threading import Event, Timer
 
 import paramiko
 
-from deploy_manager.exceptions import ConnectionLost, DeployManagerError, HostUnreachable
+from deploy_manager.exceptions import ConnectionLost, HostUnreachable
 from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Sink
 from deploy_manager.hosts.base import ShellHost
@@ -51,24 +51,23 @@ class SshHost(ShellHost):
 
     def _execute(self, channel: paramiko.Channel, command: str) -> None:
         """Hand a command line to the server, which has to say that it took it."""
-        overdue = Timer(CHANNEL_TIMEOUT, channel.close)
-        overdue.daemon = True
-        overdue.start()
         try:
-            channel.exec_command(command)
+            with _closed_if_overdue(channel):
+                channel.exec_command(command)
         except (paramiko.SSHException, EOFError, OSError) as error:
             channel.close()
             raise ConnectionLost(
                 f"{self.name} did not say whether it started a command: whether it runs is unknown."
             ) from error
-        finally:
-            overdue.cancel()
 
     def _stop_group(self, group: int) -> bool:
-        """End a process group by a second channel; a dead connection ends nothing."""
+        return self._run_apart(shell.stop_command(group))
+
+    def _run_apart(self, words: Sequence[str]) -> bool:
+        """Run what a cancel must not prevent; return whether it was seen to succeed."""
         try:
             with contextlib.closing(self._open_channel()) as channel:
-                self._execute(channel, shlex.join(shell.stop_command(group)))
+                self._execute(channel, shlex.join(words))
                 channel.status_event.wait(STOP_TIMEOUT)
                 return channel.exit_status == 0
         except HostUnreachable:
@@ -93,7 +92,8 @@ class SshHost(ShellHost):
             channel = self._open_channel()
             channel.settimeout(CHANNEL_TIMEOUT)
             try:
-                channel.invoke_subsystem("sftp")
+                with _closed_if_overdue(channel):
+                    channel.invoke_subsystem("sftp")
                 self._sftp = paramiko.SFTPClient(channel)
             except (paramiko.SSHException, EOFError):
                 channel.close()
@@ -125,7 +125,7 @@ class SshHost(ShellHost):
             raise
 
     def _write_by_shell(self, blocks: Iterator[bytes], path: str, beside: str, mode: int) -> None:
-        """Write by what every server has. Slower: a command for each block."""
+        """Write by what every server has. Slower, for it takes a command for each block."""
         try:
             self._write_step('umask 077; : >"$1"', beside)
             for block in blocks:
@@ -134,8 +134,7 @@ class SshHost(ShellHost):
                 'chmod "$2" "$1" && [ ! -d "$3" ] && mv -f "$1" "$3"', beside, f"{mode:o}", path
             )
         except BaseException:
-            with contextlib.suppress(OSError, DeployManagerError):
-                self._write_step('rm -f "$1"', beside)
+            self._run_apart(["rm", "-f", beside])
             raise
 
     def _write_step(self, line: str, *words: str, stdin: bytes = b"") -> None:
@@ -143,3 +142,15 @@ class SshHost(ShellHost):
         result = self._see_through(script, stdin, "Writing a file", CHANNEL_TIMEOUT, no_sink)
         if not result.ok:
             raise OSError(result.stderr.strip() or "the server did not say why")
+
+
+@contextlib.contextmanager
+def _closed_if_overdue(channel: paramiko.Channel) -> Iterator[None]:
+    """Close a channel whose request the server does not answer: paramiko would wait for ever."""
+    overdue = Timer(CHANNEL_TIMEOUT, channel.close)
+    overdue.daemon = True
+    overdue.start()
+    try:
+        yield
+    finally:
+        overdue.cancel()

@@ -1,6 +1,5 @@
 """Open hosts for tests: this machine and one behind a real sshd, which have to behave alike."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -90,15 +89,3 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
-
-
-def process_with(word: str) -> int | None:
-    """Return a process of this machine that has exactly this word among its arguments."""
-    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = cmdline.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if word.encode() in words and int(cmdline.parent.name) != os.getpid():
-            return int(cmdline.parent.name)
-    return None
