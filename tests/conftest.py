@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.inventory",
+    "tests.recipe_site",
     "tests.parts.browser",
     "tests.parts.postgres",
     "tests.parts.redis",

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parent.parent
-FENCE = re.compile(r"^```(?P<language>\w+)(?: file=(?P<file>\S+))?\n(?P<text>.*?)^```$", re.M | re.S)
+FENCE = re.compile(
+    r"^```(?P<language>\w+)(?: file=(?P<file>\S+))?\n(?P<text>.*?)^```$", re.M | re.S
+)
 MAKE_INVENTORY = """
 from deploy_manager.models import *
 project = Project.objects.create(name="shop", repository="/srv/shop.git")

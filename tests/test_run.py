@@ -31,8 +31,6 @@ def own_recipes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         host.run(["sh", "-c", "echo oops >&2; exit 3"] if host.name == "two" else "true")
 
 
-
-
 def add_phases(*phases: Phase) -> None:
     add_story(Story("play", "Play", phases))
 

@@ -1,0 +1,105 @@
+"""A site for recipes to work on: a small Django project in git, its pins, one local host."""
+
+import io
+import tarfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from deploy_manager.hosts import Address, OpenHost, Stream, open_host
+from deploy_manager.recipes import Site, get_recipe
+from deploy_manager.requirements import complete_pins, lock_digest, lock_text
+
+MANAGE = """
+import os, sys
+from django.core.management import execute_from_command_line
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop_settings")
+execute_from_command_line(sys.argv)
+"""
+SETTINGS = """
+import os
+from pathlib import Path
+BASE = Path(__file__).parent
+SECRET_KEY = "only for tests"
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.staticfiles"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE / "shared/db.sqlite3"}}
+STATIC_URL = "/static/"
+STATIC_ROOT = os.environ.get("STATIC_ROOT")
+STATICFILES_DIRS = [BASE / "assets"]
+"""
+CODE = {"manage.py": MANAGE, "shop_settings.py": SETTINGS, "assets/shop.css": "body { color: red }"}
+
+
+def make_archive(path: Path, files: dict[str, str]) -> Path:
+    """Write files as the .tar.gz of a commit."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text.encode())
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return path
+
+
+@dataclass
+class RecipeSite:
+    """One site on one host, and what the recipes printed so far."""
+
+    host: OpenHost
+    site: Site
+    folder: Path
+    printed: bytearray
+
+    def run(self, *names: str) -> str:
+        """Run recipes in order; return what they printed."""
+        start = len(self.printed)
+        for name in names:
+            get_recipe(name).function(self.host, self.site)
+        return self.printed[start:].decode()
+
+    def use(self, **changes: object) -> None:
+        self.site = replace(self.site, **changes)  # type: ignore[arg-type]
+
+    def new_release(self, name: str, files: dict[str, str]) -> None:
+        """Take a release of this name and code in hand."""
+        archive = make_archive(self.folder / f"{name}.tar.gz", files)
+        self.use(release=name, commit=f"{name}-commit", archive=archive)
+
+
+@pytest.fixture(scope="session")
+def small_lock() -> str:
+    """Two packages without dependencies, with hashes."""
+    return lock_text(complete_pins("sqlparse==0.5.3\nasgiref==3.8.1\n"))
+
+
+@pytest.fixture(scope="session")
+def django_lock() -> str:
+    return lock_text(complete_pins("django==5.2.8\n"))
+
+
+@pytest.fixture(scope="session")
+def tools_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tools are packed once for all tests."""
+    return tmp_path_factory.mktemp("tools")
+
+
+@pytest.fixture
+def recipe_site(tmp_path: Path, small_lock: str, tools_cache: Path) -> RecipeSite:
+    """A site with its first release in hand, none of it on the host yet."""
+    printed = bytearray()
+
+    def sink(stream: Stream, data: bytes) -> None:
+        printed.extend(data)
+
+    site = Site(
+        environment="shop/production",
+        deploy_path=str(tmp_path / "site"),
+        lock=small_lock,
+        lock_digest=lock_digest(small_lock),
+        cache=tools_cache,
+    )
+    host = open_host(Address(name="one", local=True), sink, Event())
+    made = RecipeSite(host, site, tmp_path, printed)
+    made.new_release("r1", CODE)
+    return made
