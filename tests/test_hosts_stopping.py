@@ -49,7 +49,7 @@ def _cancel_when_printed(opened: Opened, lines: int) -> None:
 
 
 def test_a_time_out_ends_all_that_the_command_started(opened: Opened) -> None:
-    with pytest.raises(CommandTimedOut, match=r"within 0\.5 s: it was stopped, with all it had"):
+    with pytest.raises(CommandTimedOut, match=r"within 0\.5 s: it was stopped, with its whole"):
         opened.host.run(STUBBORN_FAMILY, timeout=0.5)
 
     pids = _pids(opened.log)
@@ -66,7 +66,7 @@ def test_the_host_works_on_after_a_time_out(opened: Opened) -> None:
 
 @pytest.mark.usefixtures("cancel_soon")
 def test_a_cancel_ends_all_that_the_command_started(opened: Opened) -> None:
-    with pytest.raises(Cancelled, match="was stopped, with all it had started"):
+    with pytest.raises(Cancelled, match="was stopped, with its whole process group"):
         opened.host.run(FAMILY)
 
     assert not any(is_running(pid) for pid in _pids(opened.log))

@@ -114,7 +114,7 @@ class Watch:
         gone = self._running.stop()
         self._take_what_is_left()
         if gone:
-            return "was stopped, with all it had started."
+            return "was stopped, with its whole process group."
         return "may still be running: that it stopped could not be seen."
 
     def _take_what_is_left(self) -> None:
