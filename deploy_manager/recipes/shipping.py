@@ -1,13 +1,17 @@
 """What a server needs of ours, scripts and tools: sent once, found again by its name."""
 
 import hashlib
+import json
 import shlex
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
-from deploy_manager.recipes.host import Host, Site
+from deploy_manager.exceptions import CommandFailed
+from deploy_manager.recipes.host import Host, Result, Site
 
 HASH_CHARACTERS = 12
+SHOWN_CHARACTERS = 2000
 
 
 def ship(host: Host, site: Site, name: str) -> str:
@@ -34,6 +38,19 @@ def _send_once(host: Host, site: Site, content: bytes | Path, name: str, mode: i
     if not host.run(is_there, check=False, quiet=True).ok:
         host.put(content, path, mode)
     return path
+
+
+def run_shipped(host: Host, site: Site, name: str, facts: Mapping[str, object]) -> Result:
+    """Run one of our scripts by the server's Python; it reads `facts` from stdin as JSON.
+
+    Raises CommandFailed with the script's own words.
+    """
+    command = [site.python, ship(host, site, name)]
+    result = host.run(command, stdin=json.dumps(facts).encode(), check=False)
+    if not result.ok:
+        said = result.stderr.strip() or f"{name} ended with exit code {result.exit_code}."
+        raise CommandFailed(said[-SHOWN_CHARACTERS:], result.exit_code)
+    return result
 
 
 def shipped_name(name: str, content: bytes) -> str:

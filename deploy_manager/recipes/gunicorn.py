@@ -1,0 +1,24 @@
+"""gunicorn as a site's own server process: one script on the server starts or replaces it."""
+
+from deploy_manager.exceptions import RecipeError
+from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.shipping import run_shipped, ship
+
+
+def reload_gunicorn(host: Host, site: Site) -> None:
+    """Serve the current release without losing a request; starts gunicorn where it isn't running.
+
+    Raises CommandFailed with the end of gunicorn's log: the old release serves on, if there is one.
+    """
+    if not site.reload.bind:
+        raise RecipeError("Say where gunicorn listens, like 127.0.0.1:8001 or unix:/path.")
+    facts = {
+        "deploy_path": site.deploy_path,
+        "launcher": ship(host, site, "serve.py"),
+        "folder": site.folder,
+        "settings": site.settings_module,
+        "wsgi": site.reload.wsgi,
+        "workers": site.reload.workers,
+        "bind": site.reload.bind,
+    }
+    run_shipped(host, site, "gunicorn_control.py", facts)
