@@ -29,11 +29,9 @@ class Inventory:
             own_deploy_path=str(path),
         )
 
-    def request(self, recipe: str = "deploy", **details: str) -> Deployment:
+    def request(self, recipe: str = "deploy", ref: str = "") -> Deployment:
         """Write a deployment as the command line does; nobody is told."""
-        return request(
-            self.environment, recipe, door="manage.py", requested_as="me@here", **details
-        )
+        return request(self.environment, recipe, door="manage.py", requested_as="me@here", ref=ref)
 
 
 def make_inventory(folder: Path, repository: str = "/nowhere/shop.git") -> Inventory:

@@ -24,7 +24,8 @@ from pathlib import Path
 BASE = Path(__file__).parent
 SECRET_KEY = "only for tests"
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.staticfiles"]
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE / "shared/db.sqlite3"}}
+SQLITE = "django.db.backends.sqlite3"
+DATABASES = {"default": {"ENGINE": SQLITE, "NAME": BASE / "shared/db.sqlite3"}}
 STATIC_URL = "/static/"
 STATIC_ROOT = os.environ.get("STATIC_ROOT")
 STATICFILES_DIRS = [BASE / "assets"]

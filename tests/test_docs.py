@@ -16,7 +16,7 @@ FENCE = re.compile(
 MAKE_INVENTORY = """
 from deploy_manager.models import *
 project = Project.objects.create(name="shop", repository="/srv/shop.git")
-environment = Environment.objects.create(project=project, name="production", deploy_path="/srv/shop")
+environment = project.environments.create(name="production", deploy_path="/srv/shop")
 server = Server.objects.create(name="one", connection="local")
 Placement.objects.create(environment=environment, server=server)
 """

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture(autouse=True)
-def own_recipes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recipes and stories of one test, gone after it."""
     monkeypatch.setattr(registry, "_recipes", dict(registry._recipes))
     monkeypatch.setattr(registry, "_stories", dict(registry._stories))
@@ -67,7 +66,9 @@ def test_a_step_and_what_it_printed_stand_on_the_rows(inventory: Inventory) -> N
     step = Step.objects.get(host_run__deployment=deployment)
     assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
     assert (step.state, step.exit_code) == (State.SUCCEEDED, 0)
-    assert step.started_at and step.finished_at and step.started_at <= step.finished_at
+    assert step.started_at is not None
+    assert step.finished_at is not None
+    assert step.started_at <= step.finished_at
     assert "hello from" in log_of(deployment)
 
 

@@ -72,10 +72,12 @@ def test_a_step_ends_after_its_output(claimed: Deployment, step: Step) -> None:
 
 def test_who_lost_the_claim_writes_nothing_more(claimed: Deployment, step: Step) -> None:
     Deployment.objects.filter(pk=claimed.pk).update(token=claimed.token + 1)
-    with pytest.raises(ClaimLost), Writer(claimed) as writer:
-        writer.put(Output(step, 1, b"from the past\n"))
-        writer.put(Change(step, {"state": State.RUNNING}))
-        assert writer.stop.wait(timeout=10)
+    writer = Writer(claimed).__enter__()
+    writer.put(Output(step, 1, b"from the past\n"))
+    writer.put(Change(step, {"state": State.RUNNING}))
+    assert writer.stop.wait(timeout=10)
+    with pytest.raises(ClaimLost):
+        writer.__exit__(None, None, None)
     step.refresh_from_db()
     assert step.state == State.QUEUED
     assert log_of(claimed) == b""
