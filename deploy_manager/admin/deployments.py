@@ -50,15 +50,14 @@ from deploy_manager.runner import may_deploy
 @admin.register(Deployment)
 class DeploymentAdmin(HistoryAdmin[Deployment]):
     list_display = (
-        "number",
+        "what",
         "state_shown",
-        "recipe",
         "environment",
         "commit_short",
         "requested",
         "duration",
     )
-    list_display_links = ("number", "state_shown")
+    list_display_links = ("what", "state_shown")
     list_filter = ("state", "environment", "recipe", "door")
     list_select_related = ("environment__project",)
     search_fields = ("requested_as", "commit", "ref", "reason")
@@ -68,9 +67,9 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     class Media:
         js = [Script("deploy_manager/deployment.js", defer=True)]
 
-    @admin.display(description="#", ordering="pk")
-    def number(self, deployment: Deployment) -> str:
-        return f"#{deployment.pk}"
+    @admin.display(description=_("deployment"), ordering="recipe")
+    def what(self, deployment: Deployment) -> str:
+        return f"#{deployment.pk} {deployment.recipe}"
 
     @admin.display(description=_("state"), ordering="state")
     def state_shown(self, deployment: Deployment) -> SafeString:

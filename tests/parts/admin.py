@@ -1,0 +1,156 @@
+"""The admin's visitors, a repository to plan from, and deployments that went one way or another."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, ClassVar
+
+from django.contrib.auth.backends import BaseBackend
+from django.contrib.auth.models import Permission, User
+from django.db import models
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from deploy_manager.models import Deployment, Environment, HostRun, LogChunk, State, Step
+
+MODELS = (
+    "deployment",
+    "environment",
+    "lock",
+    "placement",
+    "project",
+    "release",
+    "requirement",
+    "server",
+)
+VIEWS = tuple(f"view_{name}" for name in MODELS)
+
+
+class ObjectRights(BaseBackend):
+    """Rights on single objects, as packages for them grant."""
+
+    granted: ClassVar[set[tuple[int, str, str, int]]] = set()
+
+    @classmethod
+    def grant(cls, user: User, right: str, thing: models.Model) -> None:
+        cls.granted.add((user.pk, f"deploy_manager.{right}", thing._meta.label, thing.pk))
+
+    def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
+        return obj is not None and (user_obj.pk, perm, obj._meta.label, obj.pk) in self.granted
+
+
+def make_user(name: str, *rights: str, superuser: bool = False) -> User:
+    """Write a member of staff with these rights on everything."""
+    user = User.objects.create(username=name, is_staff=True, is_superuser=superuser)
+    user.user_permissions.set(Permission.objects.filter(codename__in=rights))
+    return user
+
+
+def visitor(kind: str) -> Client:
+    """A logged-in owner, deployer, viewer or stranger; or nobody at all."""
+    rights = {"viewer": VIEWS, "deployer": (*VIEWS, "deploy_environment")}.get(kind, ())
+    client = Client()
+    if kind != "nobody":
+        client.force_login(make_user(kind, *rights, superuser=kind == "owner"))
+    return client
+
+
+def url(name: str, *args: object, **query: object) -> str:
+    """An address of this app's admin."""
+    return reverse(f"admin:deploy_manager_{name}", args=args, query=query or None)
+
+
+def make_shop(folder: Path) -> tuple[str, list[str]]:
+    """Make a git repository of a tiny site; return its path and the hashes of its two commits."""
+    folder.mkdir()
+    _git(folder, "init", "--quiet", "--initial-branch", "main")
+    hashes = []
+    for subject, pins in (
+        ("Begin", "django==5.2.1\nasgiref==3.8.1\n"),
+        ("Show <b>stock</b>", "django==5.2.3\nsqlparse==0.5.1\n"),
+    ):
+        (folder / "manage.py").write_text("# manage\n")
+        (folder / "requirements.txt").write_text(pins)
+        _git(folder, "add", ".")
+        _git(folder, "commit", "--quiet", "--message", subject)
+        hashes.append(_git(folder, "rev-parse", "HEAD"))
+    return str(folder), hashes
+
+
+def _git(folder: Path, *words: str) -> str:
+    who = {
+        f"GIT_{role}_{field}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for field, value in (("NAME", "A <i>developer</i>"), ("EMAIL", "dev@example.org"))
+    }
+    environment = {**os.environ, **who, "GIT_CONFIG_GLOBAL": "/dev/null"}
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    return done.stdout.strip()
+
+
+def write_deployment(
+    environment: Environment,
+    *,
+    state: State = State.RUNNING,
+    titles: tuple[str, ...] = ("Ping",),
+    **fields: Any,
+) -> Deployment:
+    """Write a deployment of one phase, in a state, on all servers of an environment."""
+    live = state in (State.QUEUED, State.RUNNING)
+    times = {
+        "started_at": None if state == State.QUEUED else timezone.now(),
+        "finished_at": None if live else timezone.now(),
+    }
+    deployment = Deployment.objects.create(
+        environment=environment,
+        **{
+            "recipe": "ping",
+            "requested_as": "me",
+            "door": "fab",
+            "state": state,
+            **times,
+            **fields,
+        },
+    )
+    for placement in environment.placements.select_related("server"):
+        run = HostRun.objects.create(
+            deployment=deployment,
+            placement=placement,
+            server_name=placement.server.name,
+            state=state,
+            **times,
+        )
+        for number, title in enumerate(titles, 1):
+            Step.objects.create(
+                host_run=run,
+                number=number,
+                phase="run",
+                recipe=f"step{number}",
+                title=title,
+                state=state,
+                **times,
+            )
+    return deployment
+
+
+def write_output(step: Step, data: bytes, stream: int = LogChunk.Stream.STDOUT) -> LogChunk:
+    """Add output to a step, as the runner's writer numbers it."""
+    deployment = step.host_run.deployment
+    deployment.refresh_from_db()
+    deployment.position += 1
+    deployment.save(update_fields=["position"])
+    return LogChunk.objects.create(
+        deployment=deployment,
+        host_run=step.host_run,
+        step=step,
+        position=deployment.position,
+        stream=stream,
+        data=data,
+    )
