@@ -7,5 +7,6 @@ pytest_plugins = [
     "tests.parts.postgres",
     "tests.parts.redis",
     "tests.parts.sshd",
+    "tests.parts.served",
     "tests.parts.worker",
 ]

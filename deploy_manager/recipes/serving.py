@@ -75,7 +75,7 @@ METHODS: dict[str, Callable[[Host, Site], None]] = {
 
 
 def _target(site: Site, what: str) -> str:
-    """Return what is to be reloaded; raises RecipeError where it is blank or looks like an option."""
+    """Return what is to be reloaded; raises RecipeError for a blank one or an option."""
     target = site.reload.target.strip()
     if not target or target.startswith("-"):
         raise RecipeError(f"Name {what} in what the environment is to reload, not {target!r}.")

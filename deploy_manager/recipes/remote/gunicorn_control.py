@@ -18,13 +18,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Callable
 
 START_SECONDS = 60
 SUCCESSOR_SECONDS = 10
 GRACEFUL_SECONDS = 45
 QUICK_SECONDS = 10
+PROMOTION_SECONDS = 3
 POLL_SECONDS = 0.05
 TAIL_BYTES = 8 * 1024
 
@@ -60,7 +61,7 @@ class Site:
             return file.read().decode("utf-8", "replace").strip()
 
 
-class Failed(Exception):
+class ServingError(Exception):
     """gunicorn does not serve the current release, for a reason it can tell."""
 
 
@@ -149,7 +150,7 @@ def replace(site: Site, old: int) -> int:
 
 def await_successor(site: Site, old: int) -> int:
     if not wait(lambda: bool(successors(site, old)), SUCCESSOR_SECONDS):
-        raise Failed("The new release did not start; the old one still serves.")
+        raise ServingError("The new release did not start; the old one still serves.")
     return successors(site, old)[0]
 
 
@@ -160,9 +161,9 @@ def successors(site: Site, old: int) -> list[int]:
 def await_loaded(site: Site, master: int, is_alive: Callable[[], bool]) -> None:
     wait(lambda: bool(site.state_of(master)) or not is_alive(), START_SECONDS)
     if not site.state_of(master) or not is_alive():
-        raise Failed("The new release does not start.")
+        raise ServingError("The new release does not start.")
     if site.state_of(master)["release"] != site.current_release():
-        raise Failed("gunicorn loaded another release than the current one.")
+        raise ServingError("gunicorn loaded another release than the current one.")
 
 
 def end(site: Site, master: int, by: signal.Signals, seconds: float) -> None:
@@ -175,7 +176,7 @@ def end(site: Site, master: int, by: signal.Signals, seconds: float) -> None:
     for pid in [master, *workers]:
         send(site, pid, signal.SIGKILL)
     if not wait(lambda: not is_own(master, site), QUICK_SECONDS):
-        raise Failed(f"The old gunicorn master, process {master}, can't be ended.")
+        raise ServingError(f"The old gunicorn master, process {master}, can't be ended.")
 
 
 def send(site: Site, pid: int, number: signal.Signals) -> None:
@@ -200,18 +201,31 @@ def wait(is_done: Callable[[], bool], seconds: float) -> bool:
 def reload(site: Site) -> int:
     """Return the master that serves the current release."""
     running = masters(site)
-    for surplus in running[1:]:
-        print(f"Ending the gunicorn master {surplus}, left by a reload that was cut off.")
-        end(site, surplus, signal.SIGTERM, GRACEFUL_SECONDS)
     if not running:
         print("Starting gunicorn.")
         return start(site)
-    if site.state_of(running[0]).get("bind", site.facts["bind"]) != site.facts["bind"]:
+    old = settle(site, running)
+    if site.state_of(old).get("bind", site.facts["bind"]) != site.facts["bind"]:
         print("The address has changed: gunicorn has to end before it can listen there.")
-        end(site, running[0], signal.SIGTERM, GRACEFUL_SECONDS)
+        end(site, old, signal.SIGTERM, GRACEFUL_SECONDS)
         return start(site)
-    print(f"Replacing the gunicorn master {running[0]}.")
-    return replace(site, running[0])
+    print(f"Replacing the gunicorn master {old}.")
+    return replace(site, old)
+
+
+def settle(site: Site, running: list[int]) -> int:
+    """Return the one master to go on with; ends another that a cut-off reload left beside it.
+
+    The newest that loaded the site stays: an older one may have been told to end already.
+    """
+    loaded = [pid for pid in running if site.state_of(pid)]
+    stays = loaded[-1] if loaded else running[0]
+    for surplus in running:
+        if surplus != stays:
+            print(f"Ending the gunicorn master {surplus}, left by a reload that was cut off.")
+            end(site, surplus, signal.SIGTERM, GRACEFUL_SECONDS)
+    wait(lambda: has_its_pid_file(site, stays), PROMOTION_SECONDS)
+    return stays
 
 
 def prepare(site: Site) -> None:
@@ -220,10 +234,12 @@ def prepare(site: Site) -> None:
     A master that can't execute its successor would end its own workers.
     """
     if not os.path.exists(site.python):
-        raise Failed(f"{site.python} is not there: the site was never deployed here.")
+        raise ServingError(f"{site.python} is not there: the site was never deployed here.")
     ask = [site.python, "-c", "import gunicorn.app.base"]
     if subprocess.run(ask, cwd=site.path, stderr=subprocess.DEVNULL, check=False).returncode:
-        raise Failed("gunicorn is not installed for this release: add it to the requirements.")
+        raise ServingError(
+            "gunicorn is not installed for this release: add it to the requirements."
+        )
     write(os.path.join(site.tools, "serve.json"), json.dumps(site.facts))
     if not os.path.exists(os.path.join(site.tools, "bypass")):
         write(os.path.join(site.tools, "bypass"), secrets.token_urlsafe(32))
@@ -263,9 +279,9 @@ def main() -> None:
     try:
         prepare(site)
         master = reload(site)
-        if not wait(lambda: has_its_pid_file(site, master), SUCCESSOR_SECONDS):
-            raise Failed(f"The gunicorn master {master} ended after it had begun.")
-    except Failed as failure:
+        if not wait(lambda: has_its_pid_file(site, master), PROMOTION_SECONDS):
+            raise ServingError(f"The gunicorn master {master} ended after it had begun.")
+    except ServingError as failure:
         tail = site.log_tail() if os.path.exists(site.log) else ""
         sys.exit(f"{failure}\n{tail}".strip())
     print(f"gunicorn, process {master}, serves release {site.current_release()}.")
