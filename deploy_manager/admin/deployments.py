@@ -35,6 +35,7 @@ from deploy_manager.admin.badges import (
     state_badge,
 )
 from deploy_manager.admin.base import HistoryAdmin
+from deploy_manager.admin.environment_filter import EnvironmentFilter
 from deploy_manager.admin.live_progress import describe_deployment, to_json
 from deploy_manager.admin.log_view import log_of, read_tails, whole_log
 from deploy_manager.admin.matrix import make_matrix
@@ -58,7 +59,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         "duration",
     )
     list_display_links = ("what", "state_shown")
-    list_filter = ("state", "environment", "recipe", "door")
+    list_filter = ("state", ("environment", EnvironmentFilter), "recipe", "door")
     list_select_related = ("environment__project",)
     search_fields = ("requested_as", "commit", "ref", "reason")
     date_hierarchy = "created_at"

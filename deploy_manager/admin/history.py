@@ -7,13 +7,14 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.badges import short_commit
 from deploy_manager.admin.base import HistoryAdmin
+from deploy_manager.admin.environment_filter import EnvironmentFilter
 from deploy_manager.models import Lock, Release
 
 
 @admin.register(Release)
 class ReleaseAdmin(HistoryAdmin[Release]):
     list_display = ("name", "environment", "commit_short", "subject", "lock", "created_at")
-    list_filter = ("environment",)
+    list_filter = (("environment", EnvironmentFilter),)
     list_select_related = ("environment__project", "lock")
     search_fields = ("name", "commit", "subject")
     date_hierarchy = "created_at"

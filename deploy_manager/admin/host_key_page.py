@@ -59,7 +59,8 @@ def _fetch(server: Server) -> dict[str, Any]:
         key = fetch_host_key(address_of(server))
     except (HostUnreachable, ConfigurationError) as error:
         return {"problem": str(error)}
-    return {"key": key, "same": key.line == server.host_key, "seen": _sign(server, key)}
+    same = key.fingerprint == shown_fingerprint(server.host_key)
+    return {"key": key, "same": same, "seen": _sign(server, key)}
 
 
 def _sign(server: Server, key: HostKey) -> str:

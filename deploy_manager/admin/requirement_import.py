@@ -54,8 +54,10 @@ class RequirementsForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Read the pins; a file goes before what was pasted."""
         sent = super().clean() or {}
-        text = sent.get("upload") or sent.get("text") or ""
-        if not self.errors and not text.strip():
+        if self.errors:
+            return sent
+        text = sent["upload"] or sent["text"]
+        if not text.strip():
             raise forms.ValidationError(_("Paste requirements, or choose a file."))
         try:
             sent["pins"] = read_pins(text)

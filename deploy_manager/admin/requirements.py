@@ -4,13 +4,14 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.environment_filter import EnvironmentFilter
 from deploy_manager.models import Requirement
 
 
 @admin.register(Requirement)
 class RequirementAdmin(StyledAdmin[Requirement]):
     list_display = ("name", "version", "environment", "marker", "direct", "hash_count")
-    list_filter = ("environment", "direct")
+    list_filter = (("environment", EnvironmentFilter), "direct")
     list_select_related = ("environment__project",)
     search_fields = ("name",)
 
