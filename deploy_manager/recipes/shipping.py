@@ -40,13 +40,19 @@ def _send_once(host: Host, site: Site, content: bytes | Path, name: str, mode: i
     return path
 
 
-def run_shipped(host: Host, site: Site, name: str, facts: Mapping[str, object]) -> Result:
+def run_shipped(
+    host: Host,
+    site: Site,
+    name: str,
+    facts: Mapping[str, object],
+    timeout: float | None = None,
+) -> Result:
     """Run one of our scripts by the server's Python; it reads `facts` from stdin as JSON.
 
-    Raises CommandFailed with the script's own words.
+    `timeout` is in seconds, as for Host.run. Raises CommandFailed with the script's own words.
     """
     command = [site.python, ship(host, site, name)]
-    result = host.run(command, stdin=json.dumps(facts).encode(), check=False)
+    result = host.run(command, stdin=json.dumps(facts).encode(), timeout=timeout, check=False)
     if not result.ok:
         said = result.stderr.strip() or f"{name} ended with exit code {result.exit_code}."
         raise CommandFailed(said[-SHOWN_CHARACTERS:], result.exit_code)

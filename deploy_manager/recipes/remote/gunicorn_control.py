@@ -116,7 +116,7 @@ def start(site: Site) -> int:
     """Start a master in a session of its own; returns once it has loaded the site."""
     forget_the_dead(site)
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GUNICORN_", "LISTEN_"))}
-    with open(site.log, "ab") as log:
+    with open(os.open(site.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
         process = subprocess.Popen(
             [site.python, site.launcher, site.path],
             cwd=site.path,

@@ -1,0 +1,54 @@
+"""The page that visitors get while a site is being worked on.
+
+The flag is the file `maintenance/on`. gunicorn's launcher looks for it at each request; a web
+server does so by its own configuration, and serves `maintenance/index.html` with status 503.
+"""
+
+import shlex
+
+from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.registry import Uses, recipe
+from deploy_manager.recipes.shipping import ship
+
+PAGE = "maintenance.html"
+
+
+@recipe("Maintenance page up", uses=Uses.CURRENT)
+def maintenance_up(host: Host, site: Site) -> None:
+    """Show the site's own maintenance.html if the current code has one, else ours."""
+    folder = _folder(site)
+    page, flag = f"{folder}/index.html", f"{folder}/on"
+    host.run(
+        f"mkdir -p {shlex.quote(folder)} || exit; for page in {shlex.join(_pages(host, site))};"
+        f' do [ -f "$page" ] && break; done; {_copy(page)} && {_make(flag)}'
+    )
+    host.say("Visitors see the maintenance page now.")
+
+
+@recipe("Maintenance page down", uses=Uses.CURRENT)
+def maintenance_down(host: Host, site: Site) -> None:
+    """Let visitors in again."""
+    host.run(["rm", "-f", f"{_folder(site)}/on"])
+    host.say("Visitors see the site now.")
+
+
+def _folder(site: Site) -> str:
+    return f"{site.deploy_path}/maintenance"
+
+
+def _pages(host: Host, site: Site) -> list[str]:
+    """Where a page may be, best first; the last one is there always."""
+    top = f"{site.current_path}/{PAGE}"
+    own = [f"{site.current_path}/{site.folder}/{PAGE}", top] if site.folder else [top]
+    return [*own, ship(host, site, PAGE)]
+
+
+def _copy(target: str) -> str:
+    """A line for sh that copies $page to a path, which is whole at any time."""
+    beside, path = shlex.quote(f"{target}.part"), shlex.quote(target)
+    return f'cp -- "$page" {beside} && chmod 644 {beside} && mv -f {beside} {path}'
+
+
+def _make(path: str) -> str:
+    """A line for sh that makes an empty file."""
+    return f": > {shlex.quote(path)}"

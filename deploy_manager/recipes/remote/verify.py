@@ -1,0 +1,115 @@
+"""Ask a site over HTTP until it answers as it should. Runs on the server, Python 3.8 or newer.
+
+Reads JSON: url (http://host:port/path, or http://unix:/path:/uri for a socket file), status, text,
+host_header, deadline (seconds), deploy_path, and gunicorn: whether the answer has to come from a
+process of the release that `current` points at. Ends by 1 with what it saw last on stderr.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import socket
+import sys
+import time
+from typing import Any
+
+PAUSE_SECONDS = 0.25
+SHORTEST_SECONDS = 0.5
+LONGEST_SECONDS = 10.0
+MOST_BYTES = 4 * 1024 * 1024
+SHOWN_CHARACTERS = 200
+
+
+class SocketFileConnection(http.client.HTTPConnection):
+    """HTTP over a socket file."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def connection_to(url: str, timeout: float) -> tuple[http.client.HTTPConnection, str]:
+    """Return a connection and the path to ask for."""
+    through_file = re.match(r"http://unix:(/[^:]+):(/.*)\Z", url)
+    if through_file:
+        return SocketFileConnection(through_file.group(1), timeout), through_file.group(2)
+    found = re.match(r"http://([^/]+)(/.*)?\Z", url)
+    if not found:
+        sys.exit(f"{url} is no URL to ask: http://host:port/path or http://unix:/path:/uri.")
+    return http.client.HTTPConnection(found.group(1), timeout=timeout), found.group(2) or "/"
+
+
+def look(facts: dict[str, Any], timeout: float) -> tuple[bool, str]:
+    """Ask once; return whether all is well, and what was seen."""
+    connection, path = connection_to(facts["url"], timeout)
+    try:
+        connection.request("GET", path, headers=headers_of(facts))
+        answer = connection.getresponse()
+        text = answer.read(MOST_BYTES).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException) as error:
+        return False, f"No answer: {error or type(error).__name__}."
+    finally:
+        connection.close()
+    return judge(facts, answer, text)
+
+
+def headers_of(facts: dict[str, Any]) -> dict[str, str]:
+    headers = {"User-Agent": "deploy_manager", "Connection": "close"}
+    if facts["host_header"]:
+        headers["Host"] = facts["host_header"]
+    secret = secret_of(facts["deploy_path"])
+    return {**headers, "X-Maintenance-Bypass": secret} if secret else headers
+
+
+def secret_of(deploy_path: str) -> str:
+    try:
+        with open(os.path.join(deploy_path, ".deploy", "bypass")) as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def judge(facts: dict[str, Any], answer: http.client.HTTPResponse, text: str) -> tuple[bool, str]:
+    seen = f"Status {answer.status}"
+    if answer.status != facts["status"]:
+        to = f" to {answer.getheader('Location')}" if answer.getheader("Location") else ""
+        return False, f"{seen}{to} where {facts['status']} is expected."
+    if facts["text"] not in text:
+        start = " ".join(text.split())[:SHOWN_CHARACTERS]
+        return False, f"{seen}, but the text {facts['text']!r} is not in it: {start}"
+    if facts["gunicorn"]:
+        wanted = os.path.basename(os.path.realpath(os.path.join(facts["deploy_path"], "current")))
+        serving = answer.getheader("X-Deploy-Release")
+        if serving != wanted:
+            return False, f"{seen}, from release {serving or 'unknown'} where {wanted} is current."
+        seen += f", from release {wanted}"
+    return True, f"{seen}."
+
+
+def main() -> None:
+    facts = json.load(sys.stdin)
+    deadline = time.monotonic() + facts["deadline"]
+    print(f"Asking {facts['url']}", flush=True)
+    shown = ""
+    while True:
+        left = deadline - time.monotonic()
+        is_well, seen = look(facts, min(LONGEST_SECONDS, max(SHORTEST_SECONDS, left)))
+        if seen != shown:
+            print(seen, flush=True)
+            shown = seen
+        if is_well:
+            return
+        if time.monotonic() + PAUSE_SECONDS > deadline:
+            sys.exit(f"{facts['url']} did not answer well in {facts['deadline']:g} seconds. {seen}")
+        time.sleep(PAUSE_SECONDS)
+
+
+main()
