@@ -3,9 +3,12 @@
 from deploy_manager.recipes import (  # noqa: F401  importing them registers them
     code,
     environments,
+    maintenance,
     ping,
     project,
     releases,
+    serving,
+    verifying,
 )
 from deploy_manager.recipes.registry import Phase, Story, add_story
 
@@ -26,7 +29,8 @@ DEPLOY = Story(
             gate=True,
         ),
         Phase("migrate", "Migrate", ("migrate",), gate=True),
-        Phase("activate", "Activate", ("activate",)),
+        Phase("activate", "Activate", ("activate", "reload")),
+        Phase("verify", "Verify", ("verify",)),
         Phase("clean_up", "Clean up", ("clean_up",)),
     ),
 )

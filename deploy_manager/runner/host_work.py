@@ -14,7 +14,7 @@ from deploy_manager.exceptions import (
     DeployManagerError,
 )
 from deploy_manager.hosts import OpenHost, Stream, open_host
-from deploy_manager.logs import LineBuffer
+from deploy_manager.logs import LineBuffer, mask
 from deploy_manager.models import HostRun, Placement, State, Step
 from deploy_manager.recipes import Site, get_recipe
 from deploy_manager.runner.address import address_of
@@ -74,6 +74,7 @@ class HostWork:
         self._begin(step)
         state, message, exit_code = self._outcome(step)
         self._log.end()
+        message = mask(message.encode()).decode()
         self._end(step, state, message, exit_code=exit_code)
         if state is not State.SUCCEEDED:
             self.stop(state, f"{step.title}: {message}")

@@ -31,6 +31,7 @@ def run(deployment_id: int) -> None:
     except ClaimLost as error:
         logger.warning("Deployment %s: %s", deployment_id, error)
     except DeployManagerError as error:
+        # Only what comes before the hosts raises: theirs stand on their rows.
         deployment.finish(State.FAILED, f"{error} No server was touched.")
     except Exception as error:
         # The border of the task: no deployment stays "running" behind an error of ours.
