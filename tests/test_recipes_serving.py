@@ -1,15 +1,18 @@
 """A reload makes gunicorn serve the current release, and leaves exactly one master."""
 
+import os
+import signal
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from deploy_manager.exceptions import CommandFailed, RecipeError
+from deploy_manager.exceptions import Cancelled, CommandFailed, RecipeError
 from deploy_manager.recipes.serving import reload
-from tests.parts.served import Served, free_port, wait_until
+from tests.parts.served import Served, free_port, make_venv, packages_of, wait_until
 
 SLOW = """
 import time
@@ -17,6 +20,13 @@ def application(environ, start_response):
     time.sleep(0.05)
     start_response("200 OK", [])
     return [b"{text}"]
+"""
+
+LATE = """
+def application(environ, start_response):
+    import late_code, late_package
+    start_response("200 OK", [])
+    return [f"{late_code.TEXT}, {late_package.TEXT}".encode()]
 """
 
 
@@ -124,17 +134,24 @@ def test_after_a_broken_release_a_good_one_serves(served: Served) -> None:
     assert served.masters() == [served.master]
 
 
-def test_an_old_process_does_not_import_new_code(served: Served) -> None:
-    late = "def application(environ, start_response):\n    import late\n"
-    late += "    start_response('200 OK', [])\n    return [late.TEXT]\n"
-    old = served.release("one", late)
-    (old / "late.py").write_text("TEXT = b'old'")
+def test_a_release_imports_its_own_code_and_packages_however_late(
+    served: Served, tmp_path: Path
+) -> None:
+    _release_with_late_imports(served, "one", make_venv(tmp_path / "venv-one"))
     reload(served.host, served.site)
 
-    new = served.release("two", late)
-    (new / "late.py").write_text("TEXT = b'new'")
+    _release_with_late_imports(served, "two", make_venv(tmp_path / "venv-two"))
+    assert served.ask().text == "code of one, package of one"
 
-    assert served.ask().text == "old"
+    reload(served.host, served.site)
+    assert served.ask().text == "code of two, package of two"
+
+
+def _release_with_late_imports(served: Served, name: str, venv: Path) -> None:
+    served.venv = venv
+    release = served.release(name, LATE)
+    (release / "late_code.py").write_text(f"TEXT = 'code of {name}'")
+    (packages_of(venv) / "late_package.py").write_text(f"TEXT = 'package of {name}'")
 
 
 @pytest.mark.parametrize("left", ["a number nobody has", "another program's number", "no number"])
@@ -165,6 +182,37 @@ def test_a_master_whose_pid_file_is_lost_is_replaced(served: Served) -> None:
 
     assert served.ask().text == "two "
     assert served.masters() == [served.master]
+
+
+def test_a_second_master_left_by_a_cut_off_reload_is_ended(served: Served) -> None:
+    served.release("one")
+    reload(served.host, served.site)
+    served.release("two")
+    os.kill(served.master, signal.SIGUSR2)
+    wait_until(lambda: len(served.masters()) == 2)
+
+    served.release("three")
+    reload(served.host, served.site)
+
+    assert served.ask().text == "three "
+    assert served.masters() == [served.master]
+
+
+def test_cancelling_leaves_the_old_release_serving_alone(served: Served) -> None:
+    served.release("one")
+    reload(served.host, served.site)
+    old = served.master
+    served.release("two", "import time; time.sleep(60)")
+
+    with ThreadPoolExecutor() as pool:
+        reloading = pool.submit(reload, served.host, served.site)
+        wait_until(lambda: len(served.masters()) == 2)
+        served.cancelled.set()
+        with pytest.raises(Cancelled):
+            reloading.result()
+
+    assert served.masters() == [served.master] == [old]
+    assert served.ask().text == "one "
 
 
 def test_a_site_in_a_folder_of_the_code_listens_on_a_socket_file(

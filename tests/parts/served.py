@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
@@ -46,9 +46,8 @@ class Served:
     log: Log
     venv: Path
     reload: Reload
+    cancelled: Event
     folder: str = ""
-    settings_module: str = ""
-    seen_masters: set[int] = field(default_factory=set)
 
     @property
     def site(self) -> Site:
@@ -58,7 +57,6 @@ class Served:
             python=sys.executable,
             reload=self.reload,
             folder=self.folder,
-            settings_module=self.settings_module,
         )
 
     def release(self, name: str, code: str | None = None, **variables: str) -> Path:
@@ -88,9 +86,13 @@ class Served:
         return (self.path / ".deploy" / "bypass").read_text()
 
     def masters(self) -> list[int]:
-        """Every gunicorn process of the site that is no worker of another one."""
+        """Every gunicorn process of the site that is no worker."""
         parents = {pid: _parent(pid) for pid in self.processes()}
-        return [pid for pid in parents if parents[pid] not in parents]
+        return [
+            pid
+            for pid, parent in parents.items()
+            if parent not in parents or f"GUNICORN_PID={parent}" in _environment(pid)
+        ]
 
     def processes(self) -> list[int]:
         launcher = f"{self.path}/.deploy/serve.py".encode()
@@ -136,6 +138,18 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+def make_venv(folder: Path) -> Path:
+    """Make a virtual environment that sees what the interpreter that runs the tests has."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    own = [path for path in sys.path if path.endswith("site-packages")]
+    (packages_of(folder) / "tests.pth").write_text("\n".join(own))
+    return folder
+
+
+def packages_of(venv: Path) -> Path:
+    return next(venv.glob("lib/python*/site-packages"))
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -162,15 +176,17 @@ def _parent(pid: int) -> int:
         return 0
 
 
+def _environment(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    except OSError:
+        return []
+
+
 @pytest.fixture(scope="session")
 def venv_with_gunicorn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment that sees gunicorn of the interpreter that runs the tests."""
-    folder = tmp_path_factory.mktemp("venv") / "site"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    packages = next(folder.glob("lib/python*/site-packages"))
-    own = [path for path in sys.path if path.endswith("site-packages")]
-    (packages / "tests.pth").write_text("\n".join(own))
-    return folder
+    return make_venv(tmp_path_factory.mktemp("venv") / "site")
 
 
 @pytest.fixture
@@ -183,13 +199,13 @@ def bare_venv(tmp_path: Path) -> Path:
 @pytest.fixture
 def served(tmp_path: Path, venv_with_gunicorn: Path) -> Iterator[Served]:
     """A site that listens on a free port once it is reloaded; its processes end with the test."""
-    log = Log()
-    host = open_host(Address("here", local=True), log, Event())
+    log, cancelled = Log(), Event()
+    host = open_host(Address("here", local=True), log, cancelled)
     path = tmp_path / "site"
     path.mkdir()
     bind = f"127.0.0.1:{free_port()}"
     way = Reload("gunicorn", wsgi="site_wsgi:application", workers=1, bind=bind)
-    served = Served(path, host, log, venv_with_gunicorn, way)
+    served = Served(path, host, log, venv_with_gunicorn, way, cancelled)
     try:
         yield served
     finally:
