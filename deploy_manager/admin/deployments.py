@@ -83,7 +83,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     @admin.display(description=_("requested"), ordering="created_at")
     def requested(self, deployment: Deployment) -> SafeString:
         return format_html(
-            '{} <span class="dm-quiet">{}<br>{}</span>',
+            '{} <span class="dm-quiet">{}<br><span class="dm-nowrap">{}</span></span>',
             deployment.requested_as,
             deployment.door,
             short_time(deployment.created_at),
