@@ -1,0 +1,1 @@
+"""The demo: a guestbook on four local servers, deployed by the example project."""

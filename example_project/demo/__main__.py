@@ -1,0 +1,137 @@
+"""`python -m example_project.demo`: set up, deploy, and stay until Ctrl-C."""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import django
+from django.core.management import call_command
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
+django.setup()
+
+from deploy_manager.models import Deployment, Environment  # noqa: E402
+from example_project.demo import inventory, processes, repository, sites  # noqa: E402
+from example_project.settings import VAR  # noqa: E402
+
+STARTED = float(os.environ.get("DEMO_STARTED", time.time()))
+
+
+def main() -> int:
+    options = _options()
+    signal.signal(signal.SIGTERM, _interrupt)
+    folder = VAR
+    if options.reset:
+        _forget(folder)
+    call_command("migrate", verbosity=0)
+    password = inventory.make_administrator(folder)
+    code = folder / "guestbook"
+    repository.make_repository(code)
+    processes.end_sites(_deploy_paths(folder))
+    environment = inventory.make_environment(folder, code)
+    try:
+        return _run(folder, environment, code, password, stay=not options.check)
+    except KeyboardInterrupt:
+        print("\nStopping.")
+        return 0
+    finally:
+        processes.end_sites(_deploy_paths(folder))
+
+
+def _run(folder: Path, environment: Environment, code: Path, password: str, *, stay: bool) -> int:
+    admin = f"http://127.0.0.1:{inventory.free_port()}/"
+    with processes.Processes(folder) as running:
+        address = admin.removeprefix("http://").rstrip("/")
+        running.start("web", "django", "runserver", "--noreload", address)
+        running.start("worker", "celery", *_worker_options())
+        _deploy(environment)
+        if found := _problems(running, environment, admin, repository.newest_commit(code)):
+            print("\n".join(["The demo failed:", *found]), file=sys.stderr)
+            return 1
+        _say_where(environment, admin, password)
+        if stay:
+            _stay(running)
+    return 0
+
+
+def _deploy(environment: Environment) -> None:
+    """Deploy by the same command as a user; what became of it stands on the row."""
+    if not processes.wait_for(lambda: not _cancel_what_was_left(environment), 60):
+        print("Another demo deploys to the same folder.", file=sys.stderr)
+        return
+    try:
+        call_command("deploy", str(environment))
+    except SystemExit as ended:
+        if ended.code:
+            print("The deployment did not succeed.", file=sys.stderr)
+
+
+def _cancel_what_was_left(environment: Environment) -> bool:
+    """End what a demo that was killed left behind; return whether there is still something."""
+    live = Deployment.objects.live().filter(environment=environment)
+    for left in live:
+        left.request_cancel("the demo")
+    return live.exists()
+
+
+def _problems(
+    running: processes.Processes, environment: Environment, admin: str, commit: str
+) -> list[str]:
+    ready = processes.wait_for(lambda: bool(running.ended()) or sites.answers(admin), 30)
+    found = sites.problems(environment, commit)
+    if not ready or running.ended():
+        found.append(running.ended() or f"{admin} does not answer.")
+    return found
+
+
+def _say_where(environment: Environment, admin: str, password: str) -> None:
+    print(f"\nAdmin   {admin}   login: {inventory.USER}   password: {password}")
+    for name, address in sites.addresses(environment).items():
+        print(f"Site    {address}   on server {name}")
+    print(f"Ready after {time.time() - STARTED:.0f} s.")
+
+
+def _stay(running: processes.Processes) -> None:
+    print("Ctrl-C stops everything.", flush=True)
+    while not (ended := running.ended()):
+        time.sleep(1)
+    print(ended, file=sys.stderr)
+
+
+def _worker_options() -> list[str]:
+    options = ["--pool", "threads", "--concurrency", "4", "--loglevel", "info"]
+    return ["-A", "example_project", "worker", *options]
+
+
+def _deploy_paths(folder: Path) -> list[Path]:
+    return [folder / "sites" / name for name in inventory.SERVERS]
+
+
+def _forget(folder: Path) -> None:
+    processes.end_sites(_deploy_paths(folder))
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "secret-key":
+            path.unlink()
+    (folder / "broker").mkdir(mode=0o700)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="script/demo", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="verify the sites, then end")
+    parser.add_argument("--reset", action="store_true", help="forget all of an earlier demo")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
