@@ -79,6 +79,16 @@ def test_a_deployment_that_is_not_there_is_not_found(deployment: Deployment) -> 
     assert viewer.get(url("deployment_log", deployment.pk, host="x")).status_code == 404
 
 
+@pytest.mark.parametrize("number", [2**63, 10**30])
+def test_numbers_larger_than_any_are_no_error_of_ours(deployment: Deployment, number: int) -> None:
+    viewer = visitor("deployer")
+    assert viewer.get(url("deployment_change", number)).status_code == 404
+    assert viewer.get(url("deployment_log", deployment.pk, host=number)).status_code == 404
+    news = viewer.get(url("deployment_progress", deployment.pk, after=number))
+    assert news.json()["chunks"] == []
+    assert viewer.get(url("environment_run", "ping", on=number)).status_code == 404
+
+
 def test_progress_says_when_it_ended(inventory: Inventory) -> None:
     ended = write_deployment(inventory.environment, state=State.FAILED, message="It broke.")
     news = visitor("viewer").get(url("deployment_progress", ended.pk)).json()

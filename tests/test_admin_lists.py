@@ -5,9 +5,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from deploy_manager.models import Environment, Lock, Project, Release, Server, State
+from deploy_manager.models import Environment, Lock, Project, Release, Server, State, Step
 from tests.inventory import Inventory
-from tests.parts.admin import url, visitor, write_deployment
+from tests.parts.admin import url, visitor, write_deployment, write_output
 
 LISTS = ("project", "environment", "server", "requirement", "release", "lock", "deployment")
 
@@ -31,6 +31,8 @@ def add_site(number: int) -> Environment:
 
 
 def count_queries(client: Client, address: str) -> int:
+    """Queries of a second visit: the first one fills what Django remembers."""
+    client.get(address)
     with CaptureQueriesContext(connection) as queries:
         assert client.get(address).status_code == 200
     return len(queries)
@@ -55,6 +57,27 @@ def test_a_deployment_of_more_servers_asks_no_more_questions(inventory: Inventor
     many = write_deployment(inventory.environment, state=State.SUCCEEDED)
     pages = [url("deployment_change", entry.pk) for entry in (few, many)]
     assert count_queries(owner, pages[0]) == count_queries(owner, pages[1])
+
+
+def test_an_environment_asks_only_for_the_name_in_each_servers_field(inventory: Inventory) -> None:
+    owner = visitor("owner")
+    inventory.add_server("two")
+    page = url("environment_change", inventory.environment.pk)
+    before = count_queries(owner, page)
+    for number in range(6):
+        inventory.add_server(f"web{number}")
+    assert count_queries(owner, page) == before + 6
+
+
+def test_progress_of_more_output_asks_no_more_questions(inventory: Inventory) -> None:
+    owner = visitor("owner")
+    deployment = write_deployment(inventory.environment, titles=("Fetch", "Build"))
+    progress = url("deployment_progress", deployment.pk)
+    write_output(Step.objects.get(number=1), b"a\n")
+    before = count_queries(owner, progress)
+    for number in (1, 2, 1, 2):
+        write_output(Step.objects.get(number=number), b"b\n")
+    assert count_queries(owner, progress) == before
 
 
 def row_of(client: Client, environment: Environment) -> str:

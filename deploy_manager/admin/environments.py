@@ -37,6 +37,10 @@ class PlacementInline(TabularInline[Placement, Environment]):
         JSONField: {"widget": Textarea(attrs={"rows": 1, "cols": 18, "class": "dm-mono"})}
     }
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Placement]:
+        found = super().get_queryset(request)
+        return found.select_related("server", "active_release", "environment__project")
+
     @admin.display(description=_("live now"))
     def live_now(self, placement: Placement) -> SafeString | str:
         release = placement.active_release

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from django.db.models import prefetch_related_objects
 from django.utils import timezone
 
 from deploy_manager.admin.badges import short_time, spell_duration
@@ -14,6 +15,7 @@ from deploy_manager.progress import Progress
 
 def to_json(progress: Progress) -> dict[str, Any]:
     """Return what changed, in words for people; `cursor` is what to ask with next."""
+    prefetch_related_objects(progress.chunks, "step")
     return {
         "cursor": progress.cursor,
         "more": progress.more,

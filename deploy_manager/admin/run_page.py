@@ -24,6 +24,8 @@ from deploy_manager.runner import may_deploy
 
 CHANGELIST = "admin:deploy_manager_environment_changelist"
 TEMPLATE = "admin/deploy_manager/environment/run.html"
+LONGEST_ID = 18
+"""Digits; a longer number is none that a database gave."""
 
 
 def run_url(recipe: str, environments: list[int]) -> str:
@@ -56,7 +58,8 @@ def _find_story(recipe: str) -> Story:
 
 def _find_environments(request: HttpRequest) -> list[Environment]:
     """The environments of the page's address; raises Http404 and PermissionDenied."""
-    ids = [word for word in request.GET.get("on", "").split(",") if word.isdecimal()]
+    words = request.GET.get("on", "").split(",")
+    ids = [word for word in words if word.isdecimal() and len(word) <= LONGEST_ID]
     found = visible_environments(request, Environment.objects.filter(pk__in=ids))
     environments = list(
         found.select_related("project").prefetch_related(
