@@ -1,5 +1,6 @@
 """Tools that are taken from the worker to the servers: virtualenv as one file, and uv."""
 
+import fcntl
 import hashlib
 import importlib.metadata
 import shutil
@@ -21,19 +22,21 @@ _MAIN = "virtualenv.__main__:run_with_catch"
 def virtualenv_zipapp(cache: Path) -> Path:
     """Return the worker's own virtualenv, with all it needs and pip's wheel, as one file.
 
-    Made once for its version; whoever makes it at the same time makes the same.
+    Made once for its version; whoever wants it meanwhile waits.
     """
     distributions = sorted(_with_dependencies("virtualenv"), key=lambda found: found.name)
     versions = " ".join(f"{found.name}=={found.version}" for found in distributions)
     digest = hashlib.sha256(versions.encode()).hexdigest()[:12]
     target = cache / f"virtualenv-{digest}.pyz"
-    if not target.exists():
-        _pack(distributions, target)
+    cache.mkdir(parents=True, exist_ok=True)
+    with target.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _pack(distributions, target)
     return target
 
 
 def _pack(distributions: list[importlib.metadata.Distribution], target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         code, packed = Path(folder) / "code", Path(folder) / target.name
         for distribution in distributions:
