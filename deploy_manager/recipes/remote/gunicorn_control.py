@@ -145,6 +145,8 @@ def replace(site: Site, old: int) -> int:
             end(site, pid, signal.SIGQUIT, QUICK_SECONDS)
         raise
     end(site, old, signal.SIGTERM, GRACEFUL_SECONDS)
+    # Its loop looks once a second whether it is alone, or at once when a signal wakes it.
+    send(site, new, signal.SIGCHLD)
     return new
 
 
@@ -173,6 +175,9 @@ def end(site: Site, master: int, by: signal.Signals, seconds: float) -> None:
     send(site, master, by)
     if wait(lambda: not is_own(master, site), seconds):
         return
+    # Whoever follows must not find the number of a process that can't clear up any more.
+    if has_its_pid_file(site, master):
+        os.unlink(site.pid_file)
     for pid in [master, *workers]:
         send(site, pid, signal.SIGKILL)
     if not wait(lambda: not is_own(master, site), QUICK_SECONDS):
