@@ -11,6 +11,7 @@ from deploy_manager.models import Deployment, HostRun, State, Step
 from deploy_manager.recipes import Host, Phase, Site, Story, add_story, recipe, registry
 from deploy_manager.runner import run
 from tests.inventory import Inventory
+from tests.parts.hosts import is_running
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
@@ -47,12 +48,6 @@ def states_of(deployment: Deployment) -> dict[str, State]:
 
 def log_of(deployment: Deployment) -> str:
     return b"".join(deployment.log_chunks.values_list("data", flat=True)).decode()
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there, and is not just waiting to be reaped."""
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.fixture
