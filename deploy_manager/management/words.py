@@ -1,0 +1,41 @@
+"""A server's words on a terminal: its colours kept, every other control taken out."""
+
+import re
+from datetime import datetime
+
+from django.utils import timezone
+from rich.text import Text
+
+_CONTROL_STRING = re.compile(r"\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?")
+"""Titles, links and other strings to the terminal; without an end: up to the next escape."""
+
+_STRING_END = "\x1b\\"
+"""Left in its place: nothing may come together to a new escape where one was taken out."""
+
+_OVERLONG_COLOUR = re.compile(r"\x1b\[[0-9;]{41,}")
+
+_CONTROLS = dict.fromkeys(
+    {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)} - {9},
+    "\N{REPLACEMENT CHARACTER}",
+)
+"""Control characters but the tab, and those that turn the direction of text around."""
+
+
+def clean_line(line: str) -> Text:
+    """Return one line with its colours; where it was written over (CR) its last writing."""
+    line = _OVERLONG_COLOUR.sub(_STRING_END, _CONTROL_STRING.sub(_STRING_END, line))
+    text = Text.from_ansi(line.rstrip("\r\n").replace("\n", " "))
+    text.plain = text.plain.translate(_CONTROLS)
+    return text
+
+
+def clean(text: str) -> str:
+    """Return words of any origin as plain text without controls, line by line."""
+    return "\n".join(clean_line(line).plain for line in text.split("\n"))
+
+
+def seconds_between(started: datetime | None, finished: datetime | None) -> str:
+    """How long it took, or takes so far, like `1.2 s`; blank where it never began."""
+    if started is None:
+        return ""
+    return f"{max(((finished or timezone.now()) - started).total_seconds(), 0):.1f} s"
