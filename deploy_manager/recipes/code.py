@@ -1,12 +1,12 @@
 """The code of a release: from one commit's archive to a folder of its own."""
 
-import json
 import shlex
 
+from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Uses, recipe
-from deploy_manager.recipes.shipping import ship
+from deploy_manager.recipes.shipping import run_shipped
 
 
 @recipe("Check out the latest code", uses=Uses.NEW)
@@ -19,22 +19,21 @@ def checkout_latest(host: Host, site: Site) -> None:
         host.say(f"Release {release} is here already.")
         return
     host.run(["mkdir", "-p", site.releases_path, site.shared_path, site.tools_path])
-    script = ship(host, site, "unpack.py")
     archive = f"{site.tools_path}/{release}.tar.gz"
     host.put(site.archive, archive, mode=0o600)
-    host.run([site.python, script], stdin=_facts(site, archive))
+    run_shipped(host, site, "unpack.py", _facts(site, archive))
     host.say(f"Commit {site.commit} is in {site.release_path}.")
 
 
-def _facts(site: Site, archive: str) -> bytes:
-    facts = {
+def _facts(site: Site, archive: str) -> dict[str, object]:
+    return {
         "archive": archive,
         "release": site.release_path,
         "shared": site.shared_path,
         "folders": site.shared,
         "variables": variables_text(site),
+        "max_bytes": get_settings().MAX_ARCHIVE_BYTES,
     }
-    return json.dumps(facts).encode()
 
 
 def variables_text(site: Site) -> str:

@@ -1,7 +1,8 @@
 """Unpack a release beside its place, then rename it there. Runs on the server, Python 3.8 or later.
 
-Reads JSON: archive, release (path), shared (path), folders, variables (text of .deploy.env).
-Nothing of an archive gets outside of the release: other members end the script.
+Reads JSON: archive, release (path), shared (path), folders, variables (text of .deploy.env),
+max_bytes (of all files together). Nothing of an archive gets outside of the release: a member that
+would ends the script by 1 with the reason on stderr, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -11,33 +12,50 @@ import os
 import shutil
 import sys
 import tarfile
+import zlib
+from contextlib import suppress
+from typing import Any
+
+HEADER_BYTES = 512
 
 
-def unpack(archive: str, target: str) -> None:
+def unpack(archive: str, target: str, max_bytes: int) -> None:
     with tarfile.open(archive) as tar:
-        members = tar.getmembers()
-        links = {member.name for member in members if member.issym()}
+        members = listed(tar, max_bytes)
+        links = {"/".join(parts_of(member)) for member in members if member.issym()}
         for member in members:
             check(member, links)
-        for member in members:
-            if not member.issym():
-                extract(tar, member, target)
         # Links come last: no file is written through one.
-        for member in members:
-            if member.issym():
-                extract(tar, member, target)
+        for member in sorted(members, key=tarfile.TarInfo.issym):
+            extract(tar, member, target)
     for name in links:
-        if not is_inside(os.path.realpath(os.path.join(target, name)), target):
+        if not is_inside(os.path.join(target, name), target):
             sys.exit(f"The link {name} leads out of the code.")
 
 
+def listed(tar: tarfile.TarFile, max_bytes: int) -> list[tarfile.TarInfo]:
+    """Read the members, no further than to the first that is too much."""
+    members = []
+    left = max_bytes
+    for member in tar:
+        left -= HEADER_BYTES + member.size
+        if left < 0:
+            sys.exit(f"The code has more than {max_bytes:,} bytes of files: see MAX_ARCHIVE_BYTES.")
+        members.append(member)
+    return members
+
+
 def check(member: tarfile.TarInfo, links: set[str]) -> None:
-    parts = member.name.split("/")
+    parts = parts_of(member)
     parents = ("/".join(parts[:end]) for end in range(1, len(parts)))
     if member.name.startswith("/") or ".." in parts or any(parent in links for parent in parents):
         sys.exit(f"{member.name} lies outside of the code.")
     if not (member.isreg() or member.isdir() or member.issym()):
         sys.exit(f"{member.name} is no file, folder or link.")
+
+
+def parts_of(member: tarfile.TarInfo) -> list[str]:
+    return [part for part in member.name.split("/") if part not in ("", ".")]
 
 
 def extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
@@ -49,18 +67,18 @@ def extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
 
 
 def is_inside(path: str, folder: str) -> bool:
-    return os.path.commonpath([path, os.path.realpath(folder)]) == os.path.realpath(folder)
+    """Whether a path lies in a folder once every link on its way is followed."""
+    folder = os.path.realpath(folder)
+    return os.path.commonpath([os.path.realpath(path), folder]) == folder
 
 
 def link_shared(release: str, shared: str, folder: str) -> None:
     """What the code has in a shared folder is its first content; afterwards the folder stays."""
     there, here = os.path.join(shared, folder), os.path.join(release, folder)
+    if not is_inside(os.path.dirname(here), release):
+        sys.exit(f"The shared folder {folder} lies behind a link that leads out of the code.")
     if not os.path.exists(there):
-        os.makedirs(os.path.dirname(there), exist_ok=True)
-        if os.path.isdir(here):
-            shutil.copytree(here, there, symlinks=True)
-        else:
-            os.makedirs(there)
+        fill(there, here)
     if os.path.isdir(here) and not os.path.islink(here):
         shutil.rmtree(here)
     elif os.path.lexists(here):
@@ -69,23 +87,61 @@ def link_shared(release: str, shared: str, folder: str) -> None:
     os.symlink(there, here)
 
 
+def fill(shared: str, first: str) -> None:
+    """Make a shared folder; it is there with all of its first content, or not at all."""
+    os.makedirs(os.path.dirname(shared), exist_ok=True)
+    beside = shared + ".part"
+    shutil.rmtree(beside, ignore_errors=True)
+    if os.path.isdir(first):
+        shutil.copytree(first, beside, symlinks=True)
+    else:
+        os.mkdir(beside)
+    os.rename(beside, shared)
+
+
+def lies_in_another(folder: str, folders: list[str]) -> bool:
+    return any(folder.startswith(f"{other}/") for other in folders)
+
+
 def write_private(path: str, text: str) -> None:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
 
 
-def main() -> None:
-    facts = json.load(sys.stdin)
-    release, beside = facts["release"], facts["release"] + ".part"
-    shutil.rmtree(beside, ignore_errors=True)
+def make_release(facts: dict[str, Any], beside: str) -> None:
+    remove(beside)
     os.makedirs(beside)
-    unpack(facts["archive"], beside)
-    for folder in facts["folders"]:
-        link_shared(beside, facts["shared"], folder)
+    unpack(facts["archive"], beside, facts["max_bytes"])
+    folders = facts["folders"]
+    for folder in folders:
+        # Such a folder is shared with the one around it: linking it too would lead into itself.
+        if not lies_in_another(folder, folders):
+            link_shared(beside, facts["shared"], folder)
+    for folder in folders:
+        os.makedirs(os.path.join(facts["shared"], folder), exist_ok=True)
     write_private(os.path.join(beside, ".deploy.env"), facts["variables"])
     open(os.path.join(beside, ".complete"), "w").close()
-    os.rename(beside, release)
-    os.unlink(facts["archive"])
+    if not os.path.exists(os.path.join(facts["release"], ".complete")):
+        remove(facts["release"])
+    os.rename(beside, facts["release"])
+
+
+def remove(folder: str) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+def main() -> None:
+    facts = json.load(sys.stdin)
+    beside = facts["release"] + ".part"
+    try:
+        make_release(facts, beside)
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        sys.exit(f"The code could not be unpacked: {error}.")
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.unlink(facts["archive"])
 
 
 main()
