@@ -5,7 +5,7 @@ import re
 MAX_LINE = 64 * 1024
 """Bytes. A longer line is written in pieces."""
 
-_WHO_IN_URL = re.compile(rb"(https?://|://[^/\s:@]*:)[^/\s@]+@")
+_WHO_IN_URL = re.compile(rb"(https?://|://[^/\s:@]*:)[^/\s]+@")
 
 
 def mask(text: bytes) -> bytes:

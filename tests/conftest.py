@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.parts.browser",
     "tests.parts.postgres",
     "tests.parts.redis",
+    "tests.parts.repository",
     "tests.parts.sshd",
     "tests.parts.served",
     "tests.parts.worker",

@@ -1,0 +1,266 @@
+"""A mirror: what a ref means now, and the code of one commit.
+
+Nothing of a repository is ever checked out or run here: no hooks, no filters of its own.
+"""
+
+import difflib
+import fcntl
+import hashlib
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deploy_manager.exceptions import CodeError
+from deploy_manager.git.command import Git, GitError
+from deploy_manager.git.contents import refuse_lfs_pointers, refuse_what_no_archive_holds
+from deploy_manager.logs import mask
+
+ARCHIVES_KEPT = 5
+_IN_USE_FOR = 6 * 3600.0
+"""Seconds that an archive stays after it was asked for: a deployment may still be sending it."""
+
+_HASH = re.compile(r"[0-9a-f]{7,64}")
+_WHOLE_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REF = re.compile(r"(?!.*(\.\.|//|@\{))[A-Za-z0-9_][A-Za-z0-9_./+@-]*")
+_REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+_FORMAT = "%H%x00%an%x00%ct%x00%s"
+_LAST_SECOND = 253402300799
+"""The end of the year 9999, where the calendar of `datetime` ends."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit, as `git log` tells it."""
+
+    hash: str
+    subject: str
+    author: str
+    committed_at: datetime
+
+
+class Mirror:
+    """A bare clone of one repository's branches and tags, in a folder that processes may share.
+
+    `timeout` is in seconds, for each git command and for another process to leave the mirror.
+    """
+
+    def __init__(self, repository: str, folder: Path, timeout: float) -> None:
+        name = hashlib.sha256(repository.encode()).hexdigest()[:16]
+        self._repository = repository
+        self._shown = mask(repository.encode()).decode()
+        self._folder = folder / f"{name}.git"
+        self._archives = folder / f"{name}.archives"
+        self._timeout = timeout
+        self._git = Git(self._shown, timeout)
+
+    def update(self) -> None:
+        """Clone the repository, or fetch what is new and forget what is gone. Raises CodeError."""
+        if self._repository.startswith("-") or re.match(r"\w+::", self._repository):
+            raise CodeError(f"{self._shown!r} is no repository: a URL or an absolute path is.")
+        with self._alone() as lock:
+            try:
+                self._fetch(lock) if self._folder.exists() else self._clone(lock)
+            except GitError as error:
+                raise CodeError(f"{self._shown} can't be reached: {error.reason}") from None
+
+    def resolve(self, ref: str) -> Commit:
+        """Return the commit that a branch, a tag or a commit's hash means now.
+
+        A whole hash is always the commit of that hash, whatever branch is named like it. Raises
+        CodeError for what means nothing, naming what there is, and for what means two things.
+        """
+        if not _REF.fullmatch(ref):
+            raise CodeError(f"{ref!r} is no branch, tag or commit.")
+        if _WHOLE_HASH.fullmatch(ref):
+            found = self._commit_of(ref)
+        else:
+            found = self._named_commit(ref) or self._abbreviated_commit(ref)
+        if not found:
+            raise CodeError(f"{self._shown} has no branch, tag or commit {ref}.{self._near(ref)}")
+        return self._log("--max-count=1", found)[0]
+
+    def log(self, old: str, new: str, limit: int = 50) -> list[Commit]:
+        """Return the commits in `new` that are not in `old`, newest first; blank old: all.
+
+        Raises CodeError where either is unknown.
+        """
+        spans = [_hash(new), *([f"^{_hash(old)}"] if old else [])]
+        return self._log(f"--max-count={limit}", *spans)
+
+    def read_file(self, commit: str, path: str) -> str | None:
+        """Return a file of a commit as text; None where it has none of this name.
+
+        Symbolic links are followed as long as they stay in the repository.
+        """
+        if "\n" in path:
+            return None
+        asked = f"{_hash(commit)}:{path}\n".encode()
+        answer = self._run("cat-file", "--batch", "--follow-symlinks", stdin=asked)
+        header, _newline, content = answer.partition(b"\n")
+        facts = header.rsplit(b" ", 2)
+        if facts[1:2] != [b"blob"]:
+            return None
+        return content[: int(facts[2])].decode(errors="replace")
+
+    def find(self, commit: str, name: str) -> list[str]:
+        """Return the paths of every file of this name in a commit."""
+        listed = self._ask("ls-tree", "-r", "-z", "--name-only", "--full-tree", _hash(commit))
+        return [path for path in listed.split("\0") if path.rpartition("/")[2] == name]
+
+    def archive(self, commit: str, max_bytes: int) -> Path:
+        """Return a commit's code as a .tar.gz, made once and kept for the next deployments.
+
+        Raises CodeError where it has submodules or files of Git LFS, whose content no archive
+        holds, or where its files have more than `max_bytes` together.
+        """
+        listed = self._ask("ls-tree", "-r", "-l", "-z", "--full-tree", _hash(commit))
+        refuse_what_no_archive_holds(commit, listed, max_bytes)
+        target = self._archives / f"{commit}.tar.gz"
+        with self._alone() as lock:
+            if target.exists():
+                target.touch()
+            else:
+                self._make_archive(commit, target, lock)
+            self._forget_old_archives()
+        return target
+
+    def _clone(self, lock: int) -> None:
+        """Clone beside and rename: a clone that was broken off is never taken for whole."""
+        beside = self._folder.with_suffix(".part")
+        shutil.rmtree(beside, ignore_errors=True)
+        words = ("clone", "--quiet", "--bare", "--template=", "--", self._repository, str(beside))
+        try:
+            self._git.run(*words, keep_open=[lock])
+            beside.rename(self._folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def _fetch(self, lock: int) -> None:
+        # We alone hold the mirror: what is locked in it was left by a git that was killed.
+        for stale in self._folder.rglob("*.lock"):
+            stale.unlink(missing_ok=True)
+        words = ("fetch", "--quiet", "--prune", "--force", "origin", *_REFSPECS)
+        self._git.run("--git-dir", str(self._folder), *words, keep_open=[lock])
+
+    def _named_commit(self, ref: str) -> str:
+        """What a branch and a tag of this name mean; `heads/…` and `tags/…` tell them apart."""
+        names = {"branch": f"refs/heads/{ref}", "tag": f"refs/tags/{ref}"}
+        if ref.startswith(("heads/", "tags/")):
+            names["name"] = f"refs/{ref}"
+        found = {kind: self._commit_of(name) for kind, name in names.items()}
+        commits = {commit for commit in found.values() if commit}
+        if len(commits) > 1:
+            told = " and ".join(f"the {kind} is {found[kind][:8]}" for kind in found if found[kind])
+            raise CodeError(f"{ref} is ambiguous: {told}. Say heads/{ref}, tags/{ref} or a commit.")
+        return commits.pop() if commits else ""
+
+    def _abbreviated_commit(self, ref: str) -> str:
+        if not _HASH.fullmatch(ref):
+            return ""
+        objects = self._try("rev-parse", f"--disambiguate={ref}").split()
+        commits = {self._commit_of(one) for one in objects} - {""}
+        if len(commits) > 1:
+            raise CodeError(f"{ref} begins several commits: {', '.join(sorted(commits))}.")
+        return commits.pop() if commits else ""
+
+    def _commit_of(self, name: str) -> str:
+        return self._try("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
+
+    def _near(self, ref: str) -> str:
+        form = "--format=%(refname:strip=2)"
+        names = self._try("for-each-ref", form, "refs/heads", "refs/tags").split()
+        if not names:
+            return " It is empty: push a branch."
+        if near := difflib.get_close_matches(ref, names, n=5):
+            return f" Near to it: {', '.join(near)}."
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        return f" It has {', '.join(names[:5])}{more}."
+
+    def _log(self, *arguments: str) -> list[Commit]:
+        printed = self._ask("log", "-z", f"--format={_FORMAT}", *arguments, "--")
+        fields = printed.removesuffix("\0").split("\0") if printed else []
+        return [
+            Commit(hash_, subject, author, _moment(seconds))
+            for hash_, author, seconds, subject in zip(*[iter(fields)] * 4, strict=True)
+        ]
+
+    def _make_archive(self, commit: str, target: Path, lock: int) -> None:
+        target.parent.mkdir(exist_ok=True)
+        beside = target.with_suffix(".part")
+        words = ("archive", "--format=tar.gz", f"--output={beside}", commit)
+        try:
+            self._git.run("--git-dir", str(self._folder), *words, keep_open=[lock])
+            if self._uses_lfs(commit):
+                refuse_lfs_pointers(commit, beside)
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _uses_lfs(self, commit: str) -> bool:
+        paths = self.find(commit, ".gitattributes")
+        return any("filter=lfs" in (self.read_file(commit, path) or "") for path in paths)
+
+    def _forget_old_archives(self) -> None:
+        made = sorted(self._archives.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
+        for path in made[:-ARCHIVES_KEPT]:
+            if time.time() - path.stat().st_mtime > _IN_USE_FOR:
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[int]:
+        """Hold the mirror against other processes.
+
+        The lock lives as long as the work: a git that outlives us keeps it.
+        """
+        try:
+            self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = self._folder.with_suffix(".lock").open("w")
+        except OSError as error:
+            raise CodeError(
+                f"The folder {self._folder.parent} can't be written: {error.strerror}."
+                ' Name another in DEPLOY_MANAGER["CACHE"].'
+            ) from None
+        with lock:
+            self._wait_for(lock.fileno())
+            yield lock.fileno()
+
+    def _wait_for(self, lock: int) -> None:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise CodeError(
+                        f"Another process is still fetching {self._shown}: try again later."
+                    ) from None
+                time.sleep(0.05)
+
+    def _ask(self, command: str, *arguments: str) -> str:
+        return self._run(command, *arguments).decode(errors="replace")
+
+    def _try(self, command: str, *arguments: str) -> str:
+        """Return what git prints; blank where it fails."""
+        try:
+            return self._ask(command, *arguments)
+        except GitError:
+            return ""
+
+    def _run(self, command: str, *arguments: str, stdin: bytes = b"") -> bytes:
+        return self._git.run("--git-dir", str(self._folder), command, *arguments, stdin=stdin)
+
+
+def _hash(commit: str) -> str:
+    if not _HASH.fullmatch(commit):
+        raise CodeError(f"{commit!r} is no commit.")
+    return commit
+
+
+def _moment(seconds: str) -> datetime:
+    """A commit may claim any time; one that no calendar has becomes the nearest that it has."""
+    return datetime.fromtimestamp(max(0, min(int(seconds or 0), _LAST_SECOND)), tz=UTC)

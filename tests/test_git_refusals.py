@@ -1,0 +1,107 @@
+"""The mirror clone where something is wrong: out of reach, hostile, killed, or slow."""
+
+import fcntl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy_manager.exceptions import CodeError
+from deploy_manager.git import Mirror
+from tests.parts.repository import Repository
+
+
+def test_a_repository_that_is_not_there_is_told(tmp_path: Path) -> None:
+    mirror = Mirror("/nowhere/shop.git", tmp_path, timeout=30)
+    with pytest.raises(CodeError, match=r"/nowhere/shop.git can't be reached: .*does not exist"):
+        mirror.update()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_what_ssh_says_is_told(tmp_path: Path) -> None:
+    mirror = Mirror("ssh://git@127.0.0.1:1/shop.git", tmp_path, timeout=30)
+    with pytest.raises(CodeError, match="can't be reached: ssh: connect to host"):
+        mirror.update()
+
+
+@pytest.mark.parametrize("password", ["s3cret", "s3@cret", "s3:cret"])
+def test_passwords_stand_in_no_message(tmp_path: Path, password: str) -> None:
+    mirror = Mirror(f"https://me:{password}@127.0.0.1:1/shop.git", tmp_path, timeout=30)
+    with pytest.raises(CodeError) as error:
+        mirror.update()
+    assert "can't be reached" in str(error.value)
+    assert "s3" not in str(error.value)
+    assert "cret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["--upload-pack=touch evil", "-u", "ext::sh -c touch% evil", "fd::17"]
+)
+def test_urls_that_run_programs_are_refused(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CodeError, match="is no repository"):
+        Mirror(url, tmp_path / "cache", timeout=30).update()
+    assert not (tmp_path / "evil").exists()
+
+
+def test_an_empty_repository_is_told(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "new.git")], check=True)
+    mirror = Mirror(str(tmp_path / "new.git"), tmp_path / "cache", timeout=30)
+    mirror.update()
+    with pytest.raises(CodeError, match="It is empty: push a branch"):
+        mirror.resolve("main")
+
+
+def test_variables_of_another_repository_do_not_lead_astray(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    monkeypatch.setenv("GIT_OBJECT_DIRECTORY", "/nowhere")
+    mirror.update()
+    assert mirror.resolve("main").subject == "First"
+
+
+def test_what_a_killed_git_left_stops_nobody(
+    repository: Repository, mirror: Mirror, tmp_path: Path
+) -> None:
+    (clone,) = (tmp_path / "cache").glob("*.git")
+    for left in ("packed-refs.lock", "refs/heads/main.lock"):
+        (clone / left).parent.mkdir(parents=True, exist_ok=True)
+        (clone / left).touch()
+    newest = repository.commit("Second", {"a.txt": "2"})
+    mirror.update()
+    assert mirror.resolve("main").hash == newest
+
+
+def test_a_mirror_in_use_is_waited_for_no_longer_than_the_time_out(
+    repository: Repository, mirror: Mirror, tmp_path: Path
+) -> None:
+    (lock,) = (tmp_path / "cache").glob("*.lock")
+    impatient = Mirror(str(repository.path), tmp_path / "cache", timeout=0.1)
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(CodeError, match="Another process is still fetching"):
+            impatient.update()
+    mirror.update()
+
+
+def test_a_git_that_does_not_end_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = tmp_path / "ssh"
+    silent.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    silent.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(silent))
+    mirror = Mirror("git@silent.test:shop.git", tmp_path / "cache", timeout=2)
+    with pytest.raises(CodeError, match="can't be reached: git did not end within 2 s"):
+        mirror.update()
+    status = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/status")
+    assert not status.exists() or "State:\tZ" in status.read_text()
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(CodeError, match=r"can't be written: .*DEPLOY_MANAGER\[.CACHE.\]"):
+        Mirror("/nowhere", tmp_path / "cache", timeout=5).update()
