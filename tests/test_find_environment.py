@@ -36,7 +36,7 @@ def test_an_ambiguous_name_asks_for_the_project() -> None:
 
 def test_an_unknown_name_tells_what_there_is() -> None:
     add("shop", "production")
-    with pytest.raises(CommandError, match="no environment 'prod'. There are: shop/production"):
+    with pytest.raises(CommandError, match=r"no environment 'prod'\. There are: shop/production"):
         find_environment("prod")
 
 

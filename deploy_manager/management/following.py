@@ -33,6 +33,7 @@ class View(Protocol):
 
     def close(self) -> None:
         """Leave the terminal as it was, whatever happened."""
+        return
 
 
 class Interrupts:

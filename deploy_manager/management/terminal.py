@@ -59,8 +59,12 @@ class Lines(View):
             else:
                 self._show_step(change)
 
+    def tell(self, text: Text) -> None:
+        """Print lines that belong to no server."""
+        self._console.print(text, soft_wrap=True)
+
     def say(self, text: str) -> None:
-        self._console.print(Text(clean(text), "yellow"), soft_wrap=True)
+        self.tell(Text(clean(text), "yellow"))
 
     def end(self, deployment: Deployment) -> None:
         state = State(deployment.state)
@@ -71,9 +75,9 @@ class Lines(View):
             (str(state.label), SYMBOLS[state][1]),
             f" ({took})" if took else "",
         )
-        self._console.print(line, soft_wrap=True)
+        self.tell(line)
         if deployment.message:
-            self._console.print(Text(clean(deployment.message)), soft_wrap=True)
+            self.tell(Text(clean(deployment.message)))
 
     def ask(self, question: str) -> str:
         """Return what the person types. Raises KeyboardInterrupt and EOFError."""
@@ -104,7 +108,7 @@ class Lines(View):
             self._print(step.host_run_id, Text.assemble(SYMBOLS[State.RUNNING], f" {step.title}"))
 
     def _print(self, host_run_id: int, line: Text) -> None:
-        self._console.print(Text.assemble(self._prefixes[host_run_id], line), soft_wrap=True)
+        self.tell(Text.assemble(self._prefixes[host_run_id], line))
 
 
 class LiveTable(Lines):

@@ -9,10 +9,10 @@ from rich.text import Text
 _CONTROL_STRING = re.compile(r"\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?")
 """Titles, links and other strings to the terminal; without an end: up to the next escape."""
 
-_STRING_END = "\x1b\\"
-"""Left in its place: nothing may come together to a new escape where one was taken out."""
+_PLACEHOLDER = "\x1b="
+"""An escape that rich drops, left in its place: its neighbours must not become a new one."""
 
-_OVERLONG_COLOUR = re.compile(r"\x1b\[[0-9;]{41,}")
+_OVERLONG_COLOUR = re.compile(r"\x1b\[[0-?]{41,}")
 
 _CONTROLS = dict.fromkeys(
     {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)} - {9},
@@ -23,7 +23,7 @@ _CONTROLS = dict.fromkeys(
 
 def clean_line(line: str) -> Text:
     """Return one line with its colours; where it was written over (CR) its last writing."""
-    line = _OVERLONG_COLOUR.sub(_STRING_END, _CONTROL_STRING.sub(_STRING_END, line))
+    line = _OVERLONG_COLOUR.sub(_PLACEHOLDER, _CONTROL_STRING.sub(_PLACEHOLDER, line))
     text = Text.from_ansi(line.rstrip("\r\n").replace("\n", " "))
     text.plain = text.plain.translate(_CONTROLS)
     return text

@@ -1,0 +1,37 @@
+"""Run any recipe on an environment, or list what there is."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from rich.table import Table
+
+from deploy_manager.management.door import DoorCommand
+from deploy_manager.management.environments import find_environment
+from deploy_manager.management.json_lines import JsonLines
+from deploy_manager.recipes import all_stories
+
+
+class Command(DoorCommand):
+    help = "Run a recipe on an environment and watch it; without a name: list the recipes."
+
+    def add_own_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", nargs="?", default="", help="of the recipe")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["name"]:
+            self.run_recipe(options["name"], options)
+        else:
+            find_environment(options["environment"], options["project"])
+            self._list(options)
+
+    def _list(self, options: dict[str, Any]) -> None:
+        console = self.make_console(options)
+        if options["json"]:
+            lines = JsonLines(console.file)
+            for story in all_stories():
+                lines.write("recipe", name=story.name, title=story.title)
+            return
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for story in all_stories():
+            table.add_row(story.name, story.title)
+        console.print(table)

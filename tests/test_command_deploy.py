@@ -1,0 +1,180 @@
+"""`manage.py deploy` and `manage.py recipe`: what is asked for, shown and returned."""
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+from deploy_manager import tasks
+from deploy_manager.models import Deployment, Environment, Project, State
+from deploy_manager.recipes import Host, Site, recipe, registry
+from deploy_manager.runner import run
+from tests.inventory import Inventory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def own_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes of one test, gone after it."""
+    monkeypatch.setattr(registry, "_recipes", dict(registry._recipes))
+    monkeypatch.setattr(registry, "_stories", dict(registry._stories))
+
+    @recipe("Greet")
+    def greet(host: Host, site: Site) -> None:
+        host.run(["echo", f"hello from {host.name}"])
+
+    @recipe("Fail on the second")
+    def fail_on_the_second(host: Host, site: Site) -> None:
+        host.run(["sh", "-c", "echo oops >&2; exit 3"] if host.name == "two" else "true")
+
+
+@pytest.fixture(autouse=True)
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[threading.Thread]]:
+    """A worker that hears every bell, in a thread."""
+    threads: list[threading.Thread] = []
+
+    def work(deployment_id: int) -> None:
+        run(deployment_id)
+        connections.close_all()
+
+    def ring(deployment_id: int) -> bool:
+        threads.append(threading.Thread(target=work, args=(deployment_id,)))
+        threads[-1].start()
+        return True
+
+    monkeypatch.setattr(tasks, "ring", ring)
+    yield threads
+    for thread in threads:
+        thread.join()
+
+
+@pytest.fixture
+def two_servers(inventory: Inventory) -> Inventory:
+    inventory.add_server("two")
+    return inventory
+
+
+def call(*words: str) -> str:
+    """Return what a command printed to stdout."""
+    out = io.StringIO()
+    call_command(*words, stdout=out)
+    return out.getvalue()
+
+
+def call_and_fail(*words: str) -> tuple[int, str]:
+    """Return the exit code and what was printed to stdout of a command that does not succeed."""
+    out = io.StringIO()
+    with pytest.raises(SystemExit) as exit_:
+        call_command(*words, stdout=out)
+    assert isinstance(exit_.value.code, int)
+    return exit_.value.code, out.getvalue()
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_each_servers_lines_begin_with_its_name(two_servers: Inventory) -> None:
+    printed = call("recipe", "production", "greet")
+    assert "[one] hello from one\n" in printed
+    assert "[two] hello from two\n" in printed
+    assert "shop/production: Greet" in printed
+    assert "one, two" in printed
+    assert "succeeded" in printed.splitlines()[-1]
+
+
+def test_the_row_tells_who_asked_through_which_door_and_why(inventory: Inventory) -> None:
+    call("recipe", "production", "greet", "--reason", "to say hello")
+    deployment = Deployment.objects.get()
+    assert (deployment.door, deployment.reason) == ("manage.py", "to say hello")
+    assert "@" in deployment.requested_as
+
+
+def test_one_failed_server_is_exit_code_1_and_named(two_servers: Inventory) -> None:
+    code, printed = call_and_fail("recipe", "production", "fail_on_the_second")
+    assert code == 1
+    assert "[two] oops" in printed
+    assert "partly failed" in printed
+
+
+def test_only_the_named_servers_take_part(two_servers: Inventory) -> None:
+    assert "[one]" not in call("recipe", "production", "greet", "--server", "two")
+
+
+def test_json_is_one_object_a_line_and_the_summary_last(two_servers: Inventory) -> None:
+    code, printed = call_and_fail("recipe", "production", "fail_on_the_second", "--json")
+    told = events(printed)
+    assert code == 1
+    assert [event["event"] for event in told[:2]] == ["plan", "requested"]
+    assert {"output", "step", "host"} <= {event["event"] for event in told}
+    assert told[-1]["event"] == "summary"
+    assert told[-1]["state"] == "partly_failed"
+    assert told[-1]["servers"] == {"one": "succeeded", "two": "failed"}
+
+
+def test_who_does_not_wait_is_told_the_number(inventory: Inventory) -> None:
+    printed = call("recipe", "production", "greet", "--no-wait", "--json")
+    assert events(printed)[-1] == {
+        "event": "requested",
+        "deployment": Deployment.objects.get().pk,
+        "state": "queued",
+    }
+
+
+def test_where_no_worker_takes_it_that_is_said_while_waiting(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy_manager.management.following.SAYS_NOBODY_TOOK_IT_AFTER", 0.1)
+    monkeypatch.setattr(tasks, "ring", lambda pk: late.start())
+    late = threading.Timer(0.8, lambda: (run(Deployment.objects.get().pk), connections.close_all()))
+    printed = call("recipe", "production", "greet")
+    late.join()
+    assert "No worker has taken it yet" in printed
+    assert Deployment.objects.get().state == State.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["deploy", "prod"], "There are: shop/production"),
+        (["recipe", "production", "greet", "--server", "nine"], "has no server nine"),
+        (["recipe", "production", "greet", "--ref", "main"], "takes no code"),
+        (["recipe", "production", "gret"], "There are: .*deploy.*greet"),
+        (["deploy", "production"], "nowhere"),
+    ],
+)
+def test_what_is_refused_is_exit_code_2_and_writes_nothing(
+    inventory: Inventory, words: list[str], told: str
+) -> None:
+    with pytest.raises(CommandError, match=told) as refusal:
+        call(*words)
+    assert refusal.value.returncode == 2
+    assert not Deployment.objects.exists()
+
+
+def test_a_busy_environment_says_with_what(inventory: Inventory) -> None:
+    inventory.request("greet")
+    with pytest.raises(CommandError, match="is busy: greet #") as refusal:
+        call("recipe", "production", "greet")
+    assert refusal.value.returncode == 2
+
+
+def test_an_ambiguous_name_needs_the_project(inventory: Inventory) -> None:
+    other = Project.objects.create(name="blog", repository="/nowhere/blog.git")
+    Environment.objects.create(project=other, name="production", deploy_path="/srv/blog")
+    with pytest.raises(CommandError, match="--project"):
+        call("recipe", "production", "greet")
+    assert "hello" in call("recipe", "production", "greet", "--project", "shop")
+
+
+def test_without_a_name_the_recipes_are_listed(inventory: Inventory) -> None:
+    listed = call("recipe", "production")
+    assert any(line.split() == ["greet", "Greet"] for line in listed.splitlines())
+    assert "deploy" in listed
+    assert not Deployment.objects.exists()
