@@ -152,23 +152,6 @@ def test_the_project_is_checked_migrated_and_its_static_files_collected(
     assert (tmp_path / "collected/shop.css").exists()
 
 
-def test_cleaning_up_keeps_the_newest_what_serves_and_what_is_asked_for(
-    recipe_site: RecipeSite,
-) -> None:
-    for number in range(1, 7):
-        recipe_site.new_release(f"r{number}", CODE)
-        recipe_site.run(*PREPARE)
-    Path(recipe_site.site.releases_path, "r5x").mkdir()
-    Path(recipe_site.site.venvs_path, "unused").mkdir()
-    recipe_site.use(release="r2")
-    recipe_site.run("activate")
-    recipe_site.use(release="", keep_releases=2, keep=frozenset({"r3"}))
-    recipe_site.run("clean_up")
-    assert names_in(recipe_site.site.releases_path) == {"r2", "r3", "r5", "r6"}
-    assert len(names_in(recipe_site.site.venvs_path)) == 1
-    recipe_site.host.run([recipe_site.site.python_path, "-c", "import sqlparse"])
-
-
 def test_a_ping_changes_nothing(recipe_site: RecipeSite) -> None:
     assert "Python 3" in recipe_site.run("ping")
     assert not Path(recipe_site.site.deploy_path).exists()

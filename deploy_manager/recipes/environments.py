@@ -5,9 +5,11 @@ whole, and what is not complete is made anew.
 """
 
 import hashlib
+import shlex
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.links import point
 from deploy_manager.recipes.packing import uv_program, virtualenv_zipapp
 from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import ship_file
@@ -26,13 +28,17 @@ def make_virtualenv(host: Host, site: Site) -> None:
     facts = host.run([site.python, "-c", _FACTS], quiet=True).stdout.strip()
     name = environment_name(site, facts)
     path = f"{site.venvs_path}/{name}"
-    if _is_complete(host, path):
+    if _is_usable(host, path):
         host.say(f"These pins are installed already for {facts}: {path}")
     else:
-        _make(host, site, path)
-    link = f"{site.release_path}/venv"
-    host.run(["ln", "-sfn", f"../../venvs/{name}", f"{link}.new"], quiet=True)
-    host.run(["mv", "-fT", f"{link}.new", link], quiet=True)
+        _make(host, site, path, facts)
+    point(host, f"{site.release_path}/venv", f"../../venvs/{name}", quiet=True)
+
+
+def _is_usable(host: Host, path: str) -> bool:
+    """Whether an environment is whole, and the interpreter that it was made from still there."""
+    complete, python = shlex.quote(f"{path}/.complete"), shlex.quote(f"{path}/bin/python")
+    return host.run(f"test -e {complete} && test -x {python}", check=False, quiet=True).ok
 
 
 def environment_name(site: Site, facts: str) -> str:
@@ -44,24 +50,25 @@ def environment_name(site: Site, facts: str) -> str:
     return hashlib.sha256(decides.encode()).hexdigest()[:32]
 
 
-def _make(host: Host, site: Site, path: str) -> None:
-    host.run(["rm", "-rf", "--", path], quiet=True)
-    host.run(["mkdir", "-p", site.venvs_path, site.tools_path], quiet=True)
-    virtualenv = ship_file(host, site, virtualenv_zipapp(site.cache))
+def _make(host: Host, site: Site, path: str, facts: str) -> None:
+    _implementation, version, _platform = facts.split()
+    virtualenv = ship_file(host, site, virtualenv_zipapp(site.cache, version))
     options = ["--app-data", f"{site.tools_path}/virtualenv", "--no-periodic-update"]
     seed = ["--no-seed"] if site.installer == "uv" else ["--no-setuptools"]
-    host.run([site.python, virtualenv, "--quiet", *options, *seed, path])
+    make = shlex.join([site.python, virtualenv, "--quiet", *options, *seed, path])
+    host.run(f"rm -rf -- {shlex.quote(path)} && {make}")
 
 
 @recipe("Install the requirements", uses=Uses.NEWEST)
 def install_requirements(host: Host, site: Site) -> None:
     """Install exactly the pins, with their hashes where there are any, and check they fit."""
     site.require_release()
-    venv = f"{site.release_path}/venv"
-    path = host.run(["readlink", "-f", venv], check=False, quiet=True).stdout.strip()
+    venv = shlex.quote(f"{site.release_path}/venv")
+    seen = host.run(f"cd -P {venv} && pwd && test -e .complete", check=False, quiet=True)
+    path = seen.stdout.strip()
     if not path:
         raise RecipeError("The release has no virtual environment yet: run make_virtualenv first.")
-    if _is_complete(host, path):
+    if seen.ok:
         host.say("Nothing to install: the environment is complete.")
         return
     if not site.lock:
@@ -79,7 +86,8 @@ def _by_pip(host: Host, site: Site, path: str) -> None:
 
 
 def _by_uv(host: Host, site: Site, path: str) -> None:
-    program, name = uv_program()
+    facts = host.run([site.python, "-c", _FACTS], quiet=True).stdout
+    program, name = uv_program(facts.split()[-1])
     uv = ship_file(host, site, program, name, mode=0o755)
     cache = ["--cache-dir", f"{site.tools_path}/uv-cache", "--python", f"{path}/bin/python"]
     index = ["--default-index", site.index_url] if site.index_url else []
@@ -94,7 +102,3 @@ _INSTALLERS = {"pip": _by_pip, "uv": _by_uv}
 def _what_to_install(site: Site, path: str) -> list[str]:
     hashes = ["--require-hashes"] if "--hash=" in site.lock else []
     return ["--no-deps", *hashes, "-r", f"{path}/{LOCK}"]
-
-
-def _is_complete(host: Host, path: str) -> bool:
-    return host.run(["test", "-e", f"{path}/.complete"], check=False, quiet=True).ok

@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import importlib.metadata
 import shutil
-import sys
 import sysconfig
 import tempfile
 import zipapp
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from deploy_manager.exceptions import RecipeError
@@ -19,12 +19,14 @@ from deploy_manager.exceptions import RecipeError
 _MAIN = "virtualenv.__main__:run_with_catch"
 
 
-def virtualenv_zipapp(cache: Path) -> Path:
+def virtualenv_zipapp(cache: Path, python_version: str) -> Path:
     """Return the worker's own virtualenv, with all it needs and pip's wheel, as one file.
 
-    Made once for its version; whoever wants it meanwhile waits.
+    Made once for its version; whoever wants it meanwhile waits. Raises RecipeError where it can't
+    run by the server's `python_version`.
     """
     distributions = sorted(_with_dependencies("virtualenv"), key=lambda found: found.name)
+    _check_python(distributions, python_version)
     versions = " ".join(f"{found.name}=={found.version}" for found in distributions)
     digest = hashlib.sha256(versions.encode()).hexdigest()[:12]
     target = cache / f"virtualenv-{digest}.pyz"
@@ -34,6 +36,16 @@ def virtualenv_zipapp(cache: Path) -> Path:
         if not target.exists():
             _pack(distributions, target)
     return target
+
+
+def _check_python(distributions: list[importlib.metadata.Distribution], version: str) -> None:
+    for found in distributions:
+        needed = str(found.metadata.json.get("requires_python", ""))
+        if not SpecifierSet(needed).contains(version, prereleases=True):
+            raise RecipeError(
+                f"The server's Python is {version}, but the worker's {found.name} {found.version}"
+                f" needs {needed}: name another interpreter of the server in the environment."
+            )
 
 
 def _pack(distributions: list[importlib.metadata.Distribution], target: Path) -> None:
@@ -46,7 +58,12 @@ def _pack(distributions: list[importlib.metadata.Distribution], target: Path) ->
 
 
 def _copy(distribution: importlib.metadata.Distribution, folder: Path) -> None:
-    for file in distribution.files or ():
+    if not distribution.files:
+        raise RecipeError(
+            f"The worker's {distribution.name} has no list of its files, so it can't be packed:"
+            " install virtualenv by pip."
+        )
+    for file in distribution.files:
         if ".." in file.parts or "__pycache__" in file.parts:
             continue
         target = folder / file
@@ -71,14 +88,23 @@ def _with_dependencies(name: str) -> Iterator[importlib.metadata.Distribution]:
                 waiting.append(requirement.name)
 
 
-def uv_program() -> tuple[Path, str]:
-    """Return the worker's uv and the name it gets on servers; raises RecipeError without one."""
+def uv_program(platform: str) -> tuple[Path, str]:
+    """Return the worker's uv and the name it gets on servers of this platform.
+
+    Raises RecipeError where there is none, or where it is made for another platform.
+    """
     try:
-        version = importlib.metadata.version("uv")
+        uv = importlib.metadata.distribution("uv")
     except importlib.metadata.PackageNotFoundError:
         raise RecipeError(
             "uv is not installed on the worker: pip install 'deploy-manager[uv]',"
             " or set the environment's installer to pip."
         ) from None
-    program = Path(sysconfig.get_path("scripts")) / "uv"
-    return program, f"uv-{version}-{sys.platform}"
+    own = sysconfig.get_platform()
+    if platform != own:
+        raise RecipeError(
+            f"The worker's uv is made for {own}, the server is {platform}:"
+            " set the environment's installer to pip."
+        )
+    programs = (Path(str(file.locate())) for file in uv.files or () if file.name == "uv")
+    return next(programs), f"uv-{uv.version}-{own}"

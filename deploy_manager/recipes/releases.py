@@ -1,11 +1,10 @@
 """Which release serves, and which old ones stay."""
 
-import json
-
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.links import point
 from deploy_manager.recipes.registry import Uses, recipe
-from deploy_manager.recipes.shipping import ship
+from deploy_manager.recipes.shipping import run_shipped
 
 
 @recipe("Activate the release", uses=Uses.NEWEST)
@@ -15,10 +14,7 @@ def activate(host: Host, site: Site) -> None:
     for part, name in ((site.release_path, "code"), (f"{site.release_path}/venv", "environment")):
         if not host.run(["test", "-e", f"{part}/.complete"], check=False, quiet=True).ok:
             raise RecipeError(f"The {name} of release {release} is not complete on this server.")
-    link = f"{site.current_path}.new"
-    # GNU's `ln -sfn` is not atomic everywhere; a rename is.
-    host.run(["ln", "-sfn", f"releases/{release}", link])
-    host.run(["mv", "-fT", link, site.current_path])
+    point(host, site.current_path, f"releases/{release}")
 
 
 @recipe("Clean up old releases")
@@ -29,6 +25,4 @@ def clean_up(host: Host, site: Site) -> None:
         "number": site.keep_releases,
         "keep": sorted(site.keep | ({site.release} - {""})),
     }
-    host.run(["mkdir", "-p", site.tools_path], quiet=True)
-    script = ship(host, site, "clean_up.py")
-    host.run([site.python, script], stdin=json.dumps(facts).encode())
+    run_shipped(host, site, "clean_up.py", facts)

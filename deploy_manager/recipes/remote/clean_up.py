@@ -1,50 +1,54 @@
 """Remove old releases and environments. Runs on the server, Python 3.8 or later.
 
 Reads JSON: deploy_path, number (complete releases to keep), keep (names that stay anyway).
-Prints what it removed.
+Prints what it removed. What can't be removed stops nothing else: it is told at the end, with 1.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import sys
+from contextlib import suppress
 
 
-def listed(folder: str) -> list[str]:
-    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+def folders_in(folder: str) -> list[str]:
+    """Return the names of real folders: files and links are nobody's release."""
+    if not os.path.isdir(folder):
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
 
 
 def is_complete(path: str) -> bool:
-    return os.path.exists(os.path.join(path, ".complete"))
+    return not path.endswith(".part") and os.path.exists(os.path.join(path, ".complete"))
 
 
-def remove(path: str) -> None:
-    """A folder that is half removed must not look complete."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(path, ".complete"))
-    shutil.rmtree(path)
+def remove(path: str) -> list[str]:
+    """Remove a folder; return why that failed. Half removed it must not look complete."""
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(path, ".complete"))
+        shutil.rmtree(path)
+    except OSError as error:
+        return [f"{path} could not be removed: {error}."]
     print("removed", path)
+    return []
 
 
-def remove_releases(folder: str, number: int, keep: set[str]) -> None:
-    complete = [name for name in listed(folder) if is_complete(os.path.join(folder, name))]
-    kept = set(complete[-number:]) | keep
-    for name in listed(folder):
-        if name not in kept:
-            remove(os.path.join(folder, name))
+def remove_releases(folder: str, number: int, keep: set[str]) -> list[str]:
+    names = folders_in(folder)
+    newest_first = [name for name in reversed(names) if is_complete(os.path.join(folder, name))]
+    kept = keep.union(newest_first[:number])
+    return [why for name in names if name not in kept for why in remove(os.path.join(folder, name))]
 
 
-def remove_environments(folder: str, releases: str) -> None:
-    used = {
-        os.path.basename(os.path.realpath(os.path.join(releases, name, "venv")))
-        for name in listed(releases)
-    }
-    for name in listed(folder):
-        if name not in used:
-            remove(os.path.join(folder, name))
+def remove_environments(folder: str, releases: str) -> list[str]:
+    links = (os.path.join(releases, name, "venv") for name in folders_in(releases))
+    used = {os.path.basename(os.path.realpath(link)) for link in links}
+    unused = (name for name in folders_in(folder) if name not in used)
+    return [why for name in unused for why in remove(os.path.join(folder, name))]
 
 
 def main() -> None:
@@ -54,9 +58,11 @@ def main() -> None:
     releases = os.path.join(top, "releases")
     keep = set(facts["keep"])
     if os.path.lexists(current):
-        keep.add(os.path.basename(os.readlink(current)))
-    remove_releases(releases, facts["number"], keep)
-    remove_environments(os.path.join(top, "venvs"), releases)
+        keep.add(os.path.basename(os.path.realpath(current)))
+    failures = remove_releases(releases, facts["number"], keep)
+    failures += remove_environments(os.path.join(top, "venvs"), releases)
+    if failures:
+        sys.exit("\n".join(failures))
 
 
 main()
