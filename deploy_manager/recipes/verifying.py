@@ -1,5 +1,6 @@
 """Whether the current release really serves: what its server sees over HTTP."""
 
+from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import run_shipped
@@ -27,4 +28,14 @@ def verify(host: Host, site: Site) -> None:
         "deploy_path": site.deploy_path,
         "gunicorn": site.reload.method == "gunicorn",
     }
-    run_shipped(host, site, "verify.py", facts, timeout=health.deadline + MARGIN_SECONDS)
+    try:
+        run_shipped(host, site, "verify.py", facts, timeout=health.deadline + MARGIN_SECONDS)
+    except CommandFailed:
+        _show_why(host, site)
+        raise
+
+
+def _show_why(host: Host, site: Site) -> None:
+    """What the site's own process logged is the first thing one looks for."""
+    if site.reload.method == "gunicorn":
+        host.run(["tail", "-n", "40", f"{site.tools_path}/gunicorn.log"], check=False)

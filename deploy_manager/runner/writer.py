@@ -7,9 +7,8 @@ speed, and the claim's token in each transaction makes sure that only the holder
 import logging
 import threading
 import time
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from queue import Empty, Full, Queue
 from types import TracebackType
@@ -35,6 +34,10 @@ class Change:
     row: HostRun | Step
     values: dict[str, Any]
 
+    @property
+    def host_run_id(self) -> int:
+        return self.row.pk if isinstance(self.row, HostRun) else self.row.host_run_id
+
 
 @dataclass(frozen=True)
 class Output:
@@ -43,6 +46,16 @@ class Output:
     step: Step
     stream: int
     data: bytes
+
+    @property
+    def host_run_id(self) -> int:
+        return self.step.host_run_id
+
+    def continues(self, before: "Output") -> bool:
+        """Whether this goes on where `before` ended, and both fit into one chunk."""
+        return (before.step.pk, before.stream) == (self.step.pk, self.stream) and len(
+            before.data
+        ) + len(self.data) <= CHUNK_BYTES
 
 
 @dataclass(frozen=True)
@@ -142,67 +155,54 @@ class Writer(AbstractContextManager["Writer"]):
         return batch, False
 
     def _write(self, batch: list[Event]) -> None:
-        chunks = _join(event for event in batch if isinstance(event, Output))
-        changes = _merge(event for event in batch if isinstance(event, Change))
-        seen = [event for event in batch if isinstance(event, Seen)]
+        rows = _join([event for event in batch if not isinstance(event, Seen)])
         with transaction.atomic():
-            position = self._deployment.advance(len(chunks) + len(changes))
+            position = self._deployment.advance(len(rows))
             if position is None:
                 raise ClaimLost("Another process, or a person, ended or took this deployment.")
-            _write_chunks(self._deployment, chunks, position)
-            _write_changes(changes, position + len(chunks))
-            for event in seen:
-                _write_seen(self._deployment, event)
+            numbered = list(enumerate(rows, position + 1))
+            _write_output(self._deployment, numbered)
+            _write_changes(numbered)
+            for event in batch:
+                if isinstance(event, Seen):
+                    _write_seen(self._deployment, event)
 
 
-def _join(outputs: Iterable[Output]) -> list[Output]:
-    """Join what a step printed on one stream without a word from the other in between."""
-    joined: list[Output] = []
+def _join(events: list[Change | Output]) -> list[Change | Output]:
+    """Join what a step printed on one stream with nothing else of its host in between."""
+    rows: list[Change | Output] = []
     last_of: dict[int, int] = {}
-    for output in outputs:
-        index = last_of.get(output.step.pk)
-        before = joined[index] if index is not None else None
-        if (
-            index is not None
-            and before is not None
-            and before.stream == output.stream
-            and len(before.data) + len(output.data) <= CHUNK_BYTES
-        ):
-            joined[index] = Output(output.step, output.stream, before.data + output.data)
+    for event in events:
+        index = last_of.get(event.host_run_id)
+        before = rows[index] if index is not None else None
+        if isinstance(event, Output) and isinstance(before, Output) and event.continues(before):
+            rows[last_of[event.host_run_id]] = replace(event, data=before.data + event.data)
             continue
-        last_of[output.step.pk] = len(joined)
-        joined.append(output)
-    return joined
+        last_of[event.host_run_id] = len(rows)
+        rows.append(event)
+    return rows
 
 
-def _merge(changes: Iterable[Change]) -> list[Change]:
-    """One change for each row, with its last values, in the order of the last ones."""
-    merged: dict[tuple[type, int], Change] = {}
-    for change in changes:
-        key = (type(change.row), change.row.pk)
-        before = merged.pop(key, None)
-        merged[key] = Change(change.row, {**(before.values if before else {}), **change.values})
-    return list(merged.values())
-
-
-def _write_chunks(deployment: Deployment, outputs: list[Output], position: int) -> None:
+def _write_output(deployment: Deployment, rows: list[tuple[int, Change | Output]]) -> None:
     LogChunk.objects.bulk_create(
         LogChunk(
             deployment=deployment,
-            host_run_id=output.step.host_run_id,
-            step=output.step,
-            position=number,
-            stream=output.stream,
-            data=output.data,
+            host_run_id=row.host_run_id,
+            step=row.step,
+            position=position,
+            stream=row.stream,
+            data=row.data,
         )
-        for number, output in enumerate(outputs, position + 1)
+        for position, row in rows
+        if isinstance(row, Output)
     )
 
 
-def _write_changes(changes: list[Change], position: int) -> None:
-    for number, change in enumerate(changes, position + 1):
-        live = type(change.row).objects.filter(pk=change.row.pk, state__in=LIVE)
-        live.update(position=number, **change.values)
+def _write_changes(rows: list[tuple[int, Change | Output]]) -> None:
+    for position, row in rows:
+        if isinstance(row, Change):
+            live = type(row.row).objects.filter(pk=row.row.pk, state__in=LIVE)
+            live.update(position=position, **row.values)
 
 
 def _write_seen(deployment: Deployment, event: Seen) -> None:
