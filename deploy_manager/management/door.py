@@ -2,26 +2,25 @@
 
 import sys
 from argparse import ArgumentParser
-from typing import IO, Any, NoReturn, cast
+from typing import IO, Any, cast
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 from rich.console import Console
 from rich.text import Text
 
 from deploy_manager import tasks
-from deploy_manager.exceptions import DeployManagerError, UnknownRecipe
-from deploy_manager.management.asking import make_console, who_asks
+from deploy_manager.exceptions import DeployManagerError
+from deploy_manager.management.asking import check_plan, make_console, refuse, who_asks
 from deploy_manager.management.environments import find_environment
 from deploy_manager.management.following import Follower, interruptible
 from deploy_manager.management.json_lines import JsonLines
 from deploy_manager.management.short_plan import describe
 from deploy_manager.management.terminal import Lines, make_view
-from deploy_manager.models import Deployment, Environment, State
-from deploy_manager.recipes import Uses, all_stories
-from deploy_manager.runner import Plan, make_plan
+from deploy_manager.models import Deployment, State
+from deploy_manager.runner import Plan
 
-FAILED, REFUSED = 1, 2
-"""Exit codes; 0 only where every server succeeded, or where nobody was to wait."""
+FAILED = 1
+"""Exit code; 0 only where every server succeeded, or where nobody was to wait."""
 
 QUESTION = "Leave it running (l), cancel it (c) or watch on (w)? [w] "
 
@@ -52,7 +51,7 @@ class DoorCommand(BaseCommand):
     def run_recipe(self, recipe: str, options: dict[str, Any]) -> None:
         """See it through. Raises CommandError where it is refused, SystemExit where it failed."""
         environment = find_environment(options["environment"], options["project"])
-        plan = self._plan(environment, recipe, options)
+        plan = check_plan(environment, recipe, options["ref"], options["server"])
         view = self._make_view(options)
         _show_plan(plan, view)
         deployment = self._request(plan, options)
@@ -68,20 +67,6 @@ class DoorCommand(BaseCommand):
             no_color=options["no_color"],
             force_color=options["force_color"],
         )
-
-    def _plan(self, environment: Environment, recipe: str, options: dict[str, Any]) -> Plan:
-        try:
-            plan = make_plan(environment, recipe, options["ref"], options["server"])
-        except UnknownRecipe:
-            names = ", ".join(story.name for story in all_stories())
-            refuse(f"There is no recipe {recipe!r}. There are: {names}.")
-        except DeployManagerError as error:
-            refuse(str(error))
-        if options["ref"] and plan.story.uses is not Uses.NEW:
-            refuse(f"{recipe} takes no code: leave out --ref.")
-        if plan.problems:
-            refuse("\n".join(plan.problems))
-        return plan
 
     def _make_view(self, options: dict[str, Any]) -> JsonLines | Lines:
         console = self.make_console(options)
@@ -101,11 +86,6 @@ class DoorCommand(BaseCommand):
             )
         except DeployManagerError as error:
             refuse(str(error))
-
-
-def refuse(why: str) -> NoReturn:
-    """End the command before anything was written."""
-    raise CommandError(why, returncode=REFUSED)
 
 
 def _show_plan(plan: Plan, view: JsonLines | Lines) -> None:

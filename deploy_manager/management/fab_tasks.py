@@ -1,0 +1,154 @@
+"""Recipes from fab: the same rows, with this very process as the worker."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.core.management import CommandError
+from django.db import connections
+from invoke import program
+from invoke.collection import Collection
+from invoke.exceptions import Exit
+from invoke.tasks import Task
+
+from deploy_manager.exceptions import DeployManagerError
+from deploy_manager.management.asking import REFUSED, check_plan, make_console, who_asks
+from deploy_manager.management.environments import all_environments
+from deploy_manager.management.following import Follower
+from deploy_manager.management.short_plan import describe
+from deploy_manager.management.terminal import Lines, make_view
+from deploy_manager.models import Deployment, Environment, State
+from deploy_manager.recipes import Story, all_stories
+from deploy_manager.runner import Plan, request, run
+
+FAILED = 1
+"""Exit code."""
+
+
+class ExactNames(Collection):
+    """Tasks under the names they have: `checkout_latest` is not made `checkout-latest`."""
+
+    def transform(self, name: str) -> str:
+        return name
+
+
+class Selection:
+    """What the tasks of one command line share: the environment that was said last."""
+
+    def __init__(self) -> None:
+        self._environment: Environment | None = None
+
+    def select(self, environment: Environment) -> None:
+        self._environment = environment
+
+    def run(self, story: Story, ref: str, servers: Sequence[str], reason: str) -> None:
+        """Run it here and show it. Raises Exit: 2 where it is refused, 1 where it failed."""
+        if self._environment is None:
+            raise Exit(f"Say where, before {story.name}: fab production {story.name}", code=REFUSED)
+        view = make_view(make_console(sys.stdout))
+        try:
+            plan = check_plan(self._environment, story.name, ref, servers)
+            view.tell(describe(plan))
+            deployment = _request(plan, ref, servers, reason)
+        except CommandError as error:
+            raise Exit(str(error), code=error.returncode) from None
+        except DeployManagerError as error:
+            raise Exit(str(error), code=REFUSED) from None
+        if _work_and_watch(deployment, view).state != State.SUCCEEDED:
+            raise Exit(code=FAILED)
+
+
+def make_namespace() -> Collection:
+    """Return the tasks: one for each environment, one for each recipe and story.
+
+    Where the tables can't be read yet it says so, and the recipes can still be listed.
+    """
+    # fab builds its collection anew with the names dashed, and has read the setting for that
+    # before any fabfile could say otherwise (invoke 2.2, Program.load_collection).
+    setattr(program, "Collection", ExactNames)  # noqa: B010  it exports no such name
+    selection, namespace = Selection(), ExactNames()
+    stories = list(all_stories())
+    try:
+        environments = all_environments()
+    except CommandError as error:
+        sys.stderr.write(f"{error}\n")
+        environments = []
+    for name, environment in name_environments(environments, {story.name for story in stories}):
+        namespace.add_task(_environment_task(selection, environment), name=name)
+    for story in stories:
+        namespace.add_task(_recipe_task(selection, story), name=story.name)
+    return namespace
+
+
+def name_environments(
+    environments: Sequence[Environment], taken: set[str]
+) -> list[tuple[str, Environment]]:
+    """Return each with its name; with its project's before it where that alone is ambiguous."""
+    times = Counter(environment.name for environment in environments)
+    return [
+        (
+            environment.name
+            if times[environment.name] == 1 and environment.name not in taken
+            else f"{environment.project.name}-{environment.name}",
+            environment,
+        )
+        for environment in environments
+    ]
+
+
+def _environment_task(selection: Selection, environment: Environment) -> Task[Any]:
+    def body(context: Any) -> None:
+        selection.select(environment)
+
+    body.__doc__ = f"Run what follows on {environment}"
+    return Task(body, name=environment.name)
+
+
+def _recipe_task(selection: Selection, story: Story) -> Task[Any]:
+    def body(context: Any, ref: str = "", server: Sequence[str] = (), reason: str = "") -> None:
+        selection.run(story, ref, list(server), reason)
+
+    body.__doc__ = story.title
+    told = {
+        "ref": "branch, tag or commit, for this time only",
+        "server": "only this one; may be repeated",
+        "reason": "why; stands in the history",
+    }
+    return Task(body, name=story.name, iterable=["server"], auto_shortflags=False, help=told)
+
+
+def _request(plan: Plan, ref: str, servers: Sequence[str], reason: str) -> Deployment:
+    return request(
+        plan.environment,
+        plan.story.name,
+        door="fab",
+        requested_as=who_asks(),
+        ref=ref,
+        commit=plan.commit.hash if plan.commit else "",
+        servers=servers,
+        reason=reason,
+    )
+
+
+def _work_and_watch(deployment: Deployment, view: Lines) -> Deployment:
+    """Run it in a thread and follow it here; Ctrl-C cancels, for nobody else would go on."""
+
+    def cancel(now: Deployment) -> bool:
+        now.request_cancel(who_asks())
+        view.say("Cancelling: what runs is being stopped.")
+        return True
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="deployment") as pool:
+        work = pool.submit(_run_and_hang_up, deployment.pk)
+        ended = Follower(deployment.pk, view, cancel, work.done).follow()
+        work.result()
+    return ended
+
+
+def _run_and_hang_up(deployment_id: int) -> None:
+    try:
+        run(deployment_id)
+    finally:
+        connections.close_all()
