@@ -188,7 +188,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(help_text='Normalised, like my-package.', max_length=200, verbose_name='name')),
                 ('version', models.CharField(max_length=100, verbose_name='version')),
                 ('extras', models.JSONField(blank=True, default=list, verbose_name='extras')),
-                ('marker', models.CharField(blank=True, max_length=300, verbose_name='marker')),
+                ('marker', models.CharField(blank=True, max_length=1000, verbose_name='marker')),
                 ('hashes', models.JSONField(blank=True, default=list, help_text='Like ["sha256:…"].', verbose_name='hashes')),
                 ('direct', models.BooleanField(default=True, help_text='Asked for by the project, not by another package.', verbose_name='direct')),
                 ('environment', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='requirements', to='deploy_manager.environment', verbose_name='environment')),

@@ -15,7 +15,7 @@ class Requirement(models.Model):
     name = models.CharField(_("name"), max_length=200, help_text=_("Normalised, like my-package."))
     version = models.CharField(_("version"), max_length=100)
     extras = models.JSONField(_("extras"), default=list, blank=True)
-    marker = models.CharField(_("marker"), max_length=300, blank=True)
+    marker = models.CharField(_("marker"), max_length=1000, blank=True)
     hashes = models.JSONField(
         _("hashes"), default=list, blank=True, help_text=_('Like ["sha256:…"].')
     )

@@ -10,13 +10,15 @@ from pathlib import Path
 from deploy_manager.exceptions import PinError
 from deploy_manager.logs import mask
 from deploy_manager.requirements.pins import Pin
-from deploy_manager.requirements.reading import read_pins
+from deploy_manager.requirements.reading import read_pins, refuse_all_but_names
 
 TIMEOUT = 120.0
 """Seconds."""
 
 _OPTIONS = (
     "--quiet",
+    "--color=never",
+    "--no-python-downloads",
     "--universal",
     "--generate-hashes",
     "--no-header",
@@ -26,36 +28,43 @@ _OPTIONS = (
 
 
 def complete_pins(
-    text: str, path: str = "requirements.txt", python_version: str = ""
+    text: str, path: str = "requirements.txt", python_version: str = "", index_url: str = ""
 ) -> tuple[Pin, ...]:
     """Return the full set of pins, with hashes, that satisfies a requirements file's text.
 
-    `python_version` is the servers', like 3.12; blank: the worker's own. Raises PinError in the
-    resolver's own words, or where uv is not installed.
+    `python_version` is the oldest of the servers', like 3.12; blank: the worker's own. `index_url`
+    blank: what uv's own configuration says. A package without a wheel is built here to learn what
+    it needs. Raises PinError for lines that name more than packages, in the resolver's own words
+    where it finds no answer, or where uv is not installed.
     """
-    options = [*_OPTIONS, *(["--python-version", python_version] if python_version else [])]
-    try:
-        done = _compile(text, options)
-    except subprocess.TimeoutExpired:
-        raise PinError(f"uv found no full set of pins within {TIMEOUT:g} s.") from None
-    if done.returncode:
-        reason = mask(done.stderr.strip().encode()).decode()
-        raise PinError(f"{path} can't be completed:\n{reason}")
-    return read_pins(done.stdout, path)
+    refuse_all_but_names(text, path)
+    options = [*_OPTIONS]
+    if python_version:
+        options.append(f"--python-version={python_version}")
+    if index_url:
+        options.append(f"--default-index={index_url}")
+    return read_pins(_compile(text, path, options), path)
 
 
-def _compile(text: str, options: list[str]) -> "subprocess.CompletedProcess[str]":
+def _compile(text: str, path: str, options: list[str]) -> str:
     # A file, since of what it reads from a pipe uv does not note who asked for it.
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as folder:
         asked = Path(folder) / "requirements.in"
-        asked.write_text(text, encoding="utf-8")
-        return subprocess.run(
-            [_uv(), "pip", "compile", str(asked), *options],
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        asked.write_text(text, encoding="utf-8", errors="replace")
+        try:
+            done = subprocess.run(
+                [_uv(), "pip", "compile", str(asked), *options],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise PinError(f"uv found no full set of pins within {TIMEOUT:g} s.") from None
+    if done.returncode:
+        reason = mask(done.stderr.strip()).decode(errors="replace").replace(str(asked), path)
+        raise PinError(f"{path} can't be completed:\n{reason}")
+    return done.stdout.decode()
 
 
 def _uv() -> str:

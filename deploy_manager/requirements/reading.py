@@ -1,5 +1,6 @@
 """Requirements files, read as data only: nothing they name is opened, fetched or run."""
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 from pip_requirements_parser import RequirementsFile
 
 from deploy_manager.exceptions import PinError
@@ -15,6 +17,15 @@ from deploy_manager.requirements.pins import Pin
 
 HOW_TO_PIN = "Pin everything: uv pip compile --generate-hashes requirements.in -o requirements.txt."
 MOST_PROBLEMS_TOLD = 10
+LONGEST_NAME, LONGEST_VERSION, LONGEST_MARKER = 200, 100, 1000
+"""Characters; what the rows have room for."""
+
+# https://pip.pypa.io/en/stable/topics/secure-installs/#hash-checking-mode
+_STRONG_HASH = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+_PROJECT_FILES = ("pyproject.toml)", "setup.py)", "setup.cfg)")
+
+Problem = tuple[int, str]
+"""The number of a line, and what is wrong with it."""
 
 
 def read_pins(text: str, path: str = "requirements.txt") -> tuple[Pin, ...]:
@@ -23,23 +34,36 @@ def read_pins(text: str, path: str = "requirements.txt") -> tuple[Pin, ...]:
     Raises PinError with every line that is not an exact pin, and what to do about it.
     """
     parsed = _parse(text)
-    problems = [*_problems_of_lines(parsed), *_problems_of_requirements(parsed)]
+    problems = [
+        *_problems_of_lines(parsed),
+        *_problems_of_names(parsed),
+        *_problems_of_pins(parsed),
+    ]
     if problems:
-        raise PinError(_message(path, problems))
+        raise PinError(f"{path} is not a full set of exact pins: {_told(problems)}. {HOW_TO_PIN}")
     pins = tuple(sorted(_pins(parsed), key=lambda pin: (pin.name, pin.marker)))
     _check_whole(pins, path)
     return pins
+
+
+def refuse_all_but_names(text: str, path: str) -> None:
+    """Raise PinError for every line that leads elsewhere: options, other files, paths, URLs."""
+    parsed = _parse(text)
+    problems = [*_problems_of_lines(parsed), *_problems_of_names(parsed)]
+    if problems:
+        raise PinError(f"{path} can't be completed: {_told(problems)}.")
 
 
 def _parse(text: str) -> RequirementsFile:
     # The parser reads files only; nested ones are left alone.
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as folder:
         file = Path(folder) / "requirements.txt"
-        file.write_text(text, encoding="utf-8")
+        # The mark at its start says that it is UTF-8, whatever a comment in it may claim (PEP 263).
+        file.write_text(text.removeprefix("\ufeff"), encoding="utf-8-sig", errors="replace")
         return RequirementsFile.from_file(str(file), include_nested=False)
 
 
-def _problems_of_lines(parsed: RequirementsFile) -> Iterator[tuple[int, str]]:
+def _problems_of_lines(parsed: RequirementsFile) -> Iterator[Problem]:
     for line in parsed.invalid_lines:
         yield line.line_number, f"{_shown(line.line)} is no requirement"
     for option in parsed.options:
@@ -53,12 +77,28 @@ def _problems_of_lines(parsed: RequirementsFile) -> Iterator[tuple[int, str]]:
             )
 
 
-def _problems_of_requirements(parsed: RequirementsFile) -> Iterator[tuple[int, str]]:
+def _problems_of_names(parsed: RequirementsFile) -> Iterator[Problem]:
     for found in parsed.requirements:
-        if found.name is None or found.link is not None or found.req is None:
+        if _is_elsewhere(found):
             yield found.line_number, f"{_shown(found.line)} is a path or a URL, not a version"
-        elif not _is_exact(found):
+        elif found.install_options or found.global_options:
+            yield found.line_number, f"{_shown(found.line)}: a package takes no options but hashes"
+
+
+def _problems_of_pins(parsed: RequirementsFile) -> Iterator[Problem]:
+    for found in parsed.requirements:
+        if _is_elsewhere(found):
+            continue
+        if not _is_exact(found):
             yield found.line_number, f"{_shown(found.line)} is not pinned by name==version"
+        elif weak := [one for one in found.hash_options if not _STRONG_HASH.fullmatch(one)]:
+            yield found.line_number, f"{_shown(weak[0])} is no sha256, sha384 or sha512 hash"
+        elif _is_too_long(found):
+            yield found.line_number, f"{_shown(found.line)}… is too long"
+
+
+def _is_elsewhere(found: Any) -> bool:
+    return found.name is None or found.link is not None or found.req is None
 
 
 def _is_exact(found: Any) -> bool:
@@ -70,35 +110,59 @@ def _is_exact(found: Any) -> bool:
     )
 
 
+def _is_too_long(found: Any) -> bool:
+    return (
+        len(found.name) > LONGEST_NAME
+        or len(_version(found)) > LONGEST_VERSION
+        or len(str(found.marker or "")) > LONGEST_MARKER
+    )
+
+
+def _version(found: Any) -> str:
+    """As https://packaging.python.org/en/latest/specifications/version-specifiers/ spells it."""
+    return str(Version(next(iter(found.req.specifier)).version))
+
+
 def _pins(parsed: RequirementsFile) -> Iterator[Pin]:
-    found = list(parsed.requirements)
-    for entry, following in zip(found, [*found[1:], None], strict=True):
-        until = following.line_number if following else float("inf")
-        comments = " ".join(
-            comment.line
-            for comment in parsed.comments
-            if entry.line_number <= comment.line_number < until
-        )
+    comments = _comments_of(parsed)
+    for entry in parsed.requirements:
         yield Pin(
             name=canonicalize_name(entry.name),
-            version=next(iter(entry.req.specifier)).version,
-            extras=tuple(sorted(entry.extras)),
+            version=_version(entry),
+            extras=tuple(sorted({canonicalize_name(extra) for extra in entry.extras})),
             marker=str(entry.marker or ""),
-            hashes=tuple(sorted(entry.hash_options)),
-            direct=_is_direct(comments),
+            hashes=tuple(sorted(set(entry.hash_options))),
+            direct=_is_direct(" ".join(comments[entry.line_number])),
         )
+
+
+def _comments_of(parsed: RequirementsFile) -> dict[int, list[str]]:
+    """The comments on a requirement's line and below it, by the number of the line."""
+    below: dict[int, list[str]] = {0: []}
+    lines = [(found.line_number, 0, "") for found in parsed.requirements]
+    lines += [(comment.line_number, 1, comment.line) for comment in parsed.comments]
+    current = 0
+    for number, is_comment, text in sorted(lines):
+        if is_comment:
+            below[current].append(text)
+        else:
+            current = number
+            below[current] = []
+    return below
 
 
 def _is_direct(comments: str) -> bool:
     """What pip-compile and uv note behind a pin: "via -r requirements.in", "via django"."""
-    return "via" not in comments.split() or "-r " in comments or "pyproject.toml)" in comments
+    if "via" not in comments.split():
+        return True
+    return "-r " in comments or any(file in comments for file in _PROJECT_FILES)
 
 
 def _check_whole(pins: tuple[Pin, ...], path: str) -> None:
     if not pins:
         raise PinError(f"{path} pins nothing. {HOW_TO_PIN}")
     counted = Counter((pin.name, pin.marker) for pin in pins)
-    if twice := sorted(name for (name, _marker), number in counted.items() if number > 1):
+    if twice := sorted({name for (name, _marker), number in counted.items() if number > 1}):
         raise PinError(f"{path} pins {', '.join(twice)} twice: leave one of them.")
     bare = [pin.name for pin in pins if not pin.hashes]
     if bare and len(bare) < len(pins):
@@ -108,12 +172,13 @@ def _check_whole(pins: tuple[Pin, ...], path: str) -> None:
         )
 
 
-def _message(path: str, problems: list[tuple[int, str]]) -> str:
+def _told(problems: list[Problem]) -> str:
     told = [f"line {line}: {text}" for line, text in sorted(problems)[:MOST_PROBLEMS_TOLD]]
     if len(problems) > MOST_PROBLEMS_TOLD:
         told.append(f"and {len(problems) - MOST_PROBLEMS_TOLD} more")
-    return f"{path} is not a full set of exact pins: {'; '.join(told)}. {HOW_TO_PIN}"
+    return "; ".join(told)
 
 
 def _shown(line: str) -> str:
-    return mask(line.strip()[:100].encode()).decode(errors="replace")
+    line = "".join(one if one.isprintable() else " " for one in line.strip()[:500])
+    return mask(line.encode(errors="replace")).decode(errors="replace")[:100]

@@ -71,7 +71,8 @@ def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin
         pins = pins_of(environment)
         if not pins:
             raise PinError(f"{environment} has no requirements: run manage.py import_requirements.")
-        return pins
+        # Rows may be edited by hand: what goes to a server is looked at like a file.
+        return read_pins(lock_text(pins), f"{environment}'s list of requirements")
     path = environment.project.requirements_file
     text = mirror.read_file(commit.hash, path)
     if text is None:
