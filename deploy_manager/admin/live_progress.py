@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import prefetch_related_objects
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from deploy_manager.admin.badges import short_time, spell_duration
 from deploy_manager.admin.log_view import to_block
@@ -44,7 +45,7 @@ def _describe(row: Deployment | HostRun | Step) -> dict[str, Any]:
         "id": row.pk,
         "state": row.state,
         "label": State(row.state).label,
-        "message": row.message,
+        "message": _(row.message),
         "started": _seconds(row.started_at) if row.state == State.RUNNING else None,
         "duration": spell_duration(row.started_at, row.finished_at) if row.started_at else "",
     }

@@ -8,6 +8,7 @@ from operator import attrgetter
 from django.db.models import F, QuerySet, Sum, Window
 from django.db.models.functions import Length
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from deploy_manager.admin.ansi import to_html
 from deploy_manager.models import Deployment, HostRun, LogChunk
@@ -46,7 +47,7 @@ def to_block(chunk: LogChunk) -> Block:
     return Block(
         host=chunk.host_run_id,
         step=chunk.step_id,
-        title=str(chunk.step),
+        title=f"{chunk.step.number}. {_(chunk.step.title)}",
         stream=LogChunk.Stream(chunk.stream).name.lower(),
         lines=data.count(b"\n") + 1,
         html=to_html(data),

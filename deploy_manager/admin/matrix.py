@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from django.utils.translation import gettext as _
+
 from deploy_manager.admin.badges import spell_duration
 from deploy_manager.exceptions import UnknownRecipe
 from deploy_manager.models import Deployment, HostRun, Step
@@ -49,7 +51,7 @@ def make_matrix(deployment: Deployment) -> Matrix:
     runs = list(deployment.host_runs.order_by("pk").prefetch_related("steps"))
     steps_of = {run.pk: sorted(run.steps.all(), key=lambda step: step.number) for run in runs}
     keys = _merge([_key(step) for step in steps] for steps in steps_of.values())
-    titles = {_key(step): step.title for steps in steps_of.values() for step in steps}
+    titles = {_key(step): _(step.title) for steps in steps_of.values() for step in steps}
     return Matrix(
         phases=tuple(_phases(deployment, keys, titles)),
         rows=tuple(Row(run, _cells(steps_of[run.pk], keys)) for run in runs),
@@ -90,6 +92,6 @@ def _phases(
 def _phase_titles(recipe: str) -> dict[str, str]:
     """Empty for a recipe that is no longer installed: history stays readable without it."""
     try:
-        return {phase.name: phase.title for phase in get_story(recipe).phases}
+        return {phase.name: _(phase.title) for phase in get_story(recipe).phases}
     except UnknownRecipe:
         return {}

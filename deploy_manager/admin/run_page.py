@@ -135,7 +135,7 @@ def _render(
         **admin.admin_site.each_context(request),
         "opts": admin.opts,
         "media": admin.media,
-        "title": story.title,
+        "title": _(story.title),
         "story": story,
         "proposals": proposals,
         "reason": reason,

@@ -76,7 +76,9 @@ def _server_lines(
     steps = {server.placement.pk: server.steps for server in plan.servers} if plan else {}
     return tuple(
         ServerLine(
-            placement, placement.server.name in form.servers_now, steps.get(placement.pk, ())
+            placement,
+            placement.server.name in form.servers_now,
+            tuple(map(_, steps.get(placement.pk, ()))),
         )
         for placement in environment.placements.all()
     )

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.exceptions import RequestRefused
@@ -155,11 +156,17 @@ class Deployment(models.Model):
 
     def describe_as_busy(self) -> str:
         """Who holds the environment, with what, since when: told to whoever comes second."""
-        return (
-            f"{self.environment} is busy: {self.recipe} #{self.pk} by {self.requested_as}"
-            f" is {self.get_state_display()} since"
-            f" {timezone.localtime(self.started_at or self.created_at):%Y-%m-%d %H:%M:%S %Z}."
-        )
+        since = timezone.localtime(self.started_at or self.created_at)
+        return gettext(
+            "%(site)s is busy: %(recipe)s #%(number)d by %(who)s is %(state)s since %(since)s."
+        ) % {
+            "site": self.environment,
+            "recipe": self.recipe,
+            "number": self.pk,
+            "who": self.requested_as,
+            "state": self.get_state_display(),
+            "since": f"{since:%Y-%m-%d %H:%M:%S %Z}",
+        }
 
     def _held(self) -> models.QuerySet["Deployment"]:
         return Deployment.objects.filter(pk=self.pk, state=State.RUNNING, token=self.token)
@@ -212,7 +219,7 @@ class Deployment(models.Model):
             mine.filter(state=State.RUNNING, beat_at__lt=now - HOLDER_SILENT_AFTER).update(
                 state=State.LOST,
                 finished_at=now,
-                message="The worker that ran it fell silent: look at the servers.",
+                message=gettext_noop("The worker that ran it fell silent: look at the servers."),
             )
             self._end_what_is_left(now, State.CANCELLED)
         return bool(asked)

@@ -1,5 +1,7 @@
 """The recipes that come with the app, and the story they make together."""
 
+from django.utils.translation import gettext_noop
+
 from deploy_manager.recipes import (  # noqa: F401  importing them registers them
     code,
     environments,
@@ -14,11 +16,11 @@ from deploy_manager.recipes.registry import Phase, Story, add_story
 
 DEPLOY = Story(
     name="deploy",
-    title="Deploy",
+    title=gettext_noop("Deploy"),
     phases=(
         Phase(
             "prepare",
-            "Prepare",
+            gettext_noop("Prepare"),
             (
                 "checkout_latest",
                 "make_virtualenv",
@@ -28,10 +30,10 @@ DEPLOY = Story(
             ),
             gate=True,
         ),
-        Phase("migrate", "Migrate", ("migrate",), gate=True),
-        Phase("activate", "Activate", ("activate", "reload")),
-        Phase("verify", "Verify", ("verify",)),
-        Phase("clean_up", "Clean up", ("clean_up",)),
+        Phase("migrate", gettext_noop("Migrate"), ("migrate",), gate=True),
+        Phase("activate", gettext_noop("Activate"), ("activate", "reload")),
+        Phase("verify", gettext_noop("Verify"), ("verify",)),
+        Phase("clean_up", gettext_noop("Clean up"), ("clean_up",)),
     ),
 )
 add_story(DEPLOY)

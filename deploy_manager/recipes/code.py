@@ -2,6 +2,8 @@
 
 import shlex
 
+from django.utils.translation import gettext_noop
+
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Site
@@ -9,7 +11,7 @@ from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import run_shipped
 
 
-@recipe("Check out the latest code", uses=Uses.NEW)
+@recipe(gettext_noop("Check out the latest code"), uses=Uses.NEW)
 def checkout_latest(host: Host, site: Site) -> None:
     """Unpack the commit beside the other releases. What serves is not touched."""
     release = site.require_release()

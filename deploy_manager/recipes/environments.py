@@ -7,6 +7,8 @@ whole, and what is not complete is made anew.
 import hashlib
 import shlex
 
+from django.utils.translation import gettext_noop
+
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.links import point
@@ -21,7 +23,7 @@ print(platform.python_implementation(), platform.python_version(), sysconfig.get
 LOCK = "requirements.lock"
 
 
-@recipe("Make the virtual environment", uses=Uses.NEWEST)
+@recipe(gettext_noop("Make the virtual environment"), uses=Uses.NEWEST)
 def make_virtualenv(host: Host, site: Site) -> None:
     """Make an environment for the release's pins, or take the one that has them already."""
     site.require_release()
@@ -59,7 +61,7 @@ def _make(host: Host, site: Site, path: str, facts: str) -> None:
     host.run(f"rm -rf -- {shlex.quote(path)} && {make}")
 
 
-@recipe("Install the requirements", uses=Uses.NEWEST)
+@recipe(gettext_noop("Install the requirements"), uses=Uses.NEWEST)
 def install_requirements(host: Host, site: Site) -> None:
     """Install exactly the pins, with their hashes where there are any, and check they fit."""
     site.require_release()

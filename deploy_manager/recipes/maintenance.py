@@ -6,6 +6,8 @@ server does so by its own configuration, and serves `maintenance/index.html` wit
 
 import shlex
 
+from django.utils.translation import gettext_noop
+
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import ship
@@ -13,7 +15,7 @@ from deploy_manager.recipes.shipping import ship
 PAGE = "maintenance.html"
 
 
-@recipe("Maintenance page up", uses=Uses.CURRENT)
+@recipe(gettext_noop("Maintenance page up"), uses=Uses.CURRENT)
 def maintenance_up(host: Host, site: Site) -> None:
     """Show the site's own maintenance.html if the current code has one, else ours."""
     folder = _folder(site)
@@ -25,7 +27,7 @@ def maintenance_up(host: Host, site: Site) -> None:
     host.say("Visitors see the maintenance page now.")
 
 
-@recipe("Maintenance page down", uses=Uses.CURRENT)
+@recipe(gettext_noop("Maintenance page down"), uses=Uses.CURRENT)
 def maintenance_down(host: Host, site: Site) -> None:
     """Let visitors in again."""
     host.run(["rm", "-f", f"{_folder(site)}/on"])

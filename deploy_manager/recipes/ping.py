@@ -1,5 +1,7 @@
 """Whether a server can be reached, and what it has."""
 
+from django.utils.translation import gettext_noop
+
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import recipe
 
@@ -14,7 +16,7 @@ print(free, "MiB free in", path)
 """
 
 
-@recipe("Ping")
+@recipe(gettext_noop("Ping"))
 def ping(host: Host, site: Site) -> None:
     """Tell the server's Python, its system and the space left. Changes nothing."""
     host.run([site.python, "-c", _FACTS, site.deploy_path])

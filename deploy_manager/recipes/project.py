@@ -1,5 +1,7 @@
 """What a Django project's own commands do for a release."""
 
+from django.utils.translation import gettext_noop
+
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Uses, recipe
@@ -10,7 +12,7 @@ _WITHOUT_STATIC_FILES = (
 )
 
 
-@recipe("Collect static files", uses=Uses.NEWEST)
+@recipe(gettext_noop("Collect static files"), uses=Uses.NEWEST)
 def collect_static(host: Host, site: Site) -> None:
     """Run collectstatic; a project that has no static files to collect is told so."""
     site.require_release()
@@ -23,14 +25,14 @@ def collect_static(host: Host, site: Site) -> None:
     raise CommandFailed(f"collectstatic failed:\n{result.stderr[-1000:]}", result.exit_code)
 
 
-@recipe("Check the project", uses=Uses.NEWEST)
+@recipe(gettext_noop("Check the project"), uses=Uses.NEWEST)
 def check(host: Host, site: Site) -> None:
     """Run Django's system checks with the release's own code, pins and variables."""
     site.require_release()
     host.run(site.manage("check"))
 
 
-@recipe("Migrate the database", once=True, uses=Uses.NEWEST)
+@recipe(gettext_noop("Migrate the database"), once=True, uses=Uses.NEWEST)
 def migrate(host: Host, site: Site) -> None:
     """Apply migrations, once for the whole environment."""
     site.require_release()

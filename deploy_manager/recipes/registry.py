@@ -8,6 +8,7 @@ from importlib import import_module
 
 from django.apps import apps
 from django.utils.module_loading import module_has_submodule
+from django.utils.translation import gettext_noop
 
 from deploy_manager.exceptions import UnknownRecipe
 from deploy_manager.recipes.host import Host, Site
@@ -169,7 +170,7 @@ def get_story(name: str) -> Story:
     if name in _stories:
         return _stories[name]
     entry = get_recipe(name)
-    return Story(entry.name, entry.title, (Phase("run", "Run", (entry.name,)),))
+    return Story(entry.name, entry.title, (Phase("run", gettext_noop("Run"), (entry.name,)),))
 
 
 def all_stories() -> Iterator[Story]:

@@ -1,5 +1,7 @@
 """Which release serves, and which old ones stay."""
 
+from django.utils.translation import gettext_noop
+
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.links import point
@@ -7,7 +9,7 @@ from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import run_shipped
 
 
-@recipe("Activate the release", uses=Uses.NEWEST)
+@recipe(gettext_noop("Activate the release"), uses=Uses.NEWEST)
 def activate(host: Host, site: Site) -> None:
     """Point `current` at the release by one rename. Only what is complete is ever activated."""
     release = site.require_release()
@@ -17,7 +19,7 @@ def activate(host: Host, site: Site) -> None:
     point(host, site.current_path, f"releases/{release}")
 
 
-@recipe("Clean up old releases")
+@recipe(gettext_noop("Clean up old releases"))
 def clean_up(host: Host, site: Site) -> None:
     """Keep the newest complete releases, the current one, and the environments they need."""
     facts = {

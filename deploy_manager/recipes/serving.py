@@ -4,13 +4,15 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
+from django.utils.translation import gettext_noop
+
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.gunicorn import reload_gunicorn
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Uses, recipe
 
 
-@recipe("Reload", uses=Uses.CURRENT)
+@recipe(gettext_noop("Reload"), uses=Uses.CURRENT)
 def reload(host: Host, site: Site) -> None:
     """Have the current release served, by the way that the environment names."""
     method = METHODS.get(site.reload.method)

@@ -1,5 +1,7 @@
 """Whether the current release really serves: what its server sees over HTTP."""
 
+from django.utils.translation import gettext_noop
+
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Uses, recipe
@@ -8,7 +10,7 @@ from deploy_manager.recipes.shipping import run_shipped
 MARGIN_SECONDS = 30
 
 
-@recipe("Verify", uses=Uses.CURRENT)
+@recipe(gettext_noop("Verify"), uses=Uses.CURRENT)
 def verify(host: Host, site: Site) -> None:
     """Ask the health check's URL from the server itself until it answers well, or its deadline.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from deploy_manager.exceptions import (
     Cancelled,
@@ -83,7 +84,7 @@ class HostWork:
         """Run a step. This is the border of a host: no error goes past it."""
         try:
             if self._writer.stop.is_set():
-                raise Cancelled("Cancelled before it began.")
+                raise Cancelled(gettext_noop("Cancelled before it began."))
             self._host = self._host or open_host(self._address, self._log, self._writer.stop)
             get_recipe(step.recipe).function(self._host, self._site)
         except Cancelled as error:

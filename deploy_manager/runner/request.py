@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
+from django.utils.translation import gettext as _
 
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Placement
@@ -46,7 +47,10 @@ def request(
     story = get_story(recipe)
     steps = plan_steps(story, choose_placements(environment, servers))
     if not steps:
-        raise RequestRefused(f"No server of {environment} has a role that {recipe} is for.")
+        raise RequestRefused(
+            _("No server of %(site)s has a role that %(recipe)s is for.")
+            % {"site": environment, "recipe": recipe}
+        )
     return Deployment.objects.request(
         environment,
         recipe,
@@ -70,11 +74,17 @@ def choose_placements(environment: Environment, servers: Sequence[str] = ()) -> 
     known = {placement.server.name for placement in placements}
     if unknown := sorted(set(servers) - known):
         raise RequestRefused(
-            f"{environment} has no server {', '.join(unknown)}."
-            f" It has: {', '.join(sorted(known)) or 'none'}."
+            _("%(site)s has no server %(unknown)s. It has: %(known)s.")
+            % {
+                "site": environment,
+                "unknown": ", ".join(unknown),
+                "known": ", ".join(sorted(known)) or _("none"),
+            }
         )
     if not placements:
-        raise RequestRefused(f"{environment} has no servers yet: add one in the admin.")
+        raise RequestRefused(
+            _("%(site)s has no servers yet: add one in the admin.") % {"site": environment}
+        )
     return [entry for entry in placements if not servers or entry.server.name in servers]
 
 

@@ -6,6 +6,8 @@ import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from django.utils.translation import gettext_noop
+
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ClaimLost, DeployManagerError
 from deploy_manager.models import Deployment, Environment, State
@@ -77,7 +79,7 @@ def _run_phases(phases: Sequence[Phase], works: Sequence[HostWork], writer: Writ
 def _close_the_gate(phase: Phase, works: Sequence[HostWork], writer: Writer) -> None:
     """Stop every host where one failed before the gate, or somebody cancelled."""
     if writer.stop.is_set():
-        stop_all(works, State.CANCELLED, "Cancelled.")
+        stop_all(works, State.CANCELLED, gettext_noop("Cancelled."))
     failed = [work.run.server_name for work in works if work.state in (State.FAILED, State.LOST)]
     if phase.gate and failed:
         stop_all(works, State.SKIPPED, f"Stopped, since {phase.title} failed on {failed[0]}.")

@@ -175,8 +175,13 @@
 
   /* --- time that passes --- */
 
+  const tenths = new Intl.NumberFormat(document.documentElement.lang || undefined, {
+    minimumFractionDigits: 1,
+    maximumFractionDigits: 1,
+  });
+
   const spell = (seconds) => {
-    if (seconds < 10) return `${seconds.toFixed(1)} s`;
+    if (seconds < 10) return `${tenths.format(seconds)} s`;
     if (seconds < 60) return `${Math.floor(seconds)} s`;
     if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
     return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
