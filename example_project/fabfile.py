@@ -4,7 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+HERE = Path(__file__).resolve().parent
+# fab puts this folder on the path, where our celery.py would be taken for Celery itself.
+sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != HERE)]
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
 
 from deploy_manager.fabfile import *  # noqa: F403

@@ -24,6 +24,7 @@ ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1").split(","
 ROOT_URLCONF = "example_project.urls"
 WSGI_APPLICATION = "example_project.wsgi.application"
 USE_TZ = True
+TIME_ZONE = os.environ.get("TZ", "UTC")
 LANGUAGES = [("en", "English"), ("fr", "Français")]
 STATIC_URL = "/static/"
 

@@ -24,7 +24,8 @@ STARTED = float(os.environ.get("DEMO_STARTED", time.time()))
 
 def main() -> int:
     options = _options()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     folder = VAR
     if options.reset:
         _forget(folder)
