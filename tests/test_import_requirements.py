@@ -45,6 +45,13 @@ def test_what_changes_is_shown(inventory: Inventory, file: Path) -> None:
     assert inventory.environment.requirements.get(name="django").version == "5.2.8"
 
 
+def test_a_change_of_hashes_alone_is_told(inventory: Inventory, file: Path) -> None:
+    import_them(file, "a==1 --hash=sha256:" + "a" * 64)
+    printed = import_them(file, "a==1 --hash=sha256:" + "b" * 64)
+    assert "The versions stay; hashes, extras or markers change." in printed
+    assert "1 pins, 0 changed." in printed
+
+
 def test_a_bad_line_is_named_and_nothing_is_lost(inventory: Inventory, file: Path) -> None:
     import_them(file, PINS)
     with pytest.raises(CommandError, match=r"pins\.txt is not a full set.* line 1: django>=5"):
@@ -64,6 +71,35 @@ def test_uv_completes_what_is_not_pinned(inventory: Inventory, file: Path) -> No
     assert rows.get(name="django").direct
     assert not rows.get(name="asgiref").direct
     assert all(row.hashes for row in rows.all())
+
+
+def test_the_oldest_python_of_the_servers_can_be_named(inventory: Inventory, file: Path) -> None:
+    import_them(file, "django\n", "--lock", "--python", "3.11")
+    found = inventory.environment.requirements.filter(name="django", version__startswith="5.2.")
+    assert [row.marker for row in found] == ['python_full_version < "3.12"']
+    with pytest.raises(CommandError, match="newest is no version of Python"):
+        import_them(file, "django\n", "--lock", "--python", "newest")
+
+
+def test_the_environment_s_own_index_is_asked(inventory: Inventory, file: Path) -> None:
+    Environment.objects.update(index_url="file:///nowhere/simple")
+    with pytest.raises(CommandError, match="can't be completed"):
+        import_them(file, "django\n", "--lock")
+
+
+def test_a_dry_run_changes_nothing(inventory: Inventory, file: Path) -> None:
+    assert "Nothing was written." in import_them(file, PINS, "--dry-run", "--use")
+    inventory.environment.refresh_from_db()
+    assert inventory.environment.pins_from == Environment.PinsFrom.COMMIT
+    assert not inventory.environment.requirements.exists()
+
+
+def test_an_unknown_environment_is_told_with_what_there_is(
+    inventory: Inventory, file: Path
+) -> None:
+    file.write_text(PINS)
+    with pytest.raises(CommandError, match="shop/production"):
+        call_command("import_requirements", "staging", str(file))
 
 
 def test_the_environment_can_be_told_to_use_them(inventory: Inventory, file: Path) -> None:
