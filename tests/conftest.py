@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.inventory",
     "tests.recipe_site",
     "tests.parts.browser",
+    "tests.parts.own_project",
     "tests.parts.postgres",
     "tests.parts.redis",
     "tests.parts.repository",

@@ -107,8 +107,10 @@ def _environment_task(selection: Selection, environment: Environment) -> Task[An
 
 
 def _recipe_task(selection: Selection, story: Story) -> Task[Any]:
-    def body(context: Any, ref: str = "", server: Sequence[str] = (), reason: str = "") -> None:
-        selection.run(story, ref, list(server), reason)
+    def body(
+        context: Any, ref: str = "", server: list[str] | None = None, reason: str = ""
+    ) -> None:
+        selection.run(story, ref, server or (), reason)
 
     body.__doc__ = story.title
     told = {

@@ -1,0 +1,160 @@
+"""A small project on disk with deploy_manager in it, and its commands as real processes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SETTINGS = """
+from pathlib import Path
+BASE_DIR = Path(__file__).parent
+SECRET_KEY = "only for tests"
+USE_TZ = True
+INSTALLED_APPS = [
+    "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes",
+    "django.contrib.messages", "django.contrib.sessions", "deploy_manager", "shop",
+]
+DATABASES = {"default": {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": BASE_DIR / "db.sqlite3",
+    "OPTIONS": {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL;",
+    },
+}}
+CELERY_BROKER_URL = "memory://"
+DEPLOY_MANAGER = {"CACHE": BASE_DIR / "cache"}
+"""
+FABFILE = """
+import os
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+from deploy_manager.fabfile import *
+"""
+MANAGE = """
+import os, sys
+from django.core.management import execute_from_command_line
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+execute_from_command_line(sys.argv)
+"""
+RECIPES = """
+from deploy_manager.recipes import recipe
+
+@recipe("Greet the visitors")
+def greet_all(host, site):
+    host.run(["echo", f"hello from {host.name}"])
+
+@recipe("Fail on the second")
+def fail_on_two(host, site):
+    host.run(["sh", "-c", "exit 3"] if host.name == "two" else "true")
+
+@recipe("Linger")
+def linger(host, site):
+    host.run("echo lingering; exec sleep 600")
+"""
+ROWS = """
+import django
+django.setup()
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+from deploy_manager.models import *
+shop = Project.objects.create(name="shop", repository="/nowhere/shop.git")
+blog = Project.objects.create(name="blog", repository="/nowhere/blog.git")
+for project in (shop, blog):
+    project.environments.create(name="staging", deploy_path="/nowhere/" + project.name)
+path = {path!r}
+production = shop.environments.create(name="production", deploy_path=path)
+for name in ("one", "two"):
+    server = Server.objects.create(name=name, connection="local")
+    Placement.objects.create(
+        environment=production, server=server, own_deploy_path=f"{{path}}/{{name}}"
+    )
+"""
+DOORS = """
+import django
+django.setup()
+from deploy_manager.models import Deployment
+for entry in Deployment.objects.order_by("pk"):
+    print(entry.door, entry.recipe, entry.state)
+"""
+
+
+@dataclass(frozen=True)
+class OwnProject:
+    """A folder with a fabfile, a manage.py, settings and recipes."""
+
+    folder: Path
+
+    @property
+    def environ(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")}
+        return {**kept, "DJANGO_SETTINGS_MODULE": "settings", "COLUMNS": "100"}
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command of the virtual environment in the project's folder."""
+        program = Path(sys.executable).with_name(command[0])
+        return subprocess.Popen(
+            [str(program), *command[1:]],
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *command: str) -> tuple[int, str]:
+        """Return the exit code and what was printed."""
+        process = self.start(*command)
+        printed, _ = process.communicate(timeout=60)
+        return process.returncode, printed
+
+    def add_rows(self) -> None:
+        """Make the tables, two environments named staging, and one production on two servers."""
+        path = str(self.folder / "sites")
+        code, printed = self.run("python", "-c", ROWS.format(path=path))
+        assert code == 0, printed
+
+    def deployments(self) -> list[str]:
+        """Return door, recipe and state of each."""
+        return self.run("python", "-c", DOORS)[1].splitlines()
+
+
+FILES = {
+    "settings.py": SETTINGS,
+    "fabfile.py": FABFILE,
+    "manage.py": MANAGE,
+    "shop/__init__.py": "",
+    "shop/recipes.py": RECIPES,
+}
+
+
+def write_project(folder: Path) -> OwnProject:
+    (folder / "shop").mkdir(parents=True)
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    return OwnProject(folder)
+
+
+@pytest.fixture
+def bare_project(tmp_path: Path) -> OwnProject:
+    """A project whose tables nobody made yet."""
+    return write_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def project_with_rows(tmp_path_factory: pytest.TempPathFactory) -> OwnProject:
+    project = write_project(tmp_path_factory.mktemp("own_project") / "project")
+    project.add_rows()
+    return project
+
+
+@pytest.fixture
+def own_project(project_with_rows: OwnProject, tmp_path: Path) -> OwnProject:
+    """A project with two servers and no deployment yet."""
+    shutil.copytree(project_with_rows.folder, tmp_path / "project")
+    return OwnProject(tmp_path / "project")

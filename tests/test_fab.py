@@ -1,0 +1,83 @@
+"""`fab production deploy`: exact names, one row each, and a process that is its own worker."""
+
+import signal
+
+from tests.parts.own_project import OwnProject
+
+
+def test_the_list_shows_every_name_as_it_is_typed(own_project: OwnProject) -> None:
+    code, printed = own_project.run("fab", "--list")
+    names = {line.split()[0] for line in printed.splitlines() if line.startswith("  ")}
+    assert code == 0
+    assert {"deploy", "checkout_latest", "maintenance_up", "greet_all", "production"} <= names
+    assert "Greet the visitors" in printed
+
+
+def test_an_ambiguous_environment_has_its_projects_name_before_it(own_project: OwnProject) -> None:
+    _, printed = own_project.run("fab", "--list")
+    names = {line.split()[0] for line in printed.splitlines() if line.startswith("  ")}
+    assert {"shop-staging", "blog-staging"} <= names
+    assert "staging" not in names
+
+
+def test_recipes_run_on_every_server_in_the_order_typed(own_project: OwnProject) -> None:
+    code, printed = own_project.run("fab", "production", "ping", "greet_all")
+    assert code == 0, printed
+    assert "[one] hello from one\n" in printed
+    assert "[two] hello from two\n" in printed
+    assert own_project.deployments() == ["fab ping succeeded", "fab greet_all succeeded"]
+
+
+def test_what_follows_a_failure_is_not_run(own_project: OwnProject) -> None:
+    code, printed = own_project.run("fab", "production", "fail_on_two", "greet_all")
+    assert code == 1
+    assert "partly failed" in printed
+    assert own_project.deployments() == ["fab fail_on_two partly_failed"]
+
+
+def test_only_the_named_server_takes_part(own_project: OwnProject) -> None:
+    code, printed = own_project.run("fab", "production", "greet_all", "--server", "two")
+    assert code == 0
+    assert "[one]" not in printed
+
+
+def test_a_recipe_needs_an_environment_before_it(own_project: OwnProject) -> None:
+    code, printed = own_project.run("fab", "greet_all")
+    assert code == 2
+    assert "fab production greet_all" in printed
+
+
+def test_what_is_refused_is_told_without_a_traceback(own_project: OwnProject) -> None:
+    code, printed = own_project.run("fab", "production", "greet_all", "--server", "nine")
+    assert code == 2
+    assert "has no server nine" in printed
+    assert "Traceback" not in printed
+
+
+def test_without_tables_the_recipes_are_listed_all_the_same(bare_project: OwnProject) -> None:
+    code, printed = bare_project.run("fab", "--list")
+    assert code == 0
+    assert "Has manage.py migrate been run?" in printed
+    assert "maintenance_up" in printed
+
+
+def test_ctrl_c_cancels_what_runs(own_project: OwnProject) -> None:
+    process = own_project.start("fab", "production", "linger", "greet_all")
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if "lingering" in line and "$" not in line:
+            break
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=30)
+    assert process.returncode == 1, seen + rest
+    assert "Cancelled by" in rest
+    assert own_project.deployments() == ["fab linger cancelled"]
+
+
+def test_settings_that_are_not_there_are_named(bare_project: OwnProject) -> None:
+    (bare_project.folder / "settings.py").unlink()
+    code, printed = bare_project.run("fab", "--list")
+    assert code == 2
+    assert "Django can't start: No module named 'settings'" in printed
