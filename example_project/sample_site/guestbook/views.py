@@ -11,6 +11,11 @@ class EntryForm(forms.ModelForm):
     class Meta:
         model = Entry
         fields = ["name", "text"]
+        labels = {"text": "Message"}
+        widgets = {
+            "name": forms.TextInput(attrs={"autocomplete": "name"}),
+            "text": forms.Textarea(attrs={"rows": 2}),
+        }
 
 
 def guestbook(request: HttpRequest) -> HttpResponse:
