@@ -1,7 +1,9 @@
 """The mirror clone where something is wrong: out of reach, hostile, killed, or slow."""
 
 import fcntl
+import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,51 @@ def test_what_a_killed_git_left_stops_nobody(
     newest = repository.commit("Second", {"a.txt": "2"})
     mirror.update()
     assert mirror.resolve("main").hash == newest
+
+
+def test_what_a_killed_clone_left_stops_nobody(repository: Repository, tmp_path: Path) -> None:
+    mirror = Mirror(str(repository.path), tmp_path / "new", timeout=30)
+    mirror.update()
+    (clone,) = (tmp_path / "new").glob("*.git")
+    half_made = clone.with_suffix(".part")
+    clone.rename(half_made)
+    shutil.rmtree(half_made / "objects")
+    mirror.update()
+    assert mirror.resolve("main").hash == repository.head
+    assert not half_made.exists()
+
+
+def test_several_that_begin_at_once_share_one_mirror(
+    repository: Repository, tmp_path: Path
+) -> None:
+    def find(_number: int) -> tuple[str, Path]:
+        mirror = Mirror(str(repository.path), tmp_path / "new", timeout=30)
+        mirror.update()
+        commit = mirror.resolve("main").hash
+        return commit, mirror.archive(commit, 10**6)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(find, range(8)))
+    assert {commit for commit, _archive in found} == {repository.head}
+    assert len({archive for _commit, archive in found}) == 1
+    assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".git", ".lock", ".archives"}
+
+
+def test_a_repository_of_another_account_is_told_with_what_to_run(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_another = tmp_path / "bin/git"
+    as_another.parent.mkdir()
+    as_another.write_text(
+        f'#!/bin/sh\nGIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec {shutil.which("git")} "$@"\n'
+    )
+    as_another.chmod(0o755)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("PATH", f"{as_another.parent}:/usr/bin:/bin")
+    mirror = Mirror(f"file://{repository.path}", tmp_path / "new", timeout=30)
+    with pytest.raises(CodeError, match=r"git config --global --add safe.directory"):
+        mirror.update()
 
 
 def test_a_mirror_in_use_is_waited_for_no_longer_than_the_time_out(
