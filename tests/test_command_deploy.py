@@ -34,14 +34,15 @@ def own_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
         host.run(["sh", "-c", "echo oops >&2; exit 3"] if host.name == "two" else "true")
 
 
+def work(deployment_id: int) -> None:
+    run(deployment_id)
+    connections.close_all()
+
+
 @pytest.fixture(autouse=True)
 def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[threading.Thread]]:
     """A worker that hears every bell, in a thread."""
     threads: list[threading.Thread] = []
-
-    def work(deployment_id: int) -> None:
-        run(deployment_id)
-        connections.close_all()
 
     def ring(deployment_id: int) -> bool:
         threads.append(threading.Thread(target=work, args=(deployment_id,)))
@@ -131,10 +132,16 @@ def test_where_no_worker_takes_it_that_is_said_while_waiting(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deploy_manager.management.following.SAYS_NOBODY_TOOK_IT_AFTER", 0.1)
-    monkeypatch.setattr(tasks, "ring", lambda pk: late.start())
-    late = threading.Timer(0.8, lambda: (run(Deployment.objects.get().pk), connections.close_all()))
+    late: list[threading.Timer] = []
+
+    def ring_late(deployment_id: int) -> bool:
+        late.append(threading.Timer(0.8, work, args=(deployment_id,)))
+        late[0].start()
+        return True
+
+    monkeypatch.setattr(tasks, "ring", ring_late)
     printed = call("recipe", "production", "greet")
-    late.join()
+    late[0].join()
     assert "No worker has taken it yet" in printed
     assert Deployment.objects.get().state == State.SUCCEEDED
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from deploy_manager.management.asking import make_console
-from deploy_manager.management.following import Follower
+from deploy_manager.management.following import Follower, Interrupts
 from deploy_manager.management.terminal import Lines, LiveTable, choose_rows, make_view
 from deploy_manager.management.words import clean, clean_line
 from deploy_manager.models import Deployment, HostRun, LogChunk, State, Step
@@ -81,7 +81,7 @@ def add_output(deployment: Deployment, server: str, data: bytes) -> None:
 
 
 def watch(deployment: Deployment, view: Lines) -> None:
-    Follower(deployment.pk, view, lambda now: True).follow()
+    Follower(deployment.pk, view, lambda now: True, Interrupts()).follow()
 
 
 @pytest.mark.django_db

@@ -12,7 +12,7 @@ from deploy_manager import tasks
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.management.asking import check_plan, make_console, refuse, who_asks
 from deploy_manager.management.environments import find_environment
-from deploy_manager.management.following import Follower, interruptible
+from deploy_manager.management.following import Follower, Interrupts, interruptible
 from deploy_manager.management.json_lines import JsonLines
 from deploy_manager.management.short_plan import describe
 from deploy_manager.management.terminal import Lines, make_view
@@ -50,14 +50,19 @@ class DoorCommand(BaseCommand):
 
     def run_recipe(self, recipe: str, options: dict[str, Any]) -> None:
         """See it through. Raises CommandError where it is refused, SystemExit where it failed."""
-        environment = find_environment(options["environment"], options["project"])
-        plan = check_plan(environment, recipe, options["ref"], options["server"])
         view = self._make_view(options)
-        _show_plan(plan, view)
-        deployment = self._request(plan, options)
-        _show_request(deployment, view)
-        if not options["no_wait"]:
-            _watch(deployment, view)
+        try:
+            environment = find_environment(options["environment"], options["project"])
+            plan = check_plan(environment, recipe, options["ref"], options["server"])
+            _show_plan(plan, view)
+        except KeyboardInterrupt:
+            refuse("Stopped before anything was asked for.")
+        interrupts = Interrupts()
+        with interrupts.noted():
+            deployment = self._request(plan, options)
+            _show_request(deployment, view)
+            if not options["no_wait"]:
+                _watch(deployment, view, interrupts)
 
     def make_console(self, options: dict[str, Any]) -> Console:
         """Return a console on the command's stdout, which adds no line's end of its own."""
@@ -113,8 +118,8 @@ def _show_request(deployment: Deployment, view: JsonLines | Lines) -> None:
             view.say(deployment.message)
 
 
-def _watch(deployment: Deployment, view: JsonLines | Lines) -> None:
-    follower = Follower(deployment.pk, view, lambda now: _stay(now, view))
+def _watch(deployment: Deployment, view: JsonLines | Lines, interrupts: Interrupts) -> None:
+    follower = Follower(deployment.pk, view, lambda now: _stay(now, view), interrupts)
     if follower.follow().state != State.SUCCEEDED:
         sys.exit(FAILED)
 

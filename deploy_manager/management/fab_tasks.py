@@ -16,7 +16,7 @@ from invoke.tasks import Task
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.management.asking import REFUSED, check_plan, make_console, who_asks
 from deploy_manager.management.environments import all_environments
-from deploy_manager.management.following import Follower
+from deploy_manager.management.following import Follower, Interrupts
 from deploy_manager.management.short_plan import describe
 from deploy_manager.management.terminal import Lines, make_view
 from deploy_manager.models import Deployment, Environment, State
@@ -51,12 +51,12 @@ class Selection:
         try:
             plan = check_plan(self._environment, story.name, ref, servers)
             view.tell(describe(plan))
-            deployment = _request(plan, ref, servers, reason)
+            state = _request_and_work(plan, ref, servers, reason, view)
         except CommandError as error:
             raise Exit(str(error), code=error.returncode) from None
         except DeployManagerError as error:
             raise Exit(str(error), code=REFUSED) from None
-        if _work_and_watch(deployment, view).state != State.SUCCEEDED:
+        if state != State.SUCCEEDED:
             raise Exit(code=FAILED)
 
 
@@ -121,20 +121,26 @@ def _recipe_task(selection: Selection, story: Story) -> Task[Any]:
     return Task(body, name=story.name, iterable=["server"], auto_shortflags=False, help=told)
 
 
-def _request(plan: Plan, ref: str, servers: Sequence[str], reason: str) -> Deployment:
-    return request(
-        plan.environment,
-        plan.story.name,
-        door="fab",
-        requested_as=who_asks(),
-        ref=ref,
-        commit=plan.commit.hash if plan.commit else "",
-        servers=servers,
-        reason=reason,
-    )
+def _request_and_work(
+    plan: Plan, ref: str, servers: Sequence[str], reason: str, view: Lines
+) -> str:
+    """Return how it ended. Raises RequestRefused."""
+    interrupts = Interrupts()
+    with interrupts.noted():
+        deployment = request(
+            plan.environment,
+            plan.story.name,
+            door="fab",
+            requested_as=who_asks(),
+            ref=ref,
+            commit=plan.commit.hash if plan.commit else "",
+            servers=servers,
+            reason=reason,
+        )
+        return _work_and_watch(deployment, view, interrupts).state
 
 
-def _work_and_watch(deployment: Deployment, view: Lines) -> Deployment:
+def _work_and_watch(deployment: Deployment, view: Lines, interrupts: Interrupts) -> Deployment:
     """Run it in a thread and follow it here; Ctrl-C cancels, for nobody else would go on."""
 
     def cancel(now: Deployment) -> bool:
@@ -144,7 +150,7 @@ def _work_and_watch(deployment: Deployment, view: Lines) -> Deployment:
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="deployment") as pool:
         work = pool.submit(_run_and_hang_up, deployment.pk)
-        ended = Follower(deployment.pk, view, cancel, work.done).follow()
+        ended = Follower(deployment.pk, view, cancel, interrupts, work.done).follow()
         work.result()
     return ended
 

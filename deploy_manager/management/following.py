@@ -81,12 +81,17 @@ class Follower:
         deployment_id: int,
         view: View,
         on_interrupt: Callable[[Deployment], bool],
+        interrupts: Interrupts,
         is_over: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`on_interrupt` says whether to watch on. `is_over`: nobody is at work on it any more."""
+        """`on_interrupt` says whether to watch on, each time `interrupts` has noted one.
+
+        `is_over` says that nobody is at work on it any more, whatever its state is.
+        """
         self._deployment_id = deployment_id
         self._view = view
         self._on_interrupt = on_interrupt
+        self._interrupts = interrupts
         self._is_over = is_over
         self._cursor = FROM_THE_START
         self._waits_since: float | None = time.monotonic()
@@ -103,17 +108,15 @@ class Follower:
         return deployment
 
     def _watch(self) -> Deployment:
-        interrupts = Interrupts()
-        with interrupts.noted():
-            while True:
-                over = self._is_over()
-                deployment = self._show_what_is_there()
-                if over or not deployment.is_live:
-                    return deployment
-                if interrupts.take() and not self._on_interrupt(deployment):
-                    return deployment
-                self._tell_if_nobody_takes_it(deployment)
-                time.sleep(POLL_SECONDS)
+        while True:
+            over = self._is_over()
+            deployment = self._show_what_is_there()
+            if over or not deployment.is_live:
+                return deployment
+            if self._interrupts.take() and not self._on_interrupt(deployment):
+                return deployment
+            self._tell_if_nobody_takes_it(deployment)
+            time.sleep(POLL_SECONDS)
 
     def _show_what_is_there(self) -> Deployment:
         more = True

@@ -1,9 +1,12 @@
 """A small project on disk with deploy_manager in it, and its commands as real processes."""
 
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +32,11 @@ DATABASES = {"default": {
 }}
 CELERY_BROKER_URL = "memory://"
 DEPLOY_MANAGER = {"CACHE": BASE_DIR / "cache"}
+"""
+CELERY = """
+from celery import Celery
+app = Celery("shop")
+app.config_from_object("django.conf:settings", namespace="CELERY")
 """
 FABFILE = """
 import os
@@ -107,6 +115,16 @@ class OwnProject:
             text=True,
         )
 
+    def open_terminal(self, *command: str) -> "Terminal":
+        """Start a command on a terminal of its own."""
+        pid, master = pty.fork()
+        if pid == 0:
+            os.chdir(self.folder)
+            program = Path(sys.executable).with_name(command[0])
+            environ = {**self.environ, "TERM": "xterm"}
+            os.execve(program, [str(program), *command[1:]], environ)  # noqa: S606  it is us
+        return Terminal(pid, master)
+
     def run(self, *command: str) -> tuple[int, str]:
         """Return the exit code and what was printed."""
         process = self.start(*command)
@@ -124,11 +142,43 @@ class OwnProject:
         return self.run("python", "-c", DOORS)[1].splitlines()
 
 
+@dataclass
+class Terminal:
+    """A command on a real terminal, as a person uses it."""
+
+    pid: int
+    master: int
+    seen: str = ""
+
+    def read_until(self, words: str) -> str:
+        """Return all that was printed so far once it has these words; blank for: to the end."""
+        until = time.monotonic() + 30
+        while not words or words not in self.seen:
+            assert time.monotonic() < until, f"{words!r} never came:\n{self.seen}"
+            if not select.select([self.master], [], [], 0.2)[0]:
+                continue
+            try:
+                self.seen += os.read(self.master, 65536).decode(errors="replace")
+            except OSError:  # Linux tells the end of a terminal so.
+                assert not words, f"{words!r} never came:\n{self.seen}"
+                break
+        return self.seen
+
+    def type(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def wait(self) -> int:
+        """Read to the end; return the exit code."""
+        self.read_until("")
+        os.close(self.master)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
 FILES = {
     "settings.py": SETTINGS,
     "fabfile.py": FABFILE,
     "manage.py": MANAGE,
-    "shop/__init__.py": "",
+    "shop/__init__.py": CELERY,
     "shop/recipes.py": RECIPES,
 }
 

@@ -1,0 +1,74 @@
+"""Ctrl-C while a deployment is watched on a terminal: leave it, cancel it, or watch on."""
+
+import pytest
+
+from tests.parts.own_project import OwnProject, Terminal
+
+CTRL_C = "\x03"
+QUESTION = "Leave it running"
+
+
+@pytest.fixture
+def watched(own_project: OwnProject) -> Terminal:
+    """`manage.py recipe production linger`, which no worker takes."""
+    terminal = own_project.open_terminal("python", "manage.py", "recipe", "production", "linger")
+    terminal.read_until("state")
+    return terminal
+
+
+def test_leaving_it_leaves_the_row_as_it_is(watched: Terminal, own_project: OwnProject) -> None:
+    watched.type(CTRL_C)
+    watched.read_until(QUESTION)
+    watched.type("l\n")
+    assert watched.wait() == 1
+    assert "goes on without you" in watched.seen
+    assert own_project.deployments() == ["manage.py linger queued"]
+
+
+def test_cancelling_ends_it(watched: Terminal, own_project: OwnProject) -> None:
+    watched.type(CTRL_C)
+    watched.read_until(QUESTION)
+    watched.type("c\n")
+    assert watched.wait() == 1
+    assert own_project.deployments() == ["manage.py linger cancelled"]
+
+
+def test_watching_on_is_the_answer_to_return(watched: Terminal) -> None:
+    watched.type(CTRL_C)
+    watched.read_until(QUESTION)
+    watched.type("\n")
+    watched.seen = ""
+    watched.read_until("No worker has taken it yet")
+    watched.type(CTRL_C)
+    watched.read_until(QUESTION)
+    watched.type("c\n")
+    assert watched.wait() == 1
+
+
+def test_a_second_ctrl_c_leaves_it(watched: Terminal, own_project: OwnProject) -> None:
+    watched.type(CTRL_C)
+    watched.read_until(QUESTION)
+    watched.type(CTRL_C)
+    assert watched.wait() == 1
+    assert own_project.deployments() == ["manage.py linger queued"]
+
+
+def test_the_terminal_is_left_as_it_was(watched: Terminal) -> None:
+    watched.type(CTRL_C)
+    watched.read_until(QUESTION)
+    watched.type("c\n")
+    watched.wait()
+    assert watched.seen.rindex("\x1b[?25h") > watched.seen.rindex("\x1b[?25l")
+
+
+def test_where_nobody_can_answer_it_is_left_running(own_project: OwnProject) -> None:
+    process = own_project.start("python", "manage.py", "recipe", "production", "linger")
+    assert process.stdout is not None
+    printed = ""
+    while "queued" not in printed:
+        printed += process.stdout.readline()
+    process.send_signal(2)
+    rest, _ = process.communicate(timeout=30)
+    assert process.returncode == 1, rest
+    assert "goes on without you" in rest
+    assert own_project.deployments() == ["manage.py linger queued"]
