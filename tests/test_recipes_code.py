@@ -16,13 +16,16 @@ def uploads_of(recipe_site: RecipeSite) -> Path:
     return Path(recipe_site.site.shared_path, "media/uploads")
 
 
-def test_a_shared_folder_in_another_loses_nothing(recipe_site: RecipeSite) -> None:
+@pytest.mark.parametrize("shared", [("media", "media/uploads"), ("media/uploads", "media")])
+def test_a_shared_folder_in_another_loses_nothing(
+    recipe_site: RecipeSite, shared: tuple[str, ...]
+) -> None:
     recipe_site.use(shared=("media",))
     recipe_site.run("checkout_latest")
     uploads_of(recipe_site).mkdir()
     (uploads_of(recipe_site) / "precious.txt").touch()
 
-    recipe_site.use(shared=("media/uploads", "media"))
+    recipe_site.use(shared=shared)
     recipe_site.new_release("r2", CODE)
     recipe_site.run("checkout_latest")
 
