@@ -1,5 +1,10 @@
 """The small world of the tests: real parts in `tests/parts`, people and servers here."""
 
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
 pytest_plugins = [
     "tests.inventory",
     "tests.recipe_site",
@@ -12,3 +17,9 @@ pytest_plugins = [
     "tests.parts.served",
     "tests.parts.worker",
 ]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(settings: Settings, tmp_path: Path) -> None:
+    """Mirrors and archives of one test are no other's."""
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "CACHE": tmp_path / "cache"}

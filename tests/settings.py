@@ -1,5 +1,6 @@
 """Settings of the test suite: SQLite, or PostgreSQL where DATABASE_URL says so."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -73,4 +74,14 @@ else:
         }
     }
 
-DEPLOY_MANAGER = {"CACHE": _scratch / "cache"}
+if name := os.environ.get("TEST_DATABASE"):
+    # A worker of a test works on that test's own database.
+    DATABASES["default"]["NAME"] = name
+
+DEPLOY_MANAGER: dict[str, Any] = {
+    "CACHE": _scratch / "cache",
+    **json.loads(os.environ.get("TEST_DEPLOY_MANAGER", "{}")),
+}
+CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = json.loads(
+    os.environ.get("TEST_BROKER", '["memory://", {}]')
+)
