@@ -34,6 +34,7 @@ def describe_deployment(deployment: Deployment) -> dict[str, Any]:
     return _describe(deployment) | {
         "commit": deployment.commit,
         "release": deployment.release.name if deployment.release else "",
+        "subject": deployment.release.subject if deployment.release else "",
         "started_at": short_time(deployment.started_at),
         "finished_at": short_time(deployment.finished_at),
         "cancel": deployment.cancel_requested_as if deployment.cancel_requested_at else "",

@@ -50,6 +50,7 @@
     field("cancelling").hidden = !(row.cancel && live);
     setText(field("commit"), row.commit.slice(0, 12) || "–");
     field("commit").title = row.commit;
+    setText(field("subject"), row.subject);
     for (const name of ["release", "started_at", "finished_at"]) setText(field(name), row[name] || "–");
     const cancel = find("[data-cancel]");
     if (cancel) cancel.hidden = Boolean(row.cancel) || !live;

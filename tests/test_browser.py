@@ -1,0 +1,164 @@
+"""From a click to a site that answers, with a browser, a worker process and gunicorns."""
+
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from deploy_manager.models import Environment
+from tests.inventory import Inventory, make_inventory
+from tests.parts.admin import url
+from tests.parts.hosts import is_running
+from tests.parts.processes import free_port
+from tests.parts.repository import Repository
+from tests.parts.served import wait_until
+from tests.parts.worker import StartWorker
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+SAMPLE_SITE = Path(__file__).parent.parent / "example_project/sample_site"
+DEPLOYED_WITHIN = 120_000
+"""Milliseconds; two environments are filled from the package index."""
+
+
+@pytest.fixture
+def guestbook(tmp_path: Path) -> Repository:
+    """The sample site in a git repository of its own."""
+    made = Repository(tmp_path / "guestbook")
+    leave_out = shutil.ignore_patterns("__pycache__", "collected", "*.sqlite3*")
+    shutil.copytree(SAMPLE_SITE, made.path, ignore=leave_out)
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.commit("Open the guestbook", {})
+    return made
+
+
+@pytest.fixture
+def production(
+    tmp_path: Path, guestbook: Repository, transactional_db: None
+) -> Iterator[Inventory]:
+    """`shop/production` on two local servers, each with a gunicorn that ends with the test."""
+    made = make_inventory(tmp_path / "sites", str(guestbook.path))
+    made.folder.mkdir()
+    Environment.objects.update(
+        reload_method=Environment.ReloadMethod.GUNICORN,
+        health_path="/health/",
+        health_text='"status": "ok"',
+        variables={
+            "DATABASE_PATH": str(tmp_path / "guestbook.sqlite3"),
+            "SECRET_KEY": "only for tests",
+        },
+    )
+    made.environment.refresh_from_db()
+    for name in ("one", "two"):
+        placement = made.add_server(name)
+        placement.own_bind = f"127.0.0.1:{free_port()}"
+        placement.save()
+    yield made
+    for placement in made.environment.placements.all():
+        end_gunicorn(Path(placement.deploy_path))
+
+
+def end_gunicorn(deploy_path: Path) -> None:
+    """End the site's gunicorn, if its pid file still names one."""
+    pid_file = deploy_path / ".deploy/gunicorn.pid"
+    if not pid_file.exists():
+        return
+    pid = int(pid_file.read_text())
+    if is_running(pid) and str(deploy_path) in Path(f"/proc/{pid}/cmdline").read_text():
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not is_running(pid))
+
+
+@pytest.fixture
+def picture(page: Page) -> Callable[[str], None]:
+    """Keep a picture of the page, where SCREENSHOTS names a folder for them."""
+
+    def take(name: str) -> None:
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+    return take
+
+
+def log_in(page: Page, address: str) -> None:
+    User.objects.create_superuser("ana", password="only for tests")
+    page.goto(address)
+    page.get_by_label("Username").fill("ana")
+    page.get_by_label("Password").fill("only for tests")
+    page.get_by_role("button", name="Log in").click()
+
+
+def tick_and_choose(page: Page, row: str, action: str) -> None:
+    page.get_by_role("row", name=row).get_by_role("checkbox").check()
+    page.get_by_role("combobox", name="Action").select_option(label=action)
+    page.locator("button[name=index]").click()
+
+
+def confirm(page: Page) -> float:
+    """Press the button; return the seconds until the first line of a log stands on the page."""
+    page.get_by_role("button", name="Deploy on shop/production").click()
+    pressed = time.monotonic()
+    page.locator(".dm-log pre").first.wait_for()
+    return time.monotonic() - pressed
+
+
+def test_a_click_deploys_a_site_that_answers(
+    page: Page,
+    live_server: LiveServer,
+    production: Inventory,
+    start_worker: StartWorker,
+    guestbook: Repository,
+    picture: Callable[[str], None],
+) -> None:
+    mistakes: list[str] = []
+    page.on("pageerror", lambda error: mistakes.append(str(error)))
+    start_worker()
+
+    log_in(page, live_server.url + url("environment_changelist"))
+    picture("1-environments")
+    tick_and_choose(page, "shop/production", "Deploy")
+
+    proposal = page.locator(".dm-proposal")
+    expect(proposal.get_by_text("Open the guestbook").first).to_be_visible()
+    expect(proposal.locator(".dm-commit.dm-strong")).to_have_text(guestbook.head[:8])
+    expect(proposal.get_by_role("checkbox", name=re.compile("one|two"))).to_have_count(2)
+    expect(proposal.get_by_role("row", name="whitenoise")).to_contain_text("added")
+    picture("2-confirm")
+
+    seconds = confirm(page)
+    sys.stdout.write(f"\nFrom the click to the first line: {seconds:.2f} s\n")
+    page.evaluate("window.wasNotReloaded = true")
+    expect(page.locator("[data-field=state]")).to_have_text("running")
+    picture("3-running")
+    expect(page.locator("[data-field=state]")).to_have_text("succeeded", timeout=DEPLOYED_WITHIN)
+    for name in ("one", "two"):
+        row = page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
+        expect(row.get_by_role("rowheader")).to_contain_text("succeeded")
+        expect(page.get_by_role("log", name=f"Log of {name}")).to_contain_text("static file")
+    expect(page.locator("[data-field=subject]")).to_have_text("Open the guestbook")
+    assert page.evaluate("window.wasNotReloaded")
+    picture("4-succeeded")
+
+    page.context.add_cookies(
+        [{"name": settings.LANGUAGE_COOKIE_NAME, "value": "fr", "url": live_server.url}]
+    )
+    page.reload()
+    expect(page.locator("[data-field=state]")).to_have_text("réussi")
+    picture("5-french")
+
+    for placement in production.environment.placements.all():
+        page.goto(f"http://{placement.bind}/")
+        expect(page.get_by_role("heading", name="Guestbook")).to_be_visible()
+        expect(page.get_by_text(guestbook.head[:8], exact=True)).to_be_visible()
+    picture("6-site")
+    assert mistakes == []
