@@ -9,4 +9,4 @@ HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != HERE)]
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
 
-from deploy_manager.fabfile import *  # noqa: F403
+from deploy_manager.fabfile import *  # noqa: E402, F403

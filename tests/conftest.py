@@ -1,8 +1,10 @@
 """The small world of the tests: real parts in `tests/parts`, people and servers here."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.utils import translation
 from pytest_django import Settings
 
 pytest_plugins = [
@@ -23,3 +25,10 @@ pytest_plugins = [
 def own_cache(settings: Settings, tmp_path: Path) -> None:
     """Mirrors and archives of one test are no other's."""
     settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "CACHE": tmp_path / "cache"}
+
+
+@pytest.fixture(autouse=True)
+def own_language() -> Iterator[None]:
+    """The last request of a test may have been a French one."""
+    with translation.override(None):
+        yield
