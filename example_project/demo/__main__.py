@@ -16,8 +16,21 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
 django.setup()
 
 from deploy_manager.models import Deployment, Environment  # noqa: E402
-from example_project.demo import inventory, processes, repository, sites  # noqa: E402
+from example_project.demo import (  # noqa: E402
+    failures,
+    inventory,
+    only_one,
+    processes,
+    repository,
+    sites,
+)
 from example_project.settings import VAR  # noqa: E402
+
+KEPT = ("secret-key", "demo.lock")
+"""What this very process uses already, when everything else is forgotten."""
+
+INTERRUPTED = 130
+"""Exit code of a check that was not let end."""
 
 STARTED = float(os.environ.get("DEMO_STARTED", time.time()))
 
@@ -26,8 +39,19 @@ def main() -> int:
     options = _options()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    folder = VAR
-    if options.reset:
+    try:
+        with only_one.only_one(VAR):
+            return _set_up_and_run(VAR, reset=options.reset, stay=not options.check)
+    except only_one.AnotherDemoRuns as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return INTERRUPTED if options.check else 0
+
+
+def _set_up_and_run(folder: Path, *, reset: bool, stay: bool) -> int:
+    if reset:
         _forget(folder)
     call_command("migrate", verbosity=0)
     password = inventory.make_administrator(folder)
@@ -36,10 +60,7 @@ def main() -> int:
     processes.end_sites(_deploy_paths(folder))
     environment = inventory.make_environment(folder, code)
     try:
-        return _run(folder, environment, code, password, stay=not options.check)
-    except KeyboardInterrupt:
-        print("\nStopping.")
-        return 0
+        return _run(folder, environment, code, password, stay=stay)
     finally:
         processes.end_sites(_deploy_paths(folder))
 
@@ -52,7 +73,8 @@ def _run(folder: Path, environment: Environment, code: Path, password: str, *, s
         running.start("worker", "celery", *_worker_options())
         _deploy(environment)
         if found := _problems(running, environment, admin, repository.newest_commit(code)):
-            print("\n".join(["The demo failed:", *found]), file=sys.stderr)
+            told = ["The demo failed:", *failures.describe_failures(environment), *found]
+            print("\n".join(told), file=sys.stderr)
             return 1
         _say_where(environment, admin, password)
         if stay:
@@ -118,7 +140,7 @@ def _forget(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != "secret-key":
+        elif path.name not in KEPT:
             path.unlink()
     (folder / "broker").mkdir(mode=0o700)
 

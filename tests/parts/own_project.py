@@ -152,7 +152,7 @@ class Terminal:
 
     def read_until(self, words: str) -> str:
         """Return all that was printed so far once it has these words; blank for: to the end."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while not words or words not in self.seen:
             assert time.monotonic() < until, f"{words!r} never came:\n{self.seen}"
             if not select.select([self.master], [], [], 0.2)[0]:

@@ -1,0 +1,76 @@
+"""The demo's own check, for real: four sites answer, and nothing is left running."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).parent.parent
+LONGEST = 300
+"""Seconds; the pins of the sample site are fetched and installed four times."""
+
+
+def demo_in(folder: Path) -> subprocess.Popen[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "example_project.demo", "--check"],
+        cwd=TOP,
+        env={**kept, "DEPLOY_MANAGER_DEMO_DIR": str(folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of what runs with this folder in its words or its environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes()
+            known = words + (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if str(folder).encode() in known:
+            found.append(words.replace(b"\0", b" ").decode())
+    return found
+
+
+def test_the_check_deploys_verifies_and_leaves_nothing_running(tmp_path: Path) -> None:
+    process = demo_in(tmp_path)
+    printed, _ = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0, printed
+    assert printed.count("on server") == 4
+    assert "login: admin" in printed
+    assert processes_of(tmp_path) == []
+    assert (tmp_path / "admin-password").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "broker").stat().st_mode & 0o077 == 0
+
+
+def test_a_demo_that_fails_shows_the_failed_steps(tmp_path: Path) -> None:
+    site = tmp_path / "guestbook"
+    site.mkdir()
+    git = ["git", "-C", str(site), "-c", "user.name=Me", "-c", "user.email=me@localhost"]
+    (site / "manage.py").write_text("raise SystemExit('it does not work')\n")
+    (site / "requirements.txt").write_text("sqlparse==0.5.3\n")
+    for words in (["init", "-qb", "main"], ["add", "-A"], ["commit", "-qm", "Broken"]):
+        subprocess.run([*git, *words], check=True)
+    process = demo_in(tmp_path)
+    printed, _ = process.communicate(timeout=LONGEST)
+    told = printed.partition("The demo failed:")[2]
+    assert process.returncode == 1, printed
+    assert "it does not work" in told
+    assert "serves nothing" in told
+    assert processes_of(tmp_path) == []
+
+
+def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
+    held = (tmp_path / "demo.lock").open("w")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    process = demo_in(tmp_path)
+    printed, _ = process.communicate(timeout=LONGEST)
+    held.close()
+    assert process.returncode == 1
+    assert "A demo runs in" in printed
