@@ -38,6 +38,10 @@ class Settings:
         object.__setattr__(self, "CACHE", Path(self.CACHE).expanduser())
         if self.SSH_KEY_FILE is not None:
             object.__setattr__(self, "SSH_KEY_FILE", Path(self.SSH_KEY_FILE).expanduser())
+        for name in ("STEP_TIMEOUT", "GIT_TIMEOUT", "MAX_HOSTS_AT_ONCE", "MAX_ARCHIVE_BYTES"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or value <= 0:
+                raise ConfigurationError(f"DEPLOY_MANAGER[{name!r}] is a number above 0.")
 
 
 def get_settings() -> Settings:

@@ -4,7 +4,7 @@ import logging
 from functools import partial
 from typing import Any
 
-from celery import shared_task
+from celery import current_app, shared_task
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
@@ -13,6 +13,9 @@ from deploy_manager.runner import request as write_request
 from deploy_manager.runner import run
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = 1
+"""Seconds that a check waits for the broker."""
 
 
 @shared_task(name="deploy_manager.run_deployment", ignore_result=True)
@@ -44,3 +47,21 @@ def ring(deployment_id: int) -> bool:
         )
         return False
     return True
+
+
+def has_broker() -> bool:
+    """Whether the project has a Celery app that was told its broker."""
+    return bool(current_app.conf.broker_url)
+
+
+def broker_problem() -> str:
+    """Return why no worker can be told of anything; blank where the broker answers in a second."""
+    options = {**current_app.conf.broker_transport_options, "socket_connect_timeout": PATIENCE}
+    with current_app.connection_for_write(
+        connect_timeout=PATIENCE, transport_options=options
+    ) as connection:
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE)
+        except OperationalError as error:
+            return f"{connection.as_uri()}: {error}"
+    return ""

@@ -1,0 +1,108 @@
+"""`manage.py check` says what is missing, and how to mend it."""
+
+from pathlib import Path
+
+import pytest
+from django.core.checks import CheckMessage, run_checks
+from pytest_django import Settings
+
+from deploy_manager.checks import TAG
+from deploy_manager.models import Server
+from deploy_manager.recipes import load_recipes, registry
+from tests.parts.processes import free_port
+from tests.parts.worker import UseBroker
+
+pytestmark = pytest.mark.django_db
+
+
+def found() -> dict[str, CheckMessage]:
+    return {str(message.id).rpartition(".")[2]: message for message in run_checks(tags=[TAG])}
+
+
+def add_ssh_server() -> None:
+    Server.objects.create(name="web", address="192.0.2.1", user="deploy")
+
+
+def test_nothing_is_missing_in_these_settings() -> None:
+    assert found() == {}
+
+
+def test_a_setting_that_we_do_not_know_is_named(settings: Settings) -> None:
+    settings.DEPLOY_MANAGER = {"SSH_KEY": "key"}
+    assert "no setting SSH_KEY. It knows: CACHE" in found()["E001"].msg
+
+
+@pytest.mark.parametrize("value", ["soon", 0, None])
+def test_a_number_that_is_none_is_named(settings: Settings, value: object) -> None:
+    settings.DEPLOY_MANAGER = {"STEP_TIMEOUT": value}
+    assert "STEP_TIMEOUT" in found()["E001"].msg
+
+
+def test_git_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "apt-get install git" in str(found()["E002"].hint)
+
+
+def test_a_broker_that_is_not_there_is_told(use_broker: UseBroker) -> None:
+    use_broker(f"redis://:secret@127.0.0.1:{free_port()}/0")
+    message = found()["W002"].msg
+    assert "can't be reached" in message
+    assert "secret" not in message
+
+
+def test_a_broker_that_answers_is_well(use_broker: UseBroker, redis_url: str) -> None:
+    use_broker(redis_url)
+    assert found() == {}
+
+
+def test_a_project_without_a_broker_is_told_how_to_name_one(use_broker: UseBroker) -> None:
+    use_broker("")
+    assert "CELERY_BROKER_URL" in str(found()["W001"].hint)
+
+
+def test_servers_over_ssh_need_a_key() -> None:
+    add_ssh_server()
+    assert "SSH_KEY_FILE" in str(found()["W004"].hint)
+
+
+def test_the_keys_of_an_agent_will_do(settings: Settings) -> None:
+    add_ssh_server()
+    settings.DEPLOY_MANAGER = {"SSH_AGENT": True}
+    assert found() == {}
+
+
+def test_a_key_that_is_not_there_is_told(settings: Settings, tmp_path: Path) -> None:
+    settings.DEPLOY_MANAGER = {"SSH_KEY_FILE": tmp_path / "key"}
+    assert "ssh-keygen" in str(found()["W005"].hint)
+
+
+def test_a_key_that_others_may_read_is_told(settings: Settings, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.touch(mode=0o644)
+    settings.DEPLOY_MANAGER = {"SSH_KEY_FILE": key}
+    assert f"chmod 600 {key}" in str(found()["W006"].hint)
+
+
+def test_recipes_that_cannot_be_imported_are_named_and_stop_nothing_else(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = tmp_path / "broken_shop"
+    app.mkdir()
+    (app / "__init__.py").touch()
+    (app / "recipes.py").write_text("import nothing_of_this_name\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "_broken", {})
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "broken_shop"]
+    load_recipes()
+    message = found()["E003"].msg
+    assert message.startswith("broken_shop.recipes can't be imported: ModuleNotFoundError")
+    assert registry.get_story("deploy")
+
+
+def test_sqlite_has_to_be_told_that_many_write(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = settings.DATABASES["default"]
+    monkeypatch.setitem(database, "ENGINE", "django.db.backends.sqlite3")
+    monkeypatch.setitem(database, "OPTIONS", {})
+    assert "IMMEDIATE" in str(found()["W003"].hint)
