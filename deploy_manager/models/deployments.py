@@ -4,7 +4,7 @@ Every transition is one conditional UPDATE that says whether it won. Who holds a
 holds its token; whoever lost it can write nothing more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,19 +33,18 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         self,
         environment: Environment,
         recipe: str,
-        placements: Sequence[Placement],
-        steps: dict[int, list[dict[str, Any]]],
+        steps: Mapping[Placement, Sequence[dict[str, Any]]],
         **fields: Any,
     ) -> "Deployment":
         """Write a deployment, its host runs and their steps in one transaction.
 
-        `steps` maps a placement's id to the fields of its steps, in order.
+        `steps` are the fields of each placement's steps, in order.
         Raises RequestRefused where the environment has a live deployment.
         """
         try:
             with transaction.atomic():
                 deployment = self.create(environment=environment, recipe=recipe, **fields)
-                for placement in placements:
+                for placement, planned in steps.items():
                     run = HostRun.objects.create(
                         deployment=deployment,
                         placement=placement,
@@ -53,7 +52,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
                     )
                     Step.objects.bulk_create(
                         Step(host_run=run, number=number, **step)
-                        for number, step in enumerate(steps[placement.pk], 1)
+                        for number, step in enumerate(planned, 1)
                     )
         except IntegrityError:
             holder = self.live().filter(environment=environment).first()

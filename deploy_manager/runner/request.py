@@ -45,17 +45,10 @@ def request(
     if user is not None and not may_deploy(user, environment):
         raise PermissionDenied(f"{user} may not deploy {environment}.")
     story = get_story(recipe)
-    steps = plan_steps(story, choose_placements(environment, servers))
-    if not steps:
-        raise RequestRefused(
-            _("No server of %(site)s has a role that %(recipe)s is for.")
-            % {"site": environment, "recipe": recipe}
-        )
     return Deployment.objects.request(
         environment,
         recipe,
-        list(steps),
-        {placement.pk: fields for placement, fields in steps.items()},
+        plan_steps(story, choose_placements(environment, servers)),
         door=door,
         requested_as=requested_as,
         requested_by=user,
@@ -91,7 +84,10 @@ def choose_placements(environment: Environment, servers: Sequence[str] = ()) -> 
 def plan_steps(
     story: Story, placements: Sequence[Placement]
 ) -> dict[Placement, list[dict[str, Any]]]:
-    """Return the fields of each placement's steps; placements without any are left out."""
+    """Return the fields of each placement's steps; placements without any are left out.
+
+    Raises RequestRefused where none has any.
+    """
     planned: dict[Placement, list[dict[str, Any]]] = {}
     for phase in story.phases:
         for recipe in phase_recipes(story, phase.name):
@@ -99,6 +95,8 @@ def plan_steps(
                 planned.setdefault(placement, []).append(
                     {"phase": phase.name, "recipe": recipe.name, "title": recipe.title}
                 )
+    if not planned:
+        raise RequestRefused(_("No server chosen has a role that this is for."))
     return {placement: planned[placement] for placement in placements if placement in planned}
 
 

@@ -1,0 +1,221 @@
+"""The house stays as docs/architecture.md draws it."""
+
+import ast
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parent.parent
+HOUSE = TOP / "deploy_manager"
+LAYERS = (
+    ("conf", "exceptions"),
+    ("logs",),
+    ("models", "recipes", "git", "requirements"),
+    ("hosts",),
+    ("runner", "progress"),
+    ("tasks",),
+    ("checks", "apps", "admin", "management"),
+    ("fabfile",),
+)
+"""From the ground up; a room imports from its own and from lower layers only."""
+
+NOT_KNOWN = {
+    ("models", "recipes"),
+    ("models", "git"),
+    ("models", "requirements"),
+    ("recipes", "models"),
+    ("recipes", "git"),
+    ("recipes", "requirements"),
+    ("git", "models"),
+    ("git", "recipes"),
+    ("git", "requirements"),
+    ("requirements", "models"),
+    ("requirements", "recipes"),
+    ("requirements", "git"),
+    ("hosts", "models"),
+    ("hosts", "git"),
+    ("hosts", "requirements"),
+    ("progress", "runner"),
+    ("runner", "progress"),
+}
+"""Neighbours that do not know each other."""
+
+ONLY_IN = {
+    "fabric": {"hosts"},
+    "paramiko": {"hosts"},
+    "celery": {"tasks"},
+    "kombu": {"tasks"},
+    "invoke": {"fabfile", "management"},
+    "rich": {"management"},
+    "ansi2html": {"admin"},
+    "pip_requirements_parser": {"requirements"},
+    "virtualenv": set[str](),
+}
+MOST_LINES, MOST_LINES_OF_TESTS, MOST_LINES_OF_A_FUNCTION = 350, 300, 35
+
+
+def sources(folder: Path = HOUSE) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*.py")) if "migrations" not in path.parts]
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[tuple[str, int, bool]]:
+    """Yield every module a file imports, the line, and whether that is inside of a function."""
+    tree = ast.parse(path.read_text())
+    inner = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno, id(node) in inner) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            names = [module]
+            if module == "deploy_manager":
+                names = [f"{module}.{alias.name}" for alias in node.names]
+            yield from ((name, node.lineno, id(node) in inner) for name in names)
+
+
+def layer_of(room: str) -> int:
+    found = [number for number, rooms in enumerate(LAYERS) if room in rooms]
+    assert found, f"{room} has no layer yet: give it one here and in docs/architecture.md"
+    return found[0]
+
+
+def test_imports_go_down_only() -> None:
+    wrong = []
+    for path in sources():
+        room = room_of(path)
+        if room == "__init__":
+            continue
+        for module, line, _ in imported(path):
+            other = module.removeprefix("deploy_manager.").split(".")[0]
+            if not module.startswith("deploy_manager.") or other == room:
+                continue
+            if layer_of(other) > layer_of(room) or (room, other) in NOT_KNOWN:
+                wrong.append(f"{path.relative_to(TOP)}:{line} imports {module}")
+    assert not wrong
+
+
+def test_a_library_is_spoken_to_in_one_room() -> None:
+    wrong = [
+        f"{path.relative_to(TOP)}:{line} imports {module}"
+        for path in sources()
+        for module, line, _ in imported(path)
+        if room_of(path) not in ONLY_IN.get(module.split(".")[0], {room_of(path)})
+    ]
+    assert not wrong
+
+
+def test_the_house_is_imported_at_the_top_of_files() -> None:
+    wrong = [
+        f"{path.relative_to(TOP)}:{line} imports {module}"
+        for path in sources()
+        if room_of(path) != "apps"  # models can't be imported before apps are ready
+        for module, line, inside in imported(path)
+        if inside and module.startswith("deploy_manager")
+    ]
+    assert not wrong
+
+
+def test_files_stay_small() -> None:
+    long = [
+        f"{path.relative_to(TOP)}: {lines}"
+        for folder, most in (
+            (HOUSE, MOST_LINES),
+            (TOP / "example_project", MOST_LINES),
+            (TOP / "tests", MOST_LINES_OF_TESTS),
+        )
+        for path in sources(folder)
+        if (lines := len(path.read_text().splitlines())) > most
+    ]
+    assert not long
+
+
+def test_functions_stay_small() -> None:
+    long = [
+        f"{path.relative_to(TOP)}:{node.lineno} {node.name}"
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION
+    ]
+    assert not long
+
+
+def test_no_room_is_a_drawer_for_everything() -> None:
+    drawers = {"utils", "util", "helpers", "services", "common", "misc"}
+    assert not [path for path in TOP.rglob("*.py") if path.stem in drawers and is_ours(path)]
+
+
+def is_ours(path: Path) -> bool:
+    return not {".venv", ".tox", "var", "build"} & set(path.relative_to(TOP).parts)
+
+
+def committed() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "-C", str(TOP), "ls-files", "-z"], capture_output=True, text=True, check=True
+    )
+    paths = [TOP / name for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file() and path.suffix not in (".mo", ".png")]
+
+
+def test_nothing_names_the_machine_it_was_written_on_or_an_index() -> None:
+    unwanted = re.compile(r"/[w]ork/|/[r]oot/|\b(pypi|pythonhosted|npmjs)\.(org|com)")
+    found = [
+        f"{path.relative_to(TOP)}:{number}: {line.strip()[:80]}"
+        for path in committed()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if unwanted.search(line)
+    ]
+    assert not found
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a wheel and an sdist, built from what is committed or changed."""
+    code, target = tmp_path_factory.mktemp("code"), tmp_path_factory.mktemp("built")
+    for path in committed():
+        copy = code / path.relative_to(TOP)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    for path in TOP.rglob("*.mo"):
+        if is_ours(path):
+            (code / path.relative_to(TOP)).write_bytes(path.read_bytes())
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), str(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+def test_the_wheel_holds_what_runs_and_nothing_of_the_tests(built: Path) -> None:
+    names = set(zipfile.ZipFile(next(built.glob("*.whl"))).namelist())
+    for wanted in (
+        "py.typed",
+        "recipes/remote/serve.py",
+        "static/deploy_manager/admin.css",
+        "templates/admin/deploy_manager/deployment/change_form.html",
+        "locale/fr/LC_MESSAGES/django.mo",
+        "migrations/0001_initial.py",
+        "management/commands/deploy.py",
+    ):
+        assert f"deploy_manager/{wanted}" in names
+    assert not [name for name in names if name.startswith(("tests/", "example_project/"))]
+
+
+def test_the_sdist_holds_what_a_build_needs(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "deploy_manager/apps.py"} <= names
