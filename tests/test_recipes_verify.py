@@ -30,8 +30,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/late" and self.tries < 3:
             self.send_error(502)
             return
-        self.send_response(302 if self.path == "/moved" else 200)
-        if self.path == "/moved":
+        is_plain = self.headers["X-Forwarded-Proto"] != "https"
+        moved = self.path == "/moved" or (self.path == "/secure" and is_plain)
+        refused = self.path == "/strict" and self.headers["Host"] != "www.example.org"
+        self.send_response(302 if moved else 400 if refused else 200)
+        if moved:
             self.send_header("Location", "/elsewhere")
         self.end_headers()
         self.wfile.write(f"Host is {self.headers['Host']}".encode())
@@ -156,3 +159,15 @@ def test_a_site_in_maintenance_is_looked_at_behind_its_page(served: Served) -> N
     maintenance_up(served.host, served.site)
 
     verify(served.host, _served_site(served))
+
+
+def test_a_site_that_sends_everybody_to_https_is_asked_as_behind_its_web_server(
+    served: Served, web: str
+) -> None:
+    verify(served.host, _site(served, f"{web}/secure"))
+
+
+def test_a_host_that_the_site_does_not_allow_is_guessed(served: Served, web: str) -> None:
+    verify(served.host, _site(served, f"{web}/strict", host_header="www.example.org"))
+    with pytest.raises(CommandFailed, match="ALLOWED_HOSTS"):
+        verify(served.host, _site(served, f"{web}/strict"))

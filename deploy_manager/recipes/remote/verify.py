@@ -7,6 +7,7 @@ process of the release that `current` points at. Ends by 1 with what it saw last
 
 from __future__ import annotations
 
+import http
 import http.client
 import json
 import os
@@ -62,7 +63,12 @@ def look(facts: dict[str, Any], timeout: float) -> tuple[bool, str]:
 
 
 def headers_of(facts: dict[str, Any]) -> dict[str, str]:
-    headers = {"User-Agent": "deploy_manager", "Connection": "close"}
+    # As a web server in front would say it: a site that sends everybody to https answers, too.
+    headers = {
+        "User-Agent": "deploy_manager",
+        "Connection": "close",
+        "X-Forwarded-Proto": "https",
+    }
     if facts["host_header"]:
         headers["Host"] = facts["host_header"]
     secret = secret_of(facts["deploy_path"])
@@ -77,11 +83,18 @@ def secret_of(deploy_path: str) -> str:
         return ""
 
 
+def hint(status: int) -> str:
+    """What Django means by a status, where that is not plain."""
+    if status == http.HTTPStatus.BAD_REQUEST:
+        return " Is the Host header that is sent one of the site's ALLOWED_HOSTS?"
+    return ""
+
+
 def judge(facts: dict[str, Any], answer: http.client.HTTPResponse, text: str) -> tuple[bool, str]:
     seen = f"Status {answer.status}"
     if answer.status != facts["status"]:
         to = f" to {answer.getheader('Location')}" if answer.getheader("Location") else ""
-        return False, f"{seen}{to} where {facts['status']} is expected."
+        return False, f"{seen}{to} where {facts['status']} is expected.{hint(answer.status)}"
     if facts["text"] not in text:
         start = " ".join(text.split())[:SHOWN_CHARACTERS]
         return False, f"{seen}, but the text {facts['text']!r} is not in it: {start}"
