@@ -1,0 +1,194 @@
+"""Rules that hold whoever writes: the database itself keeps them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, models, transaction
+from django.db.models import ProtectedError
+from django.utils import timezone
+
+from deploy_manager.models import (
+    LIVE,
+    Deployment,
+    Environment,
+    HostRun,
+    Lock,
+    Placement,
+    Project,
+    Release,
+    Requirement,
+    Server,
+    State,
+    Step,
+)
+from tests.inventory import Inventory
+from tests.parts.admin import write_deployment, write_output
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+
+def refused(write: Callable[[], object], constraint: str) -> bool:
+    """Whether the database refuses by this rule. Of unique ones SQLite tells no name."""
+    with pytest.raises(IntegrityError) as caught, transaction.atomic():
+        write()
+    return constraint in str(caught.value) or "UNIQUE constraint failed" in str(caught.value)
+
+
+def change(row: models.Model, **fields: object) -> Callable[[], object]:
+    return lambda: type(row)._default_manager.filter(pk=row.pk).update(**fields)
+
+
+@pytest.fixture
+def deployment(inventory: Inventory) -> Deployment:
+    return write_deployment(inventory.environment)
+
+
+def test_an_environment_has_one_live_deployment(
+    inventory: Inventory, deployment: Deployment
+) -> None:
+    def write() -> object:
+        return write_deployment(inventory.environment, state=State.QUEUED)
+
+    assert refused(write, "one_live_deployment_per_environment")
+
+
+def test_and_as_many_as_it_likes_that_ended(inventory: Inventory) -> None:
+    for state in (State.SUCCEEDED, State.FAILED, State.PARTLY_FAILED, State.LOST, State.CANCELLED):
+        Deployment.objects.create(
+            environment=inventory.environment, state=state, finished_at=timezone.now()
+        )
+    assert not Deployment.objects.live().exists()
+
+
+@pytest.mark.parametrize("kind", [Deployment, HostRun, Step])
+def test_whatever_ended_has_a_time_and_what_is_live_has_none(
+    deployment: Deployment, kind: type[models.Model]
+) -> None:
+    row = kind._default_manager.get()
+    assert refused(change(row, state=State.LOST), "ends_with_a_time")
+    assert refused(change(row, finished_at=timezone.now()), "ends_with_a_time")
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        (Deployment, "skipped"),
+        (Deployment, "done"),
+        (HostRun, "partly_failed"),
+        (HostRun, "done"),
+        (Step, "partly_failed"),
+        (Step, "done"),
+    ],
+)
+def test_states_are_those_that_are_known(
+    deployment: Deployment, kind: type[models.Model], state: str
+) -> None:
+    row = kind._default_manager.get()
+    write = change(row, state=state, finished_at=timezone.now())
+    assert refused(write, "has_a_known_state")
+
+
+def test_a_host_runs_once_per_deployment(deployment: Deployment) -> None:
+    run = deployment.host_runs.get()
+
+    def write() -> object:
+        return HostRun.objects.create(deployment=deployment, placement=run.placement)
+
+    assert refused(write, "a_host_runs_once_per_deployment")
+
+
+def test_steps_and_chunks_of_a_log_stand_in_one_order(deployment: Deployment) -> None:
+    step = Step.objects.get()
+    chunk = write_output(step, b"hello\n")
+    chunk.pk = None
+    assert refused(chunk.save, "log_chunks_stand_in_one_order")
+    step.pk = None
+    assert refused(step.save, "a_step_has_its_own_number")
+
+
+@pytest.mark.parametrize("missing", ["address", "user"])
+def test_a_server_over_ssh_has_an_address_and_a_user(missing: str, db: None) -> None:
+    fields = {"address": "192.0.2.1", "user": "deploy", missing: ""}
+    server = Server(name="web", **fields)
+    assert refused(server.save, f"an_ssh_server_has_a{'n' if missing == 'address' else ''}_")
+    with pytest.raises(ValidationError, match=f"needs an? {missing}"):
+        server.full_clean()
+
+
+def test_names_are_told_apart(inventory: Inventory) -> None:
+    environment = inventory.environment
+    project = environment.project
+    lock = Lock.objects.of("0" * 64, "django==5.2.8\n")
+    release = Release.objects.make(environment, "c" * 40, "Begin", lock)
+    Requirement.objects.create(environment=environment, name="django", version="5.2.8")
+    placement = environment.placements.get()
+    for write in (
+        lambda: Project.objects.create(name=project.name),
+        lambda: Environment.objects.create(project=project, name="production"),
+        lambda: Server.objects.create(name="one", connection="local"),
+        lambda: Release.objects.create(environment=environment, name=release.name, lock=lock),
+        lambda: Requirement.objects.create(environment=environment, name="django", version="6"),
+        lambda: Placement.objects.create(
+            environment=environment,
+            server=placement.server,
+            own_deploy_path=placement.own_deploy_path,
+        ),
+    ):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            write()
+
+
+def test_a_lock_is_written_the_first_time_only(db: None) -> None:
+    first = Lock.objects.of("0" * 64, "django==5.2.8\n")
+    assert Lock.objects.of("0" * 64, "django==5.2.8\n") == first
+
+
+def test_names_of_releases_sort_by_time_and_tell_the_commit(inventory: Inventory) -> None:
+    lock = Lock.objects.of("0" * 64, "")
+    made = [
+        Release.objects.make(inventory.environment, f"{number:040x}", "", lock)
+        for number in range(3)
+    ]
+    assert sorted(made, key=lambda release: release.name) == made
+    assert Release.objects.latest() == made[-1]
+    assert made[0].name.endswith("-00000000")
+
+
+def test_history_keeps_what_it_speaks_of(deployment: Deployment) -> None:
+    environment = deployment.environment
+    with pytest.raises(ProtectedError):
+        environment.delete()
+    environment.placements.get().delete()
+    run = deployment.host_runs.get()
+    assert (run.placement, run.server_name) == (None, "one")
+
+
+def test_gateways_lead_back_to_no_server(db: None) -> None:
+    front = Server.objects.create(name="front", connection="local")
+    back = Server.objects.create(name="back", connection="local", gateway=front)
+    front.gateway = back
+    with pytest.raises(ValidationError, match="lead back to this server"):
+        front.full_clean()
+
+
+def test_two_sites_do_not_share_a_path_on_a_server(inventory: Inventory, tmp_path: Path) -> None:
+    placement = inventory.environment.placements.get()
+    other = Environment.objects.create(
+        project=inventory.environment.project, name="staging", deploy_path=str(tmp_path / "one")
+    )
+    with pytest.raises(ValidationError, match=r"shop/production is deployed to .*/one on this"):
+        Placement(environment=other, server=placement.server).full_clean()
+
+
+def test_an_environment_is_found_as_it_is_typed(inventory: Inventory) -> None:
+    found = Environment.objects.named
+    assert found("production").get() == found("shop/production").get()
+    assert found("production", project="shop").exists()
+    assert not found("production", project="forum").exists()
+    assert not found("shop").exists()
+
+
+def test_what_is_live_has_a_state_that_is() -> None:
+    assert {state for state in State if state.is_live} == set(LIVE)
