@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.models import Permission, User
-from django.db import models
+from django.db import models, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -140,8 +140,9 @@ def write_deployment(
     return deployment
 
 
+@transaction.atomic
 def write_output(step: Step, data: bytes, stream: int = LogChunk.Stream.STDOUT) -> LogChunk:
-    """Add output to a step, as the runner's writer numbers it."""
+    """Add output to a step as the runner's writer does: number and chunk in one transaction."""
     deployment = step.host_run.deployment
     deployment.refresh_from_db()
     deployment.position += 1
