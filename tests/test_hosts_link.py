@@ -248,3 +248,13 @@ def test_what_a_profile_prints_is_not_taken_for_output(
     opened = open_address(server.address_for("web1"))
 
     assert opened.host.run("echo out").stdout == "out\n"
+
+
+def test_hanging_up_on_a_server_that_is_gone_is_no_error(
+    open_address: OpenAddress, sshd: Sshd, start_sshd: StartSshd
+) -> None:
+    gateway = start_sshd()
+    opened = open_address(sshd.address_for("web1", gateway=gateway.address_for("gate")))
+    gateway.cut_connections()
+    opened.host.close()
+    opened.host.close()

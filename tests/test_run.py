@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from deploy_manager import recipes
 from deploy_manager.models import Deployment, HostRun, State, Step
@@ -40,6 +41,12 @@ def run_it(inventory: Inventory, name: str) -> Deployment:
     run(deployment.pk)
     deployment.refresh_from_db()
     return deployment
+
+
+def run_and_hang_up(deployment_id: int) -> None:
+    """Run a deployment in a thread, which has a connection to the database of its own."""
+    run(deployment_id)
+    connection.close()
 
 
 def states_of(deployment: Deployment) -> dict[str, State]:
@@ -142,7 +149,7 @@ def test_cancelling_stops_the_running_command(inventory: Inventory, tmp_path: Pa
         host.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 600"])
 
     deployment = inventory.request("linger")
-    runs = threading.Thread(target=run, args=(deployment.pk,))
+    runs = threading.Thread(target=run_and_hang_up, args=(deployment.pk,))
     runs.start()
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
         time.sleep(0.05)

@@ -9,6 +9,7 @@ import paramiko
 
 from deploy_manager.exceptions import ConnectionLost
 from deploy_manager.hosts.address import Stream
+from deploy_manager.hosts.hanging_up import hang_up
 from deploy_manager.hosts.running import Piece
 
 READ_BYTES = 64 * 1024
@@ -108,7 +109,7 @@ class SshRunning:
         return self._preamble.group is not None and self._stopper(self._preamble.group)
 
     def close(self) -> None:
-        self._channel.close()
+        hang_up(self._channel)
 
     def _has_ended(self) -> bool:
         return bool(self._channel.eof_received or self._channel.closed)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import paramiko
 
+from deploy_manager.hosts.hanging_up import hung_up
+
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 """How a host proves that it has an RSA key (RFC 8332). The older way, by SHA-1, is not taken."""
 
@@ -62,8 +64,6 @@ def exchange(sock: socket.socket | paramiko.Channel, timeout: float) -> HostKey:
     """
     transport = paramiko.Transport(sock)
     transport.banner_timeout = timeout
-    try:
+    with hung_up(transport):
         transport.start_client(timeout=timeout)
         return host_key_of(transport.get_remote_server_key())
-    finally:
-        transport.close()

@@ -4,7 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -25,6 +25,7 @@ from deploy_manager.hosts.dial import (
     dial_through,
     place_of,
 )
+from deploy_manager.hosts.hanging_up import hang_up, hung_up
 from deploy_manager.hosts.keys import HostKey
 from deploy_manager.hosts.pulse import keep_pulse
 
@@ -50,8 +51,8 @@ class Link:
         return transport
 
     def close(self) -> None:
-        self.connection.close()
-        self.connection.client.close()
+        hang_up(self.connection)
+        hang_up(self.connection.client)
         if self.through is not None:
             self.through.close()
 
@@ -86,15 +87,18 @@ def _gateway_link(address: Address, cancelled: Event, stack: ExitStack) -> Link 
     """Connect to the gateway, if there is one; what is local needs none to be reached."""
     if address.gateway is None or address.gateway.local:
         return None
-    return stack.enter_context(closing(_link(address.gateway, cancelled)))
+    link = _link(address.gateway, cancelled)
+    stack.callback(hang_up, link)
+    return link
 
 
 def _log_in(address: Address, through: Link | None) -> Link:
     pinned = _pinned_key(address, through)
     connection = _connection(address, pinned)
     with ExitStack() as on_error:
-        on_error.callback(connection.client.close)
-        way = on_error.enter_context(closing(_way_to(address, through)))
+        on_error.callback(hang_up, connection.client)
+        way = _way_to(address, through)
+        on_error.callback(hang_up, way)
         connection.connect_kwargs["sock"] = way
         with _explained(address, through, connection.client):
             connection.open()
@@ -182,7 +186,7 @@ def _way_to(address: Address, through: Link | None) -> Way:
 
 
 def _exchange(address: Address, through: Link | None) -> HostKey:
-    with closing(_way_to(address, through)) as way:
+    with hung_up(_way_to(address, through)) as way:
         began = time.monotonic()
         try:
             return keys.exchange(way, GREETING_TIMEOUT)

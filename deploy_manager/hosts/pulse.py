@@ -4,6 +4,8 @@ from threading import Thread, Timer
 
 import paramiko
 
+from deploy_manager.hosts.hanging_up import hang_up
+
 ASK_EVERY = 5.0
 DEAD_AFTER = 15.0
 """Seconds without an answer after which a connection is given up."""
@@ -26,12 +28,12 @@ def _ask_while_active(transport: paramiko.Transport) -> None:
 
 def _ask(transport: paramiko.Transport) -> None:
     """Send what every server has to answer (RFC 4254, 4: global requests), be it by a refusal."""
-    overdue = Timer(DEAD_AFTER, transport.close)
+    overdue = Timer(DEAD_AFTER, hang_up, (transport,))
     overdue.daemon = True
     overdue.start()
     try:
         transport.global_request("keepalive@openssh.com", wait=True)
     except (paramiko.SSHException, EOFError, OSError):
-        transport.close()
+        hang_up(transport)
     finally:
         overdue.cancel()

@@ -15,6 +15,7 @@ from deploy_manager.hosts.address import Sink
 from deploy_manager.hosts.base import ShellHost
 from deploy_manager.hosts.channel import SshRunning
 from deploy_manager.hosts.dial import CHANNEL_TIMEOUT
+from deploy_manager.hosts.hanging_up import hang_up, hung_up
 from deploy_manager.hosts.link import Link
 from deploy_manager.hosts.running import no_sink
 
@@ -55,7 +56,7 @@ class SshHost(ShellHost):
             with _closed_if_overdue(channel):
                 channel.exec_command(command)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            channel.close()
+            hang_up(channel)
             raise ConnectionLost(
                 f"{self.name} did not say whether it started a command: whether it runs is unknown."
             ) from error
@@ -66,7 +67,7 @@ class SshHost(ShellHost):
     def _run_apart(self, words: Sequence[str]) -> bool:
         """Run what a cancel must not prevent; return whether it was seen to succeed."""
         try:
-            with contextlib.closing(self._open_channel()) as channel:
+            with hung_up(self._open_channel()) as channel:
                 self._execute(channel, shlex.join(words))
                 channel.status_event.wait(STOP_TIMEOUT)
                 return channel.exit_status == 0
@@ -96,7 +97,7 @@ class SshHost(ShellHost):
                     channel.invoke_subsystem("sftp")
                 self._sftp = paramiko.SFTPClient(channel)
             except (paramiko.SSHException, EOFError):
-                channel.close()
+                hang_up(channel)
                 self._has_sftp = False
         return self._sftp
 
