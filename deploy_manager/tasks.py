@@ -1,11 +1,14 @@
 """The bell. A task carries a deployment's id and nothing else; the row says the rest."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from celery import current_app, shared_task
 from django.db import transaction
+from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from deploy_manager.models import Deployment, Environment, State
@@ -14,8 +17,11 @@ from deploy_manager.runner import run
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 1
+CHECKS_FOR = 1
 """Seconds that a check waits for the broker."""
+
+RINGS_FOR = 5
+"""Seconds that a request waits for the broker: somebody waits for its page."""
 
 
 @shared_task(name="deploy_manager.run_deployment", ignore_result=True)
@@ -39,7 +45,9 @@ def request(environment: Environment, recipe: str = "deploy", **details: Any) ->
 def ring(deployment_id: int) -> bool:
     """Tell the workers of a queued deployment; False where the broker can't be reached."""
     try:
-        run_deployment.apply_async((deployment_id,), retry=False)
+        with _connection(RINGS_FOR) as connection:
+            producer = connection.Producer(auto_declare=False)
+            run_deployment.apply_async((deployment_id,), producer=producer, retry=False)
     except OperationalError as error:
         logger.warning("Deployment %s was queued, but no worker told: %s", deployment_id, error)
         Deployment.objects.filter(pk=deployment_id, state=State.QUEUED).update(
@@ -56,12 +64,28 @@ def has_broker() -> bool:
 
 def broker_problem() -> str:
     """Return why no worker can be told of anything; blank where the broker answers in a second."""
-    options = {**current_app.conf.broker_transport_options, "socket_connect_timeout": PATIENCE}
-    with current_app.connection_for_write(
-        connect_timeout=PATIENCE, transport_options=options
-    ) as connection:
+    with _connection(CHECKS_FOR) as connection:
         try:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE)
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=CHECKS_FOR)
         except OperationalError as error:
             return f"{connection.as_uri()}: {error}"
     return ""
+
+
+@contextmanager
+def _connection(seconds: int) -> Iterator[Connection]:
+    """Yield a connection to the broker that gives up after some seconds.
+
+    Celery's own tries for minutes: https://github.com/celery/celery/issues/4296.
+    """
+    options = {
+        **current_app.conf.broker_transport_options,
+        "socket_connect_timeout": seconds,
+        "socket_timeout": seconds,
+        "max_retries": 1,
+        "interval_start": 0,
+    }
+    with current_app.connection_for_write(
+        connect_timeout=seconds, transport_options=options
+    ) as connection:
+        yield connection

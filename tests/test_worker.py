@@ -1,0 +1,135 @@
+"""A worker process takes what was asked for: the row is the queue, the broker only the bell."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from django.db import transaction
+
+from deploy_manager import tasks
+from deploy_manager.models import Deployment, State
+from tests.inventory import Inventory
+from tests.parts.processes import free_port
+from tests.parts.served import wait_until
+from tests.parts.worker import StartWorker, UseBroker
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def redis(filesystem_broker: None, use_broker: UseBroker, redis_url: str) -> None:
+    """A real Redis as broker."""
+    use_broker(redis_url)
+
+
+@pytest.fixture(params=["redis", "filesystem_broker"])
+def broker(request: pytest.FixtureRequest) -> None:
+    """A real Redis, or a folder as in the demo."""
+    request.getfixturevalue(request.param)
+
+
+def ask(inventory: Inventory) -> Deployment:
+    return tasks.request(inventory.environment, "ping", door="manage.py", requested_as="me@here")
+
+
+def wait_for_the_end(deployment: Deployment) -> None:
+    def ended() -> bool:
+        deployment.refresh_from_db()
+        return not deployment.is_live
+
+    wait_until(ended)
+
+
+def log_of(deployment: Deployment) -> str:
+    return b"".join(deployment.log_chunks.values_list("data", flat=True)).decode()
+
+
+def test_what_is_asked_for_here_runs_there(
+    inventory: Inventory, broker: None, start_worker: StartWorker
+) -> None:
+    start_worker()
+    deployment = ask(inventory)
+    wait_for_the_end(deployment)
+    assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
+    assert deployment.holder
+    assert not deployment.holder.endswith(f":{os.getpid()}")
+    assert f"MiB free in {inventory.folder}/one" in log_of(deployment)
+
+
+def test_a_bell_that_rings_twice_runs_it_once(
+    inventory: Inventory, redis: None, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    deployment = ask(inventory)
+    assert tasks.ring(deployment.pk)
+    start_worker()
+    worker_log = tmp_path / "worker.log"
+    wait_until(lambda: f"{deployment.pk} is not queued: nothing to do" in worker_log.read_text())
+    wait_for_the_end(deployment)
+    assert (deployment.state, deployment.token) == (State.SUCCEEDED, 1)
+    assert log_of(deployment).count("MiB free in") == 1
+
+
+def test_what_was_asked_for_before_a_worker_came_is_taken_then(
+    inventory: Inventory, redis: None, start_worker: StartWorker
+) -> None:
+    deployment = ask(inventory)
+    assert deployment.state == State.QUEUED
+    start_worker()
+    wait_for_the_end(deployment)
+    assert deployment.state == State.SUCCEEDED
+
+
+def test_a_broker_that_is_away_leaves_it_queued_and_says_so(
+    inventory: Inventory, use_broker: UseBroker
+) -> None:
+    port = free_port()
+    use_broker(f"redis://:secret@127.0.0.1:{port}/0")
+    started = time.monotonic()
+    deployment = ask(inventory)
+    assert time.monotonic() - started < 2
+    deployment.refresh_from_db()
+    assert deployment.state == State.QUEUED
+    assert deployment.message.startswith("No worker could be told: ")
+    assert str(port) in deployment.message
+    assert "secret" not in deployment.message
+
+
+def test_a_broker_that_says_nothing_is_not_waited_for(
+    inventory: Inventory, use_broker: UseBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "RINGS_FOR", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        use_broker(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        started = time.monotonic()
+        deployment = ask(inventory)
+        assert time.monotonic() - started < 3
+    deployment.refresh_from_db()
+    assert deployment.message.startswith("No worker could be told: ")
+
+
+def test_once_the_broker_is_back_the_bell_can_be_rung_again(
+    inventory: Inventory, use_broker: UseBroker, redis_url: str, start_worker: StartWorker
+) -> None:
+    use_broker(f"redis://127.0.0.1:{free_port()}/0")
+    deployment = ask(inventory)
+    use_broker(redis_url)
+    start_worker()
+    assert tasks.ring(deployment.pk)
+    wait_for_the_end(deployment)
+    assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
+
+
+def test_nobody_is_told_of_what_was_never_committed(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(tasks, "ring", told.append)
+    with transaction.atomic():
+        ask(inventory)
+        transaction.set_rollback(True)
+    assert told == []
+    assert not Deployment.objects.exists()
+    deployment = ask(inventory)
+    assert told == [deployment.pk]
