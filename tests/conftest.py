@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.parts.sshd",
     "tests.parts.served",
     "tests.parts.worker",
+    "tests.parts.guestbook",  # after the parts that it imports
 ]
 
 

@@ -2,8 +2,6 @@
 
 import os
 import re
-import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,31 +13,17 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from deploy_manager.models import Environment
-from tests.inventory import Inventory, make_inventory
+from tests.inventory import Inventory
 from tests.parts.admin import url
-from tests.parts.hosts import is_running
+from tests.parts.guestbook import end_gunicorns, make_site
 from tests.parts.processes import free_port
 from tests.parts.repository import Repository
-from tests.parts.served import wait_until
 from tests.parts.worker import StartWorker
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-SAMPLE_SITE = Path(__file__).parent.parent / "example_project/sample_site"
 DEPLOYED_WITHIN = 120_000
 """Milliseconds; two environments are filled from the package index."""
-
-
-@pytest.fixture
-def guestbook(tmp_path: Path) -> Repository:
-    """The sample site in a git repository of its own."""
-    made = Repository(tmp_path / "guestbook")
-    leave_out = shutil.ignore_patterns("__pycache__", "collected", "*.sqlite3*")
-    shutil.copytree(SAMPLE_SITE, made.path, ignore=leave_out)
-    made.git("init", "--quiet", "--initial-branch=main")
-    made.commit("Open the guestbook", {})
-    return made
 
 
 @pytest.fixture
@@ -47,37 +31,14 @@ def production(
     tmp_path: Path, guestbook: Repository, transactional_db: None
 ) -> Iterator[Inventory]:
     """`shop/production` on two local servers, each with a gunicorn that ends with the test."""
-    made = make_inventory(tmp_path / "sites", str(guestbook.path))
+    made = make_site(tmp_path / "sites", guestbook, tmp_path / "guestbook.sqlite3")
     made.folder.mkdir()
-    Environment.objects.update(
-        reload_method=Environment.ReloadMethod.GUNICORN,
-        installer=Environment.Installer.UV,  # The demo takes pip, which needs 10 seconds more.
-        health_path="/health/",
-        health_text='"status": "ok"',
-        variables={
-            "DATABASE_PATH": str(tmp_path / "guestbook.sqlite3"),
-            "SECRET_KEY": "only for tests",
-        },
-    )
-    made.environment.refresh_from_db()
     for name in ("one", "two"):
         placement = made.add_server(name)
         placement.own_bind = f"127.0.0.1:{free_port()}"
         placement.save()
     yield made
-    for placement in made.environment.placements.all():
-        end_gunicorn(Path(placement.deploy_path))
-
-
-def end_gunicorn(deploy_path: Path) -> None:
-    """End the site's gunicorn, if its pid file still names one."""
-    pid_file = deploy_path / ".deploy/gunicorn.pid"
-    if not pid_file.exists():
-        return
-    pid = int(pid_file.read_text())
-    if is_running(pid) and str(deploy_path) in Path(f"/proc/{pid}/cmdline").read_text():
-        os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not is_running(pid))
+    end_gunicorns(made.environment)
 
 
 @pytest.fixture

@@ -1,0 +1,61 @@
+"""The sample site in a git repository of its own, and the end of the gunicorns that serve it."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from deploy_manager.models import Environment
+from tests.inventory import Inventory, make_inventory
+from tests.parts.hosts import is_running
+from tests.parts.repository import Repository
+from tests.parts.served import wait_until
+
+SAMPLE_SITE = Path(__file__).parent.parent.parent / "example_project/sample_site"
+
+
+@pytest.fixture
+def guestbook(tmp_path: Path) -> Repository:
+    """The sample site in a git repository of its own."""
+    made = Repository(tmp_path / "guestbook")
+    leave_out = shutil.ignore_patterns("__pycache__", "collected", "*.sqlite3*")
+    shutil.copytree(SAMPLE_SITE, made.path, ignore=leave_out)
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.commit("Open the guestbook", {})
+    return made
+
+
+def make_site(folder: Path, guestbook: Repository, database: Path) -> Inventory:
+    """Write `shop/production` for the guestbook on gunicorn, with no servers yet."""
+    made = make_inventory(folder, str(guestbook.path))
+    Environment.objects.update(
+        reload_method=Environment.ReloadMethod.GUNICORN,
+        installer=Environment.Installer.UV,  # The demo takes pip, which needs 10 seconds more.
+        health_path="/health/",
+        health_text='"status": "ok"',
+        variables={
+            "ALLOWED_HOSTS": "*",
+            "DATABASE_PATH": str(database),
+            "SECRET_KEY": "only for tests",
+        },
+    )
+    made.environment.refresh_from_db()
+    return made
+
+
+def end_gunicorns(environment: Environment) -> None:
+    """End the gunicorns of an environment whose pid files still name one."""
+    for placement in environment.placements.all():
+        end_gunicorn(placement.deploy_path)
+
+
+def end_gunicorn(deploy_path: str) -> None:
+    pid_file = Path(deploy_path) / ".deploy/gunicorn.pid"
+    if not pid_file.exists():
+        return
+    pid = int(pid_file.read_text())
+    if is_running(pid) and deploy_path in Path(f"/proc/{pid}/cmdline").read_text():
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not is_running(pid))
