@@ -48,10 +48,12 @@ def ring(deployment_id: int) -> bool:
         with _connection(RINGS_FOR) as connection:
             producer = connection.Producer(auto_declare=False)
             run_deployment.apply_async((deployment_id,), producer=producer, retry=False)
-    except OperationalError as error:
-        logger.warning("Deployment %s was queued, but no worker told: %s", deployment_id, error)
+    except Exception as error:
+        # The border to the broker: the row is written, whatever its library raises.
+        why = _explain(error)
+        logger.warning("Deployment %s was queued, but no worker told: %s", deployment_id, why)
         Deployment.objects.filter(pk=deployment_id, state=State.QUEUED).update(
-            message=f"No worker could be told: {error}"
+            message=f"No worker could be told: {why}"
         )
         return False
     return True
@@ -64,12 +66,31 @@ def has_broker() -> bool:
 
 def broker_problem() -> str:
     """Return why no worker can be told of anything; blank where the broker answers in a second."""
-    with _connection(CHECKS_FOR) as connection:
-        try:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=CHECKS_FOR)
-        except OperationalError as error:
-            return f"{connection.as_uri()}: {error}"
+    try:
+        with _connection(CHECKS_FOR) as connection:
+            return _reach(connection)
+    except Exception as error:
+        # The border to the broker: a check tells, whatever its library raises.
+        return _explain(error)
+
+
+def _reach(connection: Connection) -> str:
+    try:
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=CHECKS_FOR)
+    except OperationalError as error:
+        return f"{connection.as_uri()}: {error}"
     return ""
+
+
+def _explain(error: Exception) -> str:
+    """Return what the broker's library means. No part of a URL with a password is in it."""
+    match error:
+        case ValueError():
+            return "its URL can't be read. Write signs like / and @ in a password as %2F and %40."
+        case KeyError():
+            return str(error.args[0])
+        case _:
+            return str(error) or type(error).__name__
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """`manage.py check` says what is missing, and how to mend it."""
 
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,30 @@ def test_a_broker_that_is_not_there_is_told(use_broker: UseBroker) -> None:
     message = found()["W002"].msg
     assert "can't be reached" in message
     assert "secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("broker_url", "told"),
+    [
+        ("foo://:secret@broker", "No such transport: foo"),
+        ("redis://:secret/@broker/0", "its URL can't be read"),
+    ],
+)
+def test_a_broker_that_is_set_wrong_is_told(
+    use_broker: UseBroker, broker_url: str, told: str
+) -> None:
+    use_broker(broker_url)
+    message = found()["W002"].msg
+    assert told in message
+    assert "secret" not in message
+
+
+def test_a_broker_that_says_nothing_is_told_within_a_second(use_broker: UseBroker) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        use_broker(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        started = time.monotonic()
+        assert "Timeout" in found()["W002"].msg
+    assert time.monotonic() - started < 2
 
 
 def test_a_broker_that_answers_is_well(use_broker: UseBroker, redis_url: str) -> None:

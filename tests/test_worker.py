@@ -109,6 +109,25 @@ def test_a_broker_that_says_nothing_is_not_waited_for(
     assert deployment.message.startswith("No worker could be told: ")
 
 
+@pytest.mark.parametrize(
+    ("broker_url", "told"),
+    [
+        ("foo://broker", "No such transport: foo"),
+        ("redis://:secret/@broker/0", "its URL can't be read"),
+        ("filesystem://", "No such file or directory"),
+    ],
+)
+def test_a_broker_that_is_set_wrong_stops_no_request(
+    inventory: Inventory, use_broker: UseBroker, tmp_path: Path, broker_url: str, told: str
+) -> None:
+    use_broker(broker_url, data_folder_out=f"{tmp_path}/missing")
+    deployment = ask(inventory)
+    deployment.refresh_from_db()
+    assert deployment.state == State.QUEUED
+    assert told in deployment.message
+    assert "secret" not in deployment.message
+
+
 def test_once_the_broker_is_back_the_bell_can_be_rung_again(
     inventory: Inventory, use_broker: UseBroker, redis_url: str, start_worker: StartWorker
 ) -> None:
