@@ -1,5 +1,7 @@
 """A deployment on a terminal: each server's lines, and on a real one a table that stays below."""
 
+import select
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
@@ -26,6 +28,9 @@ SYMBOLS = {
 }
 COLOURS = ("cyan", "magenta", "blue", "yellow", "green", "bright_cyan", "bright_magenta")
 """One for each server in turn; red is left for what failed."""
+
+LOOKS_UP_SECONDS = 0.2
+"""How long a question waits before it looks whether Ctrl-C came."""
 
 LINES_KEPT_FREE = 6
 """Of the terminal's height, around the table."""
@@ -81,7 +86,11 @@ class Lines(View):
 
     def ask(self, question: str) -> str:
         """Return what the person types. Raises KeyboardInterrupt and EOFError."""
-        return self._console.input(Text(question, "bold"))
+        self._console.print(Text(question, "bold"), end="")
+        # input() sleeps through a Ctrl-C that comes just before it begins to read.
+        while not select.select([sys.stdin], [], [], LOOKS_UP_SECONDS)[0]:
+            continue
+        return self._console.input()
 
     def _show_output(self, chunk: LogChunk) -> None:
         self._show_beginning(self._steps[chunk.host_run_id][chunk.step_id])
