@@ -25,8 +25,8 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     for name, values in seconds.items():
         rounds = " ".join(f"{value:.1f}" for value in values)
-        print(f"{name:4} median {medians[name]:.2f} s   ({rounds})")  # noqa: T201
-    print(f"pip / uv = {medians['pip'] / medians['uv']:.2f}")  # noqa: T201
+        print(f"{name:4} median {medians[name]:.2f} s   ({rounds})")
+    print(f"pip / uv = {medians['pip'] / medians['uv']:.2f}")
 
 
 def measure(folder: Path) -> dict[str, list[float]]:
