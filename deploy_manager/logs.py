@@ -13,6 +13,11 @@ def mask(text: bytes) -> bytes:
     return _WHO_IN_URL.sub(rb"\1[masked]@", text)
 
 
+def mask_text(text: str) -> str:
+    """Return a message as it may be stored and shown: masked, in letters every database takes."""
+    return mask(text.encode(errors="replace")).decode(errors="replace").replace("\0", "\ufffd")
+
+
 class LineBuffer:
     """Gathers one stream's bytes and gives them back by whole lines, masked.
 

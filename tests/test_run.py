@@ -1,5 +1,7 @@
 """A deployment on servers, from the claim to an end that is true for each of them."""
 
+import re
+import sys
 import threading
 import time
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 from django.db import connection
 
 from deploy_manager import recipes
+from deploy_manager.exceptions import RecipeError
 from deploy_manager.models import Deployment, HostRun, State, Step
 from deploy_manager.recipes import Host, Phase, Site, Story, add_story, recipe, registry
 from deploy_manager.runner import run
@@ -222,3 +225,39 @@ def test_every_recipe_of_the_deploy_story_is_known() -> None:
         "verify",
         "clean_up",
     ]
+
+
+def test_what_was_done_before_the_wish_to_cancel_came_is_not_called_cancelled(
+    inventory: Inventory,
+) -> None:
+    @recipe("End late")
+    def end_late(host: Host, site: Site) -> None:
+        Deployment.objects.get().request_cancel("the boss")
+        connection.close()
+        time.sleep(2)
+
+    deployment = run_it(inventory, "end_late")
+    assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
+    assert states_of(deployment) == {"one": State.SUCCEEDED}
+
+
+@pytest.mark.parametrize("message", ["a\0b", "a\udcffb"])
+def test_a_message_that_no_database_takes_is_made_one(inventory: Inventory, message: str) -> None:
+    @recipe("Tell oddly")
+    def tell_oddly(host: Host, site: Site) -> None:
+        raise RecipeError(message)
+
+    deployment = run_it(inventory, "tell_oddly")
+    assert deployment.state == State.FAILED
+    assert re.fullmatch("one: Tell oddly: a.b", deployment.message)
+
+
+def test_a_recipe_that_would_end_the_worker_ends_its_host_only(two_servers: Inventory) -> None:
+    @recipe("Leave")
+    def leave(host: Host, site: Site) -> None:
+        if host.name == "one":
+            sys.exit("enough")
+
+    deployment = run_it(two_servers, "leave")
+    assert states_of(deployment) == {"one": State.FAILED, "two": State.SUCCEEDED}
+    assert "SystemExit: enough" in deployment.message

@@ -15,7 +15,7 @@ from deploy_manager.exceptions import (
     DeployManagerError,
 )
 from deploy_manager.hosts import OpenHost, Stream, open_host
-from deploy_manager.logs import LineBuffer, mask
+from deploy_manager.logs import LineBuffer, mask_text
 from deploy_manager.models import HostRun, Placement, State, Step
 from deploy_manager.recipes import Site, get_recipe
 from deploy_manager.runner.address import address_of
@@ -55,14 +55,19 @@ class HostWork:
         self._look_what_serves()
 
     def stop(self, state: State, message: str) -> None:
-        """End a host that is still live, with what is left of its steps."""
+        """End a host that is still live, with what is left of its steps.
+
+        Where all of them succeeded it came through, whatever the reason to stop the others is.
+        """
         if not self.is_live:
             return
+        if all(step.state == State.SUCCEEDED for step in self._steps):
+            state, message = State.SUCCEEDED, ""
         self.state, self.message = state, message
         for step in self._steps:
-            if step.state in (State.QUEUED, State.RUNNING):
-                left = State.CANCELLED if state is State.CANCELLED else State.SKIPPED
-                self._end(step, left, message if state is not State.SUCCEEDED else "")
+            if State(step.state).is_live:
+                ended = State.CANCELLED if state is State.CANCELLED else State.SKIPPED
+                self._end(step, ended, message)
         self._end(self.run, state, message)
 
     def close(self) -> None:
@@ -75,7 +80,7 @@ class HostWork:
         self._begin(step)
         state, message, exit_code = self._outcome(step)
         self._log.end()
-        message = mask(message.encode()).decode()
+        message = mask_text(message)
         self._end(step, state, message, exit_code=exit_code)
         if state is not State.SUCCEEDED:
             self.stop(state, f"{step.title}: {message}")
@@ -94,7 +99,7 @@ class HostWork:
         except DeployManagerError as error:
             code = error.exit_code if isinstance(error, CommandFailed) else None
             return State.FAILED, str(error), code
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._log(Stream.OUR_OWN, traceback.format_exc().encode())
             return State.FAILED, f"The recipe raised {type(error).__name__}: {error}", None
         return State.SUCCEEDED, "", 0

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_noop
 
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ClaimLost, DeployManagerError
+from deploy_manager.logs import mask_text
 from deploy_manager.models import Deployment, Environment, State
 from deploy_manager.recipes import Phase
 from deploy_manager.runner.host_work import HostWork, stop_all
@@ -34,11 +35,12 @@ def run(deployment_id: int) -> None:
         logger.warning("Deployment %s: %s", deployment_id, error)
     except DeployManagerError as error:
         # Only what comes before the hosts raises: theirs stand on their rows.
-        deployment.finish(State.FAILED, f"{error} No server was touched.")
+        deployment.finish(State.FAILED, mask_text(f"{error} No server was touched."))
     except Exception as error:
         # The border of the task: no deployment stays "running" behind an error of ours.
         logger.exception("Deployment %s stopped on an error", deployment_id)
-        deployment.finish(State.LOST, f"{type(error).__name__}: {error}. Look at the servers.")
+        message = f"{type(error).__name__}: {error}. Look at the servers."
+        deployment.finish(State.LOST, mask_text(message))
 
 
 def _see_through(deployment: Deployment) -> None:
