@@ -2,6 +2,10 @@
 
 import signal
 
+import pytest
+
+from deploy_manager.management.fab_tasks import name_environments
+from deploy_manager.models import Environment, Project
 from tests.parts.own_project import OwnProject
 
 
@@ -18,6 +22,24 @@ def test_an_ambiguous_environment_has_its_projects_name_before_it(own_project: O
     names = {line.split()[0] for line in printed.splitlines() if line.startswith("  ")}
     assert {"shop-staging", "blog-staging"} <= names
     assert "staging" not in names
+
+
+@pytest.mark.django_db
+def test_no_name_can_mean_two_environments() -> None:
+    made = [("shop", "eu-live"), ("shop-eu", "live"), ("blog", "eu-live"), ("blog", "live")]
+    for project, name in [*made, ("blog", "blog-live"), ("blog", "ping"), ("blog", "demo")]:
+        owner, _ = Project.objects.get_or_create(name=project, repository="/nowhere")
+        Environment.objects.create(project=owner, name=name, deploy_path="/nowhere")
+    named = name_environments(list(Environment.objects.select_related("project")), {"ping"})
+    assert {name: str(environment) for name, environment in named} == {
+        "shop/eu-live": "shop/eu-live",
+        "shop-eu/live": "shop-eu/live",
+        "blog-eu-live": "blog/eu-live",
+        "blog/live": "blog/live",
+        "blog-blog-live": "blog/blog-live",
+        "blog-ping": "blog/ping",
+        "demo": "blog/demo",
+    }
 
 
 def test_recipes_run_on_every_server_in_the_order_typed(own_project: OwnProject) -> None:

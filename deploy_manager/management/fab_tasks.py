@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 from django.core.management import CommandError
@@ -85,17 +86,22 @@ def make_namespace() -> Collection:
 def name_environments(
     environments: Sequence[Environment], taken: set[str]
 ) -> list[tuple[str, Environment]]:
-    """Return each with its name; with its project's before it where that alone is ambiguous."""
-    times = Counter(environment.name for environment in environments)
+    """Return each with the shortest name that can mean nothing else, not even in another way.
+
+    `production`, or `shop-production` where several projects have one. Where a project `shop`
+    and a project `shop-eu` would both be meant by `shop-eu-production`: `shop-eu/production`.
+    """
+    names = [_names(environment) for environment in environments]
+    times = Counter([*taken, *chain.from_iterable(names)])
     return [
-        (
-            environment.name
-            if times[environment.name] == 1 and environment.name not in taken
-            else f"{environment.project.name}-{environment.name}",
-            environment,
-        )
-        for environment in environments
+        (next(name for name in known if times[name] == 1), environment)
+        for known, environment in zip(names, environments, strict=True)
     ]
+
+
+def _names(environment: Environment) -> tuple[str, ...]:
+    """From the shortest to the one that no other can have: no part of it has a slash."""
+    return environment.name, f"{environment.project.name}-{environment.name}", str(environment)
 
 
 def _environment_task(selection: Selection, environment: Environment) -> Task[Any]:
