@@ -131,6 +131,16 @@ def test_who_does_not_wait_is_told_the_number(
     }
 
 
+def test_who_does_not_wait_is_told_where_to_look(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "ring", lambda pk: True)
+    printed = call("recipe", "production", "greet", "--no-wait")
+    number = Deployment.objects.get().pk
+    assert f"#{number} queued\n" in printed
+    assert f"In the admin, under Deployments, #{number} shows how it goes." in printed
+
+
 def test_where_no_worker_takes_it_that_is_said_while_waiting(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

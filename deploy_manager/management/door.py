@@ -63,6 +63,8 @@ class DoorCommand(BaseCommand):
             _show_request(deployment, view)
             if not options["no_wait"]:
                 _watch(deployment, view, interrupts)
+            elif isinstance(view, Lines):
+                view.say(f"In the admin, under Deployments, #{deployment.pk} shows how it goes.")
 
     def make_console(self, options: dict[str, Any]) -> Console:
         """Return a console on the command's stdout, which adds no line's end of its own."""
