@@ -2,13 +2,22 @@
 
 import fcntl
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.parts.served import wait_until
+
 TOP = Path(__file__).parent.parent
 LONGEST = 300
 """Seconds; the pins of the sample site are fetched and installed four times."""
+
+INTERRUPTED = 130
+"""Exit code of a check that was not let end."""
 
 
 def demo_in(folder: Path) -> subprocess.Popen[str]:
@@ -49,21 +58,41 @@ def test_the_check_deploys_verifies_and_leaves_nothing_running(tmp_path: Path) -
     assert (tmp_path / "broker").stat().st_mode & 0o077 == 0
 
 
-def test_a_demo_that_fails_shows_the_failed_steps(tmp_path: Path) -> None:
+@pytest.fixture
+def broken_site(tmp_path: Path) -> Path:
+    """The folder of a demo whose site's `manage.py` tells in red that it does not work."""
     site = tmp_path / "guestbook"
     site.mkdir()
     git = ["git", "-C", str(site), "-c", "user.name=Me", "-c", "user.email=me@localhost"]
-    (site / "manage.py").write_text("raise SystemExit('it does not work')\n")
+    (site / "manage.py").write_text(r"raise SystemExit('\x1b[31mit\tdoes not work\x1b[0m')")
     (site / "requirements.txt").write_text("sqlparse==0.5.3\n")
     for words in (["init", "-qb", "main"], ["add", "-A"], ["commit", "-qm", "Broken"]):
         subprocess.run([*git, *words], check=True)
-    process = demo_in(tmp_path)
+    return tmp_path
+
+
+def test_a_demo_that_fails_shows_the_failed_steps(broken_site: Path) -> None:
+    process = demo_in(broken_site)
     printed, _ = process.communicate(timeout=LONGEST)
     told = printed.partition("The demo failed:")[2]
     assert process.returncode == 1, printed
-    assert "it does not work" in told
+    assert re.search(r"^  it\s+does not work$", told, re.MULTILINE), told
     assert "serves nothing" in told
-    assert processes_of(tmp_path) == []
+    assert processes_of(broken_site) == []
+
+
+@pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+def test_however_it_ends_the_demo_leaves_nothing_running(
+    broken_site: Path, ending: signal.Signals
+) -> None:
+    process = demo_in(broken_site)
+    assert process.stdout is not None
+    while "queued" not in (line := process.stdout.readline()):
+        assert line, "It ended before it deployed."
+    process.send_signal(ending)
+    process.communicate(timeout=LONGEST)
+    wait_until(lambda: processes_of(broken_site) == [])
+    assert process.returncode == (-ending if ending == signal.SIGKILL else INTERRUPTED)
 
 
 def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:

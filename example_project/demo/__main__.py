@@ -29,6 +29,9 @@ from example_project.settings import VAR  # noqa: E402
 KEPT = ("secret-key", "demo.lock")
 """What this very process uses already, when everything else is forgotten."""
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The last one comes when the terminal is closed."""
+
 INTERRUPTED = 130
 """Exit code of a check that was not let end."""
 
@@ -37,8 +40,7 @@ STARTED = float(os.environ.get("DEMO_STARTED", time.time()))
 
 def main() -> int:
     options = _options()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    _listen()
     try:
         with only_one.only_one(VAR):
             return _set_up_and_run(VAR, reset=options.reset, stay=not options.check)
@@ -145,7 +147,17 @@ def _forget(folder: Path) -> None:
     (folder / "broker").mkdir(mode=0o700)
 
 
+def _listen() -> None:
+    """Be told of what ends us; under nohup a closed terminal does not."""
+    for number in ENDING:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End in order, once: a second Ctrl-C must not leave anything running."""
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

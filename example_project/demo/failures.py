@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from deploy_manager.management.words import clean
 from deploy_manager.models import Environment, State, Step
 
 LINES = 20
@@ -27,4 +28,4 @@ def describe_failures(environment: Environment) -> list[str]:
 def _end_of_log(step: Step) -> Iterator[str]:
     chunks = step.log_chunks.order_by("position").values_list("data", flat=True)
     text = b"".join(map(bytes, chunks)).decode(errors="replace")
-    yield from (f"  {line}" for line in text.splitlines()[-LINES:] if line.isprintable())
+    yield from (f"  {line}" for line in clean(text).splitlines()[-LINES:])

@@ -43,7 +43,8 @@ class Processes:
         """Start a module of Python; what it prints goes to `<name>.log`."""
         with (self._folder / f"{name}.log").open("wb") as log:
             self._running[name] = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                # Not even a demo that is killed leaves one behind.
+                ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", *arguments],
                 cwd=TOP,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
