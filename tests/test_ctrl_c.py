@@ -1,4 +1,8 @@
-"""Ctrl-C while a deployment is watched on a terminal: leave it, cancel it, or watch on."""
+"""Who stops watching a deployment: Ctrl-C leaves it, cancels it or watches on; a closed pipe."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -72,3 +76,23 @@ def test_where_nobody_can_answer_it_is_left_running(own_project: OwnProject) -> 
     assert process.returncode == 1, rest
     assert "goes on without you" in rest
     assert own_project.deployments() == ["manage.py linger queued"]
+
+
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_where_nobody_reads_on_there_is_no_traceback(
+    own_project: OwnProject, options: list[str]
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "recipe", "production", "ping", *options],
+        cwd=own_project.folder,
+        env=own_project.environ,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (1, "")

@@ -77,7 +77,7 @@ class DoorCommand(BaseCommand):
 
     def _make_view(self, options: dict[str, Any]) -> JsonLines | Lines:
         console = self.make_console(options)
-        return JsonLines(console.file) if options["json"] else make_view(console)
+        return JsonLines(console) if options["json"] else make_view(console)
 
     def _request(self, plan: Plan, options: dict[str, Any]) -> Deployment:
         try:

@@ -4,7 +4,9 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import IO, Any
+from typing import Any
+
+from rich.console import Console
 
 from deploy_manager.management.following import View
 from deploy_manager.models import Deployment, HostRun, LogChunk, Step
@@ -14,8 +16,8 @@ from deploy_manager.progress import Progress
 class JsonLines(View):
     """Every object has an `event`: plan, requested, host, step, output, note or summary."""
 
-    def __init__(self, out: IO[str]) -> None:
-        self._out = out
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._hosts: dict[int, HostRun] = {}
         self._recipes: dict[int, str] = {}
 
@@ -50,9 +52,12 @@ class JsonLines(View):
         )
 
     def write(self, event: str, **values: Any) -> None:
-        """Write one line at once."""
-        self._out.write(json.dumps({"event": event, **values}) + "\n")
-        self._out.flush()
+        """Write one line at once. Raises SystemExit where nobody reads on."""
+        try:
+            self._console.file.write(json.dumps({"event": event, **values}) + "\n")
+            self._console.file.flush()
+        except BrokenPipeError:
+            self._console.on_broken_pipe()
 
     def _show(self, change: LogChunk | Step | HostRun) -> None:
         if isinstance(change, LogChunk):

@@ -27,7 +27,7 @@ class Command(DoorCommand):
     def _list(self, options: dict[str, Any]) -> None:
         console = self.make_console(options)
         if options["json"]:
-            lines = JsonLines(console.file)
+            lines = JsonLines(console)
             for story in all_stories():
                 lines.write("recipe", name=story.name, title=story.title)
             return
