@@ -6,6 +6,7 @@ import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from django.db import connection
 from django.utils.translation import gettext_noop
 
 from deploy_manager.conf import get_settings
@@ -35,18 +36,25 @@ def run(deployment_id: int) -> None:
         logger.warning("Deployment %s: %s", deployment_id, error)
     except DeployManagerError as error:
         # Only what comes before the hosts raises: theirs stand on their rows.
-        deployment.finish(State.FAILED, mask_text(f"{error} No server was touched."))
+        _give_up(deployment, State.FAILED, f"{error} No server was touched.")
     except Exception as error:
         # The border of the task: no deployment stays "running" behind an error of ours.
         logger.exception("Deployment %s stopped on an error", deployment_id)
         message = f"{type(error).__name__}: {error}. Look at the servers."
-        deployment.finish(State.LOST, mask_text(message))
+        _give_up(deployment, State.LOST, message)
+
+
+def _give_up(deployment: Deployment, state: State, message: str) -> None:
+    """End it over a new connection: that of before may be what failed, and stays dead then."""
+    connection.close()
+    deployment.finish(state, mask_text(message))
 
 
 def _see_through(deployment: Deployment) -> None:
     with Writer(deployment) as writer:
         prepared = prepare(deployment)
         works = _works(deployment, prepared, writer)
+        connection.close()  # what is idle for as long as servers work is cut by somebody
         _run_phases(prepared.story.phases, works, writer)
     deployment.finish(*_sum_up(deployment, works))
     _note_pins(deployment.environment, prepared)

@@ -1,0 +1,52 @@
+"""A deployment whose connection to the database is cut while servers are at work."""
+
+import pytest
+from django.db import connection, connections
+
+from deploy_manager.exceptions import CodeError
+from deploy_manager.models import Deployment, State
+from deploy_manager.recipes import Host, Site, recipe, registry
+from deploy_manager.runner import prepare as preparing
+from deploy_manager.runner import run
+from tests.inventory import Inventory
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(autouse=True)
+def cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe `cut`: the database ends the connection of whoever runs the deployment."""
+    monkeypatch.setattr(registry, "_recipes", dict(registry._recipes))
+    of_the_worker = connections["default"]
+
+    @recipe("Cut")
+    def cut(host: Host, site: Site) -> None:
+        if of_the_worker.connection is not None:
+            of_the_worker.connection.close()
+
+
+def run_it(inventory: Inventory) -> Deployment:
+    deployment = inventory.request("cut")
+    run(deployment.pk)
+    connection.close()
+    deployment.refresh_from_db()
+    return deployment
+
+
+def test_a_connection_that_was_cut_while_hosts_worked_is_made_anew(inventory: Inventory) -> None:
+    deployment = run_it(inventory)
+    assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "state"), [(ConnectionError("cut"), State.LOST), (CodeError("gone"), State.FAILED)]
+)
+def test_no_deployment_stays_running_behind_an_error_and_a_connection_that_was_cut(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch, error: Exception, state: State
+) -> None:
+    def fail(name: str) -> None:
+        connection.connection.close()
+        raise error
+
+    monkeypatch.setattr(preparing, "get_story", fail)
+    assert run_it(inventory).state == state
