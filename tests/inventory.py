@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.models import Deployment, Environment, Placement, Project, Server
+from deploy_manager.recipes import Host, Site, recipe, registry
 from deploy_manager.runner import request
 
 
@@ -53,3 +54,18 @@ def inventory(tmp_path: Path, db: None) -> Inventory:
     made = make_inventory(tmp_path)
     made.add_server("one")
     return made
+
+
+@pytest.fixture
+def own_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes and stories of one test, gone after it: two to begin with."""
+    monkeypatch.setattr(registry, "_recipes", dict(registry._recipes))
+    monkeypatch.setattr(registry, "_stories", dict(registry._stories))
+
+    @recipe("Greet")
+    def greet(host: Host, site: Site) -> None:
+        host.run(["echo", f"hello from {host.name}"])
+
+    @recipe("Fail on the second")
+    def fail_on_the_second(host: Host, site: Site) -> None:
+        host.run(["sh", "-c", "echo oops >&2; exit 3"] if host.name == "two" else "true")

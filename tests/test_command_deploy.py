@@ -12,26 +12,10 @@ from django.db import connections
 
 from deploy_manager import tasks
 from deploy_manager.models import Deployment, Environment, Project, State
-from deploy_manager.recipes import Host, Site, recipe, registry
 from deploy_manager.runner import run
 from tests.inventory import Inventory
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def own_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recipes of one test, gone after it."""
-    monkeypatch.setattr(registry, "_recipes", dict(registry._recipes))
-    monkeypatch.setattr(registry, "_stories", dict(registry._stories))
-
-    @recipe("Greet")
-    def greet(host: Host, site: Site) -> None:
-        host.run(["echo", f"hello from {host.name}"])
-
-    @recipe("Fail on the second")
-    def fail_on_the_second(host: Host, site: Site) -> None:
-        host.run(["sh", "-c", "echo oops >&2; exit 3"] if host.name == "two" else "true")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_recipes")]
 
 
 def work(deployment_id: int) -> None:

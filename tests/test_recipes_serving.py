@@ -12,7 +12,8 @@ import pytest
 
 from deploy_manager.exceptions import Cancelled, CommandFailed, RecipeError
 from deploy_manager.recipes.serving import reload
-from tests.parts.served import Served, free_port, make_venv, packages_of, wait_until
+from tests.parts.processes import free_port
+from tests.parts.served import Served, make_venv, packages_of, wait_until
 
 SLOW = """
 import time

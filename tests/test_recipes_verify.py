@@ -17,7 +17,8 @@ from deploy_manager.recipes import HealthCheck, Reload, Site
 from deploy_manager.recipes.maintenance import maintenance_up
 from deploy_manager.recipes.serving import reload
 from deploy_manager.recipes.verifying import verify
-from tests.parts.served import Served, free_port
+from tests.parts.processes import free_port
+from tests.parts.served import Served
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.requirements import read_pins
+from tests.parts.processes import free_port
 
 SAMPLE = Path(__file__).parent.parent / "example_project/sample_site"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -29,7 +29,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "code"
         self.tools = folder / "venv/bin"
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         self.environment = {
             **{name: text for name, text in os.environ.items() if not name.startswith("DJANGO_")},
             "DATABASE_PATH": str(folder / "guestbook.sqlite3"),
@@ -67,12 +67,6 @@ def run(*words: str, folder: Path | None = None, environment: dict[str, str] | N
 
 def _uv() -> Path:
     return Path(sys.executable).parent / "uv"
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:

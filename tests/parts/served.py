@@ -19,6 +19,7 @@ import pytest
 from deploy_manager.hosts import Address, OpenHost, open_host
 from deploy_manager.recipes import Reload, Site
 from tests.parts.hosts import Log, is_running
+from tests.parts.processes import free_port
 
 APPLICATION = """
 import os
@@ -148,12 +149,6 @@ def make_venv(folder: Path) -> Path:
 
 def packages_of(venv: Path) -> Path:
     return next(venv.glob("lib/python*/site-packages"))
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

@@ -12,7 +12,6 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +24,7 @@ import pytest
 from pytest_django import Settings
 
 from deploy_manager.hosts import Address
+from tests.parts.processes import free_port
 
 pytest_plugins = ["tests.parts.hosts", "tests.parts.wire"]
 
@@ -147,7 +147,7 @@ def _start(folder: Path, user: str, ssh_key: Path, options: dict[str, str | None
     listen = options.pop("ListenAddress", None) or "127.0.0.1"
     key_type = options.pop("key_type", None) or "ed25519"
     host_key = _make_key(folder / "host", key_type)
-    port = _free_port(listen)
+    port = free_port(listen)
     configuration = {
         "ListenAddress": f"{listen}:{port}",
         "HostKey": str(host_key),
@@ -249,12 +249,6 @@ def _authorize(folder: Path, ssh_key: Path) -> Path:
     shutil.copy(ssh_key.with_suffix(".pub"), authorized)
     authorized.chmod(0o644)
     return authorized
-
-
-def _free_port(address: str) -> int:
-    with socket.create_server((address, 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _descendants(pid: int) -> list[int]:
