@@ -1,6 +1,7 @@
 """Output on its way to the log: bytes to whole lines, secrets masked, nothing unbounded."""
 
 import re
+from collections.abc import Iterator
 
 MAX_LINE = 64 * 1024
 """Bytes. A longer line is written in pieces."""
@@ -16,6 +17,17 @@ def mask(text: bytes) -> bytes:
 def mask_text(text: str) -> str:
     """Return a message as it may be stored and shown: masked, in letters every database takes."""
     return mask(text.encode(errors="replace")).decode(errors="replace").replace("\0", "\ufffd")
+
+
+def cut_lines(lines: bytes, most: int) -> Iterator[bytes]:
+    """Yield pieces of at most `most` bytes, cut in a line only where it alone is longer."""
+    start = 0
+    while start < len(lines):
+        end = start + most
+        if end < len(lines):
+            end = lines.rfind(b"\n", start, end) + 1 or end
+        yield lines[start:end]
+        start = end
 
 
 class LineBuffer:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy_manager.logs import MAX_LINE, LineBuffer, mask
+from deploy_manager.logs import MAX_LINE, LineBuffer, cut_lines, mask
 
 
 def through_buffer(pieces: list[bytes]) -> bytes:
@@ -54,3 +54,15 @@ def test_an_overlong_line_is_cut_where_no_url_can_be() -> None:
     filler = b"word " * (MAX_LINE // 5)
     pieces = [filler, b"https://me:sec", b"ret@example.org/", b" end\n"]
     assert b"secret" not in through_buffer(pieces)
+
+
+def test_what_is_too_much_for_one_chunk_is_cut_between_lines() -> None:
+    lines = "".join(f"{number} käse\n" for number in range(1000)).encode()
+    pieces = list(cut_lines(lines, 500))
+    assert b"".join(pieces) == lines
+    assert all(len(piece) <= 500 and piece.endswith(b"\n") for piece in pieces)
+
+
+def test_a_line_that_alone_is_too_much_is_cut_anywhere() -> None:
+    assert list(cut_lines(b"a\n" + b"x" * 12 + b"\n", 5)) == [b"a\n", b"xxxxx", b"xxxxx", b"xx\n"]
+    assert list(cut_lines(b"", 5)) == []
