@@ -3,6 +3,7 @@
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from django.utils import timezone
@@ -15,7 +16,7 @@ from deploy_manager.exceptions import (
     DeployManagerError,
 )
 from deploy_manager.hosts import OpenHost, Stream, open_host
-from deploy_manager.logs import LineBuffer, mask_text
+from deploy_manager.logs import LineBuffer, cut_lines, mask_text
 from deploy_manager.models import HostRun, Placement, State, Step
 from deploy_manager.recipes import Site, get_recipe
 from deploy_manager.runner.address import address_of
@@ -128,9 +129,8 @@ class HostWork:
         command = ["readlink", self._site.current_path]
         try:
             if self._writer.stop.is_set():
-                host = open_host(self._address, _nowhere, threading.Event())
-                link = host.run(command, check=False, quiet=True)
-                host.close()
+                with closing(open_host(self._address, _nowhere, threading.Event())) as host:
+                    link = host.run(command, check=False, quiet=True)
             else:
                 link = self._host.run(command, check=False, quiet=True)
         except DeployManagerError:
@@ -166,8 +166,7 @@ class _StepLog:
     def _write(self, stream: Stream, data: bytes) -> None:
         if self._step is None:
             return
-        for start in range(0, len(data), CHUNK_BYTES):
-            piece = data[start : start + CHUNK_BYTES]
+        for piece in cut_lines(data, CHUNK_BYTES):
             self._writer.put(Output(self._step, stream, piece))
 
 
