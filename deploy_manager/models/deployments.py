@@ -44,16 +44,19 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         try:
             with transaction.atomic():
                 deployment = self.create(environment=environment, recipe=recipe, **fields)
-                for placement, planned in steps.items():
-                    run = HostRun.objects.create(
+                runs = HostRun.objects.bulk_create(
+                    HostRun(
                         deployment=deployment,
                         placement=placement,
                         server_name=placement.server.name,
                     )
-                    Step.objects.bulk_create(
-                        Step(host_run=run, number=number, **step)
-                        for number, step in enumerate(planned, 1)
-                    )
+                    for placement in steps
+                )
+                Step.objects.bulk_create(
+                    Step(host_run=run, number=number, **step)
+                    for run, planned in zip(runs, steps.values(), strict=True)
+                    for number, step in enumerate(planned, 1)
+                )
         except IntegrityError:
             holder = self.live().filter(environment=environment).first()
             if holder is None:

@@ -63,7 +63,7 @@ def choose_placements(environment: Environment, servers: Sequence[str] = ()) -> 
 
     Raises RequestRefused for a name that is not in the environment, or where there is none at all.
     """
-    placements = list(environment.placements.select_related("server", "environment"))
+    placements = list(environment.placements.select_related("server", "active_release"))
     known = {placement.server.name for placement in placements}
     if unknown := sorted(set(servers) - known):
         raise RequestRefused(
