@@ -99,6 +99,7 @@ def test_what_is_refused_leaves_nothing_behind(shop: Inventory) -> None:
         {"name": "dploy"},
         {"servers": ["ten"]},
         {"user": make_user("stranger")},
+        {"reason": "x" * 501},
     ]
     for details in refused:
         with pytest.raises((UnknownRecipe, RequestRefused, PermissionDenied)):
@@ -112,6 +113,12 @@ def test_who_why_and_through_which_door_stands_on_the_row(inventory: Inventory) 
     made.refresh_from_db()
     assert (made.requested_by, made.requested_as) == (user, "deployer")
     assert (made.door, made.reason, made.state) == ("admin", "Friday", State.QUEUED)
+
+
+def test_a_reason_that_no_database_takes_is_made_one(inventory: Inventory) -> None:
+    made = ask(inventory, reason="caf\udce9: see https://me:secret@example.org/")
+    made.refresh_from_db()
+    assert made.reason == "caf?: see https://[masked]@example.org/"
 
 
 @pytest.mark.parametrize(

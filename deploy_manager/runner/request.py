@@ -7,6 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.utils.translation import gettext as _
 
 from deploy_manager.exceptions import RequestRefused
+from deploy_manager.logs import mask_text
 from deploy_manager.models import Deployment, Environment, Placement
 from deploy_manager.recipes import Recipe, Story, Uses, get_story
 
@@ -54,8 +55,17 @@ def request(
         requested_by=user,
         ref=(ref or environment.ref) if story.uses is Uses.NEW else "",
         commit=commit,
-        reason=reason,
+        reason=_check_reason(reason),
     )
+
+
+def _check_reason(reason: str) -> str:
+    """Return a reason as every database takes it; raises RequestRefused where it is too long."""
+    reason = mask_text(reason)
+    most = Deployment._meta.get_field("reason").max_length or 0
+    if len(reason) > most:
+        raise RequestRefused(_("The reason is longer than %(most)d characters.") % {"most": most})
+    return reason
 
 
 def choose_placements(environment: Environment, servers: Sequence[str] = ()) -> list[Placement]:
