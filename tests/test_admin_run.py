@@ -137,6 +137,16 @@ def test_what_no_page_would_send_is_told_and_not_run(
     assert not Deployment.objects.exists()
 
 
+def test_a_server_with_two_places_in_the_environment_is_confirmed_at_once(
+    shop: Inventory, newest: str
+) -> None:
+    first = shop.environment.placements.get(server__name="one")
+    shop.environment.placements.create(server=first.server, own_deploy_path="/srv/second")
+    twice: dict[str, str | list[str]] = {"servers": ["one", "one", "two"]}
+    visitor("deployer").post(run_page(shop), confirmed(shop, newest, **twice))
+    assert Deployment.objects.get().host_runs.count() == 3
+
+
 def test_a_chosen_server_alone_gets_the_steps(shop: Inventory, newest: str) -> None:
     sent = confirmed(shop, newest, servers=["two"], shown_servers="two")
     visitor("deployer").post(run_page(shop), sent)

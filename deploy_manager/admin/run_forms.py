@@ -71,9 +71,9 @@ class RunForm(forms.Form):
     def is_as_shown(self) -> bool:
         """Whether the page showed the plan of just this ref and these servers."""
         sent = self.cleaned_data
-        shown = sorted(filter(None, sent["shown_servers"].split(",")))
+        shown = set(filter(None, sent["shown_servers"].split(",")))
         return (
             sent.get("ref", "") == sent["shown_ref"]
-            and sorted(sent["servers"]) == shown
+            and set(sent["servers"]) == shown
             and (bool(sent["commit"]) or not self.takes_code)
         )
