@@ -182,6 +182,13 @@ def test_two_sites_do_not_share_a_path_on_a_server(inventory: Inventory, tmp_pat
         Placement(environment=other, server=placement.server).full_clean()
 
 
+def test_nor_does_a_site_that_is_only_being_written(inventory: Inventory, tmp_path: Path) -> None:
+    placement = inventory.environment.placements.get()
+    new = Environment(name="staging", deploy_path=str(tmp_path / "one"))
+    with pytest.raises(ValidationError, match=r"shop/production is deployed to .*/one on this"):
+        Placement(environment=new, server=placement.server).clean()
+
+
 def test_an_environment_is_found_as_it_is_typed(inventory: Inventory) -> None:
     found = Environment.objects.named
     assert found("production").get() == found("shop/production").get()

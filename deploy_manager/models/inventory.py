@@ -329,7 +329,7 @@ class Placement(models.Model):
         return self.own_bind or self.environment.bind
 
     def clean(self) -> None:
-        if self.environment_id is None or self.server_id is None:
+        if not hasattr(self, "environment") or self.server_id is None:
             return
         others = Placement.objects.filter(server=self.server).exclude(pk=self.pk)
         for other in others.select_related("environment__project"):
