@@ -65,3 +65,6 @@ class HostKeyMismatch(HostUnreachable):
 
 class ClaimLost(DeployManagerError):
     """This process no longer holds the deployment: it may write nothing more."""
+
+    def __init__(self) -> None:
+        super().__init__("Another process, or a person, ended or took this deployment.")

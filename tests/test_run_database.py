@@ -4,8 +4,8 @@ import pytest
 from django.db import connection, connections
 
 from deploy_manager.exceptions import CodeError
-from deploy_manager.models import Deployment, State
-from deploy_manager.recipes import Host, Site, recipe, registry
+from deploy_manager.models import Deployment, Lock, Release, State
+from deploy_manager.recipes import Host, Site, Uses, recipe, registry
 from deploy_manager.runner import prepare as preparing
 from deploy_manager.runner import run
 from tests.inventory import Inventory
@@ -50,3 +50,26 @@ def test_no_deployment_stays_running_behind_an_error_and_a_connection_that_was_c
 
     monkeypatch.setattr(preparing, "get_story", fail)
     assert run_it(inventory).state == state
+
+
+def test_who_lost_the_claim_before_the_first_step_goes_to_no_server(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worker that was stopped for a minute, and taken for dead meanwhile."""
+    release = Release.objects.make(
+        inventory.environment, "a" * 40, "Begin", Lock.objects.of("a" * 64, "a==1\n")
+    )
+    went: list[str] = []
+
+    @recipe("Go", uses=Uses.NEWEST)
+    def go(host: Host, site: Site) -> None:
+        went.append(site.release)
+
+    def lose(deployment: Deployment) -> Release:
+        Deployment.objects.update(token=deployment.token + 1)
+        return newest(deployment)
+
+    newest = preparing._newest_release
+    monkeypatch.setattr(preparing, "_newest_release", lose)
+    run(inventory.request("go").pk)
+    assert (went, release.deployments.count()) == ([], 0)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy_manager.exceptions import RequestRefused
+from deploy_manager.exceptions import ClaimLost, RequestRefused
 from deploy_manager.models import Deployment, Lock, Release
 from deploy_manager.recipes import Story, Uses, get_story
 from deploy_manager.requirements import Pin
@@ -24,7 +24,7 @@ class Prepared:
 def prepare(deployment: Deployment) -> Prepared:
     """Resolve what a deployment sends, once for all of its servers.
 
-    Raises RequestRefused, UnknownRecipe, CodeError, PinError: no server was touched then.
+    Raises RequestRefused, UnknownRecipe, CodeError, PinError, ClaimLost; no server was touched.
     """
     _check_again_who_may(deployment)
     story = get_story(deployment.recipe)
@@ -50,8 +50,14 @@ def _with_a_new_release(deployment: Deployment, story: Story) -> Prepared:
     source = find_source(deployment.environment, deployment.commit or deployment.ref)
     archive = make_archive(deployment.environment, source.commit.hash)
     release = _make_release(deployment, source)
-    deployment.set_prepared(source.commit.hash, release)
+    _note(deployment, release)
     return Prepared(story, release, archive, source.pins)
+
+
+def _note(deployment: Deployment, release: Release) -> None:
+    """Write what will run. Who lost the claim while git was at work goes no further."""
+    if not deployment.set_prepared(release.commit, release):
+        raise ClaimLost
 
 
 def _make_release(deployment: Deployment, source: Source) -> Release:
@@ -66,5 +72,5 @@ def _newest_release(deployment: Deployment) -> Release:
         raise RequestRefused(
             f"{deployment.environment} has no release yet: run checkout_latest or deploy first."
         )
-    deployment.set_prepared(release.commit, release)
+    _note(deployment, release)
     return release

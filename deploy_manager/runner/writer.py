@@ -159,7 +159,7 @@ class Writer(AbstractContextManager["Writer"]):
         with transaction.atomic():
             position = self._deployment.advance(len(rows))
             if position is None:
-                raise ClaimLost("Another process, or a person, ended or took this deployment.")
+                raise ClaimLost
             numbered = list(enumerate(rows, position + 1))
             _write_output(self._deployment, numbered)
             _write_changes(numbered)
