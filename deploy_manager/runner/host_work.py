@@ -135,7 +135,7 @@ class HostWork:
                 link = self._host.run(command, check=False, quiet=True)
         except DeployManagerError:
             return
-        release = link.stdout.strip().rpartition("/")[2]
+        release = mask_text(link.stdout).strip().rpartition("/")[2]
         self._writer.put(Seen(self._placement, release, timezone.now()))
 
 
