@@ -101,7 +101,7 @@ class HostWork:
             code = error.exit_code if isinstance(error, CommandFailed) else None
             return State.FAILED, str(error), code
         except (Exception, SystemExit) as error:
-            self._log(Stream.OUR_OWN, traceback.format_exc().encode())
+            self._log(Stream.OUR_OWN, traceback.format_exc().encode(errors="replace"))
             return State.FAILED, f"The recipe raised {type(error).__name__}: {error}", None
         return State.SUCCEEDED, "", 0
 
