@@ -7,6 +7,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
 from django.db.models import ProtectedError
+from django.forms import modelform_factory
 from django.utils import timezone
 
 from deploy_manager.models import (
@@ -27,6 +28,78 @@ from tests.inventory import Inventory
 from tests.parts.admin import write_deployment, write_output
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+MODELS: dict[str, type[models.Model]] = {
+    model.__name__: model for model in (Environment, Placement, Project, Server)
+}
+ALLOWED = {
+    "Project.name": ["shop", "a", "my-shop_2"],
+    "Project.repository": [
+        "https://git.example.org/team/shop.git",
+        "ssh://git@git.example.org:2222/~team/shop.git",
+        "git@git.example.org:team/shop.git",
+        "/srv/git/my shop.git",
+    ],
+    "Project.folder": ["site", "src/site", ".hidden/site", "a..b"],
+    "Environment.ref": ["main", "feature/x", "v1.0", "release-2@3", "c" * 40],
+    "Environment.deploy_path": ["/srv/shop", "/srv/~shop/a..b/.c"],
+    "Environment.settings_module": ["settings", "config.settings"],
+    "Environment.python": ["python3", "python3.12", "/opt/python-3.12/bin/python3"],
+    "Environment.index_url": ["https://index.example.org:8443/simple/", "file:///srv/index"],
+    "Environment.wsgi_application": ["wsgi:app", "config.wsgi:application"],
+    "Environment.bind": ["127.0.0.1:8001", "[::1]:80", "web1:80", "unix:/run/shop/web.sock"],
+    "Environment.health_path": ["/", "/health/?full=1&x=%20"],
+    "Environment.health_host": ["www.example.org", "localhost:8000"],
+    "Server.name": ["web1", "web1.example.org", "10.0.0.1"],
+    "Server.address": ["web1.example.org", "192.0.2.1", "2001:db8::1"],
+    "Server.user": ["deploy", "_www", "deploy.shop-1"],
+    "Placement.own_deploy_path": ["/srv/shop"],
+    "Placement.own_bind": ["127.0.0.1:8001"],
+}
+EVIL = ["$(id)", "`id`", "a b\n", "a;id", "a|id", "a&id", "../x", "a\0b"]
+EVIL_ENDS = ["\n", "\r\nX: y", "\0", "$(id)", "`id`", "'", '"', "\\", "|id", ">x", "\x1b[2J"]
+REFUSED: dict[str, list[object]] = {
+    "Project.name": ["-x", "Shop", "2shop", "shop/x", "x" * 51],
+    "Project.repository": [
+        "ext::sh -c id",
+        "--upload-pack=id",
+        "-git@host:shop.git",
+        "git@-oProxyCommand:shop.git",
+        "ssh://-oProxyCommand/shop.git",
+        "ssh://git@-oProxyCommand/shop.git",
+        "shop.git",
+    ],
+    "Project.folder": ["/site", "site/", "./site", "site/../..", "site/..", "a//b"],
+    "Environment.ref": ["--help", "a..b", "a//b", "main/", "a.lock", "HEAD@{1}", "v1^", "a:b"],
+    "Environment.deploy_path": ["srv", "/", "/srv/", "/srv//x", "/srv/./x", "/srv/../x", "/.."],
+    "Environment.settings_module": ["config.", ".config", "a-b", "a/b"],
+    "Environment.python": ["-c", "python3 -c", "/", "/usr/bin/"],
+    "Environment.index_url": ["https://me:secret@index.example.org/", "ftp://x/", "https://x/?a=b"],
+    "Environment.wsgi_application": ["wsgi", "wsgi:", "wsgi:app()", "a/b:app"],
+    "Environment.bind": ["127.0.0.1", ":80", "unix:run", "127.0.0.1:800000", "a/b:80"],
+    "Environment.health_path": ["health", "http://x/", "/a b", "/#x"],
+    "Environment.health_host": ["a/b", "a:b", "me@a"],
+    "Environment.variables": [[1], "A=1", {"A=B": ""}, {"1A": ""}, {"": ""}, {"A": 1}, {"A": "\0"}],
+    "Environment.shared": ["media", {"media": 1}, [1], ["/media"], ["../media"], ["a\n"], [""]],
+    "Server.name": ["-x", ".web", "_web", "web/1", "x" * 101],
+    "Server.address": ["-x", "web-", "me@web", "web:22x", "a/b", "web_1"],
+    "Server.user": ["-x", "1deploy", "me@web", "x" * 33],
+    "Server.port": [0, -1, 65536, "22;id"],
+    "Placement.own_deploy_path": ["/srv/./x", "/srv/../x"],
+    "Placement.roles": ["app", {"app": 1}, [1], ["App"], ["-x"], ["a;id"]],
+}
+
+
+def is_allowed(field: str, value: object) -> bool:
+    """Whether a form takes this value for `Model.field`."""
+    model, name = field.split(".")
+    column = MODELS[model]._meta.get_field(name)
+    assert isinstance(column, models.Field)
+    try:
+        column.clean(value, None)
+    except ValidationError:
+        return False
+    return True
 
 
 def refused(write: Callable[[], object], constraint: str) -> bool:
@@ -199,3 +272,27 @@ def test_an_environment_is_found_as_it_is_typed(inventory: Inventory) -> None:
 
 def test_what_is_live_has_a_state_that_is() -> None:
     assert {state for state in State if state.is_live} == set(LIVE)
+
+
+@pytest.mark.parametrize("field", ALLOWED)
+def test_what_is_meant_is_allowed(field: str) -> None:
+    assert [text for text in ALLOWED[field] if not is_allowed(field, text)] == []
+
+
+@pytest.mark.parametrize("field", ALLOWED)
+def test_nothing_is_allowed_that_a_shell_or_a_header_would_read_otherwise(field: str) -> None:
+    evil = [text + end for text in ALLOWED[field] for end in EVIL_ENDS]
+    assert [text for text in (*evil, *EVIL) if is_allowed(field, text)] == []
+
+
+@pytest.mark.parametrize("field", REFUSED)
+def test_nor_what_only_looks_like_it(field: str) -> None:
+    assert [value for value in REFUSED[field] if is_allowed(field, value)] == []
+
+
+@pytest.mark.parametrize("typed", ["", "null", "[]", "{}", '""'])
+def test_an_emptied_box_means_none(inventory: Inventory, typed: str) -> None:
+    form = modelform_factory(Environment, fields=["variables", "shared"])
+    form({"variables": typed, "shared": typed}, instance=inventory.environment).save()
+    inventory.environment.refresh_from_db()
+    assert (inventory.environment.variables, inventory.environment.shared) == ({}, [])

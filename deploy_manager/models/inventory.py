@@ -191,6 +191,11 @@ class Environment(models.Model):
     def __str__(self) -> str:
         return f"{self.project.name}/{self.name}"
 
+    def clean(self) -> None:
+        """Take an emptied box for none: a form leaves null there, which no column takes."""
+        self.variables = self.variables or {}
+        self.shared = self.shared or []
+
 
 class Server(models.Model):
     """A machine that sites are deployed to, over SSH or as a folder of the worker's own."""

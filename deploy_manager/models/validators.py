@@ -30,13 +30,13 @@ ref_validator = RegexValidator(
     _("A branch, a tag or a commit: letters, digits and _ . / + @ -, not beginning with -."),
 )
 repository_validator = RegexValidator(
-    r"^((https?|ssh|git|file)://[A-Za-z0-9/_.~%:@\[\]+-]+"
-    r"|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[A-Za-z0-9/_.~-]+"
+    r"^((https?|ssh|git|file)://(?!-|[^/]*@-)[A-Za-z0-9/_.~%:@\[\]+-]+"
+    r"|(?!-)[A-Za-z0-9_.-]+@(?!-)[A-Za-z0-9.-]+:[A-Za-z0-9/_.~-]+"
     r"|/[A-Za-z0-9/_.~+ -]+)\Z",
     _("A URL (https, ssh, git, file), user@host:path, or an absolute path."),
 )
 absolute_path_validator = RegexValidator(
-    r"^(/[A-Za-z0-9_.+@~-]+)+\Z",
+    r"^(/(?!\.\.?(/|$))[A-Za-z0-9_.+@~-]+)+\Z",
     _("An absolute path without spaces, like /srv/shop."),
 )
 relative_path_validator = RegexValidator(
