@@ -1,6 +1,7 @@
 """The whole way of a deployment to four servers over SSH, and of the next one after it."""
 
 import json
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from deploy_manager.models import Deployment, Placement, Server, State, Step
+from deploy_manager.hosts import fingerprint
+from deploy_manager.models import Deployment, Environment, Placement, Server, State, Step
 from deploy_manager.runner import run
 from tests.inventory import Inventory
 from tests.parts.guestbook import end_gunicorns, make_site
@@ -21,11 +23,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = ("web1", "web2", "web3", "web4")
 
 
-def add_ssh_server(inventory: Inventory, name: str, sshd: Sshd) -> None:
+def reach_over_ssh(server: Server, sshd: Sshd) -> None:
+    server.connection = Server.Connection.SSH
+    server.address, server.port, server.user = sshd.address, sshd.port, sshd.user
+    server.host_key = sshd.host_key
+    server.full_clean()
+    server.save()
+
+
+def place(inventory: Inventory, server: Server, sshd: Sshd) -> None:
     """Place the site in the folder of a server's account, on a port of its own."""
-    server = Server.objects.create(
-        name=name, address=sshd.address, port=sshd.port, user=sshd.user, host_key=sshd.host_key
-    )
     Placement.objects.create(
         environment=inventory.environment,
         server=server,
@@ -49,17 +56,50 @@ def production(
     }
     made = make_site(tmp_path, guestbook, servers["web1"].home / "guestbook.sqlite3")
     for name, sshd in servers.items():
-        add_ssh_server(made, name, sshd)
+        server = Server(name=name)
+        reach_over_ssh(server, sshd)
+        place(made, server, sshd)
     yield made
     end_gunicorns(made.environment)
 
 
-def deploy(inventory: Inventory) -> Deployment:
+@pytest.fixture
+def machine(start_sshd: StartSshd, ssh_settings: Settings) -> Sshd:
+    return start_sshd()
+
+
+@pytest.fixture
+def moving(
+    guestbook: Repository, machine: Sshd, tmp_path: Path, transactional_db: None
+) -> Iterator[Inventory]:
+    """`shop/production` on one local server, in the folder that `machine` has as HOME."""
+    made = make_site(tmp_path, guestbook, machine.home / "guestbook.sqlite3")
+    place(made, Server.objects.create(name="web", connection=Server.Connection.LOCAL), machine)
+    yield made
+    end_gunicorns(made.environment)
+
+
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def try_to_deploy(inventory: Inventory) -> Deployment:
     deployment = inventory.request("deploy")
     run(deployment.pk)
     deployment.refresh_from_db()
+    return deployment
+
+
+def deploy(inventory: Inventory) -> Deployment:
+    deployment = try_to_deploy(inventory)
     assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
     return deployment
+
+
+def rows_of(inventory: Inventory) -> list[dict[str, Any]]:
+    """All that is known of the site, without the servers."""
+    return [*Environment.objects.values(), *inventory.environment.placements.values()]
 
 
 def answers(inventory: Inventory) -> list[dict[str, Any]]:
@@ -91,3 +131,37 @@ def test_a_site_and_its_next_release_reach_four_servers(
         assert (site / "current").resolve() == site / "releases" / second.release.name
         assert (site / "current/hello.txt").exists()
         assert len(list((site / "venvs").iterdir())) == 1
+
+
+def test_a_server_with_another_host_key_keeps_the_release_from_all(production: Inventory) -> None:
+    pinned = {server.name: server.host_key for server in Server.objects.all()}
+    Server.objects.filter(name="web3").update(host_key=pinned["web1"])
+    deployment = try_to_deploy(production)
+    assert deployment.state == State.FAILED
+    assert {run.server_name: run.state for run in deployment.host_runs.all()} == {
+        **dict.fromkeys(NAMES, State.SKIPPED),
+        "web3": State.FAILED,
+    }
+    message = deployment.host_runs.get(server_name="web3").message
+    assert fingerprint(pinned["web1"]) in message
+    assert fingerprint(pinned["web3"]) in message
+    for placement in production.environment.placements.all():
+        assert placement.active_release is None
+        assert not (Path(placement.deploy_path) / "current").is_symlink()
+    assert not Path(production.environment.variables["DATABASE_PATH"]).exists()
+
+
+def test_a_site_moves_to_a_server_over_ssh_by_its_server_row_only(
+    moving: Inventory, guestbook: Repository, machine: Sshd
+) -> None:
+    deploy(moving)
+    assert answers(moving)[0]["commit"] == guestbook.head
+    before = rows_of(moving)
+    end_gunicorns(moving.environment)
+    empty(machine.home)  # The other machine has a disk of its own.
+
+    reach_over_ssh(Server.objects.get(), machine)
+    assert rows_of(moving) == before
+    deploy(moving)
+    assert answers(moving)[0]["commit"] == guestbook.head
+    assert (machine.home / "site/current").owner() == machine.user
