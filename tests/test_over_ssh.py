@@ -99,7 +99,8 @@ def deploy(inventory: Inventory) -> Deployment:
 
 def rows_of(inventory: Inventory) -> list[dict[str, Any]]:
     """All that is known of the site, without the servers."""
-    return [*Environment.objects.values(), *inventory.environment.placements.values()]
+    rows = (Environment.objects.values(), inventory.environment.placements.values())
+    return [dict(row) for found in rows for row in found]
 
 
 def answers(inventory: Inventory) -> list[dict[str, Any]]:
