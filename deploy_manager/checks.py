@@ -22,6 +22,15 @@ CELERY_BROKER_URL = "redis://127.0.0.1:6379/0\""""
 START_BROKER = (
     """Start it, or mend CELERY_BROKER_URL in settings.py. Until then deployments stay queued."""
 )
+SWEEP = """Run celery beat (or a worker with --beat), and set in settings.py:
+CELERY_BEAT_SCHEDULE = {
+    "deploy_manager": {
+        "task": "deploy_manager.sweep",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
+}
+Or run somewhere: manage.py sweep --forever 5"""
 SSH_KEY = """Set in settings.py: DEPLOY_MANAGER = {"SSH_KEY_FILE": "/path/to/key"}
 or, for the keys of an agent: DEPLOY_MANAGER = {"SSH_AGENT": True}"""
 SQLITE = """Set DATABASES["default"]["OPTIONS"] = {
@@ -59,6 +68,15 @@ def check_broker(**kwargs: Any) -> list[CheckMessage]:
         message = f"The broker can't be reached: {problem}"
         return [Hint(message, hint=START_BROKER, id="deploy_manager.W002")]
     return []
+
+
+@register(TAG)
+def check_sweep(**kwargs: Any) -> list[CheckMessage]:
+    """Somebody sweeps: rings lost bells, replaces workers that died, begins what is due."""
+    if not tasks.has_broker() or tasks.is_swept():
+        return []
+    message = "Nothing sweeps: a worker that dies leaves its deployment running."
+    return [Hint(message, hint=SWEEP, id="deploy_manager.W007")]
 
 
 @register(TAG)

@@ -8,6 +8,14 @@ from django.conf import settings as django_settings
 
 from deploy_manager.exceptions import ConfigurationError
 
+NUMBERS = (
+    "STEP_TIMEOUT",
+    "GIT_TIMEOUT",
+    "MAX_HOSTS_AT_ONCE",
+    "SLICE_HOSTS",
+    "MAX_ARCHIVE_BYTES",
+)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,6 +39,9 @@ class Settings:
     MAX_HOSTS_AT_ONCE: int = 50
     """How many servers one worker process drives side by side."""
 
+    SLICE_HOSTS: int = 50
+    """How many servers of a deployment one worker takes; more are shared among workers."""
+
     MAX_ARCHIVE_BYTES: int = 1024**3
     """The largest code archive that is sent to a server, unpacked."""
 
@@ -38,7 +49,7 @@ class Settings:
         object.__setattr__(self, "CACHE", Path(self.CACHE).expanduser())
         if self.SSH_KEY_FILE is not None:
             object.__setattr__(self, "SSH_KEY_FILE", Path(self.SSH_KEY_FILE).expanduser())
-        for name in ("STEP_TIMEOUT", "GIT_TIMEOUT", "MAX_HOSTS_AT_ONCE", "MAX_ARCHIVE_BYTES"):
+        for name in NUMBERS:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or value <= 0:
                 raise ConfigurationError(f"DEPLOY_MANAGER[{name!r}] is a number above 0.")

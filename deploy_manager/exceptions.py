@@ -68,3 +68,18 @@ class ClaimLost(DeployManagerError):
 
     def __init__(self) -> None:
         super().__init__("Another process, or a person, ended or took this deployment.")
+
+
+class HandedOver(DeployManagerError):
+    """This process ends: what runs on the server goes on there, and another worker takes it up."""
+
+    def __init__(self) -> None:
+        super().__init__("Handed over to another worker.")
+
+
+class ServerBusy(DeployManagerError):
+    """Somebody else works on this deploy path; the message says who, on what, since when."""
+
+
+class NoticeFailed(DeployManagerError):
+    """Somebody could not be told; the message names the target, never its address."""

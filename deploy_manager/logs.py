@@ -39,6 +39,11 @@ class LineBuffer:
     def __init__(self) -> None:
         self._rest = b""
 
+    @property
+    def held(self) -> int:
+        """How many bytes of a line that is not complete are held back."""
+        return len(self._rest)
+
     def feed(self, data: bytes) -> bytes:
         """Take bytes; return the lines they completed, possibly none."""
         data = self._rest + data

@@ -3,17 +3,23 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from celery import current_app, shared_task
+from celery import Task, current_app, shared_task
+from celery.signals import worker_shutting_down
 from django.db import transaction
+from django.dispatch import receiver
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from deploy_manager.models import Deployment, Environment, State
+from deploy_manager.models import Deployment, Environment, Slice, State
+from deploy_manager.runner import process_ends, promote_next, send_notices
 from deploy_manager.runner import request as write_request
-from deploy_manager.runner import run
+from deploy_manager.runner import run_slice as run
+from deploy_manager.runner import sweep as sweep_rows
+from deploy_manager.signals import deployment_ended
 
 logger = logging.getLogger(__name__)
 
@@ -24,17 +30,29 @@ RINGS_FOR = 5
 """Seconds that a request waits for the broker: somebody waits for its page."""
 
 
-@shared_task(name="deploy_manager.run_deployment", ignore_result=True)
-def run_deployment(deployment_id: int) -> None:
-    """Claim the deployment and run it; do nothing where somebody else has."""
-    run(deployment_id)
+@shared_task(name="deploy_manager.run_slice", ignore_result=True)
+def run_slice(slice_id: int) -> None:
+    """Claim a slice of a deployment and run it; do nothing where somebody else has."""
+    run(slice_id, ring_slice)
+
+
+@shared_task(name="deploy_manager.sweep", ignore_result=True)
+def sweep() -> None:
+    """Ring lost bells again, replace silent holders, begin what is due; see runner.sweep."""
+    sweep_rows(ring_slice)
+
+
+@shared_task(name="deploy_manager.notify", ignore_result=True)
+def notify(deployment_id: int) -> None:
+    """Tell everybody who wants to know how a deployment ended."""
+    send_notices(deployment_id)
 
 
 def request(environment: Environment, recipe: str = "deploy", **details: Any) -> Deployment:
     """Write a deployment and tell a worker after the commit.
 
     Takes and raises what `runner.request` does. Where no broker answers the deployment stays
-    *queued* and its message says why nobody was told.
+    *queued*, its message says why nobody was told, and the sweep tells one later.
     """
     with transaction.atomic():
         deployment = write_request(environment, recipe, **details)
@@ -43,25 +61,62 @@ def request(environment: Environment, recipe: str = "deploy", **details: Any) ->
 
 
 def ring(deployment_id: int) -> bool:
-    """Tell the workers of a queued deployment; False where the broker can't be reached."""
+    """Tell the workers of what is queued of a deployment; False where no broker answers."""
+    queued = Slice.objects.to_claim().filter(deployment=deployment_id)
+    rung = [ring_slice(pk) for pk in queued.values_list("pk", flat=True)]
+    return all(rung)
+
+
+def ring_slice(slice_id: int) -> bool:
+    """Tell the workers of a slice; False where the broker can't be reached."""
+    Slice.objects.mark_rung(slice_id, timedelta(0))
+    why = _send(run_slice, slice_id)
+    if why:
+        logger.warning("Slice %s is queued, but no worker was told: %s", slice_id, why)
+        Deployment.objects.filter(slices=slice_id, state=State.QUEUED).update(
+            message=f"No worker could be told: {why}"
+        )
+    return not why
+
+
+def _send(task: Task[Any, Any], key: int) -> str:
+    """Send a task about one row; return why it could not be."""
     try:
         with _connection(RINGS_FOR) as connection:
             producer = connection.Producer(auto_declare=False)
-            run_deployment.apply_async((deployment_id,), producer=producer, retry=False)
+            task.apply_async((key,), producer=producer, retry=False)
     except Exception as error:
         # The border to the broker: the row is written, whatever its library raises.
-        why = _explain(error)
-        logger.warning("Deployment %s was queued, but no worker told: %s", deployment_id, why)
-        Deployment.objects.filter(pk=deployment_id, state=State.QUEUED).update(
-            message=f"No worker could be told: {why}"
-        )
-        return False
-    return True
+        return _explain(error)
+    return ""
+
+
+@receiver(deployment_ended, dispatch_uid="deploy_manager.tasks")
+def _go_on_after(deployment: Deployment, **details: Any) -> None:
+    """Tell who wants to know, and begin what waited for the end."""
+    if deployment.environment.notifications.exists() and (why := _send(notify, deployment.pk)):
+        logger.warning("Nobody is told how %s ended: %s", deployment, why)
+    promote_next(deployment.environment, ring_slice)
+
+
+@worker_shutting_down.connect(dispatch_uid="deploy_manager.tasks")
+def _hand_over(**details: Any) -> None:
+    """Give back what this worker runs: it goes on on the servers, and another worker takes it up.
+
+    So that the site which hosts deploy_manager can deploy itself, worker and all.
+    """
+    process_ends.set()
 
 
 def has_broker() -> bool:
     """Whether the project has a Celery app that was told its broker."""
     return bool(current_app.conf.broker_url)
+
+
+def is_swept() -> bool:
+    """Whether the beat schedule of the project has the sweep in it."""
+    entries = (current_app.conf.beat_schedule or {}).values()
+    return any(entry.get("task") == sweep.name for entry in entries)
 
 
 def broker_problem() -> str:

@@ -85,6 +85,16 @@ if CELERY_BROKER_URL == "filesystem://":
         "polling_interval": 0.1,
     }
 
+# Rings lost bells, replaces workers that died, begins what is due.
+CELERY_BEAT_SCHEDULE = {
+    "deploy_manager": {
+        "task": "deploy_manager.sweep",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
+}
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat")
+
 DEPLOY_MANAGER = {"CACHE": VAR / "cache"}
 if key := os.environ.get("SSH_KEY_FILE"):
     DEPLOY_MANAGER["SSH_KEY_FILE"] = Path(key)

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, State, Step
-from deploy_manager.recipes import Host, Phase, Site, Story, add_story, recipe, registry
+from deploy_manager.recipes import Host, Phase, Scope, Site, Story, add_story, recipe, registry
 from deploy_manager.runner import may_deploy, request
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import ObjectRights, make_user
@@ -35,7 +35,7 @@ def story(monkeypatch: pytest.MonkeyPatch) -> Story:
     def nothing(host: Host, site: Site) -> None: ...
 
     recipe("Everywhere", name="everywhere")(nothing)
-    recipe("Once", name="just_once", once=True, roles=["app"])(nothing)
+    recipe("Once", name="just_once", scope=Scope.ONCE, roles=["app"])(nothing)
     recipe("Static", name="where_static", roles=["static"])(nothing)
     phases = Phase("a", "A", ("everywhere", "just_once")), Phase("b", "B", ("where_static",))
     made = Story("play", "Play", phases)

@@ -12,7 +12,7 @@ from django.db import connection
 from deploy_manager import recipes
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.models import Deployment, HostRun, State, Step
-from deploy_manager.recipes import Host, Phase, Site, Story, add_story, recipe
+from deploy_manager.recipes import Host, Phase, Scope, Site, Story, add_story, recipe
 from deploy_manager.runner import run
 from tests.inventory import Inventory
 from tests.parts.hosts import is_running
@@ -118,7 +118,7 @@ def test_hosts_work_side_by_side(two_servers: Inventory) -> None:
 
 
 def test_what_runs_once_runs_on_the_first_server(two_servers: Inventory) -> None:
-    @recipe("Migrate it", once=True)
+    @recipe("Migrate it", scope=Scope.ONCE)
     def migrate_it(host: Host, site: Site) -> None:
         host.say("migrated")
 
@@ -148,7 +148,8 @@ def test_cancelling_stops_the_running_command(inventory: Inventory, tmp_path: Pa
     deployment.request_cancel("the boss")
     runs.join(timeout=20)
     deployment.refresh_from_db()
-    assert (deployment.state, deployment.message) == (State.CANCELLED, "Cancelled by the boss.")
+    assert deployment.state == State.CANCELLED
+    assert deployment.message == "Cancelled by the boss.\nReached: one."
     assert states_of(deployment) == {"one": State.CANCELLED}
     assert not is_running(int((tmp_path / "pid").read_text()))
 

@@ -4,7 +4,7 @@ import pytest
 from django.db import connection, connections
 
 from deploy_manager.exceptions import CodeError
-from deploy_manager.models import Deployment, Lock, Release, State
+from deploy_manager.models import Deployment, Environment, Lock, Release, State
 from deploy_manager.recipes import Host, Site, Uses, recipe, registry
 from deploy_manager.runner import prepare as preparing
 from deploy_manager.runner import run
@@ -44,11 +44,11 @@ def test_a_connection_that_was_cut_while_hosts_worked_is_made_anew(inventory: In
 def test_no_deployment_stays_running_behind_an_error_and_a_connection_that_was_cut(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch, error: Exception, state: State
 ) -> None:
-    def fail(name: str) -> None:
+    def fail(environment: Environment, name: str) -> None:
         connection.connection.close()
         raise error
 
-    monkeypatch.setattr(preparing, "get_story", fail)
+    monkeypatch.setattr(preparing, "story_for", fail)
     assert run_it(inventory).state == state
 
 

@@ -6,6 +6,7 @@ The only place that knows fabric and paramiko.
 from threading import Event
 
 from deploy_manager.hosts.address import Address, OpenHost, Sink, Stream
+from deploy_manager.hosts.guarded import GuardedHost, Journal, Mark, Work, open_guarded
 from deploy_manager.hosts.keys import HostKey, fingerprint
 from deploy_manager.hosts.link import connect, fetch_host_key
 from deploy_manager.hosts.local import LocalHost
@@ -13,12 +14,17 @@ from deploy_manager.hosts.ssh import SshHost
 
 __all__ = [
     "Address",
+    "GuardedHost",
     "HostKey",
+    "Journal",
+    "Mark",
     "OpenHost",
     "Sink",
     "Stream",
+    "Work",
     "fetch_host_key",
     "fingerprint",
+    "open_guarded",
     "open_host",
 ]
 

@@ -1,25 +1,31 @@
 """What was asked for and what became of it. The row is the queue: states change here only.
 
-Every transition is one conditional UPDATE that says whether it won. Who holds a deployment
-holds its token; whoever lost it can write nothing more.
+Every transition is one conditional UPDATE that says whether it won. Who runs a deployment holds
+slices of it (see models.slices).
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
+from math import ceil
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.dispatch import Signal
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models.inventory import Environment, Placement
+from deploy_manager.models.environments import Environment
+from deploy_manager.models.placements import Placement
 from deploy_manager.models.releases import Release
 from deploy_manager.models.runs import HostRun, Step
-from deploy_manager.models.states import LIVE, State, ends_with_a_time
+from deploy_manager.models.states import BUSY, LIVE, SliceState, State, ends_with_a_time
+from deploy_manager.signals import deployment_ended, deployment_requested
 
 HOLDER_SILENT_AFTER = timedelta(seconds=30)
 """A holder that did not beat for so long is taken for dead when somebody cancels."""
@@ -27,56 +33,60 @@ HOLDER_SILENT_AFTER = timedelta(seconds=30)
 
 class DeploymentQuerySet(models.QuerySet["Deployment"]):
     def live(self) -> "DeploymentQuerySet":
+        """What has not ended yet."""
         return self.filter(state__in=LIVE)
+
+    def busy(self) -> "DeploymentQuerySet":
+        """What holds its environment."""
+        return self.filter(state__in=BUSY)
 
     def request(
         self,
         environment: Environment,
         recipe: str,
         steps: Mapping[Placement, Sequence[dict[str, Any]]],
+        waves: Mapping[Placement, int] | None = None,
+        slice_hosts: int = 50,
         **fields: Any,
     ) -> "Deployment":
-        """Write a deployment, its host runs and their steps in one transaction.
+        """Write a deployment, its slices, host runs and their steps in one transaction.
 
-        `steps` are the fields of each placement's steps, in order.
-        Raises RequestRefused where the environment has a live deployment.
+        `steps` are the fields of each placement's steps, in order; `waves` the number of the wave
+        it is switched in (default: 1). No slice gets more than `slice_hosts` of the hosts.
+        Raises RequestRefused where the environment is busy and this one was not asked to wait.
         """
+        for _try in range(2):
+            try:
+                with transaction.atomic():
+                    deployment = self.create(environment=environment, recipe=recipe, **fields)
+                    deployment.write_hosts(steps, waves or {}, slice_hosts)
+                return deployment
+            except IntegrityError:
+                if holder := self.busy().filter(environment=environment).first():
+                    raise RequestRefused(holder.describe_as_busy()) from None
+        raise RequestRefused(
+            gettext("%(site)s was busy just now: ask again.") % {"site": environment}
+        )
+
+    def promote(self, pk: int) -> bool:
+        """Queue what waits; False where something else holds its environment."""
         try:
             with transaction.atomic():
-                deployment = self.create(environment=environment, recipe=recipe, **fields)
-                runs = HostRun.objects.bulk_create(
-                    HostRun(
-                        deployment=deployment,
-                        placement=placement,
-                        server_name=placement.server.name,
-                    )
-                    for placement in steps
-                )
-                Step.objects.bulk_create(
-                    Step(host_run=run, number=number, **step)
-                    for run, planned in zip(runs, steps.values(), strict=True)
-                    for number, step in enumerate(planned, 1)
-                )
+                waiting = self.filter(pk=pk, state=State.WAITING)
+                changes = {"state": State.QUEUED, "message": "", "position": F("position") + 1}
+                return bool(waiting.update(**changes))
         except IntegrityError:
-            holder = self.live().filter(environment=environment).first()
-            if holder is None:
-                raise
-            raise RequestRefused(holder.describe_as_busy()) from None
-        return deployment
+            return False
 
-    def claim(self, pk: int, holder: str) -> "Deployment | None":
-        """Take a queued deployment; None for whoever came second."""
-        now = timezone.now()
-        won = self.filter(pk=pk, state=State.QUEUED).update(
-            state=State.RUNNING,
-            holder=holder,
-            message="",
-            token=F("token") + 1,
-            position=F("position") + 1,
-            started_at=now,
-            beat_at=now,
-        )
-        return self.select_related("environment__project").get(pk=pk) if won else None
+    def lock(self, pk: int, changes: int = 1) -> bool:
+        """Lock a deployment's row until the transaction ends; False where it has ended."""
+        busy = self.filter(pk=pk, state__in=BUSY)
+        return bool(busy.update(position=F("position") + changes))
+
+    def begin(self, pk: int) -> bool:
+        """Note that a worker took it up; False where one has before."""
+        queued = self.filter(pk=pk, state=State.QUEUED)
+        return bool(queued.update(state=State.RUNNING, started_at=Now(), message=""))
 
 
 class Deployment(models.Model):
@@ -120,9 +130,39 @@ class Deployment(models.Model):
     finished_at = models.DateTimeField(_("finished"), null=True)
     cancel_requested_at = models.DateTimeField(_("cancel requested"), null=True)
     cancel_requested_as = models.CharField(_("cancelled by"), max_length=200, blank=True)
-    holder = models.CharField(_("holder"), max_length=200, blank=True)
-    token = models.PositiveIntegerField(_("fencing token"), default=0)
-    beat_at = models.DateTimeField(_("last heartbeat"), null=True)
+    stage = models.PositiveSmallIntegerField(
+        _("stage"), default=0, help_text=_("The stage that is open: its steps may run.")
+    )
+    opens_at = models.DateTimeField(
+        _("next wave"), null=True, help_text=_("When the pause between two waves ends.")
+    )
+    not_before = models.DateTimeField(_("run at"), null=True, blank=True)
+    deadline = models.DateTimeField(
+        _("not after"), null=True, blank=True, help_text=_("What has not begun by then never does.")
+    )
+    schedule = models.ForeignKey(
+        "Schedule",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="deployments",
+        verbose_name=_("schedule"),
+    )
+    slot = models.DateTimeField(_("time of the schedule"), null=True, blank=True)
+    retry_of = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="retries",
+        verbose_name=_("retry of"),
+    )
+    forced_migrations = models.JSONField(
+        _("forced migrations"),
+        default=list,
+        blank=True,
+        help_text=_("Migrations that can't be reversed, and are left as they are by a rollback."),
+    )
     position = models.PositiveBigIntegerField(
         _("position"),
         default=0,
@@ -145,6 +185,9 @@ class Deployment(models.Model):
             models.CheckConstraint(
                 condition=~Q(state="skipped") & Q(state__in=State.values),
                 name="a_deployment_has_a_known_state",
+            ),
+            models.UniqueConstraint(
+                fields=["schedule", "slot"], name="one_deployment_per_schedule_and_slot"
             ),
             ends_with_a_time("a_deployment_ends_with_a_time"),
         ]
@@ -170,70 +213,120 @@ class Deployment(models.Model):
             "since": f"{since:%Y-%m-%d %H:%M:%S %Z}",
         }
 
-    def _held(self) -> models.QuerySet["Deployment"]:
-        return Deployment.objects.filter(pk=self.pk, state=State.RUNNING, token=self.token)
+    def write_hosts(
+        self,
+        steps: Mapping[Placement, Sequence[dict[str, Any]]],
+        waves: Mapping[Placement, int],
+        slice_hosts: int,
+    ) -> None:
+        """Write the slices, host runs and steps of a new deployment.
 
-    def advance(self, changes: int) -> int | None:
-        """Beat, and reserve `changes` positions; None where the deployment is no longer ours.
-
-        Inside a transaction this locks the row, so that positions appear in the order in which
-        they were reserved. Returns the last position before the reserved ones.
+        The first slice is queued; it finds out what is to be sent before any other begins. The
+        hosts of a wave are spread over all slices, so that workers share each wave.
         """
-        won = self._held().update(position=F("position") + changes, beat_at=timezone.now())
-        if not won:
-            return None
-        return self._held().values_list("position", flat=True).get() - changes
+        number = ceil(len(steps) / slice_hosts)
+        slices = self.slices.bulk_create(
+            self.slices.model(
+                deployment=self,
+                number=index + 1,
+                state=SliceState.WAITING if index else SliceState.QUEUED,
+                arrived=1 if index else 0,
+            )
+            for index in range(number)
+        )
+        runs = HostRun.objects.bulk_create(
+            HostRun(
+                deployment=self,
+                slice=slices[index % number],
+                placement=placement,
+                server_name=placement.server.name,
+                wave=waves.get(placement, 1),
+            )
+            for index, placement in enumerate(steps)
+        )
+        Step.objects.bulk_create(
+            Step(host_run=run, number=number, **step)
+            for run, planned in zip(runs, steps.values(), strict=True)
+            for number, step in enumerate(planned, 1)
+        )
+        transaction.on_commit(partial(self._tell, deployment_requested))
 
-    def set_prepared(self, commit: str, release: Release | None) -> bool:
-        """Note what the worker resolved before it went to any server."""
-        self.commit, self.release = commit, release
-        return bool(self._held().update(commit=commit, release=release, position=F("position") + 1))
-
-    def finish(self, state: State, message: str = "") -> bool:
-        """End a running deployment that we hold; False where somebody else did.
+    def end(self, state: State, message: str = "") -> bool:
+        """End what holds its environment; False where it had ended before.
 
         Hosts that never began are skipped, and what became of those that did is unknown.
+        To be called by whoever holds a slice of it (see Slice.finish), or found all holders silent.
         """
-        now = timezone.now()
         with transaction.atomic():
-            won = self._held().update(
-                state=state, message=message, finished_at=now, position=F("position") + 1
+            busy = Deployment.objects.busy().filter(pk=self.pk)
+            won = busy.update(
+                state=state, message=message, finished_at=Now(), position=F("position") + 1
             )
             if won:
-                self._end_what_is_left(now, State.SKIPPED)
+                self._end_what_is_left(State.SKIPPED)
+        return bool(won)
+
+    def pass_by(self) -> bool:
+        """End what has not begun, since its deadline passed; False where it began or ended."""
+        with transaction.atomic():
+            pending = Deployment.objects.filter(
+                pk=self.pk, state__in=[State.WAITING, State.QUEUED], deadline__lt=Now()
+            )
+            message = gettext_noop("Its deadline passed before it could begin.")
+            changes = {"state": State.CANCELLED, "message": message, "finished_at": Now()}
+            won = pending.update(position=F("position") + 1, **changes)
+            if won:
+                self._end_what_is_left(State.CANCELLED)
         return bool(won)
 
     def request_cancel(self, by: str) -> bool:
-        """Ask to cancel: what is queued ends at once, what runs is stopped by its holder.
+        """Ask to cancel: what nobody holds ends at once, what runs is stopped by its holders.
 
-        Where the holder is silent nobody would: then the deployment ends as *lost*.
+        Where a holder is silent nobody would: then the deployment ends as *lost*.
         Returns False where there was nothing to cancel.
         """
-        now = timezone.now()
         with transaction.atomic():
             mine = Deployment.objects.filter(pk=self.pk)
             asked = mine.live().update(
-                cancel_requested_at=now, cancel_requested_as=by, position=F("position") + 1
+                cancel_requested_at=Now(), cancel_requested_as=by, position=F("position") + 1
             )
-            mine.filter(state=State.QUEUED).update(
-                state=State.CANCELLED, finished_at=now, message=f"Cancelled by {by}."
-            )
-            mine.filter(state=State.RUNNING, beat_at__lt=now - HOLDER_SILENT_AFTER).update(
-                state=State.LOST,
-                finished_at=now,
-                message=gettext_noop("The worker that ran it fell silent: look at the servers."),
-            )
-            self._end_what_is_left(now, State.CANCELLED)
+            if asked:
+                self._cancel_what_nobody_holds(by)
+        self.refresh_from_db()
         return bool(asked)
 
-    def _end_what_is_left(self, now: datetime, queued_as: State) -> None:
-        """End the hosts and steps of a deployment that ended without them."""
-        self.refresh_from_db()
-        if self.is_live:
+    def _cancel_what_nobody_holds(self, by: str) -> None:
+        steps = Step.objects.filter(host_run__deployment=self, state=State.RUNNING)
+        held = self.slices.filter(state=SliceState.HELD)
+        mine = Deployment.objects.live().filter(pk=self.pk)
+        if not held.exists() and not steps.exists():
+            message = f"Cancelled by {by}."
+            mine.update(state=State.CANCELLED, finished_at=Now(), message=message)
+        elif held and not held.exclude(beat_at__lt=Now() - HOLDER_SILENT_AFTER).exists():
+            message = gettext_noop("The worker that ran it fell silent: look at the servers.")
+            mine.update(state=State.LOST, finished_at=Now(), message=message)
+        else:
             return
-        hosts = HostRun.objects.filter(deployment=self, state__in=LIVE)
-        steps = Step.objects.filter(host_run__deployment=self, state__in=LIVE)
-        for rows in (hosts, steps):
-            ended = {"finished_at": now, "position": self.position, "message": self.message}
-            rows.filter(state=State.QUEUED).update(state=queued_as, **ended)
-            rows.filter(state=State.RUNNING).update(state=State.LOST, **ended)
+        self._end_what_is_left(State.CANCELLED)
+
+    def _end_what_is_left(self, queued_as: State) -> None:
+        """End the slices, hosts and steps of a deployment that ended without them."""
+        self.refresh_from_db()
+        self.slices.update(state=SliceState.ENDED)
+        transaction.on_commit(partial(self._tell, deployment_ended))
+        ended = {
+            "finished_at": self.finished_at,
+            "position": self.position,
+            "message": self.message,
+        }
+        steps = Step.objects.filter(host_run__deployment=self)
+        hosts = HostRun.objects.filter(deployment=self, state__in=BUSY)
+        unknown = Q(state=State.RUNNING, steps__state=State.RUNNING)
+        lost = list(hosts.filter(unknown).values_list("pk", flat=True).distinct())
+        hosts.filter(pk__in=lost).update(state=State.LOST, **ended)
+        hosts.update(state=queued_as, **ended)
+        steps.filter(state=State.RUNNING).update(state=State.LOST, **ended)
+        steps.filter(state=State.QUEUED).update(state=queued_as, **ended)
+
+    def _tell(self, signal: Signal) -> None:
+        signal.send_robust(Deployment, deployment=self)

@@ -1,14 +1,19 @@
 """What a deployment made: the same code and pins, under the same name, on every server."""
 
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.models.inventory import Environment
+from deploy_manager.models.environments import Environment
 from deploy_manager.models.requirements import Lock
 
 
 class ReleaseQuerySet(models.QuerySet["Release"]):
+    def good(self) -> "ReleaseQuerySet":
+        """Releases that nobody and nothing marked as bad."""
+        return self.filter(bad_since=None)
+
     def make(self, environment: Environment, commit: str, subject: str, lock: Lock) -> "Release":
         """Write a new release. Its name sorts by time and tells the commit."""
         name = f"{timezone.now():%Y%m%d-%H%M%S-%f}-{commit[:8]}"
@@ -28,6 +33,10 @@ class Release(models.Model):
     subject = models.CharField(_("subject"), max_length=300, blank=True)
     lock = models.ForeignKey(Lock, models.PROTECT, related_name="releases", verbose_name=_("pins"))
     created_at = models.DateTimeField(_("created"), default=timezone.now)
+    bad_since = models.DateTimeField(
+        _("bad since"), null=True, blank=True, help_text=_("Never chosen by itself again.")
+    )
+    bad_reason = models.TextField(_("why it is bad"), blank=True)
 
     objects = ReleaseQuerySet.as_manager()
 
@@ -45,3 +54,8 @@ class Release(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def mark_bad(self, reason: str) -> bool:
+        """Keep it from ever being chosen by itself again; False where it was marked before."""
+        good = Release.objects.good().filter(pk=self.pk)
+        return bool(good.update(bad_since=Now(), bad_reason=reason))

@@ -3,7 +3,7 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.models.inventory import Environment
+from deploy_manager.models.environments import Environment
 
 
 class Requirement(models.Model):

@@ -5,7 +5,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.models.inventory import Placement
+from deploy_manager.models.placements import Placement
 from deploy_manager.models.states import State, ends_with_a_time
 
 
@@ -22,7 +22,22 @@ class HostRun(models.Model):
         related_name="host_runs",
         verbose_name=_("placement"),
     )
+    slice = models.ForeignKey(
+        "Slice", models.CASCADE, related_name="host_runs", verbose_name=_("slice"), editable=False
+    )
     server_name = models.CharField(_("server"), max_length=100)
+    wave = models.PositiveSmallIntegerField(_("wave"), default=1)
+    release_before = models.ForeignKey(
+        "Release",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("release before"),
+    )
+    was_switched = models.BooleanField(
+        _("switched"), default=False, help_text=_("Whether this deployment changed what it serves.")
+    )
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
     message = models.TextField(_("message"), blank=True)
     started_at = models.DateTimeField(_("started"), null=True)
@@ -39,7 +54,7 @@ class HostRun(models.Model):
                 fields=["deployment", "placement"], name="a_host_runs_once_per_deployment"
             ),
             models.CheckConstraint(
-                condition=~Q(state="partly_failed") & Q(state__in=State.values),
+                condition=~Q(state__in=["waiting", "partly_failed"]) & Q(state__in=State.values),
                 name="a_host_run_has_a_known_state",
             ),
             ends_with_a_time("a_host_run_ends_with_a_time"),
@@ -62,6 +77,10 @@ class Step(models.Model):
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
     message = models.TextField(_("message"), blank=True)
     exit_code = models.IntegerField(_("exit code"), null=True)
+    stage = models.PositiveSmallIntegerField(_("stage"), default=1)
+    mark = models.JSONField(
+        default=dict, editable=False, help_text=_("Up to where its output is stored.")
+    )
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
     position = models.PositiveBigIntegerField(default=0, editable=False)
@@ -76,7 +95,8 @@ class Step(models.Model):
                 fields=["host_run", "number"], name="a_step_has_its_own_number"
             ),
             models.CheckConstraint(
-                condition=~Q(state="partly_failed") & Q(state__in=State.values),
+                condition=~Q(state__in=["waiting", "partly_failed", "rolled_back"])
+                & Q(state__in=State.values),
                 name="a_step_has_a_known_state",
             ),
             ends_with_a_time("a_step_ends_with_a_time"),

@@ -4,11 +4,16 @@ They are checked here when a model is saved through a form, and quoted again whe
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.models.states import State
+from deploy_manager.shares import parse_share
+from deploy_manager.times import check_cron, check_zone, parse_windows
 
 name_validator = RegexValidator(
     r"^[a-z][a-z0-9_-]{0,49}\Z",
@@ -94,3 +99,41 @@ def validate_relative_paths(value: object) -> None:
         raise ValidationError(_('A list is needed, like ["media"].'))
     for path in value:
         relative_path_validator(path)
+
+
+def validate_share(value: str) -> None:
+    """A number of hosts, or a percentage of them: 2, 25 %. Raises ValidationError."""
+    _explained(parse_share, value)
+
+
+def validate_windows(value: object) -> None:
+    """A JSON list of times like "mon-fri 09:00-17:00". Raises ValidationError."""
+    if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
+        raise ValidationError(_('A list is needed, like ["mon-fri 09:00-17:00"].'))
+    _explained(parse_windows, value)
+
+
+def validate_time_zone(value: str) -> None:
+    """The name of a time zone. Raises ValidationError."""
+    _explained(check_zone, value)
+
+
+def validate_cron(value: str) -> None:
+    """Five fields of cron. Raises ValidationError."""
+    _explained(check_cron, value)
+
+
+def validate_states(value: object) -> None:
+    """A JSON list of states that a deployment ends in. Raises ValidationError."""
+    known = [state.value for state in State if not state.is_live and state is not State.SKIPPED]
+    if not isinstance(value, list) or not set(value) <= set(known):
+        raise ValidationError(
+            _("A list of these is needed: %(known)s.") % {"known": ", ".join(known)}
+        )
+
+
+def _explained(check: Callable[[Any], object], value: object) -> None:
+    try:
+        check(value)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None

@@ -1,10 +1,11 @@
 """Recipes: what can be run on servers. Write your own in a `recipes.py` of any installed app."""
 
-from deploy_manager.recipes import builtin as _builtin  # noqa: F401  registers what comes with us
+from deploy_manager.recipes.builtin import deploy_story
 from deploy_manager.recipes.host import Command, HealthCheck, Host, Reload, Result, Site
 from deploy_manager.recipes.registry import (
     Phase,
     Recipe,
+    Scope,
     Story,
     Uses,
     add_story,
@@ -24,12 +25,14 @@ __all__ = [
     "Recipe",
     "Reload",
     "Result",
+    "Scope",
     "Site",
     "Story",
     "Uses",
     "add_story",
     "all_stories",
     "broken_modules",
+    "deploy_story",
     "get_recipe",
     "get_story",
     "load_recipes",

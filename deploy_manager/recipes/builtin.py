@@ -14,26 +14,27 @@ from deploy_manager.recipes import (  # noqa: F401  importing them registers the
 )
 from deploy_manager.recipes.registry import Phase, Story, add_story
 
-DEPLOY = Story(
-    name="deploy",
-    title=gettext_noop("Deploy"),
-    phases=(
-        Phase(
-            "prepare",
-            gettext_noop("Prepare"),
-            (
-                "checkout_latest",
-                "make_virtualenv",
-                "install_requirements",
-                "collect_static",
-                "check",
-            ),
-            gate=True,
-        ),
-        Phase("migrate", gettext_noop("Migrate"), ("migrate",), gate=True),
-        Phase("activate", gettext_noop("Activate"), ("activate", "reload")),
-        Phase("verify", gettext_noop("Verify"), ("verify",)),
-        Phase("clean_up", gettext_noop("Clean up"), ("clean_up",)),
-    ),
+PREPARE = Phase(
+    "prepare",
+    gettext_noop("Prepare"),
+    ("checkout_latest", "make_virtualenv", "install_requirements", "collect_static", "check"),
+    gate=True,
 )
+MIGRATE = Phase("migrate", gettext_noop("Migrate"), ("migrate",), gate=True)
+ACTIVATE = Phase("activate", gettext_noop("Activate"), ("activate", "reload"), in_waves=True)
+VERIFY = Phase("verify", gettext_noop("Verify"), ("verify",), in_waves=True)
+CLEAN_UP = Phase("clean_up", gettext_noop("Clean up"), ("clean_up",))
+ORDERS = {
+    "before": (PREPARE, MIGRATE, ACTIVATE, VERIFY, CLEAN_UP),
+    "after": (PREPARE, ACTIVATE, VERIFY, MIGRATE, CLEAN_UP),
+    "never": (PREPARE, ACTIVATE, VERIFY, CLEAN_UP),
+}
+
+
+def deploy_story(migrate: str) -> Story:
+    """Return the story `deploy`, with migrations `before` or `after` activation, or `never`."""
+    return Story("deploy", gettext_noop("Deploy"), ORDERS[migrate])
+
+
+DEPLOY = deploy_story("before")
 add_story(DEPLOY)

@@ -136,6 +136,12 @@ class Site:
     keep: frozenset[str] = frozenset()
     """Names of releases that must not be removed whatever their age."""
 
+    forced_migrations: frozenset[str] = frozenset()
+    """Migrations that a rollback may leave as they are, though they can't be reversed."""
+
+    keep_database: bool = False
+    """Whether a rollback has to leave the database as it is."""
+
     cache: Path = Path("~/.cache/deploy_manager/tools")
     """Folder of this machine for tools that are packed once and sent to servers."""
 

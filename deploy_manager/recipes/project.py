@@ -4,7 +4,7 @@ from django.utils.translation import gettext_noop
 
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Site
-from deploy_manager.recipes.registry import Uses, recipe
+from deploy_manager.recipes.registry import Scope, Uses, recipe
 
 _WITHOUT_STATIC_FILES = (
     "Unknown command: 'collectstatic'",
@@ -32,7 +32,7 @@ def check(host: Host, site: Site) -> None:
     host.run(site.manage("check"))
 
 
-@recipe(gettext_noop("Migrate the database"), once=True, uses=Uses.NEWEST)
+@recipe(gettext_noop("Migrate the database"), scope=Scope.ONCE, uses=Uses.NEWEST)
 def migrate(host: Host, site: Site) -> None:
     """Apply migrations, once for the whole environment."""
     site.require_release()

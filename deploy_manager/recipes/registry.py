@@ -28,6 +28,20 @@ class Uses(Enum):
     CURRENT = "current"
     """The one that serves."""
 
+    GIVEN = "given"
+    """An earlier one, named by the request."""
+
+
+class Scope(Enum):
+    """On how many of the servers a recipe runs."""
+
+    EACH_HOST = "each host"
+    ONCE = "once"
+    """On the first server of the environment that has one of its roles."""
+
+    ONCE_PER_ROLE = "once per role"
+    """On the first server of each of its roles."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -39,9 +53,7 @@ class Recipe:
     roles: frozenset[str] = frozenset()
     """Only servers with one of these roles; empty: every server."""
 
-    once: bool = False
-    """On the first such server of the environment only."""
-
+    scope: Scope = Scope.EACH_HOST
     uses: Uses = Uses.CURRENT
 
     def applies_to(self, roles: Iterable[str]) -> bool:
@@ -56,7 +68,10 @@ class Phase:
     title: str
     recipes: tuple[str, ...]
     gate: bool = False
-    """A failure on any host stops the deployment here: no host goes on to the next phase."""
+    """Too many failures stop the deployment here: no host goes on to the next phase."""
+
+    in_waves: bool = False
+    """Run wave by wave, together with its neighbours: it changes what serves, or proves it."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +89,11 @@ class Story:
 
     @property
     def uses(self) -> Uses:
-        """NEW where any recipe makes a release, else NEWEST where any needs one, else CURRENT."""
+        """The first of GIVEN, NEW, NEWEST and CURRENT that any of its recipes uses."""
         found = {recipe.uses for recipe in self.recipes}
-        return next(uses for uses in (Uses.NEW, Uses.NEWEST, Uses.CURRENT) if uses in found)
+        return next(
+            uses for uses in (Uses.GIVEN, Uses.NEW, Uses.NEWEST, Uses.CURRENT) if uses in found
+        )
 
 
 _recipes: dict[str, Recipe] = {}
@@ -88,7 +105,7 @@ def recipe(
     title: str = "",
     *,
     roles: Iterable[str] = (),
-    once: bool = False,
+    scope: Scope = Scope.EACH_HOST,
     uses: Uses = Uses.CURRENT,
     name: str = "",
 ) -> Callable[[RecipeFunction], RecipeFunction]:
@@ -104,7 +121,7 @@ def recipe(
             title=title or function.__name__.replace("_", " ").capitalize(),
             function=function,
             roles=frozenset(roles),
-            once=once,
+            scope=scope,
             uses=uses,
         )
         _add(entry)

@@ -1,9 +1,10 @@
 """A deployment on one server: its steps in order, and the truth about how they ended."""
 
+import shlex
 import threading
 import traceback
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils import timezone
@@ -11,60 +12,96 @@ from django.utils.translation import gettext_noop
 
 from deploy_manager.exceptions import (
     Cancelled,
+    ClaimLost,
     CommandFailed,
     ConnectionLost,
     DeployManagerError,
+    HandedOver,
 )
-from deploy_manager.hosts import OpenHost, Stream, open_host
-from deploy_manager.logs import LineBuffer, cut_lines, mask_text
+from deploy_manager.hosts import Address, GuardedHost, Mark, Stream, Work, open_guarded
+from deploy_manager.logs import mask_text
 from deploy_manager.models import HostRun, Placement, State, Step
-from deploy_manager.recipes import Site, get_recipe
-from deploy_manager.runner.address import address_of
-from deploy_manager.runner.writer import CHUNK_BYTES, Change, Output, Seen, Writer
+from deploy_manager.recipes import Scope, Site, get_recipe
+from deploy_manager.runner.step_log import StepLog
+from deploy_manager.runner.waves import ROLL_BACK
+from deploy_manager.runner.writer import Change, Seen, Writer
+
+LOOK = (
+    "readlink current 2>/dev/null || echo;"
+    ' for whole in releases/*/.complete; do [ -e "$whole" ] && echo "$whole"; done; true'
+)
+"""Prints where `current` leads, then the mark of each release that is whole."""
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a host's work needs to know of the rows; it touches no database itself."""
+
+    run: HostRun
+    placement: Placement
+    site: Site
+    address: Address
+    work: Work
+    releases: Mapping[str, int]
+    """The environment's releases: names, and the keys of their rows."""
+
+    rolls_back: bool = False
+    """Whether the environment wants a server back on what it served when it fails."""
+
+    before: str = ""
+    """The release that served before this deployment, as far as it was written down."""
 
 
 class HostWork:
     """Runs the steps of one host, keeps its connection, and reports every change to the writer.
 
-    It touches no database: whatever it needs of the rows is handed over at the start.
+    A step that a worker before left running is run again from its start: the guard on the server
+    answers the commands that were done, and none is done twice.
     """
 
-    def __init__(self, run: HostRun, placement: Placement, site: Site, writer: Writer) -> None:
-        self.run = run
-        self.state = State.QUEUED
-        self.message = ""
-        self._steps = list(run.steps.all())
-        self._placement = placement
-        self._site = site
-        self._address = address_of(placement.server)
+    def __init__(self, orders: Orders, writer: Writer) -> None:
+        self.run = orders.run
+        self.state = State(orders.run.state)
+        self.is_left_to_others = False
+        """Whether somebody else goes on with it: then nothing more is said about its end."""
+
+        self._orders = orders
+        self._before = orders.before
+        self._site = orders.site
+        self._steps = list(orders.run.steps.all())
         self._writer = writer
-        self._host: OpenHost | None = None
-        self._log = _StepLog(writer)
+        self._cancelled = writer.stop
+        self._host: GuardedHost | None = None
+        self._log = StepLog(writer)
 
     @property
     def is_live(self) -> bool:
-        return self.state.is_live
+        return self.state.is_live and not self.is_left_to_others
 
-    def has_steps_in(self, phase: str) -> bool:
-        return any(step.phase == phase for step in self._steps)
+    def has_work_in(self, stage: int) -> bool:
+        return self.is_live and any(self._to_run(stage))
 
-    def run_phase(self, phase: str) -> None:
-        """Run this host's steps of a phase, up to the first that fails."""
-        for step in self._steps:
-            if step.phase == phase and self.is_live:
+    def run_stage(self, stage: int) -> None:
+        """Run this host's steps of a stage, up to the first that fails; then look what serves."""
+        for step in self._to_run(stage):
+            if self.is_live:
                 self._run_step(step)
-        self._look_what_serves()
+        if not self.is_left_to_others:
+            self._look()
+        if self.is_live and any(step.stage == stage for step in self._way_back):
+            self._end_host(State.ROLLED_BACK, f"Rolled back to {self._before}.")
 
     def stop(self, state: State, message: str) -> None:
         """End a host that is still live, with what is left of its steps.
 
         Where all of them succeeded it came through, whatever the reason to stop the others is.
         """
-        if not self.is_live:
-            return
-        if all(step.state == State.SUCCEEDED for step in self._steps):
-            state, message = State.SUCCEEDED, ""
-        self.state, self.message = state, message
+        if self.is_live:
+            came_through = all(step.state == State.SUCCEEDED for step in self._way)
+            self._end_host(*((State.SUCCEEDED, "") if came_through else (state, message)))
+
+    def _end_host(self, state: State, message: str) -> None:
+        self.state = state
         for step in self._steps:
             if State(step.state).is_live:
                 ended = State.CANCELLED if state is State.CANCELLED else State.SKIPPED
@@ -72,27 +109,45 @@ class HostWork:
         self._end(self.run, state, message)
 
     def close(self) -> None:
-        """End a host that came through as succeeded, and hang up."""
-        self.stop(State.SUCCEEDED, "")
+        """Hang up. What others go on with is left to run."""
         if self._host is not None:
             self._host.close()
 
+    @property
+    def _way(self) -> list[Step]:
+        return [step for step in self._steps if step.phase != ROLL_BACK.name]
+
+    @property
+    def _way_back(self) -> list[Step]:
+        return [step for step in self._steps if step.phase == ROLL_BACK.name]
+
+    def _to_run(self, stage: int) -> list[Step]:
+        return [step for step in self._steps if step.stage == stage and State(step.state).is_live]
+
     def _run_step(self, step: Step) -> None:
+        state, message = self._see_through(step)
+        if state in (State.FAILED, State.CANCELLED):
+            self._give_up(step, state, f"{step.title}: {message}")
+        elif state is not State.SUCCEEDED:
+            self.stop(state, f"{step.title}: {message}")
+
+    def _see_through(self, step: Step) -> tuple[State, str]:
+        """Run a step and write how it ended; it stays *running* where others go on with it."""
         self._begin(step)
         state, message, exit_code = self._outcome(step)
-        self._log.end()
         message = mask_text(message)
-        self._end(step, state, message, exit_code=exit_code)
-        if state is not State.SUCCEEDED:
-            self.stop(state, f"{step.title}: {message}")
+        if not self.is_left_to_others:
+            self._log.end()
+            self._end(step, state, message, exit_code=exit_code)
+        return state, message
 
     def _outcome(self, step: Step) -> tuple[State, str, int | None]:
         """Run a step. This is the border of a host: no error goes past it."""
         try:
-            if self._writer.stop.is_set():
-                raise Cancelled(gettext_noop("Cancelled before it began."))
-            self._host = self._host or open_host(self._address, self._log, self._writer.stop)
-            get_recipe(step.recipe).function(self._host, self._site)
+            self._run_recipe(step)
+        except (HandedOver, ClaimLost):
+            self.is_left_to_others = True
+            return State.RUNNING, "", None
         except Cancelled as error:
             return State.CANCELLED, str(error), None
         except ConnectionLost as error:
@@ -105,76 +160,106 @@ class HostWork:
             return State.FAILED, f"The recipe raised {type(error).__name__}: {error}", None
         return State.SUCCEEDED, "", 0
 
+    def _run_recipe(self, step: Step) -> None:
+        if self._cancelled.is_set() and not step.mark:
+            raise Cancelled(gettext_noop("Cancelled before it began."))
+        if self._writer.leave.is_set():
+            raise HandedOver
+        host = self._open()
+        recipe = get_recipe(step.recipe)
+        host.begin_step(step.number, Mark(**step.mark), recipe.scope is not Scope.EACH_HOST)
+        recipe.function(host, self._site_for(step))
+
+    def _open(self) -> GuardedHost:
+        if self._host is None:
+            self._host = open_guarded(
+                self._orders.address,
+                self._orders.work,
+                self._log,
+                self._cancelled,
+                may_go_on=self._writer.still_holds,
+                handed_over=self._writer.leave,
+            )
+            self._note_what_serves_before()
+        return self._host
+
+    def _site_for(self, step: Step) -> Site:
+        if step.phase != ROLL_BACK.name:
+            return self._site
+        return replace(self._site, release=self._before, keep_database=True)
+
     def _begin(self, step: Step) -> None:
-        started = {"state": State.RUNNING, "started_at": timezone.now()}
         if self.state is State.QUEUED:
             self.state = State.RUNNING
-            self._writer.put(Change(self.run, started))
-        step.state = State.RUNNING
-        self._writer.put(Change(step, started))
-        self._log.begin(step)
+            self._put(self.run, state=State.RUNNING, started_at=timezone.now())
+        if step.state == State.QUEUED:
+            step.state = State.RUNNING
+            self._put(step, state=State.RUNNING, started_at=timezone.now())
+        self._log.begin(step, Mark(**step.mark))
 
     def _end(self, row: HostRun | Step, state: State, message: str, **values: Any) -> None:
         row.state = state
-        ended = {"state": state, "message": message, "finished_at": timezone.now(), **values}
-        self._writer.put(Change(row, ended))
+        self._put(row, state=state, message=message, finished_at=timezone.now(), **values)
 
-    def _look_what_serves(self) -> None:
+    def _put(self, row: HostRun | Step, **values: Any) -> None:
+        self._writer.put(Change(row, values))
+
+    def _give_up(self, step: Step, state: State, message: str) -> None:
+        """End the host; first bring back what it served, where that is wanted or half done.
+
+        A cancellation between the switch and the proof that it serves leaves nothing half done.
+        """
+        wants_back = self._orders.rolls_back or state is State.CANCELLED
+        may_go_back = wants_back and step not in self._way_back and self._was_switched()
+        if may_go_back and self._go_back():
+            message = f"{message}\nRolled back to {self._before}."
+            state = State.ROLLED_BACK if state is State.FAILED else state
+        self.stop(state, message)
+
+    def _go_back(self) -> bool:
+        """Whether every step of the way back succeeded; no cancellation stops it half-way."""
+        if self._writer.stop.is_set():
+            self.close()
+            self._host = None
+            self._cancelled = threading.Event()
+        return all(self._see_through(step)[0] is State.SUCCEEDED for step in self._way_back)
+
+    def _was_switched(self) -> bool:
+        self._look()
+        has_way_back = bool(self._before and self._way_back)
+        return has_way_back and self.run.was_switched
+
+    def _note_what_serves_before(self) -> None:
+        """Write down what served before this deployment changed anything, once."""
+        if self._before or self.run.was_switched:
+            return
+        seen = self._look()
+        if seen and (key := self._orders.releases.get(seen.release)):
+            self._before = seen.release
+            self._put(self.run, release_before_id=key)
+            self._writer.drain()  # before anything is switched
+
+    def _look(self) -> Seen | None:
         """Note which release `current` is: seen on the server, not taken from what we meant to do.
 
         Where nobody can look, what was seen last stands, with its time.
         """
         if self._host is None or self.state is State.LOST:
-            return
-        command = ["readlink", self._site.current_path]
+            return None
+        folder = shlex.quote(self._site.deploy_path)
         try:
-            if self._writer.stop.is_set():
-                with closing(open_host(self._address, _nowhere, threading.Event())) as host:
-                    link = host.run(command, check=False, quiet=True)
-            else:
-                link = self._host.run(command, check=False, quiet=True)
+            printed = self._host.look(f"cd {folder} && {{ {LOOK}\n}}").stdout
         except DeployManagerError:
-            return
-        release = mask_text(link.stdout).strip().rpartition("/")[2]
-        self._writer.put(Seen(self._placement, release, timezone.now()))
+            return None
+        current, *whole = mask_text(printed).splitlines() or [""]
+        names = tuple(line.split("/")[1] for line in whole if line.count("/") == 2)
+        seen = Seen(self._orders.placement, current.rpartition("/")[2], names, timezone.now())
+        self._writer.put(seen)
+        self._note_switch(seen)
+        return seen
 
-
-class _StepLog:
-    """The sink of a host: whole masked lines of the running step, to the writer."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._lock = threading.Lock()
-        self._step: Step | None = None
-        self._buffers: dict[Stream, LineBuffer] = {}
-
-    def begin(self, step: Step) -> None:
-        with self._lock:
-            self._step = step
-            self._buffers = {stream: LineBuffer() for stream in Stream}
-
-    def end(self) -> None:
-        """Write what never ended with a line's end."""
-        with self._lock:
-            for stream, buffer in self._buffers.items():
-                self._write(stream, buffer.flush())
-
-    def __call__(self, stream: Stream, data: bytes) -> None:
-        with self._lock:
-            self._write(stream, self._buffers[stream].feed(data))
-
-    def _write(self, stream: Stream, data: bytes) -> None:
-        if self._step is None:
-            return
-        for piece in cut_lines(data, CHUNK_BYTES):
-            self._writer.put(Output(self._step, stream, piece))
-
-
-def _nowhere(stream: Stream, data: bytes) -> None:
-    """The sink of a look round that belongs to no step."""
-
-
-def stop_all(works: Sequence[HostWork], state: State, message: str) -> None:
-    """End every host that is still live."""
-    for work in works:
-        work.stop(state, message)
+    def _note_switch(self, seen: Seen) -> None:
+        is_ours = bool(self._site.release) and seen.release == self._site.release
+        if is_ours and seen.release != self._before and not self.run.was_switched:
+            self.run.was_switched = True
+            self._put(self.run, was_switched=True)

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from django.db import transaction
 
-from deploy_manager.models import Environment, Requirement
-from deploy_manager.requirements import Pin
+from deploy_manager.models import Deployment, Environment, Requirement
+from deploy_manager.requirements import Pin, read_pins
 
 
 def pins_of(environment: Environment) -> tuple[Pin, ...]:
@@ -39,3 +39,14 @@ def replace_pins(environment: Environment, pins: Iterable[Pin]) -> None:
             )
             for pin in pins
         )
+
+
+def note_pins(deployment: Deployment) -> None:
+    """Show a commit's pins as its environment's, once they really serve somewhere."""
+    environment = deployment.environment
+    if environment.pins_from != Environment.PinsFrom.COMMIT:
+        return
+    deployment.refresh_from_db(fields=["release"])
+    release = deployment.release
+    if release and release.active_on.exists():
+        replace_pins(environment, read_pins(release.lock.text))

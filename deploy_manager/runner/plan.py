@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from deploy_manager.exceptions import CodeError, PinError
+from django.utils.translation import gettext as _
+
+from deploy_manager.exceptions import CodeError, PinError, RequestRefused
 from deploy_manager.git import Commit
 from deploy_manager.models import Environment, Placement
-from deploy_manager.recipes import Story, Uses, get_story
+from deploy_manager.recipes import Story, Uses
 from deploy_manager.requirements import PinChange, compare_pins, read_pins
-from deploy_manager.runner.request import choose_placements, plan_steps
+from deploy_manager.runner.request import choose_placements
 from deploy_manager.runner.source import Source, find_source, mirror_of
+from deploy_manager.runner.stories import story_for
+from deploy_manager.runner.waves import ROLL_BACK, plan_steps
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class PlannedServer:
 
     placement: Placement
     steps: tuple[str, ...]
+    wave: int = 1
 
     @property
     def commit_now(self) -> str:
@@ -54,15 +59,23 @@ def make_plan(
 
     Raises UnknownRecipe and RequestRefused as the request itself would.
     """
-    story = get_story(recipe)
-    steps = plan_steps(story, choose_placements(environment, servers))
-    planned = tuple(
-        PlannedServer(placement, tuple(step["title"] for step in fields))
-        for placement, fields in steps.items()
-    )
+    story = story_for(environment, recipe)
+    planned = _planned_servers(story, environment, choose_placements(environment, servers))
     if story.uses is not Uses.NEW:
         return Plan(environment, story, "", planned)
     return _with_code(environment, story, ref or environment.ref, planned)
+
+
+def _planned_servers(
+    story: Story, environment: Environment, placements: Sequence[Placement]
+) -> tuple[PlannedServer, ...]:
+    planned = plan_steps(story, environment, placements).without({ROLL_BACK.name})
+    if not planned.steps:
+        raise RequestRefused(_("No server chosen has a role that this is for."))
+    return tuple(
+        PlannedServer(placement, tuple(step["title"] for step in fields), planned.waves[placement])
+        for placement, fields in planned.steps.items()
+    )
 
 
 def _with_code(

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy_manager.exceptions import ClaimLost, RequestRefused
-from deploy_manager.models import Deployment, Lock, Release
-from deploy_manager.recipes import Story, Uses, get_story
-from deploy_manager.requirements import Pin
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import Deployment, Lock, Release, Slice
+from deploy_manager.recipes import Story, Uses
 from deploy_manager.runner.request import may_deploy
 from deploy_manager.runner.source import Source, find_source, make_archive
+from deploy_manager.runner.stories import story_for
 
 
 @dataclass(frozen=True)
@@ -18,21 +18,21 @@ class Prepared:
     story: Story
     release: Release | None = None
     archive: Path | None = None
-    pins: tuple[Pin, ...] = ()
 
 
-def prepare(deployment: Deployment) -> Prepared:
-    """Resolve what a deployment sends, once for all of its servers.
+def prepare(held: Slice) -> Prepared:
+    """Resolve what a deployment sends, once for all of its servers and for whoever takes it over.
 
     Raises RequestRefused, UnknownRecipe, CodeError, PinError, ClaimLost; no server was touched.
     """
+    deployment = held.deployment
     _check_again_who_may(deployment)
-    story = get_story(deployment.recipe)
-    if story.uses is Uses.NEW:
-        return _with_a_new_release(deployment, story)
-    if story.uses is Uses.NEWEST:
-        return Prepared(story, _newest_release(deployment))
-    return Prepared(story)
+    story = story_for(deployment.environment, deployment.recipe)
+    release = deployment.release or _release_for(held, story)
+    archive = None
+    if release and any(recipe.uses is Uses.NEW for recipe in story.recipes):
+        archive = make_archive(deployment.environment, release.commit)
+    return Prepared(story, release, archive)
 
 
 def _check_again_who_may(deployment: Deployment) -> None:
@@ -46,18 +46,23 @@ def _check_again_who_may(deployment: Deployment) -> None:
         )
 
 
-def _with_a_new_release(deployment: Deployment, story: Story) -> Prepared:
-    source = find_source(deployment.environment, deployment.commit or deployment.ref)
-    archive = make_archive(deployment.environment, source.commit.hash)
-    release = _make_release(deployment, source)
-    _note(deployment, release)
-    return Prepared(story, release, archive, source.pins)
+def _release_for(held: Slice, story: Story) -> Release | None:
+    """Return the release that a story works on, and write it down for all who come after."""
+    if story.uses is Uses.NEW:
+        source = find_source(held.deployment.environment, _ref(held.deployment))
+        release = _make_release(held.deployment, source)
+    elif story.uses is Uses.NEWEST:
+        release = _newest_release(held.deployment)
+    elif story.uses is Uses.GIVEN:
+        raise RequestRefused(f"{story.name} needs to be told a release.")
+    else:
+        return None
+    held.set_prepared(release.commit, release)
+    return release
 
 
-def _note(deployment: Deployment, release: Release) -> None:
-    """Write what will run. Who lost the claim while git was at work goes no further."""
-    if not deployment.set_prepared(release.commit, release):
-        raise ClaimLost
+def _ref(deployment: Deployment) -> str:
+    return deployment.commit or deployment.ref
 
 
 def _make_release(deployment: Deployment, source: Source) -> Release:
@@ -67,10 +72,9 @@ def _make_release(deployment: Deployment, source: Source) -> Release:
 
 
 def _newest_release(deployment: Deployment) -> Release:
-    release = deployment.environment.releases.select_related("lock").first()
+    release = deployment.environment.releases.good().select_related("lock").first()
     if release is None:
         raise RequestRefused(
             f"{deployment.environment} has no release yet: run checkout_latest or deploy first."
         )
-    _note(deployment, release)
     return release

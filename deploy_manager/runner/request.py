@@ -1,15 +1,22 @@
-"""Write a deployment's row: who may, on which servers, with which steps."""
+"""Write a deployment's row: who may, on which servers, with which steps, now or later."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
-from deploy_manager.models import Deployment, Environment, Placement
-from deploy_manager.recipes import Recipe, Story, Uses, get_story
+from deploy_manager.models import Deployment, Environment, Placement, Release, Schedule, State
+from deploy_manager.recipes import Story, Uses
+from deploy_manager.runner.stories import story_for
+from deploy_manager.runner.times import why_not_now
+from deploy_manager.runner.waves import plan_steps
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -24,6 +31,38 @@ def may_deploy(user: "User | AnonymousUser", environment: Environment) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What a deployment may be asked for beyond its recipe; the defaults are the usual."""
+
+    ref: str = ""
+    """Branch, tag or commit; blank: the environment's."""
+
+    commit: str = ""
+    """The commit that was looked at; blank: the worker resolves `ref`."""
+
+    servers: Sequence[str] = ()
+    """Names; none: all of the environment."""
+
+    reason: str = ""
+    release: Release | None = None
+    """For recipes that work on a release that is there: which one."""
+
+    forced_migrations: Sequence[str] = ()
+    """Migrations that a rollback may leave though they can't be reversed: shop.0005_name."""
+
+    waits: bool = False
+    """Whether to wait where the environment is busy or its window closed, instead of a refusal."""
+
+    not_before: datetime | None = None
+    deadline: datetime | None = None
+    schedule: Schedule | None = None
+    slot: datetime | None = None
+    retry_of: Deployment | None = None
+    without: frozenset[str] = field(default=frozenset())
+    """Phases that are left out."""
+
+
 def request(
     environment: Environment,
     recipe: str = "deploy",
@@ -31,32 +70,62 @@ def request(
     door: str,
     requested_as: str,
     user: "User | None" = None,
-    ref: str = "",
-    commit: str = "",
-    servers: Sequence[str] = (),
-    reason: str = "",
+    wish: Wish | None = None,
+    **wishes: object,
 ) -> Deployment:
-    """Write the deployment, its hosts and their steps, all *queued*, and return it.
+    """Write the deployment, its hosts and their steps, and return it: *queued*, or *waiting*.
 
     `user` is the person of the admin; a command line has none and is trusted as its account is.
-    `commit` pins what was looked at; blank: the worker resolves `ref` (default: the
-    environment's). `servers` are names; none: all of the environment.
+    What else is wished for stands in `wish`, or in keywords of the same names.
     Raises UnknownRecipe, RequestRefused, PermissionDenied.
     """
     if user is not None and not may_deploy(user, environment):
         raise PermissionDenied(f"{user} may not deploy {environment}.")
-    story = get_story(recipe)
+    wish = wish or Wish(**wishes)  # type: ignore[arg-type]
+    story = story_for(environment, recipe)
+    if story.uses is Uses.GIVEN and wish.release is None:
+        raise RequestRefused(_("%(recipe)s needs to be told a release.") % {"recipe": recipe})
+    planned = plan_steps(story, environment, choose_placements(environment, wish.servers))
+    planned = planned.without(wish.without)
+    if not planned.steps:
+        raise RequestRefused(_("No server chosen has a role that this is for."))
+    state, message = _may_begin(environment, story, wish)
     return Deployment.objects.request(
         environment,
         recipe,
-        plan_steps(story, choose_placements(environment, servers)),
+        planned.steps,
+        planned.waves,
+        get_settings().SLICE_HOSTS,
+        state=state,
+        message=message,
         door=door,
         requested_as=requested_as,
         requested_by=user,
-        ref=(ref or environment.ref) if story.uses is Uses.NEW else "",
-        commit=commit,
-        reason=_check_reason(reason),
+        ref=(wish.ref or environment.ref) if story.uses is Uses.NEW and not wish.release else "",
+        commit=wish.release.commit if wish.release else wish.commit,
+        release=wish.release,
+        reason=_check_reason(wish.reason),
+        forced_migrations=list(wish.forced_migrations),
+        not_before=wish.not_before,
+        deadline=wish.deadline,
+        schedule=wish.schedule,
+        slot=wish.slot,
+        retry_of=wish.retry_of,
     )
+
+
+def _may_begin(environment: Environment, story: Story, wish: Wish) -> tuple[State, str]:
+    """Return *queued*, or *waiting* and what for. Raises RequestRefused where it may not wait."""
+    if wish.not_before and wish.not_before > timezone.now():
+        return State.WAITING, _("Waits for its time.")
+    if why := why_not_now(environment, story, timezone.now()):
+        if wish.waits or wish.not_before:
+            return State.WAITING, why
+        raise RequestRefused(why)
+    busy = Deployment.objects.busy().filter(environment=environment).first()
+    if busy and wish.waits:
+        return State.WAITING, busy.describe_as_busy()
+    return State.QUEUED, ""
 
 
 def _check_reason(reason: str) -> str:
@@ -89,34 +158,3 @@ def choose_placements(environment: Environment, servers: Sequence[str] = ()) -> 
             _("%(site)s has no servers yet: add one in the admin.") % {"site": environment}
         )
     return [entry for entry in placements if not servers or entry.server.name in servers]
-
-
-def plan_steps(
-    story: Story, placements: Sequence[Placement]
-) -> dict[Placement, list[dict[str, Any]]]:
-    """Return the fields of each placement's steps; placements without any are left out.
-
-    Raises RequestRefused where none has any.
-    """
-    planned: dict[Placement, list[dict[str, Any]]] = {}
-    for phase in story.phases:
-        for recipe in phase_recipes(story, phase.name):
-            for placement in placements_for(recipe, placements):
-                planned.setdefault(placement, []).append(
-                    {"phase": phase.name, "recipe": recipe.name, "title": recipe.title}
-                )
-    if not planned:
-        raise RequestRefused(_("No server chosen has a role that this is for."))
-    return {placement: planned[placement] for placement in placements if placement in planned}
-
-
-def phase_recipes(story: Story, phase: str) -> list[Recipe]:
-    """Return the recipes of one phase of a story, in order."""
-    names = next(entry.recipes for entry in story.phases if entry.name == phase)
-    return [recipe for recipe in story.recipes if recipe.name in names]
-
-
-def placements_for(recipe: Recipe, placements: Sequence[Placement]) -> list[Placement]:
-    """Return where a recipe runs: by role, and on the first only when it runs once."""
-    fitting = [placement for placement in placements if recipe.applies_to(placement.roles)]
-    return fitting[:1] if recipe.once else fitting

@@ -1,120 +1,129 @@
-"""Claim a deployment and see it through, to an end that is true for every server."""
+"""Claim slices of a deployment and see them through, to an end that is true for every server."""
 
 import logging
 import os
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from django.db import connection
+from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ClaimLost, DeployManagerError
 from deploy_manager.logs import mask_text
-from deploy_manager.models import Deployment, Environment, State
-from deploy_manager.recipes import Phase
-from deploy_manager.runner.host_work import HostWork, stop_all
-from deploy_manager.runner.pins import replace_pins
-from deploy_manager.runner.prepare import Prepared, prepare
-from deploy_manager.runner.site import site_of
+from deploy_manager.models import Deployment, Slice, State
+from deploy_manager.runner.barrier import Verdict, open_after_pause
+from deploy_manager.runner.host_work import HostWork
+from deploy_manager.runner.orders import orders_of
+from deploy_manager.runner.pins import note_pins
+from deploy_manager.runner.prepare import prepare
 from deploy_manager.runner.writer import Writer
 
 logger = logging.getLogger(__name__)
 
+Bell = Callable[[int], object]
+"""Tells some worker that a slice has something to do."""
 
-def run(deployment_id: int) -> None:
-    """Claim a queued deployment and see it through; do nothing where somebody else has it."""
-    holder = f"{socket.gethostname()}:{os.getpid()}"
-    deployment = Deployment.objects.claim(deployment_id, holder)
-    if deployment is None:
-        logger.info("Deployment %s is not queued: nothing to do.", deployment_id)
-        return
+LOOKS_EVERY = 0.5
+
+
+def run_slice(slice_id: int, ring: Bell) -> bool:
+    """Claim a slice and do what is open for its hosts; False where there was nothing to claim."""
+    held = Slice.objects.claim(slice_id, f"{socket.gethostname()}:{os.getpid()}")
+    if held is None:
+        logger.info("Slice %s is nobody's to claim: nothing to do.", slice_id)
+        return False
     try:
-        _see_through(deployment)
+        _see_through(held, ring)
     except ClaimLost as error:
-        logger.warning("Deployment %s: %s", deployment_id, error)
+        logger.warning("%s: %s", held, error)
     except DeployManagerError as error:
         # Only what comes before the hosts raises: theirs stand on their rows.
-        _give_up(deployment, State.FAILED, f"{error} No server was touched.")
+        untouched = "" if held.deployment.stage else " No server was touched."
+        _give_up(held, State.FAILED, f"{error}{untouched}")
     except Exception as error:
         # The border of the task: no deployment stays "running" behind an error of ours.
-        logger.exception("Deployment %s stopped on an error", deployment_id)
-        message = f"{type(error).__name__}: {error}. Look at the servers."
-        _give_up(deployment, State.LOST, message)
+        logger.exception("%s stopped on an error", held)
+        _give_up(held, State.LOST, f"{type(error).__name__}: {error}. Look at the servers.")
+    return True
 
 
-def _give_up(deployment: Deployment, state: State, message: str) -> None:
+def run(deployment_id: int) -> None:
+    """See a deployment through in this process alone, slice after slice, pauses and all.
+
+    Returns at once where somebody else has it.
+    """
+    while True:
+        free = Slice.objects.to_claim().filter(deployment=deployment_id).order_by("number")
+        slices = list(free.values_list("pk", flat=True))
+        for pk in slices:
+            run_slice(pk, _nobody)
+        if not slices and not _wait_for_the_next_wave(deployment_id):
+            return
+
+
+def _wait_for_the_next_wave(deployment_id: int) -> bool:
+    """Wait for a part of the pause; False where there is none."""
+    deployment = Deployment.objects.busy().filter(pk=deployment_id).first()
+    if deployment is None or deployment.opens_at is None:
+        return False
+    left = (deployment.opens_at - timezone.now()).total_seconds()
+    time.sleep(min(max(left, 0.0), LOOKS_EVERY))
+    open_after_pause(deployment_id)
+    return True
+
+
+def _nobody(slice_id: int) -> None:
+    """Rings no bell: this process comes back for the slice itself."""
+
+
+def _give_up(held: Slice, state: State, message: str) -> None:
     """End it over a new connection: that of before may be what failed, and stays dead then."""
     connection.close()
-    deployment.finish(state, mask_text(message))
+    held.finish(state, mask_text(message))
 
 
-def _see_through(deployment: Deployment) -> None:
-    with Writer(deployment) as writer:
-        prepared = prepare(deployment)
-        works = _works(deployment, prepared, writer)
-        connection.close()  # what is idle for as long as servers work is cut by somebody
-        _run_phases(prepared.story.phases, works, writer)
-    deployment.finish(*_sum_up(deployment, works))
-    _note_pins(deployment.environment, prepared)
+def _see_through(held: Slice, ring: Bell) -> None:
+    with Writer(held) as writer:
+        prepared = prepare(held)
+        works = [HostWork(orders, writer) for orders in orders_of(held, prepared)]
+        _run_stages(held, works, writer, ring)
+    if any(work.is_left_to_others for work in works):
+        _hand_over(held, ring)
+    elif not Deployment.objects.live().filter(pk=held.deployment_id).exists():
+        note_pins(held.deployment)
 
 
-def _works(deployment: Deployment, prepared: Prepared, writer: Writer) -> list[HostWork]:
-    """One for each host of the deployment, with all it needs of the database."""
-    runs = deployment.host_runs.select_related(
-        "placement__server__gateway", "placement__active_release"
-    ).prefetch_related("steps")
-    works = []
-    for run_ in runs:
-        placement = run_.placement
-        if placement is None:
-            raise DeployManagerError(f"{run_.server_name} was taken out of the environment.")
-        placement.environment = deployment.environment
-        site = site_of(placement, prepared.release, prepared.archive)
-        works.append(HostWork(run_, placement, site, writer))
-    return works
+def _hand_over(held: Slice, ring: Bell) -> None:
+    if held.release():
+        logger.info("%s is handed over to another worker.", held)
+        ring(held.pk)
 
 
-def _run_phases(phases: Sequence[Phase], works: Sequence[HostWork], writer: Writer) -> None:
+def _run_stages(held: Slice, works: Sequence[HostWork], writer: Writer, ring: Bell) -> None:
     most = min(len(works), get_settings().MAX_HOSTS_AT_ONCE)
     with ThreadPoolExecutor(max_workers=most, thread_name_prefix="host") as pool:
-        for phase in phases:
-            busy = [work for work in works if work.is_live and work.has_steps_in(phase.name)]
-            list(pool.map(HostWork.run_phase, busy, [phase.name] * len(busy)))
-            _close_the_gate(phase, works, writer)
+        stage: int | None = held.deployment.stage
+        while stage is not None:
+            verdict = _run_stage(stage, works, writer, pool)
+            for slice_id in verdict.ring:
+                ring(slice_id)
+            stage = verdict.stage
         list(pool.map(HostWork.close, works))
 
 
-def _close_the_gate(phase: Phase, works: Sequence[HostWork], writer: Writer) -> None:
-    """Stop every host where one failed before the gate, or somebody cancelled."""
+def _run_stage(
+    stage: int, works: Sequence[HostWork], writer: Writer, pool: ThreadPoolExecutor
+) -> Verdict:
+    connection.close()  # what is idle for as long as servers work is cut by somebody
+    busy = [work for work in works if work.has_work_in(stage)]
+    list(pool.map(HostWork.run_stage, busy, [stage] * len(busy)))
+    if any(work.is_left_to_others for work in works):
+        return Verdict()
     if writer.stop.is_set():
-        stop_all(works, State.CANCELLED, gettext_noop("Cancelled."))
-    failed = [work.run.server_name for work in works if work.state in (State.FAILED, State.LOST)]
-    if phase.gate and failed:
-        stop_all(works, State.SKIPPED, f"Stopped, since {phase.title} failed on {failed[0]}.")
-
-
-def _sum_up(deployment: Deployment, works: Sequence[HostWork]) -> tuple[State, str]:
-    """The deployment's end, from those of its hosts, and why."""
-    states = {work.state for work in works}
-    if states == {State.SUCCEEDED}:
-        return State.SUCCEEDED, ""
-    reasons = "\n".join(
-        f"{work.run.server_name}: {work.message}"
-        for work in works
-        if work.state in (State.FAILED, State.LOST)
-    )
-    if State.CANCELLED in states:
-        deployment.refresh_from_db(fields=["cancel_requested_as"])
-        return State.CANCELLED, f"Cancelled by {deployment.cancel_requested_as}.\n{reasons}".strip()
-    if State.SUCCEEDED in states:
-        return State.PARTLY_FAILED, reasons
-    return (State.LOST if State.LOST in states else State.FAILED), reasons
-
-
-def _note_pins(environment: Environment, prepared: Prepared) -> None:
-    """Show the commit's pins as the environment's, once they really serve somewhere."""
-    serves = prepared.release is not None and prepared.release.active_on.exists()
-    if serves and prepared.pins and environment.pins_from == Environment.PinsFrom.COMMIT:
-        replace_pins(environment, prepared.pins)
+        for work in works:
+            work.stop(State.CANCELLED, gettext_noop("Cancelled."))
+    return writer.arrive()

@@ -1,5 +1,6 @@
 """From rows to the plain facts that recipes are handed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy_manager.conf import get_settings
@@ -10,7 +11,10 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  we ask t
 
 
 def site_of(
-    placement: Placement, release: Release | None = None, archive: Path | None = None
+    placement: Placement,
+    release: Release | None = None,
+    archive: Path | None = None,
+    forced_migrations: Sequence[str] = (),
 ) -> Site:
     """Return what a recipe needs to know of one environment on one server.
 
@@ -37,6 +41,7 @@ def site_of(
         health=_health(environment, placement.bind),
         keep_releases=environment.keep_releases,
         keep=frozenset({placement.active_release.name} if placement.active_release else ()),
+        forced_migrations=frozenset(forced_migrations),
         cache=get_settings().CACHE / "tools",
     )
 

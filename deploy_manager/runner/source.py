@@ -45,8 +45,16 @@ def find_source(environment: Environment, ref: str) -> Source:
 
 
 def make_archive(environment: Environment, commit: str) -> Path:
-    """Return the commit's code as a .tar.gz on this machine. Raises CodeError."""
-    return mirror_of(environment.project).archive(commit, get_settings().MAX_ARCHIVE_BYTES)
+    """Return the commit's code as a .tar.gz on this machine. Raises CodeError.
+
+    Another worker may have resolved the commit: then it is fetched here first.
+    """
+    mirror = mirror_of(environment.project)
+    try:
+        return mirror.archive(commit, get_settings().MAX_ARCHIVE_BYTES)
+    except CodeError:
+        mirror.update()
+        return mirror.archive(commit, get_settings().MAX_ARCHIVE_BYTES)
 
 
 def _require_manage_py(mirror: Mirror, commit: Commit, folder: str) -> None:

@@ -2,29 +2,46 @@
 
 Hosts report from many threads; one queue brings order, one transaction for each batch brings
 speed, and the claim's token in each transaction makes sure that only the holder writes.
+A database that goes away for some seconds loses nothing: the batch is written again, once.
 """
 
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from queue import Empty, Full, Queue
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
-from deploy_manager.exceptions import ClaimLost
-from deploy_manager.models import LIVE, Deployment, HostRun, LogChunk, Placement, Release, Step
+from deploy_manager.logs import cut_lines
+from deploy_manager.models import (
+    LIVE,
+    Deployment,
+    HostRun,
+    LogChunk,
+    Placement,
+    Release,
+    Slice,
+    Step,
+)
+from deploy_manager.runner.barrier import Verdict, arrive
+from deploy_manager.runner.leaving import process_ends
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CHUNK_BYTES = 64 * 1024
 BATCH_SECONDS = 0.25
 BEAT_SECONDS = 1.0
 QUEUE_LENGTH = 256
+PATIENCE = 7.0
+"""Seconds a database may be away. Below the lease: after it somebody else may hold the claim."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,8 @@ class Output:
     step: Step
     stream: int
     data: bytes
+    mark: dict[str, int]
+    """Up to where the step's output is stored with this; see hosts.Mark."""
 
     @property
     def host_run_id(self) -> int:
@@ -60,31 +79,45 @@ class Output:
 
 @dataclass(frozen=True)
 class Seen:
-    """Which release was seen to be current on a server; blank: none is."""
+    """Which release was seen to be current on a server (blank: none), and which are whole."""
 
     placement: Placement
     release: str
+    complete: tuple[str, ...]
     at: datetime
 
 
-Event = Change | Output | Seen
+@dataclass(frozen=True)
+class Errand:
+    """Something else for the writing thread to do, once all that came before it is written."""
+
+    do: Callable[[], Any]
+    done: "Future[Any]" = field(default_factory=Future)
+
+
+Event = Change | Output | Seen | Errand
 
 
 class Writer(AbstractContextManager["Writer"]):
     """Takes events from any thread and writes them in the order they came.
 
-    `stop` is set when somebody asked to cancel, or when nothing can be written any more. Leaving
+    `stop` is set when somebody asked to cancel. `leave` is set when this process ends, or can write
+    nothing any more: what runs on servers is then left running for whoever takes it over. Leaving
     the context writes what is left; it raises ClaimLost, or what the database said, where not
     everything could be written.
     """
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, held: Slice) -> None:
         self.stop = threading.Event()
-        self._deployment = deployment
+        self.leave = threading.Event()
+        self._held = held
+        self._deployment = held.deployment
+        self._batch = 0
         self._events: Queue[Event | None] = Queue(QUEUE_LENGTH)
         self._error: Exception | None = None
         self._looked_at = 0.0
-        self._thread = threading.Thread(target=self._run, name=f"writer of {deployment.pk}")
+        self._is_over = False
+        self._thread = threading.Thread(target=self._run, name=f"writer of {held}")
 
     def __enter__(self) -> "Writer":
         self._thread.start()
@@ -104,14 +137,49 @@ class Writer(AbstractContextManager["Writer"]):
     def put(self, event: Event | None) -> None:
         """Hand in an event, None as the last one; waits while the database is behind.
 
-        After an error nothing more is taken: `stop` is set then.
+        After an error, or once the slice went home, nothing more is taken.
         """
-        while self._error is None:
+        while self._error is None and not self._is_over:
             try:
                 self._events.put(event, timeout=BEAT_SECONDS)
             except Full:
                 continue
             return
+
+    def drain(self) -> None:
+        """Wait until all that was handed in is written, and beat. Raises what stops the writer."""
+        self._send(Errand(lambda: None))
+
+    def arrive(self) -> Verdict:
+        """Write what is left of a stage and arrive at its end; see barrier.arrive.
+
+        Where the slice then goes home nothing is written any more, not even a heartbeat.
+        Raises ClaimLost, or what stops the writer.
+        """
+        verdict: Verdict = self._send(Errand(self._arrive))
+        return verdict
+
+    def _arrive(self) -> Verdict:
+        verdict = arrive(self._held)
+        self._is_over = verdict.stage is None
+        return verdict
+
+    def _send(self, errand: Errand) -> Any:
+        self.put(errand)
+        while not errand.done.done():
+            wait([errand.done], BEAT_SECONDS)
+            if self._error is not None and not errand.done.done():
+                raise self._error
+        return errand.done.result()
+
+    def still_holds(self) -> bool:
+        """Whether the claim is ours, looked up now."""
+        try:
+            self.drain()
+        except Exception:
+            # Whoever can't say that it holds it does not; the reason is kept for the context.
+            return False
+        return True
 
     def _run(self) -> None:
         try:
@@ -119,9 +187,9 @@ class Writer(AbstractContextManager["Writer"]):
                 pass
         except Exception as error:
             # The border of this thread: whoever leaves the context is told.
-            logger.warning("Deployment %s can't be written: %s", self._deployment.pk, error)
+            logger.warning("%s can't be written: %s", self._held, error)
             self._error = error
-            self.stop.set()
+            self.leave.set()
         finally:
             connection.close()
 
@@ -129,6 +197,10 @@ class Writer(AbstractContextManager["Writer"]):
         """Write a batch, beat, and look whether to stop; False after the last batch."""
         batch, is_last = self._collect()
         self._write(batch)
+        if self._is_over:
+            return False
+        if process_ends.is_set():
+            self.leave.set()
         if time.monotonic() - self._looked_at > BEAT_SECONDS:
             self._looked_at = time.monotonic()
             if Deployment.objects.filter(pk=self._deployment.pk).exclude(cancel_requested_at=None):
@@ -138,11 +210,11 @@ class Writer(AbstractContextManager["Writer"]):
     def _collect(self) -> tuple[list[Event], bool]:
         """Return events for one transaction: a quarter of a second's, or one chunk's worth."""
         batch: list[Event] = []
-        size, wait = 0, BEAT_SECONDS
+        size, left = 0, BEAT_SECONDS
         deadline = time.monotonic() + BEAT_SECONDS
-        while size < CHUNK_BYTES and wait > 0:
+        while size < CHUNK_BYTES and left > 0:
             try:
-                event = self._events.get(timeout=wait)
+                event = self._events.get(timeout=left)
             except Empty:
                 break
             if event is None:
@@ -150,16 +222,38 @@ class Writer(AbstractContextManager["Writer"]):
             if not batch:
                 deadline = time.monotonic() + BATCH_SECONDS
             batch.append(event)
+            if isinstance(event, Errand):
+                break
             size += len(event.data) if isinstance(event, Output) else 0
-            wait = deadline - time.monotonic()
+            left = deadline - time.monotonic()
         return batch, False
 
     def _write(self, batch: list[Event]) -> None:
-        rows = _join([event for event in batch if not isinstance(event, Seen)])
+        """Write a batch, then do the errand behind it. Raises ClaimLost."""
+        self._batch += 1
+        self._patiently(lambda: self._write_once(batch))
+        for event in batch:
+            if isinstance(event, Errand):
+                event.done.set_result(self._patiently(event.do))
+
+    def _patiently(self, write: Callable[[], T]) -> T:
+        """Write to the database, again where it went away in between."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return write()
+            except (OperationalError, InterfaceError):
+                connection.close()
+                if time.monotonic() > until:
+                    raise
+                time.sleep(BATCH_SECONDS)
+
+    def _write_once(self, batch: list[Event]) -> None:
+        rows = _cut(_join([event for event in batch if isinstance(event, (Change, Output))]))
         with transaction.atomic():
-            position = self._deployment.advance(len(rows))
-            if position is None:
-                raise ClaimLost
+            if self._held.held().filter(batch=self._batch).exists():
+                return  # the connection died, but not before the commit
+            position = self._held.advance(len(rows), batch=self._batch)
             numbered = list(enumerate(rows, position + 1))
             _write_output(self._deployment, numbered)
             _write_changes(numbered)
@@ -183,6 +277,17 @@ def _join(events: list[Change | Output]) -> list[Change | Output]:
     return rows
 
 
+def _cut(rows: Iterable[Change | Output]) -> list[Change | Output]:
+    """Cut what is longer than a chunk; all of its pieces are written at once, or none."""
+    cut: list[Change | Output] = []
+    for row in rows:
+        if isinstance(row, Change):
+            cut.append(row)
+        else:
+            cut += [replace(row, data=piece) for piece in cut_lines(row.data, CHUNK_BYTES)]
+    return cut
+
+
 def _write_output(deployment: Deployment, rows: list[tuple[int, Change | Output]]) -> None:
     LogChunk.objects.bulk_create(
         LogChunk(
@@ -196,12 +301,15 @@ def _write_output(deployment: Deployment, rows: list[tuple[int, Change | Output]
         for position, row in rows
         if isinstance(row, Output)
     )
+    marks = {row.step.pk: row.mark for _position, row in rows if isinstance(row, Output)}
+    for step, mark in marks.items():
+        Step.objects.filter(pk=step).update(mark=mark)
 
 
 def _write_changes(rows: list[tuple[int, Change | Output]]) -> None:
     for position, row in rows:
         if isinstance(row, Change):
-            live = type(row.row).objects.filter(pk=row.row.pk, state__in=LIVE)
+            live = type(row.row)._default_manager.filter(pk=row.row.pk, state__in=LIVE)
             live.update(position=position, **row.values)
 
 
@@ -209,4 +317,6 @@ def _write_seen(deployment: Deployment, event: Seen) -> None:
     release = Release.objects.filter(
         environment_id=deployment.environment_id, name=event.release
     ).first()
-    Placement.objects.filter(pk=event.placement.pk).update(active_release=release, seen_at=event.at)
+    Placement.objects.filter(pk=event.placement.pk).update(
+        active_release=release, complete_releases=list(event.complete), seen_at=event.at
+    )

@@ -129,7 +129,7 @@ def _stay(running: processes.Processes) -> None:
 
 
 def _worker_options() -> list[str]:
-    options = ["--pool", "threads", "--concurrency", "4", "--loglevel", "info"]
+    options = ["--beat", "--pool", "threads", "--concurrency", "4", "--loglevel", "info"]
     return ["-A", "example_project", "worker", *options]
 
 

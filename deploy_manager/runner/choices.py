@@ -1,0 +1,121 @@
+"""What a rollback, a retry and a converge work on: releases and servers chosen from the rows."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from django.utils.translation import gettext as _
+
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import TO_RETRY, Deployment, Environment, Placement, Release, State, Step
+from deploy_manager.runner.request import Wish
+
+MIGRATE = "migrate"
+
+
+def serving_release(environment: Environment) -> Release | None:
+    """Return the release that most of the servers were last seen to serve; None: none does."""
+    seen = Counter(
+        placement.active_release
+        for placement in environment.placements.select_related("active_release")
+        if placement.active_release
+    )
+    return seen.most_common(1)[0][0] if seen else None
+
+
+def releases_to_return_to(environment: Environment) -> list[Release]:
+    """Return the releases that were seen whole on every server and do not serve, newest first.
+
+    Bad ones are among them: a person may choose one.
+    """
+    wholes = [set(placement.complete_releases) for placement in environment.placements.all()]
+    common = set.intersection(*wholes) if wholes else set()
+    serving = serving_release(environment)
+    found = environment.releases.filter(name__in=common).select_related("lock")
+    return [release for release in found if release != serving]
+
+
+def choose_release(environment: Environment, name: str = "") -> Release:
+    """Return the release a rollback goes to: the named one, or the good one before what serves.
+
+    `name` is a release's name, or a beginning of its commit. Raises RequestRefused.
+    """
+    known = releases_to_return_to(environment)
+    if name:
+        found = [each for each in known if each.name == name or each.commit.startswith(name)]
+    else:
+        serving = serving_release(environment)
+        found = [
+            each
+            for each in known
+            if each.bad_since is None and (serving is None or each.created_at < serving.created_at)
+        ]
+    if found:
+        return found[0]
+    raise RequestRefused(_no_release(environment, name, known))
+
+
+def _no_release(environment: Environment, name: str, known: Sequence[Release]) -> str:
+    names = ", ".join(f"{each}{_(' (bad)') if each.bad_since else ''}" for each in known)
+    words = {"site": environment, "name": name, "known": names or _("none")}
+    if name:
+        text = _("No release %(name)s is whole on every server of %(site)s. There is: %(known)s.")
+    else:
+        text = _("%(site)s has no good release before this one. There is: %(known)s.")
+    return text % words
+
+
+def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
+    """Return the recipe and the wish that run a deployment again where it did not come through.
+
+    The same release goes to failed, skipped, cancelled and lost servers only; migrations that were
+    applied are not run again. Raises RequestRefused where there is nothing to retry.
+    """
+    if deployment.is_live:
+        raise RequestRefused(_("%(deployment)s has not ended yet.") % {"deployment": deployment})
+    runs = deployment.host_runs.filter(state__in=TO_RETRY).order_by("pk")
+    servers = [run.server_name for run in runs]
+    if not servers:
+        raise RequestRefused(_("Every server of %(it)s came through.") % {"it": deployment})
+    if deployment.release and deployment.release.bad_since:
+        raise RequestRefused(
+            _("Release %(release)s was marked as bad: deploy a mended one.")
+            % {"release": deployment.release}
+        )
+    migrated = Step.objects.filter(
+        host_run__deployment=deployment, phase=MIGRATE, state=State.SUCCEEDED
+    ).exists()
+    wish = Wish(
+        ref=deployment.ref,
+        commit=deployment.commit,
+        release=deployment.release,
+        servers=servers,
+        reason=reason or deployment.reason,
+        forced_migrations=deployment.forced_migrations,
+        retry_of=deployment,
+        without=frozenset({MIGRATE}) if migrated else frozenset(),
+    )
+    return deployment.recipe, wish
+
+
+def converge(environment: Environment, servers: Sequence[str]) -> Wish:
+    """Return the wish that makes servers like the others: the release that most of those serve.
+
+    Raises RequestRefused where no other server serves one.
+    """
+    others = environment.placements.exclude(server__name__in=servers)
+    release = _most_served(others.select_related("active_release__lock"))
+    if release is None:
+        raise RequestRefused(
+            _("No other server of %(site)s serves a release yet: deploy it.")
+            % {"site": environment}
+        )
+    return Wish(servers=servers, release=release)
+
+
+def _most_served(placements: Iterable[Placement]) -> Release | None:
+    good = [
+        each.active_release
+        for each in placements
+        if each.active_release and each.active_release.bad_since is None
+    ]
+    return Counter(good).most_common(1)[0][0] if good else None

@@ -1,0 +1,57 @@
+"""Who is told how a deployment ended, and in which words."""
+
+import logging
+
+from django.utils.translation import gettext as _
+
+from deploy_manager.exceptions import NoticeFailed
+from deploy_manager.models import Deployment
+from deploy_manager.notices import send
+
+logger = logging.getLogger(__name__)
+
+
+def send_notices(deployment_id: int) -> int:
+    """Tell everybody who wants to know how a deployment ended; return how many were told.
+
+    A target that can't be reached keeps no other from being told.
+    """
+    deployment = Deployment.objects.select_related("environment__project").get(pk=deployment_id)
+    targets = [
+        notification.target
+        for notification in deployment.environment.notifications.all()
+        if deployment.state in notification.states
+    ]
+    return sum(_tell(target, deployment) for target in targets)
+
+
+def _tell(target: str, deployment: Deployment) -> bool:
+    try:
+        send(target, title_of(deployment), text_of(deployment))
+    except NoticeFailed as error:
+        logger.warning("%s: %s", deployment, error)
+        return False
+    return True
+
+
+def title_of(deployment: Deployment) -> str:
+    """Return what happened, in a line."""
+    return _("%(site)s: %(recipe)s #%(number)d %(state)s") % {
+        "site": deployment.environment,
+        "recipe": deployment.recipe,
+        "number": deployment.pk,
+        "state": deployment.get_state_display(),
+    }
+
+
+def text_of(deployment: Deployment) -> str:
+    """Return who asked for it, what was sent, and how each server ended."""
+    lines = [
+        _("Requested by %(who)s through %(door)s.")
+        % {"who": deployment.requested_as, "door": deployment.door},
+        deployment.reason,
+        deployment.commit and _("Commit %(commit)s") % {"commit": deployment.commit[:12]},
+        deployment.message,
+        *(f"{run.server_name}: {run.get_state_display()}" for run in deployment.host_runs.all()),
+    ]
+    return "\n".join(filter(None, lines))

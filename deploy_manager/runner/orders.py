@@ -1,0 +1,50 @@
+"""From the rows of a slice to what the work on each of its hosts needs to know."""
+
+from deploy_manager.exceptions import DeployManagerError
+from deploy_manager.hosts import Work
+from deploy_manager.models import HostRun, Placement, Slice
+from deploy_manager.runner.address import address_of
+from deploy_manager.runner.host_work import Orders
+from deploy_manager.runner.prepare import Prepared
+from deploy_manager.runner.site import site_of
+
+
+def orders_of(held: Slice, prepared: Prepared) -> list[Orders]:
+    """Return the orders for each host of a slice. Raises DeployManagerError, ConfigurationError."""
+    environment = held.deployment.environment
+    releases = dict(environment.releases.values_list("name", "pk"))
+    runs = held.host_runs.select_related(
+        "placement__server__gateway", "placement__active_release", "release_before"
+    ).prefetch_related("steps")
+    return [_orders(run, held, prepared, releases) for run in runs]
+
+
+def _orders(run: HostRun, held: Slice, prepared: Prepared, releases: dict[str, int]) -> Orders:
+    placement = run.placement
+    if placement is None:
+        raise DeployManagerError(f"{run.server_name} was taken out of the environment.")
+    placement.environment = held.deployment.environment
+    site = site_of(placement, prepared.release, prepared.archive, held.deployment.forced_migrations)
+    return Orders(
+        run=run,
+        placement=placement,
+        site=site,
+        address=address_of(placement.server),
+        work=_work(placement, held, site.tools_path),
+        releases=releases,
+        rolls_back=held.deployment.environment.rollback_on_failure,
+        before=run.release_before.name if run.release_before else "",
+    )
+
+
+def _work(placement: Placement, held: Slice, folder: str) -> Work:
+    deployment = held.deployment
+    return Work(
+        folder=folder,
+        python=placement.environment.python,
+        key=placement.environment.key.hex,
+        deployment=deployment.pk,
+        token=held.token,
+        who=f"{deployment.requested_as} ({held.holder})",
+        what=str(deployment),
+    )

@@ -1,0 +1,9 @@
+"""What a project may listen to. Receivers run after the commit; what they raise is only logged."""
+
+from django.dispatch import Signal
+
+deployment_ended = Signal()
+"""A deployment ended. Sent with `deployment`; its row and its hosts' say how."""
+
+deployment_requested = Signal()
+"""A deployment was written, *queued* or *waiting*. Sent with `deployment`."""
