@@ -9,6 +9,7 @@ from pytest_django import Settings
 
 pytest_plugins = [
     "tests.inventory",
+    "tests.releases",
     "tests.recipe_site",
     "tests.parts.browser",
     "tests.parts.own_project",

@@ -1,0 +1,95 @@
+"""A story that switches between releases which are nothing but empty folders."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deploy_manager.models import Deployment, Lock, Release
+from deploy_manager.recipes import Host, Phase, Site, Story, Uses, add_story, recipe
+from deploy_manager.runner import Wish, request, run
+from tests.inventory import Inventory
+
+STORY = "switch"
+
+
+@dataclass(frozen=True)
+class Switching:
+    """An environment whose servers can be switched from one release to the next."""
+
+    inventory: Inventory
+
+    def make_release(self, name: str) -> Release:
+        lock = Lock.objects.of("d" * 64, "")
+        return Release.objects.create(
+            environment=self.inventory.environment, name=name, commit="c" * 40, lock=lock
+        )
+
+    def request(self, release: str) -> Deployment:
+        """Ask for a release, which is made where it is not there."""
+        found = Release.objects.filter(name=release).first() or self.make_release(release)
+        wish = Wish(release=found)
+        environment = self.inventory.environment
+        return request(environment, STORY, door="manage.py", requested_as="me@here", wish=wish)
+
+    def switch_to(self, release: str) -> Deployment:
+        deployment = self.request(release)
+        run(deployment.pk)
+        deployment.refresh_from_db()
+        return deployment
+
+    def folder(self, server: str) -> Path:
+        return self.inventory.folder / server
+
+    def current(self, server: str) -> str:
+        """The release that a server serves, read from the server itself."""
+        link = self.folder(server) / "current"
+        return link.readlink().name if link.is_symlink() else ""
+
+    def break_server(self, server: str, what: str = "broken") -> None:
+        """Let the proof that it serves fail on a server, or `prepare` or `once` there."""
+        (self.folder(server) / what).touch()
+
+    def mend_server(self, server: str, what: str = "broken") -> None:
+        (self.folder(server) / what).unlink()
+
+    def told(self, server: str) -> list[str]:
+        """What was done on a server, in order."""
+        file = self.folder(server) / "told"
+        return file.read_text().split() if file.exists() else []
+
+
+@pytest.fixture
+def switching(inventory: Inventory, own_recipes: None) -> Switching:
+    """The story `switch` on the server `one`, and those that a test adds."""
+
+    def unless(host: Host, site: Site, trouble: str, word: str) -> None:
+        host.run(f"cd {site.deploy_path} && echo {word} >>told && test ! -e {trouble}")
+
+    @recipe("Make the release", uses=Uses.GIVEN)
+    def make_it(host: Host, site: Site) -> None:
+        unless(host, site, "prepare", "prepare")
+        for folder in (site.release_path, f"{site.release_path}/venv"):
+            host.run(f"mkdir -p {folder} && touch {folder}/.complete")
+
+    @recipe("Prove it")
+    def prove_it(host: Host, site: Site) -> None:
+        unless(host, site, "broken", "prove")
+
+    @recipe("Tidy up")
+    def tidy_up(host: Host, site: Site) -> None:
+        unless(host, site, "tidy", "tidy")
+
+    add_story(
+        Story(
+            STORY,
+            "Switch",
+            (
+                Phase("prepare", "Prepare", ("make_it",), gate=True),
+                Phase("activate", "Activate", ("activate",), in_waves=True),
+                Phase("verify", "Verify", ("prove_it",), in_waves=True),
+                Phase("clean_up", "Clean up", ("tidy_up",)),
+            ),
+        )
+    )
+    return Switching(inventory)

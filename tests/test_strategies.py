@@ -1,0 +1,126 @@
+"""Waves, thresholds and the way back: what a release does to servers that fail."""
+
+import pytest
+
+from deploy_manager.models import Deployment, Environment, HostRun, State, Step
+from tests.releases import Switching
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def four(switching: Switching) -> Switching:
+    """Four servers that serve the release `old`."""
+    for name in ("two", "three", "four"):
+        switching.inventory.add_server(name)
+    assert switching.switch_to("old").state == State.SUCCEEDED
+    return switching
+
+
+def set_up(switching: Switching, **fields: object) -> None:
+    Environment.objects.update(**fields)
+    switching.inventory.environment.refresh_from_db()
+
+
+def currents(switching: Switching) -> list[str]:
+    return [switching.current(name) for name in ("one", "two", "three", "four")]
+
+
+def states(deployment: Deployment) -> list[str]:
+    return [run.state for run in deployment.host_runs.order_by("pk")]
+
+
+WAVES = {"strategy": Environment.Strategy.WAVES, "canary": "1", "batch": "2"}
+
+
+def test_a_canary_goes_first_then_batches(four: Switching) -> None:
+    set_up(four, **WAVES)
+    deployment = four.switch_to("new")
+    assert deployment.state == State.SUCCEEDED
+    assert currents(four) == ["new"] * 4
+    assert [run.wave for run in deployment.host_runs.order_by("pk")] == [1, 2, 2, 3]
+    proofs = Step.objects.filter(host_run__deployment=deployment, recipe="prove_it")
+    switches = Step.objects.filter(host_run__deployment=deployment, phase="activate")
+    for wave in (1, 2):
+        proven = proofs.filter(host_run__wave=wave).order_by("finished_at").last()
+        next_one = switches.filter(host_run__wave=wave + 1).order_by("started_at").first()
+        assert proven is not None
+        assert next_one is not None
+        assert proven.finished_at <= next_one.started_at  # type: ignore[operator]
+
+
+def test_a_canary_that_fails_keeps_the_release_from_the_others(four: Switching) -> None:
+    set_up(four, **WAVES)
+    four.break_server("one")
+    deployment = four.switch_to("new")
+    assert deployment.state == State.FAILED
+    assert states(deployment) == [State.FAILED, *[State.SKIPPED] * 3]
+    assert currents(four) == ["new", "old", "old", "old"]
+    assert "failed on one" in HostRun.objects.filter(deployment=deployment).last().message  # type: ignore[union-attr]
+
+
+def test_a_server_that_fails_goes_back_by_itself(four: Switching) -> None:
+    set_up(four, **WAVES, rollback_on_failure=True)
+    four.break_server("one")
+    deployment = four.switch_to("new")
+    assert currents(four) == ["old"] * 4
+    assert deployment.host_runs.get(server_name="one").was_switched
+
+
+def test_too_many_failures_bring_all_back_and_mark_the_release(four: Switching) -> None:
+    set_up(four, **WAVES, rollback_on_failure=True)
+    four.break_server("three")
+    deployment = four.switch_to("new")
+    assert currents(four) == ["old"] * 4
+    assert deployment.release is not None
+    deployment.release.refresh_from_db()
+    assert deployment.release.bad_since
+    assert "failed on three" in deployment.release.bad_reason
+    assert deployment.host_runs.get(server_name="four").state == State.SKIPPED
+    assert four.told("two").count("tidy") == 1  # of the first deployment only
+
+
+def test_failures_that_are_borne_stop_nobody(four: Switching) -> None:
+    set_up(four, **WAVES, max_failures="25%")
+    four.break_server("two")
+    deployment = four.switch_to("new")
+    assert deployment.state == State.PARTLY_FAILED
+    assert states(deployment) == [
+        State.SUCCEEDED,
+        State.FAILED,
+        State.SUCCEEDED,
+        State.SUCCEEDED,
+    ]
+    assert currents(four) == ["new"] * 4
+
+
+def test_nothing_is_switched_where_too_few_prepared_well(four: Switching) -> None:
+    four.break_server("four", "prepare")
+    deployment = four.switch_to("new")
+    assert deployment.state == State.FAILED
+    assert currents(four) == ["old"] * 4
+
+
+def test_the_way_back_is_not_taken_where_all_went_well(four: Switching) -> None:
+    deployment = four.switch_to("new")
+    way_back = Step.objects.filter(host_run__deployment=deployment, phase="roll_back")
+    assert set(way_back.values_list("state", "message")) == {(State.SKIPPED, "Not needed.")}
+
+
+def test_a_pause_lies_between_two_waves(four: Switching) -> None:
+    set_up(four, **WAVES, pause=1)
+    deployment = four.switch_to("new")
+    assert deployment.state == State.SUCCEEDED
+    switches = Step.objects.filter(host_run__deployment=deployment, phase="activate")
+    first, second = (
+        switches.filter(host_run__wave=wave).order_by("started_at").first() for wave in (1, 2)
+    )
+    assert (second.started_at - first.finished_at).total_seconds() >= 1  # type: ignore[union-attr, operator]
+
+
+def test_what_was_seen_on_the_servers_stands_on_the_placements(four: Switching) -> None:
+    four.switch_to("new")
+    placement = four.inventory.environment.placements.get(server__name="two")
+    assert placement.active_release is not None
+    assert placement.active_release.name == "new"
+    assert sorted(placement.complete_releases) == ["new", "old"]
