@@ -1,53 +1,68 @@
 """The times of a cron expression in a named time zone.
 
-At changes of the clocks cronsim does as Debian's cron: a job at a skipped time runs once right
-after it, a job at a time that comes twice runs once, and jobs of every hour run in each.
+cronsim does what Debian's cron does when the clocks change (cron(8), "Notes"):
+
+- a job at fixed times runs once: at a skipped time it runs at the first moment after it, and at a
+  time that comes twice it runs the first time only;
+- a job whose minute or hour begins with `*` follows the wall clock: it runs in each hour there is,
+  in both of the hour that comes twice; `*/10 2 * * *` has no time on the day that has no 2 o'clock.
+
+Where clocks change by half an hour (Lord Howe Island only) such a job may miss times within the
+two hours after the change.
 """
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, takewhile
 
 from cronsim import CronSim, CronSimError
 
 from deploy_manager.times.windows import check_zone
 
+FIELDS = 5
+"""cronsim knows a sixth one, for seconds, which cron does not."""
+
 
 def check_cron(expression: str) -> None:
-    """Raise ValueError for what is no cron expression, in the library's words."""
-    _iterate(expression, "UTC", datetime(2026, 1, 1, tzinfo=UTC))
+    """Raise ValueError for what is no cron expression of five fields, or one that never comes."""
+    next_slot(expression, "UTC", datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def slots_between(
     expression: str, zone: str, after: datetime, until: datetime, most: int = 1000
 ) -> list[datetime]:
-    """Return the times after one moment and up to another, in UTC, the earliest first."""
-    slots: list[datetime] = []
-    for slot in islice(_slots(expression, zone, after), most):
-        if slot > until:
-            break
-        slots.append(slot)
-    return slots
+    """Return the times later than `after` and not later than `until`, in UTC, earliest first.
+
+    Both are aware. There are `most` at most: the earliest ones. Raises ValueError as `next_slot`.
+    """
+    slots = takewhile(lambda slot: slot <= until, _slots(expression, zone, after))
+    return list(islice(slots, most))
 
 
 def next_slot(expression: str, zone: str, after: datetime) -> datetime:
-    """Return the first time after a moment, in UTC. Raises ValueError where there is none."""
-    try:
-        return next(_slots(expression, zone, after))
-    except StopIteration:
-        raise ValueError(f"{expression!r} never comes.") from None
+    """Return the first time later than an aware moment, in UTC.
+
+    Raises ValueError for a wrong expression, one that does not come in 50 years, an unknown zone.
+    """
+    for slot in _slots(expression, zone, after):
+        return slot
+    raise ValueError(f"{expression!r} never comes: no month has such a day.")
 
 
 def _slots(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
-    for slot in _iterate(expression, zone, after):
-        if slot.astimezone(UTC) > after:
-            yield slot.astimezone(UTC)
+    for slot in _read(expression, after.astimezone(check_zone(zone))):
+        # cronsim begins at the wall clock's time, whichever of two it is: it may look back.
+        if (moment := slot.astimezone(UTC)) > after:
+            yield moment
 
 
-def _iterate(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
+def _read(expression: str, after: datetime) -> CronSim:
     try:
-        return iter(CronSim(expression, after.astimezone(check_zone(zone))))
+        if len(expression.split()) != FIELDS:
+            raise CronSimError("Wrong number of fields")
+        return CronSim(expression, after)
     except CronSimError as error:
         raise ValueError(
-            f"{expression!r} is no cron expression: {error}. Write one like 30 2 * * mon-fri."
+            f"{expression!r} is no cron expression: {error}."
+            " Write minute, hour, day, month and weekday, like 30 2 * * mon-fri."
         ) from None

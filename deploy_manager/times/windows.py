@@ -1,107 +1,153 @@
 """When changes are allowed: weekly windows by the wall clock of a named time zone.
 
-A window that begins in an hour which a change of the clocks skips begins after the change; in the
-hour that comes twice it is open both times, since the wall clock says so both times.
+A moment is allowed when the clock on the wall shows a time inside a window. At changes of the
+clocks this means:
+
+- a window that begins in the skipped hour opens at the first moment after it; one that lies in
+  the skipped hour altogether does not open that day;
+- in the hour that comes twice a window is open both times; one that ended in it opens again when
+  the clock goes back.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime, time, timedelta
+from itertools import product
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-MINUTE = timedelta(minutes=1)
-WEEK = timedelta(days=8)
-"""A week and the day before, whose windows may reach into it."""
+DAY = timedelta(days=1)
+DAYS_TO_LOOK_AHEAD = 15
+"""Two weeks: a window of one day a week may lie in a skipped hour once, not twice in a row."""
 
-_LINE = re.compile(r"(?P<days>\S+)\s+(?P<start>\d\d:\d\d)\s*-\s*(?P<end>\d\d:\d\d)", re.ASCII)
+_MIDNIGHT = 24 * 60
+_EXAMPLE = "Write one like mon-fri 09:00-17:00, sat,sun 22:00-02:00 or daily 01:00-05:00."
+_LINE = re.compile(
+    r"(?P<days>[a-z,-]+) (?P<start>[0-9]{1,2}:[0-9]{2})-(?P<end>[0-9]{1,2}:[0-9]{2})"
+)
 
 
 @dataclass(frozen=True)
 class Window:
-    """Some days of the week, and minutes after their midnight; the end may lie on the next day."""
+    """Days of the week, Monday is 0, on which it begins, and minutes after midnight.
+
+    `start` is the first minute inside, `end` the first one after it. Where `end` is not later
+    than `start` it lies on the next day.
+    """
 
     days: frozenset[int]
     start: int
     end: int
 
     def holds(self, local: datetime) -> bool:
-        """Whether the wall clock's time lies in it; its first minute does, its last does not."""
-        minute = local.hour * 60 + local.minute
-        if local.weekday() in self.days and self.start <= minute < max(self.end, self.start):
-            return True
-        return self._began_today(local, minute) or self._began_yesterday(local, minute)
-
-    def _began_today(self, local: datetime, minute: int) -> bool:
-        return self._passes_midnight and local.weekday() in self.days and minute >= self.start
-
-    def _began_yesterday(self, local: datetime, minute: int) -> bool:
-        yesterday = (local.weekday() - 1) % 7
-        return self._passes_midnight and yesterday in self.days and minute < self.end
+        """Whether a wall clock that shows this time is inside of the window."""
+        today, minute = local.weekday(), local.hour * 60 + local.minute
+        if self.start < self.end:
+            return today in self.days and self.start <= minute < self.end
+        began_today = today in self.days and minute >= self.start
+        began_yesterday = (today - 1) % 7 in self.days and minute < self.end
+        return began_today or began_yesterday
 
     @property
-    def _passes_midnight(self) -> bool:
-        return self.end <= self.start
+    def starts_at(self) -> time:
+        """The wall clock's time at which it opens."""
+        return time(self.start // 60, self.start % 60)
 
 
 def parse_windows(lines: Sequence[str]) -> tuple[Window, ...]:
-    """Return windows from lines like `mon-fri 09:00-17:00`, `sat,sun 22:00-02:00`, `daily …`.
+    """Return the windows of lines like `mon-fri 09:00-17:00`.
 
-    Raises ValueError with the line that can't be read.
+    Days are mon to sun, ranges, lists with commas, or `daily`; a window may pass midnight, and may
+    end at 24:00. Raises ValueError with the first line that can't be read, and how one looks.
     """
     return tuple(_parse(line) for line in lines)
 
 
 def is_open(windows: Sequence[Window], zone: str, at: datetime) -> bool:
-    """Whether a moment lies in one of the windows; where there are none, always."""
-    local = at.astimezone(check_zone(zone))
-    return not windows or any(window.holds(local) for window in windows)
+    """Whether an aware moment lies in one of the windows; always where there are none.
+
+    Raises ValueError for an unknown time zone.
+    """
+    return not windows or _any_holds(windows, at, check_zone(zone))
 
 
 def next_opening(windows: Sequence[Window], zone: str, at: datetime) -> datetime:
-    """Return the first moment from `at` on that lies in a window, in UTC."""
+    """Return the first moment in a window that is not before `at`, an aware one; in UTC.
+
+    That is `at` itself when it lies in one. Raises ValueError for an unknown time zone.
+    """
+    begin = at.astimezone(UTC)
     if is_open(windows, zone, at):
-        return at.astimezone(UTC)
-    # An hour is skipped or comes twice at most: the wall clock changes by whole minutes.
-    return next(moment for moment in _minutes_after(at) if is_open(windows, zone, moment))
+        return begin
+    place = check_zone(zone)
+    for day in range(DAYS_TO_LOOK_AHEAD):
+        after = begin + day * DAY
+        moments = _moments_it_may_open(windows, place, after)
+        within = (each for each in moments if after < each <= after + DAY)
+        if found := [each for each in within if _any_holds(windows, each, place)]:
+            return min(found)
+    raise ValueError(f"None of these windows opens in {zone} within two weeks.")
 
 
 def check_zone(name: str) -> ZoneInfo:
-    """Return a time zone by its name. Raises ValueError."""
+    """Return a time zone by its name, like Europe/Paris. Raises ValueError for an unknown one."""
     try:
-        return _zone(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"There is no time zone {name!r}: write one like Europe/Paris.") from None
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # names of folders, or of odd files
+        raise ValueError(f"There is no time zone {name!r}. Write one like Europe/Paris.") from None
 
 
-@lru_cache
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
+def _any_holds(windows: Iterable[Window], at: datetime, zone: ZoneInfo) -> bool:
+    local = at.astimezone(zone)
+    return any(window.holds(local) for window in windows)
 
 
-def _minutes_after(at: datetime) -> Iterator[datetime]:
-    moment = at.astimezone(UTC).replace(second=0, microsecond=0)
-    for _ in range(int(WEEK / MINUTE)):
-        moment += MINUTE
-        yield moment
+def _moments_it_may_open(
+    windows: Sequence[Window], zone: ZoneInfo, after: datetime
+) -> Iterator[datetime]:
+    """Yield all that there are in the next 24 hours, and some around them."""
+    date = after.astimezone(zone).date()
+    # 24 hours touch three dates where one of them has 23.
+    for days, window, fold in product(range(3), windows, (0, 1)):
+        start = window.starts_at.replace(tzinfo=zone, fold=fold)
+        yield datetime.combine(date + days * DAY, start).astimezone(UTC)
+    yield from _changes_of_the_clocks(zone, after)
+
+
+def _changes_of_the_clocks(zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
+    """Yield the moment, to the second, when the clocks change in the next 24 hours, if they do.
+
+    zoneinfo does not tell its changes, so they are searched for by halves.
+    """
+    before, changed = after.replace(microsecond=0), after.replace(microsecond=0) + DAY
+    offset = before.astimezone(zone).utcoffset()
+    if changed.astimezone(zone).utcoffset() == offset:
+        return
+    while (gap := (changed - before) // timedelta(seconds=1)) > 1:
+        middle = before + timedelta(seconds=gap // 2)
+        if middle.astimezone(zone).utcoffset() == offset:
+            before = middle
+        else:
+            changed = middle
+    yield changed
 
 
 def _parse(line: str) -> Window:
-    found = _LINE.fullmatch(line.strip().lower())
+    tidy = re.sub(r"\s*([,-])\s*", r"\1", " ".join(line.lower().split()))
+    found = _LINE.fullmatch(tidy)
     if found is None:
-        raise ValueError(f"{line!r} is no window: write one like mon-fri 09:00-17:00.")
+        raise ValueError(f"{line!r} is no window. {_EXAMPLE}")
     start, end = _minutes(found["start"], line), _minutes(found["end"], line)
-    if start >= 24 * 60 or start == end:
-        raise ValueError(f"{line!r} never opens: write one like mon-fri 09:00-17:00.")
+    if start in (end, _MIDNIGHT):
+        raise ValueError(f"{line!r} never opens; the whole day is 00:00-24:00. {_EXAMPLE}")
     return Window(frozenset(_days(found["days"], line)), start, end)
 
 
 def _minutes(text: str, line: str) -> int:
     hours, minutes = map(int, text.split(":"))
-    if minutes > 59 or hours * 60 + minutes > 24 * 60:
-        raise ValueError(f"{line!r}: there is no {text} on a clock.")
+    if minutes > 59 or hours * 60 + minutes > _MIDNIGHT:
+        raise ValueError(f"{line!r}: no clock shows {text}. {_EXAMPLE}")
     return hours * 60 + minutes
 
 
@@ -110,8 +156,9 @@ def _days(text: str, line: str) -> Iterator[int]:
         yield from range(7)
         return
     for part in text.split(","):
-        first, _dash, last = part.partition("-")
-        if first not in DAYS or (last or first) not in DAYS:
-            raise ValueError(f"{line!r}: {part!r} is no day: write mon to sun, mon-fri or daily.")
-        start, end = DAYS.index(first), DAYS.index(last or first)
-        yield from ((start + offset) % 7 for offset in range((end - start) % 7 + 1))
+        first, dash, last = part.partition("-")
+        if first not in DAYS or (dash and last not in DAYS):
+            raise ValueError(f"{line!r}: {part!r} is no day of {', '.join(DAYS)}. {_EXAMPLE}")
+        start = DAYS.index(first)
+        length = (DAYS.index(last or first) - start) % 7
+        yield from ((start + offset) % 7 for offset in range(length + 1))
