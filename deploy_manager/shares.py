@@ -1,6 +1,5 @@
 """Numbers of servers as people write them: 3, or 25 % of them."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,39 +16,57 @@ class Share:
     is_percentage: bool = False
 
     def of(self, total: int) -> int:
-        """Return how many that is, rounded up: 10 % of 3 servers is one server."""
-        return math.ceil(self._exactly(total))
+        """Return how many that is, percentages rounded up: 10 % of 3 servers is one server.
+
+        A plain number is itself, even where it is more than there are.
+        """
+        return -(-total * self.number // 100) if self.is_percentage else self.number
 
     def at_most(self, total: int) -> int:
-        """Return how many that is, rounded down: 10 % of 3 servers may not fail."""
-        return math.floor(self._exactly(total))
-
-    def _exactly(self, total: int) -> float:
-        return total * self.number / 100 if self.is_percentage else self.number
+        """Return how many that is, percentages rounded down: 10 % of 3 servers is none."""
+        return total * self.number // 100 if self.is_percentage else self.number
 
 
 def parse_share(text: str) -> Share:
-    """Return what a text like `3`, `25%` or `25 %` means. Raises ValueError."""
-    found = re.fullmatch(r"([0-9]{1,6})\s*(%?)", text.strip(), re.ASCII)
-    if found is None or (found[2] and int(found[1]) > 100):
-        raise ValueError(f"{text!r} is no number of servers: write one like 2, or like 25 %.")
-    return Share(int(found[1]), bool(found[2]))
+    """Return what a text like `3`, `25%` or `25 %` means.
+
+    Raises ValueError for anything else, and for more than 100 %.
+    """
+    found = re.fullmatch(r"([0-9]{1,6})\s*(%?)", text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no number of servers. Write one like 2, or like 25 %.")
+    share = Share(int(found[1]), bool(found[2]))
+    if share.is_percentage and share.number > 100:
+        raise ValueError(f"{text!r} is more than all servers. Write 100 % at most.")
+    return share
 
 
 def cut_waves(hosts: Sequence[T], canary: str, batch: str) -> list[list[T]]:
-    """Return hosts in waves: first the canary, then batches; blank: none, and all the rest.
+    """Return all hosts in their order, cut in waves: first the canary, then batches.
 
-    Raises ValueError for a batch of none.
+    A blank canary is none; a blank batch is all the rest at once. Percentages are of all hosts.
+    Raises ValueError for a batch of 0, and for what is no share.
     """
-    first = parse_share(canary).of(len(hosts)) if canary else 0
-    size = parse_share(batch).of(len(hosts)) if batch else len(hosts)
-    if hosts and size == 0:
-        raise ValueError("A wave of no servers would never come to an end: write 1 or more.")
-    rest = range(min(first, len(hosts)), len(hosts), size or 1)
-    waves = [list(hosts[:first]), *(list(hosts[start : start + size]) for start in rest)]
+    first = parse_share(canary).of(len(hosts)) if canary.strip() else 0
+    size = _size_of_a_batch(batch, len(hosts)) if batch.strip() else len(hosts)
+    starts = range(min(first, len(hosts)), len(hosts), max(size, 1))
+    waves = [list(hosts[:first]), *(list(hosts[start : start + size]) for start in starts)]
     return [wave for wave in waves if wave]
 
 
 def is_too_many(failures: int, total: int, most: str) -> bool:
-    """Whether more failed than may. Percentages are rounded down: in doubt it stops."""
-    return failures > parse_share(most or "0").at_most(total)
+    """Whether more than `most` of them failed; a blank `most` is 0. Raises ValueError for no share.
+
+    Percentages are rounded down here. It is a promise how much may be broken at most: when 10 %
+    may fail, one of three servers, a third of them, is too many.
+    """
+    return failures > (parse_share(most).at_most(total) if most.strip() else 0)
+
+
+def _size_of_a_batch(batch: str, total: int) -> int:
+    share = parse_share(batch)
+    if share.number == 0:
+        raise ValueError(
+            f"A batch of {batch!r} servers would never come to an end. Write 1 or more."
+        )
+    return share.of(total)
