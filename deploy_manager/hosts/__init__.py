@@ -3,10 +3,12 @@
 The only place that knows fabric and paramiko.
 """
 
+from contextlib import closing
 from threading import Event
 
 from deploy_manager.hosts.address import Address, OpenHost, Sink, Stream
-from deploy_manager.hosts.guarded import GuardedHost, Journal, Mark, Work, open_guarded
+from deploy_manager.hosts.guard_line import CommandRecord, Work, read_records
+from deploy_manager.hosts.guarded import GuardedHost, Journal, Mark, bare_host, open_guarded
 from deploy_manager.hosts.keys import HostKey, fingerprint
 from deploy_manager.hosts.link import connect, fetch_host_key
 from deploy_manager.hosts.local import LocalHost
@@ -14,6 +16,7 @@ from deploy_manager.hosts.ssh import SshHost
 
 __all__ = [
     "Address",
+    "CommandRecord",
     "GuardedHost",
     "HostKey",
     "Journal",
@@ -26,6 +29,7 @@ __all__ = [
     "fingerprint",
     "open_guarded",
     "open_host",
+    "probe",
 ]
 
 
@@ -39,3 +43,12 @@ def open_host(address: Address, sink: Sink, cancelled: Event) -> OpenHost:
     if address.local:
         return LocalHost(address.name, sink, cancelled)
     return SshHost(address.name, connect(address, cancelled), sink, cancelled)
+
+
+def probe(address: Address, work: Work, cancelled: Event) -> list[CommandRecord]:
+    """Return what the journal on a server knows of a deployment's commands.
+
+    It keeps nobody from working and starts nothing. Raises as `open_guarded` does.
+    """
+    with closing(bare_host(address, cancelled)) as host:
+        return read_records(host, work)

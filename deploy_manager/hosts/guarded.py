@@ -1,35 +1,52 @@
-"""A host whose commands belong to a guard on the server."""
+"""A host whose commands belong to a guard on the server.
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+The connection may be cut and made again, and this process may be gone and another go on: a command
+is named by its step and its place in it, and never run twice.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Protocol
 
-from deploy_manager.hosts.address import Address, OpenHost, Stream
+from deploy_manager.exceptions import (
+    Cancelled,
+    ClaimLost,
+    ConnectionLost,
+    HandedOver,
+    HostUnreachable,
+    RecipeError,
+)
+from deploy_manager.hosts import shell
+from deploy_manager.hosts.address import Address, Sink, Stream
+from deploy_manager.hosts.base import ShellHost
+from deploy_manager.hosts.guard_line import GuardLine, Work, open_line
+from deploy_manager.hosts.guard_running import GuardedRunning, Wish, reply_to_put, wait_until_killed
 from deploy_manager.hosts.link import connect
 from deploy_manager.hosts.local import LocalHost
+from deploy_manager.hosts.remote.guard.frames import Kind
+from deploy_manager.hosts.running import Running, Watch, no_sink
 from deploy_manager.hosts.ssh import SshHost
 from deploy_manager.recipes.host import Command, Result
 
+RECONNECTS_FOR = 60.0
+"""Seconds to try to reach a server again before what it does is called unknown."""
 
-@dataclass(frozen=True)
-class Work:
-    """Whose work is done on a server, and where: told to whoever finds it busy."""
-
-    folder: str
-    python: str
-    key: str
-    deployment: int
-    token: int
-    who: str
-    what: str
+RECONNECTS_TO_STOP_FOR = 10.0
+FIRST_DELAY, LONGEST_DELAY = 0.5, 5.0
+LOOK = (0, 0)
+LOOKS_FOR = 20.0
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Up to where a step's log was stored."""
+    """Up to where a step's log is stored: the command, and bytes of each stream.
+
+    `own` counts our own lines in the whole step; `out` and `err` what that command printed.
+    """
 
     command: int = 0
     own: int = 0
@@ -40,57 +57,183 @@ class Mark:
 class Journal(Protocol):
     """The sink of a guarded host."""
 
-    def __call__(self, stream: Stream, data: bytes) -> None: ...
+    def __call__(self, stream: Stream, data: bytes) -> None:
+        """Take output that was not stored before."""
 
-    def begin_command(self, index: int) -> None: ...
+    def note(self, line: bytes) -> None:
+        """Take a line that belongs to no place in the output."""
+
+    def begin_command(self, index: int) -> None:
+        """Know that what comes is printed by the step's command of this index."""
 
 
-class GuardedHost:
-    def __init__(self, address: Address, sink: Journal, cancelled: Event) -> None:
-        self.name = address.name
-        self._address, self._sink, self._cancelled = address, sink, cancelled
-        self._host = self._make(sink, cancelled)
-        self._index = 0
+class GuardedHost(ShellHost):
+    """A server, or this machine, by way of its guard."""
 
-    def _make(self, sink: Callable[[Stream, bytes], None], cancelled: Event) -> OpenHost:
-        if self._address.local:
-            return LocalHost(self.name, sink, cancelled)
-        return SshHost(self.name, connect(self._address, cancelled), sink, cancelled)
+    def __init__(
+        self,
+        name: str,
+        open_: Callable[[Event], GuardLine],
+        sink: Journal,
+        cancelled: Event,
+        may_go_on: Callable[[], bool],
+        handed_over: Event,
+    ) -> None:
+        super().__init__(name, self._take_own, cancelled)
+        self.handed_over = handed_over
+        self._open = open_
+        self._journal = sink
+        self._may_go_on = may_go_on
+        self._line: GuardLine | None = open_(cancelled)
+        self._step, self._index = 0, 0
+        self._stored, self._is_once, self._own = Mark(), False, 0
 
     def begin_step(self, number: int, stored: Mark = Mark(), once: bool = False) -> None:
-        self._index = 0
+        """Begin a step, or go on with it: commands that were run are not run again.
 
-    def run(
-        self,
-        command: Command,
-        *,
-        stdin: bytes = b"",
-        timeout: float | None = None,
-        check: bool = True,
-        quiet: bool = False,
-    ) -> Result:
-        self._sink.begin_command(self._index)
-        self._index += 1
-        return self._host.run(command, stdin=stdin, timeout=timeout, check=check, quiet=quiet)
-
-    def put(self, content: bytes | Path, target: str, mode: int = 0o644) -> None:
-        self._host.put(content, target, mode)
-
-    def cd(self, folder: str) -> AbstractContextManager[None]:
-        return self._host.cd(folder)
-
-    def say(self, text: str) -> None:
-        self._host.say(text)
+        What is `stored` of its output is not given to the sink again. A step that may be run `once`
+        only is not begun afresh where it asks for other commands than before.
+        """
+        self._step, self._index = number, 0
+        self._stored, self._is_once, self._own = stored, once, 0
 
     def look(self, command: Command) -> Result:
-        host = self._make(lambda stream, data: None, Event())
-        try:
-            return host.run(command, check=False, quiet=True)
-        finally:
-            host.close()
+        """Run a command that changes nothing: not in the log, and after a cancellation too."""
+        script = shell.script_of(shell.line_of(command), "")
+        wish = Wish(*LOOK, script, LOOKS_FOR, is_kept=False)
+        return self._watch(wish, b"", "Looking around", LOOKS_FOR, no_sink, Event())
+
+    def put(self, content: bytes | Path, target: str, mode: int = 0o644) -> None:
+        """See Host.put. Raises RecipeError too."""
+        self._raise_if_cancelled()
+        path = shell.join(self._folder, target)
+        for line in self.lines():
+            with suppress(ConnectionLost):
+                line.send(Kind.PUT, {"path": path, "mode": mode})
+                for block in self._blocks(content):
+                    line.send(Kind.DATA, block)
+                line.send(Kind.PUT_END)
+                if problem := reply_to_put(line):
+                    text = f"{path} could not be written on {self.name}: {problem}."
+                    raise RecipeError(text)
+                return
+            self.drop_line()
 
     def close(self) -> None:
-        self._host.close()
+        """Hang up, and let the guard end and its lock be free; unless others go on with it."""
+        if self._line is not None and not self.handed_over.is_set():
+            with suppress(ConnectionLost):
+                self._line.send(Kind.BYE)
+                self._line.receive(1.0)
+        self.drop_line()
+
+    def lines(self, seconds: float = RECONNECTS_FOR) -> Iterator[GuardLine]:
+        """Yield the open line, and each time it was dropped another, as long as one can be had.
+
+        Raises ConnectionLost at last, ClaimLost where somebody else goes on, HandedOver.
+        """
+        if self._line is not None:
+            yield self._line
+        while True:
+            began = time.monotonic()
+            self._line = self._connect_again(began + seconds)
+            after = time.monotonic() - began
+            self.note(
+                f"The connection to {self.name} was lost. It stands again after {after:.1f} s, and"
+                " nothing was lost."
+            )
+            yield self._line
+
+    def note(self, text: str) -> None:
+        """Add a line to the log that a second run of the step would not have."""
+        self._journal.note(f"{text}\n".encode())
+
+    def drop_line(self) -> None:
+        """Hang up a line that is of no use any more."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def kill(self) -> bool:
+        """End what runs on the server; return whether it was seen to be gone."""
+        with suppress(HostUnreachable):
+            for line in self.lines(RECONNECTS_TO_STOP_FOR):
+                with suppress(ConnectionLost):
+                    return wait_until_killed(line)
+                self.drop_line()
+        return False
+
+    def _connect_again(self, until: float) -> GuardLine:
+        delay = FIRST_DELAY
+        while True:
+            if self.handed_over.is_set():
+                raise HandedOver
+            if not self._may_go_on():
+                raise ClaimLost
+            try:
+                return self._open(Event())
+            except HostUnreachable as error:
+                if time.monotonic() + delay > until:
+                    raise ConnectionLost(
+                        f"The connection to {self.name} was lost and could not be made again: what"
+                        f" it does is unknown. ({error})"
+                    ) from error
+            self.handed_over.wait(delay)
+            delay = min(2 * delay, LONGEST_DELAY)
+
+    def _see_through(
+        self, script: str, stdin: bytes, name: str, timeout: float, sink: Sink
+    ) -> Result:
+        index, self._index = self._index, self._index + 1
+        self._journal.begin_command(index)
+        wish = Wish(self._step, index, script, timeout, is_fresh=not self._is_once)
+        unstored = sink if sink is no_sink else self._unstored(index)
+        return self._watch(wish, stdin, name, timeout, unstored, self._cancelled)
+
+    def _watch(
+        self, wish: Wish, stdin: bytes, name: str, timeout: float, sink: Sink, cancelled: Event
+    ) -> Result:
+        running = GuardedRunning(self, wish, stdin)
+        return Watch(running, sink, cancelled, timeout).see_through(name)
+
+    def _unstored(self, index: int) -> Sink:
+        """Return a sink that leaves out what is stored of a command's output."""
+        left = {Stream.STDOUT: self._stored.out, Stream.STDERR: self._stored.err}
+        is_stored = index < self._stored.command
+
+        def give(stream: Stream, data: bytes) -> None:
+            if is_stored:
+                return
+            if index == self._stored.command:
+                skipped = min(left[stream], len(data))
+                left[stream] -= skipped
+                data = data[skipped:]
+            if data:
+                self._journal(stream, data)
+
+        return give
+
+    def _take_own(self, stream: Stream, data: bytes) -> None:
+        """Take one of our own lines, unless it is stored."""
+        start, self._own = self._own, self._own + len(data)
+        if unstored := data[max(0, self._stored.own - start) :]:
+            self._journal(stream, unstored)
+
+    def _raise_if_cancelled(self) -> None:
+        """A command that another process left running is stopped before it is called cancelled."""
+        if not self._cancelled.is_set():
+            return
+        if not self.kill():
+            raise ConnectionLost(
+                f"Cancelled, but what {self.name} does could not be stopped: its state is unknown."
+            )
+        raise Cancelled("Cancelled: nothing more was started.")
+
+    def _start(self, script: str, stdin: bytes) -> Running:
+        raise NotImplementedError  # _watch starts commands here
+
+    def _write(self, blocks: Iterator[bytes], path: str, beside: str, mode: int) -> None:
+        raise NotImplementedError  # put does
 
 
 def open_guarded(
@@ -102,4 +245,26 @@ def open_guarded(
     may_go_on: Callable[[], bool] = lambda: True,
     handed_over: Event | None = None,
 ) -> GuardedHost:
-    return GuardedHost(address, sink, cancelled)
+    """Connect to a server, or to this machine, and to the guard of a deploy path there.
+
+    `may_go_on` is asked before a connection that was lost is made again: whether the work is still
+    ours. Once `handed_over` is set, what runs is left to another process (HandedOver).
+    Raises HostUnreachable, HostKeyMismatch, Cancelled, ServerBusy, ClaimLost, RecipeError.
+    """
+
+    def open_(until_cancelled: Event) -> GuardLine:
+        host = bare_host(address, until_cancelled)
+        try:
+            return open_line(host, work)
+        except BaseException:
+            host.close()
+            raise
+
+    return GuardedHost(address.name, open_, sink, cancelled, may_go_on, handed_over or Event())
+
+
+def bare_host(address: Address, cancelled: Event) -> LocalHost | SshHost:
+    """Return a host whose commands belong to the connection; nothing of it is logged."""
+    if address.local:
+        return LocalHost(address.name, no_sink, Event())
+    return SshHost(address.name, connect(address, cancelled), no_sink, Event())

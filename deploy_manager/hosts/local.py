@@ -14,6 +14,7 @@ from deploy_manager.exceptions import RecipeError
 from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Sink, Stream
 from deploy_manager.hosts.base import ShellHost
+from deploy_manager.hosts.pipes import LocalPipe
 from deploy_manager.hosts.running import Piece
 
 READ_BYTES = 64 * 1024
@@ -50,6 +51,23 @@ class LocalHost(ShellHost):
 
     def close(self) -> None:
         """Nothing is held open between two commands."""
+
+    def open_pipe(self, words: Sequence[str]) -> LocalPipe:
+        """Start a program to speak with. Raises RecipeError."""
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self._home,
+                env=command_environment(),
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RecipeError(f"{words[0]} could not be started: {error.strerror}.") from error
+        return LocalPipe(process, self.name)
 
     def _start(self, script: str, stdin: bytes) -> "LocalRunning":
         try:

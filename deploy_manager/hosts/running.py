@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Protocol
 
-from deploy_manager.exceptions import Cancelled, CommandTimedOut
+from deploy_manager.exceptions import Cancelled, CommandTimedOut, ConnectionLost
 from deploy_manager.hosts.address import Sink, Stream
 from deploy_manager.recipes.host import Result
 
@@ -71,15 +71,18 @@ class Watch:
     def see_through(self, name: str) -> Result:
         """Return how the command ended; `name` is how messages call it.
 
-        Raises CommandTimedOut and Cancelled once its process group was told to end, and
-        ConnectionLost.
+        Raises CommandTimedOut and Cancelled once its process group was seen to be gone, and
+        ConnectionLost where nobody can know.
         """
         while (exit_code := self._ended()) is None:
             if self._cancelled.is_set():
-                raise Cancelled(f"Cancelled: {name} {self._stop()}")
+                self._stop(name)
+                raise Cancelled(f"Cancelled: {name} was stopped, with its whole process group.")
             if time.monotonic() - self._started > self._timeout:
+                self._stop(name)
                 raise CommandTimedOut(
-                    f"{name} did not end within {self._timeout:g} s: it {self._stop()}"
+                    f"{name} did not end within {self._timeout:g} s: it was stopped, with its whole"
+                    " process group."
                 )
             self._take(TICK)
         return Result(exit_code, self._tails[Stream.STDOUT].text, self._tails[Stream.STDERR].text)
@@ -110,12 +113,15 @@ class Watch:
             self._running.stop()
             raise
 
-    def _stop(self) -> str:
+    def _stop(self, name: str) -> None:
+        """Stop the command. Raises ConnectionLost where that it stopped could not be seen."""
         gone = self._running.stop()
         self._take_what_is_left()
-        if gone:
-            return "was stopped, with its whole process group."
-        return "may still be running: that it stopped could not be seen."
+        if not gone:
+            raise ConnectionLost(
+                f"{name} was told to stop, but may still be running: that it stopped could not be"
+                " seen."
+            )
 
     def _take_what_is_left(self) -> None:
         until = time.monotonic() + LINGER

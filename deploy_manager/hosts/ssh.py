@@ -17,6 +17,7 @@ from deploy_manager.hosts.channel import SshRunning
 from deploy_manager.hosts.dial import CHANNEL_TIMEOUT
 from deploy_manager.hosts.hanging_up import hang_up, hung_up
 from deploy_manager.hosts.link import Link
+from deploy_manager.hosts.pipes import SshPipe
 from deploy_manager.hosts.running import no_sink
 
 STOP_TIMEOUT = 15.0
@@ -41,6 +42,12 @@ class SshHost(ShellHost):
         running = SshRunning(channel, marker, stdin, self.name, self._stop_group)
         self._execute(channel, shell.remote_command(script, marker))
         return running
+
+    def open_pipe(self, words: Sequence[str]) -> SshPipe:
+        """Start a program to speak with. Raises HostUnreachable, ConnectionLost."""
+        channel = self._open_channel()
+        self._execute(channel, shlex.join(words))
+        return SshPipe(channel, self.name)
 
     def _open_channel(self) -> paramiko.Channel:
         try:

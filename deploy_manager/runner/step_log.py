@@ -4,7 +4,7 @@ import threading
 from dataclasses import asdict
 
 from deploy_manager.hosts import Mark, Stream
-from deploy_manager.logs import LineBuffer
+from deploy_manager.logs import LineBuffer, mask
 from deploy_manager.models import Step
 from deploy_manager.runner.writer import Output, Writer
 
@@ -43,6 +43,12 @@ class StepLog:
             self._flush()
             self._command = index
             self._fed |= {Stream.STDOUT: 0, Stream.STDERR: 0}
+
+    def note(self, line: bytes) -> None:
+        """Take a line that a second run of the step would not print: it has no place."""
+        with self._lock:
+            if self._step is not None:
+                self._writer.put(Output(self._step, Stream.OUR_OWN, mask(line), self._mark()))
 
     def end(self) -> None:
         """Write what never ended with a line's end."""

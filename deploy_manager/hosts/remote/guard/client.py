@@ -1,0 +1,76 @@
+"""The connection of whoever the guard works for: frames in, frames out, never waiting."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import Any
+
+from .frames import Frame, Kind, Unpacker, pack
+
+READ_BYTES = 256 * 1024
+FULL = 1024 * 1024
+"""Bytes that wait to be sent before nothing more is read for this client."""
+
+
+class Gone(Exception):
+    """The client hung up, or says nothing that can be understood."""
+
+
+class Client:
+    """One end of a socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self._unpacker = Unpacker()
+        self._unsent = bytearray()
+        self._heard = time.monotonic()
+
+    @property
+    def wants_to_send(self) -> bool:
+        return bool(self._unsent)
+
+    @property
+    def takes_more(self) -> bool:
+        return len(self._unsent) < FULL
+
+    def silent_for(self) -> float:
+        """Seconds since anything was heard of it."""
+        return time.monotonic() - self._heard
+
+    def receive(self) -> list[Frame]:
+        """Return the frames that arrived. Raises Gone."""
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            raise Gone from error
+        if not data:
+            raise Gone
+        self._heard = time.monotonic()
+        try:
+            return self._unpacker.feed(data)
+        except ValueError as error:
+            raise Gone from error
+
+    def send(self, kind: Kind, payload: Any = b"") -> None:
+        """Send a frame, or what of it can be sent now. Raises Gone."""
+        self._unsent += pack(kind, payload)
+        self.send_on()
+
+    def send_on(self) -> None:
+        """Send more of what waits. Raises Gone."""
+        try:
+            while self._unsent:
+                del self._unsent[: self.sock.send(self._unsent[:READ_BYTES])]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise Gone from error
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.sock.close()

@@ -1,0 +1,83 @@
+"""What the worker and the guard say to each other: frames of a kind, a length and a payload."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any
+
+VERSION = 1
+HEADER = struct.Struct(">BI")
+MOST = 4 * 1024 * 1024
+"""Bytes of a payload. More than that was never meant as one."""
+
+READY = b"\0deploy-manager guard\n"
+"""Comes before the first frame; what an account's shell profile prints comes before it."""
+
+
+class Kind(IntEnum):
+    """What a frame means. Control frames carry JSON, the others bytes."""
+
+    HELLO = 1
+    RUN = 2
+    INPUT = 3
+    START = 4
+    KILL = 5
+    PUT = 6
+    DATA = 7
+    PUT_END = 8
+    PING = 9
+    BYE = 10
+
+    WELCOME = 20
+    REFUSED = 21
+    OUT = 22
+    ERR = 23
+    CUT = 24
+    EXIT = 25
+    UNKNOWN = 26
+    KILLED = 27
+    PUT_DONE = 28
+    FAILED = 29
+    RECORDS = 30
+    AGAIN = 31
+
+
+Frame = tuple[Kind, bytes]
+
+
+def pack(kind: Kind, payload: bytes | Any = b"") -> bytes:
+    """Return a frame; what is not bytes is written as JSON."""
+    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return HEADER.pack(kind, len(data)) + data
+
+
+class Unpacker:
+    """Gathers bytes and gives frames back."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    @property
+    def rest(self) -> bytes:
+        """The bytes of a frame that is not complete yet."""
+        return bytes(self._data)
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take bytes; return the frames they completed. Raises ValueError for what is none."""
+        self._data += data
+        return list(self._frames())
+
+    def _frames(self) -> Iterator[Frame]:
+        while len(self._data) >= HEADER.size:
+            kind, length = HEADER.unpack_from(self._data)
+            if length > MOST:
+                raise ValueError("a frame is too long")
+            end = HEADER.size + length
+            if len(self._data) < end:
+                return
+            payload = bytes(self._data[HEADER.size : end])
+            del self._data[:end]
+            yield Kind(kind), payload

@@ -1,0 +1,39 @@
+"""Process groups: whether one lives, and ending it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+
+def lives(group: int) -> bool:
+    """Whether any process of a group still runs. A zombie only waits to be looked at."""
+    if group <= 0:
+        return False
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return any(_is_of(pid, group) for pid in os.listdir("/proc") if pid.isdigit())
+
+
+def tell(group: int, number: int) -> None:
+    """Send a signal to a group, if it is there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def kill(group: int) -> None:
+    tell(group, signal.SIGKILL)
+
+
+def _is_of(pid: str, group: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            state, _parent, its_group = file.read().rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):
+        return False
+    return int(its_group) == group and state != "Z"

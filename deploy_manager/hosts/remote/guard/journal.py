@@ -1,0 +1,123 @@
+"""What a deployment's commands did here: which began, what they printed, how they ended."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from typing import Any
+
+from . import groups
+from .files import boot_id, read_json, write_json
+
+KEPT = 3
+"""Deployments of one site whose journals stay."""
+
+
+def digest_of(script: str) -> str:
+    return hashlib.sha256(script.encode()).hexdigest()
+
+
+class Entry:
+    """One command of one step."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    @property
+    def command(self) -> dict[str, Any]:
+        """What is known of it; empty where it never began."""
+        return read_json(os.path.join(self.folder, "command.json")) or {}
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None where nobody saw that."""
+        code = read_json(os.path.join(self.folder, "exit"))
+        return code if isinstance(code, int) else None
+
+    @property
+    def runs(self) -> bool:
+        """Whether its processes live, whoever watches them."""
+        command = self.command
+        same_boot = command.get("boot") == boot_id()
+        return self.exit_code is None and same_boot and groups.lives(command.get("group", 0))
+
+    def begin(self, digest: str) -> None:
+        """Write down that it is about to begin, before it does. Raises OSError."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.makedirs(self.folder, mode=0o700)
+        self._note(digest, 0)
+
+    def note_group(self, digest: str, group: int) -> None:
+        self._note(digest, group)
+
+    def finish(self, code: int) -> None:
+        write_json(os.path.join(self.folder, "exit"), code)
+
+    def _note(self, digest: str, group: int) -> None:
+        facts = {"digest": digest, "group": group, "boot": boot_id()}
+        write_json(os.path.join(self.folder, "command.json"), facts)
+
+
+class Journal:
+    """All commands of one deployment."""
+
+    def __init__(self, root: str, key: str, deployment: int) -> None:
+        self._root = os.path.join(root, "journal")
+        self.folder = os.path.join(self._root, f"{key}-{deployment}")
+        self._key = key
+
+    def open(self, work: dict[str, Any]) -> None:
+        """Make room for a deployment, and forget old ones. Raises OSError."""
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        write_json(os.path.join(self.folder, "work.json"), work)
+        own = [name for name in os.listdir(self._root) if name.startswith(self._key + "-")]
+        for name in sorted(own, key=_number)[:-KEPT]:
+            shutil.rmtree(os.path.join(self._root, name), ignore_errors=True)
+
+    def entry(self, step: int, index: int) -> Entry:
+        return Entry(os.path.join(self.folder, f"{step}-{index}"))
+
+    def forget_from(self, step: int, index: int) -> None:
+        """Forget a command and all after it of a step."""
+        for name in self._names():
+            its_step, its_index = map(int, name.split("-"))
+            if its_step == step and its_index >= index:
+                shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return what is known of each command, in order."""
+        names = sorted(self._names(), key=lambda name: tuple(map(int, name.split("-"))))
+        return [self._record(name) for name in names]
+
+    def _record(self, name: str) -> dict[str, Any]:
+        step, index = map(int, name.split("-"))
+        entry = self.entry(step, index)
+        code = entry.exit_code
+        state = "ended" if code is not None else "running" if entry.runs else "unknown"
+        return {"step": step, "index": index, "state": state, "exit_code": code}
+
+    def _names(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return [name for name in os.listdir(self.folder) if name[:1].isdigit()]
+        return []
+
+
+def running_elsewhere(root: str, mine: str) -> dict[str, Any] | None:
+    """Return whose command still runs here though no guard watches it; None: nobody's."""
+    top = os.path.join(root, "journal")
+    with contextlib.suppress(OSError):
+        for deployment in os.listdir(top):
+            folder = os.path.join(top, deployment)
+            if folder != mine and any(
+                Entry(os.path.join(folder, name)).runs
+                for name in os.listdir(folder)
+                if name[:1].isdigit()
+            ):
+                return read_json(os.path.join(folder, "work.json")) or {}
+    return None
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("-")[2])

@@ -1,0 +1,60 @@
+"""A file on its way to the server: complete under its name, or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from typing import Any
+
+
+class Putting:
+    """Writes beside the target, then renames."""
+
+    def __init__(self, wish: dict[str, Any], home: str) -> None:
+        self._path = os.path.join(home, wish["path"])
+        self._beside = f"{self._path}.{secrets.token_hex(6)}.part"
+        self._mode = wish["mode"]
+        self._file: Any = None
+        self.problem = ""
+        """Why it can't be written; blank while it can."""
+
+        with self._told():
+            self._file = os.fdopen(
+                os.open(self._beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
+            )
+
+    def write(self, data: bytes) -> None:
+        with self._told():
+            if self._file is not None:
+                self._file.write(data)
+
+    def finish(self) -> str:
+        """Let the target be what was written; return the problem, blank where there was none."""
+        with self._told():
+            if self._file is not None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                os.fchmod(self._file.fileno(), self._mode)
+                self._file.close()
+                os.replace(self._beside, self._path)
+                self._file = None
+        self.give_up()
+        return self.problem
+
+    def give_up(self) -> None:
+        """Leave nothing of what was written."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(self._beside)
+            self._file = None
+
+    @contextlib.contextmanager
+    def _told(self) -> Any:
+        try:
+            yield
+        except OSError as error:
+            self.problem = self.problem or error.strerror or str(error)
+            self.give_up()

@@ -1,0 +1,206 @@
+"""From whoever connects to the guard, which is started where there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import sys
+import time
+from threading import Thread
+from typing import Any
+
+from .daemon import Guard, is_fresh
+from .files import read_json
+from .frames import READY, Frame, Kind, Unpacker, pack
+from .journal import Journal, running_elsewhere
+
+BUSY_AFTER = 1.5
+"""Seconds to try to reach a guard whose lock is held before it is told to be busy."""
+
+READ_BYTES = 256 * 1024
+
+
+def main() -> int:
+    """Speak for `attach <folder>`; the greeting comes first, on standard input."""
+    folder = sys.argv[2]
+    home = os.getcwd()
+    os.write(1, READY)
+    hello, rest = _read_hello()
+    if hello is None:
+        return 1
+    try:
+        os.makedirs(folder, exist_ok=True)
+        os.chdir(folder)
+        sock, answer = _reach_guard(os.getcwd(), home, hello)
+    except OSError as error:
+        reason = f"{folder}: {error.strerror or error}"
+        _write(pack(Kind.FAILED, {"reason": reason}))
+        return 1
+    _write(answer)
+    if sock is not None:
+        _pump(sock, rest)
+    return 0
+
+
+def _read_hello() -> tuple[dict[str, Any] | None, bytes]:
+    unpacker = Unpacker()
+    while True:
+        data = os.read(0, READ_BYTES)
+        if not data:
+            return None, b""
+        for kind, payload in unpacker.feed(data):
+            if kind is Kind.HELLO:
+                return json.loads(payload), unpacker.rest
+            return None, b""
+
+
+def _reach_guard(
+    folder: str, home: str, hello: dict[str, Any]
+) -> tuple[socket.socket | None, bytes]:
+    """Return a connection that a guard welcomed, or None and its refusal. Raises OSError."""
+    until = time.monotonic() + BUSY_AFTER
+    while True:
+        sock = _connect()
+        if sock is not None:
+            frame = _greet(sock, hello)
+            if frame is not None and frame[0] is not Kind.AGAIN:
+                return (sock if frame[0] is Kind.WELCOME else None), pack(*frame)
+        elif hello.get("probe"):
+            records = Journal(folder, hello["key"], hello["deployment"]).records()
+            return None, pack(Kind.RECORDS, records)
+        else:
+            refusal = _start_guard(folder, home, hello)
+            if refusal is not None:
+                return None, refusal
+        if time.monotonic() > until:
+            return None, _busy(read_json("holder.json"))
+        time.sleep(0.01)
+
+
+def _connect() -> socket.socket | None:
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.connect("socket")
+    except OSError:
+        sock.close()
+        return None
+    return sock
+
+
+def _greet(sock: socket.socket, hello: dict[str, Any]) -> Frame | None:
+    """Return what a guard answers; None where it is on its way out."""
+    sock.settimeout(BUSY_AFTER)
+    unpacker = Unpacker()
+    with contextlib.suppress(OSError):
+        sock.sendall(pack(Kind.HELLO, hello))
+        while True:
+            data = sock.recv(READ_BYTES)
+            if not data:
+                return None
+            for frame in unpacker.feed(data):
+                sock.settimeout(None)
+                return frame
+    return None
+
+
+def _start_guard(folder: str, home: str, hello: dict[str, Any]) -> bytes | None:
+    """Become a guard, in a process apart, unless somebody else is; return a refusal, if any."""
+    lock = os.open("lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    try:
+        journal = Journal(folder, hello["key"], hello["deployment"])
+        work = running_elsewhere(folder, journal.folder)
+        if work is not None:
+            return _busy(work)
+        if not is_fresh(folder, hello):
+            return pack(Kind.REFUSED, {"why": "stale"})
+        _spawn(_listen(), folder, home, hello, lock)
+    finally:
+        os.close(lock)
+    return None
+
+
+def _listen() -> socket.socket:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink("socket")
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    listener.bind("socket")
+    os.umask(before)
+    listener.listen(16)
+    return listener
+
+
+def _spawn(
+    listener: socket.socket, folder: str, home: str, hello: dict[str, Any], lock: int
+) -> None:
+    """Let a grandchild be the guard; the lock is held by it alone."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        listener.close()
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            _let_go_of_the_caller(keep=(listener.fileno(), lock))
+            Guard(listener, folder, home, hello).serve()
+            with contextlib.suppress(OSError):
+                os.unlink("socket")
+    except BaseException as error:
+        sys.stderr.write(f"the guard ended: {error!r}\n")
+        sys.stderr.flush()
+    finally:
+        os._exit(0)
+
+
+def _let_go_of_the_caller(keep: tuple[int, ...]) -> None:
+    """Hold nothing of the connection that started it; errors go to a small file."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    errors = os.open("guard.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for number, target in ((nothing, 0), (nothing, 1), (errors, 2)):
+        os.dup2(number, target)
+    for name in os.listdir("/proc/self/fd"):
+        number = int(name)
+        if number > 2 and number not in keep:
+            with contextlib.suppress(OSError):
+                os.close(number)
+
+
+def _busy(work: dict[str, Any] | None) -> bytes:
+    return pack(Kind.REFUSED, dict(work or {}, why="busy"))
+
+
+def _pump(sock: socket.socket, rest: bytes) -> None:
+    """Copy both ways, neither waiting for the other, until one of the ends hangs up."""
+    Thread(target=_copy_in, args=(sock, rest), daemon=True).start()
+    with contextlib.suppress(OSError):
+        while True:
+            data = sock.recv(READ_BYTES)
+            if not data:
+                return
+            _write(data)
+
+
+def _copy_in(sock: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            sock.sendall(data)
+            data = os.read(0, READ_BYTES)
+            if not data:
+                break
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _write(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]

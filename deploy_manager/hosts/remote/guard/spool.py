@@ -1,0 +1,151 @@
+"""A command's output on disk: frames in segments, the oldest dropped when there are too many."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import BinaryIO, NamedTuple
+
+from .files import private
+
+OUT, ERR = 1, 2
+HEADER = struct.Struct(">BI")
+SEGMENT_BYTES = 4 * 1024 * 1024
+KEPT_BYTES = 64 * 1024 * 1024
+READ_BYTES = 256 * 1024
+
+Offsets = dict[int, int]
+"""Bytes of each stream."""
+
+
+class Segment(NamedTuple):
+    """A file of frames, with how much of each stream came before it."""
+
+    path: str
+    number: int
+    out: int
+    err: int
+
+
+class Writer:
+    """Appends what a command prints."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._written = {OUT: 0, ERR: 0}
+        self._segments: list[Segment] = []
+        self._size = 0
+        self._file = self._next_segment()
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Append bytes of a stream. Raises OSError where the disk takes no more."""
+        if self._size >= SEGMENT_BYTES:
+            self._file.close()
+            self._file = self._next_segment()
+        self._file.write(HEADER.pack(stream, len(data)) + data)
+        self._file.flush()
+        self._size += HEADER.size + len(data)
+        self._written[stream] += len(data)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the oldest output must go before more is kept."""
+        return len(self._segments) * SEGMENT_BYTES > KEPT_BYTES
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest segment that is kept."""
+        return self._segments[0].number
+
+    def drop_oldest(self) -> None:
+        os.unlink(self._segments.pop(0).path)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _next_segment(self) -> BinaryIO:
+        number = self._segments[-1].number + 1 if self._segments else 0
+        name = f"out.{number:08d}.{self._written[OUT]}.{self._written[ERR]}"
+        path = os.path.join(self._folder, name)
+        self._segments.append(Segment(path, number, self._written[OUT], self._written[ERR]))
+        self._size = 0
+        return open(path, "wb", opener=private)
+
+
+def segments(folder: str) -> list[Segment]:
+    """Return the segments that are kept in a folder, the oldest first."""
+    found = []
+    for name in os.listdir(folder):
+        if name.startswith("out."):
+            number, out, err = map(int, name.split(".")[1:])
+            found.append(Segment(os.path.join(folder, name), number, out, err))
+    return sorted(found, key=lambda segment: segment.number)
+
+
+class Reader:
+    """Reads output from given offsets on, also while it is being written."""
+
+    def __init__(self, folder: str, offsets: Offsets) -> None:
+        self._folder = folder
+        self._wanted = dict(offsets)
+        self._at = {OUT: 0, ERR: 0}
+        self._file: BinaryIO | None = None
+        self.number = -1
+        """The segment that is read."""
+
+    def read(self) -> list[tuple[int, bytes]]:
+        """Return the next pieces; none where there is nothing more yet. Stream 0: bytes lost."""
+        pieces: list[tuple[int, bytes]] = []
+        size = 0
+        while size < READ_BYTES:
+            piece = self._next_frame()
+            if piece is None:
+                if not self._open_next(pieces):
+                    break
+                continue
+            size += len(piece[1])
+            self._take(piece, pieces)
+        return pieces
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _next_frame(self) -> tuple[int, bytes] | None:
+        """Return the next whole frame of the open segment."""
+        if self._file is None:
+            return None
+        start = self._file.tell()
+        head = self._file.read(HEADER.size)
+        if len(head) == HEADER.size:
+            stream, length = HEADER.unpack(head)
+            data = self._file.read(length)
+            if len(data) == length:
+                return stream, data
+        self._file.seek(start)
+        return None
+
+    def _take(self, piece: tuple[int, bytes], pieces: list[tuple[int, bytes]]) -> None:
+        stream, data = piece
+        skipped = max(0, self._wanted[stream] - self._at[stream])
+        self._at[stream] += len(data)
+        if data[skipped:]:
+            pieces.append((stream, data[skipped:]))
+            self._wanted[stream] = self._at[stream]
+
+    def _open_next(self, pieces: list[tuple[int, bytes]]) -> bool:
+        """Open the segment after the one that was read to its end; False where there is none."""
+        later = [each for each in segments(self._folder) if each.number > self.number]
+        if not later:
+            return False
+        segment = later[0]
+        self.close()
+        self._file = open(segment.path, "rb")  # noqa: SIM115  close does
+        lost = max(0, segment.out - max(self._wanted[OUT], self._at[OUT]))
+        lost += max(0, segment.err - max(self._wanted[ERR], self._at[ERR]))
+        if lost:
+            pieces.append((0, str(lost).encode()))
+        self.number = segment.number
+        self._at = {OUT: segment.out, ERR: segment.err}
+        self._wanted = {key: max(self._wanted[key], self._at[key]) for key in self._at}
+        return True
