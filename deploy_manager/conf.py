@@ -1,6 +1,6 @@
 """The settings of this app: one dictionary, DEPLOY_MANAGER, read lazily and typed."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,9 @@ class Settings:
     MAX_ARCHIVE_BYTES: int = 1024**3
     """The largest code archive that is sent to a server, unpacked."""
 
+    NOTIFY: dict[str, str] = field(default_factory=dict, repr=False)
+    """Who can be told how deployments end: names, and apprise URLs, which hold secrets."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "CACHE", Path(self.CACHE).expanduser())
         if self.SSH_KEY_FILE is not None:
@@ -53,6 +56,17 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or value <= 0:
                 raise ConfigurationError(f"DEPLOY_MANAGER[{name!r}] is a number above 0.")
+        if not _is_a_dictionary_of_texts(self.NOTIFY):
+            raise ConfigurationError(
+                "DEPLOY_MANAGER['NOTIFY'] is a dictionary of names and apprise URLs,"
+                ' like {"team": "mailto://..."}.'
+            )
+
+
+def _is_a_dictionary_of_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(part, str) for item in value.items() for part in item
+    )
 
 
 def get_settings() -> Settings:
