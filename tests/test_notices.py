@@ -63,7 +63,7 @@ def test_a_webhook_is_told(notify: Notify) -> None:
 
 def test_a_mail_arrives(notify: Notify) -> None:
     with receiving(Mailbox) as receiver:
-        notify(team=mailbox(receiver.port))
+        notify(team=mailbox(receiver.port, format="text"))
         send("team", "Deployed\nBcc: eve@example.org", "Requested by ada.\n.\none: été")
     (mail,) = receiver.mails
     assert mail["Subject"] == "Deployed Bcc: eve@example.org"
