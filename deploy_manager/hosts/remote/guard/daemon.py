@@ -19,7 +19,7 @@ from .client import Client, Gone
 from .command import Command
 from .files import read_json, write_json
 from .frames import Kind
-from .journal import Journal, digest_of
+from .journal import Entry, Journal, digest_of
 from .putting import Putting
 
 TICK = 0.25
@@ -50,7 +50,7 @@ class Guard:
         self._client: Client | None = None
         self._command: Command | None = None
         self._reader: spool.Reader | None = None
-        self._told_code: int | None = None
+        self._followed: Entry | None = None
         self._wish: dict[str, Any] | None = None
         self._stdin: BinaryIO | None = None
         self._putting: Putting | None = None
@@ -214,24 +214,26 @@ class Guard:
         if is_another or (known and not is_kept):
             self._journal.forget_from(wish["step"], wish["index"])
             known = {}
-        name = (wish["step"], wish["index"])
-        if self._command is not None and self._command.name != name:
-            self._say(Kind.FAILED, {"reason": "another command still runs"})
-        elif known and known["digest"] != wish["digest"]:
+        if known and known["digest"] != wish["digest"]:
             self._say(Kind.UNKNOWN, {"reason": "it asks for something else than before"})
         elif known:
             self._tell_again(entry)
+        elif self._command is not None:
+            self._say(Kind.FAILED, {"reason": "another command still runs"})
         else:
             self._run(Command(entry, wish), wish)
 
-    def _tell_again(self, entry: Any) -> None:
-        if self._command is None and entry.exit_code is None:
-            if entry.runs:
-                groups.kill(entry.command["group"])
-            self._say(Kind.UNKNOWN, {"reason": "nobody saw how it ended"})
+    def _tell_again(self, entry: Entry) -> None:
+        """Tell what a command printed and how it ended; follow it where it still runs."""
+        if self._runs(entry) or entry.exit_code is not None:
+            self._follow(entry)
             return
-        self._told_code = None if self._command else entry.exit_code
-        self._follow(entry.folder)
+        if entry.runs:
+            groups.kill(entry.command["group"])
+        self._say(Kind.UNKNOWN, {"reason": "nobody saw how it ended"})
+
+    def _runs(self, entry: Entry) -> bool:
+        return self._command is not None and self._command.entry.folder == entry.folder
 
     def _run(self, command: Command, wish: dict[str, Any]) -> None:
         if self._stdin is not None:
@@ -246,15 +248,15 @@ class Guard:
             if self._stdin is not None:
                 self._stdin.close()
                 self._stdin = None
-        self._command, self._told_code = command, None
+        self._command = command
         for pipe in command.pipes:
             self._selector.register(pipe, selectors.EVENT_READ, self._take)
-        self._follow(command.entry.folder)
+        self._follow(command.entry)
 
-    def _follow(self, folder: str) -> None:
+    def _follow(self, entry: Entry) -> None:
         wish = self._wish or {}
         offsets = {spool.OUT: wish.get("out_from", 0), spool.ERR: wish.get("err_from", 0)}
-        self._reader = spool.Reader(folder, offsets)
+        self._followed, self._reader = entry, spool.Reader(entry.folder, offsets)
 
     def _kill(self, payload: bytes) -> None:
         grace = json.loads(payload)["grace"]
@@ -280,8 +282,9 @@ class Guard:
             del command.pipes[pipe]
 
     def _read_up_to(self) -> int | None:
-        """The segment that somebody who listens reads; None: nobody does."""
-        return self._reader.number if self._client and self._reader else None
+        """The segment of the running command that somebody reads; None: nobody does."""
+        is_read = self._client and self._followed and self._runs(self._followed)
+        return self._reader.number if is_read and self._reader else None
 
     def _look_after_command(self) -> None:
         command = self._command
@@ -297,12 +300,8 @@ class Guard:
             command.finish(code)
         except OSError as error:
             sys.stderr.write(f"the exit code could not be written: {error}\n")
-            code = None
-        self._command, self._told_code = None, code
+        self._command = None
         self._idle_since = time.monotonic()
-        if code is None:
-            self._reader = None
-            self._say(Kind.UNKNOWN, {"reason": "the disk did not take its exit code"})
 
     # -- the client
 
@@ -322,17 +321,24 @@ class Guard:
     def _tell_output(self) -> None:
         client, reader = self._client, self._reader
         while client and reader and client.takes_more:
-            code = self._told_code
+            has_ended = self._followed is not None and not self._runs(self._followed)
             pieces = reader.read()
             for stream, data in pieces:
                 client.send((Kind.CUT, Kind.OUT, Kind.ERR)[stream], data)
             if pieces:
                 continue
-            if code is not None:
-                client.send(Kind.EXIT, {"code": code})
-                reader.close()
-                self._reader = None
+            if has_ended:
+                self._tell_end(reader)
             return
+
+    def _tell_end(self, reader: spool.Reader) -> None:
+        code = self._followed.exit_code if self._followed else None
+        if code is None:
+            self._say(Kind.UNKNOWN, {"reason": "its exit code could not be written"})
+        else:
+            self._say(Kind.EXIT, {"code": code})
+        reader.close()
+        self._reader = self._followed = None
 
     def _tell_killed(self) -> None:
         if not self._killing:

@@ -1,0 +1,163 @@
+"""A worker dies, or leaves: another takes its deployment over, and nothing is done twice."""
+
+import os
+import signal
+import subprocess
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from deploy_manager.models import Deployment, Slice, SliceState, State, Step
+from deploy_manager.recipes import Host, Site, recipe
+from deploy_manager.runner import process_ends, run, run_slice, sweep
+from tests.inventory import Inventory
+from tests.parts.served import wait_until
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def slow(own_recipes: None) -> None:
+    """A recipe of three commands; the second one ends when the file `go` appears."""
+
+    @recipe("Count slowly")
+    def count_slowly(host: Host, site: Site) -> None:
+        told = f"{site.deploy_path}/told"
+        host.run(f"echo first | tee -a {told}")
+        host.run(
+            f"echo second | tee -a {told}; n=0;"
+            f" while [ ! -e {site.deploy_path}/go ]; do n=$((n+1)); echo line $n; sleep 0.1; done"
+        )
+        host.run(f"echo third | tee -a {told}")
+
+
+def run_apart(deployment: Deployment) -> int:
+    """Run it in a process of its own, as a worker would; return the process id."""
+    connection.close()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            run(deployment.pk)
+        finally:
+            os._exit(0)
+    return pid
+
+
+def fall_silent(deployment: Deployment) -> None:
+    """Let its holder not have beaten for some time."""
+    deployment.slices.update(beat_at=timezone.now() - timedelta(seconds=12))
+
+
+def log_of(deployment: Deployment) -> str:
+    return b"".join(deployment.log_chunks.values_list("data", flat=True)).decode()
+
+
+def test_what_a_killed_worker_left_is_gone_on_with_and_nothing_is_done_twice(
+    inventory: Inventory, slow: None
+) -> None:
+    folder = inventory.folder / "one"
+    deployment = inventory.request("count_slowly")
+    worker = run_apart(deployment)
+    wait_until(lambda: "line 3" in log_of(deployment))
+    os.kill(worker, signal.SIGKILL)
+    os.waitpid(worker, 0)
+    assert Deployment.objects.get(pk=deployment.pk).state == State.RUNNING
+
+    fall_silent(deployment)
+    (folder / "go").touch()
+    run(deployment.pk)
+
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
+    assert (folder / "told").read_text().split() == ["first", "second", "third"]
+    held = deployment.slices.get()
+    assert (held.token, held.taken_over) == (2, 1)
+    lines = log_of(deployment).splitlines()
+    assert [line for line in lines if not line.startswith("$")] == [
+        "first",
+        "second",
+        *(f"line {number}" for number in range(1, len(lines) - 5)),
+        "third",
+    ]
+    assert sum(line.startswith("$") for line in lines) == 3
+
+
+def test_who_was_stopped_past_its_lease_writes_nothing_more(
+    inventory: Inventory, slow: None
+) -> None:
+    folder = inventory.folder / "one"
+    deployment = inventory.request("count_slowly")
+    worker = run_apart(deployment)
+    wait_until(lambda: "line 3" in log_of(deployment))
+    os.kill(worker, signal.SIGSTOP)
+    fall_silent(deployment)
+    (folder / "go").touch()
+    run(deployment.pk)
+    before = Deployment.objects.values().get(pk=deployment.pk)
+    os.kill(worker, signal.SIGCONT)
+    os.waitpid(worker, 0)
+    assert Deployment.objects.values().get(pk=deployment.pk) == before
+    assert before["state"] == State.SUCCEEDED
+    assert (folder / "told").read_text().split() == ["first", "second", "third"]
+
+
+def test_a_worker_that_ends_hands_over(inventory: Inventory, slow: None) -> None:
+    folder = inventory.folder / "one"
+    deployment = inventory.request("count_slowly")
+    rung: list[int] = []
+    pk = deployment.slices.get().pk
+    work = threading.Thread(target=lambda: (run_slice(pk, rung.append), connection.close()))
+    work.start()
+    try:
+        wait_until(lambda: "line 3" in log_of(deployment))
+        process_ends.set()
+        work.join(5)
+        assert not work.is_alive()
+    finally:
+        process_ends.clear()
+    assert rung == [pk]
+    assert Slice.objects.get(pk=pk).state == SliceState.QUEUED
+    assert Step.objects.get(host_run__deployment=deployment).state == State.RUNNING
+
+    (folder / "go").touch()
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    assert deployment.state == State.SUCCEEDED
+    assert (folder / "told").read_text().split() == ["first", "second", "third"]
+
+
+def test_what_nobody_takes_over_ends_as_lost(inventory: Inventory, slow: None) -> None:
+    deployment = inventory.request("count_slowly")
+    worker = run_apart(deployment)
+    wait_until(lambda: "line 1" in log_of(deployment))
+    os.kill(worker, signal.SIGKILL)
+    os.waitpid(worker, 0)
+    deployment.slices.update(beat_at=timezone.now() - timedelta(seconds=60))
+    sweep(lambda pk: None)
+    (inventory.folder / "one" / "go").touch()
+    deployment.refresh_from_db()
+    assert deployment.state == State.LOST
+    assert deployment.host_runs.get().state == State.LOST
+
+
+def test_a_cancelled_deployment_that_is_taken_over_stops_what_runs(
+    inventory: Inventory, slow: None
+) -> None:
+    deployment = inventory.request("count_slowly")
+    worker = run_apart(deployment)
+    wait_until(lambda: "line 1" in log_of(deployment))
+    os.kill(worker, signal.SIGKILL)
+    os.waitpid(worker, 0)
+    deployment.request_cancel("the boss")
+    fall_silent(deployment)
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    assert deployment.state == State.CANCELLED
+    told = (inventory.folder / "one" / "told").read_text().split()
+    assert told == ["first", "second"]
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert f"{inventory.folder}/one/go" not in processes.stdout
