@@ -3,7 +3,8 @@
 import getpass
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, NoReturn
 
 from django.core.management import CommandError
@@ -12,7 +13,7 @@ from rich.console import Console
 from deploy_manager.exceptions import DeployManagerError, UnknownRecipe
 from deploy_manager.models import Environment
 from deploy_manager.recipes import Uses, all_stories
-from deploy_manager.runner import Plan, make_plan
+from deploy_manager.runner import Plan, Wish, make_plan
 
 REFUSED = 2
 """Exit code for wrong usage, and for what was not even written."""
@@ -27,23 +28,35 @@ def who_asks() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def check_plan(environment: Environment, recipe: str, ref: str, servers: Sequence[str]) -> Plan:
+def check_plan(environment: Environment, recipe: str, wish: Wish) -> Plan:
     """Return what would run. Raises CommandError (exit code 2) where that would fail as it stands.
 
-    An explicit `ref` for a recipe that takes no code is refused, not ignored.
+    An explicit ref for a recipe that takes no code is refused, not ignored.
     """
-    try:
-        plan = make_plan(environment, recipe, ref, servers)
-    except UnknownRecipe:
-        names = ", ".join(story.name for story in all_stories())
-        refuse(f"There is no recipe {recipe!r}. There are: {names}.")
-    except DeployManagerError as error:
-        refuse(str(error))
-    if ref and plan.story.uses is not Uses.NEW:
+    with refusals():
+        plan = make_plan(environment, recipe, _ref(wish), wish.servers)
+    if wish.ref and plan.story.uses is not Uses.NEW:
         refuse(f"{recipe} takes no code: leave out --ref.")
     if plan.problems:
         refuse("\n".join(plan.problems))
     return plan
+
+
+def _ref(wish: Wish) -> str:
+    """What was resolved before is not looked for anew."""
+    return wish.release.commit if wish.release else wish.commit or wish.ref
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Have what is refused in this block end the command, before anything was written."""
+    try:
+        yield
+    except UnknownRecipe as error:
+        names = ", ".join(story.name for story in all_stories())
+        refuse(f"{str(error).partition('. ')[0]}. There are: {names}.")
+    except DeployManagerError as error:
+        refuse(str(error))
 
 
 def refuse(why: str) -> NoReturn:

@@ -1,31 +1,33 @@
-"""Recipes from fab: the same rows, with this very process as the worker."""
+"""Every environment and every recipe as a task of fab."""
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from inspect import signature
 from itertools import chain
 from typing import Any
 
 from django.core.management import CommandError
-from django.db import connections
 from invoke import program
 from invoke.collection import Collection
-from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from deploy_manager.exceptions import DeployManagerError
-from deploy_manager.management.asking import REFUSED, check_plan, make_console, who_asks
 from deploy_manager.management.environments import all_environments
-from deploy_manager.management.following import Follower, Interrupts
-from deploy_manager.management.short_plan import describe
-from deploy_manager.management.terminal import Lines, make_view
-from deploy_manager.models import Deployment, Environment, State
-from deploy_manager.recipes import Story, all_stories
-from deploy_manager.runner import Plan, request, run
+from deploy_manager.management.fab_work import RETRY, Selection
+from deploy_manager.management.wishes import CONVERGE, Said
+from deploy_manager.models import Environment
+from deploy_manager.recipes import Story, Uses, all_stories
 
-FAILED = 1
-"""Exit code."""
+HELP = {
+    "ref": "branch, tag or commit, for this time only",
+    "server": "only this one; may be repeated",
+    "reason": "why; stands in the history",
+    "to": "a release's name, or the beginning of its commit; default: the good one before",
+    "force_migration": "leave app.0001_name as it is, though it can't be reversed; may be repeated",
+    "deployment": "its number; default: the newest of the environment",
+    "dry_run": "show each command; touch no server",
+}
+Body = Callable[..., None]
 
 
 class ExactNames(Collection):
@@ -35,34 +37,8 @@ class ExactNames(Collection):
         return name
 
 
-class Selection:
-    """What the tasks of one command line share: the environment that was said last."""
-
-    def __init__(self) -> None:
-        self._environment: Environment | None = None
-
-    def select(self, environment: Environment) -> None:
-        self._environment = environment
-
-    def run(self, story: Story, ref: str, servers: Sequence[str], reason: str) -> None:
-        """Run it here and show it. Raises Exit: 2 where it is refused, 1 where it failed."""
-        if self._environment is None:
-            raise Exit(f"Say where, before {story.name}: fab production {story.name}", code=REFUSED)
-        view = make_view(make_console(sys.stdout))
-        try:
-            plan = check_plan(self._environment, story.name, ref, servers)
-            view.tell(describe(plan))
-            state = _request_and_work(plan, ref, servers, reason, view)
-        except CommandError as error:
-            raise Exit(str(error), code=error.returncode) from None
-        except DeployManagerError as error:
-            raise Exit(str(error), code=REFUSED) from None
-        if state != State.SUCCEEDED:
-            raise Exit(code=FAILED)
-
-
 def make_namespace() -> Collection:
-    """Return the tasks: one for each environment, one for each recipe and story.
+    """Return the tasks: one for each environment, one for each recipe and story, and `retry`.
 
     Where the tables can't be read yet it says so, and the recipes can still be listed.
     """
@@ -70,16 +46,17 @@ def make_namespace() -> Collection:
     # before any fabfile could say otherwise (invoke 2.2, Program.load_collection).
     setattr(program, "Collection", ExactNames)  # noqa: B010  it exports no such name
     selection, namespace = Selection(), ExactNames()
-    stories = list(all_stories())
+    tasks = {story.name: _recipe_task(selection, story) for story in all_stories()}
+    tasks.setdefault(RETRY, _retry_task(selection))
     try:
         environments = all_environments()
     except CommandError as error:
         sys.stderr.write(f"{error}\n")
         environments = []
-    for name, environment in name_environments(environments, {story.name for story in stories}):
+    for name, environment in name_environments(environments, set(tasks)):
         namespace.add_task(_environment_task(selection, environment), name=name)
-    for story in stories:
-        namespace.add_task(_recipe_task(selection, story), name=story.name)
+    for name, task in tasks.items():
+        namespace.add_task(task, name=name)
     return namespace
 
 
@@ -108,61 +85,49 @@ def _environment_task(selection: Selection, environment: Environment) -> Task[An
     def body(context: Any) -> None:
         selection.select(environment)
 
-    body.__doc__ = f"Run what follows on {environment}"
-    return Task(body, name=environment.name)
+    return _task(body, environment.name, f"Run what follows on {environment}")
 
 
 def _recipe_task(selection: Selection, story: Story) -> Task[Any]:
     def body(
-        context: Any, ref: str = "", server: list[str] | None = None, reason: str = ""
+        context: Any,
+        ref: str = "",
+        server: list[str] | None = None,
+        reason: str = "",
+        dry_run: bool = False,
     ) -> None:
-        selection.run(story, ref, server or (), reason)
+        selection.run(story.name, Said(ref=ref, servers=server or (), reason=reason), dry_run)
 
-    body.__doc__ = story.title
-    told = {
-        "ref": "branch, tag or commit, for this time only",
-        "server": "only this one; may be repeated",
-        "reason": "why; stands in the history",
-    }
-    return Task(body, name=story.name, iterable=["server"], auto_shortflags=False, help=told)
+    def body_with_release(
+        context: Any,
+        to: str = "",
+        force_migration: list[str] | None = None,
+        server: list[str] | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> None:
+        forced = force_migration or ()
+        said = Said(servers=server or (), reason=reason, to=to, forced_migrations=forced)
+        selection.run(story.name, said, dry_run)
 
-
-def _request_and_work(
-    plan: Plan, ref: str, servers: Sequence[str], reason: str, view: Lines
-) -> str:
-    """Return how it ended. Raises RequestRefused."""
-    interrupts = Interrupts()
-    with interrupts.noted():
-        deployment = request(
-            plan.environment,
-            plan.story.name,
-            door="fab",
-            requested_as=who_asks(),
-            ref=ref,
-            commit=plan.commit.hash if plan.commit else "",
-            servers=servers,
-            reason=reason,
-        )
-        return _work_and_watch(deployment, view, interrupts).state
+    goes_back = story.uses is Uses.GIVEN and story.name != CONVERGE
+    return _task(body_with_release if goes_back else body, story.name, story.title)
 
 
-def _work_and_watch(deployment: Deployment, view: Lines, interrupts: Interrupts) -> Deployment:
-    """Run it in a thread and follow it here; Ctrl-C cancels, for nobody else would go on."""
+def _retry_task(selection: Selection) -> Task[Any]:
+    def body(context: Any, deployment: str = "", reason: str = "", dry_run: bool = False) -> None:
+        selection.retry(deployment, Said(reason=reason), dry_run)
 
-    def cancel(now: Deployment) -> bool:
-        now.request_cancel(who_asks())
-        view.say("Cancelling: what runs is being stopped.")
-        return True
-
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="deployment") as pool:
-        work = pool.submit(_run_and_hang_up, deployment.pk)
-        ended = Follower(deployment.pk, view, cancel, interrupts, work.done).follow()
-        work.result()
-    return ended
+    return _task(body, RETRY, "Run a deployment again where it did not come through")
 
 
-def _run_and_hang_up(deployment_id: int) -> None:
-    try:
-        run(deployment_id)
-    finally:
-        connections.close_all()
+def _task(body: Body, name: str, title: str) -> Task[Any]:
+    body.__doc__ = title
+    _context, *taken = signature(body).parameters
+    return Task(
+        body,
+        name=name,
+        iterable=["server", "force_migration"],
+        auto_shortflags=False,
+        help={each: HELP[each] for each in taken},
+    )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
 
+from deploy_manager.management.course import Course
 from deploy_manager.models import Deployment, HostRun, State
 from deploy_manager.progress import FROM_THE_START, Progress, read
 
@@ -83,34 +84,41 @@ class Follower:
         on_interrupt: Callable[[Deployment], bool],
         interrupts: Interrupts,
         is_over: Callable[[], bool] = lambda: False,
+        after: int = FROM_THE_START,
     ) -> None:
         """`on_interrupt` says whether to watch on, each time `interrupts` has noted one.
 
-        `is_over` says that nobody is at work on it any more, whatever its state is.
+        `is_over` says that nobody is at work on it any more, whatever its state is. What stands
+        at or before the cursor `after` is not shown.
         """
         self._deployment_id = deployment_id
         self._view = view
         self._on_interrupt = on_interrupt
         self._interrupts = interrupts
         self._is_over = is_over
-        self._cursor = FROM_THE_START
-        self._waits_since: float | None = time.monotonic()
+        self._cursor = after
+        self._queued_since: float | None = None
+        self._has_told = False
 
     def follow(self) -> Deployment:
         """Return the deployment as it ended, or as it stood when the watcher left it."""
         runs = HostRun.objects.filter(deployment=self._deployment_id).order_by("pk")
-        self._view.begin(list(runs.prefetch_related("steps")))
+        related = runs.select_related("deployment__environment__project")
+        known = list(related.prefetch_related("steps"))
+        self._view.begin(known)
         try:
-            deployment = self._watch()
+            deployment = self._watch(Course(known))
             self._view.end(deployment)
         finally:
             self._view.close()
         return deployment
 
-    def _watch(self) -> Deployment:
+    def _watch(self, course: Course) -> Deployment:
         while True:
             over = self._is_over()
             deployment = self._show_what_is_there()
+            for words in course.turns(deployment):
+                self._view.say(words)
             if over or not deployment.is_live:
                 return deployment
             if self._interrupts.take() and not self._on_interrupt(deployment):
@@ -127,12 +135,12 @@ class Follower:
         return progress.deployment
 
     def _tell_if_nobody_takes_it(self, deployment: Deployment) -> None:
-        if self._waits_since is None:
+        if deployment.state != State.QUEUED or self._has_told:
             return
-        if deployment.state != State.QUEUED:
-            self._waits_since = None
-        elif time.monotonic() - self._waits_since > SAYS_NOBODY_TOOK_IT_AFTER:
-            self._waits_since = None
+        now = time.monotonic()
+        self._queued_since = self._queued_since or now
+        if now - self._queued_since > SAYS_NOBODY_TOOK_IT_AFTER:
+            self._has_told = True
             self._view.say(
                 f"No worker has taken it yet: is one running? {deployment.message}".strip()
                 + " Waiting for one."

@@ -78,7 +78,7 @@ class JsonLines(View):
                 **_state_of(change),
             )
         else:
-            self.write("host", server=change.server_name, **_state_of(change))
+            self.write("host", server=change.server_name, wave=change.wave, **_state_of(change))
 
 
 def _state_of(row: Step | HostRun) -> dict[str, Any]:

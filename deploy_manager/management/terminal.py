@@ -3,7 +3,7 @@
 import select
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 from rich.console import Console
@@ -11,12 +11,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from deploy_manager.management.course import Waves
 from deploy_manager.management.following import View
 from deploy_manager.management.words import clean, clean_line, seconds_between
 from deploy_manager.models import Deployment, HostRun, LogChunk, State, Step
 from deploy_manager.progress import Progress
+from deploy_manager.runner.waves import ROLL_BACK
 
 SYMBOLS = {
+    State.WAITING: ("…", "dim"),
     State.QUEUED: ("·", "dim"),
     State.RUNNING: ("▸", "cyan"),
     State.SUCCEEDED: ("✓", "green"),
@@ -25,6 +28,7 @@ SYMBOLS = {
     State.SKIPPED: ("○", "dim"),
     State.CANCELLED: ("■", "yellow"),
     State.LOST: ("?", "bold magenta"),
+    State.ROLLED_BACK: ("↶", "bold yellow"),
 }
 COLOURS = ("cyan", "magenta", "blue", "yellow", "green", "bright_cyan", "bright_magenta")
 """One for each server in turn; red is left for what failed."""
@@ -35,7 +39,7 @@ LOOKS_UP_SECONDS = 0.2
 LINES_KEPT_FREE = 6
 """Of the terminal's height, around the table."""
 
-TOLD_FIRST = (State.FAILED, State.LOST, State.RUNNING, State.QUEUED)
+TOLD_FIRST = (State.FAILED, State.LOST, State.ROLLED_BACK, State.RUNNING, State.QUEUED)
 """Whose rows stay where the table is longer than the terminal."""
 
 
@@ -48,8 +52,11 @@ class Lines(View):
         self._steps: dict[int, dict[int, Step]] = {}
         self._prefixes: dict[int, tuple[str, str]] = {}
         self._begun: set[int] = set()
+        self._waves = Waves(())
+        self._wave = 0
 
     def begin(self, runs: Sequence[HostRun]) -> None:
+        self._waves = Waves(runs)
         for index, run in enumerate(runs):
             self._hosts[run.pk] = run
             self._steps[run.pk] = {step.pk: step for step in run.steps.all()}
@@ -114,7 +121,13 @@ class Lines(View):
     def _show_beginning(self, step: Step) -> None:
         if step.pk not in self._begun:
             self._begun.add(step.pk)
+            self._show_wave(step)
             self._print(step.host_run_id, Text.assemble(SYMBOLS[State.RUNNING], f" {step.title}"))
+
+    def _show_wave(self, step: Step) -> None:
+        if (wave := self._waves.at(step.stage)) > self._wave:
+            self._wave = wave
+            self.tell(Text(self._waves.describe(wave), "bold"))
 
     def _print(self, host_run_id: int, line: Text) -> None:
         self.tell(Text.assemble(self._prefixes[host_run_id], line))
@@ -163,7 +176,7 @@ class LiveTable(Lines):
 
     def _row(self, run: HostRun) -> tuple[Text, ...]:
         state = State(run.state)
-        steps = self._steps[run.pk].values()
+        steps = _steps_taken(self._steps[run.pk].values())
         begun = max((step.number for step in steps if step.started_at), default=0)
         where = [f"{begun}/{len(steps)} {step.title}" for step in steps if step.number == begun]
         return (
@@ -172,6 +185,11 @@ class LiveTable(Lines):
             Text("".join(where)),
             Text(seconds_between(run.started_at, run.finished_at), "dim"),
         )
+
+
+def _steps_taken(steps: Iterable[Step]) -> list[Step]:
+    """The steps of the way; those of the way back only where they are needed."""
+    return [step for step in steps if step.phase != ROLL_BACK.name or step.started_at]
 
 
 def choose_rows(hosts: Sequence[HostRun], room: int) -> Sequence[HostRun]:

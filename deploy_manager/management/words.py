@@ -1,10 +1,13 @@
 """A server's words on a terminal: its colours kept, every other control taken out."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.utils import timezone
 from rich.text import Text
+
+NAMES_SHOWN = 12
 
 _CONTROL_STRING = re.compile(r"\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?")
 """Titles, links and other strings to the terminal; without an end: up to the next escape."""
@@ -32,6 +35,12 @@ def clean_line(line: str) -> Text:
 def clean(text: str) -> str:
     """Return words of any origin as plain text without controls, line by line."""
     return "\n".join(clean_line(line).plain for line in text.split("\n"))
+
+
+def shorten(names: Sequence[str]) -> str:
+    """Return names in a line, the first of them where there are many."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def seconds_between(started: datetime | None, finished: datetime | None) -> str:

@@ -1,12 +1,18 @@
 """Deploy an environment."""
 
+from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.door import DoorCommand
+from deploy_manager.management.door import DoorCommand, add_code, add_servers
+from deploy_manager.management.wishes import DEPLOY
 
 
 class Command(DoorCommand):
     help = "Deploy an environment and watch it; exit code 0 only if every server succeeded."
 
+    def add_own_arguments(self, parser: ArgumentParser) -> None:
+        add_code(parser)
+        add_servers(parser)
+
     def handle(self, *args: Any, **options: Any) -> None:
-        self.run_recipe("deploy", options)
+        self.run_recipe(DEPLOY, options)

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from deploy_manager.management.door import DoorCommand
+from deploy_manager.management.door import DoorCommand, add_code, add_release, add_servers
 from deploy_manager.management.environments import find_environment
 from deploy_manager.management.json_lines import JsonLines
 from deploy_manager.recipes import all_stories
@@ -16,6 +16,9 @@ class Command(DoorCommand):
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", nargs="?", default="", help="of the recipe")
+        add_code(parser)
+        add_servers(parser)
+        add_release(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["name"]:

@@ -1,0 +1,27 @@
+"""Run a deployment again where it did not come through."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from deploy_manager.management.asking import refusals
+from deploy_manager.management.deployments import find_deployment
+from deploy_manager.management.door import DoorCommand, said
+from deploy_manager.management.wishes import wish_to_retry
+
+
+class Command(DoorCommand):
+    help = "Run a deployment again on the servers that did not come through: the same release."
+
+    def add_subject(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "deployment",
+            nargs="?",
+            default="",
+            help="its number, like 12; or an environment, like production: the newest there",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        deployment = find_deployment(options["deployment"], options["project"])
+        with refusals():
+            recipe, wish = wish_to_retry(deployment, said(options))
+        self.see_through(deployment.environment, recipe, wish, options)

@@ -1,0 +1,18 @@
+"""Let an environment serve an earlier release again."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from deploy_manager.management.door import DoorCommand, add_release, add_servers
+from deploy_manager.management.wishes import ROLLBACK
+
+
+class Command(DoorCommand):
+    help = "Let an environment serve an earlier release again: a switch, nothing is installed."
+
+    def add_own_arguments(self, parser: ArgumentParser) -> None:
+        add_release(parser)
+        add_servers(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.run_recipe(ROLLBACK, options)

@@ -1,0 +1,77 @@
+"""Keep deployments going where bells got lost or workers died, and begin what is due."""
+
+import signal
+from argparse import ArgumentParser, ArgumentTypeError
+from collections import Counter
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.db import DatabaseError, connections
+
+from deploy_manager import tasks
+from deploy_manager.management.base import ConsoleCommand
+from deploy_manager.management.json_lines import JsonLines
+from deploy_manager.runner import sweep
+
+ENDINGS = {signal.SIGINT, signal.SIGTERM}
+NOTHING = "There was nothing to do."
+
+
+class Command(ConsoleCommand):
+    help = (
+        "Ring again for what no worker took, replace silent ones, begin what waits or is due."
+        " Where a beat schedule has the sweep, nobody needs this."
+    )
+
+    def add_own_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--forever",
+            type=_seconds,
+            metavar="SECONDS",
+            help="again and again, with a pause of so many seconds, until Ctrl-C or SIGTERM",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["forever"] is None:
+            self._sweep(options)
+            return
+        # Held back, a signal ends the waiting and never a sweep in its middle.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+        while True:
+            self._sweep_and_go_on(options)
+            if signal.sigtimedwait(ENDINGS, options["forever"]):
+                return
+
+    def _sweep(self, options: dict[str, Any], tells_nothing: bool = True) -> None:
+        try:
+            done = sweep(tasks.ring_slice)
+        except DatabaseError as error:
+            raise CommandError(f"The deployments can't be read: {error}") from None
+        if done or tells_nothing:
+            self._tell(done, options)
+
+    def _sweep_and_go_on(self, options: dict[str, Any]) -> None:
+        """A database that is away for a while ends no sweeping."""
+        try:
+            self._sweep(options, tells_nothing=False)
+        except CommandError as error:
+            self.stderr.write(str(error))
+        finally:
+            connections.close_all()
+
+    def _tell(self, done: Counter[str], options: dict[str, Any]) -> None:
+        view = self.make_view(options)
+        if isinstance(view, JsonLines):
+            view.write("swept", done=dict(done))
+        else:
+            view.say(", ".join(f"{name}: {times}" for name, times in done.items()) or NOTHING)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86400:
+        raise ArgumentTypeError(f"{text} is no number of seconds, like 5.")
+    return seconds
