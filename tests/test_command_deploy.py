@@ -112,6 +112,7 @@ def test_who_does_not_wait_is_told_the_number(
         "event": "requested",
         "deployment": Deployment.objects.get().pk,
         "state": "queued",
+        "message": "",
     }
 
 

@@ -4,9 +4,11 @@ import os
 import pty
 import select
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +84,11 @@ for name in ("one", "two"):
         environment=production, server=server, own_deploy_path=f"{{path}}/{{name}}"
     )
 """
+MOVE = """
+UPDATE deploy_manager_placement SET own_deploy_path = ? || (
+    SELECT name FROM deploy_manager_server WHERE id = server_id
+)
+"""
 DOORS = """
 import django
 django.setup()
@@ -136,6 +143,11 @@ class OwnProject:
         path = str(self.folder / "sites")
         code, printed = self.run("python", "-c", ROWS.format(path=path))
         assert code == 0, printed
+
+    def move_sites(self) -> None:
+        """Let a copy's sites lie in the copy: what ran in another one is told there only."""
+        with closing(sqlite3.connect(self.folder / "db.sqlite3")) as database, database:
+            database.execute(MOVE, [str(self.folder / "sites") + "/"])
 
     def deployments(self) -> list[str]:
         """Return door, recipe and state of each."""
@@ -207,4 +219,6 @@ def project_with_rows(tmp_path_factory: pytest.TempPathFactory) -> OwnProject:
 def own_project(project_with_rows: OwnProject, tmp_path: Path) -> OwnProject:
     """A project with two servers and no deployment yet."""
     shutil.copytree(project_with_rows.folder, tmp_path / "project")
-    return OwnProject(tmp_path / "project")
+    project = OwnProject(tmp_path / "project")
+    project.move_sites()
+    return project
