@@ -53,8 +53,9 @@ def test_what_is_asked_for_here_runs_there(
     deployment = ask(inventory)
     wait_for_the_end(deployment)
     assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
-    assert deployment.holder
-    assert not deployment.holder.endswith(f":{os.getpid()}")
+    holder = deployment.slices.get().holder
+    assert holder
+    assert not holder.endswith(f":{os.getpid()}")
     assert f"MiB free in {inventory.folder}/one" in log_of(deployment)
 
 
@@ -65,10 +66,10 @@ def test_a_bell_that_rings_five_times_runs_it_once(
     for _ in range(4):
         assert tasks.ring(deployment.pk)
     start_worker()
-    nothing_to_do = f"{deployment.pk} is not queued: nothing to do"
+    nothing_to_do = f"{deployment.slices.get().pk} is nobody's to claim: nothing to do"
     wait_until(lambda: (tmp_path / "worker.log").read_text().count(nothing_to_do) == 4)
     wait_for_the_end(deployment)
-    assert (deployment.state, deployment.token) == (State.SUCCEEDED, 1)
+    assert (deployment.state, deployment.slices.get().token) == (State.SUCCEEDED, 1)
     assert log_of(deployment).count("MiB free in") == 1
 
 

@@ -37,8 +37,9 @@ class ShellHost(ABC):
         timeout: float | None = None,
         check: bool = True,
         quiet: bool = False,
+        assume: Result | int = 0,
     ) -> Result:
-        """See Host.run.
+        """See Host.run; nothing is assumed here.
 
         The command is given up as ended once it exited, even where a daemon it started still holds
         its output open: what such a daemon prints later is lost.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
@@ -26,6 +26,9 @@ from deploy_manager.models.releases import Release
 from deploy_manager.models.runs import HostRun, Step
 from deploy_manager.models.states import BUSY, LIVE, SliceState, State, ends_with_a_time
 from deploy_manager.signals import deployment_ended, deployment_requested
+
+if TYPE_CHECKING:
+    from deploy_manager.models.slices import Slice
 
 HOLDER_SILENT_AFTER = timedelta(seconds=30)
 """A holder that did not beat for so long is taken for dead when somebody cancels."""
@@ -224,20 +227,11 @@ class Deployment(models.Model):
         The first slice is queued; it finds out what is to be sent before any other begins. The
         hosts of a wave are spread over all slices, so that workers share each wave.
         """
-        number = ceil(len(steps) / slice_hosts)
-        slices = self.slices.bulk_create(
-            self.slices.model(
-                deployment=self,
-                number=index + 1,
-                state=SliceState.WAITING if index else SliceState.QUEUED,
-                arrived=1 if index else 0,
-            )
-            for index in range(number)
-        )
+        slices = self._write_slices(ceil(len(steps) / slice_hosts))
         runs = HostRun.objects.bulk_create(
             HostRun(
                 deployment=self,
-                slice=slices[index % number],
+                slice=slices[index % len(slices)],
                 placement=placement,
                 server_name=placement.server.name,
                 wave=waves.get(placement, 1),
@@ -250,6 +244,17 @@ class Deployment(models.Model):
             for number, step in enumerate(planned, 1)
         )
         transaction.on_commit(partial(self._tell, deployment_requested))
+
+    def _write_slices(self, number: int) -> "list[Slice]":
+        return self.slices.bulk_create(
+            self.slices.model(
+                deployment=self,
+                number=index + 1,
+                state=SliceState.WAITING if index else SliceState.QUEUED,
+                arrived=1 if index else 0,
+            )
+            for index in range(number)
+        )
 
     def end(self, state: State, message: str = "") -> bool:
         """End what holds its environment; False where it had ended before.

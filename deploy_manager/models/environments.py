@@ -175,7 +175,7 @@ class Environment(models.Model):
         _("batch"),
         max_length=10,
         blank=True,
-        validators=[validators.validate_share],
+        validators=[validators.validate_batch],
         help_text=_("How many servers a wave has after the canary. Blank: all the rest."),
     )
     pause = models.PositiveIntegerField(

@@ -12,7 +12,7 @@ from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models.states import State
-from deploy_manager.shares import parse_share
+from deploy_manager.shares import cut_waves, parse_share
 from deploy_manager.times import check_cron, check_zone, parse_windows
 
 name_validator = RegexValidator(
@@ -104,6 +104,11 @@ def validate_relative_paths(value: object) -> None:
 def validate_share(value: str) -> None:
     """A number of hosts, or a percentage of them: 2, 25 %. Raises ValidationError."""
     _explained(parse_share, value)
+
+
+def validate_batch(value: str) -> None:
+    """A share of the hosts that is not none. Raises ValidationError."""
+    _explained(lambda text: cut_waves([None], "", text), value)
 
 
 def validate_windows(value: object) -> None:

@@ -1,4 +1,4 @@
-"""The recipes that come with the app, and the story they make together."""
+"""The recipes that come with the app, and the stories they make together."""
 
 from django.utils.translation import gettext_noop
 
@@ -7,8 +7,10 @@ from deploy_manager.recipes import (  # noqa: F401  importing them registers the
     environments,
     maintenance,
     ping,
+    preflight,
     project,
     releases,
+    reversing,
     serving,
     verifying,
 )
@@ -38,3 +40,26 @@ def deploy_story(migrate: str) -> Story:
 
 DEPLOY = deploy_story("before")
 add_story(DEPLOY)
+ROLLBACK = Story(
+    "rollback",
+    gettext_noop("Roll back"),
+    (
+        Phase("prepare", gettext_noop("Prepare"), ("check_release",), gate=True),
+        Phase("migrate", gettext_noop("Migrate"), ("reverse_migrations",), gate=True),
+        ACTIVATE,
+        VERIFY,
+    ),
+)
+add_story(ROLLBACK)
+CONVERGE = Story(
+    "converge",
+    gettext_noop("Make it like the others"),
+    (
+        Phase("preflight", gettext_noop("Preflight"), ("preflight",), gate=True),
+        PREPARE,
+        ACTIVATE,
+        VERIFY,
+        CLEAN_UP,
+    ),
+)
+add_story(CONVERGE)

@@ -10,7 +10,7 @@ import shlex
 from django.utils.translation import gettext_noop
 
 from deploy_manager.exceptions import RecipeError
-from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.links import point
 from deploy_manager.recipes.packing import uv_program, virtualenv_zipapp
 from deploy_manager.recipes.registry import Uses, recipe
@@ -21,13 +21,15 @@ import platform, sysconfig
 print(platform.python_implementation(), platform.python_version(), sysconfig.get_platform())
 """
 LOCK = "requirements.lock"
+_SUPPOSED = Result(0, "CPython 3.11.2 linux-x86_64\n", "")
+"""What a dry run takes a server to have."""
 
 
 @recipe(gettext_noop("Make the virtual environment"), uses=Uses.NEWEST)
 def make_virtualenv(host: Host, site: Site) -> None:
     """Make an environment for the release's pins, or take the one that has them already."""
     site.require_release()
-    facts = host.run([site.python, "-c", _FACTS], quiet=True).stdout.strip()
+    facts = host.run([site.python, "-c", _FACTS], quiet=True, assume=_SUPPOSED).stdout.strip()
     name = environment_name(site, facts)
     path = f"{site.venvs_path}/{name}"
     if _is_usable(host, path):
@@ -40,7 +42,8 @@ def make_virtualenv(host: Host, site: Site) -> None:
 def _is_usable(host: Host, path: str) -> bool:
     """Whether an environment is whole, and the interpreter that it was made from still there."""
     complete, python = shlex.quote(f"{path}/.complete"), shlex.quote(f"{path}/bin/python")
-    return host.run(f"test -e {complete} && test -x {python}", check=False, quiet=True).ok
+    usable = f"test -e {complete} && test -x {python}"
+    return host.run(usable, check=False, quiet=True, assume=1).ok
 
 
 def environment_name(site: Site, facts: str) -> str:
@@ -66,7 +69,9 @@ def install_requirements(host: Host, site: Site) -> None:
     """Install exactly the pins, with their hashes where there are any, and check they fit."""
     site.require_release()
     venv = shlex.quote(f"{site.release_path}/venv")
-    seen = host.run(f"cd -P {venv} && pwd && test -e .complete", check=False, quiet=True)
+    supposed = Result(1, f"{site.venvs_path}/0123\n", "")
+    find = f"cd -P {venv} && pwd && test -e .complete"
+    seen = host.run(find, check=False, quiet=True, assume=supposed)
     path = seen.stdout.strip()
     if not path:
         raise RecipeError("The release has no virtual environment yet: run make_virtualenv first.")
@@ -88,7 +93,7 @@ def _by_pip(host: Host, site: Site, path: str) -> None:
 
 
 def _by_uv(host: Host, site: Site, path: str) -> None:
-    facts = host.run([site.python, "-c", _FACTS], quiet=True).stdout
+    facts = host.run([site.python, "-c", _FACTS], quiet=True, assume=_SUPPOSED).stdout
     program, name = uv_program(facts.split()[-1])
     uv = ship_file(host, site, program, name, mode=0o755)
     cache = ["--cache-dir", f"{site.tools_path}/uv-cache", "--python", f"{path}/bin/python"]

@@ -42,12 +42,15 @@ class Host(Protocol):
         timeout: float | None = None,
         check: bool = True,
         quiet: bool = False,
+        assume: Result | int = 0,
     ) -> Result:
         """Run a command by sh and write what it prints to the log.
 
         `timeout` is in seconds (default: the setting STEP_TIMEOUT). `quiet` keeps both the command
-        and its output out of the log. Raises CommandFailed for an exit code other than 0 unless
-        `check` is False, CommandTimedOut, Cancelled, ConnectionLost.
+        and its output out of the log. `assume` is how a dry run takes the command to end: an exit
+        code, or a result where the recipe reads what it prints.
+        Raises CommandFailed for an exit code other than 0 unless `check` is False,
+        CommandTimedOut, Cancelled, ConnectionLost.
         """
 
     def put(self, content: bytes | Path, target: str, mode: int = 0o644) -> None:

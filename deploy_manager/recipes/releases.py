@@ -13,10 +13,20 @@ from deploy_manager.recipes.shipping import run_shipped
 def activate(host: Host, site: Site) -> None:
     """Point `current` at the release by one rename. Only what is complete is ever activated."""
     release = site.require_release()
+    _require_complete(host, site, release)
+    point(host, site.current_path, f"releases/{release}")
+
+
+@recipe(gettext_noop("Look whether the release is whole"), uses=Uses.GIVEN)
+def check_release(host: Host, site: Site) -> None:
+    """Refuse a release that is not whole on this server, before anything is changed anywhere."""
+    _require_complete(host, site, site.require_release())
+
+
+def _require_complete(host: Host, site: Site, release: str) -> None:
     for part, name in ((site.release_path, "code"), (f"{site.release_path}/venv", "environment")):
         if not host.run(["test", "-e", f"{part}/.complete"], check=False, quiet=True).ok:
             raise RecipeError(f"The {name} of release {release} is not complete on this server.")
-    point(host, site.current_path, f"releases/{release}")
 
 
 @recipe(gettext_noop("Clean up old releases"))

@@ -35,7 +35,7 @@ def _send_once(host: Host, site: Site, content: bytes | Path, name: str, mode: i
     path = f"{site.tools_path}/{name}"
     folder = shlex.quote(site.tools_path)
     is_there = f"mkdir -p {folder} && test -f {shlex.quote(path)}"
-    if not host.run(is_there, check=False, quiet=True).ok:
+    if not host.run(is_there, check=False, quiet=True, assume=1).ok:
         host.put(content, path, mode)
     return path
 

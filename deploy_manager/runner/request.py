@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
 from django.utils import timezone
@@ -16,7 +16,7 @@ from deploy_manager.models import Deployment, Environment, Placement, Release, S
 from deploy_manager.recipes import Story, Uses
 from deploy_manager.runner.stories import story_for
 from deploy_manager.runner.times import why_not_now
-from deploy_manager.runner.waves import plan_steps
+from deploy_manager.runner.waves import Planned, plan_steps
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -83,12 +83,7 @@ def request(
         raise PermissionDenied(f"{user} may not deploy {environment}.")
     wish = wish or Wish(**wishes)  # type: ignore[arg-type]
     story = story_for(environment, recipe)
-    if story.uses is Uses.GIVEN and wish.release is None:
-        raise RequestRefused(_("%(recipe)s needs to be told a release.") % {"recipe": recipe})
-    planned = plan_steps(story, environment, choose_placements(environment, wish.servers))
-    planned = planned.without(wish.without)
-    if not planned.steps:
-        raise RequestRefused(_("No server chosen has a role that this is for."))
+    planned = _plan(story, environment, wish)
     state, message = _may_begin(environment, story, wish)
     return Deployment.objects.request(
         environment,
@@ -102,16 +97,34 @@ def request(
         requested_as=requested_as,
         requested_by=user,
         ref=(wish.ref or environment.ref) if story.uses is Uses.NEW and not wish.release else "",
-        commit=wish.release.commit if wish.release else wish.commit,
-        release=wish.release,
-        reason=_check_reason(wish.reason),
-        forced_migrations=list(wish.forced_migrations),
-        not_before=wish.not_before,
-        deadline=wish.deadline,
-        schedule=wish.schedule,
-        slot=wish.slot,
-        retry_of=wish.retry_of,
+        **_fields(wish),
     )
+
+
+def _plan(story: Story, environment: Environment, wish: Wish) -> Planned:
+    """Return what would run where. Raises RequestRefused."""
+    if story.uses is Uses.GIVEN and wish.release is None:
+        raise RequestRefused(_("%(recipe)s needs to be told a release.") % {"recipe": story.name})
+    planned = plan_steps(story, environment, choose_placements(environment, wish.servers))
+    planned = planned.without(wish.without)
+    if not planned.steps:
+        raise RequestRefused(_("No server chosen has a role that this is for."))
+    return planned
+
+
+def _fields(wish: Wish) -> dict[str, Any]:
+    """Return what of a wish stands on the row as it was said."""
+    return {
+        "commit": wish.release.commit if wish.release else wish.commit,
+        "release": wish.release,
+        "reason": _check_reason(wish.reason),
+        "forced_migrations": list(wish.forced_migrations),
+        "not_before": wish.not_before,
+        "deadline": wish.deadline,
+        "schedule": wish.schedule,
+        "slot": wish.slot,
+        "retry_of": wish.retry_of,
+    }
 
 
 def _may_begin(environment: Environment, story: Story, wish: Wish) -> tuple[State, str]:

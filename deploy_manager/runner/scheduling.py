@@ -17,6 +17,8 @@ from deploy_manager.times import slots_between
 logger = logging.getLogger(__name__)
 
 DOOR = "schedule"
+MOST_SLOTS = 7 * 24 * 60
+"""One for each minute of the longest deadline."""
 
 
 def write_due_deployments(now: datetime | None = None) -> list[Deployment]:
@@ -28,7 +30,8 @@ def write_due_deployments(now: datetime | None = None) -> list[Deployment]:
 
 
 def _write(schedule: Schedule, now: datetime) -> Deployment | None:
-    slots = slots_between(schedule.cron, schedule.time_zone, schedule.looked_at, now)
+    since = max(schedule.looked_at, now - timedelta(minutes=schedule.deadline))
+    slots = slots_between(schedule.cron, schedule.time_zone, since, now, most=MOST_SLOTS)
     deployment = _request(schedule, slots[-1], now) if slots else None
     Schedule.objects.filter(pk=schedule.pk, looked_at__lt=now).update(looked_at=now)
     return deployment

@@ -133,7 +133,7 @@ def find_application(site: dict[str, str], code: str) -> str:
     if not module:
         raise AppImportError("No settings are named: set DJANGO_SETTINGS_MODULE.")
     os.environ["DJANGO_SETTINGS_MODULE"] = module
-    from django.conf import settings  # noqa: PLC0415  the site's own Django
+    from django.conf import settings
 
     package, _dot, name = (settings.WSGI_APPLICATION or "").rpartition(".")
     return f"{package}:{name}" if package else f"{module.split('.')[0]}.wsgi:application"
