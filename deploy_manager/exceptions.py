@@ -77,6 +77,10 @@ class HandedOver(DeployManagerError):
         super().__init__("Handed over to another worker.")
 
 
+class NeverBegun(DeployManagerError):
+    """A journal was asked for a command that nobody ever began."""
+
+
 class ServerBusy(DeployManagerError):
     """Somebody else works on this deploy path; the message says who, on what, since when."""
 

@@ -15,7 +15,7 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from deploy_manager.models import Deployment, Environment, Slice, State
-from deploy_manager.runner import process_ends, promote_next, send_notices
+from deploy_manager.runner import probe, process_ends, promote_next, send_notices
 from deploy_manager.runner import request as write_request
 from deploy_manager.runner import run_slice as run
 from deploy_manager.runner import sweep as sweep_rows
@@ -39,7 +39,13 @@ def run_slice(slice_id: int) -> None:
 @shared_task(name="deploy_manager.sweep", ignore_result=True)
 def sweep() -> None:
     """Ring lost bells again, replace silent holders, begin what is due; see runner.sweep."""
-    sweep_rows(ring_slice)
+    sweep_rows(ring_slice, lambda run: None if _send(look_at, run) else True)
+
+
+@shared_task(name="deploy_manager.look_at", ignore_result=True)
+def look_at(host_run_id: int) -> None:
+    """Find out what became of a lost host; see runner.probing."""
+    probe(host_run_id)
 
 
 @shared_task(name="deploy_manager.notify", ignore_result=True)

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from deploy_manager.models import Deployment, Slice, SliceState, State, Step
+from deploy_manager.models import Deployment, HostRun, Slice, SliceState, State, Step
 from deploy_manager.recipes import Host, Site, recipe
 from deploy_manager.runner import process_ends, run, run_slice, sweep
 from tests.inventory import Inventory
@@ -161,3 +161,31 @@ def test_a_cancelled_deployment_that_is_taken_over_stops_what_runs(
     assert told == ["first", "second"]
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert f"{inventory.folder}/one/go" not in processes.stdout
+
+
+def test_what_is_lost_is_found_out_from_the_journal(inventory: Inventory, slow: None) -> None:
+    folder = inventory.folder / "one"
+    deployment = inventory.request("count_slowly")
+    worker = run_apart(deployment)
+    wait_until(lambda: "line 1" in log_of(deployment))
+    os.kill(worker, signal.SIGKILL)
+    os.waitpid(worker, 0)
+    deployment.slices.update(beat_at=timezone.now() - timedelta(seconds=60))
+    run_of_one = deployment.host_runs.get()
+    sweep(lambda pk: None)
+    run_of_one.refresh_from_db()
+    assert run_of_one.state == State.LOST  # its command still runs
+
+    (folder / "go").touch()
+
+    def is_known() -> bool:
+        HostRun.objects.update(probed_at=None)
+        sweep(lambda pk: None)
+        run_of_one.refresh_from_db()
+        return run_of_one.state != State.LOST
+
+    wait_until(is_known)
+    deployment.refresh_from_db()
+    assert (run_of_one.state, deployment.state) == (State.FAILED, State.FAILED)
+    assert "cut short" in run_of_one.message
+    assert (folder / "told").read_text().split() == ["first", "second"]

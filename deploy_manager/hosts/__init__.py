@@ -8,7 +8,14 @@ from threading import Event
 
 from deploy_manager.hosts.address import Address, OpenHost, Sink, Stream
 from deploy_manager.hosts.guard_line import CommandRecord, Work, read_records
-from deploy_manager.hosts.guarded import GuardedHost, Journal, Mark, bare_host, open_guarded
+from deploy_manager.hosts.guarded import (
+    GuardedHost,
+    Journal,
+    Mark,
+    bare_host,
+    open_guarded,
+    open_replay,
+)
 from deploy_manager.hosts.keys import HostKey, fingerprint
 from deploy_manager.hosts.link import connect, fetch_host_key
 from deploy_manager.hosts.local import LocalHost
@@ -29,6 +36,7 @@ __all__ = [
     "fingerprint",
     "open_guarded",
     "open_host",
+    "open_replay",
     "probe",
 ]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deploy_manager.exceptions import ConnectionLost, HandedOver, RecipeError
+from deploy_manager.exceptions import ConnectionLost, HandedOver, NeverBegun, RecipeError
 from deploy_manager.hosts.address import Stream
 from deploy_manager.hosts.guard_line import GuardLine
 from deploy_manager.hosts.remote.guard.frames import Frame, Kind
@@ -36,6 +36,9 @@ class Wish:
 
     is_kept: bool = True
     """Whether it stands in the journal; what does not is run each time it is asked for."""
+
+    is_known_only: bool = False
+    """Whether it is answered from the journal or not at all."""
 
     is_fresh: bool = False
     """Whether it may be run though another command stood in its place before."""
@@ -94,6 +97,7 @@ class GuardedRunning:
                 "limit": self._wish.limit,
                 "journal": self._wish.is_kept,
                 "fresh": self._wish.is_fresh,
+                "known_only": self._wish.is_known_only,
                 "out_from": self._read[Kind.OUT],
                 "err_from": self._read[Kind.ERR],
             },
@@ -113,7 +117,10 @@ class GuardedRunning:
             self.exit_code = json.loads(payload)["code"]
         elif kind is Kind.UNKNOWN:
             self._is_unknown = True
-            reason = json.loads(payload)["reason"]
+            said = json.loads(payload)
+            reason = said["reason"]
+            if said.get("never"):
+                raise NeverBegun(f"A command on {self._host.name} was never begun.")
             raise ConnectionLost(
                 f"Whether a command on {self._host.name} ended well is unknown: {reason}."
             )

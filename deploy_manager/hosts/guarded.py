@@ -70,6 +70,8 @@ class Journal(Protocol):
 class GuardedHost(ShellHost):
     """A server, or this machine, by way of its guard."""
 
+    _is_known_only = False
+
     def __init__(
         self,
         name: str,
@@ -186,7 +188,14 @@ class GuardedHost(ShellHost):
     ) -> Result:
         index, self._index = self._index, self._index + 1
         self._journal.begin_command(index)
-        wish = Wish(self._step, index, script, timeout, is_fresh=not self._is_once)
+        wish = Wish(
+            self._step,
+            index,
+            script,
+            timeout,
+            is_known_only=self._is_known_only,
+            is_fresh=not self._is_once and not self._is_known_only,
+        )
         unstored = sink if sink is no_sink else self._unstored(index)
         return self._watch(wish, stdin, name, timeout, unstored, self._cancelled)
 
@@ -236,6 +245,35 @@ class GuardedHost(ShellHost):
         raise NotImplementedError  # put does
 
 
+class ReplayHost(GuardedHost):
+    """Answers a recipe from the journal, and does nothing itself. NeverBegun ends it."""
+
+    _is_known_only = True
+
+    def put(self, content: bytes | Path, target: str, mode: int = 0o644) -> None:
+        """Send nothing: whether it was sent shows in the commands that came after."""
+
+
+class _Nobody:
+    """A journal for what is not kept."""
+
+    def __call__(self, stream: Stream, data: bytes) -> None: ...
+
+    def note(self, line: bytes) -> None: ...
+
+    def begin_command(self, index: int) -> None: ...
+
+
+def open_replay(address: Address, work: Work) -> ReplayHost:
+    """Return a host that answers from the journal of a deployment on a server.
+
+    Raises as `open_guarded` does.
+    """
+    never = Event()
+    opener = _opener(address, work)
+    return ReplayHost(address.name, opener, _Nobody(), never, lambda: False, never)
+
+
 def open_guarded(
     address: Address,
     work: Work,
@@ -251,7 +289,11 @@ def open_guarded(
     ours. Once `handed_over` is set, what runs is left to another process (HandedOver).
     Raises HostUnreachable, HostKeyMismatch, Cancelled, ServerBusy, ClaimLost, RecipeError.
     """
+    opener = _opener(address, work)
+    return GuardedHost(address.name, opener, sink, cancelled, may_go_on, handed_over or Event())
 
+
+def _opener(address: Address, work: Work) -> Callable[[Event], GuardLine]:
     def open_(until_cancelled: Event) -> GuardLine:
         host = bare_host(address, until_cancelled)
         try:
@@ -260,7 +302,7 @@ def open_guarded(
             host.close()
             raise
 
-    return GuardedHost(address.name, open_, sink, cancelled, may_go_on, handed_over or Event())
+    return open_
 
 
 def bare_host(address: Address, cancelled: Event) -> LocalHost | SshHost:

@@ -35,6 +35,9 @@ class HostRun(models.Model):
         related_name="+",
         verbose_name=_("release before"),
     )
+    probed_at = models.DateTimeField(
+        _("probed"), null=True, editable=False, help_text=_("When its journal was last asked for.")
+    )
     was_switched = models.BooleanField(
         _("switched"), default=False, help_text=_("Whether this deployment changed what it serves.")
     )

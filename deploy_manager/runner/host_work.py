@@ -51,6 +51,12 @@ class Orders:
     before: str = ""
     """The release that served before this deployment, as far as it was written down."""
 
+    def site_for(self, step: Step, before: str = "") -> Site:
+        """Return what a step's recipe is handed: on the way back, the release before."""
+        if step.phase != ROLL_BACK.name:
+            return self.site
+        return replace(self.site, release=before or self.before, keep_database=True)
+
 
 class HostWork:
     """Runs the steps of one host, keeps its connection, and reports every change to the writer.
@@ -168,7 +174,7 @@ class HostWork:
         host = self._open()
         recipe = get_recipe(step.recipe)
         host.begin_step(step.number, Mark(**step.mark), recipe.scope is not Scope.EACH_HOST)
-        recipe.function(host, self._site_for(step))
+        recipe.function(host, self._orders.site_for(step, self._before))
 
     def _open(self) -> GuardedHost:
         if self._host is None:
@@ -182,11 +188,6 @@ class HostWork:
             )
             self._note_what_serves_before()
         return self._host
-
-    def _site_for(self, step: Step) -> Site:
-        if step.phase != ROLL_BACK.name:
-            return self._site
-        return replace(self._site, release=self._before, keep_database=True)
 
     def _begin(self, step: Step) -> None:
         if self.state is State.QUEUED:

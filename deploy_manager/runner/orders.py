@@ -1,5 +1,7 @@
 """From the rows of a slice to what the work on each of its hosts needs to know."""
 
+from django.db.models import QuerySet
+
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.hosts import Work
 from deploy_manager.models import HostRun, Placement, Slice
@@ -13,10 +15,21 @@ def orders_of(held: Slice, prepared: Prepared) -> list[Orders]:
     """Return the orders for each host of a slice. Raises DeployManagerError, ConfigurationError."""
     environment = held.deployment.environment
     releases = dict(environment.releases.values_list("name", "pk"))
-    runs = held.host_runs.select_related(
+    runs = held.host_runs.all()
+    return [_orders(run, held, prepared, releases) for run in _with_places(runs)]
+
+
+def orders_for(host_run_id: int, prepared: Prepared) -> Orders:
+    """Return the orders of one host of a deployment that may have ended."""
+    run = _with_places(HostRun.objects.filter(pk=host_run_id)).get()
+    held = Slice.objects.select_related("deployment__environment__project").get(pk=run.slice_id)
+    return _orders(run, held, prepared, {})
+
+
+def _with_places(runs: QuerySet[HostRun]) -> QuerySet[HostRun]:
+    return runs.select_related(
         "placement__server__gateway", "placement__active_release", "release_before"
     ).prefetch_related("steps")
-    return [_orders(run, held, prepared, releases) for run in runs]
 
 
 def _orders(run: HostRun, held: Slice, prepared: Prepared, releases: dict[str, int]) -> Orders:

@@ -1,5 +1,6 @@
 """What the worker does before any server: may this still run, and with which code and pins."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,12 @@ def prepare(held: Slice) -> Prepared:
     if release and any(recipe.uses is Uses.NEW for recipe in story.recipes):
         archive = make_archive(deployment.environment, release.commit)
     return Prepared(story, release, archive)
+
+
+def prepare_again(deployment: Deployment) -> Prepared:
+    """Return what a deployment sent, for looking back: nothing is sent any more."""
+    story = story_for(deployment.environment, deployment.recipe)
+    return Prepared(story, deployment.release, Path(os.devnull))
 
 
 def _check_again_who_may(deployment: Deployment) -> None:

@@ -19,6 +19,7 @@ from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.models import Deployment, Environment, Slice, State
 from deploy_manager.models.slices import LEASE, TAKEN_OVER_AT_MOST, SliceQuerySet
 from deploy_manager.runner.barrier import open_after_pause
+from deploy_manager.runner.probing import lost_hosts, probe
 from deploy_manager.runner.run import Bell
 from deploy_manager.runner.scheduling import write_due_deployments
 from deploy_manager.runner.stories import story_for
@@ -33,12 +34,13 @@ GIVEN_UP_AFTER = LEASE + timedelta(seconds=15)
 FELL_SILENT = gettext_noop("The worker that ran it fell silent, and no other took it up.")
 
 
-def sweep(ring: Bell) -> Counter[str]:
+def sweep(ring: Bell, look: Callable[[int], object] = probe) -> Counter[str]:
     """Mend what can be mended; return how often each thing was done.
 
-    `ring` tells a worker of a slice. Pauses that are over are ended, what waits is queued when it
-    may run, due schedules are written, bells that were lost are rung again, silent holders are
-    replaced, and what nobody replaces is ended.
+    `ring` tells a worker of a slice, and `look` finds out about a lost host, here or elsewhere.
+    Pauses that are over are ended, what waits is queued when it may run, due schedules are written,
+    bells that were lost are rung again, silent holders are replaced, and what nobody replaces is
+    ended.
     """
     done: Counter[str] = Counter()
     for name, job in JOBS.items():
@@ -47,6 +49,7 @@ def sweep(ring: Bell) -> Counter[str]:
         except DeployManagerError as error:
             # One environment that can't be read must not keep the others waiting.
             logger.warning("The sweep could not do “%s”: %s", name, error)
+    done["looked at lost servers"] = sum(1 for run in lost_hosts() if look(run.pk) is not None)
     return +done
 
 

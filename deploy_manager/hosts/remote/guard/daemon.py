@@ -218,6 +218,8 @@ class Guard:
             self._say(Kind.UNKNOWN, {"reason": "it asks for something else than before"})
         elif known:
             self._tell_again(entry)
+        elif wish.get("known_only"):
+            self._say(Kind.UNKNOWN, {"reason": "it was never begun", "never": True})
         elif self._command is not None:
             self._say(Kind.FAILED, {"reason": "another command still runs"})
         else:
