@@ -71,7 +71,9 @@ MOST_LINES, MOST_LINES_OF_TESTS, MOST_LINES_OF_A_FUNCTION = 350, 300, 35
 
 
 def sources(folder: Path = HOUSE) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*.py")) if "migrations" not in path.parts]
+    return [
+        path for path in sorted(folder.rglob("*.py")) if not {"migrations", "var"} & set(path.parts)
+    ]
 
 
 def room_of(path: Path) -> str:

@@ -11,6 +11,7 @@ from pytest_django import Settings
 from deploy_manager.checks import TAG
 from deploy_manager.models import Server
 from deploy_manager.recipes import load_recipes, registry
+from tests.celery_app import app
 from tests.parts.processes import free_port
 from tests.parts.worker import UseBroker
 
@@ -43,6 +44,11 @@ def test_a_number_that_is_none_is_named(settings: Settings, value: object) -> No
 def test_git_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert "apt-get install git" in str(found()["E002"].hint)
+
+
+def test_somebody_has_to_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.conf, "beat_schedule", {})
+    assert "manage.py sweep --forever" in str(found()["W007"].hint)
 
 
 def test_a_broker_that_is_not_there_is_told(use_broker: UseBroker) -> None:

@@ -17,7 +17,7 @@ from deploy_manager.runner.request import Wish, choose_placements
 from deploy_manager.runner.site import site_of
 from deploy_manager.runner.source import find_source, make_archive
 from deploy_manager.runner.stories import story_for
-from deploy_manager.runner.waves import ROLL_BACK, plan_steps
+from deploy_manager.runner.waves import ROLL_BACK, Planned, plan_steps
 
 NEW_RELEASE = "new-release"
 """The name of a release that is not made yet begins so."""
@@ -28,9 +28,11 @@ class DryStep:
     """One recipe on one server, and the lines it would have there."""
 
     server: str
-    wave: int
     stage: int
     phase: str
+    heading: str
+    """The phase's title, with the wave where there are several."""
+
     recipe: str
     title: str
     lines: tuple[str, ...]
@@ -46,15 +48,23 @@ def dry_run(environment: Environment, recipe: str, wish: Wish) -> Iterator[DrySt
     planned = plan_steps(story, environment, placements).without({*wish.without, ROLL_BACK.name})
     release = _release(environment, story, wish)
     archive = _archive(environment, story, release)
-    steps = [
-        (step, placement, planned.waves[placement])
-        for placement, fields in planned.steps.items()
-        for step in fields
-    ]
-    for step, placement, wave in sorted(steps, key=lambda planned_step: planned_step[0]["stage"]):
+    steps = [(step, each) for each, fields in planned.steps.items() for step in fields]
+    for step, placement in sorted(steps, key=lambda pair: pair[0]["stage"]):
         site = site_of(placement, release, archive, wish.forced_migrations)
-        lines = _lines(step["recipe"], placement, site)
-        yield DryStep(placement.server.name, wave, lines=lines, **step)
+        yield DryStep(
+            server=placement.server.name,
+            heading=_heading(story, step["phase"], planned, placement),
+            lines=_lines(step["recipe"], placement, site),
+            **step,
+        )
+
+
+def _heading(story: Story, name: str, planned: Planned, placement: Placement) -> str:
+    phase = next(phase for phase in story.phases if phase.name == name)
+    waves = max(planned.waves.values())
+    if waves == 1 or not phase.in_waves:
+        return phase.title
+    return f"{phase.title}, wave {planned.waves[placement]} of {waves}"
 
 
 def _release(environment: Environment, story: Story, wish: Wish) -> Release | None:
@@ -97,5 +107,6 @@ def _lines(recipe: str, placement: Placement, site: Site) -> tuple[str, ...]:
     except DeployManagerError as error:
         lines.append(_("It would stop here: %s") % error)
     except Exception as error:
-        lines.append(_("What follows depends on the server's answer: %s") % repr(error))
+        # What a recipe makes of an empty answer is its own affair.
+        lines.append(_("What follows depends on what the server answers: %s") % repr(error))
     return tuple(lines)

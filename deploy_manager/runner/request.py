@@ -75,8 +75,7 @@ def request(
 ) -> Deployment:
     """Write the deployment, its hosts and their steps, and return it: *queued*, or *waiting*.
 
-    `user` is the person of the admin; a command line has none and is trusted as its account is.
-    What else is wished for stands in `wish`, or in keywords of the same names.
+    `user` is the person of the admin; a command line has none and is trusted. What else is wished for stands in `wish`, or in keywords of the same names.
     Raises UnknownRecipe, RequestRefused, PermissionDenied.
     """
     if user is not None and not may_deploy(user, environment):
@@ -96,9 +95,15 @@ def request(
         door=door,
         requested_as=requested_as,
         requested_by=user,
-        ref=(wish.ref or environment.ref) if story.uses is Uses.NEW and not wish.release else "",
+        ref=_ref(environment, story, wish),
         **_fields(wish),
     )
+
+
+def _ref(environment: Environment, story: Story, wish: Wish) -> str:
+    """Return what the worker resolves; blank: the release is known, or none is needed."""
+    takes_code = story.uses is Uses.NEW and wish.release is None
+    return wish.ref or environment.ref if takes_code else ""
 
 
 def _plan(story: Story, environment: Environment, wish: Wish) -> Planned:
