@@ -47,7 +47,7 @@ def test_git_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_somebody_has_to_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.conf, "beat_schedule", {})
+    monkeypatch.setitem(app.conf.beat_schedule["deploy_manager"], "task", "another")
     assert "manage.py sweep --forever" in str(found()["W007"].hint)
 
 

@@ -75,7 +75,8 @@ def request(
 ) -> Deployment:
     """Write the deployment, its hosts and their steps, and return it: *queued*, or *waiting*.
 
-    `user` is the person of the admin; a command line has none and is trusted. What else is wished for stands in `wish`, or in keywords of the same names.
+    `user` is the person of the admin; a command line has none and is trusted. What else is wished
+    for stands in `wish`, or in keywords of the same names.
     Raises UnknownRecipe, RequestRefused, PermissionDenied.
     """
     if user is not None and not may_deploy(user, environment):
