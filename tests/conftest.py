@@ -8,6 +8,7 @@ from django.utils import translation
 from pytest_django import Settings
 
 pytest_plugins = [
+    "tests.commands",
     "tests.inventory",
     "tests.releases",
     "tests.recipe_site",

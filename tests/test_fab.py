@@ -12,7 +12,7 @@ from tests.parts.own_project import OwnProject
 def test_the_list_shows_every_name_as_it_is_typed(own_project: OwnProject) -> None:
     code, printed = own_project.run("fab", "--list")
     names = {line.split()[0] for line in printed.splitlines() if line.startswith("  ")}
-    assert code == 0
+    assert code == 0, printed
     assert {"deploy", "checkout_latest", "maintenance_up", "greet_all", "production"} <= names
     assert "Greet the visitors" in printed
 
@@ -59,7 +59,7 @@ def test_what_follows_a_failure_is_not_run(own_project: OwnProject) -> None:
 
 def test_only_the_named_server_takes_part(own_project: OwnProject) -> None:
     code, printed = own_project.run("fab", "production", "greet_all", "--server", "two")
-    assert code == 0
+    assert code == 0, printed
     assert "[one]" not in printed
 
 
@@ -78,7 +78,7 @@ def test_what_is_refused_is_told_without_a_traceback(own_project: OwnProject) ->
 
 def test_without_tables_the_recipes_are_listed_all_the_same(bare_project: OwnProject) -> None:
     code, printed = bare_project.run("fab", "--list")
-    assert code == 0
+    assert code == 0, printed
     assert "Has manage.py migrate been run?" in printed
     assert "maintenance_up" in printed
 

@@ -19,6 +19,10 @@ REFUSED = 2
 """Exit code for wrong usage, and for what was not even written."""
 
 
+WIDE = 1000
+"""Columns of what is no terminal: a table that is piped has a line for each of its rows."""
+
+
 def who_asks() -> str:
     """Return `user@host` of this process; the account's number where it has no name."""
     try:
@@ -69,7 +73,7 @@ def make_console(out: IO[str], *, no_color: bool = False, force_color: bool = Fa
     if reconfigure := getattr(out, "reconfigure", None):
         # A terminal that can't show a letter shows another one: that ends no deployment's watch.
         reconfigure(errors="replace")
-    return Console(
+    console = Console(
         file=out,
         no_color=no_color or None,
         force_terminal=force_color or None,
@@ -77,3 +81,6 @@ def make_console(out: IO[str], *, no_color: bool = False, force_color: bool = Fa
         markup=False,
         emoji=False,
     )
+    if not console.is_terminal:
+        console.width = WIDE
+    return console

@@ -10,6 +10,7 @@ from deploy_manager.management.base import EnvironmentCommand
 from deploy_manager.management.environments import find_environment
 from deploy_manager.management.following import Interrupts
 from deploy_manager.management.json_lines import JsonLines
+from deploy_manager.management.rehearsing import rehearse
 from deploy_manager.management.short_plan import describe
 from deploy_manager.management.terminal import Lines
 from deploy_manager.management.watching import show_how_to_retry, show_request, watch
@@ -38,6 +39,9 @@ class DoorCommand(EnvironmentCommand):
             metavar="'2026-11-24 02:00'",
             help="not before this, by the environment's own clock unless it has an offset",
         )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="show each command; touch no server"
+        )
         parser.add_argument("--no-wait", action="store_true", help="ask for it and go")
 
     def run_recipe(self, recipe: str, options: dict[str, Any]) -> None:
@@ -55,6 +59,9 @@ class DoorCommand(EnvironmentCommand):
         try:
             plan = check_plan(environment, recipe, wish)
             _show_plan(plan, wish, view)
+            if options["dry_run"]:
+                rehearse(environment, recipe, as_planned(plan, wish), view)
+                return
         except KeyboardInterrupt:
             refuse("Stopped before anything was asked for.")
         _ask_and_watch(plan, wish, view, options["no_wait"])

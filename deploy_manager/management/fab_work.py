@@ -19,6 +19,7 @@ from deploy_manager.management.asking import (
 )
 from deploy_manager.management.deployments import find_deployment
 from deploy_manager.management.following import Follower, Interrupts
+from deploy_manager.management.rehearsing import rehearse
 from deploy_manager.management.short_plan import describe
 from deploy_manager.management.terminal import Lines, make_view
 from deploy_manager.management.watching import show_how_to_retry
@@ -79,6 +80,9 @@ def _see_through(environment: Environment, recipe: str, wish: Wish, dry_run: boo
     view = make_view(make_console(sys.stdout))
     plan = check_plan(environment, recipe, wish)
     view.tell(describe(plan, wish))
+    if dry_run:
+        rehearse(environment, recipe, as_planned(plan, wish), view)
+        return
     ended = _request_and_work(plan, wish, view)
     if ended.state != State.SUCCEEDED:
         show_how_to_retry(ended, f"fab {environment.name} {RETRY} --deployment={ended.pk}", view)

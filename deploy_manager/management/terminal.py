@@ -75,6 +75,10 @@ class Lines(View):
         """Print lines that belong to no server."""
         self._console.print(text, soft_wrap=True)
 
+    def list(self, table: Table) -> None:
+        """Print a table."""
+        self._console.print(table)
+
     def say(self, text: str) -> None:
         self.tell(Text(clean(text), "yellow"))
 

@@ -28,7 +28,7 @@ class Command(EnvironmentCommand):
             for release in releases:
                 view.write("release", **_facts(release, placements))
         elif releases:
-            self.make_console(options).print(_table(releases, placements))
+            view.list(_table(releases, placements))
         else:
             view.say(f"{environment} has no release yet: run deploy.")
 

@@ -1,0 +1,142 @@
+"""`manage.py freeze` and `thaw`, and asking for a time: what is kept from changing until when."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connections
+from django.utils import timezone
+
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.management.moments import parse_moment
+from deploy_manager.models import Deployment, Environment, Slice, State
+from tests.commands import Worker, call, call_and_be_refused, events
+from tests.inventory import Inventory
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("own_recipes", "worker"),
+]
+IN_PARIS = Environment(time_zone="Europe/Paris")
+
+
+def test_a_frozen_environment_refuses_and_says_why(inventory: Inventory) -> None:
+    printed = call("freeze", "production", "--reason", "Sales until Monday")
+    assert "is frozen by" in printed
+    assert "until it is thawed: Sales until Monday" in printed
+    assert "Sales until Monday" in call_and_be_refused("recipe", "production", "activate")
+    assert "hello from one" in call("recipe", "production", "greet"), "nothing is released by it"
+
+
+def test_a_freeze_may_have_an_end_by_the_environments_own_clock(inventory: Inventory) -> None:
+    Environment.objects.update(time_zone="Europe/Paris")
+    call("freeze", "production", "--reason", "Sales", "--until", "2099-07-01 08:00")
+    inventory.environment.refresh_from_db()
+    assert inventory.environment.frozen_until == datetime(2099, 7, 1, 6, tzinfo=UTC)
+
+
+def test_who_freezes_again_is_told_of_the_freeze_before(inventory: Inventory) -> None:
+    call("freeze", "production", "--reason", "Sales")
+    assert "Until now: " in call("freeze", "production", "--reason", "Holidays")
+    inventory.environment.refresh_from_db()
+    assert inventory.environment.frozen_reason == "Holidays"
+
+
+def test_thawing_begins_what_waited_for_it(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[int] = []
+    monkeypatch.setattr("deploy_manager.tasks.ring_slice", rung.append)
+    call("freeze", "production", "--reason", "Sales")
+    printed = call("recipe", "production", "activate", "--wait", "--no-wait")
+    assert "waiting" in printed
+    assert "is frozen by" in printed
+    assert "What waited for it begins." in call("thaw", "production")
+    deployment = Deployment.objects.get()
+    assert deployment.state == State.QUEUED
+    assert rung == [deployment.slices.get().pk]
+
+
+def test_thawing_what_is_not_frozen_does_no_harm(inventory: Inventory) -> None:
+    told = events(call("thaw", "production", "--json"))
+    assert told[-1] == {
+        "event": "freeze",
+        "environment": "shop/production",
+        "frozen": False,
+        "reason": "",
+        "until": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("reason", "until", "told"),
+    [
+        ("Sales", "tomorrow", "'tomorrow' is no date and time: write it like 2026-11-24 02:00"),
+        ("Sales", "2099-01-01", "is no date and time"),
+        ("Sales", "2001-01-01 08:00", "2001-01-01 08:00:00 UTC has passed already."),
+        (" ", "", "Say why"),
+        ("x" * 501, "", "longer than 500"),
+    ],
+)
+def test_what_can_t_be_frozen_so_is_refused(
+    inventory: Inventory, reason: str, until: str, told: str
+) -> None:
+    refused = call_and_be_refused("freeze", "production", "--reason", reason, "--until", until)
+    assert told in refused
+    inventory.environment.refresh_from_db()
+    assert not inventory.environment.is_frozen
+
+
+def test_what_is_asked_for_at_a_time_waits_for_it(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy_manager.tasks.is_swept", lambda: False)
+    later = timezone.now() + timedelta(hours=1)
+    printed = call("recipe", "production", "greet", "--at", later.isoformat(), "--no-wait")
+    deployment = Deployment.objects.get()
+    assert (deployment.state, deployment.not_before) == (State.WAITING, later)
+    assert "Waits for its time." in printed
+    assert "`manage.py sweep --forever 5` begins what waits." in printed
+
+
+def test_who_waits_in_line_sees_it_begin(
+    inventory: Inventory, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ring_slice(pk: int) -> bool:
+        return worker.ring(Slice.objects.get(pk=pk).deployment_id)
+
+    monkeypatch.setattr("deploy_manager.tasks.ring_slice", ring_slice)
+    worker.is_deaf = True
+    first = inventory.request("greet")
+
+    def end_the_first() -> None:
+        worker.is_deaf = False
+        first.request_cancel("me@here")
+        connections.close_all()
+
+    end = threading.Timer(0.5, end_the_first)
+    end.start()
+    printed = call("recipe", "production", "greet", "--wait")
+    end.join()
+    assert f"is busy: greet #{first.pk} by me@here is queued" in printed
+    assert "waits no longer" in printed
+    assert "[one] hello from one" in printed
+
+
+def test_a_time_without_an_offset_is_one_of_the_environments_clock() -> None:
+    assert parse_moment("2099-07-01 02:00", IN_PARIS) == datetime(2099, 7, 1, tzinfo=UTC)
+    assert parse_moment("2099-07-01T02:00+00:00", IN_PARIS) == datetime(2099, 7, 1, 2, tzinfo=UTC)
+
+
+def test_a_time_that_comes_twice_has_to_be_said_with_its_offset() -> None:
+    with pytest.raises(RequestRefused, match="comes twice in Europe/Paris") as refusal:
+        parse_moment("2035-10-28 02:30", IN_PARIS)
+    assert "write 2035-10-28 02:30+0200 or 2035-10-28 02:30+0100." in str(refusal.value)
+    assert parse_moment("2035-10-28 02:30+0100", IN_PARIS) == datetime(
+        2035, 10, 28, 1, 30, tzinfo=UTC
+    )
+
+
+def test_a_time_that_the_clocks_skip_is_refused() -> None:
+    with pytest.raises(RequestRefused, match="2035-03-25 02:30 never comes in Europe/Paris"):
+        parse_moment("2035-03-25 02:30", IN_PARIS)

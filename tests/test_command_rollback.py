@@ -1,0 +1,112 @@
+"""`manage.py rollback`, `converge` and `retry`: what they choose, and what they refuse."""
+
+from dataclasses import replace
+
+import pytest
+
+from deploy_manager.models import Deployment, Release, State
+from deploy_manager.recipes import add_story, get_story
+from tests.commands import call, call_and_be_refused, call_and_fail, events
+from tests.releases import STORY, Switching
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
+
+
+@pytest.fixture
+def shop(switching: Switching) -> Switching:
+    """Releases r1, r2 and r3 on the servers one and two; r3 serves."""
+    for name in ("rollback", "converge"):
+        add_story(replace(get_story(STORY), name=name, title=name.capitalize()))
+    switching.inventory.add_server("two")
+    for number, name in enumerate(("r1", "r2", "r3"), 1):
+        assert switching.switch_to(name).state == State.SUCCEEDED
+        Release.objects.filter(name=name).update(commit=str(number) * 40)
+    return switching
+
+
+def test_without_a_name_the_good_release_before_serves_again(shop: Switching) -> None:
+    Release.objects.get(name="r2").mark_bad("It fell over.")
+    printed = call("rollback", "production", "--reason", "r3 is slow")
+    assert "release  r1" in printed
+    assert [shop.current(server) for server in ("one", "two")] == ["r1", "r1"]
+    deployment = Deployment.objects.get(recipe="rollback")
+    assert (deployment.release, deployment.reason) == (
+        Release.objects.get(name="r1"),
+        "r3 is slow",
+    )
+
+
+@pytest.mark.parametrize("name", ["r2", "2222222"])
+def test_a_release_is_meant_by_its_name_or_the_beginning_of_its_commit(
+    shop: Switching, name: str
+) -> None:
+    call("rollback", "production", "--to", name)
+    assert shop.current("one") == "r2"
+
+
+def test_a_person_may_choose_a_bad_release_and_is_told(shop: Switching) -> None:
+    Release.objects.get(name="r2").mark_bad("It fell over.")
+    assert "marked as bad: It fell over." in call("rollback", "production", "--to", "r2")
+    assert shop.current("one") == "r2"
+
+
+def test_a_release_that_is_not_whole_everywhere_is_refused(shop: Switching) -> None:
+    shop.make_release("r4")
+    told = call_and_be_refused("rollback", "production", "--to", "r4")
+    assert "No release r4 is whole on every server of shop/production. There is: r2, r1." in told
+    assert not Deployment.objects.filter(recipe="rollback").exists()
+
+
+def test_forced_migrations_stand_on_the_row(shop: Switching) -> None:
+    force = ["--force-migration", "shop.0002_prices", "--force-migration", "shop.0003_sizes"]
+    call("rollback", "production", *force)
+    deployment = Deployment.objects.get(recipe="rollback")
+    assert deployment.forced_migrations == ["shop.0002_prices", "shop.0003_sizes"]
+
+
+def test_what_is_no_migration_can_t_be_forced(shop: Switching) -> None:
+    told = call_and_be_refused("rollback", "production", "--force-migration", "prices; true")
+    assert "is no migration: write one like shop.0005_prices" in told
+
+
+def test_a_new_server_is_made_like_the_others(shop: Switching) -> None:
+    shop.inventory.add_server("three")
+    printed = call("converge", "production", "three", "--json")
+    assert events(printed)[0]["release"] == "r3"
+    assert shop.current("three") == "r3"
+    assert [run.server_name for run in Deployment.objects.latest("pk").host_runs.all()] == ["three"]
+
+
+def test_there_must_be_another_server_to_be_like(shop: Switching) -> None:
+    told = call_and_be_refused("converge", "production", "one", "two")
+    assert "No other server of shop/production serves a release yet" in told
+
+
+def test_a_failure_ends_with_the_command_that_retries_it(shop: Switching) -> None:
+    shop.break_server("two", "prepare")
+    shop.inventory.environment.max_failures = "1"
+    shop.inventory.environment.save()
+    code, printed = call_and_fail("rollback", "production", "--to", "r1")
+    number = Deployment.objects.latest("pk").pk
+    assert code == 1
+    assert f"`manage.py retry {number}` runs it again on two." in printed.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", ["number", "production"])
+def test_a_retry_goes_to_the_failed_server_only(shop: Switching, words: str) -> None:
+    shop.break_server("two", "prepare")
+    shop.inventory.environment.max_failures = "1"
+    shop.inventory.environment.save()
+    failed = shop.switch_to("r1")
+    assert [shop.current(server) for server in ("one", "two")] == ["r1", "r3"]
+    shop.mend_server("two", "prepare")
+    call("retry", str(failed.pk) if words == "number" else words)
+    again = Deployment.objects.latest("pk")
+    assert shop.current("two") == "r1"
+    assert (again.retry_of, again.release) == (failed, failed.release)
+    assert [run.server_name for run in again.host_runs.all()] == ["two"]
+
+
+def test_what_came_through_is_not_run_again(shop: Switching) -> None:
+    assert "came through" in call_and_be_refused("retry")
+    assert "There is no deployment #4711." in call_and_be_refused("retry", "4711")
