@@ -103,3 +103,35 @@ def test_settings_that_are_not_there_are_named(bare_project: OwnProject) -> None
     code, printed = bare_project.run("fab", "--list")
     assert code == 2
     assert "Django can't start: No module named 'settings'" in printed
+
+
+def test_a_dry_run_shows_the_commands_and_writes_no_row(own_project: OwnProject) -> None:
+    code, printed = own_project.run("fab", "production", "greet_all", "--dry-run")
+    assert code == 0, printed
+    assert "[two]   $ echo 'hello from two'\n" in printed
+    assert own_project.deployments() == []
+
+
+def test_a_retry_goes_where_it_failed(own_project: OwnProject) -> None:
+    _, printed = own_project.run("fab", "production", "fail_on_two")
+    assert "`fab production retry --deployment=1` runs it again on two." in printed
+    code, printed = own_project.run("fab", "production", "retry", "--reason", "once more")
+    assert code == 1, printed
+    assert "[one]" not in printed
+    assert own_project.deployments() == ["fab fail_on_two partly_failed", "fab fail_on_two failed"]
+
+
+def test_what_was_run_elsewhere_is_not_retried_here(own_project: OwnProject) -> None:
+    own_project.run("fab", "production", "fail_on_two")
+    code, printed = own_project.run("fab", "shop-staging", "retry", "--deployment=1")
+    assert code == 2
+    assert "#1 fail_on_two shop/production is none of shop/staging." in printed
+
+
+def test_there_must_be_a_release_to_go_back_to(own_project: OwnProject) -> None:
+    code, printed = own_project.run("fab", "production", "rollback", "--to=20260101")
+    assert code == 2
+    assert "No release 20260101 is whole on every server of shop/production." in printed
+    code, printed = own_project.run("fab", "production", "converge", "--server=two")
+    assert code == 2
+    assert "No other server of shop/production serves a release yet: deploy it." in printed

@@ -3,16 +3,20 @@
 import io
 import re
 import time
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 from rich.console import Console
 
 from deploy_manager.management.asking import make_console
+from deploy_manager.management.course import Course
 from deploy_manager.management.following import Follower, Interrupts
 from deploy_manager.management.terminal import Lines, LiveTable, choose_rows, make_view
 from deploy_manager.management.words import clean, clean_line
 from deploy_manager.models import Deployment, HostRun, LogChunk, State, Step
 from tests.inventory import Inventory
+from tests.releases import Switching
 
 ESC = "\x1b"
 
@@ -122,3 +126,53 @@ def test_a_long_table_keeps_what_failed_or_is_at_work() -> None:
     assert len(chosen) == 9
     assert hosts[40] in chosen
     assert hosts[45] in chosen
+
+
+@pytest.fixture
+def in_waves(switching: Switching) -> Switching:
+    """Two servers that are switched one after the other."""
+    switching.inventory.add_server("two")
+    environment = switching.inventory.environment
+    environment.strategy, environment.pause = environment.Strategy.WAVES, 1
+    environment.rollback_on_failure = True
+    environment.save()
+    return switching
+
+
+def shown_lines(deployment: Deployment) -> str:
+    out = io.StringIO()
+    watch(deployment, make_view(make_console(out)))
+    return out.getvalue()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_waves_are_told_as_they_begin(in_waves: Switching) -> None:
+    printed = shown_lines(in_waves.switch_to("r1"))
+    first, second = "\nWave 1 of 2: one\n[one] ▸ Activate", "\nWave 2 of 2: two\n[two] ▸ Activate"
+    assert printed.index(first) < printed.index(second)
+    assert printed.count("Wave") == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pause_is_told_with_its_end(in_waves: Switching) -> None:
+    deployment = in_waves.request("r1")
+    opens_at = timezone.now() + timedelta(minutes=5)
+    steps = Step.objects.filter(host_run__deployment=deployment, host_run__server_name="one")
+    stage = steps.get(recipe="prove_it").stage
+    Deployment.objects.update(opens_at=opens_at, stage=stage)
+    deployment.refresh_from_db()
+    runs = deployment.host_runs.select_related("deployment__environment__project")
+    course = Course(list(runs.prefetch_related("steps")))
+    until = f"{opens_at:%Y-%m-%d %H:%M:%S} UTC"
+    assert list(course.turns(deployment)) == [f"Pause until {until}, before wave 2 of 2."]
+    assert not list(course.turns(deployment))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_server_that_went_back_says_so(in_waves: Switching) -> None:
+    in_waves.switch_to("r1")
+    in_waves.break_server("two")
+    printed = shown_lines(in_waves.switch_to("r2"))
+    assert "[two] ▸ Roll back: Activate the release\n" in printed
+    assert "↶ shop/production: switch #" in printed
+    assert "one: Rolled back to r1." in printed

@@ -117,7 +117,7 @@ class Lines(View):
         if state.is_live:
             return
         took = seconds_between(step.started_at, step.finished_at)
-        line = Text.assemble(SYMBOLS[state], f" {step.title}", (f"  {took}", "dim"))
+        line = Text.assemble(SYMBOLS[state], f" {_title(step)}", (f"  {took}", "dim"))
         self._print(step.host_run_id, line)
         for told in filter(None, clean(step.message).splitlines()):
             self._print(step.host_run_id, Text(told, SYMBOLS[state][1]))
@@ -126,7 +126,7 @@ class Lines(View):
         if step.pk not in self._begun:
             self._begun.add(step.pk)
             self._show_wave(step)
-            self._print(step.host_run_id, Text.assemble(SYMBOLS[State.RUNNING], f" {step.title}"))
+            self._print(step.host_run_id, Text.assemble(SYMBOLS[State.RUNNING], f" {_title(step)}"))
 
     def _show_wave(self, step: Step) -> None:
         if (wave := self._waves.at(step.stage)) > self._wave:
@@ -182,13 +182,17 @@ class LiveTable(Lines):
         state = State(run.state)
         steps = _steps_taken(self._steps[run.pk].values())
         begun = max((step.number for step in steps if step.started_at), default=0)
-        where = [f"{begun}/{len(steps)} {step.title}" for step in steps if step.number == begun]
+        where = [f"{begun}/{len(steps)} {_title(step)}" for step in steps if step.number == begun]
         return (
             Text(*self._prefixes[run.pk]),
             Text.assemble(SYMBOLS[state], " ", (str(state.label), SYMBOLS[state][1])),
             Text("".join(where)),
             Text(seconds_between(run.started_at, run.finished_at), "dim"),
         )
+
+
+def _title(step: Step) -> str:
+    return f"{ROLL_BACK.title}: {step.title}" if step.phase == ROLL_BACK.name else step.title
 
 
 def _steps_taken(steps: Iterable[Step]) -> list[Step]:
