@@ -2,10 +2,11 @@
 
 import pytest
 
-from deploy_manager.models import Deployment, Slice, State
+from deploy_manager.models import Deployment, State, Step
 from deploy_manager.recipes import Host, Site, recipe
 from tests.commands import Worker, call, call_and_be_refused, events
 from tests.inventory import Inventory
+from tests.parts.served import wait_until
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -34,8 +35,8 @@ def test_what_runs_is_stopped_and_seen_to_its_end(inventory: Inventory, worker: 
 
     deployment = inventory.request("cancel_itself")
     worker.ring(deployment.pk)
-    while not Deployment.objects.get(pk=deployment.pk).host_runs.get().steps.get().started_at:
-        assert worker.threads[0].is_alive()
+    begun = Step.objects.filter(host_run__deployment=deployment).exclude(started_at=None)
+    wait_until(begun.exists)
     told = events(call("cancel", str(deployment.pk), "--json"))
     assert told[-1]["event"] == "summary"
     assert told[-1]["state"] == "cancelled"
@@ -44,7 +45,6 @@ def test_what_runs_is_stopped_and_seen_to_its_end(inventory: Inventory, worker: 
 
 def test_what_is_under_way_is_cancelled_before_what_waits(inventory: Inventory) -> None:
     under_way = inventory.request("greet")
-    Slice.objects.update(beat_at=None)
     waiting = wait_in_line(inventory)
     call("cancel", "production", "--no-wait")
     under_way.refresh_from_db()

@@ -53,7 +53,7 @@ def _ref(wish: Wish) -> str:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Have what is refused in this block end the command, before anything was written."""
+    """Have what is refused in this block end the command, and Ctrl-C, before a row is written."""
     try:
         yield
     except UnknownRecipe as error:
@@ -61,6 +61,8 @@ def refusals() -> Iterator[None]:
         refuse(f"{str(error).partition('. ')[0]}. There are: {names}.")
     except DeployManagerError as error:
         refuse(str(error))
+    except KeyboardInterrupt:
+        refuse("Stopped before anything was asked for.")
 
 
 def refuse(why: str) -> NoReturn:

@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from deploy_manager import tasks
-from deploy_manager.management.asking import check_plan, refusals, refuse, who_asks
+from deploy_manager.management.asking import check_plan, refusals, who_asks
 from deploy_manager.management.base import EnvironmentCommand
 from deploy_manager.management.environments import find_environment
 from deploy_manager.management.following import Interrupts
@@ -46,8 +46,8 @@ class DoorCommand(EnvironmentCommand):
 
     def run_recipe(self, recipe: str, options: dict[str, Any]) -> None:
         """See it through. Raises CommandError where it is refused, SystemExit where it failed."""
-        environment = find_environment(options["environment"], options["project"])
         with refusals():
+            environment = find_environment(options["environment"], options["project"])
             wish = wish_for(environment, recipe, said(options))
         self.see_through(environment, recipe, wish, options)
 
@@ -56,15 +56,12 @@ class DoorCommand(EnvironmentCommand):
     ) -> None:
         """Plan, ask for and follow what is wished for; or only show it."""
         view = self.make_view(options)
-        try:
-            plan = check_plan(environment, recipe, wish)
-            _show_plan(plan, wish, view)
-            if options["dry_run"]:
-                rehearse(environment, recipe, as_planned(plan, wish), view)
-                return
-        except KeyboardInterrupt:
-            refuse("Stopped before anything was asked for.")
-        _ask_and_watch(plan, wish, view, options["no_wait"])
+        plan = check_plan(environment, recipe, wish)
+        _show_plan(plan, wish, view)
+        if options["dry_run"]:
+            rehearse(environment, recipe, as_planned(plan, wish), view)
+        else:
+            _ask_and_watch(plan, wish, view, options["no_wait"])
 
 
 def add_code(parser: ArgumentParser) -> None:

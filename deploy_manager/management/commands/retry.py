@@ -21,7 +21,7 @@ class Command(DoorCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        deployment = find_deployment(options["deployment"], options["project"])
         with refusals():
+            deployment = find_deployment(options["deployment"], options["project"])
             recipe, wish = wish_to_retry(deployment, said(options))
         self.see_through(deployment.environment, recipe, wish, options)
