@@ -1,5 +1,6 @@
 """`manage.py rollback`, `converge` and `retry`: what they choose, and what they refuse."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -110,3 +111,24 @@ def test_a_retry_goes_to_the_failed_server_only(shop: Switching, words: str) -> 
 def test_what_came_through_is_not_run_again(shop: Switching) -> None:
     assert "came through" in call_and_be_refused("retry")
     assert "There is no deployment #4711." in call_and_be_refused("retry", "4711")
+
+
+def test_the_pause_between_waves_is_told_and_waited_for(shop: Switching) -> None:
+    environment = shop.inventory.environment
+    environment.strategy, environment.pause = environment.Strategy.WAVES, 1
+    environment.save()
+    printed = call("rollback", "production")
+    told = [line for line in printed.splitlines() if line.startswith(("Wave", "Pause", "  waves"))]
+    assert told[:2] == ["  waves    2: one | two", "Wave 1 of 2: one"]
+    assert re.fullmatch(r"Pause until [-0-9]+ [:0-9]+ UTC, before wave 2 of 2\.", told[2])
+    assert told[3:] == ["Wave 2 of 2: two"]
+    assert shop.current("two") == "r2"
+
+
+def test_a_retry_can_be_looked_at_first(shop: Switching) -> None:
+    shop.break_server("two", "prepare")
+    failed = shop.switch_to("r1")
+    printed = call("retry", str(failed.pk), "--dry-run")
+    assert "[two]   $ " in printed
+    assert "releases/r1" in printed
+    assert shop.current("two") == "r3"
