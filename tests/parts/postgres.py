@@ -30,17 +30,17 @@ def started() -> Iterator[str]:
         if account:
             shutil.chown(folder, account, account)
         data, port = Path(folder) / "data", free_port()
-        _initialise(data, account)
-        command = [_program("postgres"), "-D", str(data), "-p", str(port), "-k", folder]
+        initialise(data, account)
+        command = [program("postgres"), "-D", str(data), "-p", str(port), "-k", folder]
         for name, value in OPTIONS.items():
             command += ["-c", f"{name}={value}"]
         log = Path(folder) / "postgres.log"
-        with running(command, lambda: _is_ready(port), log, user=account):
+        with running(command, lambda: is_ready(port), log, user=account):
             yield f"postgres://{account or _whoami()}@127.0.0.1:{port}/postgres"
 
 
-def _initialise(data: Path, account: str | None) -> None:
-    command = [_program("initdb"), "-D", str(data), "--auth=trust", "--encoding=UTF8"]
+def initialise(data: Path, account: str | None) -> None:
+    command = [program("initdb"), "-D", str(data), "--auth=trust", "--encoding=UTF8"]
     subprocess.run(
         [*command, "--locale=C.UTF-8", "--no-sync"],
         check=True,
@@ -52,12 +52,12 @@ def _initialise(data: Path, account: str | None) -> None:
     )
 
 
-def _is_ready(port: int) -> bool:
-    command = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+def is_ready(port: int) -> bool:
+    command = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
     return subprocess.run(command, check=False).returncode == 0
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return find_program(name, "postgresql", *folders)
 

@@ -103,13 +103,13 @@ StartSshd = Callable[..., Sshd]
 def ssh_key() -> Iterator[Path]:
     """The private key that every sshd of the tests lets in."""
     with _open_folder() as folder:
-        yield _make_key(folder / "client")
+        yield make_key(folder / "client")
 
 
 @pytest.fixture(scope="session")
 def sshd(ssh_key: Path) -> Iterator[Sshd]:
     """One sshd for all tests that only need a server."""
-    with _running_sshd(ssh_key) as server:
+    with running_sshd(ssh_key) as server:
         yield server
 
 
@@ -117,7 +117,7 @@ def sshd(ssh_key: Path) -> Iterator[Sshd]:
 def start_sshd(ssh_key: Path) -> Iterator[StartSshd]:
     """A maker of servers of a test's own; keywords are those of sshd_config(5), None drops one."""
     with contextlib.ExitStack() as stack:
-        yield lambda **options: stack.enter_context(_running_sshd(ssh_key, **options))
+        yield lambda **options: stack.enter_context(running_sshd(ssh_key, **options))
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def ssh_settings(settings: Settings, ssh_key: Path) -> Settings:
 
 
 @contextlib.contextmanager
-def _running_sshd(ssh_key: Path, **options: str | None) -> Iterator[Sshd]:
+def running_sshd(ssh_key: Path, **options: str | None) -> Iterator[Sshd]:
     if not PROGRAM.exists():
         pytest.fail(f"{PROGRAM} is missing: apt-get install openssh-server")
     user = _account()
@@ -146,7 +146,7 @@ def _start(folder: Path, user: str, ssh_key: Path, options: dict[str, str | None
     shutil.chown(home, user)
     listen = options.pop("ListenAddress", None) or "127.0.0.1"
     key_type = options.pop("key_type", None) or "ed25519"
-    host_key = _make_key(folder / "host", key_type)
+    host_key = make_key(folder / "host", key_type)
     port = free_port(listen)
     configuration = {
         "ListenAddress": f"{listen}:{port}",
@@ -239,7 +239,7 @@ def _open_folder() -> Iterator[Path]:
         yield folder
 
 
-def _make_key(path: Path, key_type: str = "ed25519") -> Path:
+def make_key(path: Path, key_type: str = "ed25519") -> Path:
     subprocess.run(["ssh-keygen", "-q", "-t", key_type, "-N", "", "-f", path], check=True)
     return path
 
