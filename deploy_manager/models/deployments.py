@@ -20,6 +20,7 @@ from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models.brief import brief_transaction
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.releases import Release
@@ -60,7 +61,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         """
         for _try in range(2):
             try:
-                with transaction.atomic():
+                with brief_transaction():
                     deployment = self.create(environment=environment, recipe=recipe, **fields)
                     deployment.write_hosts(steps, waves or {}, slice_hosts)
                 return deployment
@@ -74,7 +75,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
     def promote(self, pk: int) -> bool:
         """Queue what waits; False where something else holds its environment."""
         try:
-            with transaction.atomic():
+            with brief_transaction():
                 waiting = self.filter(pk=pk, state=State.WAITING)
                 changes = {"state": State.QUEUED, "message": "", "position": F("position") + 1}
                 return bool(waiting.update(**changes))
@@ -262,7 +263,7 @@ class Deployment(models.Model):
         Hosts that never began are skipped, and what became of those that did is unknown.
         To be called by whoever holds a slice of it (see Slice.finish), or found all holders silent.
         """
-        with transaction.atomic():
+        with brief_transaction():
             busy = Deployment.objects.busy().filter(pk=self.pk)
             won = busy.update(
                 state=state, message=message, finished_at=Now(), position=F("position") + 1
@@ -273,7 +274,7 @@ class Deployment(models.Model):
 
     def pass_by(self) -> bool:
         """End what has not begun, since its deadline passed; False where it began or ended."""
-        with transaction.atomic():
+        with brief_transaction():
             pending = Deployment.objects.filter(
                 pk=self.pk, state__in=[State.WAITING, State.QUEUED], deadline__lt=Now()
             )
@@ -290,7 +291,7 @@ class Deployment(models.Model):
         Where a holder is silent nobody would: then the deployment ends as *lost*.
         Returns False where there was nothing to cancel.
         """
-        with transaction.atomic():
+        with brief_transaction():
             mine = Deployment.objects.filter(pk=self.pk)
             asked = mine.live().update(
                 cancel_requested_at=Now(), cancel_requested_as=by, position=F("position") + 1

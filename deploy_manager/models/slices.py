@@ -8,12 +8,13 @@ changes a deployment locks its row first, so that slices never wait for each oth
 from datetime import timedelta
 from typing import Any
 
-from django.db import models, transaction
+from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.exceptions import ClaimLost
+from deploy_manager.models.brief import brief_transaction
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.releases import Release
 from deploy_manager.models.states import BUSY, SliceState, State
@@ -47,7 +48,7 @@ class SliceQuerySet(models.QuerySet["Slice"]):
 
     def claim(self, pk: int, holder: str) -> "Slice | None":
         """Take a slice that is free, or whose holder is silent; None for whoever came second."""
-        with transaction.atomic():
+        with brief_transaction():
             found = self.to_claim().filter(pk=pk).values_list("deployment", "state").first()
             if found is None or not Deployment.objects.lock(found[0]):
                 return None
@@ -122,7 +123,7 @@ class Slice(models.Model):
         the order in which they were reserved. Returns the last position before the reserved ones.
         `values` are set on the slice, too.
         """
-        with transaction.atomic():
+        with brief_transaction():
             if not Deployment.objects.lock(self.deployment_id, changes) or not self._beat(values):
                 raise ClaimLost
         positions = Deployment.objects.values_list("position", flat=True)
@@ -137,7 +138,7 @@ class Slice(models.Model):
 
     def set_prepared(self, commit: str, release: Release) -> None:
         """Note what was resolved before any server was touched. Raises ClaimLost."""
-        with transaction.atomic():
+        with brief_transaction():
             self.advance(1)
             self.deployment.commit, self.deployment.release = commit, release
             self.deployment.save(update_fields=["commit", "release"])
@@ -148,7 +149,7 @@ class Slice(models.Model):
         Hosts that never began are skipped, and what became of those that did is unknown.
         """
         try:
-            with transaction.atomic():
+            with brief_transaction():
                 self.advance(1)
                 return self.deployment.end(state, message)
         except ClaimLost:

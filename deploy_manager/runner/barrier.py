@@ -8,11 +8,11 @@ bell when there is something to do again.
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
 from deploy_manager.models import BUSY, Deployment, Slice, SliceState, State, Step
+from deploy_manager.models.brief import brief_transaction
 from deploy_manager.runner.board import Board
 from deploy_manager.runner.ending import end_hosts, sum_up
 
@@ -33,7 +33,7 @@ def arrive(held: Slice) -> Verdict:
 
     Raises ClaimLost.
     """
-    with transaction.atomic():
+    with brief_transaction():
         held.advance(1)
         deployment = Deployment.objects.get(pk=held.deployment_id)
         Slice.objects.filter(pk=held.pk).update(arrived=deployment.stage + 1)
@@ -46,7 +46,7 @@ def arrive(held: Slice) -> Verdict:
 
 def open_after_pause(deployment_id: int) -> tuple[int, ...]:
     """Open the stage that a pause held back; return the slices to ring, none before its time."""
-    with transaction.atomic():
+    with brief_transaction():
         due = Deployment.objects.filter(pk=deployment_id, state=State.RUNNING, opens_at__lte=Now())
         if not due.update(opens_at=None, position=F("position") + 1):
             return ()

@@ -178,7 +178,14 @@ class HostWork:
 
     def _open(self) -> GuardedHost:
         if self._host is None:
-            self._host = open_guarded(
+            self._host = self._connect()
+            self._note_what_serves_before()
+        return self._host
+
+    def _connect(self) -> GuardedHost:
+        """Connect to the guard. Raises ClaimLost where somebody else goes on; see open_guarded."""
+        try:
+            return open_guarded(
                 self._orders.address,
                 self._orders.work,
                 self._log,
@@ -186,8 +193,14 @@ class HostWork:
                 may_go_on=self._writer.still_holds,
                 handed_over=self._writer.leave,
             )
-            self._note_what_serves_before()
-        return self._host
+        except ClaimLost:
+            if not self._writer.still_holds():
+                raise
+        raise DeployManagerError(
+            f"{self._orders.address.name} was told of a later deployment of this site than this"
+            " one. Was the database restored, or copied? If nobody else deploys there, remove"
+            f" {self._orders.work.folder}/fence.json on the server."
+        )
 
     def _begin(self, step: Step) -> None:
         if self.state is State.QUEUED:

@@ -7,7 +7,6 @@ from the journal; where the journal knows no answer the step was cut short.
 import threading
 from datetime import timedelta
 
-from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
@@ -24,6 +23,7 @@ from deploy_manager.hosts import open_replay
 from deploy_manager.hosts import probe as read_journal
 from deploy_manager.logs import mask_text
 from deploy_manager.models import LIVE, Deployment, HostRun, State, Step
+from deploy_manager.models.brief import brief_transaction
 from deploy_manager.recipes import get_recipe
 from deploy_manager.runner.ending import sum_up
 from deploy_manager.runner.host_work import Orders
@@ -68,7 +68,7 @@ def resolve(run: HostRun, step: Step, state: State, message: str) -> State | Non
     came_through = state is State.SUCCEEDED and not _left_undone(run, step)
     ended = State.SUCCEEDED if came_through else State.FAILED
     why = message if state is State.FAILED else "" if came_through else NOT_REACHED
-    with transaction.atomic():
+    with brief_transaction():
         positions = Deployment.objects.filter(pk=run.deployment_id)
         positions.update(position=F("position") + 1)
         deployment = positions.select_related("environment__project").get()

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
-from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -17,6 +16,7 @@ from django.utils.translation import gettext_noop
 
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.models import Deployment, Environment, Slice, State
+from deploy_manager.models.brief import brief_transaction
 from deploy_manager.models.slices import LEASE, TAKEN_OVER_AT_MOST, SliceQuerySet
 from deploy_manager.runner.barrier import open_after_pause
 from deploy_manager.runner.probing import lost_hosts, probe
@@ -67,7 +67,7 @@ def _abandoned() -> SliceQuerySet:
 
 
 def _end_if_abandoned(deployment_id: int) -> bool:
-    with transaction.atomic():
+    with brief_transaction():
         if not Deployment.objects.lock(deployment_id):
             return False
         if not _abandoned().filter(deployment=deployment_id).exists():

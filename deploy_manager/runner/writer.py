@@ -17,7 +17,7 @@ from queue import Empty, Full, Queue
 from types import TracebackType
 from typing import Any, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection
 
 from deploy_manager.logs import cut_lines
 from deploy_manager.models import (
@@ -30,6 +30,7 @@ from deploy_manager.models import (
     Slice,
     Step,
 )
+from deploy_manager.models.brief import brief_transaction
 from deploy_manager.runner.barrier import Verdict, arrive
 from deploy_manager.runner.leaving import process_ends
 
@@ -250,7 +251,7 @@ class Writer(AbstractContextManager["Writer"]):
 
     def _write_once(self, batch: list[Event]) -> None:
         rows = _cut(_join([event for event in batch if isinstance(event, (Change, Output))]))
-        with transaction.atomic():
+        with brief_transaction():
             if self._held.held().filter(batch=self._batch).exists():
                 return  # the connection died, but not before the commit
             position = self._held.advance(len(rows), batch=self._batch)

@@ -21,7 +21,7 @@ def main(what):
     from django.db.migrations.loader import MigrationLoader
 
     django.setup()
-    loader = MigrationLoader(connection if what == "applied" else None, ignore_no_initial=True)
+    loader = MigrationLoader(connection if what == "applied" else None, ignore_no_migrations=True)
     answer = (
         applied(loader)
         if what == "applied"
