@@ -12,7 +12,16 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from deploy_manager.models import Deployment, Environment, HostRun, LogChunk, State, Step
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    HostRun,
+    LogChunk,
+    Slice,
+    SliceState,
+    State,
+    Step,
+)
 
 MODELS = (
     "deployment",
@@ -103,11 +112,11 @@ def write_deployment(
     **fields: Any,
 ) -> Deployment:
     """Write a deployment of one phase, in a state, on all servers of an environment."""
-    live = state in (State.QUEUED, State.RUNNING)
     times = {
-        "started_at": None if state == State.QUEUED else timezone.now(),
-        "finished_at": None if live else timezone.now(),
+        "started_at": None if state in (State.WAITING, State.QUEUED) else timezone.now(),
+        "finished_at": None if state.is_live else timezone.now(),
     }
+    of_hosts = State.QUEUED if state is State.WAITING else state
     deployment = Deployment.objects.create(
         environment=environment,
         **{
@@ -119,12 +128,14 @@ def write_deployment(
             **fields,
         },
     )
+    held = write_slice(deployment)
     for placement in environment.placements.select_related("server"):
         run = HostRun.objects.create(
             deployment=deployment,
+            slice=held,
             placement=placement,
             server_name=placement.server.name,
-            state=state,
+            state=of_hosts,
             **times,
         )
         for number, title in enumerate(titles, 1):
@@ -134,10 +145,28 @@ def write_deployment(
                 phase="run",
                 recipe=f"step{number}",
                 title=title,
-                state=state,
+                state=of_hosts,
                 **times,
             )
     return deployment
+
+
+def write_slice(deployment: Deployment) -> Slice:
+    """Write the one slice of a deployment: queued, held by a worker, or ended with it."""
+    states = {
+        State.WAITING: SliceState.QUEUED,
+        State.QUEUED: SliceState.QUEUED,
+        State.RUNNING: SliceState.HELD,
+    }
+    state = states.get(State(deployment.state), SliceState.ENDED)
+    is_held = state is SliceState.HELD
+    return deployment.slices.create(
+        number=1,
+        state=state,
+        holder="here:1" if is_held else "",
+        token=1 if is_held else 0,
+        beat_at=timezone.now() if is_held else None,
+    )
 
 
 @transaction.atomic
