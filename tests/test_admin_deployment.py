@@ -174,7 +174,7 @@ def test_servers_with_fewer_steps_keep_the_columns_in_line(deployment: Deploymen
     first.delete()
     matrix = visitor("viewer").get(url("deployment_change", deployment.pk)).context["matrix"]
     assert [phase.columns for phase in matrix.phases] == [("Fetch", "Build")]
-    assert [[cell and cell.step.title for cell in row.cells] for row in matrix.rows] == [
+    assert [[cell.step and cell.step.title for cell in row.cells] for row in matrix.rows] == [
         ["Fetch", "Build"],
         [None, "Build"],
     ]

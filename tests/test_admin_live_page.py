@@ -1,10 +1,15 @@
 """The deployment's page in a browser: what moves without a reload."""
 
+import re
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db.models import F
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -42,6 +47,12 @@ def open_page(page: Page, live_server: LiveServer) -> Open:
 
 def step_on(server: str, number: int = 1) -> Step:
     return Step.objects.get(host_run__server_name=server, number=number)
+
+
+def tell(deployment: Deployment, **values: Any) -> None:
+    """Change a deployment as its writer does; its new position is known afterwards."""
+    Deployment.objects.filter(pk=deployment.pk).update(position=F("position") + 1, **values)
+    deployment.refresh_from_db()
 
 
 def end(deployment: Deployment) -> None:
@@ -107,3 +118,24 @@ def test_output_that_arrives_cannot_become_part_of_the_page(
     expect(page.get_by_role("log", name="Log of one")).to_contain_text("done")
     assert page.locator(".dm-log img").count() == 0
     assert page.title() != "taken"
+
+
+def test_a_pause_a_way_back_and_the_retry_appear_by_themselves(
+    deployment: Deployment, open_page: Open
+) -> None:
+    Step.objects.filter(number=2).update(phase="roll_back", title="Go back", started_at=None)
+    page = open_page(deployment)
+    expect(page.get_by_role("columnheader", name="Go back")).to_be_hidden()
+    tell(deployment, opens_at=timezone.now() + timedelta(seconds=50))
+    expect(page.locator("[data-pause]")).to_contain_text("the next wave begins at")
+    expect(page.locator("[data-countdown]")).to_have_text(re.compile(r"^4\d s$"))
+    begun = {"started_at": timezone.now(), "position": deployment.position + 1}
+    Step.objects.filter(number=2).update(**begun)
+    tell(deployment, opens_at=None)
+    expect(page.get_by_role("columnheader", name="Go back")).to_be_visible()
+    expect(page.locator("[data-pause]")).to_be_hidden()
+    assert deployment.slices.get().finish(State.ROLLED_BACK)
+    expect(page.locator("[data-field=state]")).to_have_text("rolled back")
+    page.get_by_role("button", name="Retry on 2 servers").click()
+    expect(page.locator("[data-field=state]")).to_have_text("queued")
+    expect(page.get_by_role("link", name=f"#{deployment.pk} ping")).to_be_visible()

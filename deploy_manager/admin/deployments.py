@@ -44,6 +44,7 @@ from deploy_manager.admin.permissions import (
     may_see_deployment,
     visible_deployments,
 )
+from deploy_manager.admin.retrying import retry_view
 from deploy_manager.models import Deployment
 from deploy_manager.runner import may_deploy
 
@@ -105,7 +106,12 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         return super().has_module_permission(request) or may_deploy_any(request)
 
     def get_urls(self) -> list[URLPattern]:
-        views = {"progress": self.progress_view, "cancel": self.cancel_view, "log": self.log_view}
+        views = {
+            "progress": self.progress_view,
+            "cancel": self.cancel_view,
+            "retry": self.retry_view,
+            "log": self.log_view,
+        }
         return [
             path(
                 f"<int:pk>/{name}/",
@@ -141,7 +147,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "facts": describe_deployment(deployment),
             "matrix": matrix,
             "tails": read_tails(deployment, [row.host_run for row in matrix.rows]),
-            "may_cancel": deployment.is_live and may_deploy(request.user, deployment.environment),
+            "may_deploy": may_deploy(request.user, deployment.environment),
         }
 
     @method_decorator([require_GET, never_cache])
@@ -166,6 +172,10 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             self.message_user(request, gettext("It had ended already."), messages.WARNING)
         return HttpResponseRedirect(deployment_url(pk))
 
+    @method_decorator(require_POST)
+    def retry_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return retry_view(self, request, self._find(request, pk))
+
     @method_decorator(require_GET)
     def log_view(self, request: HttpRequest, pk: int) -> StreamingHttpResponse:
         """The whole log to keep, or that of the server run `host`."""
@@ -187,7 +197,9 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
 
     def _find(self, request: HttpRequest, pk: int) -> Deployment:
         """The deployment, for those who may see it; raises Http404 and PermissionDenied."""
-        found = Deployment.objects.select_related("environment__project", "release__lock")
+        found = Deployment.objects.select_related(
+            "environment__project", "release__lock", "retry_of", "schedule"
+        )
         deployment = get_object_or_404(found, pk=pk)
         if not self.has_view_permission(request, deployment):
             raise PermissionDenied

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.admin.badges import short_time, spell_duration
 from deploy_manager.admin.log_view import to_block
+from deploy_manager.admin.retrying import retry_label
 from deploy_manager.models import Deployment, HostRun, State, Step
 from deploy_manager.progress import Progress
 
@@ -31,14 +32,26 @@ def to_json(progress: Progress) -> dict[str, Any]:
 
 def describe_deployment(deployment: Deployment) -> dict[str, Any]:
     """Return the deployment's own facts as the page shows them."""
-    return _describe(deployment) | {
-        "commit": deployment.commit,
-        "release": deployment.release.name if deployment.release else "",
-        "subject": deployment.release.subject if deployment.release else "",
-        "started_at": short_time(deployment.started_at),
-        "finished_at": short_time(deployment.finished_at),
-        "cancel": deployment.cancel_requested_as if deployment.cancel_requested_at else "",
-    }
+    return (
+        _describe(deployment)
+        | {
+            "commit": deployment.commit,
+            "release": deployment.release.name if deployment.release else "",
+            "subject": deployment.release.subject if deployment.release else "",
+            "started_at": short_time(deployment.started_at),
+            "finished_at": short_time(deployment.finished_at),
+            "cancel": deployment.cancel_requested_as if deployment.cancel_requested_at else "",
+            "retry": retry_label(deployment),
+        }
+        | _describe_pause(deployment)
+    )
+
+
+def _describe_pause(deployment: Deployment) -> dict[str, Any]:
+    """Return when the next wave begins, in words and in seconds; blank where nothing pauses."""
+    opens_at = deployment.opens_at if deployment.state == State.RUNNING else None
+    words = _("Pause: the next wave begins at %(time)s.") % {"time": short_time(opens_at)}
+    return {"pause": words if opens_at else "", "opens": _seconds(opens_at)}
 
 
 def _describe(row: Deployment | HostRun | Step) -> dict[str, Any]:

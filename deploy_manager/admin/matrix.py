@@ -1,4 +1,7 @@
-"""A deployment as a table: a row for each server, a column for each step, grouped by phase."""
+"""A deployment as a table: a row for each server, a column for each step.
+
+Rows are grouped by wave, columns by phase.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from deploy_manager.admin.badges import spell_duration
 from deploy_manager.exceptions import UnknownRecipe
 from deploy_manager.models import Deployment, HostRun, Step
 from deploy_manager.recipes import get_story
+from deploy_manager.runner.waves import ROLL_BACK
 
 _Key = tuple[str, str]
 """A phase and a recipe: what makes two servers' steps stand in one column."""
@@ -23,38 +27,67 @@ class Phase:
     columns: tuple[str, ...]
     """The titles of its steps."""
 
+    is_way_back: bool = False
+    """Whether it is planned for the case that something goes wrong, and hidden until then."""
+
 
 @dataclass(frozen=True)
 class Cell:
     """One step on one server, and how long it took or takes so far."""
 
-    step: Step
-    duration: str
+    step: Step | None
+    """None where the server has no such step."""
+
+    duration: str = ""
+    is_way_back: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """One server; None where it has no such step."""
+    """One server."""
 
     host_run: HostRun
-    cells: tuple[Cell | None, ...]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Servers that are switched together."""
+
+    number: int
+    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
 class Matrix:
     phases: tuple[Phase, ...]
-    rows: tuple[Row, ...]
+    waves: tuple[Wave, ...]
+    went_back: bool
+    """Whether a step of the way back ran."""
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(row for wave in self.waves for row in wave.rows)
+
+    @property
+    def width(self) -> int:
+        """How many columns there are, that of the servers too."""
+        return 1 + sum(len(phase.columns) for phase in self.phases)
 
 
 def make_matrix(deployment: Deployment) -> Matrix:
     """Return the servers and steps of a deployment, in two queries."""
-    runs = list(deployment.host_runs.order_by("pk").prefetch_related("steps"))
+    runs = list(deployment.host_runs.order_by("wave", "pk").prefetch_related("steps"))
     steps_of = {run.pk: sorted(run.steps.all(), key=lambda step: step.number) for run in runs}
-    keys = _merge([_key(step) for step in steps] for steps in steps_of.values())
-    titles = {_key(step): _(step.title) for steps in steps_of.values() for step in steps}
+    steps = [step for of_host in steps_of.values() for step in of_host]
+    keys = _merge([_key(step) for step in of_host] for of_host in steps_of.values())
+    titles = {_key(step): _(step.title) for step in steps}
+    rows = [Row(run, _cells(steps_of[run.pk], keys)) for run in runs]
+    waves = groupby(rows, key=lambda row: row.host_run.wave)
     return Matrix(
         phases=tuple(_phases(deployment, keys, titles)),
-        rows=tuple(Row(run, _cells(steps_of[run.pk], keys)) for run in runs),
+        waves=tuple(Wave(number, tuple(group)) for number, group in waves),
+        went_back=any(step.phase == ROLL_BACK.name and step.started_at for step in steps),
     )
 
 
@@ -62,11 +95,14 @@ def _key(step: Step) -> _Key:
     return step.phase, step.recipe
 
 
-def _cells(steps: Sequence[Step], keys: Sequence[_Key]) -> tuple[Cell | None, ...]:
-    by_key = {
-        _key(step): Cell(step, spell_duration(step.started_at, step.finished_at)) for step in steps
-    }
-    return tuple(by_key.get(key) for key in keys)
+def _cells(steps: Sequence[Step], keys: Sequence[_Key]) -> tuple[Cell, ...]:
+    by_key = {_key(step): step for step in steps}
+    return tuple(_cell(by_key.get(key), key) for key in keys)
+
+
+def _cell(step: Step | None, key: _Key) -> Cell:
+    duration = spell_duration(step.started_at, step.finished_at) if step else ""
+    return Cell(step, duration, is_way_back=key[0] == ROLL_BACK.name)
 
 
 def _merge(orders: Iterable[Sequence[_Key]]) -> list[_Key]:
@@ -86,12 +122,14 @@ def _phases(
 ) -> Iterable[Phase]:
     names = _phase_titles(deployment.recipe)
     for name, group in groupby(keys, key=lambda key: key[0]):
-        yield Phase(names.get(name, name), tuple(titles[key] for key in group))
+        columns = tuple(titles[key] for key in group)
+        yield Phase(names.get(name, name), columns, name == ROLL_BACK.name)
 
 
 def _phase_titles(recipe: str) -> dict[str, str]:
-    """Empty for a recipe that is no longer installed: history stays readable without it."""
+    """The way back alone for a recipe that is no longer installed: history stays readable."""
     try:
-        return {phase.name: _(phase.title) for phase in get_story(recipe).phases}
+        phases = get_story(recipe).phases
     except UnknownRecipe:
-        return {}
+        phases = ()
+    return {phase.name: _(phase.title) for phase in (*phases, ROLL_BACK)}

@@ -41,12 +41,21 @@
     else element.dataset.started = row.started + Date.now() / 1000 - now;
   };
 
+  const showPause = (row, now) => {
+    const countdown = find("[data-countdown]");
+    find("[data-pause]").hidden = !row.pause;
+    setText(find('[data-field="pause"]'), row.pause);
+    if (row.opens === null) delete countdown.dataset.until;
+    else countdown.dataset.until = row.opens + Date.now() / 1000 - now;
+  };
+
   const showDeployment = (row, now, live) => {
     const field = (name) => find(`[data-field="${name}"]`);
     setState(field("state"), row);
     setDuration(field("duration"), row, now);
     setMessage(field("message"), row);
-    field("waiting").hidden = row.state !== "queued";
+    for (const note of findAll("[data-when]")) note.hidden = row.state !== note.dataset.when;
+    showPause(row, now);
     field("cancelling").hidden = !(row.cancel && live);
     setText(field("commit"), row.commit.slice(0, 12) || "–");
     field("commit").title = row.commit;
@@ -54,6 +63,9 @@
     for (const name of ["release", "started_at", "finished_at"]) setText(field(name), row[name] || "–");
     const cancel = find("[data-cancel]");
     if (cancel) cancel.hidden = Boolean(row.cancel) || !live;
+    const retry = find("[data-retry]");
+    if (retry) retry.hidden = !row.retry;
+    if (retry) retry.querySelector("[type=submit]").value = row.retry;
   };
 
   const showHost = (row) => {
@@ -67,6 +79,7 @@
   const showStep = (row, now) => {
     const cell = find(`.dm-cell[data-step="${row.id}"]`);
     if (!cell) return;
+    if (row.duration && cell.closest(".dm-way-back")) find(".dm-matrix").classList.add("dm-went-back");
     cell.title = row.message;
     setState(cell.querySelector('[data-part="state"]'), row);
     setDuration(cell.querySelector('[data-part="duration"]'), row, now);
@@ -191,6 +204,9 @@
   const tick = () => {
     for (const element of findAll("[data-started]")) {
       setText(element, spell(Math.max(0, Date.now() / 1000 - Number(element.dataset.started))));
+    }
+    for (const element of findAll("[data-until]")) {
+      setText(element, spell(Math.max(0, Number(element.dataset.until) - Date.now() / 1000)));
     }
   };
 
