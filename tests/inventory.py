@@ -5,9 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy_manager.models import Deployment, Environment, Placement, Project, Server
+from deploy_manager.models import Deployment, Environment, Placement, Project, Server, Slice
 from deploy_manager.recipes import Host, Site, recipe, registry
 from deploy_manager.runner import request
+
+
+def claim(deployment: Deployment, holder: str = "here:1") -> Slice:
+    """Take a deployment of one slice, as a worker does."""
+    held = Slice.objects.claim(deployment.slices.get().pk, holder)
+    assert held is not None
+    return held
 
 
 @dataclass(frozen=True)

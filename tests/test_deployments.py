@@ -10,10 +10,14 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Deployment, HostRun, State, Step
+from deploy_manager.exceptions import ClaimLost, RequestRefused
+from deploy_manager.models import Deployment, HostRun, Release, Slice, SliceState, State, Step
 from deploy_manager.models.deployments import HOLDER_SILENT_AFTER
-from tests.inventory import Inventory
+from deploy_manager.models.slices import LEASE, TAKEN_OVER_AT_MOST
+from deploy_manager.runner import request
+from deploy_manager.runner.barrier import arrive
+from deploy_manager.signals import deployment_ended
+from tests.inventory import Inventory, claim
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
@@ -36,20 +40,19 @@ def at_once(do: Callable[[int], T]) -> Sequence[T]:
         return list(pool.map(one, range(AT_ONCE)))
 
 
-def claim(deployment: Deployment) -> Deployment:
-    claimed = Deployment.objects.claim(deployment.pk, "here:1")
-    assert claimed is not None
-    return claimed
-
-
 @pytest.fixture
 def queued(inventory: Inventory) -> Deployment:
     return inventory.request("ping")
 
 
 @pytest.fixture
-def claimed(queued: Deployment) -> Deployment:
+def held(queued: Deployment) -> Slice:
     return claim(queued)
+
+
+@pytest.fixture
+def claimed(held: Slice) -> Deployment:
+    return held.deployment
 
 
 def state_of(deployment: Deployment) -> State:
@@ -68,10 +71,10 @@ def test_a_second_request_is_refused_while_one_waits_or_runs(
 ) -> None:
     with pytest.raises(RequestRefused, match=r"busy: ping #\d+ by me@here is queued since"):
         inventory.request("ping")
-    claimed = claim(queued)
+    held = claim(queued)
     with pytest.raises(RequestRefused, match="is running since"):
         inventory.request("ping")
-    claimed.finish(State.SUCCEEDED)
+    held.finish(State.SUCCEEDED)
     assert inventory.request("ping").state == State.QUEUED
 
 
@@ -88,83 +91,136 @@ def test_of_requests_at_the_same_moment_one_wins(inventory: Inventory) -> None:
 
 
 def test_of_claims_at_the_same_moment_one_wins(queued: Deployment) -> None:
-    won = [it for it in at_once(lambda _: Deployment.objects.claim(queued.pk, "here")) if it]
-    assert [(it.state, it.token, it.holder) for it in won] == [(State.RUNNING, 1, "here")]
-    assert won[0].started_at == won[0].beat_at is not None
+    pk = queued.slices.get().pk
+    won = [it for it in at_once(lambda _: Slice.objects.claim(pk, "here")) if it]
+    assert [(it.state, it.token, it.holder) for it in won] == [(SliceState.HELD, 1, "here")]
+    assert won[0].beat_at is not None
+    assert (won[0].deployment.state, won[0].deployment.started_at is None) == (
+        State.RUNNING,
+        False,
+    )
 
 
-def test_nothing_that_ended_is_claimed(claimed: Deployment) -> None:
-    claimed.finish(State.FAILED)
-    assert Deployment.objects.claim(claimed.pk, "here:2") is None
+def test_nothing_that_ended_is_claimed(held: Slice) -> None:
+    held.finish(State.FAILED)
+    assert Slice.objects.claim(held.pk, "here:2") is None
 
 
-def test_who_holds_no_token_writes_nothing(claimed: Deployment) -> None:
-    Deployment.objects.filter(pk=claimed.pk).update(token=claimed.token + 1)
-    before = Deployment.objects.values().get(pk=claimed.pk)
-    assert claimed.advance(5) is None
-    assert not claimed.set_prepared("c" * 40, None)
-    assert not claimed.finish(State.SUCCEEDED)
-    assert Deployment.objects.values().get(pk=claimed.pk) == before
-    assert hosts_and_steps(claimed) == {(State.QUEUED, "")}
+def test_what_is_past_its_deadline_is_not_claimed(queued: Deployment) -> None:
+    Deployment.objects.update(deadline=timezone.now() - timedelta(seconds=1))
+    assert Slice.objects.claim(queued.slices.get().pk, "here") is None
+    assert queued.pass_by()
+    assert hosts_and_steps(queued) == {
+        (State.CANCELLED, "Its deadline passed before it could begin.")
+    }
 
 
-def test_positions_are_given_to_one_only(claimed: Deployment) -> None:
-    before = Deployment.objects.get(pk=claimed.pk).position
+def test_a_silent_holder_is_replaced_and_writes_nothing_more(held: Slice) -> None:
+    assert Slice.objects.claim(held.pk, "there:2") is None
+    fall_silent(held)
+    successor = Slice.objects.claim(held.pk, "there:2")
+    assert successor is not None
+    assert (successor.token, successor.taken_over) == (2, 1)
+    assert_writes_nothing(held)
+
+
+def test_a_holder_that_falls_silent_again_and_again_is_not_replaced_for_ever(held: Slice) -> None:
+    for _ in range(TAKEN_OVER_AT_MOST):
+        fall_silent(held)
+        assert Slice.objects.claim(held.pk, "there:2") is not None
+    fall_silent(held)
+    assert Slice.objects.claim(held.pk, "there:2") is None
+
+
+def test_who_holds_no_token_writes_nothing(held: Slice) -> None:
+    Slice.objects.filter(pk=held.pk).update(token=held.token + 1)
+    assert_writes_nothing(held)
+
+
+def test_what_is_given_back_is_anybody_s_to_claim(held: Slice) -> None:
+    assert held.release()
+    assert_writes_nothing(held)
+    successor = Slice.objects.claim(held.pk, "there:2")
+    assert successor is not None
+    assert (successor.token, successor.taken_over) == (2, 0)
+
+
+def test_positions_are_given_to_one_only(held: Slice) -> None:
+    before = Deployment.objects.get(pk=held.deployment_id).position
 
     def take(_: int) -> int | None:
         with transaction.atomic():
-            return Deployment.objects.get(pk=claimed.pk).advance(3)
+            return Slice.objects.get(pk=held.pk).advance(3)
 
     given = at_once(take)
     assert sorted(filter(None, given)) == [before + 3 * number for number in range(AT_ONCE)]
 
 
-def test_to_advance_is_to_beat(claimed: Deployment) -> None:
-    assert claimed.beat_at is not None
-    claimed.advance(0)
-    assert Deployment.objects.get(pk=claimed.pk).beat_at > claimed.beat_at  # type: ignore[operator]
+def test_to_advance_is_to_beat(held: Slice) -> None:
+    fall_silent(held)
+    before = Slice.objects.get(pk=held.pk).beat_at
+    held.advance(0)
+    assert Slice.objects.get(pk=held.pk).beat_at > before  # type: ignore[operator]
 
 
-def test_a_deployment_ends_once(claimed: Deployment) -> None:
-    assert sorted(at_once(lambda _: claimed.finish(State.SUCCEEDED))) == [False] * 3 + [True]
+def test_a_deployment_ends_once(held: Slice) -> None:
+    assert sorted(at_once(lambda _: held.finish(State.SUCCEEDED))) == [False] * 3 + [True]
+    assert Slice.objects.get(pk=held.pk).state == SliceState.ENDED
 
 
 def test_the_end_skips_what_never_began_and_calls_the_rest_lost(
-    inventory: Inventory, claimed: Deployment
+    inventory: Inventory, held: Slice
 ) -> None:
-    assert claimed.finish(State.FAILED, "No server was touched.")
-    assert hosts_and_steps(claimed) == {(State.SKIPPED, "No server was touched.")}
+    assert held.finish(State.FAILED, "No server was touched.")
+    assert hosts_and_steps(held.deployment) == {(State.SKIPPED, "No server was touched.")}
 
     second = claim(inventory.request("ping"))
     now = timezone.now()
     second.host_runs.update(state=State.RUNNING, started_at=now)
-    Step.objects.filter(host_run__deployment=second).update(state=State.RUNNING, started_at=now)
+    steps = Step.objects.filter(host_run__deployment=second.deployment)
+    steps.update(state=State.RUNNING, started_at=now)
     assert second.finish(State.LOST, "It broke.")
-    assert hosts_and_steps(second) == {(State.LOST, "It broke.")}
+    assert hosts_and_steps(second.deployment) == {(State.LOST, "It broke.")}
 
 
-def test_what_ended_by_itself_keeps_its_end(claimed: Deployment) -> None:
+def test_what_ended_by_itself_keeps_its_end(held: Slice) -> None:
     done = {"state": State.SUCCEEDED, "finished_at": timezone.now(), "message": ""}
-    claimed.host_runs.update(**done)
-    Step.objects.filter(host_run__deployment=claimed).update(**done)
-    claimed.finish(State.LOST, "It broke.")
-    assert hosts_and_steps(claimed) == {(State.SUCCEEDED, "")}
+    held.host_runs.update(**done)
+    Step.objects.filter(host_run__deployment=held.deployment).update(**done)
+    held.finish(State.LOST, "It broke.")
+    assert hosts_and_steps(held.deployment) == {(State.SUCCEEDED, "")}
 
 
-def test_readers_are_told_of_what_the_end_changed(claimed: Deployment) -> None:
-    before = claimed.position
-    claimed.finish(State.FAILED)
-    end = Deployment.objects.get(pk=claimed.pk).position
+def test_readers_are_told_of_what_the_end_changed(held: Slice) -> None:
+    before = held.deployment.position
+    held.finish(State.FAILED)
+    end = Deployment.objects.get(pk=held.deployment_id).position
     assert end > before
-    assert {run.position for run in claimed.host_runs.all()} == {end}
+    assert set(held.host_runs.values_list("position", flat=True)) == {end}
     assert set(Step.objects.values_list("position", flat=True)) == {end}
+
+
+def test_whoever_listens_is_told_of_the_end_after_the_commit(held: Slice) -> None:
+    told: list[str] = []
+
+    def listen(deployment: Deployment, **details: object) -> None:
+        told.append(deployment.state)
+
+    deployment_ended.connect(listen)
+    try:
+        with transaction.atomic():
+            held.finish(State.SUCCEEDED)
+            assert told == []
+        assert told == [State.SUCCEEDED]
+    finally:
+        deployment_ended.disconnect(listen)
 
 
 def test_what_is_queued_is_cancelled_at_once(queued: Deployment) -> None:
     assert queued.request_cancel("the boss")
     assert state_of(queued) == State.CANCELLED
     assert hosts_and_steps(queued) == {(State.CANCELLED, "Cancelled by the boss.")}
-    assert Deployment.objects.claim(queued.pk, "here:1") is None
+    assert Slice.objects.claim(queued.slices.get().pk, "here:1") is None
 
 
 def test_what_runs_is_asked_to_stop_and_goes_on_until_it_does(claimed: Deployment) -> None:
@@ -175,25 +231,28 @@ def test_what_runs_is_asked_to_stop_and_goes_on_until_it_does(claimed: Deploymen
     assert hosts_and_steps(claimed) == {(State.QUEUED, "")}
 
 
-def test_what_a_silent_worker_holds_ends_as_lost(claimed: Deployment) -> None:
-    silent = timezone.now() - HOLDER_SILENT_AFTER - timedelta(seconds=1)
-    Deployment.objects.filter(pk=claimed.pk).update(beat_at=silent)
-    assert claimed.request_cancel("the boss")
-    assert state_of(claimed) == State.LOST
-    assert "fell silent" in claimed.message
-    assert not claimed.finish(State.SUCCEEDED)
+def test_what_a_silent_worker_holds_ends_as_lost(held: Slice) -> None:
+    fall_silent(held, HOLDER_SILENT_AFTER + timedelta(seconds=1))
+    deployment = held.deployment
+    assert deployment.request_cancel("the boss")
+    assert state_of(deployment) == State.LOST
+    assert "fell silent" in deployment.message
+    assert not held.finish(State.SUCCEEDED)
 
 
-def test_what_ended_is_not_cancelled(claimed: Deployment) -> None:
-    claimed.finish(State.SUCCEEDED)
-    assert not claimed.request_cancel("the boss")
-    assert (state_of(claimed), claimed.cancel_requested_as) == (State.SUCCEEDED, "")
+def test_what_ended_is_not_cancelled(held: Slice) -> None:
+    held.finish(State.SUCCEEDED)
+    assert not held.deployment.request_cancel("the boss")
+    assert state_of(held.deployment) == State.SUCCEEDED
+    assert held.deployment.cancel_requested_as == ""
 
 
 def test_a_claim_and_a_cancel_at_the_same_moment_agree(queued: Deployment) -> None:
+    pk = queued.slices.get().pk
+
     def take_or_cancel(number: int) -> bool:
         if number % 2:
-            return Deployment.objects.claim(queued.pk, "here") is not None
+            return Slice.objects.claim(pk, "here") is not None
         return Deployment.objects.get(pk=queued.pk).request_cancel("the boss")
 
     at_once(take_or_cancel)
@@ -202,4 +261,38 @@ def test_a_claim_and_a_cancel_at_the_same_moment_agree(queued: Deployment) -> No
     if queued.state == State.RUNNING:
         assert hosts_and_steps(queued) == {(State.QUEUED, "")}
     else:
-        assert (queued.state, queued.token) == (State.CANCELLED, 0)
+        assert (queued.state, queued.slices.get().token) == (State.CANCELLED, 0)
+
+
+def test_what_waits_is_queued_when_nothing_else_holds_its_environment(
+    inventory: Inventory, held: Slice
+) -> None:
+    waiting = request(inventory.environment, "ping", door="fab", requested_as="me@here", waits=True)
+    assert waiting.state == State.WAITING
+    assert "is busy" in waiting.message
+    assert Slice.objects.claim(waiting.slices.get().pk, "here") is None
+    assert not Deployment.objects.promote(waiting.pk)
+    held.finish(State.SUCCEEDED)
+    assert state_of(waiting) == State.QUEUED
+    assert claim(waiting).deployment.state == State.RUNNING
+
+
+def assert_writes_nothing(held: Slice) -> None:
+    """Whatever this holder tries, no row changes."""
+    before = rows()
+    for write in (lambda: held.advance(5), lambda: held.set_prepared("c" * 40, Release())):
+        with pytest.raises(ClaimLost):
+            write()
+    with pytest.raises(ClaimLost):
+        arrive(held)
+    assert not held.finish(State.SUCCEEDED)
+    assert not held.release()
+    assert rows() == before
+
+
+def rows() -> list[object]:
+    return [list(kind._default_manager.values()) for kind in (Deployment, Slice, HostRun, Step)]
+
+
+def fall_silent(held: Slice, for_: timedelta = LEASE + timedelta(seconds=1)) -> None:
+    Slice.objects.filter(pk=held.pk).update(beat_at=timezone.now() - for_)

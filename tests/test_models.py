@@ -167,7 +167,9 @@ def test_a_host_runs_once_per_deployment(deployment: Deployment) -> None:
     run = deployment.host_runs.get()
 
     def write() -> object:
-        return HostRun.objects.create(deployment=deployment, placement=run.placement)
+        return HostRun.objects.create(
+            deployment=deployment, slice=run.slice, placement=run.placement
+        )
 
     assert refused(write, "a_host_runs_once_per_deployment")
 

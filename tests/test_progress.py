@@ -4,7 +4,7 @@ import pytest
 
 from deploy_manager import progress
 from deploy_manager.models import Deployment, State, Step
-from tests.inventory import Inventory
+from tests.inventory import Inventory, claim
 from tests.parts.admin import write_output
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -14,9 +14,7 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db]
 def deployment(inventory: Inventory) -> Deployment:
     """Claimed, on servers `one` and `two`."""
     inventory.add_server("two")
-    claimed = Deployment.objects.claim(inventory.request("ping").pk, "here:1")
-    assert claimed is not None
-    return claimed
+    return claim(inventory.request("ping")).deployment
 
 
 @pytest.fixture
@@ -27,8 +25,7 @@ def step(deployment: Deployment) -> Step:
 def change(step: Step) -> None:
     """Change a step as the runner's writer numbers it."""
     deployment = step.host_run.deployment
-    position = deployment.advance(1)
-    assert position is not None
+    position = deployment.slices.get().advance(1)
     Step.objects.filter(pk=step.pk).update(message="changed", position=position + 1)
 
 
@@ -92,7 +89,7 @@ def test_a_step_is_not_shown_as_ended_before_what_it_printed(
 
 def test_the_end_is_seen_with_the_hosts_it_ended(deployment: Deployment) -> None:
     cursor = progress.read(deployment.pk).cursor
-    deployment.finish(State.FAILED, "No server was touched.")
+    deployment.slices.get().finish(State.FAILED, "No server was touched.")
     found = progress.read(deployment.pk, cursor)
     assert found.deployment.state == State.FAILED
     assert {run.state for run in found.host_runs} == {State.SKIPPED}

@@ -1,21 +1,29 @@
 """One thread writes: in order, in batches, and only as long as the claim is ours."""
 
 import pytest
+from django.db import OperationalError
 
 from deploy_manager import progress
 from deploy_manager.exceptions import ClaimLost
-from deploy_manager.models import Deployment, State, Step
+from deploy_manager.models import Deployment, Slice, SliceState, State, Step
 from deploy_manager.runner.writer import CHUNK_BYTES, Change, Output, Writer
-from tests.inventory import Inventory
+from tests.inventory import Inventory, claim
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def claimed(inventory: Inventory) -> Deployment:
-    deployment = Deployment.objects.claim(inventory.request("ping").pk, "here:1")
-    assert deployment is not None
-    return deployment
+def held(inventory: Inventory) -> Slice:
+    return claim(inventory.request("ping"))
+
+
+@pytest.fixture
+def claimed(held: Slice) -> Deployment:
+    return held.deployment
+
+
+def mark(number: int = 0) -> dict[str, int]:
+    return {"command": 0, "own": 0, "out": number, "err": 0}
 
 
 @pytest.fixture
@@ -27,11 +35,13 @@ def log_of(deployment: Deployment) -> bytes:
     return b"".join(deployment.log_chunks.values_list("data", flat=True))
 
 
-def test_output_comes_back_exactly_and_in_order(claimed: Deployment, step: Step) -> None:
+def test_output_comes_back_exactly_and_in_order(
+    held: Slice, claimed: Deployment, step: Step
+) -> None:
     lines = [b"%06d \xff\x00 \xc3\xa9\n" % number for number in range(20_000)]
-    with Writer(claimed) as writer:
+    with Writer(held) as writer:
         for line in lines:
-            writer.put(Output(step, 1, line))
+            writer.put(Output(step, 1, line, mark()))
     assert log_of(claimed) == b"".join(lines)
     assert max(len(data) for data in claimed.log_chunks.values_list("data", flat=True)) <= (
         CHUNK_BYTES
@@ -39,19 +49,21 @@ def test_output_comes_back_exactly_and_in_order(claimed: Deployment, step: Step)
 
 
 def test_both_streams_keep_the_order_in_which_their_lines_came(
-    claimed: Deployment, step: Step
+    held: Slice, claimed: Deployment, step: Step
 ) -> None:
-    with Writer(claimed) as writer:
+    with Writer(held) as writer:
         for number in range(10):
-            writer.put(Output(step, 1 + number % 2, b"%d\n" % number))
+            writer.put(Output(step, 1 + number % 2, b"%d\n" % number, mark(number)))
     assert log_of(claimed) == b"".join(b"%d\n" % number for number in range(10))
 
 
-def test_a_reader_never_sees_a_change_behind_its_cursor(claimed: Deployment, step: Step) -> None:
+def test_a_reader_never_sees_a_change_behind_its_cursor(
+    held: Slice, claimed: Deployment, step: Step
+) -> None:
     seen, cursor = b"", progress.FROM_THE_START
-    with Writer(claimed) as writer:
+    with Writer(held) as writer:
         for number in range(3000):
-            writer.put(Output(step, 1, b"%d\n" % number))
+            writer.put(Output(step, 1, b"%d\n" % number, mark(number)))
             if number % 500 == 0:
                 now = progress.read(claimed.pk, cursor)
                 seen, cursor = seen + b"".join(chunk.data for chunk in now.chunks), now.cursor
@@ -60,25 +72,27 @@ def test_a_reader_never_sees_a_change_behind_its_cursor(claimed: Deployment, ste
 
 
 def test_a_step_changes_between_what_it_printed_before_and_after(
-    claimed: Deployment, step: Step
+    held: Slice, claimed: Deployment, step: Step
 ) -> None:
-    with Writer(claimed) as writer:
+    with Writer(held) as writer:
         writer.put(Change(step, {"state": State.RUNNING}))
-        writer.put(Output(step, 1, b"before\n"))
+        writer.put(Output(step, 1, b"before\n", mark()))
         writer.put(Change(step, {"message": "half"}))
-        writer.put(Output(step, 1, b"after\n"))
+        writer.put(Output(step, 1, b"after\n", mark()))
     step.refresh_from_db()
     before, after = claimed.log_chunks.values_list("position", flat=True)
     assert (step.state, step.message) == (State.RUNNING, "half")
     assert before < step.position < after
 
 
-def test_who_lost_the_claim_writes_nothing_more(claimed: Deployment, step: Step) -> None:
-    Deployment.objects.filter(pk=claimed.pk).update(token=claimed.token + 1)
-    writer = Writer(claimed).__enter__()
-    writer.put(Output(step, 1, b"from the past\n"))
+def test_who_lost_the_claim_writes_nothing_more(
+    held: Slice, claimed: Deployment, step: Step
+) -> None:
+    Slice.objects.filter(pk=held.pk).update(token=held.token + 1)
+    writer = Writer(held).__enter__()
+    writer.put(Output(step, 1, b"from the past\n", mark()))
     writer.put(Change(step, {"state": State.RUNNING}))
-    assert writer.stop.wait(timeout=10)
+    assert writer.leave.wait(timeout=10)
     with pytest.raises(ClaimLost):
         writer.__exit__(None, None, None)
     step.refresh_from_db()
@@ -86,15 +100,58 @@ def test_who_lost_the_claim_writes_nothing_more(claimed: Deployment, step: Step)
     assert log_of(claimed) == b""
 
 
-def test_a_wish_to_cancel_reaches_the_hosts(claimed: Deployment) -> None:
-    with Writer(claimed) as writer:
+def test_a_wish_to_cancel_reaches_the_hosts(held: Slice, claimed: Deployment) -> None:
+    with Writer(held) as writer:
         assert not writer.stop.is_set()
         claimed.request_cancel("somebody")
         assert writer.stop.wait(timeout=10)
 
 
-def test_a_beat_is_written_while_nothing_happens(claimed: Deployment) -> None:
-    before = Deployment.objects.values_list("beat_at", flat=True).get(pk=claimed.pk)
-    with Writer(claimed) as writer:
-        while Deployment.objects.values_list("beat_at", flat=True).get(pk=claimed.pk) == before:
+def test_a_beat_is_written_while_nothing_happens(held: Slice) -> None:
+    before = Slice.objects.values_list("beat_at", flat=True).get(pk=held.pk)
+    with Writer(held) as writer:
+        while Slice.objects.values_list("beat_at", flat=True).get(pk=held.pk) == before:
             assert not writer.stop.wait(timeout=0.1)
+
+
+def test_up_to_where_output_is_stored_stands_with_it(held: Slice, step: Step) -> None:
+    with Writer(held) as writer:
+        for number in range(1, 4):
+            writer.put(Output(step, 1, b"%d\n" % number, mark(2 * number)))
+    step.refresh_from_db()
+    assert step.mark == mark(6)
+
+
+def test_a_database_that_is_away_for_a_moment_loses_and_doubles_nothing(
+    held: Slice, claimed: Deployment, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([True, False, True, True])
+    write_once = Writer._write_once
+
+    def write(writer: Writer, batch: list[object]) -> None:
+        if next(failures, False):
+            raise OperationalError("gone")
+        write_once(writer, batch)  # type: ignore[arg-type]
+        if next(failures, False):
+            raise OperationalError("gone after the commit")
+
+    monkeypatch.setattr(Writer, "_write_once", write)
+    with Writer(held) as writer:
+        for number in range(5):
+            writer.put(Output(step, 1, b"%d\n" % number, mark(number)))
+            writer.drain()
+    assert log_of(claimed) == b"0\n1\n2\n3\n4\n"
+
+
+def test_who_lost_the_claim_leaves_what_runs_to_others(held: Slice) -> None:
+    Slice.objects.filter(pk=held.pk).update(token=held.token + 1)
+    with pytest.raises(ClaimLost), Writer(held) as writer:  # noqa: PT012  its end raises
+        assert writer.leave.wait(timeout=10)
+        assert not writer.stop.is_set()
+        assert not writer.still_holds()
+
+
+def test_a_slice_that_went_home_beats_no_more(held: Slice) -> None:
+    with Writer(held) as writer:
+        writer.arrive()
+        assert Slice.objects.get(pk=held.pk).state != SliceState.QUEUED
