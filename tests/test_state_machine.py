@@ -1,0 +1,297 @@
+"""Whatever happens in whatever order, no rule of the design is broken.
+
+Hypothesis requests, claims, works, falls silent, takes over, sweeps, cancels and freezes at random.
+The short form runs with every other test; `STATE_MACHINE=full pytest tests/test_state_machine.py`
+tries 2,000 examples of 50 steps.
+"""
+
+import os
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from deploy_manager.exceptions import ClaimLost, RequestRefused
+from deploy_manager.models import (
+    BUSY,
+    LIVE,
+    Deployment,
+    Environment,
+    HostRun,
+    Placement,
+    Project,
+    Release,
+    Server,
+    Slice,
+    SliceState,
+    State,
+    Step,
+)
+from deploy_manager.models.requirements import Lock
+from deploy_manager.recipes import Phase, Scope, Story, Uses, add_story, recipe, registry
+from deploy_manager.runner import Wish, request, sweep
+from deploy_manager.runner.barrier import arrive
+from deploy_manager.runner.waves import ROLL_BACK
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+SERVERS = 5
+SLICE_HOSTS = 2
+EXAMPLES = 2000 if os.environ.get("STATE_MACHINE") == "full" else 40
+
+
+class Deploying(RuleBasedStateMachine):
+    """One environment, five servers in three slices, and any number of workers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._savepoint = transaction.savepoint()
+        self._environment = make_environment()
+        self._holders: list[Slice] = []
+        self._positions: dict[int, int] = {}
+        self._done_once: set[int] = set()
+        self._bells: list[int] = []
+
+    def teardown(self) -> None:
+        transaction.savepoint_rollback(self._savepoint)
+
+    @rule(waits=st.booleans())
+    def ask(self, waits: bool) -> None:
+        release = Release.objects.create(
+            environment=self._environment,
+            name=f"r{Release.objects.count()}",
+            commit="c" * 40,
+            lock=Lock.objects.of("d" * 64, ""),
+        )
+        wish = Wish(release=release, waits=waits)
+        try:
+            made = request(
+                self._environment, "machine", door="fab", requested_as="me@here", wish=wish
+            )
+        except RequestRefused:
+            assert not waits
+        else:
+            self._bells += made.slices.values_list("pk", flat=True)
+
+    @precondition(lambda self: self._bells)
+    @rule(data=st.data())
+    def claim(self, data: st.DataObject) -> None:
+        """A bell rings, perhaps for the second time."""
+        pk = data.draw(st.sampled_from(self._bells))
+        before = Slice.objects.select_related("deployment").get(pk=pk)
+        held = Slice.objects.claim(pk, "worker")
+        if held is None:
+            return
+        assert before.deployment.state in BUSY
+        assert held.token == before.token + 1
+        assert before.state == SliceState.QUEUED or is_silent(before)
+        self._holders.append(held)
+
+    @precondition(lambda self: self._holders)
+    @rule(data=st.data(), goes_well=st.integers(0, 9))
+    def work(self, data: st.DataObject, goes_well: int) -> None:
+        """A holder runs what the open stage has for its hosts, as far as it gets, and arrives."""
+        held = self._draw_holder(data)
+        if not self._may_write(held):
+            return
+        deployment = Deployment.objects.get(pk=held.deployment_id)
+        for run in held.host_runs.filter(state__in=BUSY):
+            self._work_on(held, run, deployment.stage, goes_well)
+        verdict = arrive(held)
+        self._bells += verdict.ring
+
+    @precondition(lambda self: self._holders)
+    @rule(data=st.data())
+    def beat_or_give_back(self, data: st.DataObject) -> None:
+        held = self._draw_holder(data)
+        if self._may_write(held) and data.draw(st.booleans()):
+            assert held.release()
+
+    @precondition(lambda self: self._holders)
+    @rule(data=st.data(), seconds=st.sampled_from([12, 60]))
+    def fall_silent(self, data: st.DataObject, seconds: int) -> None:
+        held = self._draw_holder(data)
+        before = timezone.now() - timedelta(seconds=seconds)
+        held.held().update(beat_at=before)
+        Slice.objects.filter(pk=held.pk).update(rung_at=before)
+
+    @rule()
+    def sweep(self) -> None:
+        sweep(self._bells.append, look=lambda pk: None)
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        live = list(Deployment.objects.live())
+        if live and data.draw(st.integers(0, 3)) == 0:
+            data.draw(st.sampled_from(live)).request_cancel("the boss")
+
+    @rule(is_frozen=st.booleans())
+    def freeze(self, is_frozen: bool) -> None:
+        if is_frozen:
+            self._environment.freeze("holidays", "the boss")
+        else:
+            self._environment.thaw()
+
+    @rule()
+    def end_of_a_pause(self) -> None:
+        Deployment.objects.exclude(opens_at=None).update(opens_at=timezone.now())
+
+    @invariant()
+    def one_holds_the_environment(self) -> None:
+        assert Deployment.objects.busy().count() <= 1
+
+    @invariant()
+    def what_ended_has_ended_wholly(self) -> None:
+        ended = Deployment.objects.exclude(state__in=LIVE)
+        assert not HostRun.objects.filter(deployment__in=ended, state__in=LIVE).exists()
+        assert not Step.objects.filter(host_run__deployment__in=ended, state__in=LIVE).exists()
+        slices = Slice.objects.filter(deployment__in=ended)
+        assert not slices.exclude(state=SliceState.ENDED).exists()
+
+    @invariant()
+    def ends_are_true(self) -> None:
+        for deployment in Deployment.objects.filter(state=State.SUCCEEDED):
+            hosts = set(deployment.host_runs.values_list("state", flat=True))
+            assert hosts == {State.SUCCEEDED}
+        waiting = Deployment.objects.filter(state=State.WAITING)
+        assert not Slice.objects.filter(deployment__in=waiting, token__gt=0).exists()
+
+    @invariant()
+    def positions_only_grow(self) -> None:
+        for pk, position in Deployment.objects.values_list("pk", "position"):
+            assert position >= self._positions.get(pk, 0)
+            self._positions[pk] = position
+
+    @invariant()
+    def no_stage_is_open_before_the_one_before_has_ended(self) -> None:
+        for deployment in Deployment.objects.busy():
+            early = Step.objects.filter(
+                host_run__deployment=deployment,
+                host_run__state__in=BUSY,
+                state__in=BUSY,
+                stage__lt=deployment.stage,
+            ).exclude(phase=ROLL_BACK.name)
+            assert not early.exists()
+
+    @invariant()
+    def somebody_can_go_on(self) -> None:
+        """What is live is held, may be claimed, pauses, or waits for other slices that do."""
+        for deployment in Deployment.objects.filter(state__in=BUSY, opens_at=None):
+            active = deployment.slices.filter(state__in=[SliceState.QUEUED, SliceState.HELD])
+            assert active.exists()
+
+    def _draw_holder(self, data: st.DataObject) -> Slice:
+        held: Slice = data.draw(st.sampled_from(self._holders))
+        return held
+
+    def _may_write(self, held: Slice) -> bool:
+        """Whether a holder still holds; one that does not must not be able to write."""
+        now = Slice.objects.select_related("deployment").get(pk=held.pk)
+        is_ours = (now.state, now.token) == (SliceState.HELD, held.token)
+        before = rows()
+        try:
+            with transaction.atomic():
+                held.advance(0)
+        except ClaimLost:
+            assert not is_ours
+            with pytest.raises(ClaimLost):
+                arrive(held)
+            assert not held.finish(State.SUCCEEDED)
+            assert not held.release()
+            assert rows() == before
+            return False
+        assert is_ours
+        return True
+
+    def _work_on(self, held: Slice, run: HostRun, stage: int, goes_well: int) -> None:
+        for step in run.steps.filter(stage=stage, state__in=BUSY).order_by("number"):
+            is_well = (step.pk + goes_well) % 10 != 0
+            if step.recipe == "machine_once" and is_well:
+                assert step.host_run.deployment_id not in self._done_once
+                self._done_once.add(step.host_run.deployment_id)
+            self._end(step, run, is_well)
+            if not is_well:
+                return
+
+    def _end(self, step: Step, run: HostRun, is_well: bool) -> None:
+        ended = {"finished_at": timezone.now()}
+        state = State.SUCCEEDED if is_well else State.FAILED
+        Step.objects.filter(pk=step.pk).update(state=state, **ended)
+        HostRun.objects.filter(pk=run.pk, state=State.QUEUED).update(
+            state=State.RUNNING, started_at=timezone.now()
+        )
+        if is_well and step.phase == "activate":
+            HostRun.objects.filter(pk=run.pk).update(was_switched=True)
+        if not is_well:
+            Step.objects.filter(host_run=run, state__in=BUSY).update(state=State.SKIPPED, **ended)
+            HostRun.objects.filter(pk=run.pk).update(state=State.FAILED, **ended)
+
+
+def make_environment() -> Environment:
+    project = Project.objects.create(name="shop", repository="/nowhere")
+    environment = Environment.objects.create(
+        project=project,
+        name="production",
+        deploy_path="/srv/shop",
+        strategy=Environment.Strategy.WAVES,
+        canary="1",
+        batch="2",
+        pause=60,
+        max_failures="1",
+        rollback_on_failure=True,
+    )
+    for number in range(SERVERS):
+        server = Server.objects.create(name=f"web{number}", connection="local")
+        Placement.objects.create(
+            environment=environment, server=server, order=number, own_deploy_path=f"/srv/{number}"
+        )
+    return environment
+
+
+def is_silent(held: Slice) -> bool:
+    return held.beat_at is not None and held.beat_at < timezone.now() - timedelta(seconds=10)
+
+
+def rows() -> list[object]:
+    return [list(kind._default_manager.values()) for kind in (Deployment, Slice, HostRun, Step)]
+
+
+@pytest.fixture
+def machine_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_recipes", dict(registry._recipes))
+    monkeypatch.setattr(registry, "_stories", dict(registry._stories))
+    recipe("Prepare", name="machine_prepare", uses=Uses.GIVEN)(lambda host, site: None)
+    recipe("Once", name="machine_once", scope=Scope.ONCE)(lambda host, site: None)
+    recipe("Tidy", name="machine_tidy")(lambda host, site: None)
+    phases = (
+        Phase("prepare", "Prepare", ("machine_prepare",), gate=True),
+        Phase("once", "Once", ("machine_once",), gate=True),
+        Phase("activate", "Activate", ("activate",), in_waves=True),
+        Phase("clean_up", "Clean up", ("machine_tidy",)),
+    )
+    add_story(Story("machine", "Machine", phases))
+
+
+def test_no_rule_is_ever_broken(machine_story: None, settings: pytest.FixtureRequest) -> None:
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "SLICE_HOSTS": SLICE_HOSTS}  # type: ignore[attr-defined]
+    assert connection.in_atomic_block
+    run_state_machine_as_test(Deploying, settings=SETTINGS)
+
+
+SETTINGS = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
