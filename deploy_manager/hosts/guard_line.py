@@ -5,7 +5,7 @@ import io
 import json
 import shlex
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -23,7 +23,7 @@ from deploy_manager.hosts.pipes import Pipe
 from deploy_manager.hosts.remote.guard.frames import READY, VERSION, Frame, Kind, Unpacker, pack
 from deploy_manager.recipes.host import Command, Result
 
-GREETS_WITHIN = 15.0
+GREETS_WITHIN = 30.0
 PING_EVERY = 3.0
 MISSING = 97
 """Exit code of a server that has no such guard yet."""
@@ -104,6 +104,10 @@ class GuardLine:
             return self._unpacker.feed(data)
         except ValueError as error:
             raise ConnectionLost(f"{self._host.name} sent what is no frame: {error}.") from error
+
+    def give_back(self, frames: Iterable[Frame]) -> None:
+        """Let frames that somebody else wants be received again."""
+        self._early = [*frames, *self._early]
 
     def close(self) -> None:
         """Hang up; the guard goes on with what runs, and ends soon where nothing does."""

@@ -1,6 +1,8 @@
 """A command of a guard while it runs, over lines that may be cut and made again."""
 
 import json
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +23,10 @@ GRACE = 2.0
 KILLED_WITHIN = GRACE + 6.0
 PUT_WITHIN = 60.0
 TICK = 0.25
+LATE_BYTES = 4 * 1024 * 1024
+LAST = (Kind.UNKNOWN, Kind.FAILED)
+"""What ends following a command by an error."""
+
 STREAMS = {Kind.OUT: Stream.STDOUT, Kind.ERR: Stream.STDERR}
 
 
@@ -53,6 +59,7 @@ class GuardedRunning:
         self._stdin = stdin
         self._lines = host.lines()
         self._line: GuardLine | None = None
+        self._is_started = False
         self._read = {Kind.OUT: 0, Kind.ERR: 0}
         self.exit_code: int | None = None
 
@@ -64,18 +71,16 @@ class GuardedRunning:
         """Return what it printed, waiting this long. Raises HandedOver, RecipeError too."""
         if self._host.handed_over.is_set():
             raise HandedOver
+        line = self._line or next(self._lines)
         try:
             if self._line is None:
-                self._ask(next(self._lines))
-            assert self._line is not None  # noqa: S101  it was just asked
-            pieces = [self._piece(frame) for frame in self._line.receive(seconds)]
+                self._ask(line)
+            frames = line.receive(seconds)
         except ConnectionLost:
-            if self._line is None or self._is_unknown:
-                raise
             self._line = None
             self._host.drop_line()
             return []
-        return [piece for piece in pieces if piece]
+        return list(self._pieces(frames))
 
     def stop(self) -> bool:
         return self._host.kill()
@@ -83,11 +88,9 @@ class GuardedRunning:
     def close(self) -> None:
         """The line stays open for the next command."""
 
-    _is_unknown = False
-
     def _ask(self, line: GuardLine) -> None:
         """Ask for the command, or for the rest of what it prints."""
-        self._line = line
+        self._line, self._is_started = line, False
         line.send(
             Kind.RUN,
             {
@@ -106,17 +109,29 @@ class GuardedRunning:
             line.send(Kind.INPUT, self._stdin[start : start + BLOCK_BYTES])
         line.send(Kind.START)
 
-    def _piece(self, frame: Frame) -> Piece | None:
-        kind, payload = frame
-        if kind in STREAMS:
-            self._read[kind] += len(payload)
-            return STREAMS[kind], payload
+    def _pieces(self, frames: list[Frame]) -> Iterator[Piece]:
+        """Yield the output; note the rest. What comes before its start was meant for another."""
+        for number, (kind, payload) in enumerate(frames, 1):
+            if kind is Kind.STARTED:
+                self._is_started = True
+            elif not self._is_started:
+                continue
+            elif kind in STREAMS:
+                self._read[kind] += len(payload)
+                yield STREAMS[kind], payload
+            elif self._line is not None and number > 1 and kind in LAST:
+                self._line.give_back(frames[number - 1 :])  # its output is told first
+                return
+            else:
+                self._note(kind, payload)
+
+    def _note(self, kind: Kind, payload: bytes) -> None:
+        """Note how it ended, or what was lost. Raises ConnectionLost, RecipeError."""
         if kind is Kind.CUT:
             self._host.note(f"[{payload.decode()} bytes of output were not kept]")
-        if kind is Kind.EXIT:
+        elif kind is Kind.EXIT:
             self.exit_code = json.loads(payload)["code"]
         elif kind is Kind.UNKNOWN:
-            self._is_unknown = True
             said = json.loads(payload)
             reason = said["reason"]
             if said.get("never"):
@@ -126,15 +141,33 @@ class GuardedRunning:
             )
         elif kind is Kind.FAILED:
             raise RecipeError(f"{self._host.name}: {json.loads(payload)['reason']}.")
-        return None
+
+
+class Late:
+    """The last of what came while something else was waited for."""
+
+    def __init__(self) -> None:
+        self.frames: deque[Frame] = deque()
+        self._size = 0
+
+    def add(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self._size += len(frame[1])
+        while self._size > LATE_BYTES:
+            self._size -= len(self.frames.popleft()[1])
 
 
 def wait_until_killed(line: GuardLine) -> bool:
     """Have what runs be ended; return whether it was seen to be gone. Raises ConnectionLost."""
     line.send(Kind.KILL, {"grace": GRACE})
-    for kind, payload in _frames(line, KILLED_WITHIN):
-        if kind is Kind.KILLED:
-            return bool(json.loads(payload)["gone"])
+    late = Late()
+    try:
+        for kind, payload in _frames(line, KILLED_WITHIN):
+            if kind is Kind.KILLED:
+                return bool(json.loads(payload)["gone"])
+            late.add((kind, payload))
+    finally:
+        line.give_back(late.frames)
     return False
 
 
@@ -149,8 +182,6 @@ def reply_to_put(line: GuardLine) -> str:
 
 
 def _frames(line: GuardLine, seconds: float) -> Iterator[Frame]:
-    waited = 0.0
-    while waited < seconds:
-        frames = line.receive(TICK)
-        waited += 0 if frames else TICK
-        yield from frames
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        yield from line.receive(TICK)

@@ -138,7 +138,7 @@ class GuardedHost(ShellHost):
             yield self._line
         while True:
             began = time.monotonic()
-            self._line = self._connect_again(began + seconds)
+            self._line = self._connect_again(seconds)
             after = time.monotonic() - began
             self.note(
                 f"The connection to {self.name} was lost. It stands again after {after:.1f} s, and"
@@ -165,17 +165,21 @@ class GuardedHost(ShellHost):
                 self.drop_line()
         return False
 
-    def _connect_again(self, until: float) -> GuardLine:
-        delay = FIRST_DELAY
+    def _connect_again(self, seconds: float) -> GuardLine:
+        """Connect anew; a cancel shortens the time to try, for somebody waits to be told."""
+        delay, began = FIRST_DELAY, time.monotonic()
         while True:
             if self.handed_over.is_set():
                 raise HandedOver
             if not self._may_go_on():
                 raise ClaimLost
             try:
-                return self._open(Event())
+                return self._open(self.handed_over)
+            except Cancelled:
+                raise HandedOver from None
             except HostUnreachable as error:
-                if time.monotonic() + delay > until:
+                most = RECONNECTS_TO_STOP_FOR if self._cancelled.is_set() else seconds
+                if time.monotonic() + delay > began + most:
                     raise ConnectionLost(
                         f"The connection to {self.name} was lost and could not be made again: what"
                         f" it does is unknown. ({error})"

@@ -40,6 +40,15 @@ class Client:
         """Seconds since anything was heard of it."""
         return time.monotonic() - self._heard
 
+    def receive_first(self, seconds: float) -> Frame:
+        """Return the frame that has to come first, within this time. Raises Gone."""
+        self.sock.settimeout(seconds)
+        frames: list[Frame] = []
+        while not frames:
+            frames = self.receive()
+        self.sock.setblocking(False)
+        return frames[0]
+
     def receive(self) -> list[Frame]:
         """Return the frames that arrived. Raises Gone."""
         try:

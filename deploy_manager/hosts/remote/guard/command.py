@@ -15,6 +15,7 @@ READ_BYTES = 64 * 1024
 LINGER = 1.0
 """Seconds of silence after its leader ended before pipes that a daemon holds are given up."""
 
+GRACE = 2.0
 GRACE_AFTER_LIMIT = 5.0
 
 
@@ -23,36 +24,27 @@ class Command:
 
     def __init__(self, entry: Entry, wish: dict[str, Any]) -> None:
         self.entry = entry
-        self.name = (wish["step"], wish["index"])
         self.pipes: dict[int, int] = {}
         self._digest = wish["digest"]
         self._limit = time.monotonic() + wish["limit"] + GRACE_AFTER_LIMIT
         self._heard = self._ended = 0.0
         self._kill_at: float | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._problem = ""
 
     def start(self, script: str, stdin: BinaryIO | None, home: str) -> None:
         """Begin it. Raises OSError where the journal can't be written or no process be made."""
-        self.entry.begin(self._digest)
-        self._spool = spool.Writer(self.entry.folder)
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", script],
-            stdin=stdin if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=home,
-            bufsize=0,
-            start_new_session=True,
-        )
-        self._process = process
-        self.pipes = {_number(process.stdout): spool.OUT, _number(process.stderr): spool.ERR}
+        try:
+            self.entry.begin(self._digest)
+            self._spool = spool.Writer(self.entry.folder)
+            self._process = _start(script, stdin, home)
+            self._note_group()
+        except OSError:
+            self.entry.forget()
+            raise
+        self.pipes = {_number(self._process.stdout): spool.OUT}
+        self.pipes[_number(self._process.stderr)] = spool.ERR
         for pipe in self.pipes:
             os.set_blocking(pipe, False)
-        self.entry.note_group(self._digest, process.pid)
-
-    @property
-    def group(self) -> int:
-        return self._process.pid if self._process else 0
 
     @property
     def may_write(self) -> bool:
@@ -67,36 +59,38 @@ class Command:
         return True
 
     def take(self, pipe: int) -> bool:
-        """Keep what a pipe has; False at its end."""
+        """Keep what a pipe has; False at its end, or where the disk takes no more of it."""
         try:
             data = os.read(pipe, READ_BYTES)
         except BlockingIOError:
             return True
         self._heard = time.monotonic()
-        if data:
-            self._spool.write(self.pipes[pipe], data)
+        if data and self._keep(self.pipes[pipe], data):
             return True
         del self.pipes[pipe]
         return False
 
     def tell_to_end(self, grace: float) -> None:
         """Ask its group to end, and make it so when the grace is over."""
-        groups.tell(self.group, signal.SIGTERM)
+        groups.tell(self._process.pid, signal.SIGTERM)
         self._kill_at = time.monotonic() + grace
 
     def watch_the_clock(self) -> None:
         """End it where it overstays its limit, or the grace it was given."""
         now = time.monotonic()
         if self._kill_at is None and now > self._limit:
-            self.tell_to_end(2.0)
+            self.tell_to_end(GRACE)
         if self._kill_at is not None and now > self._kill_at:
-            groups.kill(self.group)
+            groups.kill(self._process.pid)
 
     @property
     def code(self) -> int | None:
-        """Its exit code once its leader ended and its pipes are silent; 128 + N for signal N."""
-        code = self._process.poll() if self._process else None
-        if code is None:
+        """Its exit code once its leader ended and its pipes are silent; 128 + N for signal N.
+
+        Where it was told to end, all of its group has to be gone.
+        """
+        code = self._process.poll()
+        if code is None or (self._kill_at is not None and groups.lives(self._process.pid)):
             return None
         self._ended = self._ended or time.monotonic()
         if self.pipes and time.monotonic() - max(self._heard, self._ended) < LINGER:
@@ -105,16 +99,50 @@ class Command:
 
     @property
     def leader_ended(self) -> bool:
-        return self._process is not None and self._process.poll() is not None
+        return self._process.poll() is not None
 
     def finish(self, code: int) -> None:
         """Let go of its pipes, and write down how it ended. Raises OSError."""
+        self._let_go()
+        self.entry.finish(code, self._problem)
+
+    def _keep(self, stream: int, data: bytes) -> bool:
+        """Write output down; a command whose output can't be kept is ended."""
+        try:
+            self._spool.write(stream, data)
+        except OSError as error:
+            self._problem = f"it was stopped, for its output could not be kept: {error.strerror}"
+            groups.kill(self._process.pid)
+            return False
+        return True
+
+    def _note_group(self) -> None:
+        """Write its group down. A command that nobody could find again is not left to run."""
+        try:
+            self.entry.note_group(self._digest, self._process.pid)
+        except OSError:
+            groups.kill(self._process.pid)
+            self._process.wait()
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
         self._spool.close()
-        if self._process:
-            for pipe in (self._process.stdout, self._process.stderr):
-                if pipe:
-                    pipe.close()
-        self.entry.finish(code)
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe:
+                pipe.close()
+
+
+def _start(script: str, stdin: BinaryIO | None, home: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        ["/bin/sh", "-c", script],
+        stdin=stdin if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=home,
+        bufsize=0,
+        start_new_session=True,
+    )
 
 
 def _number(pipe: IO[bytes] | None) -> int:

@@ -7,6 +7,8 @@ import json
 import os
 from typing import Any
 
+RESERVED_BYTES = 512
+
 
 def write_json(path: str, value: Any) -> None:
     """Let a file hold this value from one moment to the next. Raises OSError."""
@@ -19,6 +21,24 @@ def write_json(path: str, value: Any) -> None:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def reserve(path: str) -> None:
+    """Take the room that `write_reserved` needs, while the disk has some. Raises OSError."""
+    with open(f"{path}.room", "wb", opener=private) as file:
+        file.write(b" " * RESERVED_BYTES)
+
+
+def write_reserved(path: str, value: Any) -> None:
+    """Write a small value into the room reserved for it: on a full disk too, and to stay.
+
+    Raises OSError.
+    """
+    with open(f"{path}.room", "r+b", opener=private) as file:
+        file.write(json.dumps(value).encode().ljust(RESERVED_BYTES)[:RESERVED_BYTES])
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{path}.room", path)
 
 
 def read_json(path: str) -> Any:

@@ -6,7 +6,7 @@ import json
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Any
+from typing import Any, Tuple  # noqa: UP035
 
 VERSION = 1
 HEADER = struct.Struct(">BI")
@@ -43,9 +43,10 @@ class Kind(IntEnum):
     FAILED = 29
     RECORDS = 30
     AGAIN = 31
+    STARTED = 32
 
 
-Frame = tuple[Kind, bytes]
+Frame = Tuple[Kind, bytes]  # noqa: UP006  Python 3.8 reads this
 
 
 def pack(kind: Kind, payload: bytes | Any = b"") -> bytes:

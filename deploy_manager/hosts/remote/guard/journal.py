@@ -9,7 +9,10 @@ import shutil
 from typing import Any
 
 from . import groups
-from .files import boot_id, read_json, write_json
+from .files import boot_id, read_json, reserve, write_json, write_reserved
+
+UNREADABLE = {"digest": "", "group": 0, "boot": ""}
+"""What is known of a command whose facts did not outlive a power cut: only that it began."""
 
 KEPT = 3
 """Deployments of one site whose journals stay."""
@@ -28,32 +31,53 @@ class Entry:
     @property
     def command(self) -> dict[str, Any]:
         """What is known of it; empty where it never began."""
-        return read_json(os.path.join(self.folder, "command.json")) or {}
+        if not os.path.isdir(self.folder):
+            return {}
+        return read_json(os.path.join(self.folder, "command.json")) or UNREADABLE
 
     @property
     def exit_code(self) -> int | None:
         """How it ended; None where nobody saw that."""
-        code = read_json(os.path.join(self.folder, "exit"))
+        code = self._ended.get("code")
         return code if isinstance(code, int) else None
+
+    @property
+    def problem(self) -> str:
+        """Why the guard ended it before its time; blank where it did not."""
+        return str(self._ended.get("problem", ""))
+
+    @property
+    def _ended(self) -> dict[str, Any]:
+        return read_json(os.path.join(self.folder, "exit")) or {}
 
     @property
     def runs(self) -> bool:
         """Whether its processes live, whoever watches them."""
+        return self.exit_code is None and groups.lives(self.group)
+
+    @property
+    def group(self) -> int:
+        """Its process group; 0 where that is unknown, or was of another boot."""
         command = self.command
-        same_boot = command.get("boot") == boot_id()
-        return self.exit_code is None and same_boot and groups.lives(command.get("group", 0))
+        return command.get("group", 0) if command.get("boot") == boot_id() else 0
 
     def begin(self, digest: str) -> None:
         """Write down that it is about to begin, before it does. Raises OSError."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.forget()
         os.makedirs(self.folder, mode=0o700)
+        reserve(os.path.join(self.folder, "exit"))
         self._note(digest, 0)
 
     def note_group(self, digest: str, group: int) -> None:
         self._note(digest, group)
 
-    def finish(self, code: int) -> None:
-        write_json(os.path.join(self.folder, "exit"), code)
+    def finish(self, code: int, problem: str) -> None:
+        """Write down how it ended. Raises OSError."""
+        write_reserved(os.path.join(self.folder, "exit"), {"code": code, "problem": problem})
+
+    def forget(self) -> None:
+        """Let it never have begun."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _note(self, digest: str, group: int) -> None:
         facts = {"digest": digest, "group": group, "boot": boot_id()}
@@ -87,9 +111,14 @@ class Journal:
                 shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return what is known of each command, in order."""
+        """Return what is known of each command of a step, in order."""
         names = sorted(self._names(), key=lambda name: tuple(map(int, name.split("-"))))
-        return [self._record(name) for name in names]
+        return [self._record(name) for name in names if not name.startswith("0-")]
+
+    def running(self) -> list[Entry]:
+        """Return the commands whose processes live."""
+        entries = [Entry(os.path.join(self.folder, name)) for name in self._names()]
+        return [entry for entry in entries if entry.runs]
 
     def _record(self, name: str) -> dict[str, Any]:
         step, index = map(int, name.split("-"))

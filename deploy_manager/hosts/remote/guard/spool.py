@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Dict, NamedTuple  # noqa: UP035
 
 from .files import private
 
@@ -14,7 +15,7 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 KEPT_BYTES = 64 * 1024 * 1024
 READ_BYTES = 256 * 1024
 
-Offsets = dict[int, int]
+Offsets = Dict[int, int]  # noqa: UP006  Python 3.8 reads this
 """Bytes of each stream."""
 
 
@@ -42,8 +43,9 @@ class Writer:
         if self._size >= SEGMENT_BYTES:
             self._file.close()
             self._file = self._next_segment()
-        self._file.write(HEADER.pack(stream, len(data)) + data)
-        self._file.flush()
+        view = memoryview(HEADER.pack(stream, len(data)) + data)
+        while view:
+            view = view[self._file.write(view) :]
         self._size += HEADER.size + len(data)
         self._written[stream] += len(data)
 
@@ -63,13 +65,13 @@ class Writer:
     def close(self) -> None:
         self._file.close()
 
-    def _next_segment(self) -> BinaryIO:
+    def _next_segment(self) -> io.FileIO:
         number = self._segments[-1].number + 1 if self._segments else 0
         name = f"out.{number:08d}.{self._written[OUT]}.{self._written[ERR]}"
         path = os.path.join(self._folder, name)
         self._segments.append(Segment(path, number, self._written[OUT], self._written[ERR]))
         self._size = 0
-        return open(path, "wb", opener=private)
+        return open(path, "wb", buffering=0, opener=private)
 
 
 def segments(folder: str) -> list[Segment]:
