@@ -1,30 +1,21 @@
 """From ticking environments to a deployment: actions, the confirmation page, the request."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from deploy_manager.models import Deployment, Environment, Lock, Project, Release, State
+from deploy_manager.models import Deployment, Environment, Project, Release, State
 from deploy_manager.recipes import all_stories
 from tests.inventory import Inventory, make_inventory
-from tests.parts.admin import make_shop, make_user, url, visitor, write_deployment
+from tests.parts.admin import make_user, url, visitor, write_deployment
+from tests.parts.admin_run import confirmed, make_served_shop, run_page
 
 
 @pytest.fixture
 def shop(tmp_path: Path, db: None) -> Inventory:
-    """An environment of a real repository on two servers, the first of its commits live."""
-    repository, (first, _) = make_shop(tmp_path / "shop")
-    made = make_inventory(tmp_path, repository)
-    lock = Lock.objects.of("a" * 64, "asgiref==3.8.1\ndjango==5.2.1\n")
-    release = Release.objects.make(made.environment, first, "Begin", lock)
-    for name in ("one", "two"):
-        placement = made.add_server(name)
-        placement.active_release = release
-        placement.save()
-    return made
+    return make_served_shop(tmp_path)
 
 
 @pytest.fixture
@@ -32,25 +23,6 @@ def newest(shop: Inventory) -> str:
     """The hash that the branch leads to."""
     head = Path(shop.environment.project.repository, ".git/refs/heads/main")
     return head.read_text().strip()
-
-
-def confirmed(page_of: Inventory, pinned: str = "", **changes: str | list[str]) -> dict[str, Any]:
-    """What the page sends when nothing was touched but its button."""
-    prefix = f"e{page_of.environment.pk}"
-    sent = {
-        "confirmed": "on",
-        "commit": pinned,
-        "ref": "main" if pinned else "",
-        "shown_ref": "main" if pinned else "",
-        "servers": ["one", "two"],
-        "shown_servers": "one,two",
-        **changes,
-    }
-    return {f"{prefix}-{name}": value for name, value in sent.items()} | {"_confirm": "1"}
-
-
-def run_page(inventory: Inventory, recipe: str = "deploy") -> str:
-    return url("environment_run", recipe, on=inventory.environment.pk)
 
 
 def press(client: Client, action: str, *environments: Environment, follow: bool = True) -> str:
@@ -63,8 +35,10 @@ def test_deploy_stands_first_among_the_actions(shop: Inventory) -> None:
     page = visitor("deployer").get(url("environment_changelist"))
     form = page.context["action_form"]
     names = [name for name, _ in form.fields["action"].choices if name]
-    assert names[0] == "run_deploy"
-    assert set(names) == {f"run_{story.name}" for story in all_stories()}
+    assert names[:3] == ["run_deploy", "run_rollback", "run_converge"]
+    parts_of_a_rollback = {"check_release", "reverse_migrations"}
+    startable = {story.name for story in all_stories()} - parts_of_a_rollback
+    assert set(names) == {f"run_{name}" for name in startable}
 
 
 def test_a_viewer_has_no_actions_and_can_force_none(shop: Inventory) -> None:

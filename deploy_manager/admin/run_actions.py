@@ -9,18 +9,20 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
 from deploy_manager.admin.run_page import run_url
+from deploy_manager.admin.stories import CONVERGE, ROLLBACK, is_startable
 from deploy_manager.models import Environment
 from deploy_manager.recipes import Story, all_stories
 from deploy_manager.runner import may_deploy
 
-FIRST = "deploy"
+FIRST = ("deploy", ROLLBACK, CONVERGE)
 
 Action = Callable[[Any, HttpRequest, QuerySet[Environment]], HttpResponse | None]
 
 
 def run_actions() -> dict[str, tuple[Action, str, str]]:
-    """The actions as `ModelAdmin.get_actions` returns them, Deploy first."""
-    stories = sorted(all_stories(), key=lambda story: story.name != FIRST)
+    """The actions as `ModelAdmin.get_actions` returns them, those of the whole site first."""
+    startable = [story for story in all_stories() if is_startable(story)]
+    stories = sorted(startable, key=lambda story: story.name not in FIRST)
     return {
         f"run_{story.name}": (_action(story), f"run_{story.name}", _describe(story))
         for story in stories
@@ -29,7 +31,8 @@ def run_actions() -> dict[str, tuple[Action, str, str]]:
 
 def _describe(story: Story) -> str:
     """The title; the admin formats it with %, which a title must not stumble over."""
-    return _(story.title).replace("%", "%%")
+    title = _(story.title).replace("%", "%%")
+    return f"{title}…" if story.name in FIRST[1:] else title
 
 
 def _action(story: Story) -> Action:

@@ -1,18 +1,43 @@
-"""What the confirmation page asks: for each environment a ref and servers, and one reason."""
+"""What the confirmation page asks: for each environment what and where, for all why and when."""
 
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
+from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.models import Deployment, Environment
+from deploy_manager.admin.stories import goes_back, makes_alike, takes_code
+from deploy_manager.admin.strays import find_strays
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import Deployment, Environment, Release
 from deploy_manager.models.validators import ref_validator
-from deploy_manager.recipes import Story, Uses
+from deploy_manager.recipes import Story
+from deploy_manager.runner import Wish, choose_release, converge, releases_to_return_to
+
+MIGRATION = re.compile(r"[a-z_][a-z0-9_]*\.[0-9A-Za-z_]+", re.ASCII)
 
 
-class ReasonForm(forms.Form):
-    """One reason for all that is asked for at once."""
+class MomentField(forms.DateTimeField):
+    """A date and time to come, by the clock that the admin shows."""
+
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+
+    def clean(self, value: Any) -> datetime | None:
+        moment: datetime | None = super().clean(value)
+        if moment is not None and moment <= timezone.now():
+            raise ValidationError(_("This time has passed already."))
+        return moment
+
+
+class OccasionForm(forms.Form):
+    """Why, and when, for all that is asked for at once."""
 
     reason = forms.CharField(
         label=_("Reason"),
@@ -20,6 +45,9 @@ class ReasonForm(forms.Form):
         max_length=Deployment._meta.get_field("reason").max_length,
         help_text=_("For the history; may stay blank."),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
+    )
+    not_before = MomentField(
+        label=_("Run at"), required=False, help_text=_("Blank: as soon as it is asked for.")
     )
 
 
@@ -32,26 +60,75 @@ class RunForm(forms.Form):
         validators=[ref_validator],
         widget=forms.TextInput(attrs={"class": "vTextField", "data-replans": ""}),
     )
+    release = forms.ChoiceField(
+        label=_("Release"), error_messages={"required": _("Choose a release.")}
+    )
+    forced_migrations = forms.CharField(
+        label=_("Migrations to leave as they are"),
+        required=False,
+        help_text=_(
+            "Where one can't be reversed, the rollback is refused and names it. If the earlier"
+            " code can live with it, write it here, like shop.0012_drop_prices."
+        ),
+        widget=forms.Textarea(attrs={"class": "dm-mono", "rows": 2, "cols": 60}),
+    )
     servers = forms.MultipleChoiceField(
         label=_("Servers"),
         error_messages={"required": _("Choose one server at least.")},
     )
-    confirmed = forms.BooleanField(required=False)
+    confirmed = forms.CharField(required=False)
     shown_ref = forms.CharField(required=False)
     shown_servers = forms.CharField(required=False)
+    shown_release = forms.CharField(required=False)
     commit = forms.CharField(
         required=False, validators=[RegexValidator(r"^[0-9a-f]{40}([0-9a-f]{24})?\Z")]
     )
 
-    def __init__(self, environment: Environment, story: Story, data: Any = None) -> None:
-        names = [placement.server.name for placement in environment.placements.all()]
+    def __init__(
+        self,
+        environment: Environment,
+        story: Story,
+        data: Any = None,
+        servers: Sequence[str] = (),
+    ) -> None:
         self.environment = environment
+        self.takes_code = takes_code(story)
+        self.goes_back = goes_back(story)
+        self.makes_alike = makes_alike(story)
         super().__init__(data, prefix=f"e{environment.pk}", initial={"ref": environment.ref})
-        self.server_names = list(dict.fromkeys(names))
-        self.takes_code = story.uses is Uses.NEW
+        self._offer(servers)
+
+    def _offer(self, servers: Sequence[str]) -> None:
+        """Set what may be chosen, and take away what this story does not ask."""
+        names = [placement.server.name for placement in self.environment.placements.all()]
+        self.server_names = [
+            name for name in dict.fromkeys(names) if name in servers or not servers
+        ]
+        if self.makes_alike and not servers:
+            self.server_names = find_strays(self.environment)
         self.fields["servers"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
         if not self.takes_code:
             del self.fields["ref"]
+        if self.goes_back:
+            named = [(release.name, release.name) for release in self.releases]
+            self.fields["release"].choices = named  # type: ignore[attr-defined]
+        else:
+            del self.fields["release"], self.fields["forced_migrations"]
+
+    def clean_forced_migrations(self) -> list[str]:
+        names: list[str] = re.split(r"[\s,]+", self.cleaned_data["forced_migrations"].strip())
+        for name in filter(None, names):
+            if not MIGRATION.fullmatch(name):
+                raise ValidationError(
+                    gettext("“%(name)s” is no migration: write one like shop.0005_prices.")
+                    % {"name": name}
+                )
+        return list(filter(None, names))
+
+    @cached_property
+    def releases(self) -> list[Release]:
+        """The releases that the servers may go back to, newest first; bad ones among them."""
+        return releases_to_return_to(self.environment) if self.goes_back else []
 
     @property
     def ref_now(self) -> str:
@@ -63,17 +140,52 @@ class RunForm(forms.Form):
         """The servers to plan with."""
         return list(self.cleaned_data.get("servers", [])) if self.is_bound else self.server_names
 
-    @property
-    def is_confirmed(self) -> bool:
-        """Whether the page had this environment among those that would run."""
-        return self.is_bound and self.add_prefix("confirmed") in self.data
+    def find_release(self) -> Release | None:
+        """Return the release that is there already and to be sent; None: the story needs none.
+
+        Raises RequestRefused where there is none to choose.
+        """
+        if self.goes_back:
+            if not self.is_bound:
+                return choose_release(self.environment)
+            chosen = self.cleaned_data["release"]
+            return next(release for release in self.releases if release.name == chosen)
+        if not self.makes_alike:
+            return None
+        if not self.servers_now:
+            raise RequestRefused(gettext("All servers serve the same release: none was chosen."))
+        return converge(self.environment, self.servers_now).release
+
+    def wish(self) -> Wish:
+        """Return what was asked for by a valid form. Raises RequestRefused."""
+        sent = self.cleaned_data
+        return Wish(
+            ref=self.ref_now,
+            commit=sent["commit"] if self.takes_code else "",
+            servers=self.servers_now,
+            release=self.find_release(),
+            forced_migrations=sent.get("forced_migrations", ()),
+        )
+
+    def is_confirmed(self, waits: bool) -> bool:
+        """Whether the page had this environment among those that would run, now or later."""
+        name = self.add_prefix("confirmed")
+        return self.is_bound and name in self.data and (waits or self.data[name] != "later")
 
     def is_as_shown(self) -> bool:
-        """Whether the page showed the plan of just this ref and these servers."""
+        """Whether the page showed the plan of just this ref, release and these servers."""
         sent = self.cleaned_data
         shown = set(filter(None, sent["shown_servers"].split(",")))
         return (
             sent.get("ref", "") == sent["shown_ref"]
             and set(sent["servers"]) == shown
             and (bool(sent["commit"]) or not self.takes_code)
+            and (not self.makes_alike or self._is_release_as_shown())
         )
+
+    def _is_release_as_shown(self) -> bool:
+        try:
+            release = self.find_release()
+        except RequestRefused:
+            return False
+        return release is not None and release.name == self.cleaned_data["shown_release"]

@@ -1,6 +1,9 @@
 """From a click to a deployment: what would happen is shown, then asked for as it was shown."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
@@ -8,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -15,10 +19,10 @@ from django.utils.translation import gettext as _
 from deploy_manager import tasks
 from deploy_manager.admin.badges import deployment_link, deployment_url
 from deploy_manager.admin.permissions import visible_environments
-from deploy_manager.admin.run_forms import ReasonForm, RunForm
-from deploy_manager.admin.run_plan import Proposal, propose
+from deploy_manager.admin.run_forms import OccasionForm, RunForm
+from deploy_manager.admin.run_plan import propose, rehearse
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
-from deploy_manager.models import Deployment, Environment
+from deploy_manager.models import Deployment, Environment, State
 from deploy_manager.recipes import Story, get_story
 from deploy_manager.runner import may_deploy
 
@@ -28,25 +32,26 @@ LONGEST_ID = 18
 """Digits; a longer number is none that a database gave."""
 
 
-def run_url(recipe: str, environments: list[int]) -> str:
-    """The page that shows what a recipe would do on these environments."""
-    query = ",".join(map(str, environments))
-    return f"{reverse('admin:deploy_manager_environment_run', args=[recipe])}?on={query}"
+def run_url(recipe: str, environments: list[int], servers: Sequence[str] = ()) -> str:
+    """The page that shows what a recipe would do on these environments, and on which servers."""
+    query = {"on": ",".join(map(str, environments)), "server": list(servers)}
+    address = reverse("admin:deploy_manager_environment_run", args=[recipe])
+    return f"{address}?{urlencode(query, doseq=True, safe=',')}"
 
 
 def run_view(admin: "ModelAdmin[Environment]", request: HttpRequest, recipe: str) -> HttpResponse:
-    """Show what would happen; on a confirmed POST that shows the same, ask for it."""
-    story = _find_story(recipe)
-    environments = _find_environments(request)
-    data = request.POST if request.method == "POST" else None
-    reason = ReasonForm(data)
-    forms = [RunForm(environment, story, data) for environment in environments]
-    if "_confirm" in request.POST and reason.is_valid() and _agreed(forms):
-        return _request_all(admin, request, story, forms, reason.cleaned_data["reason"])
-    if "_confirm" in request.POST:
+    """Show what would happen; on a confirmed POST that shows the same, ask for it.
+
+    `_confirm` asks for what may run now, `_wait` for the others too, `_rehearse` shows commands.
+    """
+    page = _Page(admin, request, _find_story(recipe))
+    confirms = "_confirm" in request.POST or "_wait" in request.POST
+    is_agreed = confirms and page.is_agreed()
+    if is_agreed and page.occasion.is_valid():
+        return page.request_all()
+    if confirms and not is_agreed:
         messages.warning(request, _("This is not what was shown before: please look again."))
-    proposals = [propose(form.environment, story, form) for form in forms]
-    return _render(admin, request, story, proposals, reason)
+    return page.render()
 
 
 def _find_story(recipe: str) -> Story:
@@ -73,72 +78,85 @@ def _find_environments(request: HttpRequest) -> list[Environment]:
     return environments
 
 
-def _agreed(forms: list[RunForm]) -> bool:
-    """Whether what was sent, for those that are to run, is what was shown."""
-    sent = [form for form in forms if form.is_confirmed]
-    return bool(sent) and all(form.is_valid() and form.is_as_shown() for form in sent)
+class _Page:
+    """One request's forms, and what is done with them."""
+
+    def __init__(
+        self, admin: "ModelAdmin[Environment]", request: HttpRequest, story: Story
+    ) -> None:
+        self._admin = admin
+        self._request = request
+        self._story = story
+        self._waits = "_wait" in request.POST
+        data = request.POST if request.method == "POST" else None
+        servers = request.GET.getlist("server")
+        self.occasion = OccasionForm(data)
+        self._forms = [
+            RunForm(environment, story, data, servers)
+            for environment in _find_environments(request)
+        ]
+
+    def is_agreed(self) -> bool:
+        """Whether what was sent, for those that are to run, is what was shown."""
+        sent = self._confirmed()
+        return bool(sent) and all(form.is_valid() and form.is_as_shown() for form in sent)
+
+    def _confirmed(self) -> list[RunForm]:
+        return [form for form in self._forms if form.is_confirmed(self._waits)]
+
+    def request_all(self) -> HttpResponse:
+        """Ask for what was confirmed, and lead to where it is seen."""
+        written = [self._request_one(form) for form in self._confirmed()]
+        if len(self._forms) == 1 and written[0] is not None:
+            return HttpResponseRedirect(deployment_url(written[0].pk))
+        return HttpResponseRedirect(reverse(CHANGELIST))
+
+    def _request_one(self, form: RunForm) -> Deployment | None:
+        """Ask for one deployment; None where it was refused, which the user is told."""
+        user = self._request.user
+        try:
+            deployment = tasks.request(
+                form.environment,
+                self._story.name,
+                door="admin",
+                requested_as=str(user),
+                user=user,
+                wish=replace(form.wish(), waits=self._waits, **self.occasion.cleaned_data),
+            )
+        except RequestRefused as error:
+            messages.error(self._request, _refusal(form.environment, error))
+            return None
+        self._admin.log_addition(self._request, deployment, _("Requested."))  # type: ignore[arg-type]
+        messages.success(self._request, _success(deployment))
+        return deployment
+
+    def render(self) -> HttpResponse:
+        """Show what would happen, and every command of it where that is asked for."""
+        proposals = [propose(form.environment, self._story, form) for form in self._forms]
+        if "_rehearse" in self._request.POST:
+            proposals = [rehearse(proposal, self._story) for proposal in proposals]
+        context: dict[str, Any] = {
+            **self._admin.admin_site.each_context(self._request),
+            "opts": self._admin.opts,
+            "media": self._admin.media,
+            "title": _(self._story.title),
+            "story": self._story,
+            "proposals": proposals,
+            "occasion": self.occasion,
+            "time_zone": timezone.get_current_timezone_name(),
+            "runnable": [proposal for proposal in proposals if proposal.can_run],
+            "waitable": [proposal for proposal in proposals if proposal.can_wait],
+        }
+        return TemplateResponse(self._request, TEMPLATE, context)
 
 
-def _request_all(
-    admin: "ModelAdmin[Environment]",
-    request: HttpRequest,
-    story: Story,
-    forms: list[RunForm],
-    reason: str,
-) -> HttpResponse:
-    confirmed = [form for form in forms if form.is_confirmed]
-    written = [_request_one(admin, request, story, form, reason) for form in confirmed]
-    if len(forms) == 1 and written[0] is not None:
-        return HttpResponseRedirect(deployment_url(written[0].pk))
-    return HttpResponseRedirect(reverse(CHANGELIST))
-
-
-def _request_one(
-    admin: "ModelAdmin[Environment]", request: HttpRequest, story: Story, form: RunForm, reason: str
-) -> Deployment | None:
-    """Ask for one deployment; None where it was refused, which the user is told."""
-    sent = form.cleaned_data
-    try:
-        deployment = tasks.request(
-            form.environment,
-            story.name,
-            door="admin",
-            requested_as=str(request.user),
-            user=request.user,
-            ref=form.ref_now,
-            commit=sent["commit"],
-            servers=sent["servers"],
-            reason=reason,
-        )
-    except RequestRefused as error:
-        messages.error(request, _refusal(form.environment, error))
-        return None
-    admin.log_addition(request, deployment, _("Requested."))  # type: ignore[arg-type]
-    messages.success(request, format_html(_("{} was requested."), deployment_link(deployment)))
-    return deployment
+def _success(deployment: Deployment) -> SafeString:
+    if deployment.state == State.WAITING:
+        return format_html("{}: {}", deployment_link(deployment), deployment.message)
+    return format_html(_("{} was requested."), deployment_link(deployment))
 
 
 def _refusal(environment: Environment, error: RequestRefused) -> SafeString:
     """Why, with a link to the deployment that is in the way."""
-    live = Deployment.objects.live().filter(environment=environment).first()
+    live = Deployment.objects.busy().filter(environment=environment).first()
     return format_html("{} {}", str(error), deployment_link(live) if live else "")
-
-
-def _render(
-    admin: "ModelAdmin[Environment]",
-    request: HttpRequest,
-    story: Story,
-    proposals: list[Proposal],
-    reason: ReasonForm,
-) -> HttpResponse:
-    context: dict[str, Any] = {
-        **admin.admin_site.each_context(request),
-        "opts": admin.opts,
-        "media": admin.media,
-        "title": _(story.title),
-        "story": story,
-        "proposals": proposals,
-        "reason": reason,
-        "runnable": [proposal for proposal in proposals if proposal.can_run],
-    }
-    return TemplateResponse(request, TEMPLATE, context)

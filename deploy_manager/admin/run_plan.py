@@ -1,14 +1,20 @@
 """What the confirmation page shows of one environment."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from deploy_manager.admin.run_forms import RunForm
-from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Deployment, Environment, Placement
+from deploy_manager.exceptions import DeployManagerError, RequestRefused
+from deploy_manager.models import Deployment, Environment, Placement, Release
 from deploy_manager.recipes import Story
 from deploy_manager.runner import Plan, make_plan
+from deploy_manager.runner.dry_run import DryStep, dry_run
+from deploy_manager.runner.plan import most_common
+from deploy_manager.runner.times import why_not_now
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,24 @@ class ServerLine:
     placement: Placement
     chosen: bool
     steps: tuple[str, ...]
+    wave: int
+    """0: it is left out."""
+
+
+@dataclass(frozen=True)
+class WaveLines:
+    """The servers that are switched together."""
+
+    number: int
+    lines: tuple[ServerLine, ...]
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What would be run in one stage, server by server."""
+
+    heading: str
+    steps: tuple[DryStep, ...]
 
 
 @dataclass(frozen=True)
@@ -27,58 +51,104 @@ class Proposal:
     environment: Environment
     form: RunForm
     plan: Plan | None
-    servers: tuple[ServerLine, ...]
+    waves: tuple[WaveLines, ...]
     problems: tuple[str, ...] = ()
     busy: Deployment | None = None
-    """The live deployment that would refuse another one."""
+    """The deployment that holds the environment: another one has to wait."""
 
-    shown_ref: str = ""
-    shown_servers: str = ""
+    not_now: str = ""
+    """A freeze or a closed window: it has to wait."""
+
+    release: Release | None = None
+    """The one that is there already and would be sent."""
+
+    commit_now: str = ""
+    rehearsal: tuple[Rehearsed, ...] = ()
 
     @property
     def can_run(self) -> bool:
-        return not self.problems and self.busy is None
+        return self.can_wait and self.busy is None and not self.not_now
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether it would run, now or as soon as it may."""
+        return not self.problems
+
+    @property
+    def shown_ref(self) -> str:
+        return self.form.ref_now if self.form.is_bound else self.environment.ref
+
+    @property
+    def shown_servers(self) -> str:
+        return ",".join(self.form.servers_now)
+
+    @property
+    def wave_count(self) -> int:
+        """How many waves there are; servers that are left out are none."""
+        return sum(bool(wave.number) for wave in self.waves)
 
 
 def propose(environment: Environment, story: Story, form: RunForm) -> Proposal:
     """Plan what a form says; what stands against it is told as problems."""
-    plan, problems = _plan(environment, story, form)
+    plan, release, problems = _plan(environment, story, form)
+    placements = list(environment.placements.all())
+    served = [each.active_release.commit for each in placements if each.active_release]
     return Proposal(
         environment,
         form,
         plan,
-        _server_lines(environment, form, plan),
+        _waves(placements, form, plan),
         problems,
-        Deployment.objects.live().filter(environment=environment).first(),
-        shown_ref=form.ref_now if form.is_bound else environment.ref,
-        shown_servers=",".join(form.servers_now),
+        Deployment.objects.busy().filter(environment=environment).first(),
+        why_not_now(environment, story, timezone.now()),
+        release,
+        most_common(served),
     )
+
+
+def rehearse(proposal: Proposal, story: Story) -> Proposal:
+    """Return the proposal with every command it would run, or with the reason why it would not."""
+    if proposal.problems or not proposal.form.is_bound:
+        return proposal
+    try:
+        steps = list(dry_run(proposal.environment, story.name, proposal.form.wish()))
+    except DeployManagerError as error:
+        return replace(proposal, problems=(str(error),))
+    stages = groupby(steps, key=lambda step: (step.stage, step.heading))
+    rehearsal = tuple(Rehearsed(_(heading), tuple(group)) for (_stage, heading), group in stages)
+    return replace(proposal, rehearsal=rehearsal)
 
 
 def _plan(
     environment: Environment, story: Story, form: RunForm
-) -> tuple[Plan | None, tuple[str, ...]]:
-    """The plan, and why it would fail; no plan where the form itself is wrong."""
+) -> tuple[Plan | None, Release | None, tuple[str, ...]]:
+    """The plan, the release, and why it would fail; no plan where the form itself is wrong."""
     if form.is_bound and not form.is_valid():
-        return None, tuple(str(line) for lines in form.errors.values() for line in lines)
+        return None, None, tuple(str(line) for lines in form.errors.values() for line in lines)
     try:
-        plan = make_plan(environment, story.name, form.ref_now, form.servers_now)
+        release = form.find_release()
+        ref = release.commit if release else form.ref_now
+        plan = make_plan(environment, story.name, ref, form.servers_now)
     except RequestRefused as error:
-        return None, (str(error),)
-    if not plan.servers:
-        return plan, (_("No server chosen has a role that this is for."),)
-    return plan, plan.problems
+        return None, None, (str(error),)
+    return plan, release, plan.problems
 
 
-def _server_lines(
-    environment: Environment, form: RunForm, plan: Plan | None
-) -> tuple[ServerLine, ...]:
-    steps = {server.placement.pk: server.steps for server in plan.servers} if plan else {}
-    return tuple(
+def _waves(
+    placements: Sequence[Placement], form: RunForm, plan: Plan | None
+) -> tuple[WaveLines, ...]:
+    planned = {server.placement.pk: server for server in plan.servers} if plan else {}
+    chosen = form.servers_now
+    lines = [
         ServerLine(
-            placement,
-            placement.server.name in form.servers_now,
-            tuple(map(_, steps.get(placement.pk, ()))),
+            each,
+            each.server.name in chosen,
+            tuple(map(_, planned[each.pk].steps)) if each.pk in planned else (),
+            planned[each.pk].wave if each.pk in planned else 0,
         )
-        for placement in environment.placements.all()
-    )
+        for each in placements
+    ]
+    # Sorted by wave, those that are left out last; the environment's order otherwise.
+    lines.sort(key=lambda line: (line.wave == 0, line.wave))
+    waves = groupby(lines, key=lambda line: line.wave)
+    return tuple(WaveLines(number, tuple(group)) for number, group in waves)

@@ -11,7 +11,10 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.host_key_page import host_key_view, shown_fingerprint
-from deploy_manager.models import Server
+from deploy_manager.admin.run_page import run_url
+from deploy_manager.admin.stories import CONVERGE
+from deploy_manager.models import Environment, Server
+from deploy_manager.runner import may_deploy
 
 
 @admin.register(Server)
@@ -21,7 +24,7 @@ class ServerAdmin(StyledAdmin[Server]):
     list_select_related = ("gateway",)
     search_fields = ("name", "address")
     autocomplete_fields = ("gateway",)
-    actions = ("fetch_host_key",)
+    actions = ("fetch_host_key", "make_alike")
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.host_key_view)
@@ -52,4 +55,22 @@ class ServerAdmin(StyledAdmin[Server]):
             url = reverse("admin:deploy_manager_server_host_key", args=[queryset[0].pk])
             return HttpResponseRedirect(url)
         self.message_user(request, gettext("Choose one server at a time."), messages.WARNING)
+        return None
+
+    @admin.action(description=_("Make it like the others…"))
+    def make_alike(
+        self, request: HttpRequest, queryset: QuerySet[Server]
+    ) -> HttpResponseRedirect | None:
+        """Lead to the page that sends them what the other servers of their sites serve."""
+        placed = Environment.objects.filter(servers__in=queryset).distinct()
+        found = [
+            environment.pk
+            for environment in placed.select_related("project")
+            if may_deploy(request.user, environment)
+        ]
+        if found:
+            names = [server.name for server in queryset]
+            return HttpResponseRedirect(run_url(CONVERGE, found, names))
+        words = gettext("You may deploy no environment that has these servers.")
+        self.message_user(request, words, messages.WARNING)
         return None

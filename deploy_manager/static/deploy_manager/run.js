@@ -5,7 +5,7 @@
   const form = document.getElementById("dm-run");
   if (!form) return;
 
-  const confirm = form.querySelector("[data-confirms]");
+  const confirms = form.querySelectorAll("[data-confirms]");
   const stale = form.querySelector("[data-stale]");
 
   const isAsShown = (field) =>
@@ -14,7 +14,7 @@
   const look = () => {
     const changed = [...form.querySelectorAll("[data-replans]")].some((field) => !isAsShown(field));
     stale.hidden = !changed;
-    if (confirm) confirm.disabled = changed;
+    for (const button of confirms) button.disabled = changed;
   };
 
   form.addEventListener("input", look);

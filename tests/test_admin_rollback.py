@@ -1,0 +1,152 @@
+"""The page that goes back to an earlier release, and the one that makes servers like the others."""
+
+from typing import Any
+
+import pytest
+
+from deploy_manager.models import Deployment, Placement, Release, State
+from deploy_manager.models.requirements import Lock
+from deploy_manager.recipes import all_stories
+from tests.inventory import Inventory
+from tests.parts.admin import url, visitor
+from tests.parts.admin_run import confirmed, make_served_shop, run_page
+
+Releases = list[Release]
+
+
+@pytest.fixture
+def shop(tmp_path: Any, db: None) -> Inventory:
+    return make_served_shop(tmp_path)
+
+
+@pytest.fixture
+def releases(shop: Inventory) -> Releases:
+    """Three releases, oldest first, whole on both servers; the newest serves."""
+    oldest = Release.objects.get()
+    lock = Lock.objects.get()
+    later = [
+        Release.objects.make(shop.environment, letter * 40, f"Subject {letter}", lock)
+        for letter in "bc"
+    ]
+    made = [oldest, *later]
+    names = [release.name for release in made]
+    Placement.objects.update(complete_releases=names, active_release=made[-1])
+    return made
+
+
+def rows_of(page: str) -> str:
+    return page.split("Release to go back to")[1].split("</table>")[0]
+
+
+def roll_back(inventory: Inventory, **changes: str | list[str]) -> Deployment:
+    visitor("deployer").post(run_page(inventory, "rollback"), confirmed(inventory, **changes))
+    return Deployment.objects.get()
+
+
+def test_the_releases_are_offered_newest_first_and_the_good_one_before_is_chosen(
+    shop: Inventory, releases: Releases
+) -> None:
+    page = visitor("deployer").get(run_page(shop, "rollback")).content.decode()
+    rows = rows_of(page)
+    assert rows.index(releases[1].name) < rows.index(releases[0].name)
+    assert releases[2].name not in rows
+    assert f'value="{releases[1].name}" checked' in rows
+    assert 'name="_confirm"' in page
+    assert "Reverse migrations" in page
+
+
+def test_a_bad_one_is_marked_with_the_reason_and_not_chosen(
+    shop: Inventory, releases: Releases
+) -> None:
+    releases[1].mark_bad("The basket is <b>empty</b>.")
+    rows = rows_of(visitor("deployer").get(run_page(shop, "rollback")).content.decode())
+    assert "bad</span>" in rows
+    assert "The basket is &lt;b&gt;empty&lt;/b&gt;." in rows
+    assert f'value="{releases[0].name}" checked' in rows
+
+
+def test_confirming_asks_for_the_release_that_was_chosen(
+    shop: Inventory, releases: Releases
+) -> None:
+    deployment = roll_back(
+        shop, release=releases[0].name, forced_migrations="shop.0002_sum\nshop.0003_tax"
+    )
+    assert (deployment.recipe, deployment.release) == ("rollback", releases[0])
+    assert (deployment.commit, deployment.ref) == (releases[0].commit, "")
+    assert deployment.forced_migrations == ["shop.0002_sum", "shop.0003_tax"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"release": "elsewhere"},
+        {"release": ""},
+        {"forced_migrations": "shop.0002; id"},
+        {"forced_migrations": "--fake"},
+    ],
+)
+def test_what_no_page_would_send_is_told_and_not_run(
+    shop: Inventory, releases: Releases, change: dict[str, str | list[str]]
+) -> None:
+    sent = confirmed(shop, **{"release": releases[0].name, **change})
+    page = visitor("deployer").post(run_page(shop, "rollback"), sent).content.decode()
+    assert "This would fail" in page
+    assert not Deployment.objects.exists()
+
+
+def test_where_there_is_nothing_to_go_back_to_it_says_so(shop: Inventory) -> None:
+    page = visitor("deployer").get(run_page(shop, "rollback")).content.decode()
+    assert "has no good release before this one" in page
+    assert 'name="_confirm"' not in page
+
+
+@pytest.mark.parametrize("story", [story.name for story in all_stories()])
+def test_each_storys_page_opens(shop: Inventory, releases: Releases, story: str) -> None:
+    assert visitor("deployer").get(run_page(shop, story)).status_code == 200
+
+
+@pytest.fixture
+def strayed(shop: Inventory) -> Inventory:
+    """A third server, new, that serves nothing yet."""
+    shop.add_server("three")
+    return shop
+
+
+def test_strayed_servers_are_chosen_to_become_like_the_others(strayed: Inventory) -> None:
+    served = Release.objects.get()
+    page = visitor("deployer").get(run_page(strayed, "converge")).content.decode()
+    assert 'value="three" data-replans checked' in page
+    assert 'value="one" data-replans checked' not in page
+    assert f'shown_release" value="{served.name}"' in page
+    sent = confirmed(strayed, servers=["three"], shown_servers="three", shown_release=served.name)
+    visitor("owner").post(run_page(strayed, "converge"), sent)
+    deployment = Deployment.objects.get()
+    assert (deployment.release, deployment.recipe) == (served, "converge")
+    assert [run.server_name for run in deployment.host_runs.all()] == ["three"]
+
+
+def test_another_release_than_the_one_shown_is_not_sent(strayed: Inventory) -> None:
+    sent = confirmed(strayed, servers=["three"], shown_servers="three", shown_release="old")
+    page = visitor("owner").post(run_page(strayed, "converge"), sent).content.decode()
+    assert "look again" in page
+    assert not Deployment.objects.exists()
+
+
+def test_where_all_serve_the_same_nothing_is_chosen(shop: Inventory) -> None:
+    page = visitor("deployer").get(run_page(shop, "converge")).content.decode()
+    assert "All servers serve the same release" in page
+    assert 'name="_confirm"' not in page
+
+
+def test_servers_lead_to_the_page_with_themselves_chosen(strayed: Inventory) -> None:
+    owner = visitor("owner")
+    servers = [each.server for each in strayed.environment.placements.all()]
+    data = {"action": "make_alike", "_selected_action": [servers[0].pk]}
+    answer = owner.post(url("server_changelist"), data)
+    assert answer["Location"] == url(
+        "environment_run", "converge", on=strayed.environment.pk, server="one"
+    )
+    page = owner.get(answer["Location"]).content.decode()
+    assert 'value="one" data-replans checked' in page
+    assert 'value="three" data-replans checked' not in page
+    assert State.WAITING not in page
