@@ -39,7 +39,7 @@ def rows_of(page: str) -> str:
 
 
 def roll_back(inventory: Inventory, **changes: str | list[str]) -> Deployment:
-    visitor("deployer").post(run_page(inventory, "rollback"), confirmed(inventory, **changes))
+    visitor("deployer").post(run_page(inventory, "rollback"), confirmed(inventory, "", **changes))
     return Deployment.objects.get()
 
 
@@ -88,7 +88,7 @@ def test_confirming_asks_for_the_release_that_was_chosen(
 def test_what_no_page_would_send_is_told_and_not_run(
     shop: Inventory, releases: Releases, change: dict[str, str | list[str]]
 ) -> None:
-    sent = confirmed(shop, **{"release": releases[0].name, **change})
+    sent = confirmed(shop, "", **{"release": releases[0].name, **change})
     page = visitor("deployer").post(run_page(shop, "rollback"), sent).content.decode()
     assert "This would fail" in page
     assert not Deployment.objects.exists()
