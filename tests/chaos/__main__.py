@@ -3,6 +3,7 @@
 import argparse
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -11,58 +12,79 @@ from pathlib import Path
 
 import django
 
-from tests.chaos.parts import Redis, Sweep, environment_for
-from tests.parts import postgres
+from tests.chaos.parts import Postgres, Redis, Sweep, environment_for
+from tests.chaos.table import TABLE
+
+SHOWN = 20
+LARGE = shutil.ignore_patterns("postgres", "cache", "site-*")
 
 
 def main() -> int:
     """Print what was seen; 1 where a demand was not met."""
     options = _options()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dm-chaos-")))
+        name = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="dm-chaos-", ignore_cleanup_errors=True)
+        )
+        folder = Path(name)
         redis = Redis(folder)
         stack.callback(redis.kill)
-        url = stack.enter_context(postgres.started())
-        os.environ.update(environment_for(url, redis.url, folder / "cache"))
+        database = Postgres(folder)
+        stack.callback(database.kill)
+        key = folder / "client"
+        os.environ.update(environment_for(database.url, redis.url, folder / "cache", key))
         django.setup()
-        sweep = Sweep(folder)
-        stack.callback(sweep.kill)
-        return _run(options, folder, redis)
+        return _run(options, folder, redis, database, key)
 
 
-def _run(options: argparse.Namespace, folder: Path, redis: Redis) -> int:
+def _run(
+    options: argparse.Namespace, folder: Path, redis: Redis, database: Postgres, key: Path
+) -> int:
     from django.core.management import call_command  # noqa: PLC0415  after the setup
 
     from tests.chaos.rows import ROWS  # noqa: PLC0415
     from tests.chaos.world import World  # noqa: PLC0415
+    from tests.parts.sshd import make_key  # noqa: PLC0415
 
     call_command("migrate", verbosity=0)
-    failed = 0
+    make_key(key)
     print(f"seed {options.seed}", flush=True)
-    for name in options.rows or ROWS:
-        fault, count, short = ROWS[name]
-        runs = options.count or (short if options.short else count)
+    broken = 0
+    for name in options.rows or TABLE:
+        row = TABLE[name]
+        runs = options.count or (row.short if options.short else row.count)
         if not runs:
             continue
-        world = World(folder, redis, random.Random(f"{options.seed}-{name}"))
         began = time.monotonic()
-        seen = fault(world, runs)
+        with ExitStack() as at_end:
+            dice = random.Random(f"{options.seed}-{name}")
+            world = World(folder, redis, database, key, dice, at_end)
+            at_end.callback(world.end_workers)
+            at_end.callback(Sweep(folder).kill)
+            seen = ROWS[name](world, runs)
         took = time.monotonic() - began
-        mark = "✗" if world.broken else "✓"
-        print(f"{mark} {name:>3}  {runs} runs, {took:.0f} s  {fault.__name__}: {seen}", flush=True)
-        for words in world.broken[:20]:
-            print(f"       {words}", flush=True)
-        failed += bool(world.broken)
-    return 1 if failed else 0
+        mark = "BROKEN" if world.broken else "ok"
+        print(f"{name:>4} {mark}: {row.words}: {runs} runs in {took:.0f} s", flush=True)
+        print(f"     demanded: {row.demanded}\n     seen: {seen}", flush=True)
+        if world.broken and options.logs:
+            shutil.copytree(folder, options.logs, dirs_exist_ok=True, ignore=LARGE)
+        for words in world.broken[:SHOWN]:
+            print(f"     broken: {words}", flush=True)
+        broken += len(world.broken)
+    return 1 if broken else 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("rows", nargs="*", help="numbers of faults; none: all of them")
+    parser.add_argument("rows", nargs="*", metavar="row", help=f"of {', '.join(TABLE)}; none: all")
     parser.add_argument("--count", type=int, default=0, help="how often each")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--short", action="store_true", help="fewer runs, as in the test suite")
-    return parser.parse_args()
+    parser.add_argument("--logs", type=Path, help="where logs are kept of what was broken")
+    options = parser.parse_args()
+    if unknown := set(options.rows) - set(TABLE):
+        parser.error(f"no row {', '.join(sorted(unknown))}")
+    return options
 
 
 if __name__ == "__main__":

@@ -1,49 +1,59 @@
-"""Sites on servers of folders, and what is demanded of them whatever died."""
+"""The parts, and the sites that are deployed by them while something is broken."""
 
-import fcntl
 import random
+import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from django.db import connection
+from django.utils import timezone
 
 from deploy_manager import tasks
+from deploy_manager.hosts import Stream
 from deploy_manager.models import (
     Deployment,
     Environment,
-    HostRun,
     Lock,
     Placement,
     Project,
     Release,
     Server,
-    State,
 )
 from deploy_manager.runner import Wish
-from tests.chaos.parts import Redis, Worker
-from tests.chaos.recipes import LINES, STORY
+from tests.chaos.parts import Postgres, Redis, Worker
+from tests.chaos.recipes import STORY
+from tests.parts.sshd import Sshd, running_sshd
 
 ENDS_WITHIN = 30.0
-FREE_WITHIN = 5.0
-WORDS = ("prepare", "prove", "tidy")
 
 
 @dataclass
 class World:
-    """The parts, and the sites that are deployed by them."""
+    """The parts, the sites, and which demands were not met."""
 
     folder: Path
     redis: Redis
+    postgres: Postgres
+    ssh_key: Path
     dice: random.Random
+    at_end: ExitStack
     workers: list[Worker] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     """Demands that were not met, in words."""
 
-    def start_worker(self, **options: object) -> Worker:
-        worker = Worker(self.folder, **options)  # type: ignore[arg-type]
+    @cached_property
+    def sshd(self) -> Sshd:
+        """A server that is reached by SSH."""
+        return self.at_end.enter_context(running_sshd(self.ssh_key))
+
+    def start_worker(self, pool: str = "threads", concurrency: int = 8) -> Worker:
+        """Start a worker; `Worker.wait` returns once it is ready."""
+        worker = Worker(self.folder, pool, concurrency)
         self.workers.append(worker)
         return worker
 
@@ -52,8 +62,15 @@ class World:
             worker.kill()
         self.workers.clear()
 
-    def make_site(self, servers: int = 3) -> Environment:
-        """Return a new environment on servers of its own."""
+    def demand(self, is_met: bool, words: str) -> None:
+        """Note what was not as it has to be."""
+        if not is_met:
+            self.broken.append(words)
+
+    # -- sites
+
+    def make_site(self, servers: int = 3, over_ssh: int = 0, **variables: str) -> Environment:
+        """Return a new environment on local servers of its own, the first `over_ssh` by SSH."""
         site = f"site-{Environment.objects.count() + 1}"
         project, _ = Project.objects.get_or_create(name="chaos", defaults={"repository": "/none"})
         environment = Environment.objects.create(
@@ -62,129 +79,88 @@ class World:
             deploy_path=str(self.folder),
             reload_method=Environment.ReloadMethod.NONE,
             health_path="",
+            variables=variables,
         )
         for number in range(servers):
-            name = f"{site}-{number}"
-            path = self.folder / name
-            path.mkdir()
-            server = Server.objects.create(name=name, connection=Server.Connection.LOCAL)
-            Placement.objects.create(
-                environment=environment, server=server, order=number, own_deploy_path=str(path)
-            )
+            self.add_server(environment, f"{site}-{number}", number < over_ssh)
         return environment
 
-    def request(self, environment: Environment) -> Deployment:
+    def add_server(self, environment: Environment, name: str, over_ssh: bool = False) -> Placement:
+        """Place a site on a new server with a folder of its own."""
+        path = (self.sshd.home if over_ssh else self.folder) / name
+        path.mkdir()
+        server = Server(name=name, connection=Server.Connection.LOCAL)
+        if over_ssh:
+            shutil.chown(path, self.sshd.user)
+            self.reach(server, self.sshd.address, self.sshd.port)
+        server.save()
+        return Placement.objects.create(
+            environment=environment,
+            server=server,
+            order=environment.placements.count() + 1,
+            own_deploy_path=str(path),
+        )
+
+    def reach(self, server: Server, address: str, port: int) -> None:
+        """Let a server be the one behind an address."""
+        server.connection = Server.Connection.SSH
+        server.address, server.port = address, port
+        server.user, server.host_key = self.sshd.user, self.sshd.host_key
+
+    def request(self, environment: Environment, recipe: str = STORY) -> Deployment:
         """Ask for a new release on a site."""
+        wish = Wish(release=self.make_release(environment))
+        return tasks.request(environment, recipe, door="manage.py", requested_as="me", wish=wish)
+
+    def make_release(self, environment: Environment) -> Release:
         number = environment.releases.count() + 1
         lock = Lock.objects.of("d" * 64, "")
-        release = Release.objects.create(
+        return Release.objects.create(
             environment=environment, name=f"r{number}", commit="c" * 40, lock=lock
         )
-        wish = Wish(release=release)
-        return tasks.request(environment, STORY, door="manage.py", requested_as="me", wish=wish)
 
-    def demand(self, is_met: bool, words: str) -> None:
-        if not is_met:
-            self.broken.append(words)
+    def request_some(self, number: int, **site: int | str) -> list[Deployment]:
+        """Ask for a release on so many new sites; every second one has a server over SSH."""
+        return [
+            self.request(self.make_site(**{"servers": 2, "over_ssh": each % 2, **site}))  # type: ignore[arg-type]
+            for each in range(number)
+        ]
 
-    def wait_for_ends(self, deployments: Iterable[Deployment], seconds: float) -> float:
+    def wait_for_ends(
+        self, deployments: Iterable[Deployment], seconds: float, since: datetime | None = None
+    ) -> float:
         """Wait until all have ended; return how long that took, and demand that it was in time."""
-        began = time.monotonic()
-        left = {deployment.pk for deployment in deployments}
-        while left and time.monotonic() - began < 3 * seconds:
-            left &= set(Deployment.objects.live().filter(pk__in=left).values_list("pk", flat=True))
-            time.sleep(0.1)
-        took = time.monotonic() - began
-        self.demand(not left, f"{sorted(left)} had not ended after {3 * seconds:g} s")
-        self.demand(took <= seconds, f"the last one ended after {took:.1f} s")
-        return took
-
-    def judge(self, deployment: Deployment) -> State:
-        """Compare what the rows say with what stands on the servers."""
-        deployment.refresh_from_db()
-        for run in deployment.host_runs.select_related("placement"):
-            self._judge_host(deployment, run)
-        once = [
-            word for run in deployment.host_runs.all() for word in self._told(run, deployment)
-        ].count("begin once")
-        self.demand(once <= 1, f"#{deployment.pk}: what runs once ran {once} times")
-        state = State(deployment.state)
-        hosts = set(deployment.host_runs.values_list("state", flat=True))
-        if state is State.SUCCEEDED:
-            self.demand(hosts == {State.SUCCEEDED}, f"#{deployment.pk} succeeded with {hosts}")
-            self.demand(once == 1, f"#{deployment.pk} succeeded, and ran `once` {once} times")
-        return state
-
-    def _judge_host(self, deployment: Deployment, run: HostRun) -> None:
-        who = f"#{deployment.pk} on {run.server_name}"
-        told = Counter(self._told(run, deployment))
-        twice = [words for words, times in told.items() if times > 1]
-        self.demand(not twice, f"{who}: done twice: {twice}")
-        release = deployment.release
-        current = self._path(run) / "current"
-        if current.is_symlink():
-            complete = (current / ".complete").exists()
-            self.demand(complete, f"{who}: current leads to {current.readlink()}")
-        self.demand(run.state not in ("queued", "running"), f"{who} is {run.state} for ever")
-        if run.state == State.SUCCEEDED and release:
-            serves = current.is_symlink() and current.readlink().name == release.name
-            self.demand(serves, f"{who} succeeded, but does not serve {release}")
-            missing = [word for word in WORDS if told[f"end {word}"] != 1]
-            self.demand(not missing, f"{who} succeeded without the end of {missing}")
-            self._judge_log(run, who)
-
-    def _judge_log(self, run: HostRun, who: str) -> None:
-        """Every line of every step is stored, once and in order."""
-        printed = b"".join(
-            run.log_chunks.filter(stream=1).order_by("position").values_list("data", flat=True)
-        ).decode()
-        lines = [line for line in printed.splitlines() if line.partition(" ")[0] in WORDS]
-        wanted = [f"{word} {number}" for word in WORDS for number in range(1, LINES + 1)]
-        self.demand(lines == wanted, f"{who}: {len(lines)} lines in the log, not {len(wanted)}")
-
-    def _told(self, run: HostRun, deployment: Deployment) -> list[str]:
-        file = self._path(run) / "told"
-        lines = file.read_text().splitlines() if file.exists() else []
-        release = deployment.release.name if deployment.release else ""
-        return [line.rpartition(" ")[0] for line in lines if line.endswith(f" {release}")]
-
-    def _path(self, run: HostRun) -> Path:
-        return self.folder / run.server_name
-
-    def demand_free_locks(self, deployments: Iterable[Deployment]) -> float:
-        """Demand that every deploy path's lock is free soon; return how long the last one took."""
-        runs = HostRun.objects.filter(deployment__in=list(deployments))
-        locks = [self._path(run) / ".deploy" / "lock" for run in runs]
-        began = time.monotonic()
-        held = [lock for lock in locks if not is_free(lock)]
-        while held and time.monotonic() - began < 3 * FREE_WITHIN:
-            time.sleep(0.1)
-            held = [lock for lock in held if not is_free(lock)]
-        took = time.monotonic() - began
-        self.demand(not held, f"{len(held)} locks were never free")
-        self.demand(took <= FREE_WITHIN, f"the last lock was free after {took:.1f} s")
-        return took
+        since = since or timezone.now()
+        pks = [deployment.pk for deployment in deployments]
+        mine = Deployment.objects.filter(pk__in=pks)
+        live = mine.live()
+        wait_until(lambda: not live.exists(), 3 * seconds)
+        left = list(live)
+        self.demand(not left, f"not ended {3 * seconds:g} s later: {left}")
+        ends = mine.exclude(finished_at=None).values_list("pk", "finished_at")
+        after = {pk: (end - since).total_seconds() for pk, end in ends if end is not None}
+        late = [f"#{pk} ended {took:.1f} s later" for pk, took in after.items() if took > seconds]
+        self.demand(not late, ", ".join(late))
+        return max([0.0, *after.values()])
 
 
-def is_free(lock: Path) -> bool:
-    """Whether nobody holds a lock."""
-    if not lock.exists():
-        return True
-    with lock.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-    return True
+class Unheard:
+    """A journal for what nobody wants to read."""
+
+    def __call__(self, stream: Stream, data: bytes) -> None: ...
+
+    def note(self, line: bytes) -> None: ...
+
+    def begin_command(self, index: int) -> None: ...
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float) -> bool:
+def wait_until(is_so: Callable[[], bool], seconds: float, every: float = 0.1) -> bool:
     """Whether it came true in time."""
     until = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > until:
             return False
-        time.sleep(0.05)
+        time.sleep(every)
     return True
 
 
