@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.parts.served",
     "tests.parts.worker",
     "tests.parts.guestbook",  # after the parts that it imports
+    "tests.parts.guards",
 ]
 
 
