@@ -58,7 +58,7 @@ def _run(
         began = time.monotonic()
         with ExitStack() as at_end:
             dice = random.Random(f"{options.seed}-{name}")
-            world = World(folder, redis, database, key, dice, at_end)
+            world = World(folder, redis, database, key, dice, at_end, options.short)
             at_end.callback(world.end_workers)
             at_end.callback(Sweep(folder).kill)
             seen = ROWS[name](world, runs)

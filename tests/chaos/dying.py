@@ -150,7 +150,7 @@ def watch_the_cancelled(world: World, deployments: list[Deployment]) -> float:
 
 
 def worker_leaves(world: World, count: int) -> str:
-    """SIGTERM: what it runs is handed over to a worker that is there."""
+    """SIGTERM: what it runs is handed over; its successor is started at the same moment."""
     states: Counter[State] = Counter()
     longest, waits = 0.0, 0.0
     pools = ("threads", "prefork")
@@ -159,16 +159,15 @@ def worker_leaves(world: World, count: int) -> str:
         leaving = world.start_worker(pool, concurrency=5).wait()
         deployments = world.request_some(number)
         time.sleep(world.dice.uniform(0.2, MOST))
-        other = world.start_worker(concurrency=5).wait()
         leaving.process.send_signal(signal.SIGTERM)
         left, began = timezone.now(), time.monotonic()
+        world.start_worker(concurrency=5).wait()
         probe = world.request(world.make_site(1), "chaos_word")
         world.wait_for_ends([probe], 10.0, left)
         waits = max(waits, time.monotonic() - began)
         longest = max(longest, world.wait_for_ends(deployments, ENDS_WITHIN, left))
         ended = wait_until(lambda: leaving.process.poll() is not None, ENDS_WITHIN)  # noqa: B023
         world.demand(ended, f"a worker of {pool} did not end in {ENDS_WITHIN:g} s")
-        other.kill()
         world.end_workers()
         states += judge_all(world, deployments)
     world.demand(set(states) <= {State.SUCCEEDED}, f"handed over, but {told(states)}")

@@ -46,7 +46,7 @@ def nap_of(host: Host, site: Site, word: str) -> str:
 def stay(site: Site) -> str:
     """Return a line that lasts a while in several processes; a stubborn one ignores SIGTERM."""
     ignores = "trap '' TERM; " if site.variables.get("CHAOS_STUBBORN") else ""
-    seconds = site.variables.get("CHAOS_STAY", "0.1")
+    seconds = site.variables.get("CHAOS_STAY", "0.5")
     return f"{ignores}sleep {seconds} & ( sleep {seconds} ); wait"
 
 

@@ -5,7 +5,7 @@ Apart from the table, for it can be imported only where Django was told its data
 
 from collections.abc import Callable
 
-from tests.chaos import bells, dying
+from tests.chaos import bells, dying, many, output, servers
 from tests.chaos.world import World
 
 ROWS: dict[str, Callable[[World, int], str]] = {
@@ -16,5 +16,10 @@ ROWS: dict[str, Callable[[World, int], str]] = {
     "4": dying.holder_stopped,
     "5": bells.redis_killed,
     "6": bells.database_away,
+    "9": output.output_poured,
+    "12": servers.current_read,
+    "13": servers.managers_raced,
     "15": dying.cancelled,
+    "17": many.one_of_four_killed,
+    "18": many.soak,
 }

@@ -52,11 +52,41 @@ TABLE = {
         "PostgreSQL restarted, connections terminated in the middle",
         "no false success; ends within 60 s",
     ),
+    "9": Row(
+        8,
+        3,
+        "output: invalid UTF-8, NUL, one 50 MB line, 100 MB on both streams",
+        "the worker grows by at most 64 MB, at least 5 MB/s, stored byte by byte",
+    ),
+    "12": Row(
+        500,
+        20,
+        "`current` read at 1 kHz while it is switched",
+        "never missing, never incomplete",
+    ),
+    "13": Row(
+        200,
+        10,
+        "two managers begin on one server and path",
+        "never two holders; the loser is told who within 2 s",
+    ),
     "15": Row(
         100,
         6,
         "cancelled at a random moment",
         "processes gone within 15 s; never called cancelled while they run",
+    ),
+    "17": Row(
+        10,
+        1,
+        "200 servers over 4 workers, one of them killed",
+        "every host true, nothing twice",
+    ),
+    "18": Row(
+        300,
+        8,
+        "deployments in a loop",
+        "memory, files, threads and processes of the worker stay as they are",
     ),
 }
 SHORT = [name for name, row in TABLE.items() if row.short]

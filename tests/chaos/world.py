@@ -42,6 +42,7 @@ class World:
     ssh_key: Path
     dice: random.Random
     at_end: ExitStack
+    is_short: bool
     workers: list[Worker] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     """Demands that were not met, in words."""
