@@ -2,9 +2,10 @@
 
 import pytest
 from django.db import connection, connections
+from django.db.models import F
 
 from deploy_manager.exceptions import CodeError
-from deploy_manager.models import Deployment, Environment, Lock, Release, State
+from deploy_manager.models import Deployment, Environment, Lock, Release, Slice, State
 from deploy_manager.recipes import Host, Site, Uses, recipe, registry
 from deploy_manager.runner import prepare as preparing
 from deploy_manager.runner import run
@@ -66,7 +67,7 @@ def test_who_lost_the_claim_before_the_first_step_goes_to_no_server(
         went.append(site.release)
 
     def lose(deployment: Deployment) -> Release:
-        Deployment.objects.update(token=deployment.token + 1)
+        Slice.objects.update(token=F("token") + 1)
         return newest(deployment)
 
     newest = preparing._newest_release

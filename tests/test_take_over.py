@@ -110,7 +110,12 @@ def test_a_worker_that_ends_hands_over(inventory: Inventory, slow: None) -> None
     deployment = inventory.request("count_slowly")
     rung: list[int] = []
     pk = deployment.slices.get().pk
-    work = threading.Thread(target=lambda: (run_slice(pk, rung.append), connection.close()))
+
+    def run_and_hang_up() -> None:
+        run_slice(pk, rung.append)
+        connection.close()
+
+    work = threading.Thread(target=run_and_hang_up)
     work.start()
     try:
         wait_until(lambda: "line 3" in log_of(deployment))
