@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from deploy_manager.exceptions import DeployManagerError
+from deploy_manager.exceptions import DeployManagerError, UnknownRecipe
 from deploy_manager.models import Deployment, Environment, Slice, State
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.models.slices import LEASE, TAKEN_OVER_AT_MOST, SliceQuerySet
@@ -94,16 +94,23 @@ def promote_next(environment: Environment, ring: Bell) -> bool:
 
 
 def _promote(deployment: Deployment, ring: Bell) -> bool:
-    now = timezone.now()
-    if deployment.not_before and deployment.not_before > now:
-        return False
-    story = story_for(deployment.environment, deployment.recipe)
-    if why_not_now(deployment.environment, story, now):
-        return False
-    if not Deployment.objects.promote(deployment.pk):
+    if not _may_begin(deployment) or not Deployment.objects.promote(deployment.pk):
         return False
     ring_slices(Slice.objects.filter(deployment=deployment), ring)
     return True
+
+
+def _may_begin(deployment: Deployment) -> bool:
+    now = timezone.now()
+    if deployment.not_before and deployment.not_before > now:
+        return False
+    try:
+        story = story_for(deployment.environment, deployment.recipe)
+    except UnknownRecipe as error:
+        # A recipe that is gone must not keep other environments waiting.
+        logger.warning("%s can't begin: %s", deployment, error)
+        return False
+    return not why_not_now(deployment.environment, story, now)
 
 
 def end_the_overdue(ring: Bell) -> int:

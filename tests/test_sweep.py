@@ -1,0 +1,129 @@
+"""The sweep mends what bells and workers left behind, by the rows alone."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from deploy_manager.models import Deployment, Environment, Slice, SliceState, State
+from deploy_manager.runner import request, sweep
+from tests.inventory import Inventory, claim
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+
+def swept() -> list[int]:
+    """Sweep; return the slices that were rung for."""
+    rung: list[int] = []
+    sweep(rung.append, look=lambda pk: None)
+    return rung
+
+
+def state_of(deployment: Deployment) -> str:
+    return Deployment.objects.values_list("state", flat=True).get(pk=deployment.pk)
+
+
+def ask(environment: Environment, **wishes: object) -> Deployment:
+    return request(environment, "ping", door="manage.py", requested_as="me@here", **wishes)
+
+
+def long_ago(**ago: int) -> None:
+    """Let every heartbeat and every bell be so old."""
+    then = timezone.now() - timedelta(**ago)
+    Slice.objects.exclude(beat_at=None).update(beat_at=then)
+    Slice.objects.update(rung_at=then)
+
+
+def test_a_lost_bell_is_rung_again_but_not_all_the_time(inventory: Inventory) -> None:
+    slice_ = inventory.request("ping").slices.get()
+    assert swept() == [slice_.pk]
+    assert swept() == []
+    long_ago(seconds=16)
+    assert swept() == [slice_.pk]
+
+
+def test_all_bells_that_a_broker_lost_are_rung_again(inventory: Inventory) -> None:
+    project = inventory.environment.project
+    for number in range(200):
+        environment = Environment.objects.create(
+            project=project, name=f"site-{number}", deploy_path=f"/srv/{number}"
+        )
+        environment.placements.create(server=inventory.environment.servers.get())
+        ask(environment)
+    long_ago(seconds=60)
+    assert len(set(swept())) == 200
+
+
+def test_who_holds_and_beats_is_left_alone(inventory: Inventory) -> None:
+    held = claim(inventory.request("ping"))
+    assert swept() == []
+    assert Slice.objects.get(pk=held.pk).state == SliceState.HELD
+
+
+def test_a_silent_holder_is_rung_for(inventory: Inventory) -> None:
+    held = claim(inventory.request("ping"))
+    long_ago(seconds=16)
+    assert swept() == [held.pk]
+    assert state_of(held.deployment) == State.RUNNING
+
+
+def test_what_nobody_took_up_ends_as_lost(inventory: Inventory) -> None:
+    held = claim(inventory.request("ping"))
+    long_ago(seconds=40)
+    assert swept() == []
+    assert state_of(held.deployment) == State.LOST
+    assert inventory.request("ping").state == State.QUEUED
+
+
+def test_what_ends_every_worker_is_given_up(inventory: Inventory) -> None:
+    held = claim(inventory.request("ping"))
+    Slice.objects.filter(pk=held.pk).update(taken_over=3)
+    long_ago(seconds=12)
+    swept()
+    assert state_of(held.deployment) == State.LOST
+
+
+def test_what_waits_begins_in_the_order_in_which_it_was_asked_for(inventory: Inventory) -> None:
+    held = claim(inventory.request("ping"))
+    first, second = (ask(inventory.environment, waits=True) for _ in range(2))
+    assert swept() == []
+    held.finish(State.SUCCEEDED)
+    assert (state_of(first), state_of(second)) == (State.QUEUED, State.WAITING)
+    claim(first).finish(State.SUCCEEDED)
+    assert state_of(second) == State.QUEUED
+
+
+def test_what_waits_for_its_time_begins_then(inventory: Inventory) -> None:
+    soon = timezone.now() + timedelta(hours=1)
+    deployment = ask(inventory.environment, not_before=soon)
+    assert (deployment.state, deployment.message) == (State.WAITING, "Waits for its time.")
+    assert swept() == []
+    Deployment.objects.update(not_before=timezone.now())
+    assert swept() == [deployment.slices.get().pk]
+    assert state_of(deployment) == State.QUEUED
+
+
+def test_what_is_past_its_deadline_never_begins(inventory: Inventory) -> None:
+    deployment = ask(inventory.environment, deadline=timezone.now() - timedelta(seconds=1))
+    assert swept() == []
+    assert state_of(deployment) == State.CANCELLED
+
+
+def test_one_environment_that_cannot_be_read_keeps_no_other_waiting(
+    inventory: Inventory, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    broken = ask(inventory.environment, not_before=timezone.now() + timedelta(hours=1))
+    other = make_other(inventory)
+    fine = ask(other, not_before=timezone.now() + timedelta(hours=1))
+    Deployment.objects.filter(pk=broken.pk).update(recipe="gone")
+    Deployment.objects.update(not_before=timezone.now())
+    swept()
+    assert (state_of(broken), state_of(fine)) == (State.WAITING, State.QUEUED)
+
+
+def make_other(inventory: Inventory) -> Environment:
+    environment = Environment.objects.create(
+        project=inventory.environment.project, name="other", deploy_path="/srv/other"
+    )
+    environment.placements.create(server=inventory.environment.servers.get())
+    return environment
