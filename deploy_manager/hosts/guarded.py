@@ -129,7 +129,7 @@ class GuardedHost(ShellHost):
                 self._line.receive(1.0)
         self.drop_line()
 
-    def lines(self, seconds: float = RECONNECTS_FOR) -> Iterator[GuardLine]:
+    def lines(self, seconds: float | None = None) -> Iterator[GuardLine]:
         """Yield the open line, and each time it was dropped another, as long as one can be had.
 
         Raises ConnectionLost at last, ClaimLost where somebody else goes on, HandedOver.
@@ -138,7 +138,7 @@ class GuardedHost(ShellHost):
             yield self._line
         while True:
             began = time.monotonic()
-            self._line = self._connect_again(seconds)
+            self._line = self._connect_again(RECONNECTS_FOR if seconds is None else seconds)
             after = time.monotonic() - began
             self.note(
                 f"The connection to {self.name} was lost. It stands again after {after:.1f} s, and"

@@ -1,0 +1,176 @@
+"""The link is cut, or the worker is gone: what runs goes on, and nothing is lost or done twice."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from deploy_manager.exceptions import ClaimLost, ConnectionLost, HandedOver
+from deploy_manager.hosts import GuardedHost, Mark, Stream, guarded
+from deploy_manager.recipes.host import Result
+from tests.parts.guards import Held, Place, place_at
+from tests.parts.served import wait_until
+from tests.parts.sshd import Sshd, StartSshd
+
+
+class Doing:
+    """A command that is followed by a thread of its own."""
+
+    def __init__(self, host: GuardedHost, command: str) -> None:
+        self.result: Result | None = None
+        self.error: BaseException | None = None
+        self._host, self._command = host, command
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self.result = self._host.run(self._command)
+        except BaseException as error:
+            self.error = error
+
+
+def waiting_for(place: Place, name: str, meanwhile: str = ":") -> str:
+    """A command that writes `begun`, then waits for a file."""
+    folder = place.folder
+    return (
+        f"echo begun >> '{folder}/begun'; i=0; while [ ! -e '{folder}/{name}' ]; do {meanwhile};"
+        " i=$((i+1)); sleep 0.01; done; echo ended"
+    )
+
+
+def has_begun(place: Place) -> bool:
+    return place.lines("begun") != []
+
+
+def hang_up(held: Held) -> None:
+    """Let a worker be gone without a word."""
+    held.host.drop_line()
+
+
+@pytest.fixture
+def server(start_sshd: StartSshd, ssh_settings: object) -> Sshd:
+    return start_sshd()
+
+
+@pytest.fixture
+def apart(server: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A deploy path behind an sshd of the test's own, whose connections may be cut."""
+    place = place_at(server, tmp_path_factory.mktemp("apart"))
+    yield place
+    place.end()
+
+
+@pytest.mark.parametrize("meanwhile", [":", "echo line $i; echo wrong $i >&2"])
+def test_a_cut_link_is_made_again_and_the_output_is_whole(
+    apart: Place, server: Sshd, meanwhile: str
+) -> None:
+    held = apart.open()
+    doing = Doing(held.host, waiting_for(apart, "go", meanwhile))
+    for _ in range(3):
+        size = len(held.book.pieces)
+        wait_until(lambda: has_begun(apart) and (meanwhile == ":" or len(held.book.pieces) > size))  # noqa: B023
+        cuts = len(held.book.notes)
+        server.cut_connections()
+        wait_until(lambda: len(held.book.notes) > cuts)  # noqa: B023
+    (apart.folder / "go").touch()
+    doing.end()
+
+    assert doing.error is None
+    assert doing.result is not None
+    assert apart.lines("begun") == ["begun"]
+    assert held.book.notes[0].endswith("s, and nothing was lost.\n")
+    printed = held.book.of(Stream.STDOUT).decode().splitlines()
+    times = len(printed) - 1
+    assert printed == [*(f"line {number}" for number in range(times)), "ended"]
+    wrong = held.book.of(Stream.STDERR).decode().splitlines()
+    assert wrong == [f"wrong {number}" for number in range(times)]
+
+
+def test_a_file_is_sent_again_over_the_next_link(apart: Place, server: Sshd) -> None:
+    held = apart.open()
+    server.cut_connections()
+    held.host.put(b"x" * 5_000_000, f"{apart.folder}/file")
+    assert (apart.folder / "file").stat().st_size == 5_000_000
+    assert not list(apart.folder.rglob("*.part"))
+
+
+def test_whoever_lost_the_claim_does_not_connect_again(apart: Place, server: Sshd) -> None:
+    is_ours = threading.Event()
+    is_ours.set()
+    held = apart.open(may_go_on=is_ours.is_set)
+    doing = Doing(held.host, waiting_for(apart, "go"))
+    wait_until(lambda: has_begun(apart))
+    is_ours.clear()
+    server.cut_connections()
+    doing.end()
+    assert isinstance(doing.error, ClaimLost)
+
+
+def test_a_server_that_does_not_come_back_is_unknown(
+    apart: Place, server: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded, "RECONNECTS_FOR", 1.0)
+    held = apart.open()
+    doing = Doing(held.host, waiting_for(apart, "go"))
+    wait_until(lambda: has_begun(apart))
+    server.process.terminate()
+    server.cut_connections()
+    doing.end()
+    assert isinstance(doing.error, ConnectionLost)
+    assert "what it does is unknown" in str(doing.error)
+
+
+def test_another_worker_follows_what_one_that_is_gone_began(place: Place) -> None:
+    first = place.open()
+    command = waiting_for(place, "go", "echo line $i")
+    doing = Doing(first.host, command)
+    wait_until(lambda: b"line 20" in first.book.of(Stream.STDOUT))
+
+    second = place.open(token=2, who="Bob")
+    seen = first.book.of(Stream.STDOUT)
+    second.host.begin_step(1, Mark(command=0, own=0, out=len(seen)))
+    following = Doing(second.host, command)
+    wait_until(lambda: second.book.of(Stream.STDOUT) != b"")
+    (place.folder / "go").touch()
+    for each in (following, doing):
+        each.end()
+    assert isinstance(doing.error, ClaimLost)  # its line was cut, and it may not come again
+    assert following.error is None
+    printed = (seen + second.book.of(Stream.STDOUT)).decode().splitlines()
+    assert printed == [*(f"line {number}" for number in range(len(printed) - 1)), "ended"]
+    assert place.lines("begun") == ["begun"]
+
+
+def test_what_is_handed_over_runs_on(place: Place) -> None:
+    held = place.open()
+    command = waiting_for(place, "go")
+    doing = Doing(held.host, command)
+    wait_until(lambda: has_begun(place))
+    held.handed_over.set()
+    doing.end()
+    assert isinstance(doing.error, HandedOver)
+    held.host.close()
+
+    (place.folder / "go").touch()
+    assert place.open(token=2).host.run(command).stdout == "ended\n"
+    assert place.lines("begun") == ["begun"]
+
+
+def test_what_ended_while_nobody_followed_is_told(place: Place) -> None:
+    held = place.open()
+    command = waiting_for(place, "go")
+    doing = Doing(held.host, command)
+    wait_until(lambda: has_begun(place))
+    held.handed_over.set()
+    doing.end()
+    hang_up(held)
+    (place.folder / "go").touch()
+    wait_until(place.is_free)
+
+    assert place.open(token=2).host.run(command).stdout == "ended\n"
+    assert place.lines("begun") == ["begun"]
