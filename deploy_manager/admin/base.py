@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django import forms
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
@@ -9,6 +10,7 @@ from django.http import HttpRequest
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
     from django.contrib.admin import TabularInline as TabularInline
+    from django.forms import ModelForm as ModelForm
 else:
 
     class ModelAdmin(admin.ModelAdmin):
@@ -20,6 +22,11 @@ else:
         """Django's, which can't be subscripted when it runs."""
 
         __class_getitem__ = classmethod(lambda cls, models: cls)
+
+    class ModelForm(forms.ModelForm):
+        """Django's, which can't be subscripted when it runs."""
+
+        __class_getitem__ = classmethod(lambda cls, model: cls)
 
 
 _Model = TypeVar("_Model", bound=models.Model)

@@ -6,13 +6,15 @@ from django.contrib import admin
 from django.db.models import JSONField, OuterRef, Prefetch, QuerySet, Subquery
 from django.forms import Script, Textarea
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.badges import deployment_link, short_commit, state_badge
-from deploy_manager.admin.base import StyledAdmin, TabularInline
+from deploy_manager.admin.badges import deployment_link, state_badge
+from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.freezing import freeze_view, frozen_mark
+from deploy_manager.admin.inlines import NotificationInline, PlacementInline, ScheduleInline
 from deploy_manager.admin.live_releases import describe_live_releases
 from deploy_manager.admin.permissions import (
     may_deploy_any,
@@ -23,28 +25,9 @@ from deploy_manager.admin.permissions import (
 from deploy_manager.admin.requirement_import import import_view
 from deploy_manager.admin.run_actions import run_actions
 from deploy_manager.admin.run_page import run_url, run_view
+from deploy_manager.admin.stories import ROLLBACK
 from deploy_manager.models import Deployment, Environment, Placement
 from deploy_manager.runner import may_deploy
-
-
-class PlacementInline(TabularInline[Placement, Environment]):
-    model = Placement
-    extra = 0
-    autocomplete_fields = ("server",)
-    fields = ("server", "roles", "order", "own_deploy_path", "own_bind", "live_now")
-    readonly_fields = ("live_now",)
-    formfield_overrides = {
-        JSONField: {"widget": Textarea(attrs={"rows": 1, "cols": 18, "class": "dm-mono"})}
-    }
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Placement]:
-        found = super().get_queryset(request)
-        return found.select_related("server", "active_release", "environment__project")
-
-    @admin.display(description=_("live now"))
-    def live_now(self, placement: Placement) -> SafeString | str:
-        release = placement.active_release
-        return short_commit(release.commit) if release else ""
 
 
 @admin.register(Environment)
@@ -52,7 +35,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     list_display = ("site", "ref", "server_count", "live_now", "last_deployment")
     list_filter = ("project",)
     search_fields = ("name", "project__name")
-    inlines = (PlacementInline,)
+    inlines = (PlacementInline, ScheduleInline, NotificationInline)
     formfield_overrides = {
         JSONField: {"widget": Textarea(attrs={"rows": 3, "cols": 60, "class": "dm-mono"})}
     }
@@ -62,6 +45,22 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
             _("Site"),
             {"fields": ("settings_module", "variables", "shared", "python")},
         ),
+        (
+            _("Strategy"),
+            {
+                "fields": (
+                    "strategy",
+                    "canary",
+                    "batch",
+                    "pause",
+                    "max_failures",
+                    "role_order",
+                    "migrate",
+                    "rollback_on_failure",
+                )
+            },
+        ),
+        (_("Times"), {"fields": ("windows", "time_zone")}),
         (_("Packages"), {"fields": ("pins_from", "installer", "index_url")}),
         (
             _("Serving"),
@@ -114,6 +113,11 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         return [
             path("run/<slug:recipe>/", wrap(self.run_view), name="deploy_manager_environment_run"),
             path(
+                "<int:pk>/freeze/",
+                wrap(self.freeze_view),
+                name="deploy_manager_environment_freeze",
+            ),
+            path(
                 "<int:pk>/requirements/",
                 wrap(self.requirements_view),
                 name="deploy_manager_environment_requirements",
@@ -123,6 +127,9 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
 
     def run_view(self, request: HttpRequest, recipe: str) -> HttpResponse:
         return run_view(self, request, recipe)
+
+    def freeze_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return freeze_view(self, request, pk)
 
     def requirements_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         return import_view(self, request, pk)
@@ -139,8 +146,8 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
 
     @admin.display(description=_("site"), ordering="project__name")
-    def site(self, environment: Environment) -> str:
-        return str(environment)
+    def site(self, environment: Environment) -> SafeString:
+        return format_html("{} {}", environment, frozen_mark(environment))
 
     @admin.display(description=_("servers"))
     def server_count(self, environment: Environment) -> int:
@@ -162,7 +169,11 @@ def _object_tools(request: HttpRequest, environment: Environment) -> dict[str, A
     """Where the buttons above an environment lead; none that the user may not press."""
     if not may_deploy(request.user, environment):
         return {}
-    return {"deploy_url": run_url("deploy", [environment.pk])}
+    return {
+        "deploy_url": run_url("deploy", [environment.pk]),
+        "rollback_url": run_url(ROLLBACK, [environment.pk]),
+        "freeze_url": reverse("admin:deploy_manager_environment_freeze", args=[environment.pk]),
+    }
 
 
 def _newest_deployments() -> QuerySet[Deployment]:

@@ -2,17 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.admin.moments import MomentField
 from deploy_manager.admin.stories import goes_back, makes_alike, takes_code
 from deploy_manager.admin.strays import find_strays
 from deploy_manager.exceptions import RequestRefused
@@ -22,18 +21,6 @@ from deploy_manager.recipes import Story
 from deploy_manager.runner import Wish, choose_release, converge, releases_to_return_to
 
 MIGRATION = re.compile(r"[a-z_][a-z0-9_]*\.[0-9A-Za-z_]+", re.ASCII)
-
-
-class MomentField(forms.DateTimeField):
-    """A date and time to come, by the clock that the admin shows."""
-
-    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
-
-    def clean(self, value: Any) -> datetime | None:
-        moment: datetime | None = super().clean(value)
-        if moment is not None and moment <= timezone.now():
-            raise ValidationError(_("This time has passed already."))
-        return moment
 
 
 class OccasionForm(forms.Form):

@@ -114,9 +114,32 @@ def rehearse(proposal: Proposal, story: Story) -> Proposal:
         steps = list(dry_run(proposal.environment, story.name, proposal.form.wish()))
     except DeployManagerError as error:
         return replace(proposal, problems=(str(error),))
-    stages = groupby(steps, key=lambda step: (step.stage, step.heading))
-    rehearsal = tuple(Rehearsed(_(heading), tuple(group)) for (_stage, heading), group in stages)
-    return replace(proposal, rehearsal=rehearsal)
+    stages = groupby(steps, key=lambda step: (step.stage, step.phase))
+    groups = [(phase, tuple(group)) for (_stage, phase), group in stages]
+    return replace(
+        proposal,
+        rehearsal=tuple(
+            Rehearsed(_heading(proposal, story, phase, group[0].server), group)
+            for phase, group in groups
+        ),
+    )
+
+
+def _heading(proposal: Proposal, story: Story, name: str, server: str) -> str:
+    """The phase's title, with the wave where there are several."""
+    phase = next(phase for phase in story.phases if phase.name == name)
+    if proposal.wave_count < 2 or not phase.in_waves:
+        return _(phase.title)
+    wave = next(
+        wave.number
+        for wave in proposal.waves
+        if any(line.placement.server.name == server for line in wave.lines)
+    )
+    return _("%(phase)s, wave %(number)d of %(count)d") % {
+        "phase": _(phase.title),
+        "number": wave,
+        "count": proposal.wave_count,
+    }
 
 
 def _plan(

@@ -24,3 +24,8 @@ def makes_alike(story: Story) -> bool:
 def is_startable(story: Story) -> bool:
     """Whether there is an action for it: parts of a rollback are of no use by themselves."""
     return story.name == ROLLBACK or not goes_back(story)
+
+
+def is_schedulable(story: Story) -> bool:
+    """Whether it may be run by itself, with nobody there to choose a release."""
+    return not goes_back(story) and not makes_alike(story)

@@ -33,7 +33,7 @@ MODELS = (
     "requirement",
     "server",
 )
-VIEWS = tuple(f"view_{name}" for name in MODELS)
+VIEWS = tuple(f"view_{name}" for name in (*MODELS, "notification", "schedule"))
 
 
 class ObjectRights(BaseBackend):
@@ -116,7 +116,8 @@ def write_deployment(
         "started_at": None if state in (State.WAITING, State.QUEUED) else timezone.now(),
         "finished_at": None if state.is_live else timezone.now(),
     }
-    of_hosts = State.QUEUED if state is State.WAITING else state
+    of_hosts = {State.WAITING: State.QUEUED, State.PARTLY_FAILED: State.FAILED}.get(state, state)
+    of_steps = State.FAILED if state is State.ROLLED_BACK else of_hosts
     deployment = Deployment.objects.create(
         environment=environment,
         **{
@@ -145,7 +146,7 @@ def write_deployment(
                 phase="run",
                 recipe=f"step{number}",
                 title=title,
-                state=of_hosts,
+                state=of_steps,
                 **times,
             )
     return deployment
