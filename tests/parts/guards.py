@@ -110,7 +110,7 @@ class Place:
     def groups(self) -> list[int]:
         """The process groups of all commands that the journals know."""
         files = self.guarded.glob("journal/*/*/command.json")
-        return [json.loads(file.read_text())["group"] for file in files]
+        return [json.loads(text)["group"] for file in files if (text := file.read_text())]
 
     def kill_guard(self) -> None:
         guard = self.guard()

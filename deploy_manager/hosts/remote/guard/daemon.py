@@ -42,6 +42,7 @@ class Guard:
         self._client: Client | None = None
         self._orders = Orders(Journal(folder, *self._whose), folder, home, self._selector)
         self._idle_since = time.monotonic()
+        self._has_served = False
         self._ends = False
 
     def serve(self) -> None:
@@ -101,8 +102,8 @@ class Guard:
             self._take_on(client, hello)
 
     def _turn_away(self, client: Client) -> None:
-        """Tell another deployment who works here; where nobody does, make room for it."""
-        if self._orders.is_busy or self._client:
+        """Tell another deployment who works here; where nobody does any more, make room for it."""
+        if self._orders.is_busy or self._client or not self._has_served:
             client.send(Kind.REFUSED, dict(self._work, why="busy"))
         else:
             client.send(Kind.AGAIN)
@@ -118,6 +119,7 @@ class Guard:
         client.send(Kind.WELCOME, {"pid": os.getpid()})
         self._selector.register(client.sock, selectors.EVENT_READ, self._hear)
         self._client = client
+        self._has_served = True
         self._orders.serve(client)
 
     def _drop_client(self) -> None:
@@ -171,7 +173,7 @@ class Guard:
 
 def work_of(hello: dict[str, Any]) -> dict[str, Any]:
     """Return what second comers are told."""
-    return {name: hello[name] for name in ("who", "what", "since", "deployment")}
+    return {name: hello[name] for name in ("who", "what", "since", "key", "deployment")}
 
 
 def is_fresh(folder: str, hello: dict[str, Any]) -> bool:

@@ -79,7 +79,7 @@ def _reach_guard(
             if refusal is not None:
                 return None, refusal
         holder = read_json("holder.json") or {}
-        is_ours = holder.get("deployment") == hello["deployment"]
+        is_ours = all(holder.get(name) == hello[name] for name in ("key", "deployment"))
         if time.monotonic() - began > (SLOW_AFTER if is_ours else BUSY_AFTER):
             return None, _busy(holder)
         time.sleep(0.01)
