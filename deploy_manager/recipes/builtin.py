@@ -61,5 +61,6 @@ CONVERGE = Story(
         VERIFY,
         CLEAN_UP,
     ),
+    given=True,
 )
 add_story(CONVERGE)

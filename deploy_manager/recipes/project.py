@@ -32,8 +32,15 @@ def check(host: Host, site: Site) -> None:
     host.run(site.manage("check"))
 
 
+@recipe(gettext_noop("Show the migrations to come"), scope=Scope.ONCE, uses=Uses.NEWEST)
+def show_migrations(host: Host, site: Site) -> None:
+    """Tell which migrations the server would apply, and how; nothing is applied."""
+    site.require_release()
+    host.run(site.manage("migrate", "--plan"))
+
+
 @recipe(gettext_noop("Migrate the database"), scope=Scope.ONCE, uses=Uses.NEWEST)
 def migrate(host: Host, site: Site) -> None:
-    """Apply migrations, once for the whole environment."""
-    site.require_release()
+    """Tell the plan of migrations and apply it, once for the whole environment."""
+    show_migrations(host, site)
     host.run(site.manage("migrate", "--noinput"))

@@ -81,6 +81,8 @@ class Story:
     name: str
     title: str
     phases: tuple[Phase, ...]
+    given: bool = False
+    """Whether the request names the release, though one of the recipes could make a new one."""
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
@@ -90,6 +92,8 @@ class Story:
     @property
     def uses(self) -> Uses:
         """The first of GIVEN, NEW, NEWEST and CURRENT that any of its recipes uses."""
+        if self.given:
+            return Uses.GIVEN
         found = {recipe.uses for recipe in self.recipes}
         return next(
             uses for uses in (Uses.GIVEN, Uses.NEW, Uses.NEWEST, Uses.CURRENT) if uses in found

@@ -1,5 +1,7 @@
 """Which release serves, and which old ones stay."""
 
+import shlex
+
 from django.utils.translation import gettext_noop
 
 from deploy_manager.exceptions import RecipeError
@@ -26,7 +28,21 @@ def check_release(host: Host, site: Site) -> None:
 def _require_complete(host: Host, site: Site, release: str) -> None:
     for part, name in ((site.release_path, "code"), (f"{site.release_path}/venv", "environment")):
         if not host.run(["test", "-e", f"{part}/.complete"], check=False, quiet=True).ok:
-            raise RecipeError(f"The {name} of release {release} is not complete on this server.")
+            raise RecipeError(
+                f"The {name} of release {release} is not complete on this server."
+                f" Complete here: {_complete_releases(host, site)}."
+            )
+
+
+def _complete_releases(host: Host, site: Site) -> str:
+    """Return the names of the releases that could be activated, as people read them."""
+    found = host.run(
+        f"cd {shlex.quote(site.releases_path)} && for name in *; do"
+        ' [ -e "$name/.complete" ] && [ -e "$name/venv/.complete" ] && echo "$name"; done',
+        check=False,
+        quiet=True,
+    )
+    return ", ".join(found.stdout.split()) or "none"
 
 
 @recipe(gettext_noop("Clean up old releases"))

@@ -1,7 +1,11 @@
-"""Migrations that lie between the current release and an earlier one, undone before a rollback."""
+"""Migrations that lie between the current release and an earlier one, undone before a rollback.
+
+Those of the default database: what a site keeps in others is left as it is.
+"""
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +14,10 @@ from django.utils.translation import gettext_noop
 from deploy_manager.exceptions import CommandFailed, RecipeError
 from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.registry import Scope, Uses, recipe
-from deploy_manager.recipes.shipping import ship
+from deploy_manager.recipes.shipping import SHOWN_CHARACTERS, ship
 
-_NOTHING = Result(0, "[]", "")
+_UNKNOWN = Result(0, "null", "")
+"""What a dry run is answered: the server alone knows its database."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,8 @@ class Migration:
     app: str
     name: str
     is_reversible: bool
+    """Whether it can be undone, and without undoing one that the earlier release knows."""
+
     back_to: str
     """The migration before it in its app; `zero`: there is none."""
 
@@ -41,41 +48,44 @@ def reverse_migrations(host: Host, site: Site) -> None:
         host.say("The database is left as it is.")
         return
     between = _migrations_between(host, site)
-    if not between:
+    if between is None:
+        host.say("Migrations that lie between the two releases are reversed here.")
+    elif not between:
         host.say("No migrations lie between the two releases.")
-        return
-    forced = _refuse_unless_forced(between, site)
-    if forced:
+    elif _is_forced(between, site):
         host.say(f"Forced: the database is left as it is, with {_names(between)}.")
-        return
+    else:
+        _reverse(host, site, between)
+
+
+def _reverse(host: Host, site: Site, between: Sequence[Migration]) -> None:
     current = replace(site, release="")
     for migration in between:
         host.run(current.manage("migrate", "--noinput", migration.app, migration.back_to))
 
 
-def _migrations_between(host: Host, site: Site) -> list[Migration]:
-    """Return what is applied and unknown to the earlier release, the newest first."""
-    known = _ask(host, site, site, "known")
-    applied = _ask(host, site, replace(site, release=""), "applied")
-    names = {tuple(each) for each in known}
-    return [Migration(*facts) for facts in applied if tuple(facts[:2]) not in names]
+def _migrations_between(host: Host, site: Site) -> list[Migration] | None:
+    """Return what is applied and unknown to the earlier release, the newest first.
+
+    None in a dry run, which can't know.
+    """
+    known = _ask(host, site, "known")
+    between = _ask(host, replace(site, release=""), "between", json.dumps(known).encode())
+    return None if between is None else [Migration(**facts) for facts in between]
 
 
-def _ask(host: Host, site: Site, release: Site, what: str) -> list[list[Any]]:
-    script = ship(host, site, "list_migrations.py")
-    line = release.in_release(release.python_path, script, what)
-    result = host.run(line, quiet=True, check=False, assume=_NOTHING)
-    try:
+def _ask(host: Host, site: Site, what: str, stdin: bytes = b"") -> Any:
+    line = site.in_release(site.python_path, ship(host, site, "list_migrations.py"), what)
+    result = host.run(line, stdin=stdin, quiet=True, check=False, assume=_UNKNOWN)
+    with suppress(ValueError, IndexError):
         if result.ok:
-            answer: list[list[Any]] = json.loads(result.stdout.splitlines()[-1])
-            return answer
-    except (ValueError, IndexError):
-        pass
-    said = (result.stderr or result.stdout).strip()[-1000:]
-    raise RecipeError(f"The migrations of {release.release_path} can't be read: {said}")
+            return json.loads(result.stdout.splitlines()[-1])
+    said = (result.stderr or result.stdout).strip().rpartition("\n")[2][-SHOWN_CHARACTERS:]
+    raise RecipeError(f"The migrations of {site.release_path} can't be read: {said}")
 
 
-def _refuse_unless_forced(between: Sequence[Migration], site: Site) -> bool:
+def _is_forced(between: Sequence[Migration], site: Site) -> bool:
+    """Whether all that can't be reversed was named; raises CommandFailed for what was not."""
     stuck = [migration for migration in between if not migration.is_reversible]
     if not stuck:
         return False

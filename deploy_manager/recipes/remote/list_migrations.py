@@ -1,7 +1,7 @@
-"""Print a release's migrations as JSON. Runs in the release's own environment and folder.
+"""Print migrations of the default database as JSON. Runs in a release's own environment and folder.
 
-`known`: app and name of each migration that its code has. `applied`: those of the database that its
-code knows, the last applied first: app, name, whether it can be reversed, and the one before it.
+`known`: app and name of each migration that the release's code has, or that one of those replaces.
+`between`: what is applied, and not among the known ones that are read from stdin; newest first.
 """
 
 import json
@@ -13,20 +13,12 @@ sys.path.insert(0, os.getcwd())
 
 
 def main(what):
-    settings = settings_module()
-    if settings:
+    if settings := settings_module():
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings)
     import django
-    from django.db import connection
-    from django.db.migrations.loader import MigrationLoader
 
     django.setup()
-    loader = MigrationLoader(connection if what == "applied" else None, ignore_no_migrations=True)
-    answer = (
-        applied(loader)
-        if what == "applied"
-        else [list(key) for key in sorted(loader.disk_migrations)]
-    )
+    answer = known() if what == "known" else between({tuple(key) for key in json.load(sys.stdin)})
     print()
     print(json.dumps(answer))
 
@@ -40,26 +32,63 @@ def settings_module():
     return found.group(1) if found else ""
 
 
-def applied(loader):
-    keys = [key for key in in_order(loader) if key in loader.applied_migrations]
-    return [facts(loader, key) for key in reversed(keys)]
+def known():
+    from django.db.migrations.loader import MigrationLoader
+
+    migrations = MigrationLoader(None, ignore_no_migrations=True).disk_migrations
+    keys = set(migrations)
+    for migration in migrations.values():
+        keys.update(map(tuple, migration.replaces))
+    return sorted(keys)
 
 
-def in_order(loader):
-    """Every migration after those that it depends on."""
-    seen = []
-    for leaf in sorted(loader.graph.leaf_nodes()):
-        seen.extend(key for key in loader.graph.forwards_plan(leaf) if key not in seen)
-    return seen
+def between(known):
+    from django.db import connection
+    from django.db.migrations.executor import MigrationExecutor
 
-
-def facts(loader, key):
-    migration = loader.graph.nodes[key]
-    reversible = all(operation.reversible for operation in migration.operations)
-    parents = [
-        parent.key for parent in loader.graph.node_map[key].parents if parent.key[0] == key[0]
+    executor = MigrationExecutor(connection)
+    loader = executor.loader
+    unknown = [
+        key
+        for key in in_order(loader.graph)
+        if key in loader.applied_migrations and not is_known(loader.graph.nodes[key], key, known)
     ]
-    return [key[0], key[1], reversible, parents[0][1] if parents else "zero"]
+    return [facts(executor, key, known, set(unknown)) for key in reversed(unknown)]
+
+
+def in_order(graph):
+    """Every migration after those that it depends on."""
+    seen = {}
+    for leaf in sorted(graph.leaf_nodes()):
+        seen.update(dict.fromkeys(graph.forwards_plan(leaf)))
+    return list(seen)
+
+
+def is_known(migration, key, known):
+    """A squashed migration is known where all that it replaces is: the tables are the same."""
+    replaced = set(map(tuple, migration.replaces))
+    return key in known or (bool(replaced) and replaced <= known)
+
+
+def facts(executor, key, known, unknown):
+    graph = executor.loader.graph
+    app, name = key
+    parents = sorted(each.key[1] for each in graph.node_map[key].parents if each.key[0] == app)
+    back_to = parents[0] if parents else None
+    undone = {(each.app_label, each.name) for each, _ in executor.migration_plan([(app, back_to)])}
+    is_alone = undone <= unknown and known.isdisjoint(map(tuple, graph.nodes[key].replaces))
+    return {
+        "app": app,
+        "name": name,
+        "is_reversible": is_alone and all(map(is_reversible, graph.nodes[key].operations)),
+        "back_to": back_to or "zero",
+    }
+
+
+def is_reversible(operation):
+    """SeparateDatabaseAndState calls itself reversible, whatever it holds."""
+    inner = getattr(operation, "database_operations", ())
+    return operation.reversible and all(map(is_reversible, inner))
 
 
 if __name__ == "__main__":
