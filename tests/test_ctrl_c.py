@@ -70,7 +70,9 @@ def test_where_nobody_can_answer_it_is_left_running(own_project: OwnProject) -> 
     assert process.stdout is not None
     printed = ""
     while "queued" not in printed:
-        printed += process.stdout.readline()
+        line = process.stdout.readline()
+        assert line, f"It ended:\n{printed}"
+        printed += line
     process.send_signal(2)
     rest, _ = process.communicate(timeout=30)
     assert process.returncode == 1, rest

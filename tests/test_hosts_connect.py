@@ -1,7 +1,6 @@
 """Connections are made to servers we recognise only, and what stops them is told."""
 
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -12,6 +11,7 @@ from pytest_django import Settings
 from deploy_manager.exceptions import HostKeyMismatch, HostUnreachable
 from deploy_manager.hosts import Address, fetch_host_key, fingerprint, open_host
 from tests.parts.hosts import Log, OpenAddress
+from tests.parts.processes import running
 from tests.parts.sshd import Sshd, StartSshd
 
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
@@ -165,13 +165,16 @@ def test_the_accounts_own_ssh_and_fabric_files_are_not_read(
 def agent(ssh_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An ssh-agent that holds the key of the tests."""
     path = tmp_path / "agent"
-    with subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL) as process:
-        while not path.exists():
-            time.sleep(0.01)
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
-        subprocess.run(["ssh-add", "-q", ssh_key], check=True)
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+
+    def takes_the_key() -> bool:
+        return (
+            subprocess.run(["ssh-add", "-q", ssh_key], check=False, capture_output=True).returncode
+            == 0
+        )
+
+    with running(["ssh-agent", "-D", "-a", str(path)], takes_the_key, tmp_path / "agent.log"):
         yield
-        process.terminate()
 
 
 @pytest.mark.usefixtures("agent")
