@@ -2,8 +2,9 @@
 
 from deploy_manager.admin.deployments import DeploymentAdmin
 from deploy_manager.admin.environments import EnvironmentAdmin
-from deploy_manager.admin.history import LockAdmin, ReleaseAdmin
+from deploy_manager.admin.history import LockAdmin
 from deploy_manager.admin.projects import ProjectAdmin
+from deploy_manager.admin.releases import ReleaseAdmin
 from deploy_manager.admin.requirements import RequirementAdmin
 from deploy_manager.admin.servers import ServerAdmin
 

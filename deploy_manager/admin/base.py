@@ -1,5 +1,6 @@
 """What the admins of this app share: a typed base with our style sheet, and read-only history."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django import forms
@@ -42,7 +43,7 @@ class StyledAdmin(ModelAdmin[_Model]):
 class HistoryAdmin(StyledAdmin[_Model]):
     """History: read by those who may, changed by nobody."""
 
-    actions = None
+    actions: Sequence[str] | None = None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -1,27 +1,12 @@
-"""What deployments left behind: releases, and the full sets of pins they were installed with."""
+"""What deployments left behind: the full sets of pins that releases were installed with."""
 
 from django.contrib import admin
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.badges import short_commit
 from deploy_manager.admin.base import HistoryAdmin
-from deploy_manager.admin.environment_filter import EnvironmentFilter
-from deploy_manager.models import Lock, Release
-
-
-@admin.register(Release)
-class ReleaseAdmin(HistoryAdmin[Release]):
-    list_display = ("name", "environment", "commit_short", "subject", "lock", "created_at")
-    list_filter = (("environment", EnvironmentFilter),)
-    list_select_related = ("environment__project", "lock")
-    search_fields = ("name", "commit", "subject")
-    date_hierarchy = "created_at"
-
-    @admin.display(description=_("commit"), ordering="commit")
-    def commit_short(self, release: Release) -> SafeString:
-        return short_commit(release.commit)
+from deploy_manager.models import Lock
 
 
 @admin.register(Lock)
