@@ -10,22 +10,22 @@ import pytest
 
 from deploy_manager.exceptions import ClaimLost, ConnectionLost, ServerBusy
 from deploy_manager.hosts import CommandRecord, guard_line
-from tests.parts.guards import Place
+from tests.parts.guards import Doing, Place, has_begun, waiting_for
 from tests.parts.hosts import is_running
 from tests.parts.served import wait_until
-from tests.test_guard_links import Doing, has_begun, waiting_for
 
 OTHER: dict[str, Any] = {"key": "other", "who": "Bob", "what": "Deploy of blog/production"}
+STALE: list[dict[str, Any]] = [{"token": 2}, {"deployment": 0, "token": 9}]
 
 
 def test_a_lower_token_is_refused(place: Place) -> None:
     newer = place.open(token=3)
-    for stale in ({"token": 2}, {"deployment": 0, "token": 9}):
+    for stale in STALE:
         with pytest.raises((ClaimLost, ServerBusy)):
             place.open(**stale)
     newer.host.close()
     wait_until(place.is_free)
-    for stale in ({"token": 2}, {"deployment": 0, "token": 9}):
+    for stale in STALE:
         with pytest.raises(ClaimLost):
             place.open(**stale)
 

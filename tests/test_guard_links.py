@@ -1,68 +1,19 @@
 """The link is cut, or the worker is gone: what runs goes on, and nothing is lost or done twice."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from deploy_manager.exceptions import ClaimLost, ConnectionLost, HandedOver
-from deploy_manager.hosts import GuardedHost, Mark, Stream, guarded
-from deploy_manager.recipes.host import Result
-from tests.parts.guards import Held, Place, place_at
+from deploy_manager.hosts import Mark, Stream, guarded
+from tests.parts.guards import Doing, Held, Place, has_begun, waiting_for
 from tests.parts.served import wait_until
-from tests.parts.sshd import Sshd, StartSshd
-
-
-class Doing:
-    """A command that is followed by a thread of its own."""
-
-    def __init__(self, host: GuardedHost, command: str) -> None:
-        self.result: Result | None = None
-        self.error: BaseException | None = None
-        self._host, self._command = host, command
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def end(self) -> None:
-        self._thread.join(30)
-        assert not self._thread.is_alive()
-
-    def _run(self) -> None:
-        try:
-            self.result = self._host.run(self._command)
-        except BaseException as error:
-            self.error = error
-
-
-def waiting_for(place: Place, name: str, meanwhile: str = ":") -> str:
-    """A command that writes `begun`, then waits for a file."""
-    folder = place.folder
-    return (
-        f"echo begun >> '{folder}/begun'; i=0; while [ ! -e '{folder}/{name}' ]; do {meanwhile};"
-        " i=$((i+1)); sleep 0.01; done; echo ended"
-    )
-
-
-def has_begun(place: Place) -> bool:
-    return place.lines("begun") != []
+from tests.parts.sshd import Sshd
 
 
 def hang_up(held: Held) -> None:
     """Let a worker be gone without a word."""
     held.host.drop_line()
-
-
-@pytest.fixture
-def server(start_sshd: StartSshd, ssh_settings: object) -> Sshd:
-    return start_sshd()
-
-
-@pytest.fixture
-def apart(server: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A deploy path behind an sshd of the test's own, whose connections may be cut."""
-    place = place_at(server, tmp_path_factory.mktemp("apart"))
-    yield place
-    place.end()
 
 
 @pytest.mark.parametrize("meanwhile", [":", "echo line $i; echo wrong $i >&2"])

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +23,10 @@ from deploy_manager.hosts import (
     open_guarded,
     probe,
 )
+from deploy_manager.recipes.host import Result
 from tests.parts.hosts import Log, is_running
 from tests.parts.served import wait_until
-from tests.parts.sshd import Sshd
+from tests.parts.sshd import Sshd, StartSshd
 
 
 @dataclass
@@ -136,6 +138,40 @@ class Place:
             os.kill(guard, signal.SIGKILL)
 
 
+class Doing:
+    """A command that is followed by a thread of its own."""
+
+    def __init__(self, host: GuardedHost, command: str, **options: Any) -> None:
+        self.result: Result | None = None
+        self.error: BaseException | None = None
+        self._host, self._command, self._options = host, command, options
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self.result = self._host.run(self._command, **self._options)
+        except BaseException as error:
+            self.error = error
+
+
+def waiting_for(place: Place, name: str, meanwhile: str = ":") -> str:
+    """A command that writes `begun`, then waits for a file."""
+    folder = place.folder
+    return (
+        f"echo begun >> '{folder}/begun'; i=0; while [ ! -e '{folder}/{name}' ]; do {meanwhile};"
+        " i=$((i+1)); sleep 0.01; done; echo ended"
+    )
+
+
+def has_begun(place: Place) -> bool:
+    return place.lines("begun") != []
+
+
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Place]:
     """A deploy path of this machine."""
@@ -157,6 +193,19 @@ def place_at(sshd: Sshd, tmp_path: Path) -> Place:
     folder.mkdir()
     shutil.chown(folder, sshd.user)
     return Place(sshd.address_for("web1"), folder)
+
+
+@pytest.fixture
+def server(start_sshd: StartSshd, ssh_settings: object) -> Sshd:
+    return start_sshd()
+
+
+@pytest.fixture
+def apart(server: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A deploy path behind an sshd of the test's own, whose connections may be cut."""
+    place = place_at(server, tmp_path_factory.mktemp("apart"))
+    yield place
+    place.end()
 
 
 @pytest.fixture(params=["here", "there"])
