@@ -85,3 +85,11 @@ def test_without_any_release_there_is_nothing_to_do(recipe_site: RecipeSite) -> 
     recipe_site.use(release="")
 
     assert "removed" not in recipe_site.run("clean_up")
+
+
+def test_an_archive_that_was_sent_twice_goes(lived_in: RecipeSite) -> None:
+    archive = Path(lived_in.site.tools_path, "r6.tar.gz")
+    archive.parent.mkdir()
+    archive.write_bytes(b"")
+    lived_in.run("clean_up")
+    assert not archive.exists()

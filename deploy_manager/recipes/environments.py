@@ -5,7 +5,9 @@ whole, and what is not complete is made anew.
 """
 
 import hashlib
+import platform
 import shlex
+import sysconfig
 
 from django.utils.translation import gettext_noop
 
@@ -21,8 +23,8 @@ import platform, sysconfig
 print(platform.python_implementation(), platform.python_version(), sysconfig.get_platform())
 """
 LOCK = "requirements.lock"
-_SUPPOSED = Result(0, "CPython 3.11.2 linux-x86_64\n", "")
-"""What a dry run takes a server to have."""
+_SUPPOSED = Result(0, f"CPython {platform.python_version()} {sysconfig.get_platform()}\n", "")
+"""What a dry run takes a server to have: the same as the worker."""
 
 
 @recipe(gettext_noop("Make the virtual environment"), uses=Uses.NEWEST)

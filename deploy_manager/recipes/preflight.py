@@ -10,6 +10,8 @@ from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import run_shipped
 
 FREE_BYTES = 1024**3
+"""Needed at least; for a large archive, what it takes packed and unpacked."""
+
 CLOCK_SECONDS = 30
 
 
@@ -19,7 +21,7 @@ def preflight(host: Host, site: Site) -> None:
     facts = {
         "deploy_path": site.deploy_path,
         "bind": site.reload.bind if site.reload.method == "gunicorn" else "",
-        "free_bytes": FREE_BYTES,
+        "free_bytes": max(FREE_BYTES, 2 * _archive_bytes(site)),
         "time": time.time(),
         "clock_seconds": CLOCK_SECONDS,
     }
@@ -27,3 +29,7 @@ def preflight(host: Host, site: Site) -> None:
         run_shipped(host, site, "preflight.py", facts)
     except CommandFailed as error:
         raise CommandFailed(f"{host.name} is not fit:\n{error}", error.exit_code) from None
+
+
+def _archive_bytes(site: Site) -> int:
+    return site.archive.stat().st_size if site.archive else 0

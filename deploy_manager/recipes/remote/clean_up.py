@@ -1,11 +1,13 @@
 """Remove old releases and environments. Runs on the server, Python 3.8 or later.
 
 Reads JSON: deploy_path, number (complete releases to keep), keep (names that stay anyway).
-Prints what it removed. What can't be removed stops nothing else: it is told at the end, with 1.
+Archives that were sent and never unpacked go too. Prints what it removed. What can't be removed
+stops nothing else: it is told at the end, with 1.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -51,6 +53,17 @@ def remove_environments(folder: str, releases: str) -> list[str]:
     return [why for name in unused for why in remove(os.path.join(folder, name))]
 
 
+def remove_archives(tools: str) -> list[str]:
+    """A worker that takes over sends an archive again, though it is unpacked already."""
+    failures = []
+    for path in glob.glob(os.path.join(glob.escape(tools), "*.tar.gz")):
+        try:
+            os.unlink(path)
+        except OSError as error:
+            failures.append(f"{path} could not be removed: {error}.")
+    return failures
+
+
 def main() -> None:
     facts = json.load(sys.stdin)
     top = facts["deploy_path"]
@@ -61,6 +74,7 @@ def main() -> None:
         keep.add(os.path.basename(os.path.realpath(current)))
     failures = remove_releases(releases, facts["number"], keep)
     failures += remove_environments(os.path.join(top, "venvs"), releases)
+    failures += remove_archives(os.path.join(top, ".deploy"))
     if failures:
         sys.exit("\n".join(failures))
 

@@ -2,7 +2,7 @@
 
 Reads JSON: deploy_path, bind (blank: nothing listens), free_bytes, time (the worker's clock, in
 seconds), clock_seconds (how much clocks may differ). Prints a line for each finding; what is amiss
-is told on stderr too, and ends the script by 1.
+is told on stderr, and ends the script by 1.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from collections.abc import Callable
 
 OLDEST_PYTHON = (3, 11)
 INODES = 20000
+SWITCH = 'ln -sfn -- somewhere "$1.new" && mv -fT -- "$1.new" "$1"'
 
 
 class Amiss(Exception):
@@ -48,21 +50,34 @@ def permissions(facts: dict) -> str:
     try:
         os.makedirs(path, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path) as folder:
-            link = os.path.join(folder, "link")
-            os.symlink("somewhere", link + ".new")
-            os.replace(link + ".new", link)
+            run(["sh", "-c", SWITCH, "sh", os.path.join(folder, "link")], "links can't be switched")
     except OSError as error:
         raise Amiss(
             f"{path} can't be written: {error.strerror}. Let it belong to this account."
         ) from None
-    return f"{path} can be written, with links"
+    return f"{path} can be written, and links in it switched"
 
 
-def home(facts: dict) -> str:
-    path = os.path.expanduser("~")
+def environment(facts: dict) -> str:
+    path = existing(facts["deploy_path"])
     if not os.access(path, os.W_OK):
-        raise Amiss(f"The account's home {path} can't be written.")
-    return f"home {path} can be written"
+        raise Amiss(f"No virtual environment can be made in {path}: it can't be written.")
+    with tempfile.TemporaryDirectory(dir=path) as folder:
+        make = [sys.executable, "-I", "-m", "venv", "--without-pip", folder]
+        run(make, "no virtual environment can be made")
+        python = os.path.join(folder, "bin", "python")
+        run(
+            [python, "-c", "import ssl, zlib"],
+            f"programs in {path} can't run, or Python lacks parts",
+        )
+    return f"virtual environments run in {path}"
+
+
+def run(command: list[str], otherwise: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+        raise Amiss(f"{otherwise[:1].upper()}{otherwise[1:]}: {said}")
 
 
 def clock(facts: dict) -> str:
@@ -78,7 +93,7 @@ def port(facts: dict) -> str:
         return "no port is needed"
     if not answers(bind):
         return f"{bind} is free"
-    if is_ours(facts["deploy_path"]):
+    if is_ours(facts["deploy_path"], bind):
         return f"{bind} is served by this site's gunicorn"
     raise Amiss(f"Something else listens on {bind}: end it, or let this site have another address.")
 
@@ -97,13 +112,17 @@ def answers(bind: str) -> bool:
         return sock.connect_ex(address) == 0
 
 
-def is_ours(deploy_path: str) -> bool:
+def is_ours(deploy_path: str, bind: str) -> bool:
+    """Whether the site's gunicorn lives, and noted that it listens there."""
+    tools = os.path.join(deploy_path, ".deploy")
     try:
-        with open(os.path.join(deploy_path, ".deploy", "gunicorn.pid")) as file:
-            os.kill(int(file.read()), 0)
-    except (OSError, ValueError):
+        with open(os.path.join(tools, "gunicorn.pid")) as file:
+            pid = int(file.read())
+        os.kill(pid, 0)
+        with open(os.path.join(tools, f"gunicorn-{pid}.json")) as file:
+            return json.load(file)["bind"] == bind
+    except (OSError, ValueError, KeyError):
         return False
-    return True
 
 
 def existing(path: str) -> str:
@@ -112,7 +131,7 @@ def existing(path: str) -> str:
     return path
 
 
-LOOKS: list[Callable[[dict], str]] = [python, disk, permissions, home, clock, port]
+LOOKS: list[Callable[[dict], str]] = [python, disk, permissions, environment, clock, port]
 
 
 def main() -> int:
@@ -123,10 +142,8 @@ def main() -> int:
             print("✓", look(facts))
         except Amiss as found:
             amiss.append(str(found))
-        except OSError as error:
+        except (OSError, subprocess.TimeoutExpired) as error:
             amiss.append(f"{look.__name__}: {error}")
-    for line in amiss:
-        print("✗", line)
     print("\n".join(f"✗ {line}" for line in amiss), end="", file=sys.stderr)
     return 1 if amiss else 0
 
