@@ -5,7 +5,7 @@ Apart from the table, for it can be imported only where Django was told its data
 
 from collections.abc import Callable
 
-from tests.chaos import bells, dying, many, output, servers
+from tests.chaos import bells, dying, links, many, output, servers
 from tests.chaos.world import World
 
 ROWS: dict[str, Callable[[World, int], str]] = {
@@ -16,6 +16,8 @@ ROWS: dict[str, Callable[[World, int], str]] = {
     "4": dying.holder_stopped,
     "5": bells.redis_killed,
     "6": bells.database_away,
+    **links.LINKS,
+    "8": links.server_silent,
     "9": output.output_poured,
     "12": servers.current_read,
     "13": servers.managers_raced,
