@@ -29,15 +29,16 @@ def reserve(path: str) -> None:
         file.write(b" " * RESERVED_BYTES)
 
 
-def write_reserved(path: str, value: Any) -> None:
-    """Write a small value into the room reserved for it: on a full disk too, and to stay.
+def write_reserved(path: str, value: Any, lasts: bool = False) -> None:
+    """Write a small value into the room reserved for it: on a full disk too.
 
-    Raises OSError.
+    One that `lasts` is there after a power cut. Raises OSError.
     """
     with open(f"{path}.room", "r+b", opener=private) as file:
         file.write(json.dumps(value).encode().ljust(RESERVED_BYTES)[:RESERVED_BYTES])
         file.flush()
-        os.fsync(file.fileno())
+        if lasts:
+            os.fsync(file.fileno())
     os.replace(f"{path}.room", path)
 
 

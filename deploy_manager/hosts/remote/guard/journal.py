@@ -65,23 +65,22 @@ class Entry:
         """Write down that it is about to begin, before it does. Raises OSError."""
         self.forget()
         os.makedirs(self.folder, mode=0o700)
-        reserve(os.path.join(self.folder, "exit"))
-        self._note(digest, 0)
+        for name in ("exit", "command.json"):
+            reserve(os.path.join(self.folder, name))
+        write_json(os.path.join(self.folder, "command.json"), _facts(digest, 0))
 
     def note_group(self, digest: str, group: int) -> None:
-        self._note(digest, group)
+        """Write down by what it can be found. Raises OSError."""
+        write_reserved(os.path.join(self.folder, "command.json"), _facts(digest, group))
 
     def finish(self, code: int, problem: str) -> None:
         """Write down how it ended. Raises OSError."""
-        write_reserved(os.path.join(self.folder, "exit"), {"code": code, "problem": problem})
+        ended = {"code": code, "problem": problem}
+        write_reserved(os.path.join(self.folder, "exit"), ended, lasts=True)
 
     def forget(self) -> None:
         """Let it never have begun."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _note(self, digest: str, group: int) -> None:
-        facts = {"digest": digest, "group": group, "boot": boot_id()}
-        write_json(os.path.join(self.folder, "command.json"), facts)
 
 
 class Journal:
@@ -146,6 +145,10 @@ def running_elsewhere(root: str, mine: str) -> dict[str, Any] | None:
             ):
                 return read_json(os.path.join(folder, "work.json")) or {}
     return None
+
+
+def _facts(digest: str, group: int) -> dict[str, Any]:
+    return {"digest": digest, "group": group, "boot": boot_id()}
 
 
 def _number(name: str) -> int:
