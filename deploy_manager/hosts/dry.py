@@ -6,18 +6,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deploy_manager.hosts import shell
+from deploy_manager.logs import mask_text
 from deploy_manager.recipes.host import Command, Result
 
 
 class DryHost:
     """Tells each command and each file as they would be run and sent.
 
-    A command ends as the recipe says that a dry run may assume (`assume`), and prints nothing.
+    A command ends as the recipe says that a dry run may assume (`assume`). What is told is masked
+    as a log is.
     """
 
     def __init__(self, name: str, tell: Callable[[str], None]) -> None:
         self.name = name
-        self._tell = tell
+        self._take_line = tell
         self._folder = ""
 
     def run(
@@ -56,3 +58,6 @@ class DryHost:
     def say(self, text: str) -> None:
         """See Host.say."""
         self._tell(f"# {text}")
+
+    def _tell(self, text: str) -> None:
+        self._take_line(mask_text(text))
