@@ -43,7 +43,10 @@ def freeze_view(admin: "ModelAdmin[Environment]", request: HttpRequest, pk: int)
     environment = _find(request, pk)
     if request.method == "POST" and "_thaw" in request.POST:
         return _thaw(admin, request, environment)
-    form = FreezeForm(request.POST if request.method == "POST" else None)
+    form = FreezeForm(
+        request.POST if request.method == "POST" else None,
+        initial={"reason": environment.frozen_reason, "until": environment.frozen_until},
+    )
     if form.is_valid():
         reason = mask_text(form.cleaned_data["reason"])
         environment.freeze(reason, str(request.user), form.cleaned_data["until"])

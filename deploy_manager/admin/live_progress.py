@@ -50,7 +50,7 @@ def describe_deployment(deployment: Deployment) -> dict[str, Any]:
 def _describe_pause(deployment: Deployment) -> dict[str, Any]:
     """Return when the next wave begins, in words and in seconds; blank where nothing pauses."""
     opens_at = deployment.opens_at if deployment.state == State.RUNNING else None
-    words = _("Pause: the next wave begins at %(time)s.") % {"time": short_time(opens_at)}
+    words = _("Pause: the next wave begins at %(time)s") % {"time": short_time(opens_at)}
     return {"pause": words if opens_at else "", "opens": _seconds(opens_at)}
 
 

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.badges import short_commit
+from deploy_manager.admin.badges import short_commit, short_time
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.environment_filter import EnvironmentFilter
 from deploy_manager.admin.permissions import may_deploy_any
@@ -41,27 +41,27 @@ class BadForm(forms.Form):
 
 @admin.register(Release)
 class ReleaseAdmin(HistoryAdmin[Release]):
-    list_display = ("name", "environment", "commit_short", "told", "lock", "created_at")
+    list_display = ("name", "environment", "told", "created")
     list_filter = (("environment", EnvironmentFilter), ("bad_since", admin.EmptyFieldListFilter))
-    list_select_related = ("environment__project", "lock")
+    list_select_related = ("environment__project",)
     search_fields = ("name", "commit", "subject")
     date_hierarchy = "created_at"
     actions = ("mark_bad",)
 
-    @admin.display(description=_("commit"), ordering="commit")
-    def commit_short(self, release: Release) -> SafeString:
-        return short_commit(release.commit)
+    @admin.display(description=_("commit"), ordering="subject")
+    def told(self, release: Release) -> SafeString:
+        bad: SafeString | str = ""
+        if release.bad_since:
+            bad = format_html(
+                '<br><span class="dm-bad">{}</span> <span class="dm-quiet dm-lines">{}</span>',
+                gettext("bad"),
+                release.bad_reason,
+            )
+        return format_html("{} {}{}", short_commit(release.commit), release.subject, bad)
 
-    @admin.display(description=_("subject"), ordering="subject")
-    def told(self, release: Release) -> SafeString | str:
-        if not release.bad_since:
-            return release.subject
-        return format_html(
-            '{} <span class="dm-bad">{}</span> <span class="dm-quiet dm-lines">{}</span>',
-            release.subject,
-            gettext("bad"),
-            release.bad_reason,
-        )
+    @admin.display(description=_("created"), ordering="created_at")
+    def created(self, release: Release) -> SafeString:
+        return format_html('<span class="dm-nowrap">{}</span>', short_time(release.created_at))
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return super().get_actions(request) if may_deploy_any(request) else {}

@@ -114,6 +114,8 @@ def rehearse(proposal: Proposal, story: Story) -> Proposal:
         steps = list(dry_run(proposal.environment, story.name, proposal.form.wish()))
     except DeployManagerError as error:
         return replace(proposal, problems=(str(error),))
+    order = [phase.name for phase in story.phases]
+    steps.sort(key=lambda step: (step.stage, order.index(step.phase)))
     stages = groupby(steps, key=lambda step: (step.stage, step.phase))
     groups = [(phase, tuple(group)) for (_stage, phase), group in stages]
     return replace(
