@@ -111,6 +111,17 @@ def test_what_is_handed_over_runs_on(place: Place) -> None:
     assert place.lines("begun") == ["begun"]
 
 
+def test_a_file_is_not_sent_to_its_end_when_the_work_is_handed_over(place: Place) -> None:
+    held = place.open()
+    held.handed_over.set()
+    with pytest.raises(HandedOver):
+        held.host.put(b"x" * 1_000_000, f"{place.folder}/file")
+    held.host.close()
+    wait_until(place.is_free)
+    assert not (place.folder / "file").exists()
+    assert not list(place.folder.rglob("*.part"))
+
+
 def test_what_ended_while_nobody_followed_is_told(place: Place) -> None:
     held = place.open()
     command = waiting_for(place, "go")

@@ -106,13 +106,15 @@ class GuardedHost(ShellHost):
         return self._watch(wish, b"", "Looking around", LOOKS_FOR, no_sink, Event())
 
     def put(self, content: bytes | Path, target: str, mode: int = 0o644) -> None:
-        """See Host.put. Raises RecipeError too."""
+        """See Host.put. Raises RecipeError and HandedOver too."""
         self._raise_if_cancelled()
         path = shell.join(self._folder, target)
         for line in self.lines():
             with suppress(ConnectionLost):
                 line.send(Kind.PUT, {"path": path, "mode": mode})
                 for block in self._blocks(content):
+                    if self.handed_over.is_set():
+                        raise HandedOver
                     line.send(Kind.DATA, block)
                 line.send(Kind.PUT_END)
                 if problem := reply_to_put(line):
