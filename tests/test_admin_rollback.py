@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from deploy_manager.models import Deployment, Placement, Release, State
+from deploy_manager.models import Deployment, Placement, Release
 from deploy_manager.models.requirements import Lock
 from deploy_manager.recipes import all_stories
 from tests.inventory import Inventory
@@ -149,4 +149,14 @@ def test_servers_lead_to_the_page_with_themselves_chosen(strayed: Inventory) -> 
     page = owner.get(answer["Location"]).content.decode()
     assert 'value="one" data-replans checked' in page
     assert 'value="three" data-replans checked' not in page
-    assert State.WAITING not in page
+
+
+def test_who_may_not_deploy_makes_no_server_alike(strayed: Inventory) -> None:
+    viewer = visitor("viewer")
+    assert "Make it like" not in viewer.get(url("server_changelist")).content.decode()
+    assert viewer.get(run_page(strayed, "converge")).status_code == 403
+
+
+def test_servers_that_are_not_there_choose_none(strayed: Inventory) -> None:
+    page = visitor("deployer").get(run_page(strayed, "ping") + "&server=nine").content.decode()
+    assert page.count("data-replans checked") == 3

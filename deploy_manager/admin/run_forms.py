@@ -88,11 +88,10 @@ class RunForm(forms.Form):
     def _offer(self, servers: Sequence[str]) -> None:
         """Set what may be chosen, and take away what this story does not ask."""
         names = [placement.server.name for placement in self.environment.placements.all()]
-        self.server_names = [
-            name for name in dict.fromkeys(names) if name in servers or not servers
-        ]
-        if self.makes_alike and not servers:
-            self.server_names = find_strays(self.environment)
+        self.server_names = [name for name in dict.fromkeys(names) if name in servers]
+        if not self.server_names:
+            strays = find_strays(self.environment) if self.makes_alike else names
+            self.server_names = list(dict.fromkeys(strays))
         self.fields["servers"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
         if not self.takes_code:
             del self.fields["ref"]

@@ -1,5 +1,7 @@
 """Servers: where they are reached, and whether their host key is pinned."""
 
+from typing import Any
+
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -11,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.host_key_page import host_key_view, shown_fingerprint
+from deploy_manager.admin.permissions import may_deploy_any
 from deploy_manager.admin.run_page import run_url
 from deploy_manager.admin.stories import CONVERGE
 from deploy_manager.models import Environment, Server
@@ -25,6 +28,13 @@ class ServerAdmin(StyledAdmin[Server]):
     search_fields = ("name", "address")
     autocomplete_fields = ("gateway",)
     actions = ("fetch_host_key", "make_alike")
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Those that send something, for who may deploy something only."""
+        actions = super().get_actions(request)
+        if not may_deploy_any(request):
+            actions.pop("make_alike", None)
+        return actions
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.host_key_view)
