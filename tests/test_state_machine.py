@@ -27,26 +27,23 @@ from deploy_manager.models import (
     BUSY,
     LIVE,
     Deployment,
-    Environment,
     HostRun,
-    Placement,
-    Project,
     Release,
-    Server,
     Slice,
     SliceState,
     State,
     Step,
 )
 from deploy_manager.models.requirements import Lock
-from deploy_manager.recipes import Phase, Scope, Story, Uses, add_story, recipe, registry
 from deploy_manager.runner import Wish, request, sweep
 from deploy_manager.runner.barrier import arrive
 from deploy_manager.runner.waves import ROLL_BACK
+from tests.machine import machine_story, make_environment
+
+__all__ = ["machine_story"]
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
-SERVERS = 4
 SLICE_HOSTS = 2
 EXAMPLES = 2000 if os.environ.get("STATE_MACHINE") == "full" else 25
 
@@ -252,49 +249,12 @@ class Deploying(RuleBasedStateMachine):
             HostRun.objects.filter(pk=run.pk).update(state=State.FAILED, **ended)
 
 
-def make_environment() -> Environment:
-    project = Project.objects.create(name="shop", repository="/nowhere")
-    environment = Environment.objects.create(
-        project=project,
-        name="production",
-        deploy_path="/srv/shop",
-        strategy=Environment.Strategy.WAVES,
-        canary="1",
-        batch="2",
-        pause=60,
-        max_failures="1",
-        rollback_on_failure=True,
-    )
-    for number in range(SERVERS):
-        server = Server.objects.create(name=f"web{number}", connection="local")
-        Placement.objects.create(
-            environment=environment, server=server, order=number, own_deploy_path=f"/srv/{number}"
-        )
-    return environment
-
-
 def is_silent(held: Slice) -> bool:
     return held.beat_at is not None and held.beat_at < timezone.now() - timedelta(seconds=10)
 
 
 def rows() -> list[object]:
     return [list(kind._default_manager.values()) for kind in (Deployment, Slice, HostRun, Step)]
-
-
-@pytest.fixture
-def machine_story(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_recipes", dict(registry._recipes))
-    monkeypatch.setattr(registry, "_stories", dict(registry._stories))
-    recipe("Prepare", name="machine_prepare", uses=Uses.GIVEN)(lambda host, site: None)
-    recipe("Once", name="machine_once", scope=Scope.ONCE)(lambda host, site: None)
-    recipe("Tidy", name="machine_tidy")(lambda host, site: None)
-    phases = (
-        Phase("prepare", "Prepare", ("machine_prepare",), gate=True),
-        Phase("once", "Once", ("machine_once",), gate=True),
-        Phase("activate", "Activate", ("activate",), in_waves=True),
-        Phase("clean_up", "Clean up", ("machine_tidy",)),
-    )
-    add_story(Story("machine", "Machine", phases))
 
 
 def test_no_rule_is_ever_broken(machine_story: None, settings: pytest.FixtureRequest) -> None:

@@ -84,19 +84,17 @@ def request(
     wish = wish or Wish(**wishes)  # type: ignore[arg-type]
     story = story_for(environment, recipe)
     planned = _plan(story, environment, wish)
-    state, message = _may_begin(environment, story, wish)
     return Deployment.objects.request(
         environment,
         recipe,
         planned.steps,
         planned.waves,
         get_settings().SLICE_HOSTS,
-        state=state,
-        message=message,
         door=door,
         requested_as=requested_as,
         requested_by=user,
         ref=_ref(environment, story, wish),
+        **_begins_as(environment, story, wish),
         **_fields(wish),
     )
 
@@ -133,18 +131,21 @@ def _fields(wish: Wish) -> dict[str, Any]:
     }
 
 
-def _may_begin(environment: Environment, story: Story, wish: Wish) -> tuple[State, str]:
+def _begins_as(environment: Environment, story: Story, wish: Wish) -> dict[str, Any]:
     """Return *queued*, or *waiting* and what for. Raises RequestRefused where it may not wait."""
+    why = _why_to_wait(environment, story, wish)
+    return {"state": State.WAITING if why else State.QUEUED, "message": why}
+
+
+def _why_to_wait(environment: Environment, story: Story, wish: Wish) -> str:
     if wish.not_before and wish.not_before > timezone.now():
-        return State.WAITING, _("Waits for its time.")
+        return _("Waits for its time.")
     if why := why_not_now(environment, story, timezone.now()):
         if wish.waits or wish.not_before:
-            return State.WAITING, why
+            return why
         raise RequestRefused(why)
     busy = Deployment.objects.busy().filter(environment=environment).first()
-    if busy and wish.waits:
-        return State.WAITING, busy.describe_as_busy()
-    return State.QUEUED, ""
+    return busy.describe_as_busy() if busy and wish.waits else ""
 
 
 def _check_reason(reason: str) -> str:
