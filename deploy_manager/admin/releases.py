@@ -60,8 +60,8 @@ class ReleaseAdmin(HistoryAdmin[Release]):
         return format_html("{} {}{}", short_commit(release.commit), release.subject, bad)
 
     @admin.display(description=_("created"), ordering="created_at")
-    def created(self, release: Release) -> SafeString:
-        return format_html('<span class="dm-nowrap">{}</span>', short_time(release.created_at))
+    def created(self, release: Release) -> str:
+        return short_time(release.created_at)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return super().get_actions(request) if may_deploy_any(request) else {}
