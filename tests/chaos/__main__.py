@@ -66,6 +66,8 @@ def _run(
         mark = "BROKEN" if world.broken else "ok"
         print(f"{name:>4} {mark}: {row.words}: {runs} runs in {took:.0f} s", flush=True)
         print(f"     demanded: {row.demanded}\n     seen: {seen}", flush=True)
+        for words, times in world.notes.most_common(SHOWN):
+            print(f"     {times} times: {words}", flush=True)
         if world.broken and options.logs:
             shutil.copytree(folder, options.logs, dirs_exist_ok=True, ignore=LARGE)
         for words in world.broken[:SHOWN]:

@@ -34,6 +34,8 @@ def judge(world: World, deployment: Deployment) -> State:
     hosts = {run.state for run in runs}
     world.demand(once <= 1, f"#{deployment.pk}: what runs once ran {once} times")
     world.demand(not hosts & set(LIVE), f"#{deployment.pk} is {state}, its hosts {hosts}")
+    if state not in (State.SUCCEEDED, State.CANCELLED):
+        world.notes[f"{state}: {'; '.join({run.message for run in runs})}"] += 1
     if state is State.SUCCEEDED:
         world.demand(hosts == {State.SUCCEEDED}, f"#{deployment.pk} succeeded with {hosts}")
         world.demand(once == 1, f"#{deployment.pk} succeeded, and ran `once` {once} times")

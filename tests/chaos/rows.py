@@ -5,7 +5,7 @@ Apart from the table, for it can be imported only where Django was told its data
 
 from collections.abc import Callable
 
-from tests.chaos import bells, dying, links, many, output, servers
+from tests.chaos import bells, dying, links, load, many, output, servers, spoilt
 from tests.chaos.world import World
 
 ROWS: dict[str, Callable[[World, int], str]] = {
@@ -19,9 +19,11 @@ ROWS: dict[str, Callable[[World, int], str]] = {
     **links.LINKS,
     "8": links.server_silent,
     "9": output.output_poured,
+    "11": spoilt.servers_spoilt,
     "12": servers.current_read,
     "13": servers.managers_raced,
     "15": dying.cancelled,
+    "16": load.visited,
     "17": many.one_of_four_killed,
     "18": many.soak,
 }

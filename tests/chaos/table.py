@@ -82,6 +82,14 @@ TABLE = {
         "output: invalid UTF-8, NUL, one 50 MB line, 100 MB on both streams",
         "the worker grows by at most 64 MB, at least 5 MB/s, stored byte by byte",
     ),
+    "11": Row(
+        60,
+        2,
+        "disk full at any step, read-only, pip killed, corrupt wheel, unknown package, migrate"
+        " fails, health check 500, hanging, redirecting",
+        "a clear error on host and step, `current` as before, the next deployment works unaided",
+        needs_root=True,
+    ),
     "12": Row(
         500,
         20,
@@ -99,6 +107,12 @@ TABLE = {
         6,
         "cancelled at a random moment",
         "processes gone within 15 s; never called cancelled while they run",
+    ),
+    "16": Row(
+        50,
+        2,
+        "HTTP load during deployments and rollbacks behind gunicorn",
+        "no failed request, with two servers behind a balancer nor with one by graceful reload",
     ),
     "17": Row(
         10,

@@ -3,6 +3,7 @@
 import random
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -46,6 +47,9 @@ class World:
     workers: list[Worker] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     """Demands that were not met, in words."""
+
+    notes: Counter[str] = field(default_factory=Counter)
+    """Why deployments ended otherwise than well, and how often."""
 
     @cached_property
     def sshd(self) -> Sshd:
