@@ -24,6 +24,18 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [os.environ["DEPLOY_RELEASE"].encode()]
 """
+MANAGE = """
+import os, sys
+from django.core.management import execute_from_command_line
+os.environ["DJANGO_SETTINGS_MODULE"] = "site_settings"
+execute_from_command_line(sys.argv)
+"""
+SETTINGS = """
+SECRET_KEY = "only for tests"
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+"""
+FILES = {"manage.py": MANAGE, "site_wsgi.py": SITE, "site_settings.py": SETTINGS}
+PACKAGES = ("gunicorn", "django", "asgiref", "sqlparse")
 VISITORS = 4
 
 
@@ -76,6 +88,8 @@ def visited(world: World, count: int) -> str:
     """On two servers behind a balancer, in waves, and on a single one; deploy, roll back, …"""
     world.start_worker().wait()
     repository = Repository.make(world.folder / "visited")
+    pins = "".join(f"{name}=={version(name)}\n" for name in PACKAGES)
+    repository.commit("Answer", {**FILES, "requirements.txt": pins})
     sites = [make_site(world, repository, servers) for servers in (2, 1)]
     try:
         for _ in range(2):
@@ -126,13 +140,12 @@ def end(world: World, site: Environment, recipe: str, wish: Wish) -> None:
 
 def make_site(world: World, repository: Repository, servers: int) -> Environment:
     """Make a site on gunicorn, whose servers are switched one after the other."""
-    files = {"manage.py": "", "site_wsgi.py": SITE}
-    repository.commit("Answer", {**files, "requirements.txt": f"gunicorn=={version('gunicorn')}\n"})
     site = world.make_site(0)
     site.project.repository = str(repository.path)
     site.project.save()
     site.reload_method = Environment.ReloadMethod.GUNICORN
     site.installer = Environment.Installer.UV
+    site.settings_module = "site_settings"
     site.wsgi_application = "site_wsgi:application"
     site.health_path = "/"
     site.strategy, site.canary, site.batch = Environment.Strategy.WAVES, "1", "1"
