@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.table import SHORT
+from tests.chaos.table import IN_SUITE
 
 TOP = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("row", SHORT)
+@pytest.mark.parametrize("row", IN_SUITE)
 def test_what_dies_leaves_the_truth(row: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos", row, "--short"],

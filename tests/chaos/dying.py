@@ -161,7 +161,7 @@ def worker_leaves(world: World, count: int) -> str:
         time.sleep(world.dice.uniform(0.2, MOST))
         leaving.process.send_signal(signal.SIGTERM)
         left, began = timezone.now(), time.monotonic()
-        world.start_worker(concurrency=5).wait()
+        world.start_worker().wait()
         probe = world.request(world.make_site(1), "chaos_word")
         world.wait_for_ends([probe], 10.0, left)
         waits = max(waits, time.monotonic() - began)
