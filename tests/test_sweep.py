@@ -1,6 +1,7 @@
 """The sweep mends what bells and workers left behind, by the rows alone."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -23,7 +24,7 @@ def state_of(deployment: Deployment) -> str:
     return Deployment.objects.values_list("state", flat=True).get(pk=deployment.pk)
 
 
-def ask(environment: Environment, **wishes: object) -> Deployment:
+def ask(environment: Environment, **wishes: Any) -> Deployment:
     return request(environment, "ping", door="manage.py", requested_as="me@here", **wishes)
 
 

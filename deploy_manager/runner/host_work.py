@@ -266,7 +266,7 @@ class HostWork:
         except DeployManagerError:
             return None
         current, *whole = mask_text(printed).splitlines() or [""]
-        names = tuple(line.split("/")[1] for line in whole if line.count("/") == 2)
+        names = tuple(name for line in whole if not (name := line.split("/")[1]).endswith(".part"))
         seen = Seen(self._orders.placement, current.rpartition("/")[2], names, timezone.now())
         self._writer.put(seen)
         self._note_switch(seen)
