@@ -7,6 +7,8 @@ import pytest
 from django.utils import translation
 from pytest_django import Settings
 
+from tests.parts.privileges import may_mount
+
 pytest_plugins = [
     "tests.commands",
     "tests.inventory",
@@ -23,6 +25,20 @@ pytest_plugins = [
     "tests.parts.guestbook",  # after the parts that it imports
     "tests.parts.guards",
 ]
+
+
+def pytest_report_header() -> str:
+    if may_mount():
+        return ""
+    return "left out: tests that mount small disks or make networks, which this machine forbids"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the machine forbids."""
+    forbidden = [item for item in items if item.get_closest_marker("mounts") and not may_mount()]
+    if forbidden:
+        config.hook.pytest_deselected(items=forbidden)
+        items[:] = [item for item in items if item not in forbidden]
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,9 @@
 The test suite runs what of the short form is quick; `python -m tests.chaos --short` all of it.
 """
 
-import os
 from dataclasses import dataclass
+
+from tests.parts.privileges import may_mount
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,5 @@ TABLE = {
     ),
 }
 IN_SUITE = [
-    name
-    for name, row in TABLE.items()
-    if row.in_suite and (os.geteuid() == 0 or not row.needs_root)
+    name for name, row in TABLE.items() if row.in_suite and (may_mount() or not row.needs_root)
 ]
