@@ -19,11 +19,6 @@ class Unheard:
     def begin_command(self, index: int) -> None: ...
 
 
-@pytest.mark.xfail(
-    raises=ConnectionLost,
-    strict=True,
-    reason="a link that dies before the guard was reached makes the host lost, then failed",
-)
 def test_a_connection_that_dies_before_anything_was_asked_for_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,17 @@ def test_what_nobody_took_up_ends_as_lost(inventory: Inventory) -> None:
     assert inventory.request("ping").state == State.QUEUED
 
 
+def test_what_waits_for_a_busy_worker_is_not_given_up(inventory: Inventory) -> None:
+    held = claim(inventory.request("ping"))
+    long_ago(seconds=40)
+    claim(ask(make_other(inventory)))
+    swept()
+    assert state_of(held.deployment) == State.RUNNING
+    Slice.objects.filter(pk=held.pk).update(beat_at=timezone.now() - timedelta(minutes=6))
+    swept()
+    assert state_of(held.deployment) == State.LOST
+
+
 def test_what_ends_every_worker_is_given_up(inventory: Inventory) -> None:
     held = claim(inventory.request("ping"))
     Slice.objects.filter(pk=held.pk).update(taken_over=3)

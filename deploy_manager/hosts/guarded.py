@@ -86,7 +86,7 @@ class GuardedHost(ShellHost):
         self._open = open_
         self._journal = sink
         self._may_go_on = may_go_on
-        self._line: GuardLine | None = open_(cancelled)
+        self._line: GuardLine | None = self._connect(cancelled)
         self._step, self._index = 0, 0
         self._stored, self._is_once, self._own = Mark(), False, 0
 
@@ -166,6 +166,15 @@ class GuardedHost(ShellHost):
                     return wait_until_killed(line)
                 self.drop_line()
         return False
+
+    def _connect(self, cancelled: Event) -> GuardLine:
+        """Connect; again where the link died on the way, before anything was asked for."""
+        try:
+            return self._open(cancelled)
+        except ConnectionLost:
+            if cancelled.is_set():
+                raise
+        return self._connect_again(RECONNECTS_FOR)
 
     def _connect_again(self, seconds: float) -> GuardLine:
         """Connect anew; a cancel shortens the time to try, for somebody waits to be told."""

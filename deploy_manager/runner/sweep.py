@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from deploy_manager.exceptions import DeployManagerError, UnknownRecipe
-from deploy_manager.models import Deployment, Environment, Slice, State
+from deploy_manager.models import Deployment, Environment, Slice, SliceState, State
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.models.slices import LEASE, TAKEN_OVER_AT_MOST, SliceQuerySet
 from deploy_manager.runner.barrier import open_after_pause
@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 RING_AGAIN_AFTER = timedelta(seconds=15)
 GIVEN_UP_AFTER = LEASE + timedelta(seconds=15)
 """A holder that was silent for so long, and that nobody took over from, ends its deployment."""
+
+GIVEN_UP_AT_LAST = timedelta(minutes=5)
+"""The same while other slices are held: their workers come to it when they have a thread free."""
 
 FELL_SILENT = gettext_noop("The worker that ran it fell silent, and no other took it up.")
 
@@ -61,7 +64,9 @@ def end_the_abandoned(ring: Bell) -> int:
 
 
 def _abandoned() -> SliceQuerySet:
-    silent = Slice.objects.silent(GIVEN_UP_AFTER)
+    """Slices that nobody takes up; while workers are busy elsewhere, bells may stand in line."""
+    at_work = Slice.objects.filter(state=SliceState.HELD, beat_at__gt=Now() - LEASE).exists()
+    silent = Slice.objects.silent(GIVEN_UP_AT_LAST if at_work else GIVEN_UP_AFTER)
     used_up = Slice.objects.silent().filter(taken_over__gte=TAKEN_OVER_AT_MOST)
     return silent | used_up
 
