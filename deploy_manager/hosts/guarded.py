@@ -35,6 +35,9 @@ from deploy_manager.recipes.host import Command, Result
 RECONNECTS_FOR = 60.0
 """Seconds to try to reach a server again before what it does is called unknown."""
 
+DIES_WITHIN = 10.0
+"""Seconds in which a first connection that is cut is told from one that hangs."""
+
 RECONNECTS_TO_STOP_FOR = 10.0
 FIRST_DELAY, LONGEST_DELAY = 0.5, 5.0
 LOOK = (0, 0)
@@ -168,11 +171,15 @@ class GuardedHost(ShellHost):
         return False
 
     def _connect(self, cancelled: Event) -> GuardLine:
-        """Connect; again where the link died on the way, before anything was asked for."""
+        """Connect; again where the link died on the way, before anything was asked for.
+
+        A server that hangs instead is not waited for twice.
+        """
+        began = time.monotonic()
         try:
             return self._open(cancelled)
         except ConnectionLost:
-            if cancelled.is_set():
+            if cancelled.is_set() or time.monotonic() - began > DIES_WITHIN:
                 raise
         return self._connect_again(RECONNECTS_FOR)
 
