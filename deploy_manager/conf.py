@@ -14,6 +14,8 @@ NUMBERS = (
     "MAX_HOSTS_AT_ONCE",
     "SLICE_HOSTS",
     "MAX_ARCHIVE_BYTES",
+    "INVENTORY_EVERY",
+    "LOOK_UP_EVERY",
 )
 
 
@@ -45,6 +47,18 @@ class Settings:
     MAX_ARCHIVE_BYTES: int = 1024**3
     """The largest code archive that is sent to a server, unpacked."""
 
+    INVENTORY_EVERY: float = 3600.0
+    """Seconds after which a server is asked again what is installed."""
+
+    LOOK_UP_EVERY: float = 6 * 3600.0
+    """Seconds after which indexes and advisories are asked again about a package."""
+
+    OSV_URL: str = ""
+    """Where advisories are asked for; blank: OSV's own public address."""
+
+    ADVISORY_FILE: Path | None = None
+    """OSV records in a file, a folder or a zip, asked instead where nothing reaches OSV."""
+
     NOTIFY: dict[str, str] = field(default_factory=dict, repr=False)
     """Who can be told how deployments end: names, and apprise URLs, which hold secrets."""
 
@@ -52,6 +66,8 @@ class Settings:
         object.__setattr__(self, "CACHE", Path(self.CACHE).expanduser())
         if self.SSH_KEY_FILE is not None:
             object.__setattr__(self, "SSH_KEY_FILE", Path(self.SSH_KEY_FILE).expanduser())
+        if self.ADVISORY_FILE is not None:
+            object.__setattr__(self, "ADVISORY_FILE", Path(self.ADVISORY_FILE).expanduser())
         for name in NUMBERS:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or value <= 0:

@@ -49,6 +49,10 @@ class Environment(models.Model):
         AFTER = "after", _("after the release was activated everywhere")
         NEVER = "never", _("never: by hand")
 
+    class Wheels(models.TextChoices):
+        INDEX = "index", _("each server fetches them from the package index")
+        SHIPPED = "shipped", _("the worker fetches them once and sends what a server lacks")
+
     class Strategy(models.TextChoices):
         ALL = "all", _("all servers at once")
         WAVES = "waves", _("in waves")
@@ -99,6 +103,30 @@ class Environment(models.Model):
         blank=True,
         validators=[validators.index_url_validator],
         help_text=_("Blank: what the server's own pip configuration says."),
+    )
+    wheels = models.CharField(
+        _("wheels"), max_length=10, choices=Wheels.choices, default=Wheels.INDEX
+    )
+    builder = models.ForeignKey(
+        Server,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="builds_for",
+        verbose_name=_("builder"),
+        help_text=_(
+            "The server that builds what comes without a wheel, once for all; blank: the worker."
+            " For wheels that are sent."
+        ),
+    )
+    smoke_command = models.CharField(
+        _("smoke command"),
+        max_length=300,
+        blank=True,
+        help_text=_(
+            "Run in the code of a release, with its own Python as $PYTHON, before it may serve:"
+            " $PYTHON manage.py test shop.smoke. Blank: none."
+        ),
     )
     reload_method = models.CharField(
         _("reload"), max_length=20, choices=ReloadMethod.choices, default=ReloadMethod.GUNICORN

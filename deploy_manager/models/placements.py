@@ -58,6 +58,24 @@ class Placement(models.Model):
         help_text=_("Names of the releases that were last seen whole on the server."),
     )
     seen_at = models.DateTimeField(_("last seen"), null=True, editable=False)
+    inventory_at = models.DateTimeField(
+        _("packages seen"),
+        null=True,
+        editable=False,
+        help_text=_("When the server last told what is installed."),
+    )
+    inventory_tried_at = models.DateTimeField(_("packages asked for"), null=True, editable=False)
+    inventory_problem = models.TextField(
+        _("why its packages are unknown"), blank=True, editable=False
+    )
+    implementation = models.CharField(
+        _("implementation"), max_length=50, blank=True, editable=False
+    )
+    python_version = models.CharField(
+        _("Python version"), max_length=50, blank=True, editable=False
+    )
+    platform = models.CharField(_("platform"), max_length=100, blank=True, editable=False)
+    libc = models.CharField(_("C library"), max_length=50, blank=True, editable=False)
 
     class Meta:
         ordering = ["order", "server__name"]

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
+from packaging.utils import is_normalized_name
 
 from deploy_manager.models.states import State
 from deploy_manager.shares import cut_waves, parse_share
@@ -121,6 +122,28 @@ def validate_windows(value: object) -> None:
 def validate_time_zone(value: str) -> None:
     """The name of a time zone. Raises ValidationError."""
     _explained(check_zone, value)
+
+
+def validate_package(value: str) -> None:
+    """A normalised name of a package. Raises ValidationError."""
+    if not is_normalized_name(value):
+        raise ValidationError(_("A package is named like my-package."))
+
+
+def validate_packages(value: object) -> None:
+    """A JSON list of normalised names of packages. Raises ValidationError."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValidationError(_('A list of packages like ["django", "celery"].'))
+    for name in value:
+        validate_package(name)
+
+
+def validate_groups(value: object) -> None:
+    """A JSON list of lists of packages. Raises ValidationError."""
+    if not isinstance(value, list):
+        raise ValidationError(_('A list of groups like [["django", "channels"]].'))
+    for group in value:
+        validate_packages(group)
 
 
 def validate_cron(value: str) -> None:

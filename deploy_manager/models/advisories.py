@@ -1,0 +1,72 @@
+"""Known vulnerabilities, and for which versions somebody looked for them."""
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class Advisory(models.Model):
+    """A published vulnerability of a package."""
+
+    identifier = models.CharField(
+        _("identifier"), max_length=100, unique=True, help_text=_("Like GHSA-… or CVE-….")
+    )
+    package = models.CharField(_("package"), max_length=200, db_index=True)
+    aliases = models.JSONField(_("also known as"), default=list, blank=True)
+    summary = models.TextField(_("summary"), blank=True)
+    fixed_in = models.JSONField(_("fixed in"), default=list, blank=True)
+    url = models.CharField(_("address"), max_length=500, blank=True)
+    first_seen_at = models.DateTimeField(_("first seen"), default=timezone.now)
+
+    class Meta:
+        ordering = ["-first_seen_at", "identifier"]
+        verbose_name = _("advisory")
+        verbose_name_plural = _("advisories")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return self.identifier
+
+
+class AuditedVersion(models.Model):
+    """One version of a package, and what is known against it.
+
+    It is *unknown* until it was checked without a problem: never safe because a check failed.
+    """
+
+    class Verdict(models.TextChoices):
+        UNKNOWN = "unknown", _("unknown")
+        VULNERABLE = "vulnerable", _("vulnerable")
+        CLEAN = "clean", _("no known vulnerability")
+
+    name = models.CharField(_("name"), max_length=200)
+    version = models.CharField(_("version"), max_length=100)
+    checked_at = models.DateTimeField(
+        _("checked"), null=True, help_text=_("When a check last answered.")
+    )
+    tried_at = models.DateTimeField(_("last tried"), null=True)
+    problem = models.TextField(_("why it is unknown"), blank=True)
+    advisories: "models.ManyToManyField[Advisory, models.Model]" = models.ManyToManyField(
+        Advisory, related_name="versions", blank=True, verbose_name=_("advisories")
+    )
+
+    class Meta:
+        ordering = ["name", "version"]
+        verbose_name = _("audited version")
+        verbose_name_plural = _("audited versions")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(fields=["name", "version"], name="one_audit_per_version"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
+
+    @property
+    def verdict(self) -> "AuditedVersion.Verdict":
+        """What the last check said; an advisory once known stays one though a later check fails."""
+        if self.advisories.all():
+            return self.Verdict.VULNERABLE
+        if self.problem or self.checked_at is None:
+            return self.Verdict.UNKNOWN
+        return self.Verdict.CLEAN

@@ -1,0 +1,63 @@
+"""What is really installed on each server, and what package indexes have."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.models.placements import Placement
+
+
+class InstalledPackage(models.Model):
+    """A package that a server's active release was seen to have; see Placement.inventory_at."""
+
+    placement = models.ForeignKey(
+        Placement, models.CASCADE, related_name="installed", verbose_name=_("placement")
+    )
+    name = models.CharField(_("name"), max_length=200)
+    version = models.CharField(_("version"), max_length=100)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = _("installed package")
+        verbose_name_plural = _("installed packages")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["placement", "name"], name="one_installed_version_per_placement"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
+
+
+class IndexedPackage(models.Model):
+    """What a package index was last seen to say of a package."""
+
+    index_url = models.CharField(
+        _("package index"), max_length=300, blank=True, help_text=_("Blank: the worker's own.")
+    )
+    name = models.CharField(_("name"), max_length=200)
+    latest = models.CharField(_("latest version"), max_length=100, blank=True)
+    latest_uploaded_at = models.DateTimeField(_("uploaded"), null=True)
+    status = models.CharField(
+        _("project status"),
+        max_length=50,
+        blank=True,
+        help_text=_("Like archived or quarantined; blank or active: nothing speaks against it."),
+    )
+    looked_at = models.DateTimeField(_("looked up"), null=True)
+    problem = models.TextField(_("why it is unknown"), blank=True)
+
+    class Meta:
+        ordering = ["name", "index_url"]
+        verbose_name = _("package of an index")
+        verbose_name_plural = _("packages of indexes")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["index_url", "name"], name="one_row_per_index_and_package"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,186 @@
+"""Upgrades: other pins under the code that serves, environment after environment, and back."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.models.deployments import Deployment
+from deploy_manager.models.environments import Environment
+from deploy_manager.models.releases import Release
+from deploy_manager.models.requirements import Lock
+
+
+class UpgradeState(models.TextChoices):
+    """Where an upgrade, or its stage in one environment, stands."""
+
+    WAITING = "waiting", _("waiting")
+    RUNNING = "running", _("running")
+    RETURNING = "returning", _("returning")
+    SUCCEEDED = "succeeded", _("succeeded")
+    FAILED = "failed", _("failed")
+    ROLLED_BACK = "rolled_back", _("rolled back")
+    SKIPPED = "skipped", _("skipped")
+    CANCELLED = "cancelled", _("cancelled")
+
+    @property
+    def is_live(self) -> bool:
+        return self in UPGRADE_LIVE
+
+
+UPGRADE_LIVE = (UpgradeState.WAITING, UpgradeState.RUNNING, UpgradeState.RETURNING)
+"""What has not ended yet."""
+
+
+class OnFailure(models.TextChoices):
+    """What becomes of the environments that have an upgrade already, where a later one fails."""
+
+    RETURN = "return", _("all environments return to what they had")
+    STOP = "stop", _("only the failed environment returns")
+
+
+class UpgradeQuerySet(models.QuerySet["Upgrade"]):
+    def live(self) -> "UpgradeQuerySet":
+        """What has not ended yet."""
+        return self.filter(state__in=UPGRADE_LIVE)
+
+
+class Upgrade(models.Model):
+    """One request to install other versions: which, where in which order, and how it went."""
+
+    wanted = models.JSONField(
+        _("wanted"), help_text=_("Packages and how far each may go, as it was asked for.")
+    )
+    reason = models.CharField(_("reason"), max_length=500, blank=True)
+    state = models.CharField(
+        _("state"),
+        max_length=15,
+        choices=UpgradeState.choices,
+        default=UpgradeState.WAITING,
+    )
+    message = models.TextField(_("message"), blank=True)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("requested by"),
+    )
+    requested_as = models.CharField(_("requested as"), max_length=200)
+    door = models.CharField(_("through"), max_length=20)
+    policy_run = models.ForeignKey(
+        "PolicyRun",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="upgrades",
+        verbose_name=_("run of a policy"),
+    )
+    soak = models.PositiveIntegerField(
+        _("soak (seconds)"),
+        default=0,
+        help_text=_("How long the canary, and each environment, must do well before the next."),
+    )
+    on_failure = models.CharField(
+        _("on failure"), max_length=10, choices=OnFailure.choices, default=OnFailure.RETURN
+    )
+    cancel_requested_as = models.CharField(_("cancelled by"), max_length=200, blank=True)
+    created_at = models.DateTimeField(_("requested"), default=timezone.now, db_index=True)
+    finished_at = models.DateTimeField(_("finished"), null=True)
+
+    objects = UpgradeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        verbose_name = _("upgrade")
+        verbose_name_plural = _("upgrades")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.title}"
+
+    @property
+    def title(self) -> str:
+        """The packages, each with what was wanted of it: django==5.2.8, celery (patch)."""
+        return ", ".join(
+            f"{each['name']}=={each['version']}"
+            if each["reach"] == "exact"
+            else f"{each['name']} ({each['reach']})"
+            for each in self.wanted
+        )
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in UPGRADE_LIVE
+
+
+class UpgradeStage(models.Model):
+    """An upgrade's part in one environment: from one lock to another, and back if need be."""
+
+    upgrade = models.ForeignKey(
+        Upgrade, models.CASCADE, related_name="stages", verbose_name=_("upgrade")
+    )
+    number = models.PositiveSmallIntegerField(_("number"))
+    environment = models.ForeignKey(
+        Environment, models.PROTECT, related_name="upgrade_stages", verbose_name=_("environment")
+    )
+    state = models.CharField(
+        _("state"), max_length=15, choices=UpgradeState.choices, default=UpgradeState.WAITING
+    )
+    message = models.TextField(_("message"), blank=True)
+    lock_before = models.ForeignKey(
+        Lock, models.PROTECT, related_name="+", verbose_name=_("pins before")
+    )
+    lock_after = models.ForeignKey(
+        Lock, models.PROTECT, related_name="+", verbose_name=_("pins after")
+    )
+    moves = models.JSONField(
+        _("changes"),
+        default=list,
+        help_text=_("Each package that moves: name, before, after, why, and facts of its index."),
+    )
+    release_before = models.ForeignKey(
+        Release,
+        models.SET_NULL,
+        null=True,
+        related_name="+",
+        verbose_name=_("release before"),
+    )
+    deployment = models.OneToOneField(
+        Deployment,
+        models.SET_NULL,
+        null=True,
+        related_name="upgrade_stage",
+        verbose_name=_("deployment"),
+    )
+    returned_by = models.OneToOneField(
+        Deployment,
+        models.SET_NULL,
+        null=True,
+        related_name="upgrade_return",
+        verbose_name=_("returned by"),
+    )
+    opens_at = models.DateTimeField(
+        _("begins"), null=True, help_text=_("When the soak of the environment before it ends.")
+    )
+
+    class Meta:
+        ordering = ["upgrade", "number"]
+        verbose_name = _("environment of an upgrade")
+        verbose_name_plural = _("environments of an upgrade")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["upgrade", "number"], name="one_upgrade_stage_of_a_number"
+            ),
+            models.UniqueConstraint(
+                fields=["environment"],
+                condition=Q(state__in=["waiting", "running", "returning"]),
+                name="one_live_upgrade_per_environment",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.environment}: {self.get_state_display()}"
