@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.releases",
     "tests.recipe_site",
     "tests.parts.browser",
+    "tests.parts.index",
     "tests.parts.own_project",
     "tests.parts.postgres",
     "tests.parts.redis",
