@@ -4,6 +4,7 @@ from deploy_manager.recipes import Story, Uses
 
 ROLLBACK = "rollback"
 CONVERGE = "converge"
+UPGRADE = "upgrade"
 
 
 def takes_code(story: Story) -> bool:
@@ -13,7 +14,7 @@ def takes_code(story: Story) -> bool:
 
 def goes_back(story: Story) -> bool:
     """Whether it works on an earlier release, which somebody has to choose."""
-    return story.uses is Uses.GIVEN and not makes_alike(story)
+    return story.uses is Uses.GIVEN and story.name not in (CONVERGE, UPGRADE)
 
 
 def makes_alike(story: Story) -> bool:
@@ -22,10 +23,13 @@ def makes_alike(story: Story) -> bool:
 
 
 def is_startable(story: Story) -> bool:
-    """Whether there is an action for it: parts of a rollback are of no use by themselves."""
-    return story.name == ROLLBACK or not goes_back(story)
+    """Whether there is an action for it: parts of a rollback are of no use by themselves.
+
+    An upgrade is begun from its packages.
+    """
+    return story.name == ROLLBACK or not (goes_back(story) or story.name == UPGRADE)
 
 
 def is_schedulable(story: Story) -> bool:
     """Whether it may be run by itself, with nobody there to choose a release."""
-    return not goes_back(story) and not makes_alike(story)
+    return story.uses is not Uses.GIVEN

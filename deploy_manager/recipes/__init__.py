@@ -1,6 +1,6 @@
 """Recipes: what can be run on servers. Write your own in a `recipes.py` of any installed app."""
 
-from deploy_manager.recipes.builtin import deploy_story
+from deploy_manager.recipes.builtin import deploy_story, upgrade_story
 from deploy_manager.recipes.host import Command, HealthCheck, Host, Reload, Result, Site
 from deploy_manager.recipes.registry import (
     Phase,
@@ -37,4 +37,5 @@ __all__ = [
     "get_story",
     "load_recipes",
     "recipe",
+    "upgrade_story",
 ]

@@ -1,5 +1,7 @@
 """The recipes that come with the app, and the stories they make together."""
 
+from dataclasses import replace
+
 from django.utils.translation import gettext_noop
 
 from deploy_manager.recipes import (  # noqa: F401  importing them registers them
@@ -22,24 +24,33 @@ PREPARE = Phase(
     ("checkout_latest", "make_virtualenv", "install_requirements", "collect_static", "check"),
     gate=True,
 )
+BESIDE = replace(PREPARE, recipes=(*PREPARE.recipes, "smoke"))
+"""Other pins under the same code, tried before anything serves them."""
+
 MIGRATE = Phase("migrate", gettext_noop("Migrate"), ("migrate",), gate=True)
 ACTIVATE = Phase("activate", gettext_noop("Activate"), ("activate", "reload"), in_waves=True)
 VERIFY = Phase("verify", gettext_noop("Verify"), ("verify",), in_waves=True)
 CLEAN_UP = Phase("clean_up", gettext_noop("Clean up"), ("clean_up",))
 ORDERS = {
-    "before": (PREPARE, MIGRATE, ACTIVATE, VERIFY, CLEAN_UP),
-    "after": (PREPARE, ACTIVATE, VERIFY, MIGRATE, CLEAN_UP),
-    "never": (PREPARE, ACTIVATE, VERIFY, CLEAN_UP),
+    "before": (MIGRATE, ACTIVATE, VERIFY, CLEAN_UP),
+    "after": (ACTIVATE, VERIFY, MIGRATE, CLEAN_UP),
+    "never": (ACTIVATE, VERIFY, CLEAN_UP),
 }
 
 
 def deploy_story(migrate: str) -> Story:
     """Return the story `deploy`, with migrations `before` or `after` activation, or `never`."""
-    return Story("deploy", gettext_noop("Deploy"), ORDERS[migrate])
+    return Story("deploy", gettext_noop("Deploy"), (PREPARE, *ORDERS[migrate]))
+
+
+def upgrade_story(migrate: str) -> Story:
+    """Return the story `upgrade`: the code of a release that is there, with other pins."""
+    return Story("upgrade", gettext_noop("Upgrade"), (BESIDE, *ORDERS[migrate]), given=True)
 
 
 DEPLOY = deploy_story("before")
 add_story(DEPLOY)
+add_story(upgrade_story("before"))
 ROLLBACK = Story(
     "rollback",
     gettext_noop("Roll back"),

@@ -133,6 +133,9 @@ class Site:
     shared: tuple[str, ...] = ()
     """Folders of the release that live in shared/ (relative paths)."""
 
+    smoke_command: str = ""
+    """A line of sh that proves a release before it serves; blank: none."""
+
     reload: Reload = Reload("none")
     health: HealthCheck = HealthCheck()
     keep_releases: int = 5

@@ -1,5 +1,7 @@
 """What a Django project's own commands do for a release."""
 
+import shlex
+
 from django.utils.translation import gettext_noop
 
 from deploy_manager.exceptions import CommandFailed
@@ -30,6 +32,17 @@ def check(host: Host, site: Site) -> None:
     """Run Django's system checks with the release's own code, pins and variables."""
     site.require_release()
     host.run(site.manage("check"))
+
+
+@recipe(gettext_noop("Run the smoke command"), uses=Uses.NEWEST)
+def smoke(host: Host, site: Site) -> None:
+    """Run the project's own proof in the release, before anything serves it."""
+    site.require_release()
+    if not site.smoke_command:
+        host.say("There is no smoke command.")
+        return
+    exports = f"export PYTHON={shlex.quote(site.python_path)}; "
+    host.run(site.in_release("sh", "-c", exports + site.smoke_command))
 
 
 @recipe(gettext_noop("Show the migrations to come"), scope=Scope.ONCE, uses=Uses.NEWEST)

@@ -66,7 +66,7 @@ def _go_on(deployment: Deployment, held: Slice | None, has_paused: bool = False)
     if stage is None:
         return _finish(deployment)
     if not has_paused and board.pauses_before(stage):
-        return _pause(deployment, held)
+        return _pause(deployment, held, board.pause)
     return _open(deployment, stage, held)
 
 
@@ -106,8 +106,8 @@ def _send_home(held: Slice) -> None:
     held.held().update(state=SliceState.WAITING, holder="")
 
 
-def _pause(deployment: Deployment, held: Slice | None) -> Verdict:
-    pause = timedelta(seconds=deployment.environment.pause)
+def _pause(deployment: Deployment, held: Slice | None, seconds: int) -> Verdict:
+    pause = timedelta(seconds=seconds)
     Deployment.objects.filter(pk=deployment.pk).update(opens_at=Now() + pause)
     if held:
         _send_home(held)

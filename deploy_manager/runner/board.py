@@ -5,6 +5,7 @@ from functools import cached_property
 from deploy_manager.exceptions import UnknownRecipe
 from deploy_manager.models import BROKEN, BUSY, Deployment, HostRun, State
 from deploy_manager.recipes import Phase, Scope, get_recipe, get_story
+from deploy_manager.runner.strategy import pause_of, strategy_of
 from deploy_manager.runner.waves import ROLL_BACK
 from deploy_manager.shares import is_too_many
 
@@ -14,7 +15,7 @@ class Board:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._environment = deployment.environment
+        self._strategy = strategy_of(deployment.environment, deployment.recipe)
         self._turns_back = False
 
     def look_again(self) -> None:
@@ -42,7 +43,7 @@ class Board:
         if phase and phase.gate and self._failed_once():
             return f"Stopped, since {phase.title} failed on {self._broken[0].server_name}."
         is_decisive = phase is not None and (phase.gate or phase.in_waves)
-        most = self._environment.max_failures
+        most = self._strategy.max_failures
         if is_decisive and is_too_many(len(self._broken), len(self._hosts), most):
             names = ", ".join(host.server_name for host in self._broken)
             return (
@@ -57,7 +58,7 @@ class Board:
 
     def wants_back(self) -> bool:
         """Whether servers that were switched go back to what they served."""
-        return self._environment.rollback_on_failure and any(
+        return self._strategy.rolls_back and any(
             host.was_switched and host.release_before_id for host in self._live
         )
 
@@ -78,9 +79,14 @@ class Board:
         later = [stage for stage in stages if stage > self._deployment.stage]
         return min(later, default=None)
 
+    @cached_property
+    def pause(self) -> int:
+        """Seconds between two waves."""
+        return pause_of(self._deployment)
+
     def pauses_before(self, stage: int) -> bool:
-        """Whether it is between two waves, and the environment wants a pause there."""
-        if not self._environment.pause or self._turns_back:
+        """Whether it is between two waves, and there is to be a pause."""
+        if self._turns_back or not self.pause:
             return False
         waves = {phase.name for phase in self._phases if phase.in_waves}
         return bool(self._phases_of(stage) & waves and self._phases_now & waves)

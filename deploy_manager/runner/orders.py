@@ -9,6 +9,7 @@ from deploy_manager.runner.address import address_of
 from deploy_manager.runner.host_work import Orders
 from deploy_manager.runner.prepare import Prepared
 from deploy_manager.runner.site import site_of
+from deploy_manager.runner.strategy import strategy_of
 
 
 def orders_of(held: Slice, prepared: Prepared) -> list[Orders]:
@@ -45,7 +46,7 @@ def _orders(run: HostRun, held: Slice, prepared: Prepared, releases: dict[str, i
         address=address_of(placement.server),
         work=_work(placement, held, site.tools_path),
         releases=releases,
-        rolls_back=held.deployment.environment.rollback_on_failure,
+        rolls_back=strategy_of(placement.environment, held.deployment.recipe).rolls_back,
         before=run.release_before.name if run.release_before else "",
     )
 

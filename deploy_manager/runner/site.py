@@ -37,6 +37,7 @@ def site_of(
         settings_module=environment.settings_module,
         variables=environment.variables,
         shared=tuple(environment.shared),
+        smoke_command=environment.smoke_command,
         reload=_reload(environment, placement.bind),
         health=_health(environment, placement.bind),
         keep_releases=environment.keep_releases,

@@ -1,16 +1,18 @@
 """Which story a name stands for on an environment."""
 
 from deploy_manager.models import Environment
-from deploy_manager.recipes import Story, deploy_story, get_story
+from deploy_manager.recipes import Story, deploy_story, get_story, upgrade_story
 
-DEPLOY = "deploy"
+DEPLOY, UPGRADE = "deploy", "upgrade"
 
 
 def story_for(environment: Environment, recipe: str) -> Story:
-    """Return what a recipe's name runs: `deploy` migrates when the environment says so.
+    """Return what a recipe's name runs: what migrates does so when the environment says.
 
     Raises UnknownRecipe.
     """
     if recipe == DEPLOY:
         return deploy_story(environment.migrate)
+    if recipe == UPGRADE:
+        return upgrade_story(environment.migrate)
     return get_story(recipe)

@@ -11,6 +11,7 @@ from typing import Any
 
 from deploy_manager.models import Environment, Placement
 from deploy_manager.recipes import Phase, Recipe, Scope, Story, get_recipe
+from deploy_manager.runner.strategy import Strategy, strategy_of
 from deploy_manager.shares import cut_waves
 
 ROLL_BACK = Phase("roll_back", "Roll back", ("activate", "reload", "verify"))
@@ -55,7 +56,7 @@ def plan_steps(story: Story, environment: Environment, placements: Sequence[Plac
     planned = Planned()
     waves = [list(placements)]
     if any(phase.in_waves for phase in story.phases):
-        waves = cut_into_waves(environment, placements)
+        waves = cut_into_waves(environment, strategy_of(environment, story.name), placements)
     planned.waves = {
         placement: number for number, wave in enumerate(waves, 1) for placement in wave
     }
@@ -72,7 +73,7 @@ def plan_steps(story: Story, environment: Environment, placements: Sequence[Plac
 
 
 def cut_into_waves(
-    environment: Environment, placements: Sequence[Placement]
+    environment: Environment, strategy: Strategy, placements: Sequence[Placement]
 ) -> list[list[Placement]]:
     """Return the placements in the order in which they are switched, wave by wave.
 
@@ -82,12 +83,12 @@ def cut_into_waves(
     order = environment.role_order
     ordered = sorted(placements, key=lambda placement: _rank(placement, order))
     groups = [list(group) for _, group in groupby(ordered, lambda each: _rank(each, order))]
-    if environment.strategy == Environment.Strategy.ALL:
+    if not strategy.in_waves:
         return groups
     first, *others = groups
-    waves = cut_waves(first, environment.canary, environment.batch)
+    waves = cut_waves(first, strategy.canary, strategy.batch)
     for group in others:
-        waves += cut_waves(group, "", environment.batch)
+        waves += cut_waves(group, "", strategy.batch)
     return waves
 
 
