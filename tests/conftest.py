@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.recipe_site",
     "tests.parts.browser",
     "tests.parts.index",
+    "tests.parts.osv",
     "tests.parts.own_project",
     "tests.parts.postgres",
     "tests.parts.redis",
