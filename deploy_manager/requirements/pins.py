@@ -39,7 +39,10 @@ class PinChange:
 
 
 def lock_text(pins: Iterable[Pin]) -> str:
-    """Return pins as a requirements file that is the same for the same pins."""
+    """Return pins as a requirements file that is the same for the same pins.
+
+    Which of them the project did not ask for itself stands behind them, as pip-compile notes it.
+    """
     return "".join(f"{_line(pin)}\n" for pin in sorted(pins, key=_order))
 
 
@@ -67,7 +70,8 @@ def _versions(pins: Sequence[Pin]) -> dict[str, str]:
 
 
 def _line(pin: Pin) -> str:
-    return " \\\n    ".join([pin.requirement, *(f"--hash={one}" for one in sorted(pin.hashes))])
+    line = " \\\n    ".join([pin.requirement, *(f"--hash={one}" for one in sorted(pin.hashes))])
+    return line if pin.direct else f"{line}\n    # via another package"
 
 
 def _order(pin: Pin) -> tuple[str, str, str]:
