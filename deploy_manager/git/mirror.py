@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy_manager.exceptions import CodeError
+from deploy_manager.git.amending import Change, amend_file, check_own_ref, keep_commit, patch_of
 from deploy_manager.git.command import Git, GitError
 from deploy_manager.git.contents import refuse_lfs_pointers, refuse_what_no_archive_holds
 from deploy_manager.logs import mask
@@ -129,6 +130,24 @@ class Mirror:
             self._forget_old_archives()
         return target
 
+    def amend(self, base: str, path: str, change: Change, message: str, ref: str) -> str:
+        """Commit a changed file on top of `base` under a ref of ours, and return its hash.
+
+        A ref that is there already stays what it is. Raises CodeError where `base` or the file is
+        not there, and what `change` raises.
+        """
+        check_own_ref(ref)
+        with self._alone():
+            if not (commit := self._commit_of(ref)):
+                commit = amend_file(self._run, _hash(base), path, change, message)
+                keep_commit(self._run, commit, ref)
+        return commit
+
+    def patch(self, base: str, path: str, change: Change, message: str) -> bytes:
+        """Return a changed file as a patch for `git am` and `git apply`; raises as `amend`."""
+        with self._alone():
+            return patch_of(self._run, amend_file(self._run, _hash(base), path, change, message))
+
     def _clone(self, lock: int) -> None:
         """Clone beside and rename: a clone that was broken off is never taken for whole."""
         beside = self._folder.with_suffix(".part")
@@ -210,6 +229,11 @@ class Mirror:
         for path in made[:-ARCHIVES_KEPT]:
             if time.time() - path.stat().st_mtime > _IN_USE_FOR:
                 path.unlink(missing_ok=True)
+
+    @property
+    def folder(self) -> Path:
+        """The bare repository itself, to fetch from."""
+        return self._folder
 
     @contextmanager
     def _alone(self) -> Iterator[int]:
