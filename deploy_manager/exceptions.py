@@ -21,6 +21,14 @@ class PinError(DeployManagerError):
     """Requirements that are not a complete set of exact pins."""
 
 
+class IndexUnreachable(DeployManagerError):
+    """A package index gave no facts: it can't be reached, or does not know the package."""
+
+
+class AdvisoriesUnavailable(DeployManagerError):
+    """Advisories could not be had, so nothing is known: neither safe nor vulnerable."""
+
+
 class UnknownRecipe(DeployManagerError):
     """No recipe of this name is registered."""
 

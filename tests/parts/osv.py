@@ -29,7 +29,7 @@ def advisory(
     summary: str = "It can be broken into.",
     withdrawn: str = "",
 ) -> Record:
-    """Return a record; with `versions` these are affected, else a range from `introduced` on."""
+    """Return a record: affected are `versions`; without, or with `fixed`, a range as well."""
     events = [{"introduced": introduced}]
     events += [{"fixed": fixed}] if fixed else []
     events += [{"last_affected": last_affected}] if last_affected else []
@@ -126,7 +126,7 @@ def _affects(record: Record, name: str, version: Version) -> bool:
         if version in map(Version, affected.get("versions", ())):
             return True
         if any(_is_within(one["events"], version) for one in affected.get("ranges", ())):
-            return not affected.get("versions")
+            return True
     return False
 
 
@@ -134,7 +134,8 @@ def _is_within(events: list[dict[str, str]], version: Version) -> bool:
     """Only what `advisory` writes: one event of each kind."""
     told = {kind: Version(text) for event in events for kind, text in event.items()}
     is_fixed = "fixed" in told and version >= told["fixed"]
-    return told["introduced"] <= version <= told.get("last_affected", version) and not is_fixed
+    is_begun = version >= told["introduced"] or told["introduced"] == Version("0")  # 0: before all
+    return is_begun and version <= told.get("last_affected", version) and not is_fixed
 
 
 class _Server(ThreadingHTTPServer):
