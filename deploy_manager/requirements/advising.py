@@ -44,9 +44,10 @@ LONGEST_PROBLEM = 500
 
 _OPTIONS = (
     *("--format", "json", "--aliases", "on", "--desc", "on"),
-    *("--strict", "--no-deps", "--disable-pip", "--progress-spinner", "off"),
+    *("--strict", "--no-deps", "--disable-pip", "--progress-spinner", "off", "--verbose"),
     *("--vulnerability-service", "osv", "--timeout", str(ANSWER_TIMEOUT)),
 )
+_ANSWERED = re.compile(r"^DEBUG:pip_audit\._cli:Auditing ", re.MULTILINE)
 _LEFT_OUT = re.compile(r"^WARNING:pip_audit\._service\.\w+:(.+)$", re.MULTILINE)
 _REASON = re.compile(r"^(?:ERROR:[\w.]+:|[\w.]*?\.?(?=\w+(?:Error|Exception|Timeout|Version): ))")
 _UNTOLD = Advice(problem="The check gave no answer about this version.")
@@ -104,6 +105,14 @@ def _parts(pairs: Sequence[Pair]) -> list[list[Pair]]:
     return [list(part.items()) for part in parts]
 
 
+class _Stopped(AdvisoriesUnavailable):
+    """pip-audit gave up at one pair; `answered` is how many before it had their answer."""
+
+    def __init__(self, reason: str, answered: Sequence[str] = ()) -> None:
+        super().__init__(_problem(reason))
+        self.answered = len(answered)
+
+
 class _Audit:
     """One check of many pairs: several runs of pip-audit at once, and again where one failed."""
 
@@ -130,16 +139,22 @@ class _Audit:
         """Ask for all at once, and in parts where that fails: one bad answer hides no other."""
         try:
             advice = self._ask(pairs)
-        except AdvisoriesUnavailable as error:
-            self._refusals += len(pairs) == 1
-            if len(pairs) == 1 or self._is_in_vain:
-                return dict.fromkeys(pairs, Advice(problem=str(error)))
-        else:
-            self._answers += 1
-            return advice
-        # The first alone, until somebody answers: else a dead database would be asked for long.
-        middle = len(pairs) // 2 if self._answers else 1
-        return self._ask_apart(pairs[:middle]) | self._ask_apart(pairs[middle:])
+        except _Stopped as stopped:
+            return self._ask_around(pairs, stopped)
+        self._answers += 1
+        return advice
+
+    def _ask_around(self, pairs: Sequence[Pair], stopped: "_Stopped") -> dict[Pair, Advice]:
+        self._answers += bool(stopped.answered)
+        self._refusals += len(pairs) == 1
+        if len(pairs) == 1 or self._is_in_vain:
+            return dict.fromkeys(pairs, Advice(problem=str(stopped)))
+        bad = min(stopped.answered, len(pairs) - 1)
+        parts = (pairs[:bad], pairs[bad : bad + 1], pairs[bad + 1 :])
+        found: dict[Pair, Advice] = {}
+        for part in filter(None, parts):
+            found |= self._ask_apart(part)
+        return found
 
     @property
     def _is_in_vain(self) -> bool:
@@ -153,11 +168,11 @@ class _Audit:
         try:
             told = json.loads(done.stdout)["dependencies"]
         except (ValueError, KeyError, TypeError):
-            raise AdvisoriesUnavailable(_problem(_reason(errors))) from None
-        left_out = _LEFT_OUT.findall(errors)
+            raise _Stopped(_reason(errors), _ANSWERED.findall(errors)) from None
+        left_out = _LEFT_OUT.search(errors)
         if left_out and len(pairs) > 1:
-            raise AdvisoriesUnavailable(_problem(left_out[0]))
-        return _read(told, _problem(left_out[0]) if left_out else "")
+            raise _Stopped(left_out[1], _ANSWERED.findall(errors[: left_out.start()]))
+        return _read(told, _problem(left_out[1]) if left_out else "")
 
     def _run(self, pairs: Sequence[Pair], folder: Path) -> "subprocess.CompletedProcess[bytes]":
         pinned = folder / "requirements.txt"
@@ -174,7 +189,7 @@ class _Audit:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise AdvisoriesUnavailable(_problem(f"not within {self._timeout:g} s")) from None
+            raise _Stopped(f"not within {self._timeout:g} s") from None
 
 
 def _read(told: list[dict[str, Any]], problem: str) -> dict[Pair, Advice]:
