@@ -3,7 +3,7 @@
 import base64
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -41,6 +41,11 @@ class Index:
 
         self.waits = 0.0
         """Seconds before each answer."""
+
+        self.before_answer: Callable[[], object] = lambda: None
+
+        self.pages: dict[str, bytes] = {}
+        """What is answered for a project instead of the truth, said to be JSON."""
 
         self.is_over = threading.Event()
         self._server = _Server(self)
@@ -104,6 +109,7 @@ class Index:
         return found[0] if found else None
 
     def close(self) -> None:
+        """Stop serving; again does nothing."""
         self.is_over.set()
         self._server.shutdown()
         self._server.server_close()
@@ -139,6 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         index = self.server.index
         index.requests.append(self.path)
         index.is_over.wait(index.waits)
+        index.before_answer()
         match self.path.split("/"):
             case _ if index.down:
                 self._send(503, b"down", "text/plain")
@@ -146,6 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(401, b"who are you?", "text/plain")
             case ["", "simple", ""]:
                 self._list_projects()
+            case ["", "simple", name, ""] if name in index.pages:
+                self._send(200, index.pages[name], JSON_TYPE)
             case ["", "simple", name, ""] if name in index.projects:
                 self._list_files(index.projects[name])
             case ["", "files", filename]:

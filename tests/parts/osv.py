@@ -101,6 +101,7 @@ class OsvStub:
         return {**({"vulns": found[start:end]} if found else {}), **more}
 
     def close(self) -> None:
+        """Stop serving; again does nothing."""
         self.is_over.set()
         self._server.shutdown()
         self._server.server_close()

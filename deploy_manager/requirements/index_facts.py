@@ -1,0 +1,206 @@
+"""What a package index says of packages: versions, when they came, what speaks against them."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+import requests
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import InvalidName, canonicalize_name
+from packaging.version import Version
+from pypi_simple import (
+    PYPI_SIMPLE_ENDPOINT,
+    DistributionPackage,
+    NoSuchProjectError,
+    ProjectPage,
+    PyPISimple,
+    UnsupportedRepoVersionError,
+)
+
+from deploy_manager.exceptions import IndexUnreachable
+from deploy_manager.logs import mask_text
+from deploy_manager.requirements.advice import parsed_version
+
+CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 15.0
+"""Seconds; the second is for each piece of an answer."""
+
+WORKERS = 8
+ACTIVE = "active"
+LONGEST_REASON = 500
+
+_SETTINGS = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
+_NAME_BEFORE_URL = re.compile(r"^[\w.-]+=(?=\w+:)")
+
+
+@dataclass(frozen=True)
+class VersionFacts:
+    """One version of a package on an index."""
+
+    version: str
+    uploaded_at: datetime | None
+    """When its first file came; None: the index doesn't tell."""
+
+    yanked: bool
+    """Every file was taken back (PEP 592): only who pins it exactly still gets it."""
+
+    yanked_reason: str
+    requires_python: str
+    has_wheel: bool
+
+    def fits(self, python: str) -> bool:
+        """Return whether a Python takes it; 3.12 is 3.12.0. What can't be read forbids nothing."""
+        try:
+            return SpecifierSet(self.requires_python).contains(python, prereleases=True)
+        except InvalidSpecifier:
+            return True
+
+
+@dataclass(frozen=True)
+class PackageFacts:
+    """A package on an index."""
+
+    name: str
+    versions: tuple[VersionFacts, ...]
+    """Oldest first."""
+
+    status: str = ACTIVE
+    """As https://packaging.python.org/en/latest/specifications/project-status-markers/."""
+
+    status_reason: str = ""
+
+    def of(self, version: str) -> VersionFacts | None:
+        """Return what is known of a version, however it is spelled."""
+        wanted = parsed_version(version)
+        return next((one for one in self.versions if Version(one.version) == wanted), None)
+
+    def latest(
+        self, python: str = "", before: datetime | None = None, prereleases: bool = False
+    ) -> VersionFacts | None:
+        """Return the newest version that is not yanked, that `python` takes and that is old enough.
+
+        With `before`, a version whose upload time the index doesn't tell counts as too young.
+        """
+        return next(
+            (
+                one
+                for one in reversed(self.versions)
+                if not one.yanked
+                and (prereleases or not Version(one.version).is_prerelease)
+                and (not python or one.fits(python))
+                and (not before or (one.uploaded_at is not None and one.uploaded_at < before))
+            ),
+            None,
+        )
+
+
+@dataclass(frozen=True)
+class IndexProblem:
+    """Why nothing is known of a package."""
+
+    reason: str
+
+
+def look_up(name: str, index_url: str = "") -> PackageFacts:
+    """Return what an index says of a package.
+
+    `index_url` may hold a user and a password; blank: the index that the worker's own uv and pip
+    use (UV_DEFAULT_INDEX, PIP_INDEX_URL or pip's configuration). Raises IndexUnreachable where it
+    does not answer as an index within seconds, or does not know the package.
+    """
+    with _client(index_url or own_index_url()) as client:
+        return _look_up(client, name)
+
+
+def look_up_many(
+    names: Iterable[str], index_url: str = "", workers: int = WORKERS
+) -> dict[str, PackageFacts | IndexProblem]:
+    """Return what an index says of each package, or why it says nothing; never raises for that."""
+    wanted = list(dict.fromkeys(names))
+    with (
+        _client(index_url or own_index_url()) as client,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        return dict(zip(wanted, pool.map(lambda name: _tried(client, name), wanted), strict=True))
+
+
+def own_index_url(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the index that uv and pip use here when nobody names one."""
+    told = next((environment[name] for name in _SETTINGS if environment.get(name)), "")
+    return _NAME_BEFORE_URL.sub("", told) or _configured_for_pip() or PYPI_SIMPLE_ENDPOINT
+
+
+def _configured_for_pip() -> str:
+    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
+    except subprocess.TimeoutExpired:
+        return ""
+    return "" if done.returncode else done.stdout.strip()
+
+
+def _client(index_url: str) -> PyPISimple:
+    return PyPISimple(index_url)
+
+
+def _tried(client: PyPISimple, name: str) -> PackageFacts | IndexProblem:
+    try:
+        return _look_up(client, name)
+    except IndexUnreachable as error:
+        return IndexProblem(str(error))
+
+
+def _look_up(client: PyPISimple, name: str) -> PackageFacts:
+    try:
+        page = client.get_project_page(
+            canonicalize_name(name, validate=True), timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
+        )
+    except InvalidName:
+        raise IndexUnreachable(f"{name!r} is no name of a package.") from None
+    except NoSuchProjectError:
+        raise _unreachable(client, f"has no package {name}") from None
+    except requests.RequestException as error:
+        raise _unreachable(client, f"tells nothing about {name}: {error}") from None
+    except (ValueError, UnsupportedRepoVersionError) as error:
+        reason = f"answers about {name} with what is no page of an index: {error}"
+        raise _unreachable(client, reason) from None
+    return _facts(page)
+
+
+def _unreachable(client: PyPISimple, reason: str) -> IndexUnreachable:
+    text = " ".join(f"The package index {client.endpoint} {reason}".split())
+    return IndexUnreachable(mask_text(text)[:LONGEST_REASON])
+
+
+def _facts(page: ProjectPage) -> PackageFacts:
+    files: dict[Version, list[DistributionPackage]] = {}
+    for file in page.packages:
+        version = parsed_version(file.version or "")
+        if version is not None:
+            files.setdefault(version, []).append(file)
+    return PackageFacts(
+        name=canonicalize_name(page.project),
+        versions=tuple(_version_facts(version, files[version]) for version in sorted(files)),
+        status=page.status or ACTIVE,
+        status_reason=page.status_reason or "",
+    )
+
+
+def _version_facts(version: Version, files: list[DistributionPackage]) -> VersionFacts:
+    """Files that were taken back count only where nothing else is left."""
+    offered = [one for one in files if not one.is_yanked] or files
+    wheels = [one for one in offered if one.package_type == "wheel"]
+    moments = [one.upload_time for one in offered if one.upload_time is not None]
+    best = [*wheels, *offered][0]
+    return VersionFacts(
+        version=str(version),
+        uploaded_at=min(moments, default=None),
+        yanked=best.is_yanked,
+        yanked_reason=(best.is_yanked and best.yanked_reason) or "",
+        requires_python=best.requires_python or "",
+        has_wheel=bool(wheels),
+    )
