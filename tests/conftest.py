@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.parts.redis",
     "tests.parts.repository",
     "tests.parts.sshd",
+    "tests.parts.installed",  # after the parts that it imports
     "tests.parts.served",
     "tests.parts.worker",
     "tests.parts.guestbook",  # after the parts that it imports

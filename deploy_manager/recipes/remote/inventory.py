@@ -1,0 +1,66 @@
+"""Tell what is installed in a virtual environment. Runs by its own Python, 3.8 or later, on stdin.
+
+Prints JSON in one line: implementation, python, platform, libc, and packages as pairs of a
+normalised name and a version. Reads only; nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import sys
+import sysconfig
+from importlib.metadata import PathDistribution
+from pathlib import Path
+
+MOST_PACKAGES = 5000
+KINDS = (".dist-info", ".egg-info")
+
+
+def normalised(name: str) -> str:
+    """As https://packaging.python.org/en/latest/specifications/name-normalization/."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def folders() -> list[str]:
+    """The environment's own; what a system's Python has besides is not ours to pin."""
+    paths = sysconfig.get_paths()
+    return list(dict.fromkeys(paths[kind] for kind in ("purelib", "platlib")))
+
+
+def packages() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for folder in filter(os.path.isdir, folders()):
+        for entry in sorted(os.listdir(folder)):
+            # pip renames to ~… what it is about to remove.
+            if entry.endswith(KINDS) and not entry.startswith("~"):
+                name, version = told(os.path.join(folder, entry))
+                found.setdefault(name, version)
+    return found
+
+
+def told(path: str) -> tuple[str, str]:
+    """Return name and version as the metadata say, or where they say none, as the folder does."""
+    metadata = PathDistribution(Path(path)).metadata
+    stem, _, _ = os.path.basename(path).rpartition(".")
+    name, _, version = stem.partition("-")
+    return normalised(metadata["Name"] or name), (metadata["Version"] or version).strip()
+
+
+def main() -> None:
+    found = packages()
+    if len(found) > MOST_PACKAGES:
+        sys.exit(f"{len(found)} packages are installed: more than {MOST_PACKAGES} are not listed.")
+    facts = {
+        "implementation": platform.python_implementation(),
+        "python": platform.python_version(),
+        "platform": sysconfig.get_platform(),
+        "libc": " ".join(filter(None, platform.libc_ver())),
+        "packages": sorted(found.items()),
+    }
+    print(json.dumps(facts))
+
+
+main()
