@@ -3,6 +3,7 @@
 from deploy_manager.admin.deployments import DeploymentAdmin
 from deploy_manager.admin.environments import EnvironmentAdmin
 from deploy_manager.admin.history import LockAdmin
+from deploy_manager.admin.package_matrix import InstalledPackageAdmin
 from deploy_manager.admin.projects import ProjectAdmin
 from deploy_manager.admin.releases import ReleaseAdmin
 from deploy_manager.admin.requirements import RequirementAdmin
@@ -11,6 +12,7 @@ from deploy_manager.admin.servers import ServerAdmin
 __all__ = [
     "DeploymentAdmin",
     "EnvironmentAdmin",
+    "InstalledPackageAdmin",
     "LockAdmin",
     "ProjectAdmin",
     "ReleaseAdmin",

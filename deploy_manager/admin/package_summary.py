@@ -1,0 +1,77 @@
+"""What the matrix comes to, in a few sentences above it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from deploy_manager.admin.package_cells import Matter
+from deploy_manager.admin.package_facts import PackageFacts
+from deploy_manager.admin.package_filter import Asked
+from deploy_manager.admin.package_table import PackageTable
+from deploy_manager.admin.upgrade_link import upgrade_link
+
+MOST_NAMES = 5
+
+
+@dataclass(frozen=True)
+class Summary:
+    found: str
+    notes: tuple[str, ...]
+    """What is not known, and must not be taken for good."""
+
+    upgrade_url: str
+    """Where the upgrade of what was found to be run begins; blank where there is none."""
+
+
+def summarise(table: PackageTable, facts: PackageFacts, asked: Asked) -> Summary:
+    """Return what a table comes to."""
+    return Summary(
+        found=_say_found(table, facts, asked),
+        notes=tuple(_notes(table)),
+        upgrade_url=_upgrade_url(table, asked),
+    )
+
+
+def _say_found(table: PackageTable, facts: PackageFacts, asked: Asked) -> str:
+    servers = sum(len(group.columns) for group in table.groups)
+    if asked.runs is not None:
+        return _("%(found)d of %(all)d servers run %(what)s.") % {
+            "found": servers,
+            "all": len(facts.places),
+            "what": asked.runs,
+        }
+    packages = ngettext("%(count)d package", "%(count)d packages", len(table.rows))
+    on = ngettext("on %(count)d server.", "on %(count)d servers.", servers)
+    return f"{packages % {'count': len(table.rows)}} {on % {'count': servers}}"
+
+
+def _notes(table: PackageTable) -> Iterator[str]:
+    columns = [column for group in table.groups for column in group.columns]
+    unseen = [column.place.server for column in columns if not column.place.is_known]
+    if unseen:
+        names = ", ".join(unseen[:MOST_NAMES]) + (" …" if len(unseen) > MOST_NAMES else "")
+        text = ngettext(
+            "What %(count)d server has installed is not known: %(names)s.",
+            "What %(count)d servers have installed is not known: %(names)s.",
+            len(unseen),
+        )
+        yield text % {"count": len(unseen), "names": names}
+    unaudited = sum(Matter.UNAUDITED in row.matter for row in table.rows)
+    if unaudited:
+        text = ngettext(
+            "Whether %(count)d package is vulnerable is not known for every version that runs.",
+            "Whether %(count)d packages are vulnerable is not known for every version that runs.",
+            unaudited,
+        )
+        yield text % {"count": unaudited}
+
+
+def _upgrade_url(table: PackageTable, asked: Asked) -> str:
+    environments = [
+        group.environment.pk for group in table.groups if group.may_deploy and group.columns
+    ]
+    if not asked.package or not environments:
+        return ""
+    return upgrade_link(asked.package, environments, reach="latest")
