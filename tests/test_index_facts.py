@@ -1,5 +1,6 @@
 """What a package index says of packages, asked of an index on loopback."""
 
+import json
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from deploy_manager.requirements.index_facts import (
     own_index_url,
 )
 from tests.parts.index import Index
+from tests.parts.index_pages import as_json
 from tests.parts.osv import OsvStub
 
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
@@ -97,6 +99,13 @@ def test_an_index_that_tells_no_upload_times_has_nothing_old_enough(shop: Index)
     facts = look_up("shop-kit", shop.url)
     assert version_of(facts.latest(python="3.12")) == "1.10"
     assert facts.latest(before=MAY) is None
+
+
+def test_an_upload_time_without_a_zone_is_in_utc(package_index: Index) -> None:
+    package_index.add("kit", "1.0", uploaded=MARCH)
+    told = json.dumps(as_json(package_index.projects["kit"])).replace(".000000Z", "")
+    package_index.pages["kit"] = told.encode()
+    assert look_up("kit", package_index.url).versions[0].uploaded_at == MARCH
 
 
 def test_what_can_not_be_read_forbids_no_python(package_index: Index) -> None:

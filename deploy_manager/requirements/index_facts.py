@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import requests
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -194,7 +194,7 @@ def _version_facts(version: Version, files: list[DistributionPackage]) -> Versio
     """Files that were taken back count only where nothing else is left."""
     offered = [one for one in files if not one.is_yanked] or files
     wheels = [one for one in offered if one.package_type == "wheel"]
-    moments = [one.upload_time for one in offered if one.upload_time is not None]
+    moments = [_in_utc(one.upload_time) for one in offered if one.upload_time is not None]
     best = [*wheels, *offered][0]
     return VersionFacts(
         version=str(version),
@@ -204,3 +204,8 @@ def _version_facts(version: Version, files: list[DistributionPackage]) -> Versio
         requires_python=best.requires_python or "",
         has_wheel=bool(wheels),
     )
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """As PEP 700 has it, also where an index leaves out the zone."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
