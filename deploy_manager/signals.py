@@ -7,3 +7,6 @@ deployment_ended = Signal()
 
 deployment_requested = Signal()
 """A deployment was written, *queued* or *waiting*. Sent with `deployment`."""
+
+policy_run_due = Signal()
+"""A run of a policy waits for a worker. Sent with `run`, again and again until one takes it up."""
