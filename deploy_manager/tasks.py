@@ -14,9 +14,18 @@ from django.dispatch import receiver
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from deploy_manager.models import Deployment, Environment, Slice, State
-from deploy_manager.runner import probe, process_ends, promote_next, send_notices
+from deploy_manager.models import Deployment, Environment, Slice, State, Upgrade
+from deploy_manager.runner import (
+    UpgradePlan,
+    advance_upgrade,
+    probe,
+    process_ends,
+    promote_next,
+    send_notices,
+    upgrade_of,
+)
 from deploy_manager.runner import request as write_request
+from deploy_manager.runner import request_upgrade as write_upgrade
 from deploy_manager.runner import run_slice as run
 from deploy_manager.runner import sweep as sweep_rows
 from deploy_manager.signals import deployment_ended
@@ -66,6 +75,23 @@ def request(environment: Environment, recipe: str = "deploy", **details: Any) ->
     return deployment
 
 
+def request_upgrade(plan: UpgradePlan, **details: Any) -> Upgrade:
+    """Write an upgrade and begin it after the commit.
+
+    Takes and raises what `runner.request_upgrade` does.
+    """
+    with transaction.atomic():
+        upgrade = write_upgrade(plan, **details)
+        transaction.on_commit(partial(advance, upgrade.pk))
+    return upgrade
+
+
+def advance(upgrade_id: int) -> None:
+    """Do what is due of an upgrade, and tell the workers of what that wrote."""
+    for deployment in advance_upgrade(upgrade_id):
+        ring(deployment.pk)
+
+
 def ring(deployment_id: int) -> bool:
     """Tell the workers of what is queued of a deployment; False where no broker answers."""
     queued = Slice.objects.to_claim().filter(deployment=deployment_id)
@@ -102,6 +128,8 @@ def _go_on_after(deployment: Deployment, **details: Any) -> None:
     """Tell who wants to know, and begin what waited for the end."""
     if deployment.environment.notifications.exists() and (why := _send(notify, deployment.pk)):
         logger.warning("Nobody is told how %s ended: %s", deployment, why)
+    if upgrade_id := upgrade_of(deployment):
+        advance(upgrade_id)
     promote_next(deployment.environment, ring_slice)
 
 

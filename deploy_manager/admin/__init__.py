@@ -8,6 +8,7 @@ from deploy_manager.admin.projects import ProjectAdmin
 from deploy_manager.admin.releases import ReleaseAdmin
 from deploy_manager.admin.requirements import RequirementAdmin
 from deploy_manager.admin.servers import ServerAdmin
+from deploy_manager.admin.upgrades import UpgradeAdmin
 
 __all__ = [
     "DeploymentAdmin",
@@ -18,4 +19,5 @@ __all__ = [
     "ReleaseAdmin",
     "RequirementAdmin",
     "ServerAdmin",
+    "UpgradeAdmin",
 ]

@@ -1,6 +1,7 @@
 """What a door shows of a deployment: the request, its course, and how to go on after its end."""
 
 import sys
+from collections.abc import Callable
 
 from rich.text import Text
 
@@ -63,12 +64,21 @@ def show_how_to_retry(deployment: Deployment, command: str, view: JsonLines | Li
 
 def _stay(deployment: Deployment, view: JsonLines | Lines) -> bool:
     """After Ctrl-C: ask whether to watch on, leave or cancel. Where nobody can answer: leave."""
+
+    def cancel() -> None:
+        deployment.request_cancel(who_asks())
+
+    return ask_whether_to_stay(f"#{deployment.pk}", cancel, view)
+
+
+def ask_whether_to_stay(what: str, cancel: Callable[[], object], view: JsonLines | Lines) -> bool:
+    """Ask whether to watch on, leave or cancel; return whether to watch on."""
     answer = _answer(view)
     if answer == "c":
-        deployment.request_cancel(who_asks())
+        cancel()
         view.say("Cancelling: what runs is being stopped.")
     elif answer == "l":
-        view.say(f"#{deployment.pk} goes on without you; the admin shows how it ends.")
+        view.say(f"{what} goes on without you; the admin shows how it ends.")
         return False
     return True
 

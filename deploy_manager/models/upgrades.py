@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models.deployments import Deployment
@@ -104,12 +105,13 @@ class Upgrade(models.Model):
     @property
     def title(self) -> str:
         """The packages, each with what was wanted of it: django==5.2.8, celery (patch)."""
-        return ", ".join(
+        words = [
             f"{each['name']}=={each['version']}"
             if each["reach"] == "exact"
             else f"{each['name']} ({each['reach']})"
             for each in self.wanted
-        )
+        ]
+        return ", ".join(words) or gettext("to the pins that are listed")
 
     @property
     def is_live(self) -> bool:

@@ -10,16 +10,24 @@ from deploy_manager.requirements.index_facts import (
     look_up,
     look_up_many,
 )
+from deploy_manager.requirements.moving import Moved, PinMove, move_pins
 from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_digest, lock_text
+from deploy_manager.requirements.reach import PinWish, Reach
 from deploy_manager.requirements.reading import read_pins
+from deploy_manager.requirements.targets import Target
 
 __all__ = [
     "Advice",
     "IndexProblem",
     "KnownAdvisory",
+    "Moved",
     "PackageFacts",
     "Pin",
     "PinChange",
+    "PinMove",
+    "PinWish",
+    "Reach",
+    "Target",
     "VersionFacts",
     "advise",
     "compare_pins",
@@ -28,5 +36,6 @@ __all__ = [
     "lock_text",
     "look_up",
     "look_up_many",
+    "move_pins",
     "read_pins",
 ]

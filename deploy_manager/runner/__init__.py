@@ -8,23 +8,44 @@ from deploy_manager.runner.probing import probe
 from deploy_manager.runner.request import Wish, may_deploy, request
 from deploy_manager.runner.run import run, run_slice
 from deploy_manager.runner.sweep import promote_next, sweep
+from deploy_manager.runner.upgrade_plan import (
+    PlannedStage,
+    UpgradePlan,
+    UpgradeWish,
+    plan_upgrade,
+    targets_of,
+)
+from deploy_manager.runner.upgrade_progress import advance_upgrade, upgrade_of
+from deploy_manager.runner.upgrade_words import fixes_for, wishes_for
+from deploy_manager.runner.upgrading import cancel_upgrade, request_upgrade
 
 __all__ = [
     "Plan",
     "PlannedServer",
+    "PlannedStage",
+    "UpgradePlan",
+    "UpgradeWish",
     "Wish",
+    "advance_upgrade",
+    "cancel_upgrade",
     "choose_release",
     "converge",
+    "fixes_for",
     "make_plan",
     "may_deploy",
+    "plan_upgrade",
     "probe",
     "process_ends",
     "promote_next",
     "releases_to_return_to",
     "request",
+    "request_upgrade",
     "retry",
     "run",
     "run_slice",
     "send_notices",
     "sweep",
+    "targets_of",
+    "upgrade_of",
+    "wishes_for",
 ]

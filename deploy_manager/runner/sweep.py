@@ -24,6 +24,7 @@ from deploy_manager.runner.run import Bell
 from deploy_manager.runner.scheduling import write_due_deployments
 from deploy_manager.runner.stories import story_for
 from deploy_manager.runner.times import why_not_now
+from deploy_manager.runner.upgrade_progress import advance_all
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,12 @@ def _ring_all(ring: Bell, slices: Iterable[int]) -> int:
     return sum(1 for pk in slices if ring(pk) is not False)
 
 
+def _advance_upgrades(ring: Bell) -> int:
+    return advance_all(
+        lambda deployment: ring_slices(Slice.objects.filter(deployment=deployment), ring)
+    )
+
+
 def _write_schedules(ring: Bell) -> int:
     written = write_due_deployments()
     for deployment in written:
@@ -157,6 +164,7 @@ JOBS: dict[str, Callable[[Bell], int]] = {
     "ended what nobody took up": end_the_abandoned,
     "ended what was overdue": end_the_overdue,
     "wrote what was due": _write_schedules,
+    "went on with upgrades": _advance_upgrades,
     "queued what waited": promote_waiting,
     "opened waves": open_waves,
     "rang again": ring_again,

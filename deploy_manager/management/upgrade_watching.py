@@ -1,0 +1,73 @@
+"""Watching an upgrade until it ends: each of its deployments, and what lies between them."""
+
+import time
+
+from deploy_manager import tasks
+from deploy_manager.management.asking import who_asks
+from deploy_manager.management.following import Interrupts
+from deploy_manager.management.json_lines import JsonLines
+from deploy_manager.management.terminal import Lines
+from deploy_manager.management.upgrade_lines import show_end, show_stage
+from deploy_manager.management.watching import ask_whether_to_stay, watch
+from deploy_manager.models import Deployment, Upgrade, UpgradeStage
+from deploy_manager.runner import cancel_upgrade
+
+POLL_SECONDS = 0.5
+
+
+class UpgradeWatcher:
+    """Shows an upgrade's stages as they change; the process that watches moves it on, too."""
+
+    def __init__(self, upgrade: Upgrade, view: JsonLines | Lines, interrupts: Interrupts) -> None:
+        self._upgrade = upgrade
+        self._view = view
+        self._interrupts = interrupts
+        self._told: dict[int, str] = {}
+        self._watched: set[int] = set()
+
+    def watch(self) -> Upgrade:
+        """Return the upgrade as it ended, or as it stood when the watcher left."""
+        while True:
+            tasks.advance(self._upgrade.pk)
+            self._upgrade.refresh_from_db()
+            stages = self._stages()
+            for stage in stages:
+                self._show(stage)
+            stays = self._watch_deployments(stages) and self._stays()
+            if not stays or not self._upgrade.is_live:
+                break
+            time.sleep(POLL_SECONDS)
+        show_end(self._upgrade, self._view)
+        return self._upgrade
+
+    def _stages(self) -> list[UpgradeStage]:
+        stages = self._upgrade.stages.select_related(
+            "environment__project", "deployment", "returned_by"
+        )
+        return list(stages)
+
+    def _show(self, stage: UpgradeStage) -> None:
+        if self._told.get(stage.pk) != stage.state:
+            self._told[stage.pk] = stage.state
+            show_stage(stage, self._view)
+
+    def _watch_deployments(self, stages: list[UpgradeStage]) -> bool:
+        """Watch what is new to us to its end; False where the watcher left meanwhile."""
+        deployments = [each for stage in stages for each in (stage.deployment, stage.returned_by)]
+        return all(self._watch_one(each) for each in deployments if each)
+
+    def _watch_one(self, deployment: Deployment) -> bool:
+        if deployment.pk in self._watched:
+            return True
+        self._watched.add(deployment.pk)
+        return not watch(deployment, self._view, self._interrupts).is_live
+
+    def _stays(self) -> bool:
+        """After Ctrl-C between two deployments: ask whether to watch on, leave or cancel."""
+        if not self._interrupts.take():
+            return True
+
+        def cancel() -> None:
+            cancel_upgrade(self._upgrade, who_asks())
+
+        return ask_whether_to_stay(f"Upgrade #{self._upgrade.pk}", cancel, self._view)
