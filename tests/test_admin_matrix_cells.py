@@ -39,7 +39,7 @@ def test_as_pinned(production: Environment, one: Placement) -> None:
     pin(production, "django==5.2.8")
     see(one, "django==5.2.8")
     audit("django==5.2.8")
-    assert cells("django") == [Seen("pinned", "django 5.2.8. As pinned.", "5.2.8", "as pinned")]
+    assert cells("django") == [Seen("pinned", "As pinned.", "5.2.8", "as pinned")]
 
 
 @pytest.mark.parametrize("installed", ["1.0", "1.0.0", "1.0+local.1"])

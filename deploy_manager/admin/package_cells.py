@@ -62,9 +62,10 @@ def legend() -> list[tuple[str, str]]:
 class Cell(NamedTuple):
     html: SafeString
     matter: Matter
+    has_drift: bool
 
 
-EMPTY = Cell(SafeString("<td></td>"), Matter.NOTHING)
+EMPTY = Cell(SafeString("<td></td>"), Matter.NOTHING, has_drift=False)
 
 
 @dataclass(frozen=True)
@@ -80,22 +81,24 @@ class _Found:
     audit: Audit
 
 
-class CellMaker:
-    """Makes cells, the same one once: most servers have the same versions."""
+class CellsOfPackage(dict[str | None, Cell]):
+    """The cells of one package by its version, None where it is not seen; each made only once.
 
-    def __init__(self, facts: PackageFacts) -> None:
+    Most servers are alike, so that few are made for many servers.
+    """
+
+    def __init__(self, name: str, standard: Standard, facts: PackageFacts) -> None:
+        super().__init__()
+        self._name = name
+        self._standard = standard
         self._facts = facts
-        self._made: dict[tuple[int, str, str | None], Cell] = {}
 
-    def make(self, standard: Standard, name: str, version: str | None) -> Cell:
-        """Return the cell of a package; `version` None where it is not seen there."""
-        key = id(standard), name, version
-        cell = self._made.get(key)
-        if cell is None:
-            cell = self._made[key] = _cell(self._find(standard, name, version))
+    def __missing__(self, version: str | None) -> Cell:
+        cell = self[version] = _cell(self._find(version))
         return cell
 
-    def _find(self, standard: Standard, name: str, version: str | None) -> _Found:
+    def _find(self, version: str | None) -> _Found:
+        name, standard = self._name, self._standard
         wanted = standard.wanted.get(name)
         return _Found(
             name,
@@ -113,16 +116,14 @@ def _cell(found: _Found) -> Cell:
         return EMPTY
     matter = _judge(found)
     kind, word = _name(matter, found)
-    return Cell(
-        format_html(
-            '<td class="dm-pk" data-is="{}" title="{}">{} <small>{}</small></td>',
-            kind,
-            " ".join(_explain(matter, found)),
-            _version(matter, found),
-            word,
-        ),
-        matter,
+    html = format_html(
+        '<td data-is="{}" title="{}">{} <small>{}</small></td>',
+        kind,
+        " ".join(_explain(matter, found)),
+        _version(matter, found),
+        word,
     )
+    return Cell(html, matter, has_drift=bool(matter & Matter.DRIFT))
 
 
 def _judge(found: _Found) -> Matter:
@@ -174,7 +175,6 @@ def _version(matter: Matter, found: _Found) -> SafeString | str:
 
 def _explain(matter: Matter, found: _Found) -> Iterator[str]:
     """Sentences."""
-    yield f"{found.name} {found.version or ''}".strip() + "."
     if Matter.VULNERABLE in matter:
         yield _("Vulnerable: %(advisories)s.") % {"advisories": ", ".join(found.audit.identifiers)}
     if Matter.UNAUDITED in matter:

@@ -113,9 +113,10 @@ def _read_places(environments: list[int]) -> tuple[Place, ...]:
 
 
 def _read_installed(environments: list[int]) -> dict[int, dict[str, str]]:
-    found = InstalledPackage.objects.filter(placement__environment__in=environments)
+    found = InstalledPackage.objects.filter(placement__environment__in=environments).order_by()
+    rows = found.values_list("placement", "name", "version")
     installed: dict[int, dict[str, str]] = defaultdict(dict)
-    for placement, name, version in found.order_by().values_list("placement", "name", "version"):
+    for placement, name, version in rows.iterator(chunk_size=10_000):
         installed[placement][name] = version
     return installed
 

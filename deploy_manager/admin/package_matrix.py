@@ -13,8 +13,9 @@ from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.package_cells import legend
 from deploy_manager.admin.package_facts import read_facts
 from deploy_manager.admin.package_filter import PackageFilter
+from deploy_manager.admin.package_rows import Row
 from deploy_manager.admin.package_summary import summarise
-from deploy_manager.admin.package_table import PackageTable, Row, make_table
+from deploy_manager.admin.package_table import PackageTable, make_table
 from deploy_manager.admin.permissions import may_see_any, visible_environments
 from deploy_manager.models import Environment, InstalledPackage
 from deploy_manager.runner import may_deploy

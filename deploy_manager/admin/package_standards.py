@@ -1,7 +1,7 @@
 """What a server's packages are measured by: the pins of its environment that are meant for it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 from packaging.markers import Marker
@@ -26,7 +26,7 @@ class Wanted:
     """Whether it is missed where it is not there."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Standard:
     """What servers of one environment that are alike are measured by."""
 
@@ -37,7 +37,7 @@ class Standard:
     may_upgrade: bool
     """Whether who looks may deploy the environment."""
 
-    wanted: dict[str, Wanted] = field(hash=False, compare=False, default_factory=dict)
+    wanted: dict[str, Wanted]
     """By the name of a package; empty where nothing is pinned."""
 
 

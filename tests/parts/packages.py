@@ -44,9 +44,7 @@ def cells_of(page: str, name: str) -> list[Seen]:
     """The cells of a package's row that have something in them."""
     row = re.search(rf'<th scope="row">{name}</th>(.*?)</tr>', page, re.DOTALL)
     assert row, f"{name} has no row"
-    found = re.findall(
-        r'<td class="dm-pk" data-is="(.*?)" title="(.*?)">(.*?) <small>(.*?)</small>', row[1]
-    )
+    found = re.findall(r'<td data-is="(.*?)" title="(.*?)">(.*?) <small>(.*?)</small>', row[1])
     return [
         Seen(kind, unescape(title), re.sub(r"<.*?>", "", html), words)
         for kind, title, html, words in found

@@ -1,0 +1,97 @@
+"""The columns of the matrix: a server each, side by side with the others of its environment."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+
+from deploy_manager.admin.package_facts import PackageFacts, Place
+from deploy_manager.admin.package_filter import Asked
+from deploy_manager.admin.package_standards import Standard, make_standard
+from deploy_manager.admin.run_page import run_url
+from deploy_manager.admin.stories import CONVERGE
+from deploy_manager.models import Environment
+
+
+@dataclass
+class Column:
+    """One server in one environment."""
+
+    place: Place
+    standard: Standard
+    installed: dict[str, str]
+    has_drift: bool = False
+    """Whether a package of it that is shown is not as pinned."""
+
+    @property
+    def seen(self) -> str:
+        """How long ago its packages were seen."""
+        seen_at = self.place.seen_at
+        if seen_at is None:
+            return _("never seen")
+        return _("seen %(age)s ago") % {"age": timesince(seen_at, depth=1)}
+
+    @property
+    def told(self) -> str:
+        """When its packages were seen, and by which Python."""
+        if self.place.seen_at is None:
+            return ""
+        moment = timezone.localtime(self.place.seen_at)
+        return f"{moment:%Y-%m-%d %H:%M %Z} {self.place.implementation} {self.place.python}"
+
+    @property
+    def converge_url(self) -> str:
+        """The page that makes the server like the others of its environment."""
+        return run_url(CONVERGE, [self.place.environment], [self.place.server])
+
+
+@dataclass(frozen=True)
+class Group:
+    """An environment and its servers that are shown."""
+
+    environment: Environment
+    columns: tuple[Column, ...]
+    may_deploy: bool
+
+    @cached_property
+    def standards(self) -> frozenset[Standard]:
+        return frozenset(column.standard for column in self.columns)
+
+    @property
+    def width(self) -> int:
+        """Columns, with those of what is pinned and what is latest."""
+        return len(self.columns) + 2
+
+
+def make_groups(
+    facts: PackageFacts, asked: Asked, deployable: Collection[Environment]
+) -> tuple[Group, ...]:
+    """Return the environments and servers that are asked for."""
+    columns = _ColumnMaker(facts, deployable)
+    groups = []
+    for environment in asked.environments:
+        places = [place for place in facts.places if place.environment == environment.pk]
+        made = [columns.make(place, environment) for place in places]
+        shown = tuple(column for column in made if asked.has_versions(column.installed))
+        if shown or not asked.package:
+            groups.append(Group(environment, shown, environment in deployable))
+    return tuple(groups)
+
+
+class _ColumnMaker:
+    """Makes columns; servers that are alike share what they are measured by."""
+
+    def __init__(self, facts: PackageFacts, deployable: Collection[Environment]) -> None:
+        self._facts = facts
+        self._deployable = deployable
+        self._standards: dict[tuple[object, ...], Standard] = {}
+
+    def make(self, place: Place, environment: Environment) -> Column:
+        alike = (environment.pk, place.is_known, *place[-3:])
+        if alike not in self._standards:
+            may_upgrade = environment in self._deployable
+            self._standards[alike] = make_standard(place, environment, self._facts, may_upgrade)
+        return Column(place, self._standards[alike], self._facts.installed.get(place.pk, {}))

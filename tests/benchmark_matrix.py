@@ -1,0 +1,110 @@
+"""`script/test -s tests/benchmark_matrix.py`: the page of 200 servers and 150 packages.
+
+Prints the median of five runs of the whole request: rights, queries, view and page. Asserts nothing
+about time.
+"""
+
+import time
+from statistics import median
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from deploy_manager.models import (
+    AuditedVersion,
+    Environment,
+    IndexedPackage,
+    InstalledPackage,
+    Placement,
+    Requirement,
+    Server,
+)
+from tests.parts.admin import visitor
+from tests.parts.packages import advise, look, make_environment
+
+pytestmark = pytest.mark.django_db
+
+ENVIRONMENTS, SERVERS, PACKAGES, RUNS = 4, 200, 150, 5
+NAMES = [f"package-{number:03d}" for number in range(PACKAGES)]
+
+
+def fill() -> None:
+    """Write servers on which nearly everything is as pinned: one package in fifteen is not."""
+    environments = [make_environment(f"site-{number}") for number in range(ENVIRONMENTS)]
+    for environment in environments:
+        Requirement.objects.bulk_create(
+            Requirement(environment=environment, name=name, version="1.4.2") for name in NAMES
+        )
+    placements = place_all(environments)
+    InstalledPackage.objects.bulk_create(
+        InstalledPackage(placement=placement, name=name, version=installed(row, column))
+        for column, placement in enumerate(placements)
+        for row, name in enumerate(NAMES)
+    )
+    write_index()
+
+
+def place_all(environments: list[Environment]) -> list[Placement]:
+    servers = Server.objects.bulk_create(
+        Server(name=f"web-{number:03d}", connection="local") for number in range(SERVERS)
+    )
+    return Placement.objects.bulk_create(
+        Placement(
+            environment=environments[number % ENVIRONMENTS],
+            server=server,
+            order=number,
+            inventory_at=timezone.now(),
+            implementation="CPython",
+            python_version="3.12.4",
+            platform="linux-x86_64",
+        )
+        for number, server in enumerate(servers)
+    )
+
+
+def installed(row: int, column: int) -> str:
+    return "1.3.9" if row % 15 == 0 and column % 7 == 0 else "1.4.2"
+
+
+def write_index() -> None:
+    now = timezone.now()
+    IndexedPackage.objects.bulk_create(
+        IndexedPackage(
+            name=name,
+            latest="1.5.0" if row % 3 == 0 else "1.4.2",
+            latest_uploaded_at=now,
+            looked_at=now,
+        )
+        for row, name in enumerate(NAMES)
+    )
+    AuditedVersion.objects.bulk_create(
+        AuditedVersion(name=name, version=version, checked_at=now)
+        for name in NAMES
+        for version in ("1.3.9", "1.4.2")
+    )
+    for row in range(0, PACKAGES, 30):
+        advise(f"GHSA-{row}", NAMES[row], "1.3.9", fixed_in=("1.4.0",))
+
+
+def measure(client: Client, **query: object) -> tuple[float, str]:
+    """Return the median milliseconds of a page, and the page."""
+    took = []
+    for _run in range(RUNS):
+        began = time.perf_counter()
+        page = look(client, **query)
+        took.append((time.perf_counter() - began) * 1000)
+    return median(took), page
+
+
+def test_the_matrix() -> None:
+    fill()
+    client = visitor("owner")
+    for query in ({}, {"only": "all"}, {"only": "vulnerable"}, {"runs": "package-000<1.4"}):
+        milliseconds, page = measure(client, **query)
+        print(
+            f"\n{SERVERS} servers x {PACKAGES} packages, {query or 'as it opens'}:"
+            f" {milliseconds:.0f} ms, {page.count('data-is=')} cells, {len(page) / 1e6:.1f} MB",
+            end="",
+        )
+    print()
