@@ -1,6 +1,7 @@
 """A deployment's story: request, plan, claim, stages, end, and the sweep that keeps it true."""
 
 from deploy_manager.runner.choices import choose_release, converge, releases_to_return_to, retry
+from deploy_manager.runner.known_packages import KnownPackages
 from deploy_manager.runner.leaving import process_ends
 from deploy_manager.runner.notifying import send_notices
 from deploy_manager.runner.plan import Plan, PlannedServer, make_plan
@@ -20,6 +21,7 @@ from deploy_manager.runner.upgrade_words import fixes_for, wishes_for
 from deploy_manager.runner.upgrading import cancel_upgrade, request_upgrade
 
 __all__ = [
+    "KnownPackages",
     "Plan",
     "PlannedServer",
     "PlannedStage",

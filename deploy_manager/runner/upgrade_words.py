@@ -8,9 +8,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import AuditedVersion, Environment
-from deploy_manager.requirements import PinWish, Reach, read_pins
-from deploy_manager.runner.choices import serving_release
+from deploy_manager.models import Environment
+from deploy_manager.requirements import PinWish, Reach
+from deploy_manager.requirements.fixing import versions_that_fix
+from deploy_manager.runner.known_packages import KnownPackages
 
 
 def wishes_for(
@@ -20,7 +21,8 @@ def wishes_for(
 
     A package without a version goes as far as `reach` says (None: to the latest). No words: every
     package of the environments; for a fix, every one with a known advisory.
-    Raises RequestRefused for words that are no package, and where nothing is asked for.
+    Raises RequestRefused for words that are no package, and where nothing is asked for; PinError
+    for an environment's list of requirements that can't be read.
     """
     if words:
         return tuple(_wish(word, reach or Reach.LATEST, environments) for word in words)
@@ -28,36 +30,19 @@ def wishes_for(
         raise RequestRefused(
             _("Say which packages, like django==5.2.8, or how far all of them may go.")
         )
+    known = KnownPackages(environments)
     if reach is Reach.FIX:
-        return fixes_for(environments)
-    return tuple(PinWish(name, reach) for name in sorted(_pinned(environments)))
+        return fixes_for(known)
+    return tuple(PinWish(name, reach) for name in sorted(known.names))
 
 
-def fixes_for(environments: Sequence[Environment], name: str = "") -> tuple[PinWish, ...]:
-    """Return the wishes that end what is known against the pins that serve, or one of them."""
-    pinned = _pinned(environments)
-    audited = AuditedVersion.objects.filter(advisories__isnull=False, name__in=pinned).distinct()
-    if name:
-        audited = audited.filter(name=name)
-    fixed_in: dict[str, set[str]] = {}
-    for each in audited.prefetch_related("advisories"):
-        if each.version in pinned[each.name]:
-            for advisory in each.advisories.all():
-                fixed_in.setdefault(each.name, set()).update(advisory.fixed_in)
+def fixes_for(known: KnownPackages) -> tuple[PinWish, ...]:
+    """Return the wishes that end what is known against the pins of environments, where they can."""
+    against = known.advisories_of(known.pinned)
     return tuple(
-        PinWish(package, Reach.FIX, fixed_in=tuple(sorted(versions, key=Version)))
-        for package, versions in sorted(fixed_in.items())
+        PinWish(name, Reach.FIX, fixed_in=versions_that_fix([each.fixed_in for each in found]))
+        for name, found in sorted(against.items())
     )
-
-
-def _pinned(environments: Sequence[Environment]) -> dict[str, set[str]]:
-    """Return the versions that serve anywhere, by package."""
-    found: dict[str, set[str]] = {}
-    for environment in environments:
-        if release := serving_release(environment):
-            for pin in read_pins(release.lock.text):
-                found.setdefault(pin.name, set()).add(pin.version)
-    return found
 
 
 def _wish(word: str, reach: Reach, environments: Sequence[Environment]) -> PinWish:
@@ -70,8 +55,8 @@ def _wish(word: str, reach: Reach, environments: Sequence[Environment]) -> PinWi
     if asked.url or asked.extras or asked.marker or len(specifiers) > 1:
         raise RequestRefused(_not_understood(word))
     if not specifiers:
-        known = fixes_for(environments, name) if reach is Reach.FIX else ()
-        return known[0] if known else PinWish(name, reach)
+        fixes = fixes_for(KnownPackages(environments, [name])) if reach is Reach.FIX else ()
+        return fixes[0] if fixes else PinWish(name, reach)
     version = specifiers[0].version
     if specifiers[0].operator != "==" or version.endswith(".*"):
         raise RequestRefused(_not_understood(word))

@@ -16,9 +16,10 @@ from deploy_manager.management.json_lines import JsonLines
 from deploy_manager.management.terminal import Lines
 from deploy_manager.management.upgrade_lines import show_upgrade_plan
 from deploy_manager.management.upgrade_watching import UpgradeWatcher
+from deploy_manager.management.words import shorten
 from deploy_manager.models import Environment, OnFailure, UpgradeState
 from deploy_manager.requirements import Reach
-from deploy_manager.runner import UpgradePlan, UpgradeWish, plan_upgrade, wishes_for
+from deploy_manager.runner import KnownPackages, UpgradePlan, UpgradeWish, plan_upgrade, wishes_for
 
 FAILED = 1
 """Exit code; 0 where every environment came through, where nothing had to be done, or was tried."""
@@ -61,7 +62,12 @@ class Command(ConsoleCommand):
             environments = [
                 find_environment(name, options["project"]) for name in options["environment"]
             ]
-            plan = plan_upgrade(environments, _wish(environments, options))
+            wish = _wish(environments, options)
+            plan = plan_upgrade(environments, wish) if wish.pins else None
+        _tell_what_is_unknown(environments, options, view)
+        if plan is None:
+            view.say("Nothing to do: nothing is known against what is pinned.")
+            return
         show_upgrade_plan(plan, view)
         if plan.problems:
             refuse("\n".join(plan.problems))
@@ -109,6 +115,15 @@ def _wish(environments: list[Environment], options: dict[str, Any]) -> UpgradeWi
         before=timezone.now() - cooldown if cooldown else None,
         exempt=frozenset(pin.name for pin in pins if pin.reach is Reach.FIX),
     )
+
+
+def _tell_what_is_unknown(
+    environments: list[Environment], options: dict[str, Any], view: JsonLines | Lines
+) -> None:
+    """Whoever asks for security is told what nobody could look up."""
+    if options["reach"] == "security" and (unknown := KnownPackages(environments).unknown):
+        names = shorten([f"{name} {version}" for name, version in sorted(unknown)])
+        view.say(f"Unknown, since advisories were not looked up: {names}. Run manage.py audit.")
 
 
 def _see_through(plan: UpgradePlan, view: JsonLines | Lines, *, leaves: bool) -> None:
