@@ -1,0 +1,116 @@
+"""`manage.py upgrade`: what it shows, what it asks for, and how it ends."""
+
+import pytest
+from django.utils import timezone
+
+from deploy_manager.models import Advisory, AuditedVersion, Deployment, Upgrade
+from tests.commands import Worker, call, call_and_be_refused, call_and_fail, events
+from tests.upgrades import Site4
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
+ON = ("--environment", "production")
+
+
+def know_against(name: str, version: str, fixed_in: str) -> None:
+    """Let an advisory be known of a version, and nothing against what else serves."""
+    advisory = Advisory.objects.create(
+        identifier="GHSA-1", package=name, fixed_in=[fixed_in], summary="It leaks."
+    )
+    audited = AuditedVersion.objects.create(name=name, version=version, checked_at=timezone.now())
+    audited.advisories.add(advisory)
+    AuditedVersion.objects.create(name="helper", version="1.0", checked_at=timezone.now())
+
+
+def test_a_dry_run_shows_what_would_move_and_asks_for_nothing(four: Site4) -> None:
+    four.index.add("shopkit", "1.1")
+    printed = call("upgrade", "shopkit==1.1", *ON, "--dry-run")
+    assert "shopkit" in printed
+    assert "1.1" in printed
+    assert "asked for" in printed
+    assert "2020-01-01" in printed
+    assert not Upgrade.objects.exists()
+
+
+def test_it_is_seen_through_to_the_end(four: Site4) -> None:
+    four.index.add("shopkit", "1.1")
+    printed = call("upgrade", "shopkit==1.1", *ON, "--reason", "It is better")
+    assert "succeeded" in printed
+    assert four.everywhere("shopkit==1.1")
+    assert Upgrade.objects.get().reason == "It is better"
+
+
+def test_a_failure_ends_it_with_an_exit_code_and_everything_back(four: Site4) -> None:
+    four.index.add("shopkit", "2.0")
+    (four.folder("one") / "ill").touch()
+    code, printed = call_and_fail("upgrade", "shopkit", *ON)
+    assert code == 1
+    assert "rolled back" in printed
+    assert four.everywhere("shopkit==1.0")
+
+
+def test_security_moves_what_is_known_to_be_vulnerable_only(four: Site4) -> None:
+    for version in ("1.0.1", "1.1"):
+        four.index.add("shopkit", version, requires=("helper",))
+    four.index.add("helper", "1.1")
+    know_against("shopkit", "1.0", fixed_in="1.0.1")
+    printed = call("upgrade", *ON, "--security")
+    assert "fixes GHSA-1" in printed
+    assert "Unknown" not in printed
+    assert four.everywhere("shopkit==1.0.1")
+    assert four.everywhere("helper==1.0")
+
+
+def test_security_says_what_nobody_looked_up(four: Site4) -> None:
+    printed = call("upgrade", *ON, "--security")
+    assert "Unknown, since advisories were not looked up: helper 1.0, shopkit 1.0." in printed
+    assert "Nothing to do" in printed
+
+
+def test_patch_goes_no_further(four: Site4) -> None:
+    for version in ("1.0.3", "1.1"):
+        four.index.add("shopkit", version, requires=("helper",))
+    call("upgrade", *ON, "--patch")
+    assert four.everywhere("shopkit==1.0.3")
+
+
+def test_nothing_newer_is_said(four: Site4) -> None:
+    assert "nothing to do" in call("upgrade", "shopkit", *ON)
+    assert not Deployment.objects.filter(upgrade_stage__isnull=False).exists()
+
+
+def test_lines_for_programs(four: Site4) -> None:
+    four.index.add("shopkit", "1.1", requires=("helper",))
+    lines = events(call("upgrade", "shopkit", *ON, "--json"))
+    assert lines[0]["event"] == "plan"
+    assert lines[0]["moves"][0]["after"] == "1.1"
+    assert lines[-1] == {
+        "event": "summary",
+        "upgrade": Upgrade.objects.get().pk,
+        "state": "succeeded",
+        "message": "",
+        "environments": {"shop/production": "succeeded"},
+    }
+
+
+def test_left_alone_it_goes_on(four: Site4, worker: Worker) -> None:
+    four.index.add("shopkit", "1.1")
+    assert "the admin shows how it goes" in call("upgrade", "shopkit", *ON, "--no-wait")
+    for thread in worker.threads:
+        thread.join()
+    assert four.see_through(Upgrade.objects.get()).state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ((), "Say which packages"),
+        (("shopkit>=1",), "write a package as django or django==5.2.8"),
+        (("shop kit",), "is not understood"),
+        (("nowhere",), "nowhere is not among the pins of shop/production."),
+        (("shopkit==9",), "shopkit"),
+        (("shopkit", "--soak", "-1"), "no less than 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(four: Site4, words: tuple[str, ...], why: str) -> None:
+    assert why in call_and_be_refused("upgrade", *words, *ON)
+    assert not Upgrade.objects.exists()
