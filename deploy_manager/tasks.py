@@ -14,7 +14,7 @@ from django.dispatch import receiver
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from deploy_manager.models import Deployment, Environment, Slice, State, Upgrade
+from deploy_manager.models import Deployment, Environment, PolicyRun, Slice, State, Upgrade
 from deploy_manager.runner import (
     UpgradePlan,
     advance_upgrade,
@@ -28,7 +28,8 @@ from deploy_manager.runner import request as write_request
 from deploy_manager.runner import request_upgrade as write_upgrade
 from deploy_manager.runner import run_slice as run
 from deploy_manager.runner import sweep as sweep_rows
-from deploy_manager.signals import deployment_ended
+from deploy_manager.runner.policies import take_up
+from deploy_manager.signals import deployment_ended, policy_run_due
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,12 @@ def look_at(host_run_id: int) -> None:
 def notify(deployment_id: int) -> None:
     """Tell everybody who wants to know how a deployment ended."""
     send_notices(deployment_id)
+
+
+@shared_task(name="deploy_manager.run_policy", ignore_result=True)
+def run_policy(policy_run_id: int) -> None:
+    """Do what a run of a policy stands for; nothing where somebody else has or did it."""
+    take_up(policy_run_id)
 
 
 def request(environment: Environment, recipe: str = "deploy", **details: Any) -> Deployment:
@@ -131,6 +138,13 @@ def _go_on_after(deployment: Deployment, **details: Any) -> None:
     if upgrade_id := upgrade_of(deployment):
         advance(upgrade_id)
     promote_next(deployment.environment, ring_slice)
+
+
+@receiver(policy_run_due, dispatch_uid="deploy_manager.tasks")
+def _ring_policy_run(run: PolicyRun, **details: Any) -> None:
+    """Tell a worker of a run that waits; the sweep tells one later where no broker answers."""
+    if why := _send(run_policy, run.pk):
+        logger.warning("%s waits, but no worker was told: %s", run, why)
 
 
 @worker_shutting_down.connect(dispatch_uid="deploy_manager.tasks")

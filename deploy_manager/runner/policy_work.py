@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.models import (
@@ -65,11 +66,20 @@ def _environments(policy: UpgradePolicy) -> tuple[list[Environment], list[str]]:
 
 
 def _nothing(policy: UpgradePolicy, found: Candidates) -> str:
+    count = found.considered
     if policy.how_far == policy.HowFar.SECURITY and not found.groups:
-        text = _("Nothing to do: of %(count)d packages that are known, none needs a fix there is.")
+        text = ngettext(
+            "Nothing to do: the %(count)d package that is known needs no fix there is.",
+            "Nothing to do: the %(count)d packages that are known need no fix there is.",
+            count,
+        )
     else:
-        text = _("Nothing to do: %(count)d packages are as new as this policy lets them be.")
-    return text % {"count": found.considered}
+        text = ngettext(
+            "Nothing to do: %(count)d package is as new as this policy lets it be.",
+            "Nothing to do: %(count)d packages are as new as this policy lets them be.",
+            count,
+        )
+    return text % {"count": count}
 
 
 def _do_group(
