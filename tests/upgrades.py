@@ -1,5 +1,6 @@
 """Upgrades over local servers: real resolver, index and links; a folder stands for an install."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,9 @@ QUIET = (
     "reload",
     "clean_up",
 )
+PATIENCE = 20.0
+"""Seconds."""
+
 SERVERS = ("one", "two", "three", "four")
 
 
@@ -80,15 +84,16 @@ class Site4:
 
     def see_through(self, upgrade: Upgrade) -> Upgrade:
         """Do what workers and sweeps do until it ends, or until nothing can be done any more."""
-        for _round in range(20):
-            advance_upgrade(upgrade.pk)
+        until = time.monotonic() + PATIENCE
+        is_moving = True
+        while is_moving and time.monotonic() < until:
+            written = advance_upgrade(upgrade.pk)
             sweep(lambda slice_id: None)
-            live = Deployment.objects.filter(state__in=[State.QUEUED, State.RUNNING])
-            for pk in live.values_list("pk", flat=True):
-                run(pk)
+            busy = list(Deployment.objects.busy().values_list("pk", flat=True))
+            for pk in busy:
+                run(pk)  # returns at once where a worker has it
             upgrade.refresh_from_db()
-            if not upgrade.is_live:
-                break
+            is_moving = upgrade.is_live and bool(written or busy)
         return upgrade
 
     def folder(self, server: str) -> Path:

@@ -1,10 +1,16 @@
 """Requirements: the pins of an environment, to read and to mend one at a time."""
 
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.environment_filter import EnvironmentFilter
+from deploy_manager.admin.permissions import may_deploy_any
+from deploy_manager.admin.upgrade_start import start_url
 from deploy_manager.models import Requirement
 
 
@@ -14,6 +20,21 @@ class RequirementAdmin(StyledAdmin[Requirement]):
     list_filter = (("environment", EnvironmentFilter), "direct")
     list_select_related = ("environment__project",)
     search_fields = ("name",)
+    actions = ("upgrade_packages",)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        if not may_deploy_any(request):
+            actions.pop("upgrade_packages", None)
+        return actions
+
+    @admin.action(description=_("Upgrade…"))
+    def upgrade_packages(self, request: HttpRequest, queryset: QuerySet[Requirement]) -> Any:
+        """Lead to the page that begins an upgrade, with these packages and their environments."""
+        chosen = list(queryset.order_by("name").values_list("name", "environment"))
+        names = dict.fromkeys(name for name, _environment in chosen)
+        environments = dict.fromkeys(sorted({environment for _name, environment in chosen}))
+        return HttpResponseRedirect(start_url(environments, names))
 
     @admin.display(description=_("hashes"))
     def hash_count(self, requirement: Requirement) -> int:

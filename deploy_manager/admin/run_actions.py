@@ -10,10 +10,12 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.admin.run_page import run_url
 from deploy_manager.admin.stories import CONVERGE, ROLLBACK, is_startable
+from deploy_manager.admin.upgrade_start import start_url
 from deploy_manager.models import Environment
 from deploy_manager.recipes import Story, all_stories
 from deploy_manager.runner import may_deploy
 
+UPGRADE_ACTION = "upgrade_packages"
 FIRST = ("deploy", ROLLBACK, CONVERGE)
 
 Action = Callable[[Any, HttpRequest, QuerySet[Environment]], HttpResponse | None]
@@ -23,10 +25,17 @@ def run_actions() -> dict[str, tuple[Action, str, str]]:
     """The actions as `ModelAdmin.get_actions` returns them, those of the whole site first."""
     startable = [story for story in all_stories() if is_startable(story)]
     stories = sorted(startable, key=lambda story: story.name not in FIRST)
-    return {
+    actions = {
         f"run_{story.name}": (_action(story), f"run_{story.name}", _describe(story))
         for story in stories
     }
+    return actions | {UPGRADE_ACTION: (_upgrade, UPGRADE_ACTION, _("Upgrade packages…"))}
+
+
+def _upgrade(admin: Any, request: HttpRequest, queryset: QuerySet[Environment]) -> HttpResponse:
+    """Lead to the page that asks which packages; there each environment has its turn."""
+    chosen = queryset.order_by("project__name", "name").values_list("pk", flat=True)
+    return HttpResponseRedirect(start_url(chosen))
 
 
 def _describe(story: Story) -> str:

@@ -1,6 +1,8 @@
 """The page that begins an upgrade: what would move is shown, then asked for as it was shown."""
 
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
@@ -91,6 +93,12 @@ class _Page:
             "can_run": self._plan and not self._plan.problems and not self._plan.is_empty,
         }
         return TemplateResponse(self._request, TEMPLATE, context)
+
+
+def start_url(environments: Iterable[int], packages: Iterable[str] = ()) -> str:
+    """The page that begins an upgrade, with what it asks filled in."""
+    query = {"package": list(packages), "environment": list(environments)}
+    return f"{reverse('admin:deploy_manager_upgrade_add')}?{urlencode(query, doseq=True)}"
 
 
 def upgrade_url(pk: int) -> str:

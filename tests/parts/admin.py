@@ -32,6 +32,7 @@ MODELS = (
     "release",
     "requirement",
     "server",
+    "upgrade",
 )
 VIEWS = tuple(f"view_{name}" for name in (*MODELS, "notification", "schedule"))
 

@@ -1,0 +1,167 @@
+"""Upgrades in the admin: begun from packages, confirmed as shown, watched and cancelled."""
+
+import re
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from deploy_manager.models import Environment, Upgrade, UpgradeState
+from tests.parts.admin import ObjectRights, make_user, visitor
+from tests.upgrades import Site4
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
+ADD = "admin:deploy_manager_upgrade_add"
+
+
+@pytest.fixture
+def shop(four: Site4) -> Site4:
+    four.index.add("shopkit", "1.1", requires=("helper",))
+    return four
+
+
+def said(site: Site4, **words: object) -> dict[str, object]:
+    """What the form sends."""
+    turn = f"turn-{site.environment.pk}"
+    return {
+        "packages": "shopkit",
+        "reach": "latest",
+        "soak": 0,
+        "cooldown": 0,
+        "on_failure": "return",
+        turn: 1,
+        **words,
+    }
+
+
+def show(client: Client, site: Site4, **words: object) -> str:
+    return client.post(reverse(ADD), said(site, _plan="1", **words)).content.decode()
+
+
+def shown_key(page: str) -> str:
+    found = re.search(r'name="shown" value="(\w+)"', page)
+    assert found
+    return found.group(1)
+
+
+def confirm(client: Client, site: Site4) -> Upgrade:
+    key = shown_key(show(client, site))
+    answer = client.post(reverse(ADD), said(site, _confirm="1", shown=key))
+    assert answer.status_code == 302, answer.content.decode()
+    return Upgrade.objects.get()
+
+
+def test_an_address_fills_the_form_in(shop: Site4) -> None:
+    address = f"{reverse(ADD)}?package=shopkit&version=1.1&environment={shop.environment.pk}"
+    page = visitor("deployer").get(address).content.decode()
+    assert 'value="shopkit==1.1"' in page
+    assert re.search(r'name="turn-\d+" value="1"', page)
+
+
+def test_what_would_move_is_shown_before_anything_is_asked_for(shop: Site4) -> None:
+    page = show(visitor("deployer"), shop)
+    assert "shopkit" in page
+    assert '<code class="dm-changed">1.1</code>' in page
+    assert "asked for" in page
+    assert not Upgrade.objects.exists()
+
+
+def test_confirmed_it_is_requested_and_its_page_tells_how_it_goes(shop: Site4) -> None:
+    client = visitor("deployer")
+    upgrade = shop.see_through(confirm(client, shop))
+    page = client.get(reverse("admin:deploy_manager_upgrade_change", args=[upgrade.pk]))
+    text = page.content.decode()
+    assert 'data-state="succeeded"' in text
+    assert "Deployment #" in text
+    assert upgrade.requested_as == "deployer"
+    assert (
+        "shopkit" in client.get(reverse("admin:deploy_manager_upgrade_changelist")).content.decode()
+    )
+
+
+def test_what_changed_since_it_was_shown_is_shown_again(shop: Site4) -> None:
+    client = visitor("deployer")
+    key = shown_key(show(client, shop))
+    shop.index.add("shopkit", "1.2", requires=("helper",))
+    page = client.post(reverse(ADD), said(shop, _confirm="1", shown=key)).content.decode()
+    assert "not what was shown before" in page
+    assert "1.2" in page
+    assert not Upgrade.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ({"packages": "shop kit>=1"}, "is not understood"),
+        ({"packages": "nowhere"}, "is not among the pins"),
+        ({"packages": "<b>x</b>"}, "&lt;b&gt;x&lt;/b&gt;"),
+        ({"soak": "soon"}, "Enter a whole number"),
+        ({"reach": "far"}, "Select a valid choice"),
+    ],
+)
+def test_what_cannot_be_is_told_and_nothing_is_lost(
+    shop: Site4, words: dict[str, object], why: str
+) -> None:
+    page = show(visitor("deployer"), shop, reason="Because of that", **words)
+    assert why in page
+    assert 'value="Because of that"' in page
+    assert "<b>x</b>" not in page
+
+
+def test_an_environment_without_a_turn_is_left_out(shop: Site4) -> None:
+    page = show(visitor("deployer"), shop, **{f"turn-{shop.environment.pk}": ""})
+    assert "Give at least one environment a turn." in page
+
+
+def test_a_viewer_sees_upgrades_and_begins_none(shop: Site4) -> None:
+    upgrade = confirm(visitor("deployer"), shop)
+    viewer = visitor("viewer")
+    address = reverse("admin:deploy_manager_upgrade_change", args=[upgrade.pk])
+    assert viewer.get(address).status_code == 200
+    assert viewer.get(reverse(ADD)).status_code == 403
+    assert (
+        viewer.post(reverse("admin:deploy_manager_upgrade_cancel", args=[upgrade.pk])).status_code
+        == 403
+    )
+    assert visitor("stranger").get(address).status_code in (302, 403, 404)
+
+
+def test_rights_on_one_environment_show_that_one_only(shop: Site4, settings: Settings) -> None:
+    settings.AUTHENTICATION_BACKENDS = [
+        "django.contrib.auth.backends.ModelBackend",
+        "tests.parts.admin.ObjectRights",
+    ]
+    other = Environment.objects.create(
+        project=shop.environment.project, name="staging", deploy_path="/srv/staging"
+    )
+    user = make_user("half")
+    ObjectRights.grant(user, "deploy_environment", other)
+    client = Client()
+    client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+    page = client.get(reverse(ADD)).content.decode()
+    assert "shop/staging" in page
+    assert "shop/production" not in page
+    upgrade = confirm(visitor("deployer"), shop)
+    address = reverse("admin:deploy_manager_upgrade_change", args=[upgrade.pk])
+    assert client.get(address).status_code in (302, 404)
+
+
+def test_cancelled_it_ends(shop: Site4) -> None:
+    client = visitor("deployer")
+    shop.environment.freeze("Exams", "me")
+    upgrade = confirm(client, shop)
+    client.post(reverse("admin:deploy_manager_upgrade_cancel", args=[upgrade.pk]))
+    assert shop.see_through(upgrade).state == UpgradeState.CANCELLED
+    assert upgrade.cancel_requested_as == "deployer"
+
+
+def test_actions_lead_to_the_page(shop: Site4) -> None:
+    client = visitor("deployer")
+    data = {"action": "upgrade_packages", "_selected_action": [shop.environment.pk]}
+    answer = client.post(reverse("admin:deploy_manager_environment_changelist"), data)
+    assert answer.headers["Location"] == f"{reverse(ADD)}?environment={shop.environment.pk}"
+    row = shop.environment.requirements.get(name="shopkit")
+    data = {"action": "upgrade_packages", "_selected_action": [row.pk]}
+    answer = client.post(reverse("admin:deploy_manager_requirement_changelist"), data)
+    assert "package=shopkit" in answer.headers["Location"]
