@@ -1,6 +1,7 @@
 """The bell. A task carries a deployment's id and nothing else; the row says the rest."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,16 +15,31 @@ from django.dispatch import receiver
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from deploy_manager.models import Deployment, Environment, PolicyRun, Slice, State, Upgrade
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    Placement,
+    PolicyRun,
+    Slice,
+    State,
+    Upgrade,
+)
 from deploy_manager.runner import (
+    Tellers,
     UpgradePlan,
     advance_upgrade,
+    ask_after,
+    ask_servers,
+    look_up_due,
     probe,
     process_ends,
     promote_next,
     send_notices,
+    take_inventories,
     upgrade_of,
 )
+from deploy_manager.runner import audit as audit_versions
+from deploy_manager.runner import gather as gather_facts
 from deploy_manager.runner import request as write_request
 from deploy_manager.runner import request_upgrade as write_upgrade
 from deploy_manager.runner import run_slice as run
@@ -35,6 +51,12 @@ logger = logging.getLogger(__name__)
 
 CHECKS_FOR = 1
 """Seconds that a check waits for the broker."""
+
+MOST_AUDITED = 300
+"""Versions that a task checks; the sweep has the next ones checked."""
+
+WAITS_FOR = 15
+"""Seconds after which a message to gather facts is void: the sweep has sent another one."""
 
 RINGS_FOR = 5
 """Seconds that a request waits for the broker: somebody waits for its page."""
@@ -50,12 +72,31 @@ def run_slice(slice_id: int) -> None:
 def sweep() -> None:
     """Ring lost bells again, replace silent holders, begin what is due; see runner.sweep."""
     sweep_rows(ring_slice, lambda run: None if _send(look_at, run) else True)
+    gather()
 
 
 @shared_task(name="deploy_manager.look_at", ignore_result=True)
 def look_at(host_run_id: int) -> None:
     """Find out what became of a lost host; see runner.probing."""
     probe(host_run_id)
+
+
+@shared_task(name="deploy_manager.take_inventory", ignore_result=True)
+def take_inventory(*placement_ids: int) -> None:
+    """Ask servers side by side what is installed; see runner.inventory."""
+    take_inventories(Placement.objects.filter(pk__in=placement_ids))
+
+
+@shared_task(name="deploy_manager.look_up", ignore_result=True)
+def look_up() -> None:
+    """Ask indexes what they have of the packages that are due; see runner.looking_up."""
+    look_up_due()
+
+
+@shared_task(name="deploy_manager.audit", ignore_result=True)
+def audit() -> None:
+    """Look for advisories about the versions that are due; see runner.auditing."""
+    audit_versions(limit=MOST_AUDITED)
 
 
 @shared_task(name="deploy_manager.notify", ignore_result=True)
@@ -118,12 +159,32 @@ def ring_slice(slice_id: int) -> bool:
     return not why
 
 
-def _send(task: Task[Any, Any], key: int) -> str:
-    """Send a task about one row; return why it could not be."""
+def gather() -> Counter[str]:
+    """Tell workers to gather the facts that are due; return how often each thing was told."""
+    return gather_facts(TELLERS)
+
+
+def _tell(task: Task[Any, Any], *keys: int) -> bool:
+    """Send a task that gathers facts; what nobody takes in time is void, for it is sent again."""
+    why = _send(task, *keys) if keys else _send(task, expires=WAITS_FOR)
+    if why:
+        logger.warning("Nobody was told to do %s: %s", task.name, why)
+    return not why
+
+
+TELLERS = Tellers(
+    take_inventory=partial(_tell, take_inventory),
+    look_up=partial(_tell, look_up),
+    audit=partial(_tell, audit),
+)
+
+
+def _send(task: Task[Any, Any], *keys: int, **options: Any) -> str:
+    """Send a task about rows, or none; return why it could not be."""
     try:
         with _connection(RINGS_FOR) as connection:
             producer = connection.Producer(auto_declare=False)
-            task.apply_async((key,), producer=producer, retry=False)
+            task.apply_async(keys, producer=producer, retry=False, **options)
     except Exception as error:
         # The border to the broker: the row is written, whatever its library raises.
         return _explain(error)
@@ -138,6 +199,8 @@ def _go_on_after(deployment: Deployment, **details: Any) -> None:
     if upgrade_id := upgrade_of(deployment):
         advance(upgrade_id)
     promote_next(deployment.environment, ring_slice)
+    ask_after(deployment)
+    ask_servers(TELLERS)
 
 
 @receiver(policy_run_due, dispatch_uid="deploy_manager.tasks")

@@ -1,8 +1,13 @@
 """A deployment's story: request, plan, claim, stages, end, and the sweep that keeps it true."""
 
+from deploy_manager.runner.auditing import audit
 from deploy_manager.runner.choices import choose_release, converge, releases_to_return_to, retry
+from deploy_manager.runner.exposure import exposures, vulnerable_packages, who_runs
+from deploy_manager.runner.gathering import Tellers, ask_after, ask_servers, gather
+from deploy_manager.runner.inventory import take_inventories, take_inventory
 from deploy_manager.runner.known_packages import KnownPackages
 from deploy_manager.runner.leaving import process_ends
+from deploy_manager.runner.looking_up import look_up_due
 from deploy_manager.runner.notifying import send_notices
 from deploy_manager.runner.plan import Plan, PlannedServer, make_plan
 from deploy_manager.runner.probing import probe
@@ -25,14 +30,21 @@ __all__ = [
     "Plan",
     "PlannedServer",
     "PlannedStage",
+    "Tellers",
     "UpgradePlan",
     "UpgradeWish",
     "Wish",
     "advance_upgrade",
+    "ask_after",
+    "ask_servers",
+    "audit",
     "cancel_upgrade",
     "choose_release",
     "converge",
+    "exposures",
     "fixes_for",
+    "gather",
+    "look_up_due",
     "make_plan",
     "may_deploy",
     "plan_upgrade",
@@ -47,7 +59,11 @@ __all__ = [
     "run_slice",
     "send_notices",
     "sweep",
+    "take_inventories",
+    "take_inventory",
     "targets_of",
     "upgrade_of",
+    "vulnerable_packages",
+    "who_runs",
     "wishes_for",
 ]

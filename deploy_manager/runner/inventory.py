@@ -19,6 +19,7 @@ from typing import Any, cast
 
 from django.db.models import CharField, Q, QuerySet
 from django.db.models.functions import Now
+from django.utils.translation import gettext_noop
 from packaging.version import InvalidVersion, Version
 
 from deploy_manager.conf import get_settings
@@ -50,7 +51,8 @@ FACTS = {
 }
 """What is told besides the packages, and its column."""
 
-ASKED_TWICE = "It was asked once more meanwhile: that answer counts."
+NOT_DEPLOYED = gettext_noop("Nothing is deployed there yet.")
+ASKED_TWICE = gettext_noop("It was asked once more meanwhile: that answer counts.")
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _VERSION = re.compile(r"[!-~]+")
@@ -211,7 +213,7 @@ def _script() -> bytes:
 def _read(server: str, result: Result) -> Told:
     """Return what was told. Raises RecipeError for what nobody may put into the rows."""
     if result.exit_code == NOTHING_THERE:
-        raise RecipeError("Nothing is deployed there yet.")
+        raise RecipeError(NOT_DEPLOYED)
     if not result.ok:
         said = result.stderr.strip().rpartition("\n")[2] or f"exit code {result.exit_code}"
         raise RecipeError(f"The active release of {server} can't be asked: {said}")
