@@ -1,5 +1,6 @@
 """The door with a mouse: inventory to edit, deployments to start and to watch, history to read."""
 
+from deploy_manager.admin.advisories import AdvisoryAdmin
 from deploy_manager.admin.deployments import DeploymentAdmin
 from deploy_manager.admin.environments import EnvironmentAdmin
 from deploy_manager.admin.history import LockAdmin
@@ -11,6 +12,7 @@ from deploy_manager.admin.servers import ServerAdmin
 from deploy_manager.admin.upgrades import UpgradeAdmin
 
 __all__ = [
+    "AdvisoryAdmin",
     "DeploymentAdmin",
     "EnvironmentAdmin",
     "InstalledPackageAdmin",

@@ -35,6 +35,16 @@ class Column:
         return _("seen %(age)s ago") % {"age": timesince(seen_at, depth=1)}
 
     @property
+    def asked(self) -> str:
+        """What becomes of a question that is not answered yet; blank where there is none."""
+        if not self.place.is_asked:
+            return ""
+        tried_at = self.place.tried_at
+        if tried_at is None:
+            return _("is to be asked")
+        return _("asked %(age)s ago, no answer yet") % {"age": timesince(tried_at, depth=1)}
+
+    @property
     def told(self) -> str:
         """When its packages were seen, and by which Python."""
         if self.place.seen_at is None:

@@ -37,6 +37,13 @@ class Place(NamedTuple):
         """Whether what the rows say of its packages may be taken for what is there."""
         return self.seen_at is not None and not self.problem
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody asked it, or is to, and no answer is there yet."""
+        if self.tried_at is None:
+            return True
+        return not self.problem and (self.seen_at is None or self.tried_at > self.seen_at)
+
 
 class Pinned(NamedTuple):
     version: str

@@ -6,13 +6,15 @@ from typing import Any, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
 
 from deploy_manager.admin.package_cells import Matter
+from deploy_manager.exceptions import PinError
 from deploy_manager.models import Environment
+from deploy_manager.runner.exposure import parse_bounds
 
 LONGEST = 300
 """Characters of what is searched for."""
@@ -60,7 +62,7 @@ class Asked:
         if self.runs is None:
             return True
         version = installed.get(self.package)
-        return version is not None and runs(self.runs, version)
+        return version is not None and _is_among(version, self.runs)
 
 
 class RequirementField(forms.CharField):
@@ -72,15 +74,9 @@ class RequirementField(forms.CharField):
         if not text:
             return None
         try:
-            found = Requirement(text)
-        except InvalidRequirement:
-            raise ValidationError(
-                _("“%(text)s” is not a package and its versions: write it like django<5.2.8.")
-                % {"text": text}
-            ) from None
-        if found.url or found.extras or found.marker:
-            raise ValidationError(_("Write a package and its versions only, like django<5.2.8."))
-        return found
+            return parse_bounds(text)
+        except PinError as error:
+            raise ValidationError(str(error)) from None
 
 
 class PackageFilter(forms.Form):
@@ -149,9 +145,9 @@ class PackageFilter(forms.Form):
         return any(self.data.get(name) for name in self.fields)
 
 
-def runs(wanted: Requirement, version: str) -> bool:
-    """Whether a version is among those that are meant; what is no version is among none."""
+def _is_among(version: str, wanted: Requirement) -> bool:
+    """Whether a version is among those that are meant; one that can't be compared is not."""
     try:
-        return wanted.specifier.contains(version, prereleases=True)
-    except ValueError:
+        return not wanted.specifier or wanted.specifier.contains(version, prereleases=True)
+    except InvalidVersion:
         return False

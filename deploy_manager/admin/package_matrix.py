@@ -7,9 +7,13 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
 
 from deploy_manager.admin.base import HistoryAdmin
+from deploy_manager.admin.package_asking import look_again_view
 from deploy_manager.admin.package_cells import legend
 from deploy_manager.admin.package_facts import read_facts
 from deploy_manager.admin.package_filter import PackageFilter
@@ -41,6 +45,15 @@ class InstalledPackageAdmin(HistoryAdmin[InstalledPackage]):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return may_see_any(request)
 
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.look_again_view)
+        name = "deploy_manager_installedpackage_look_again"
+        return [path("look-again/", view, name=name), *super().get_urls()]
+
+    @method_decorator(require_POST)
+    def look_again_view(self, request: HttpRequest) -> HttpResponse:
+        return look_again_view(request)
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -63,6 +76,7 @@ class InstalledPackageAdmin(HistoryAdmin[InstalledPackage]):
             "table": table,
             "summary": summarise(table, facts, asked),
             "legend": legend(),
+            "look_again_url": reverse("admin:deploy_manager_installedpackage_look_again"),
             "page": _page(table, request.GET.get("p", "")),
             **(extra_context or {}),
         }

@@ -104,3 +104,13 @@ def is_newer(latest: str, version: str) -> bool:
         return Version(latest) > Version(version)
     except InvalidVersion:
         return False
+
+
+@lru_cache(maxsize=16384)
+def is_ordered(version: str) -> bool:
+    """Whether it is a version that comes before or after others."""
+    try:
+        Version(version)
+    except InvalidVersion:
+        return False
+    return True

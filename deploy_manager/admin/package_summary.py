@@ -1,6 +1,6 @@
 """What the matrix comes to, in a few sentences above it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
@@ -9,6 +9,7 @@ from django.utils.translation import ngettext
 from deploy_manager.admin.package_cells import Matter
 from deploy_manager.admin.package_facts import PackageFacts
 from deploy_manager.admin.package_filter import Asked
+from deploy_manager.admin.package_standards import is_ordered
 from deploy_manager.admin.package_table import PackageTable
 from deploy_manager.admin.upgrade_link import upgrade_link
 
@@ -29,7 +30,7 @@ def summarise(table: PackageTable, facts: PackageFacts, asked: Asked) -> Summary
     """Return what a table comes to."""
     return Summary(
         found=_say_found(table, facts, asked),
-        notes=tuple(_notes(table)),
+        notes=(*_tell_unseen(facts), *_tell_unordered(facts, asked), *_tell_unaudited(table)),
         upgrade_url=_upgrade_url(table, asked),
     )
 
@@ -47,17 +48,32 @@ def _say_found(table: PackageTable, facts: PackageFacts, asked: Asked) -> str:
     return f"{packages % {'count': len(table.rows)}} {on % {'count': servers}}"
 
 
-def _notes(table: PackageTable) -> Iterator[str]:
-    columns = [column for group in table.groups for column in group.columns]
-    unseen = [column.place.server for column in columns if not column.place.is_known]
+def _tell_unseen(facts: PackageFacts) -> Iterator[str]:
+    unseen = [place.server for place in facts.places if not place.is_known]
     if unseen:
-        names = ", ".join(unseen[:MOST_NAMES]) + (" …" if len(unseen) > MOST_NAMES else "")
         text = ngettext(
             "What %(count)d server has installed is not known: %(names)s.",
             "What %(count)d servers have installed is not known: %(names)s.",
             len(unseen),
         )
-        yield text % {"count": len(unseen), "names": names}
+        yield text % {"count": len(unseen), "names": _few(unseen)}
+
+
+def _tell_unordered(facts: PackageFacts, asked: Asked) -> Iterator[str]:
+    """Servers whose version is none by today's rules, so that it can't be told who runs less."""
+    if asked.runs is None or not asked.runs.specifier:
+        return
+    servers = [
+        place.server
+        for place in facts.places
+        if (version := facts.installed.get(place.pk, {}).get(asked.package))
+        and not is_ordered(version)
+    ]
+    if servers:
+        yield _("Versions that can't be compared run on %(names)s.") % {"names": _few(servers)}
+
+
+def _tell_unaudited(table: PackageTable) -> Iterator[str]:
     unaudited = sum(Matter.UNAUDITED in row.matter for row in table.rows)
     if unaudited:
         text = ngettext(
@@ -66,6 +82,10 @@ def _notes(table: PackageTable) -> Iterator[str]:
             unaudited,
         )
         yield text % {"count": unaudited}
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMES]) + (" …" if len(names) > MOST_NAMES else "")
 
 
 def _upgrade_url(table: PackageTable, asked: Asked) -> str:
