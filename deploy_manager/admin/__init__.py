@@ -5,6 +5,7 @@ from deploy_manager.admin.deployments import DeploymentAdmin
 from deploy_manager.admin.environments import EnvironmentAdmin
 from deploy_manager.admin.history import LockAdmin
 from deploy_manager.admin.package_matrix import InstalledPackageAdmin
+from deploy_manager.admin.policies import PolicyRunAdmin, UpgradePolicyAdmin
 from deploy_manager.admin.projects import ProjectAdmin
 from deploy_manager.admin.releases import ReleaseAdmin
 from deploy_manager.admin.requirements import RequirementAdmin
@@ -17,9 +18,11 @@ __all__ = [
     "EnvironmentAdmin",
     "InstalledPackageAdmin",
     "LockAdmin",
+    "PolicyRunAdmin",
     "ProjectAdmin",
     "ReleaseAdmin",
     "RequirementAdmin",
     "ServerAdmin",
     "UpgradeAdmin",
+    "UpgradePolicyAdmin",
 ]
