@@ -108,7 +108,9 @@ def notify(deployment_id: int) -> None:
 @shared_task(name="deploy_manager.run_policy", ignore_result=True)
 def run_policy(policy_run_id: int) -> None:
     """Do what a run of a policy stands for; nothing where somebody else has or did it."""
-    take_up(policy_run_id)
+    if take_up(policy_run_id):
+        for upgrade in Upgrade.objects.live().filter(policy_run=policy_run_id):
+            advance(upgrade.pk)
 
 
 def request(environment: Environment, recipe: str = "deploy", **details: Any) -> Deployment:

@@ -16,7 +16,7 @@ from deploy_manager.runner.policies import (
     run_due_policies,
     take_up,
 )
-from deploy_manager.runner.policy_work import Beat
+from deploy_manager.runner.policy_work import Beat, do_policy
 from deploy_manager.signals import policy_run_due
 from tests.policies import Watched
 from tests.test_deployments import at_once
@@ -124,7 +124,7 @@ def test_who_fell_silent_is_replaced_and_writes_nothing_more(
 ) -> None:
     watched.is_vulnerable()
     run = ask_for_run(watched.policy)
-    real, answers = policies.do_policy, []
+    real, answers = do_policy, list[bool]()
 
     def sleep_long(held: PolicyRun, beat: Beat) -> str:
         """While the first one sleeps, the second one takes the run over and does it."""
