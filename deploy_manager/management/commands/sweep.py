@@ -44,7 +44,7 @@ class Command(ConsoleCommand):
 
     def _sweep(self, options: dict[str, Any], tells_nothing: bool = True) -> None:
         try:
-            done = sweep(tasks.ring_slice)
+            done = sweep(tasks.ring_slice) + tasks.gather()
         except DatabaseError as error:
             raise CommandError(f"The deployments can't be read: {error}") from None
         if done or tells_nothing:
