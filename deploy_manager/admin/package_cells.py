@@ -13,12 +13,10 @@ from django.utils.translation import gettext_lazy
 from deploy_manager.admin.package_facts import UNAUDITED, UNHEARD, Audit, PackageFacts
 from deploy_manager.admin.package_standards import Standard, is_newer, is_version
 from deploy_manager.admin.upgrade_link import upgrade_link
+from deploy_manager.runner.drift import SEEDS
 
 NONE = "\N{EN DASH}"
 """In the place of a version that is not there."""
-
-SEEDS = frozenset({"pip", "setuptools", "wheel"})
-"""What a virtual environment is made with: there though nobody pinned it."""
 
 
 class Matter(Flag):
@@ -34,6 +32,11 @@ class Matter(Flag):
 
     NOTHING = 0
     DRIFT = MISSING | OTHER | EXTRA
+
+    @property
+    def rank(self) -> int:
+        """The worst has the least; where nothing is the matter it has the most."""
+        return self.value & -self.value or Matter.UNAUDITED.value * 2
 
 
 WRONG = Matter.VULNERABLE | Matter.DRIFT | Matter.UNKNOWN
@@ -62,10 +65,11 @@ def legend() -> list[tuple[str, str]]:
 class Cell(NamedTuple):
     html: SafeString
     matter: Matter
-    has_drift: bool
+    is_wrong: bool
+    """Whether more is the matter than that there is a newer version, or that nobody looked."""
 
 
-EMPTY = Cell(SafeString("<td></td>"), Matter.NOTHING, has_drift=False)
+EMPTY = Cell(SafeString("<td></td>"), Matter.NOTHING, is_wrong=False)
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def _cell(found: _Found) -> Cell:
         _version(matter, found),
         word,
     )
-    return Cell(html, matter, has_drift=bool(matter & Matter.DRIFT))
+    return Cell(html, matter, is_wrong=bool(matter & WRONG))
 
 
 def _judge(found: _Found) -> Matter:

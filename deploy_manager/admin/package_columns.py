@@ -1,13 +1,14 @@
 """The columns of the matrix: a server each, side by side with the others of its environment."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
+from deploy_manager.admin.package_cells import Matter
 from deploy_manager.admin.package_facts import PackageFacts, Place
 from deploy_manager.admin.package_filter import Asked
 from deploy_manager.admin.package_standards import Standard, make_standard
@@ -23,8 +24,12 @@ class Column:
     place: Place
     standard: Standard
     installed: dict[str, str]
-    has_drift: bool = False
-    """Whether a package of it that is shown is not as pinned."""
+    matter: Matter = Matter.NOTHING
+    """What is wrong with the packages of it that are shown."""
+
+    @property
+    def has_drift(self) -> bool:
+        return bool(self.matter & Matter.DRIFT)
 
     @property
     def seen(self) -> str:
@@ -69,6 +74,20 @@ class Group:
     @cached_property
     def standards(self) -> frozenset[Standard]:
         return frozenset(column.standard for column in self.columns)
+
+    @property
+    def rank(self) -> int:
+        """That of its server with which the worst is wrong."""
+        return min((column.matter.rank for column in self.columns), default=Matter.NOTHING.rank)
+
+    def worst_first(self) -> tuple[int, ...]:
+        """The places of its servers, those with which something is wrong before the others."""
+        places = range(len(self.columns))
+        return tuple(sorted(places, key=lambda place: self.columns[place].matter.rank))
+
+    def in_order(self, places: Iterable[int]) -> "Group":
+        """The same with its servers in another order."""
+        return replace(self, columns=tuple(self.columns[place] for place in places))
 
     @property
     def width(self) -> int:

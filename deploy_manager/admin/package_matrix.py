@@ -66,6 +66,7 @@ class InstalledPackageAdmin(HistoryAdmin[InstalledPackage]):
         deployable = {each for each in environments if may_deploy(request.user, each)}
         facts = read_facts(asked.environments)
         table = make_table(facts, asked, deployable)
+        page = _page(table, request.GET.get("p", ""))
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -77,7 +78,8 @@ class InstalledPackageAdmin(HistoryAdmin[InstalledPackage]):
             "summary": summarise(table, facts, asked),
             "legend": legend(),
             "look_again_url": reverse("admin:deploy_manager_installedpackage_look_again"),
-            "page": _page(table, request.GET.get("p", "")),
+            "page": page,
+            "lines": [(row.name, table.cells_of(row)) for row in page],
             **(extra_context or {}),
         }
         return TemplateResponse(request, TEMPLATE, context)

@@ -9,7 +9,7 @@ from operator import or_
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
@@ -22,19 +22,24 @@ FINE_STATUSES = frozenset({"", "active"})
 
 
 @dataclass(frozen=True)
+class Part:
+    """One package in one environment."""
+
+    head: SafeString
+    """What is pinned, and what is latest."""
+
+    cells: tuple[Cell, ...]
+    """Of each of its servers."""
+
+
+@dataclass(frozen=True)
 class Row:
     """One package on all servers."""
 
     name: str
-    pieces: tuple[SafeString, ...]
-    """Every cell behind the package's name."""
-
+    parts: tuple[Part, ...]
     matter: Matter
     """All that is the matter anywhere."""
-
-    @property
-    def html(self) -> SafeString:
-        return mark_safe("".join(self.pieces))  # noqa: S308  each of them is safe already
 
 
 class RowMaker:
@@ -46,18 +51,18 @@ class RowMaker:
         self._now = timezone.now()
 
     def make(self, name: str) -> Row:
-        """Return the row of a package, and note on columns where it is not as pinned."""
-        pieces: list[SafeString] = []
+        """Return the row of a package, and note on columns what is wrong with it."""
+        parts = []
         matters = {Matter.NOTHING}
         latest = self._latest_cells(name)
         for group in self._groups:
             cells, unlike = self._cells(group, name)
-            pieces += (self._pinned(group, name), latest[group.environment.index_url])
-            pieces += [cell.html for cell in cells]
+            head = self._pinned(group, name) + latest[group.environment.index_url]
+            parts.append(Part(head, tuple(cells)))
             matters.update(cell.matter for cell in unlike)
-            if any(cell.has_drift for cell in unlike):
-                _note_drift(group, cells)
-        return Row(name, tuple(pieces), reduce(or_, matters))
+            if any(cell.is_wrong for cell in unlike):
+                _note_wrong(group, cells)
+        return Row(name, tuple(parts), reduce(or_, matters))
 
     def _cells(self, group: Group, name: str) -> tuple[list[Cell], list[Cell]]:
         """The cell of each column; and those of them that are not the same."""
@@ -81,9 +86,10 @@ class RowMaker:
         }
 
 
-def _note_drift(group: Group, cells: Iterable[Cell]) -> None:
+def _note_wrong(group: Group, cells: Iterable[Cell]) -> None:
     for column, cell in zip(group.columns, cells, strict=True):
-        column.has_drift = column.has_drift or cell.has_drift
+        if cell.is_wrong:
+            column.matter |= cell.matter
 
 
 def _latest_cell(latest: Latest, now: datetime) -> SafeString:

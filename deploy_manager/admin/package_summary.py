@@ -13,7 +13,7 @@ from deploy_manager.admin.package_standards import is_ordered
 from deploy_manager.admin.package_table import PackageTable
 from deploy_manager.admin.upgrade_link import upgrade_link
 
-MOST_NAMES = 5
+MOST_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,17 @@ def _say_found(table: PackageTable, facts: PackageFacts, asked: Asked) -> str:
 
 
 def _tell_unseen(facts: PackageFacts) -> Iterator[str]:
-    unseen = [place.server for place in facts.places if not place.is_known]
-    if unseen:
+    unseen = [place for place in facts.places if not place.is_known]
+    for place in unseen[:MOST_NAMES]:
+        why = place.problem or _("It was never asked.")
+        yield _("What %(server)s has installed: %(why)s") % {"server": place.server, "why": why}
+    if more := len(unseen[MOST_NAMES:]):
         text = ngettext(
-            "What %(count)d server has installed is not known: %(names)s.",
-            "What %(count)d servers have installed is not known: %(names)s.",
-            len(unseen),
+            "What %(count)d more server has installed.",
+            "What %(count)d more servers have installed.",
+            more,
         )
-        yield text % {"count": len(unseen), "names": _few(unseen)}
+        yield text % {"count": more}
 
 
 def _tell_unordered(facts: PackageFacts, asked: Asked) -> Iterator[str]:
@@ -70,15 +73,17 @@ def _tell_unordered(facts: PackageFacts, asked: Asked) -> Iterator[str]:
         and not is_ordered(version)
     ]
     if servers:
-        yield _("Versions that can't be compared run on %(names)s.") % {"names": _few(servers)}
+        yield _("How the versions on %(names)s compare: they are none by today's rules.") % {
+            "names": _few(servers)
+        }
 
 
 def _tell_unaudited(table: PackageTable) -> Iterator[str]:
     unaudited = sum(Matter.UNAUDITED in row.matter for row in table.rows)
     if unaudited:
         text = ngettext(
-            "Whether %(count)d package is vulnerable is not known for every version that runs.",
-            "Whether %(count)d packages are vulnerable is not known for every version that runs.",
+            "Whether every version of %(count)d package is vulnerable or not.",
+            "Whether every version of %(count)d packages is vulnerable or not.",
             unaudited,
         )
         yield text % {"count": unaudited}
