@@ -1,24 +1,36 @@
-"""From one full lock and a wish to the next full lock, by uv."""
+"""From one full lock and a wish to the next full lock, resolved by uv.
 
-import subprocess
+uv is asked twice. First how far the wishes go when all else may move with them; then for exactly
+those versions with everything else where it is, unless it must move: the old lock is uv's own
+output file, whose pins it prefers. What must move goes no lower, and no further than it has to fit.
+"""
+
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from packaging.version import Version
+from packaging.markers import Marker
+from pip_requirements_parser import RequirementsFile
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements.completing import _uv
-from deploy_manager.requirements.pins import Pin, compare_pins, lock_text
-from deploy_manager.requirements.reach import PinWish, Reach
+from deploy_manager.requirements.completing import FULL
+from deploy_manager.requirements.cooldown import cooldown_options
+from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_text
+from deploy_manager.requirements.reach import PinWish, Reach, no_lower, within_major, within_minor
 from deploy_manager.requirements.reading import read_pins
-from deploy_manager.requirements.targets import Target
+from deploy_manager.requirements.targets import Target, oldest_python
+from deploy_manager.requirements.uv import TIMEOUT, run_uv
+
+ASKED_FOR = "asked for"
+NO_LONGER_NEEDED = "no longer needed"
 
 
 @dataclass(frozen=True)
 class PinMove:
+    """A package whose version becomes another, and why; blank where it was, or will be, absent."""
+
     name: str
     before: str
     after: str
@@ -27,24 +39,10 @@ class PinMove:
 
 @dataclass(frozen=True)
 class Moved:
+    """The pins to come, whole, and what is different in them."""
+
     pins: tuple[Pin, ...]
     moves: tuple[PinMove, ...]
-
-
-def _spec(wish: PinWish, current: str) -> str:
-    release = Version(current).release
-    major, minor = release[0], release[1] if len(release) > 1 else 0
-    match wish.reach:
-        case Reach.EXACT:
-            return f"=={wish.version}"
-        case Reach.PATCH:
-            return f">={current},<{major}.{minor + 1}"
-        case Reach.MINOR:
-            return f">={current},<{major + 1}"
-        case Reach.FIX if wish.fixed_in:
-            return f"=={wish.fixed_in[0]}"
-        case _:
-            return f">={current}"
 
 
 def move_pins(
@@ -54,48 +52,153 @@ def move_pins(
     targets: Sequence[Target] = (),
     index_url: str = "",
     before: datetime | None = None,
-    exempt: frozenset[str] = frozenset(),
-    timeout: float = 120.0,
+    exempt: Collection[str] = (),
+    timeout: float = TIMEOUT,
 ) -> Moved:
-    pins = read_pins(lock)
+    """Return the lock that fulfils the wishes and moves as little else as can be.
+
+    `targets` are the different Pythons of the servers (none: the worker's own). With `before`, no
+    version is taken that was uploaded later, but for the packages that are `exempt`. Raises
+    PinError for a package that is not in the lock, and where there is no solution: in uv's words.
+    """
+    pins = read_pins(lock, "the lock")
     wanted = {wish.name: wish for wish in wishes}
+    if unknown := sorted(wanted.keys() - {pin.name for pin in pins}):
+        raise PinError(f"{', '.join(unknown)} is not among the pins.")
+    options = [*FULL, *_target_options(pins, targets)]
+    options += cooldown_options(pins, index_url, before, exempt)
+    specifiers = _specifiers(pins, wanted)
+    resolver = _Resolver(pins, wanted, options, index_url, timeout)
+    if any(wish.reach is not Reach.EXACT for wish in wishes):
+        furthest = read_pins(resolver.resolve(specifiers, ["--upgrade"]), "the furthest pins")
+        specifiers = {pin.name: f"=={pin.version}" for pin in furthest if pin.name in wanted}
+    resolved = resolver.resolve(specifiers, [f"-P{name}" for name in wanted])
+    after = read_pins(resolved, "the new lock")
+    _check_targets(after, targets)
+    return Moved(after, _moves(compare_pins(pins, after), wanted, _needed_by(resolved)))
+
+
+def _target_options(pins: Sequence[Pin], targets: Sequence[Target]) -> list[str]:
+    """One Python is resolved for exactly; several, or a lock with markers, for all from the oldest.
+
+    A lock that was made for several platforms stays one: its repository may need it elsewhere.
+    """
+    python = oldest_python(targets)
+    options = [f"--python-version={python}"] if python else []
+    platforms = {target.uv_platform for target in targets}
+    pythons = {target.python for target in targets}
+    has_markers = any(pin.marker for pin in pins)
+    if has_markers or len(pythons) != 1 or len(platforms) != 1 or "" in platforms:
+        return [*options, "--universal", "--fork-strategy=fewest"]
+    return [*options, f"--python-platform={platforms.pop()}"]
+
+
+def _specifiers(pins: Sequence[Pin], wanted: dict[str, PinWish]) -> dict[str, str]:
+    return {p.name: wanted[p.name].specifier(p.version) for p in pins if p.name in wanted}
+
+
+@dataclass(frozen=True)
+class _Resolver:
+    pins: Sequence[Pin]
+    wanted: dict[str, PinWish]
+    options: Sequence[str]
+    index_url: str
+    timeout: float
+
+    def resolve(self, specifiers: dict[str, str], options: Sequence[str]) -> str:
+        """Return the text that uv makes of the old lock. Raises PinError."""
+        with tempfile.TemporaryDirectory(prefix="deploy_manager-") as name:
+            folder = Path(name)
+            asked, bounds = folder / "requirements.in", folder / "constraints.txt"
+            lock = folder / "requirements.txt"
+            asked.write_text("".join(_requirements(self.pins, specifiers)), encoding="utf-8")
+            bounds.write_text("".join(_bounds(self.pins, self.wanted)), encoding="utf-8")
+            lock.write_text(lock_text(self.pins), encoding="utf-8")
+            files = [str(asked), f"--constraints={bounds}", f"--output-file={lock}"]
+            words = ["pip", "compile", *files, *self.options, *options]
+            if reason := run_uv(words, self.index_url, self.timeout):
+                raise PinError(_explain(reason, self.wanted, folder))
+            return lock.read_text(encoding="utf-8")
+
+
+def _requirements(pins: Sequence[Pin], specifiers: dict[str, str]) -> list[str]:
+    """The lines of what must be installed: what the project asks for, and what is wished for."""
     lines = []
     for pin in pins:
-        major = Version(pin.version).release[0]
-        spec = (
-            _spec(wanted[pin.name], pin.version)
-            if pin.name in wanted
-            else f">={pin.version},<{major + 1}"
-        )
-        if pin.direct or pin.name in wanted:
-            lines.append(f"{pin.name}{spec}")
-    with tempfile.TemporaryDirectory() as folder:
-        asked, out = Path(folder) / "requirements.in", Path(folder) / "out.txt"
-        asked.write_text("\n".join(lines))
-        out.write_text(lock)
-        options = ["--quiet", "--universal", "--generate-hashes", "--no-header"]
-        options += ["--no-emit-index-url"]
-        options += [f"--default-index={index_url}"] if index_url else []
-        options += [f"-P{name}" for name in wanted]
-        done = subprocess.run(
-            [_uv(), "pip", "compile", str(asked), "-o", str(out), *options],
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode:
-            raise PinError(done.stderr.decode())
-        after = read_pins(out.read_text())
-    changes = compare_pins(pins, after)
-    moves = [
-        PinMove(
-            c.name,
-            c.before,
-            c.after,
-            "asked for" if c.name in wanted else f"needed by {', '.join(wanted)}",
-        )
-        for c in changes
+        if pin.direct or pin.name in specifiers:
+            extras = f"[{','.join(pin.extras)}]" if pin.extras else ""
+            marker = f" ; {pin.marker}" if pin.marker else ""
+            lines.append(f"{pin.name}{extras}{specifiers.get(pin.name, '')}{marker}\n")
+    return lines
+
+
+def _bounds(pins: Sequence[Pin], wanted: dict[str, PinWish]) -> list[str]:
+    """The lines of how far anything else may go, if it must: as far as what it must go for."""
+    reaches = {wish.reach for wish in wanted.values()}
+    if reaches & {Reach.EXACT, Reach.LATEST}:
+        bound = no_lower
+    else:
+        bound = within_minor if reaches == {Reach.PATCH} else within_major
+    return [
+        f"{pin.name}{bound(pin.version)}{f' ; {pin.marker}' if pin.marker else ''}\n"
+        for pin in pins
+        if pin.name not in wanted
     ]
-    return Moved(after, tuple(moves))
 
 
-__all__ = ["Moved", "PinMove", "lock_text", "move_pins"]
+def _explain(reason: str, wanted: dict[str, PinWish], folder: Path) -> str:
+    """Return uv's report with words for its files."""
+    names = {
+        "requirements.in": "what the project asks for",
+        "constraints.txt": "the current pins",
+        "requirements.txt": "the lock",
+    }
+    for file, words in names.items():
+        reason = reason.replace(str(folder / file), words)
+    asked = ", ".join(
+        f"{wish.name}{f'=={wish.version}' if wish.version else f' ({wish.reach})'}"
+        for wish in wanted.values()
+    )
+    return f"No set of versions fits with {asked}:\n{reason}"
+
+
+def _needed_by(resolved: str) -> dict[str, list[str]]:
+    """Return the packages that uv noted behind each pin: "# via django, celery"."""
+    with tempfile.TemporaryDirectory(prefix="deploy_manager-") as folder:
+        file = Path(folder) / "requirements.txt"
+        file.write_text(resolved, encoding="utf-8")
+        parsed = RequirementsFile.from_file(str(file), include_nested=False)
+    starts = {each.line_number: each.name for each in parsed.requirements}
+    needed: dict[str, list[str]] = {}
+    for comment in parsed.comments:
+        name = starts[max((line for line in starts if line <= comment.line_number), default=0)]
+        words = comment.line.strip().removeprefix("#").strip().removeprefix("via").strip()
+        if words and not words.startswith("-"):
+            needed.setdefault(name, []).append(words)
+    return needed
+
+
+def _moves(
+    changes: Sequence[PinChange], wanted: Collection[str], needed_by: dict[str, list[str]]
+) -> tuple[PinMove, ...]:
+    after = {change.name: change.after for change in changes}
+
+    def why(change: PinChange) -> str:
+        if change.name in wanted:
+            return ASKED_FOR
+        if not change.after:
+            return NO_LONGER_NEEDED
+        needing = needed_by.get(change.name, [])
+        movers = [name for name in needing if name in after] or needing
+        told = [f"{name} {after[name]}" if after.get(name) else name for name in movers]
+        return f"needed by {', '.join(told)}" if told else "must move with the others"
+
+    return tuple(PinMove(one.name, one.before, one.after, why(one)) for one in changes)
+
+
+def _check_targets(pins: Sequence[Pin], targets: Sequence[Target]) -> None:
+    """Raise PinError where a server would find two pins of one package."""
+    for target in targets:
+        held = [p.name for p in pins if not p.marker or Marker(p.marker).evaluate(target.markers)]
+        if twice := sorted({name for name in held if held.count(name) > 1}):
+            raise PinError(f"Python {target.python} would find two pins of {', '.join(twice)}.")

@@ -1,17 +1,63 @@
-"""The Python of a server, as it reports it."""
+"""The Pythons of servers, as they report them: what files of a package fit, which markers hold."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from packaging.version import Version
+
+GLIBC_OF_UV = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
+"""The minor versions of glibc 2 that `uv pip compile --python-platform` knows (uv 0.9)."""
+
+MACHINES_OF_UV = ("x86_64", "aarch64")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What decides which files of a package fit a server."""
+    """What decides which files of a package a server can use."""
 
     python: str
+    """The full version, like 3.11.2."""
+
     implementation: str = "CPython"
     platform: str = ""
+    """As `sysconfig.get_platform()` says: linux-x86_64."""
+
     libc: str = ""
+    """Like glibc 2.36 or musl 1.2; blank: not known."""
+
+    @property
+    def machine(self) -> str:
+        return self.platform.removeprefix("linux-")
 
     @property
     def uv_platform(self) -> str:
-        return ""
+        """What `uv pip compile --python-platform` takes; blank where it has no word for it."""
+        if not self.platform.startswith("linux-") or self.machine not in MACHINES_OF_UV:
+            return ""
+        if self.libc.startswith("musl"):
+            return f"{self.machine}-unknown-linux-musl"
+        found = re.fullmatch(r"glibc 2\.(\d+)", self.libc)
+        known = [minor for minor in GLIBC_OF_UV if found and minor <= int(found.group(1))]
+        return f"{self.machine}-manylinux_2_{known[-1]}" if known else ""
+
+    @property
+    def markers(self) -> dict[str, str]:
+        """What environment markers are asked of there (PEP 508)."""
+        version = Version(self.python)
+        return {
+            "python_full_version": self.python,
+            "python_version": f"{version.major}.{version.minor}",
+            "implementation_version": self.python,
+            "implementation_name": self.implementation.lower(),
+            "platform_python_implementation": self.implementation,
+            "platform_machine": self.machine,
+            "platform_system": "Linux",
+            "sys_platform": "linux",
+            "os_name": "posix",
+        }
+
+
+def oldest_python(targets: Sequence[Target]) -> str:
+    """Return the lowest of the full versions; blank where there are no targets."""
+    return min((target.python for target in targets), key=Version, default="")
