@@ -11,6 +11,7 @@ from deploy_manager.requirements.index_facts import (
     look_up_many,
 )
 from deploy_manager.requirements.moving import Moved, PinMove, move_pins
+from deploy_manager.requirements.patching import patch_pins
 from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_digest, lock_text
 from deploy_manager.requirements.reach import PinWish, Reach
 from deploy_manager.requirements.reading import read_pins
@@ -37,5 +38,6 @@ __all__ = [
     "look_up",
     "look_up_many",
     "move_pins",
+    "patch_pins",
     "read_pins",
 ]

@@ -1,0 +1,59 @@
+"""New pins for a file as people wrote it: comments, order and spelling stay."""
+
+import pytest
+
+from deploy_manager.requirements import Pin, patch_pins, read_pins
+
+A, B = (f"sha256:{letter * 64}" for letter in "ab")
+PEOPLES = """\
+# What the shop needs.
+Django == 5.2.7  # LTS
+celery[redis]==5.5.0 ; python_version >= "3.11"
+
+gone==1.0
+    # via celery
+# The end.
+"""
+
+
+def test_only_what_moved_is_rewritten() -> None:
+    pins = [
+        Pin("django", "5.2.8"),
+        Pin("celery", "5.5.0", extras=("redis",), marker='python_version >= "3.11"'),
+        Pin("newcomer", "2.0", direct=False),
+    ]
+    assert (
+        patch_pins(PEOPLES, pins)
+        == """\
+# What the shop needs.
+Django == 5.2.8  # LTS
+celery[redis]==5.5.0 ; python_version >= "3.11"
+
+# The end.
+newcomer==2.0
+    # via another package
+"""
+    )
+
+
+def test_hashes_go_with_their_versions() -> None:
+    text = (
+        f"django==5.2.7 \\\n    --hash={A} \\\n    --hash={B}\n"
+        f"    # via -r requirements.in\nx==1 --hash={A}\n"
+    )
+    after = patch_pins(text, [Pin("django", "5.2.8", hashes=(B,)), Pin("x", "1", hashes=(A,))])
+    assert after == (
+        f"django==5.2.8 \\\n    --hash={B}\n    # via -r requirements.in\nx==1 --hash={A}\n"
+    )
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n", ""])
+def test_the_file_reads_back_as_the_pins(end: str) -> None:
+    text = f"b==1 --hash={A}{end or chr(10)}a==v1.0 --hash={A}{end}"
+    pins = (Pin("a", "2.0", hashes=(B,)), Pin("b", "1", hashes=(A,)), Pin("c", "3", hashes=(B,)))
+    assert read_pins(patch_pins(text, pins)) == pins
+
+
+def test_nothing_moved_nothing_changes() -> None:
+    text = "a==1.0.0  # exactly\n\n\n# b\n"
+    assert patch_pins(text, [Pin("a", "1.0")]) == text
