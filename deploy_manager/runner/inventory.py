@@ -17,7 +17,7 @@ from importlib.resources import files
 from threading import Event, Timer
 from typing import Any, cast
 
-from django.db.models import CharField, Q, QuerySet
+from django.db.models import CharField, F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 from packaging.version import InvalidVersion, Version
@@ -74,11 +74,14 @@ class Told:
 
 
 def due_placements() -> QuerySet[Placement]:
-    """Placements that nobody asked for a while (INVENTORY_EVERY), whether they answered or not."""
+    """Placements that nobody asked for a while (INVENTORY_EVERY), whether they answered or not.
+
+    First those that a deployment just reached, and new ones.
+    """
     since = Now() - timedelta(seconds=get_settings().INVENTORY_EVERY)
     return Placement.objects.filter(
         Q(inventory_tried_at=None) | Q(inventory_tried_at__lt=since)
-    ).order_by("inventory_tried_at", "pk")
+    ).order_by(F("inventory_tried_at").asc(nulls_first=True), "pk")
 
 
 def claim_due_placements(most: int) -> list[int]:

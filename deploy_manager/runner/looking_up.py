@@ -2,10 +2,9 @@
 
 from collections import defaultdict
 from datetime import timedelta
-from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 
@@ -27,7 +26,7 @@ _Package = tuple[str, str]
 
 def is_look_up_due() -> bool:
     """Whether there is a package that nobody looked up for a while (LOOK_UP_EVERY)."""
-    return any(rows.exists() for rows in _stale())
+    return bool(_wanted())
 
 
 def look_up_due(limit: int = 500) -> int:
@@ -43,19 +42,13 @@ def look_up_due(limit: int = 500) -> int:
 
 
 def _wanted() -> set[_Package]:
-    return {package for rows in _stale() for package in rows.distinct()}
-
-
-def _stale() -> list["QuerySet[Any, _Package]"]:
-    """What is installed and what is pinned, without what was looked up lately."""
-    fresh = IndexedPackage.objects.filter(name=OuterRef("name"), index_url=OuterRef("index_url"))
-    is_stale = ~Exists(fresh.exclude(_is_due()))
-    installed = InstalledPackage.objects.annotate(index_url=F("placement__environment__index_url"))
-    pinned = Requirement.objects.annotate(index_url=F("environment__index_url"))
-    return [
-        installed.filter(is_stale).order_by().values_list("index_url", "name"),
-        pinned.filter(is_stale).order_by().values_list("index_url", "name"),
-    ]
+    """Return what is installed and what is pinned, without what was looked up lately."""
+    installed = InstalledPackage.objects.order_by().values_list(
+        "placement__environment__index_url", "name"
+    )
+    pinned = Requirement.objects.order_by().values_list("environment__index_url", "name")
+    fresh = IndexedPackage.objects.exclude(_is_due()).values_list("index_url", "name")
+    return {*installed.distinct(), *pinned.distinct()} - set(fresh)
 
 
 def _is_due() -> Q:
