@@ -18,6 +18,8 @@ from deploy_manager.runner.policies import (
 )
 from deploy_manager.runner.policy_work import Beat, do_policy
 from deploy_manager.signals import policy_run_due
+from tests.parts.served import wait_until
+from tests.parts.worker import StartWorker
 from tests.policies import Watched
 from tests.test_deployments import at_once
 
@@ -117,6 +119,17 @@ def test_workers_at_the_same_moment_do_a_run_once(watched: Watched) -> None:
     assert Upgrade.objects.count() == 1
     run.refresh_from_db()
     assert run.outcome.startswith("Upgrade #")
+
+
+def test_a_worker_elsewhere_does_what_the_sweep_wrote(
+    watched: Watched, start_worker: StartWorker
+) -> None:
+    start_worker()
+    watched.is_vulnerable()
+    watched.change(cron="* * * * *", looked_at=timezone.now() - timedelta(minutes=2))
+    swept()
+    wait_until(lambda: watched.last.outcome.startswith("Upgrade #"))
+    assert Upgrade.objects.get().policy_run == watched.last
 
 
 def test_who_fell_silent_is_replaced_and_writes_nothing_more(
