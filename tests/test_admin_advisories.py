@@ -76,6 +76,14 @@ def test_the_list_leaves_out_what_nobody_is_exposed_to(advisory: Advisory) -> No
     assert "GHSA-1" not in others
 
 
+@pytest.mark.database
+def test_it_is_found_by_its_other_names(advisory: Advisory) -> None:
+    owner = visitor("owner")
+    assert "GHSA-1 django" in text_of(owner, "advisory_changelist", q="CVE-2026-0001")
+    assert "GHSA-1 django" not in text_of(owner, "advisory_changelist", q="CVE-2026-0002")
+
+
+@pytest.mark.database
 def test_the_list_takes_the_same_queries_for_many(advisory: Advisory) -> None:
     owner = visitor("owner")
 

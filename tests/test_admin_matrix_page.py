@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from deploy_manager.admin import package_matrix
-from deploy_manager.models import Environment, Server
+from deploy_manager.models import Environment, Lock, Release, Server
 from tests.parts.admin import ObjectRights, make_user, url, visitor
 from tests.parts.packages import (
     MATRIX,
@@ -162,15 +162,37 @@ def test_versions_lead_to_their_upgrade(owner: Client, sites: tuple[Environment,
     assert "package=zope&amp;reach=latest" in page
 
 
-def test_servers_with_drift_may_be_made_like_the_others(
-    owner: Client, sites: tuple[Environment, ...]
+def serve(environment: Environment, *names: str) -> None:
+    release = Release.objects.make(environment, "a" * 40, "Begin", Lock.objects.of("a", "a==1\n"))
+    environment.placements.filter(server__name__in=names).update(active_release=release)
+
+
+def repairs(page: str) -> list[str]:
+    return re.findall(r'href="[^"]*/run/([^"]*)"', page)
+
+
+@pytest.mark.parametrize(
+    ("serving", "pins_from", "story"),
+    [
+        (["one", "two"], "commit", "converge"),  # somebody changed it there
+        (["one"], "commit", "converge"),
+        (["one"], "rows", "converge"),
+        (["one", "two"], "rows", "deploy"),  # the pins were changed, and are nowhere yet
+        (["two"], "commit", "deploy"),  # there is no other to be like
+        ([], "commit", "deploy"),
+    ],
+)
+def test_a_server_with_drift_may_be_repaired(
+    owner: Client,
+    sites: tuple[Environment, ...],
+    serving: list[str],
+    pins_from: str,
+    story: str,
 ) -> None:
-    page = look(owner)
-    links = re.findall(r'href="([^"]*run/converge[^"]*)"', page)
-    assert [link.partition("?")[2] for link in links] == [
-        f"on={sites[1].pk}&amp;server=three",
-        f"on={sites[0].pk}&amp;server=two",
-    ]
+    Environment.objects.update(pins_from=pins_from)
+    serve(sites[0], *serving)
+    page = look(owner, environment=sites[0].pk)
+    assert repairs(page) == [f"{story}/?on={sites[0].pk}&amp;server=two"]
 
 
 def test_who_may_only_look_is_offered_nothing_to_press(sites: object) -> None:
@@ -221,6 +243,7 @@ def test_many_packages_are_cut_into_pages(
     assert rows(look(owner, p=2)) == ["asgiref"]
 
 
+@pytest.mark.database
 def test_the_same_queries_for_few_and_for_many(owner: Client) -> None:
     def count() -> int:
         with CaptureQueriesContext(connection) as queries:

@@ -1,5 +1,6 @@
 """The columns of the matrix: a server each, side by side with the others of its environment."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,11 @@ from deploy_manager.admin.run_page import run_url
 from deploy_manager.admin.stories import CONVERGE
 from deploy_manager.models import Environment
 
+DEPLOY = "deploy"
+
+_Usual = tuple[int | None, int]
+"""The release that most servers of an environment serve, and how many do."""
+
 
 @dataclass
 class Column:
@@ -24,6 +30,9 @@ class Column:
     place: Place
     standard: Standard
     installed: dict[str, str]
+    repair: str
+    """The story that makes it as it should be: converge, or deploy where no other is a model."""
+
     matter: Matter = Matter.NOTHING
     """What is wrong with the packages of it that are shown."""
 
@@ -58,9 +67,9 @@ class Column:
         return f"{moment:%Y-%m-%d %H:%M %Z} {self.place.implementation} {self.place.python}"
 
     @property
-    def converge_url(self) -> str:
-        """The page that makes the server like the others of its environment."""
-        return run_url(CONVERGE, [self.place.environment], [self.place.server])
+    def repair_url(self) -> str:
+        """The page that shows what would repair it."""
+        return run_url(self.repair, [self.place.environment], [self.place.server])
 
 
 @dataclass(frozen=True)
@@ -103,11 +112,17 @@ def make_groups(
     groups = []
     for environment in asked.environments:
         places = [place for place in facts.places if place.environment == environment.pk]
-        made = [columns.make(place, environment) for place in places]
+        usual = _usual_release(places)
+        made = [columns.make(place, environment, usual) for place in places]
         shown = tuple(column for column in made if asked.has_versions(column.installed))
         if shown or not asked.package:
             groups.append(Group(environment, shown, environment in deployable))
     return tuple(groups)
+
+
+def _usual_release(places: Iterable[Place]) -> _Usual:
+    served = Counter(place.release for place in places if place.release)
+    return next(iter(served.most_common(1)), (None, 0))
 
 
 class _ColumnMaker:
@@ -118,9 +133,20 @@ class _ColumnMaker:
         self._deployable = deployable
         self._standards: dict[tuple[object, ...], Standard] = {}
 
-    def make(self, place: Place, environment: Environment) -> Column:
+    def make(self, place: Place, environment: Environment, usual: _Usual) -> Column:
+        """Return a server's column."""
         alike = (environment.pk, place.is_known, *place[-3:])
         if alike not in self._standards:
             may_upgrade = environment in self._deployable
             self._standards[alike] = make_standard(place, environment, self._facts, may_upgrade)
-        return Column(place, self._standards[alike], self._facts.installed.get(place.pk, {}))
+        installed = self._facts.installed.get(place.pk, {})
+        return Column(place, self._standards[alike], installed, _repair(place, environment, usual))
+
+
+def _repair(place: Place, environment: Environment, usual: _Usual) -> str:
+    """Pins that were changed by hand are nowhere yet, so that no server is a model for another."""
+    release, count = usual
+    if count and place.release != release:
+        return CONVERGE
+    is_deployed = environment.pins_from == Environment.PinsFrom.COMMIT
+    return CONVERGE if is_deployed and count > 1 else DEPLOY

@@ -28,6 +28,7 @@ class Place(NamedTuple):
     seen_at: datetime | None
     tried_at: datetime | None
     problem: str
+    release: int | None
     implementation: str
     python: str
     platform: str
@@ -111,6 +112,7 @@ def _read_places(environments: list[int]) -> tuple[Place, ...]:
         "inventory_at",
         "inventory_tried_at",
         "inventory_problem",
+        "active_release",
         "implementation",
         "python_version",
         "platform",
