@@ -199,7 +199,7 @@ def test_who_may_only_look_is_offered_nothing_to_press(sites: object) -> None:
     page = look(visitor("viewer"))
     for forbidden in (
         "upgrade/add",
-        "run/converge",
+        "/run/",
         'name="placement"',
         'name="environment" value',
     ):

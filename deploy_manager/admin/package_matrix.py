@@ -16,7 +16,7 @@ from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.package_asking import look_again_view
 from deploy_manager.admin.package_cells import legend
 from deploy_manager.admin.package_facts import read_facts
-from deploy_manager.admin.package_filter import PackageFilter
+from deploy_manager.admin.package_filter import ALL, Asked, PackageFilter
 from deploy_manager.admin.package_rows import Row
 from deploy_manager.admin.package_summary import summarise
 from deploy_manager.admin.package_table import PackageTable, make_table
@@ -25,8 +25,11 @@ from deploy_manager.models import Environment, InstalledPackage
 from deploy_manager.runner import may_deploy
 
 TEMPLATE = "admin/deploy_manager/installedpackage/matrix.html"
-MOST_CELLS = 40_000
-"""Of one page: more are cut into pages of whole rows."""
+MOST_CELLS, MOST_CELLS_OF_ALL = 10_000, 40_000
+"""Of one page: more are cut into pages of whole rows, as a browser takes a second for so many.
+
+Who asks for all by name may want to search the page, and waits.
+"""
 
 FEWEST_ROWS = 25
 
@@ -66,7 +69,7 @@ class InstalledPackageAdmin(HistoryAdmin[InstalledPackage]):
         deployable = {each for each in environments if may_deploy(request.user, each)}
         facts = read_facts(asked.environments)
         table = make_table(facts, asked, deployable)
-        page = _page(table, request.GET.get("p", ""))
+        page = _page(table, asked, request.GET.get("p", ""))
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -85,7 +88,8 @@ class InstalledPackageAdmin(HistoryAdmin[InstalledPackage]):
         return TemplateResponse(request, TEMPLATE, context)
 
 
-def _page(table: PackageTable, number: str) -> Page[Row]:
+def _page(table: PackageTable, asked: Asked, number: str) -> Page[Row]:
     width = sum(group.width for group in table.groups)
-    rows = max(FEWEST_ROWS, MOST_CELLS // max(width, 1))
+    most = MOST_CELLS_OF_ALL if asked.only == ALL else MOST_CELLS
+    rows = max(FEWEST_ROWS, most // max(width, 1))
     return Paginator(table.rows, rows).get_page(number or 1)
