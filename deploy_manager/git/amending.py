@@ -20,7 +20,7 @@ _NOT_YET_THERE = ""
 """As the old value of a ref."""
 
 _AS_IT_IS = "surrogateescape"
-"""How bytes become text and the same bytes again, whatever their encoding."""
+"""How the bytes of a name become text and the same bytes again."""
 
 Change = Callable[[str], str]
 """From a file's text to its new one."""
@@ -32,8 +32,9 @@ RunGit = Callable[..., bytes]
 def amend_file(run: RunGit, base: str, path: str, change: Change, message: str) -> str:
     """Write a commit on top of `base` in which one file is changed, and return its hash.
 
-    What the change leaves alone keeps its bytes, in whatever encoding. Raises CodeError where
-    `base` has no such file, or only a link.
+    What the change leaves alone keeps its bytes; a file that is not UTF-8 is taken for Latin-1, and
+    may not get letters that this has not. Raises CodeError where `base` has no such file, or only a
+    link.
     """
     tree = _changed_tree(run, f"{base}^{{tree}}", PurePosixPath(path).parts, change)
     words = ("commit-tree", "--no-gpg-sign", "-p", base, tree)
@@ -75,8 +76,19 @@ def _changed_tree(run: RunGit, tree: str, parts: tuple[str, ...], change: Change
 
 
 def _changed_file(run: RunGit, blob: str, change: Change) -> str:
-    text = run("cat-file", "blob", blob).decode(errors=_AS_IT_IS)
-    return _word(run("hash-object", "-w", "--stdin", stdin=change(text).encode(errors=_AS_IT_IS)))
+    content = run("cat-file", "blob", blob)
+    encoding = _encoding_of(content)
+    changed = change(content.decode(encoding)).encode(encoding)
+    return _word(run("hash-object", "-w", "--stdin", stdin=changed))
+
+
+def _encoding_of(content: bytes) -> str:
+    """UTF-8, or else one in which every byte is a letter, and the same byte again."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8"
 
 
 def _entries(run: RunGit, tree: str) -> dict[str, tuple[str, str, str]]:

@@ -19,6 +19,7 @@ from deploy_manager.models import Deployment, Environment, Slice, SliceState, St
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.models.slices import LEASE, TAKEN_OVER_AT_MOST, SliceQuerySet
 from deploy_manager.runner.barrier import open_after_pause
+from deploy_manager.runner.handing_back import hand_back_what_succeeded
 from deploy_manager.runner.policies import ring_waiting_runs, run_due_policies
 from deploy_manager.runner.probing import lost_hosts, probe
 from deploy_manager.runner.run import Bell
@@ -161,6 +162,10 @@ def _write_schedules(ring: Bell) -> int:
     return len(written)
 
 
+def _hand_back(ring: Bell) -> int:
+    return hand_back_what_succeeded()
+
+
 def _run_policies(ring: Bell) -> int:
     return len(run_due_policies()) + ring_waiting_runs()
 
@@ -171,6 +176,7 @@ JOBS: dict[str, Callable[[Bell], int]] = {
     "wrote what was due": _write_schedules,
     "ran policies": _run_policies,
     "went on with upgrades": _advance_upgrades,
+    "handed pins back": _hand_back,
     "queued what waited": promote_waiting,
     "opened waves": open_waves,
     "rang again": ring_again,
