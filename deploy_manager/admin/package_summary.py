@@ -36,11 +36,11 @@ def summarise(table: PackageTable, facts: PackageFacts, asked: Asked) -> Summary
 
 
 def _say_found(table: PackageTable, facts: PackageFacts, asked: Asked) -> str:
-    servers = sum(len(group.columns) for group in table.groups)
+    servers = len({column.place.server for group in table.groups for column in group.columns})
     if asked.runs is not None:
         return _("%(found)d of %(all)d servers run %(what)s.") % {
             "found": servers,
-            "all": len(facts.places),
+            "all": len({place.server for place in facts.places}),
             "what": asked.runs,
         }
     packages = ngettext("%(count)d package", "%(count)d packages", len(table.rows))
