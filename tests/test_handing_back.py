@@ -18,6 +18,7 @@ from deploy_manager.models import (
 from deploy_manager.runner import sweep
 from deploy_manager.runner.handing_back import hand_back, patch_of
 from deploy_manager.runner.source import mirror_of
+from tests.parts.admin import url, visitor
 from tests.parts.repository import Repository
 from tests.policies import Watched
 
@@ -165,3 +166,25 @@ def test_a_file_keeps_its_encoding_and_its_line_ends(
     assert b"shopkit==1.0.1" in changed
     assert "# caf\xe9".encode(encoding) in changed
     assert changed.count(b"\r\n") == changed.count(b"\n")
+
+
+def test_patches_are_downloaded_by_those_who_may_see_the_environment(kept: Watched) -> None:
+    upgrade = succeed(kept)
+    stage = upgrade.stages.get()
+    owner = visitor("owner")
+    address = url("upgradestage_patch", stage.pk)
+    run_page = owner.get(url("policyrun_change", kept.last.pk)).content.decode()
+    assert f'<a href="{address}">#{upgrade.pk} shop/production</a>' in run_page
+    answer = owner.get(address)
+    assert b"+shopkit==1.0.1" in answer.content
+    assert f"upgrade-{upgrade.pk}-production.patch" in answer["Content-Disposition"]
+    assert visitor("stranger").get(address).status_code == 404
+    assert owner.get(url("upgradestage_patch", stage.pk + 1)).status_code == 404
+
+
+def test_why_there_is_no_patch_is_told(kept: Watched) -> None:
+    upgrade = succeed(kept)
+    Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
+    answer = visitor("owner").get(url("upgradestage_patch", upgrade.stages.get().pk))
+    assert answer.status_code == 409
+    assert "are listed on it" in answer.content.decode()

@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.badges import short_time
 from deploy_manager.admin.base import HistoryAdmin, ModelForm, StyledAdmin, TabularInline
+from deploy_manager.admin.upgrade_patch import URL_NAME, patch_url, patch_view
 from deploy_manager.models import (
     Environment,
     IgnoredPackage,
@@ -24,6 +25,7 @@ from deploy_manager.models import (
     PolicyRun,
     Upgrade,
     UpgradePolicy,
+    UpgradeStage,
 )
 from deploy_manager.runner import may_deploy
 from deploy_manager.runner.policies import AT_WORK, ask_for_run, next_times
@@ -182,11 +184,15 @@ class PolicyRunAdmin(HistoryAdmin[PolicyRun]):
     list_select_related = ("policy",)
     search_fields = ("outcome",)
     date_hierarchy = "slot"
-    fields = ("policy", "slot", "created_at", "told", "upgrade_list")
+    fields = ("policy", "slot", "created_at", "told", "upgrade_list", "patch_list")
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyRun]:
         return super().get_queryset(request).prefetch_related("upgrades")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(patch_view)
+        return [path("patch/<int:stage_pk>/", view, name=URL_NAME), *super().get_urls()]
 
     @admin.display(description=_("time"), ordering="slot")
     def slot_time(self, run: PolicyRun) -> str:
@@ -202,6 +208,16 @@ class PolicyRunAdmin(HistoryAdmin[PolicyRun]):
             (_upgrade_url(each), each, each.get_state_display()) for each in run.upgrades.all()
         )
         return format_html_join(LINE_END, '<a href="{}">{}</a> {}', links)
+
+    @admin.display(description=_("patches"))
+    def patch_list(self, run: PolicyRun) -> SafeString:
+        """For repositories that say what is installed: whether or not they are handed back."""
+        stages = UpgradeStage.objects.filter(
+            upgrade__policy_run=run, environment__pins_from=Environment.PinsFrom.COMMIT
+        )
+        found = stages.select_related("environment__project").order_by("upgrade", "number")
+        links = ((patch_url(each), each.upgrade_id, each.environment) for each in found)
+        return format_html_join(LINE_END, '<a href="{}">#{} {}</a>', links)
 
 
 def describe_outcome(run: PolicyRun) -> str:
