@@ -84,7 +84,11 @@ DEPLOY_MANAGER: dict[str, Any] = {
     **json.loads(os.environ.get("TEST_DEPLOY_MANAGER", "{}")),
 }
 CELERY_BEAT_SCHEDULE = {
-    "deploy_manager": {"task": "deploy_manager.sweep", "schedule": 5.0, "options": {"expires": 5}}
+    "deploy_manager": {
+        "task": "deploy_manager.sweep",
+        "schedule": float(os.environ.get("TEST_SWEEP_EVERY", "5")),
+        "options": {"expires": 5},
+    }
 }
 CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = json.loads(
     os.environ.get("TEST_BROKER", '["memory://", {}]')

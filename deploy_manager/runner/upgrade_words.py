@@ -38,10 +38,14 @@ def wishes_for(
 
 def fixes_for(known: KnownPackages) -> tuple[PinWish, ...]:
     """Return the wishes that end what is known against the pins of environments, where they can."""
-    against = known.advisories_of(known.pinned)
+    fixed_in = {
+        name: [each.fixed_in for each in found if each.fixed_in]
+        for name, found in known.advisories_of(known.pinned).items()
+    }
     return tuple(
-        PinWish(name, Reach.FIX, fixed_in=versions_that_fix([each.fixed_in for each in found]))
-        for name, found in sorted(against.items())
+        PinWish(name, Reach.FIX, fixed_in=versions_that_fix(versions))
+        for name, versions in sorted(fixed_in.items())
+        if versions
     )
 
 

@@ -3,17 +3,19 @@
 import base64
 import json
 import threading
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import pytest
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from tests.parts.index_pages import HTML_TYPE, JSON_TYPE, Project, Upload, as_html, as_json
 from tests.parts.wheels import Package, sdist, wheel
@@ -91,6 +93,18 @@ class Index:
         if status is not None:
             self.say(name, status)
         return upload
+
+    def offer(self, file: Path) -> None:
+        """Offer a wheel that somebody else made."""
+        name, version, _build, _tags = parse_wheel_filename(file.name)
+        content = file.read_bytes()
+        with zipfile.ZipFile(file) as archive:
+            (metadata,) = (one for one in archive.namelist() if one.endswith("/METADATA"))
+            upload = Upload(
+                file.name, content, str(version), LONG_AGO, None, "", archive.read(metadata), False
+            )
+        project = self.projects.setdefault(name, Project(name))
+        project.files = {**project.files, file.name: upload}
 
     def say(self, name: str, status: str, reason: str = "") -> None:
         """Give a project a status, like archived, quarantined, deprecated."""

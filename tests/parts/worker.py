@@ -63,14 +63,14 @@ def start_worker(
                     command,
                     lambda: "ready." in log.read_text(errors="replace"),
                     log,
-                    environment={**os.environ, **_environment(settings)},
+                    environment={**os.environ, **environment_of_a_worker(settings)},
                 )
             )
 
         yield start
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment_of_a_worker(settings: Settings) -> dict[str, str]:
     """What tests/settings.py reads in the worker's process."""
     return {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
