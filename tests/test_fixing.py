@@ -2,6 +2,7 @@
 
 import pytest
 
+from deploy_manager.requirements import PinWish, Reach
 from deploy_manager.requirements.fixing import versions_that_fix
 
 
@@ -22,3 +23,21 @@ def test_only_what_is_good_for_every_advisory_is_taken(
     fixed_in: list[list[str]], good: tuple[str, ...]
 ) -> None:
     assert versions_that_fix(fixed_in) == good
+
+
+@pytest.mark.parametrize(
+    ("current", "specifier"),
+    [
+        ("5.2.7", ">=5.2.9,<5.3"),
+        ("4.2.1", ">=4.2.10,<4.3"),
+        ("5.1.3", ">=5.2.9,<5.3"),
+        ("4.2.10", "==4.2.10"),
+        ("5.2.9", "==5.2.9"),
+        ("6.0", "==6.0"),
+    ],
+)
+def test_what_is_fixed_stays_and_what_is_not_goes_to_the_nearest_fix(
+    current: str, specifier: str
+) -> None:
+    wish = PinWish("django", Reach.FIX, fixed_in=("4.2.10", "5.2.9"))
+    assert wish.specifier(current) == specifier

@@ -19,6 +19,12 @@ def versions_that_fix(fixed_in: Iterable[Sequence[str]]) -> tuple[str, ...]:
     return tuple(map(str, good))
 
 
+def is_fixed(version: str, fixed_in: Iterable[str]) -> bool:
+    """Whether a version is good, where these are the first good ones of their lines."""
+    first_good = sorted(filter(None, map(parsed_version, fixed_in)))
+    return _fixes(Version(version), first_good)
+
+
 def _fixes(version: Version, first_good: Sequence[Version]) -> bool:
     """Whether it comes after the first good one of its own line, or of the last line."""
     older = [each for each in first_good if each <= version]

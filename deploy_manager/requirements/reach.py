@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from packaging.version import Version
 
+from deploy_manager.requirements.fixing import is_fixed
+
 CALENDAR = 1000
 """From this first number on a version tells a year, and says nothing of what stays compatible."""
 
@@ -42,6 +44,8 @@ class PinWish:
                 return f"{no_lower(current)},<{_next_minor(current)}"
             case Reach.MINOR:
                 return within_major(current)
+            case Reach.FIX if self.fixed_in and is_fixed(current, self.fixed_in):
+                return f"=={current}"
             case Reach.FIX if fixed := self._nearest_fix(current):
                 return f">={fixed},<{_next_minor(fixed)}"
         return no_lower(current)
@@ -49,11 +53,9 @@ class PinWish:
     def _nearest_fix(self, current: str) -> str:
         """The first version that fixes it in the line at hand, else in the next one that has any.
 
-        Blank: the current one is none of those that need a fix, or none is known.
+        Blank: none is known.
         """
         later = [fixed for fixed in self.fixed_in if Version(fixed) > Version(current)]
-        if len(later) < len(self.fixed_in) and not _same_line(later, current):
-            return ""
         return next(iter(_same_line(later, current) or later), "")
 
 
