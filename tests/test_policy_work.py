@@ -106,6 +106,15 @@ def test_a_busy_environment_refuses_and_that_is_said(watched: Watched) -> None:
     assert Upgrade.objects.count() == 1
 
 
+def test_an_environment_that_has_the_fix_stays_where_it_is(watched: Watched) -> None:
+    staging = watched.add_environment("staging", order=0)
+    watched.serve("shopkit==1.0.1\n", staging)
+    watched.index.add("shopkit", "2.0")
+    watched.is_vulnerable()
+    assert f"{MOVE} (shop/production)." in watched.run()
+    assert Upgrade.objects.get().stages.count() == 1
+
+
 @pytest.mark.parametrize("state", [UpgradeState.FAILED, UpgradeState.ROLLED_BACK])
 def test_what_failed_is_not_tried_again_until_something_changed(
     watched: Watched, state: UpgradeState
@@ -114,8 +123,8 @@ def test_what_failed_is_not_tried_again_until_something_changed(
     watched.run()
     failed = watched.end(state)
     assert watched.run() == (
-        f"Not tried again: {MOVE}. Upgrade #{failed.pk} failed with the same, and nothing has"
-        " changed since."
+        f"{MOVE}: not tried again, since upgrade #{failed.pk} failed with the same and nothing has"
+        " changed."
     )
     assert Upgrade.objects.count() == 1
     watched.index.add("helper", "2.0")

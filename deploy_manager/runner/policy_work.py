@@ -133,8 +133,8 @@ def _why_not(plan: UpgradePlan, found: Candidates) -> str:
         }
     if failed := _failed_before(plan.stages):
         return _(
-            "Not tried again: %(moves)s. Upgrade #%(number)d failed with the same, and nothing"
-            " has changed since."
+            "%(moves)s: not tried again, since upgrade #%(number)d failed with the same and"
+            " nothing has changed."
         ) % {"moves": moves_of(plan), "number": failed.pk}
     return ""
 
