@@ -161,6 +161,11 @@ class TestCooldown:
         wish = PinWish("shopkit", Reach.LATEST)
         assert moved(shop, wish, lock=lock, before=NOW - timedelta(days=3)) == {}
 
+    def test_an_index_that_tells_no_upload_times_is_no_reason_to_fail(self, shop: Index) -> None:
+        shop.speaks_json = False
+        wish = PinWish("shopkit", Reach.LATEST)
+        assert moved(shop, wish, before=NOW, exempt=("shopkit",)) == {"shopkit": "2.1"}
+
 
 class TestNoSolution:
     def test_it_is_told_in_words(self, shop: Index) -> None:

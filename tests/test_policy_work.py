@@ -28,9 +28,7 @@ def test_nothing_to_do_is_said_and_what_is_unknown_too(watched: Watched) -> None
         "Unknown: 1 version could not be checked for advisories: shopkit 1.0."
     )
     audit("shopkit==1.0")
-    assert watched.run() == (
-        "Nothing to do: the 2 packages that are known need no fix there is."
-    )
+    assert watched.run() == ("Nothing to do: the 2 packages that are known need no fix there is.")
     watched.change(how_far=HOW_FAR.PATCH, packages=["helper"])
     assert watched.run() == "Nothing to do: 1 package is as new as this policy lets it be."
     assert not Upgrade.objects.exists()
@@ -113,6 +111,16 @@ def test_an_environment_that_has_the_fix_stays_where_it_is(watched: Watched) -> 
     watched.is_vulnerable()
     assert f"{MOVE} (shop/production)." in watched.run()
     assert Upgrade.objects.get().stages.count() == 1
+
+
+def test_an_environment_of_another_line_that_is_not_open_to_it_stays(watched: Watched) -> None:
+    watched.index.add("shopkit", "0.9")
+    legacy = watched.add_environment("legacy", order=7)
+    watched.serve("shopkit==0.9\n", legacy)
+    audit("shopkit==0.9")
+    watched.is_vulnerable()
+    assert watched.run().startswith("Upgrade #")
+    assert Upgrade.objects.get().stages.get().environment == watched.environment
 
 
 @pytest.mark.parametrize("state", [UpgradeState.FAILED, UpgradeState.ROLLED_BACK])

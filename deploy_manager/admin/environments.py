@@ -61,7 +61,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
             },
         ),
         (_("Times"), {"fields": ("windows", "time_zone")}),
-        (_("Packages"), {"fields": ("pins_from", "installer", "index_url")}),
+        (_("Packages"), {"fields": ("pins_from", "installer", "index_url", "smoke_command")}),
         (
             _("Serving"),
             {"fields": ("reload_method", "reload_target", "wsgi_application", "bind", "workers")},

@@ -60,6 +60,17 @@ def find_candidates(
     )
 
 
+def concerned_by(
+    wishes: Sequence[PinWish], environments: Sequence[Environment]
+) -> list[Environment]:
+    """Leave out environments where fixes have nothing to fix: another line of versions may be."""
+    names = [wish.name for wish in wishes if wish.reach is Reach.FIX]
+    if not names:
+        return list(environments)
+    known = ((each, KnownPackages([each], names)) for each in environments)
+    return [each for each, packages in known if packages.advisories_of(packages.pinned)]
+
+
 class _Ignoring:
     """What a policy ignores on a day."""
 

@@ -19,7 +19,7 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.requirements import PinWish
-from deploy_manager.runner.candidates import Candidates, few, find_candidates
+from deploy_manager.runner.candidates import Candidates, concerned_by, few, find_candidates
 from deploy_manager.runner.choices import serving_release
 from deploy_manager.runner.upgrade_plan import (
     PlannedStage,
@@ -90,7 +90,8 @@ def _do_group(
     beat: Beat,
 ) -> str:
     """Ask for one upgrade; return what came of it, blank where nothing would move."""
-    plan = plan_upgrade(environments, _wish(run, wishes, found))
+    concerned = concerned_by(wishes, environments)
+    plan = plan_upgrade(concerned, _wish(run, wishes, found))
     names = few([each.name for each in wishes])
     if plan.problems:
         return _("Not possible: %(names)s.\n%(problems)s") % {
