@@ -100,7 +100,8 @@ def _by_uv(host: Host, site: Site, path: str) -> None:
     uv = ship_file(host, site, program, name, mode=0o755)
     cache = ["--cache-dir", f"{site.tools_path}/uv-cache", "--python", f"{path}/bin/python"]
     index = ["--default-index", site.index_url] if site.index_url else []
-    options = ["--no-progress", "--compile-bytecode", *index]
+    # An index page that the cache still takes for fresh may not know a version that is just out.
+    options = ["--no-progress", "--refresh", "--compile-bytecode", *index]
     host.run([uv, "pip", "install", *cache, *options, *_what_to_install(site, path)])
     host.run([uv, "pip", "check", *cache])
 
