@@ -96,5 +96,8 @@ CELERY_BEAT_SCHEDULE = {
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat")
 
 DEPLOY_MANAGER = {"CACHE": VAR / "cache"}
+if not os.environ.get("OSV_URL"):
+    # The demo's own: what it holds is all that is known.
+    DEPLOY_MANAGER["ADVISORY_FILE"] = VAR / "advisories"
 if key := os.environ.get("SSH_KEY_FILE"):
     DEPLOY_MANAGER["SSH_KEY_FILE"] = Path(key)

@@ -20,8 +20,10 @@ from example_project.demo import (  # noqa: E402
     failures,
     inventory,
     only_one,
+    package_index,
     processes,
     repository,
+    second_act,
     sites,
 )
 from example_project.settings import VAR  # noqa: E402
@@ -58,7 +60,9 @@ def _set_up_and_run(folder: Path, *, reset: bool, stay: bool) -> int:
     call_command("migrate", verbosity=0)
     password = inventory.make_administrator(folder)
     code = folder / "guestbook"
-    repository.make_repository(code)
+    if repository.make_repository(code):
+        first = package_index.publish(folder / "index", second_act.FIRST)
+        repository.add_greeting(code, second_act.FIRST, first)
     processes.end_sites(_deploy_paths(folder))
     environment = inventory.make_environment(folder, code)
     try:
@@ -73,12 +77,16 @@ def _run(folder: Path, environment: Environment, code: Path, password: str, *, s
         address = admin.removeprefix("http://").rstrip("/")
         running.start("web", "django", "runserver", "--noreload", address)
         running.start("worker", "celery", *_worker_options())
+        second_act.serve_index(folder, code, environment, running)
         _deploy(environment)
         if found := _problems(running, environment, admin, repository.newest_commit(code)):
             told = ["The demo failed:", *failures.describe_failures(environment), *found]
             print("\n".join(told), file=sys.stderr)
             return 1
         _say_where(environment, admin, password)
+        if found := second_act.play(folder, environment):
+            print("\n".join(["The second act failed:", *found]), file=sys.stderr)
+            return 1
         if stay:
             _stay(running)
     return 0

@@ -34,6 +34,7 @@ def make_environment(folder: Path, repository: Path) -> Environment:
         name="production",
         defaults={
             "deploy_path": str(folder / "sites/guestbook"),
+            "installer": Environment.Installer.UV,
             "health_path": "/health/",
             "health_text": '"status": "ok"',
             # One database for the four, as in production.

@@ -5,19 +5,46 @@ import subprocess
 from pathlib import Path
 
 SAMPLE_SITE = Path(__file__).parent.parent / "sample_site"
+GREETING = '''\
+"""Every answer carries a greeting."""
+
+import greetings
+
+
+class Greeting:
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        response = self.get_response(request)
+        response["X-Greeting"] = greetings.greet()
+        return response
+'''
 _IDENTITY = ("-c", "user.name=Guestbook", "-c", "user.email=guestbook@localhost")
 
 
-def make_repository(folder: Path) -> None:
-    """Make the repository with the sample site in it, where there is none yet."""
+def make_repository(folder: Path) -> bool:
+    """Make the repository with the sample site in it; False where there is one."""
     if (folder / ".git").exists():
-        return
+        return False
     shutil.rmtree(folder, ignore_errors=True)
     leave_out = shutil.ignore_patterns("__pycache__", "collected", "*.sqlite3*")
     shutil.copytree(SAMPLE_SITE, folder, ignore=leave_out)
     _git(folder, "init", "--quiet", "--initial-branch=main")
     _git(folder, "add", "--all")
     _git(folder, *_IDENTITY, "commit", "--quiet", "--message=A guestbook")
+    return True
+
+
+def add_greeting(folder: Path, version: str, digest: str) -> None:
+    """Let every answer of the guestbook carry a greeting, by a package that it needs then."""
+    (folder / "config/greeting.py").write_text(GREETING)
+    with (folder / "config/settings.py").open("a") as settings:
+        settings.write('MIDDLEWARE.append("config.greeting.Greeting")\n')
+    with (folder / "requirements.txt").open("a") as requirements:
+        requirements.write(f"greetings=={version} \\\n    --hash={digest}\n")
+    _git(folder, "add", "--all")
+    _git(folder, *_IDENTITY, "commit", "--quiet", "--message=Greet every visitor")
 
 
 def newest_commit(folder: Path) -> str:

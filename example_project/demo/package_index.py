@@ -1,0 +1,78 @@
+"""A package index of plain files: the site's own pins, and a kit of our own in several versions."""
+
+import base64
+import hashlib
+import html
+import io
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from deploy_manager.requirements import lock_text, read_pins
+
+KIT = "greetings"
+GREETS = "def greet() -> str:\n    return '{}'\n"
+FAILS = "def greet() -> str:\n    raise RuntimeError('{} greets nobody')\n"
+
+
+def fill(folder: Path, requirements: Path) -> None:
+    """Put the wheels of a full set of pins into the index, from the index that pip knows."""
+    # Those for other platforms, too: whoever resolves the pins anew looks at them.
+    known = read_pins(requirements.read_text())
+    pins = [replace(pin, marker="") for pin in known if pin.name != KIT]
+    folder.mkdir(parents=True, exist_ok=True)
+    everything = folder / "requirements.txt"
+    everything.write_text(lock_text(pins))
+    words = ["download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    where = ["--dest", str(folder / "files"), "--requirement", str(everything)]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, *words, *where], check=True, stdin=subprocess.DEVNULL)
+    _list(folder)
+
+
+def publish(folder: Path, version: str, *, is_broken: bool = False) -> str:
+    """Put a version of the kit into the index; return its hash."""
+    file = folder / "files" / f"{KIT}-{version}-py3-none-any.whl"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(_wheel(version, (FAILS if is_broken else GREETS).format(version)))
+    _list(folder)
+    return f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+def _list(folder: Path) -> None:
+    """Write the pages of https://packaging.python.org/en/latest/specifications/simple-repository-api/."""
+    for file in (folder / "files").glob("*.whl"):
+        name = file.name.partition("-")[0].lower().replace("_", "-")
+        page = folder / "simple" / name / "index.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        known = sorted((folder / "files").glob(f"{file.name.partition('-')[0]}-*.whl"))
+        page.write_text("".join(map(_link, known)))
+
+
+def _link(file: Path) -> str:
+    name = html.escape(file.name)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return f'<a href="../../files/{name}#sha256={digest}">{name}</a><br>\n'
+
+
+def _wheel(version: str, code: str) -> bytes:
+    info = f"{KIT}-{version}.dist-info"
+    files = {
+        f"{KIT}.py": code,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {KIT}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(_recorded(name, text) for name, text in files.items())
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return content.getvalue()
+
+
+def _recorded(name: str, text: str) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
+    return f"{name},sha256={digest.decode()},{len(text.encode())}\n"
