@@ -1,0 +1,61 @@
+"""Filling a virtual environment with a release's pins, by pip or uv."""
+
+import shlex
+
+from django.utils.translation import gettext_noop
+
+from deploy_manager.exceptions import RecipeError
+from deploy_manager.recipes.environments import python_facts
+from deploy_manager.recipes.host import Host, Result, Site
+from deploy_manager.recipes.packing import uv_program
+from deploy_manager.recipes.registry import Uses, recipe
+from deploy_manager.recipes.shipping import ship_file
+
+LOCK = "requirements.lock"
+
+
+@recipe(gettext_noop("Install the requirements"), uses=Uses.NEWEST)
+def install_requirements(host: Host, site: Site) -> None:
+    """Install exactly the pins, with their hashes where there are any, and check they fit."""
+    site.require_release()
+    venv = shlex.quote(f"{site.release_path}/venv")
+    supposed = Result(1, f"{site.venvs_path}/0123\n", "")
+    find = f"cd -P {venv} && pwd && test -e .complete"
+    seen = host.run(find, check=False, quiet=True, assume=supposed)
+    path = seen.stdout.strip()
+    if not path:
+        raise RecipeError("The release has no virtual environment yet: run make_virtualenv first.")
+    if seen.ok:
+        host.say("Nothing to install: the environment is complete.")
+        return
+    if not site.lock:
+        raise RecipeError("There are no pins to install: see the environment's requirements.")
+    host.put(site.lock.encode(), f"{path}/{LOCK}")
+    _INSTALLERS[site.installer](host, site, path)
+    host.put(b"", f"{path}/.complete")
+
+
+def _by_pip(host: Host, site: Site, path: str) -> None:
+    pip = [f"{path}/bin/python", "-m", "pip", "--no-input", "--disable-pip-version-check"]
+    index = ["--index-url", site.index_url] if site.index_url else []
+    host.run([*pip, "install", *_what_to_install(site, path), *index])
+    host.run([*pip, "check"])
+
+
+def _by_uv(host: Host, site: Site, path: str) -> None:
+    program, name = uv_program(python_facts(host, site).split()[-1])
+    uv = ship_file(host, site, program, name, mode=0o755)
+    cache = ["--cache-dir", f"{site.tools_path}/uv-cache", "--python", f"{path}/bin/python"]
+    index = ["--default-index", site.index_url] if site.index_url else []
+    # An index page that the cache still takes for fresh may not know a version that is just out.
+    options = ["--no-progress", "--refresh", "--compile-bytecode", *index]
+    host.run([uv, "pip", "install", *cache, *options, *_what_to_install(site, path)])
+    host.run([uv, "pip", "check", *cache])
+
+
+_INSTALLERS = {"pip": _by_pip, "uv": _by_uv}
+
+
+def _what_to_install(site: Site, path: str) -> list[str]:
+    hashes = ["--require-hashes"] if "--hash=" in site.lock else []
+    return ["--no-deps", *hashes, "-r", f"{path}/{LOCK}"]
