@@ -11,6 +11,7 @@ import pytest
 from deploy_manager.hosts import Address, OpenHost, Stream, open_host
 from deploy_manager.recipes import Site, get_recipe
 from deploy_manager.requirements import complete_pins, lock_digest, lock_text
+from deploy_manager.runner.pins import pinned_in
 
 MANAGE = """
 import os, sys
@@ -85,9 +86,8 @@ def tools_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tools")
 
 
-@pytest.fixture
-def recipe_site(tmp_path: Path, small_lock: str, tools_cache: Path) -> RecipeSite:
-    """A site with its first release in hand, none of it on the host yet."""
+def make_recipe_site(folder: Path, lock: str, cache: Path) -> RecipeSite:
+    """Return a site with its first release in hand, none of it on the host yet."""
     printed = bytearray()
 
     def sink(stream: Stream, data: bytes) -> None:
@@ -95,12 +95,19 @@ def recipe_site(tmp_path: Path, small_lock: str, tools_cache: Path) -> RecipeSit
 
     site = Site(
         environment="shop/production",
-        deploy_path=str(tmp_path / "site"),
-        lock=small_lock,
-        lock_digest=lock_digest(small_lock),
-        cache=tools_cache,
+        deploy_path=str(folder / "site"),
+        lock=lock,
+        pins=pinned_in(lock),
+        lock_digest=lock_digest(lock),
+        cache=cache,
     )
     host = open_host(Address(name="one", local=True), sink, Event())
-    made = RecipeSite(host, site, tmp_path, printed)
+    made = RecipeSite(host, site, folder, printed)
     made.new_release("r1", CODE)
     return made
+
+
+@pytest.fixture
+def recipe_site(tmp_path: Path, small_lock: str, tools_cache: Path) -> RecipeSite:
+    """A site of a test's own."""
+    return make_recipe_site(tmp_path, small_lock, tools_cache)

@@ -16,7 +16,7 @@ TOP = Path(__file__).parent.parent
 HOUSE = TOP / "deploy_manager"
 LAYERS = (
     ("conf", "exceptions", "signals"),
-    ("logs", "times", "shares"),
+    ("logs", "times", "shares", "standards"),
     ("models", "recipes", "git", "requirements"),
     ("hosts", "notices"),
     ("runner", "progress"),
@@ -27,7 +27,7 @@ LAYERS = (
 """From the ground up; a room imports from its own and from lower layers only."""
 
 NOT_KNOWN = {
-    *permutations(("logs", "times", "shares"), 2),
+    *permutations(("logs", "times", "shares", "standards"), 2),
     ("models", "recipes"),
     ("models", "git"),
     ("models", "requirements"),

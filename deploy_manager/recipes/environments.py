@@ -1,7 +1,8 @@
 """The virtual environment of a release: made by virtualenv, shared by lock.
 
 An environment is named by everything that decides what is in it. It is marked complete when it is
-whole, and what is not complete is made anew.
+whole, and what is not complete is made anew. One that was changed since is not taken again, nor
+touched, for it may serve: another one is made beside it, which has a number behind its name.
 """
 
 import hashlib
@@ -11,8 +12,9 @@ import sysconfig
 
 from django.utils.translation import gettext_noop
 
+from deploy_manager.recipes.holding import what_differs
 from deploy_manager.recipes.host import Host, Result, Site
-from deploy_manager.recipes.links import point
+from deploy_manager.recipes.links import point, prepare_link
 from deploy_manager.recipes.packing import virtualenv_zipapp
 from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import ship_file
@@ -27,16 +29,22 @@ _SUPPOSED = Result(0, f"CPython {platform.python_version()} {sysconfig.get_platf
 
 @recipe(gettext_noop("Make the virtual environment"), uses=Uses.NEWEST)
 def make_virtualenv(host: Host, site: Site) -> None:
-    """Make an environment for the release's pins, or take the one that has them already."""
+    """Make an environment for the release's pins, or take the one that has exactly them."""
     site.require_release()
     facts = python_facts(host, site)
     name = environment_name(site, facts)
-    path = f"{site.venvs_path}/{name}"
-    if _is_usable(host, path):
-        host.say(f"These pins are installed already for {facts}: {path}")
-    else:
-        _make(host, site, path, facts)
-    point(host, f"{site.release_path}/venv", f"../../venvs/{name}", quiet=True)
+    newest = _newest_complete(host, site, name)
+    if newest and _holds(host, site, f"{site.venvs_path}/{newest}", facts):
+        point(host, _link(site), f"../../venvs/{newest}", quiet=True)
+        return
+    name = f"{name}.{_number(newest) + 1}" if newest else name
+    _make(host, site, f"{site.venvs_path}/{name}", facts)
+    # The release may serve: its link follows when the new environment is whole.
+    prepare_link(host, _link(site), f"../../venvs/{name}")
+
+
+def _link(site: Site) -> str:
+    return f"{site.release_path}/venv"
 
 
 def python_facts(host: Host, site: Site) -> str:
@@ -44,11 +52,32 @@ def python_facts(host: Host, site: Site) -> str:
     return host.run([site.python, "-c", _FACTS], quiet=True, assume=_SUPPOSED).stdout.strip()
 
 
-def _is_usable(host: Host, path: str) -> bool:
-    """Whether an environment is whole, and the interpreter that it was made from still there."""
-    complete, python = shlex.quote(f"{path}/.complete"), shlex.quote(f"{path}/bin/python")
-    usable = f"test -e {complete} && test -x {python}"
-    return host.run(usable, check=False, quiet=True, assume=1).ok
+def _newest_complete(host: Host, site: Site, name: str) -> str:
+    """Return the name of the environment that was made last of this name; blank: there is none."""
+    look = (
+        f"cd {shlex.quote(site.venvs_path)} 2>/dev/null && for made in {name} {name}.[0-9]*;"
+        ' do test -e "$made/.complete" && echo "$made"; done; true'
+    )
+    return max(host.run(look, quiet=True).stdout.split(), key=_number, default="")
+
+
+def _number(name: str) -> int:
+    """How many environments of a name there were when this one was made, and it."""
+    _name, _dot, number = name.partition(".")
+    return int(number or 1)
+
+
+def _holds(host: Host, site: Site, path: str, facts: str) -> bool:
+    """Whether an environment has exactly the pins; the log tells, and what differs."""
+    differing = what_differs(host, site, path)
+    if not differing:
+        host.say(f"These pins are installed already for {facts}: {path}")
+        return True
+    host.say(f"{path} is not what its pins say any more:")
+    for line in differing:
+        host.say(f"  {line}")
+    host.say("Another environment is made beside it.")
+    return False
 
 
 def environment_name(site: Site, facts: str) -> str:

@@ -4,13 +4,14 @@ A recipe knows no model and no Celery. Dry run, local folder, SSH and tests diff
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from deploy_manager.exceptions import RecipeError
+from deploy_manager.standards import Pinned
 
 Command = str | Sequence[str]
 """A line for sh, written by the recipe's author, or a list of words that are quoted for them."""
@@ -123,6 +124,9 @@ class Site:
 
     lock: str = ""
     """The pins as the text of a requirements file, with hashes when there are any."""
+
+    pins: Mapping[str, Sequence[Pinned]] = field(default_factory=dict)
+    """What `lock` says, by the names of packages."""
 
     lock_digest: str = ""
     """sha256 of `lock`, hexadecimal."""

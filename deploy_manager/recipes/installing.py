@@ -7,6 +7,7 @@ from django.utils.translation import gettext_noop
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.environments import python_facts
 from deploy_manager.recipes.host import Host, Result, Site
+from deploy_manager.recipes.links import beside, switch_link
 from deploy_manager.recipes.packing import uv_program
 from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import ship_file
@@ -18,16 +19,31 @@ LOCK = "requirements.lock"
 def install_requirements(host: Host, site: Site) -> None:
     """Install exactly the pins, with their hashes where there are any, and check they fit."""
     site.require_release()
-    venv = shlex.quote(f"{site.release_path}/venv")
-    supposed = Result(1, f"{site.venvs_path}/0123\n", "")
-    find = f"cd -P {venv} && pwd && test -e .complete"
+    path, is_complete, is_prepared = _find_environment(host, site)
+    if not is_complete:
+        _fill(host, site, path)
+    else:
+        host.say("Nothing to install: the environment is complete.")
+    if is_prepared:
+        switch_link(host, f"{site.release_path}/venv")
+
+
+def _find_environment(host: Host, site: Site) -> tuple[str, bool, bool]:
+    """Return where it is, whether it is whole, and whether the release is yet to be led there."""
+    venv = f"{site.release_path}/venv"
+    supposed = Result(1, f"{site.venvs_path}/0123\n{beside(venv)}\n", "")
+    find = (
+        f"for link in {shlex.quote(beside(venv))} {shlex.quote(venv)}; do"
+        ' if cd -P "$link" 2>/dev/null; then pwd; echo "$link"; test -e .complete; exit; fi; done'
+    )
     seen = host.run(find, check=False, quiet=True, assume=supposed)
-    path = seen.stdout.strip()
+    path, _newline, link = seen.stdout.strip().partition("\n")
     if not path:
         raise RecipeError("The release has no virtual environment yet: run make_virtualenv first.")
-    if seen.ok:
-        host.say("Nothing to install: the environment is complete.")
-        return
+    return path, seen.ok, link == beside(venv)
+
+
+def _fill(host: Host, site: Site, path: str) -> None:
     if not site.lock:
         raise RecipeError("There are no pins to install: see the environment's requirements.")
     host.put(site.lock.encode(), f"{path}/{LOCK}")

@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib.resources import files
 from threading import Event, Timer
 from typing import Any, cast
 
@@ -29,6 +28,7 @@ from deploy_manager.logs import mask_text
 from deploy_manager.models import InstalledPackage, Placement
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.recipes import Result
+from deploy_manager.recipes.holding import inventory_script
 from deploy_manager.runner.address import address_of
 
 logger = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ def ask(address: Address, deploy_path: str) -> Told:
     current = shlex.quote(f"{deploy_path}/current")
     command = _COMMAND.format(current=current, nothing_there=NOTHING_THERE)
     with _in_time(address.name) as over, closing(open_host(address, _no_log, over)) as host:
-        result = host.run(command, stdin=_script(), check=False, quiet=True)
+        result = host.run(command, stdin=inventory_script(), check=False, quiet=True)
     return _read(address.name, result)
 
 
@@ -207,10 +207,6 @@ def _in_time(name: str) -> Iterator[Event]:
 
 def _no_log(stream: Stream, data: bytes) -> None:
     """Nothing of it is kept but the answer."""
-
-
-def _script() -> bytes:
-    return files("deploy_manager.recipes").joinpath("remote", "inventory.py").read_bytes()
 
 
 def _read(server: str, result: Result) -> Told:

@@ -1,11 +1,14 @@
 """Requirement rows and the pins they stand for."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from django.db import transaction
 
 from deploy_manager.models import Deployment, Environment, Requirement
 from deploy_manager.requirements import Pin, read_pins
+from deploy_manager.standards import Pinned
 
 
 def pins_of(environment: Environment) -> tuple[Pin, ...]:
@@ -21,6 +24,15 @@ def pins_of(environment: Environment) -> tuple[Pin, ...]:
         )
         for row in environment.requirements.all()
     )
+
+
+@lru_cache(maxsize=64)
+def pinned_in(lock: str) -> Mapping[str, Sequence[Pinned]]:
+    """Return what a lock asks for, by the names of packages; a blank one asks for nothing."""
+    pins: dict[str, list[Pinned]] = defaultdict(list)
+    for pin in read_pins(lock) if lock else ():
+        pins[pin.name].append(Pinned(pin.version, pin.marker))
+    return dict(pins)
 
 
 def replace_pins(environment: Environment, pins: Iterable[Pin]) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from deploy_manager.conf import get_settings
-from deploy_manager.models import Environment, Placement, Release
+from deploy_manager.models import Environment, Lock, Placement, Release
 from deploy_manager.recipes import HealthCheck, Reload, Site
+from deploy_manager.runner.pins import pinned_in
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  we ask there, not listen
 
@@ -31,8 +33,7 @@ def site_of(
         folder=environment.project.folder,
         python=environment.python,
         installer=environment.installer,
-        lock=release.lock.text if release else "",
-        lock_digest=release.lock.digest if release else "",
+        **(_pins(release.lock) if release else {}),
         index_url=environment.index_url,
         settings_module=environment.settings_module,
         variables=environment.variables,
@@ -45,6 +46,10 @@ def site_of(
         forced_migrations=frozenset(forced_migrations),
         cache=get_settings().CACHE / "tools",
     )
+
+
+def _pins(lock: Lock) -> dict[str, Any]:
+    return {"lock": lock.text, "lock_digest": lock.digest, "pins": pinned_in(lock.text)}
 
 
 def _reload(environment: Environment, bind: str) -> Reload:

@@ -1,8 +1,9 @@
 """Remove old releases and environments. Runs on the server, Python 3.8 or later.
 
 Reads JSON: deploy_path, number (complete releases to keep), keep (names that stay anyway).
-Archives that were sent and never unpacked go too. Prints what it removed. What can't be removed
-stops nothing else: it is told at the end, with 1.
+An environment that was changed by hand has a newer one beside it, with a number behind its name:
+the releases that are not serving are led there. Archives that were sent and never unpacked go too.
+Prints what it removed. What can't be removed stops nothing else: it is told at the end, with 1.
 """
 
 from __future__ import annotations
@@ -46,6 +47,47 @@ def remove_releases(folder: str, number: int, keep: set[str]) -> list[str]:
     return [why for name in names if name not in kept for why in remove(os.path.join(folder, name))]
 
 
+def lead_to_newest(releases: str, environments: str, current: str) -> list[str]:
+    """Let releases use the newest environment of their pins; what serves keeps what it began with.
+
+    Return why that failed.
+    """
+    newest = newest_of_each(environments)
+    failures = []
+    for release in folders_in(releases):
+        link = os.path.join(releases, release, "venv")
+        if release == current or not os.path.islink(link):
+            continue
+        folder, name = os.path.split(os.readlink(link))
+        best = newest.get(name.partition(".")[0], name)
+        if best != name:
+            failures += lead(link, os.path.join(folder, best))
+    return failures
+
+
+def newest_of_each(environments: str) -> dict[str, str]:
+    """Return the complete environment with the highest number by the name without it."""
+    found: dict[str, tuple[int, str]] = {}
+    for name in folders_in(environments):
+        stem, _, number = name.partition(".")
+        if is_complete(os.path.join(environments, name)) and (number or "1").isdigit():
+            found[stem] = max(found.get(stem, (0, "")), (int(number or 1), name))
+    return {stem: name for stem, (_, name) in found.items()}
+
+
+def lead(link: str, target: str) -> list[str]:
+    """Let a link lead elsewhere by one rename; return why that failed."""
+    beside = link + ".new"
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(beside)
+        os.symlink(target, beside)
+        os.replace(beside, link)
+    except OSError as error:
+        return [f"{link} could not be led to {target}: {error}."]
+    return []
+
+
 def remove_environments(folder: str, releases: str) -> list[str]:
     links = (os.path.join(releases, name, "venv") for name in folders_in(releases))
     used = {os.path.basename(os.path.realpath(link)) for link in links}
@@ -69,11 +111,11 @@ def main() -> None:
     top = facts["deploy_path"]
     current = os.path.join(top, "current")
     releases = os.path.join(top, "releases")
-    keep = set(facts["keep"])
-    if os.path.lexists(current):
-        keep.add(os.path.basename(os.path.realpath(current)))
-    failures = remove_releases(releases, facts["number"], keep)
-    failures += remove_environments(os.path.join(top, "venvs"), releases)
+    environments = os.path.join(top, "venvs")
+    serving = os.path.basename(os.path.realpath(current)) if os.path.lexists(current) else ""
+    failures = remove_releases(releases, facts["number"], {*facts["keep"], serving})
+    failures += lead_to_newest(releases, environments, serving)
+    failures += remove_environments(environments, releases)
     failures += remove_archives(os.path.join(top, ".deploy"))
     if failures:
         sys.exit("\n".join(failures))

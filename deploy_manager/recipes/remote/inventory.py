@@ -1,7 +1,7 @@
 """Tell what is installed in a virtual environment. Runs by its own Python, 3.8 or later, on stdin.
 
-Prints JSON in one line: implementation, python, platform, libc, and packages as pairs of a
-normalised name and a version. Reads only; nothing is written.
+Prints JSON in one line: implementation, python, platform, libc, the facts that markers are asked
+of, and packages as pairs of a normalised name and a version. Reads only; nothing is written.
 """
 
 from __future__ import annotations
@@ -49,6 +49,25 @@ def told(path: str) -> tuple[str, str]:
     return normalised(metadata["Name"] or name), (metadata["Version"] or version).strip()
 
 
+def markers() -> dict[str, str]:
+    """As https://packaging.python.org/en/latest/specifications/dependency-specifiers/."""
+    version = sys.implementation.version
+    kind = "" if version.releaselevel == "final" else f"{version.releaselevel[0]}{version.serial}"
+    return {
+        "implementation_name": sys.implementation.name,
+        "implementation_version": f"{version.major}.{version.minor}.{version.micro}{kind}",
+        "os_name": os.name,
+        "platform_machine": platform.machine(),
+        "platform_python_implementation": platform.python_implementation(),
+        "platform_release": platform.release(),
+        "platform_system": platform.system(),
+        "platform_version": platform.version(),
+        "python_full_version": platform.python_version(),
+        "python_version": ".".join(platform.python_version_tuple()[:2]),
+        "sys_platform": sys.platform,
+    }
+
+
 def main() -> None:
     found = packages()
     if len(found) > MOST_PACKAGES:
@@ -58,6 +77,7 @@ def main() -> None:
         "python": platform.python_version(),
         "platform": sysconfig.get_platform(),
         "libc": " ".join(filter(None, platform.libc_ver())),
+        "markers": markers(),
         "packages": sorted(found.items()),
     }
     print(json.dumps(facts))
