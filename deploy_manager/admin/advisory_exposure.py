@@ -14,10 +14,9 @@ from deploy_manager.models import (
     AuditedVersion,
     Environment,
     InstalledPackage,
-    Placement,
     Requirement,
 )
-from deploy_manager.runner.exposure import Exposure, vulnerable_packages
+from deploy_manager.runner.exposure import Exposure, unseen, vulnerable_packages
 
 MOST_NAMES = 8
 """That a sentence tells; the others are counted."""
@@ -84,7 +83,7 @@ def tell_unknown(request: HttpRequest) -> list[str]:
 def _unknown_versions(visible: frozenset[int]) -> Iterator[tuple[str, str, str]]:
     """Names and versions that are in use and were not checked, or not wholly, and why."""
     same = AuditedVersion.objects.filter(name=OuterRef("name"), version=OuterRef("version"))
-    checked = Exists(same.filter(problem="", checked_at__isnull=False))
+    checked = Exists(same.checked())
     used = (
         InstalledPackage.objects.filter(~checked, placement__environment__in=visible),
         Requirement.objects.filter(~checked, environment__in=visible),
@@ -111,11 +110,8 @@ def _tell(reason: str, versions: list[str]) -> str:
 
 def _tell_unseen(visible: frozenset[int]) -> Iterator[str]:
     """Servers whose packages are not known may be exposed to anything."""
-    placed = Placement.objects.filter(environment__in=visible)
-    unseen = placed.exclude(inventory_at__isnull=False, inventory_problem="")
-    names = list(
-        dict.fromkeys(unseen.order_by("server__name").values_list("server__name", flat=True))
-    )
+    found = unseen(visible).order_by("server__name").values_list("server__name", flat=True)
+    names = list(dict.fromkeys(found))
     if names:
         text = ngettext(
             "What %(count)d server has installed is not known: %(names)s.",

@@ -11,9 +11,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from deploy_manager.admin.package_facts import UNAUDITED, UNHEARD, Audit, PackageFacts
-from deploy_manager.admin.package_standards import Standard, is_newer, is_version
+from deploy_manager.admin.package_standards import Standard, is_newer
 from deploy_manager.admin.upgrade_link import upgrade_link
-from deploy_manager.runner.drift import SEEDS
+from deploy_manager.standards import Verdict, Wanted, judge
 
 NONE = "\N{EN DASH}"
 """In the place of a version that is not there."""
@@ -39,6 +39,12 @@ class Matter(Flag):
         return self.value & -self.value or Matter.UNAUDITED.value * 2
 
 
+MATTERS = {
+    Verdict.AS_PINNED: Matter.NOTHING,
+    Verdict.MISSING: Matter.MISSING,
+    Verdict.OTHER: Matter.OTHER,
+    Verdict.EXTRA: Matter.EXTRA,
+}
 WRONG = Matter.VULNERABLE | Matter.DRIFT | Matter.UNKNOWN
 
 NAMES = {
@@ -79,10 +85,20 @@ class _Found:
     name: str
     version: str | None
     standard: Standard
-    pinned: tuple[str, ...]
-    is_required: bool
+    wanted: Wanted | None
     latest: str
     audit: Audit
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        return self.wanted.versions if self.wanted else ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """Where nothing is pinned there is nothing to be unlike."""
+        if not self.standard.wanted:
+            return Verdict.AS_PINNED
+        return judge(self.name, self.version, self.wanted)
 
 
 class CellsOfPackage(dict[str | None, Cell]):
@@ -103,20 +119,18 @@ class CellsOfPackage(dict[str | None, Cell]):
 
     def _find(self, version: str | None) -> _Found:
         name, standard = self._name, self._standard
-        wanted = standard.wanted.get(name)
         return _Found(
             name,
             version,
             standard,
-            wanted.versions if wanted else (),
-            bool(wanted and wanted.is_required),
+            standard.wanted.get(name),
             self._facts.latest.get((standard.environment.index_url, name), UNHEARD).version,
             self._facts.audits.get((name, version or ""), UNAUDITED),
         )
 
 
 def _cell(found: _Found) -> Cell:
-    if found.version is None and not found.is_required:
+    if found.version is None and found.verdict is not Verdict.MISSING:
         return EMPTY
     matter = _judge(found)
     kind, word = _name(matter, found)
@@ -131,9 +145,9 @@ def _cell(found: _Found) -> Cell:
 
 
 def _judge(found: _Found) -> Matter:
+    matter = MATTERS[found.verdict] if found.standard.is_known else Matter.UNKNOWN
     if found.version is None:
-        return Matter.MISSING if found.standard.is_known else Matter.UNKNOWN
-    matter = _compare(found)
+        return matter
     if found.audit.identifiers:
         matter |= Matter.VULNERABLE
     elif not found.audit.is_known:
@@ -141,18 +155,6 @@ def _judge(found: _Found) -> Matter:
     if found.latest and is_newer(found.latest, found.version):
         matter |= Matter.BEHIND
     return matter
-
-
-def _compare(found: _Found) -> Matter:
-    """An installed version beside the pins."""
-    version = found.version or ""
-    if not found.standard.is_known:
-        return Matter.UNKNOWN
-    if not found.standard.wanted or any(is_version(version, pin) for pin in found.pinned):
-        return Matter.NOTHING
-    if found.pinned:
-        return Matter.OTHER
-    return Matter.NOTHING if found.name in SEEDS else Matter.EXTRA
 
 
 def _name(matter: Matter, found: _Found) -> tuple[str, str]:

@@ -15,8 +15,9 @@ from deploy_manager.models import (
     IndexedPackage,
     InstalledPackage,
     Placement,
-    Requirement,
 )
+from deploy_manager.runner.drift import pins_by_environment
+from deploy_manager.standards import Pinned
 
 
 class Place(NamedTuple):
@@ -44,11 +45,6 @@ class Place(NamedTuple):
         if self.tried_at is None:
             return True
         return not self.problem and (self.seen_at is None or self.tried_at > self.seen_at)
-
-
-class Pinned(NamedTuple):
-    version: str
-    marker: str
 
 
 class Latest(NamedTuple):
@@ -97,7 +93,7 @@ def read_facts(environments: Collection[Environment]) -> PackageFacts:
     return PackageFacts(
         places=_read_places(ids),
         installed=_read_installed(ids),
-        pinned=_read_pinned(ids),
+        pinned=pins_by_environment(environments),
         latest=_read_latest({environment.index_url for environment in environments}),
         audits=read_audits(),
     )
@@ -128,16 +124,6 @@ def _read_installed(environments: list[int]) -> dict[int, dict[str, str]]:
     for placement, name, version in rows.iterator(chunk_size=10_000):
         installed[placement][name] = version
     return installed
-
-
-def _read_pinned(environments: list[int]) -> dict[int, dict[str, list[Pinned]]]:
-    found = Requirement.objects.filter(environment__in=environments)
-    pinned: dict[int, dict[str, list[Pinned]]] = defaultdict(dict)
-    for environment, name, version, marker in found.values_list(
-        "environment", "name", "version", "marker"
-    ):
-        pinned[environment].setdefault(name, []).append(Pinned(version, marker))
-    return pinned
 
 
 def _read_latest(indexes: set[str]) -> dict[tuple[str, str], Latest]:

@@ -28,6 +28,12 @@ class Advisory(models.Model):
         return self.identifier
 
 
+class AuditedVersionQuerySet(models.QuerySet["AuditedVersion"]):
+    def checked(self) -> "AuditedVersionQuerySet":
+        """Versions of which all is told: the last check gave a whole answer."""
+        return self.filter(problem="", checked_at__isnull=False)
+
+
 class AuditedVersion(models.Model):
     """One version of a package, and what is known against it.
 
@@ -50,6 +56,8 @@ class AuditedVersion(models.Model):
         Advisory, related_name="versions", blank=True, verbose_name=_("advisories")
     )
 
+    objects = AuditedVersionQuerySet.as_manager()
+
     class Meta:
         ordering = ["name", "version"]
         verbose_name = _("audited version")
@@ -67,6 +75,9 @@ class AuditedVersion(models.Model):
         """What the last check said; an advisory once known stays one though a later check fails."""
         if self.advisories.all():
             return self.Verdict.VULNERABLE
-        if self.problem or self.checked_at is None:
-            return self.Verdict.UNKNOWN
-        return self.Verdict.CLEAN
+        return self.Verdict.CLEAN if self.is_checked else self.Verdict.UNKNOWN
+
+    @property
+    def is_checked(self) -> bool:
+        """As `AuditedVersion.objects.checked()`; where not, more may be known than the row says."""
+        return not self.problem and self.checked_at is not None

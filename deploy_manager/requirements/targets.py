@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
+from deploy_manager.standards import markers_of
+
 GLIBC_OF_UV = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
 """The minor versions of glibc 2 that `uv pip compile --python-platform` knows (uv 0.9)."""
 
@@ -44,18 +46,7 @@ class Target:
     @property
     def markers(self) -> dict[str, str]:
         """What environment markers are asked of there (PEP 508)."""
-        version = Version(self.python)
-        return {
-            "python_full_version": self.python,
-            "python_version": f"{version.major}.{version.minor}",
-            "implementation_version": self.python,
-            "implementation_name": self.implementation.lower(),
-            "platform_python_implementation": self.implementation,
-            "platform_machine": self.machine,
-            "platform_system": "Linux",
-            "sys_platform": "linux",
-            "os_name": "posix",
-        }
+        return dict(markers_of(self.implementation, self.python, self.platform))
 
 
 def oldest_python(targets: Sequence[Target]) -> str:

@@ -8,10 +8,11 @@ from datetime import date
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from deploy_manager.models import Advisory, Environment, IgnoredPackage, UpgradePolicy
+from deploy_manager.models import Advisory, Environment, IgnoredPackage, Placement, UpgradePolicy
 from deploy_manager.requirements import PinWish, Reach
 from deploy_manager.requirements.fixing import versions_that_fix
-from deploy_manager.runner.known_packages import KnownPackages, PackageVersion
+from deploy_manager.runner.exposure import PackageVersion, unseen
+from deploy_manager.runner.known_packages import KnownPackages
 
 FEW = 5
 """Names that a line of an outcome tells; the others are counted."""
@@ -56,7 +57,7 @@ def find_candidates(
         exempt=frozenset(fixable if policy.security_skips_cooldown else ()),
         ignored={name: row.reason for name, row in ignoring.packages.items()},
         considered=len(known.names - undecided),
-        told=(*told, *_tell_missing(policy, known)),
+        told=(*told, *_tell_missing(policy, known, unseen(environments))),
     )
 
 
@@ -165,11 +166,13 @@ def _tell_unknown(versions: Sequence[str]) -> str:
     ) % {"count": len(versions), "names": few(versions)}
 
 
-def _tell_missing(policy: UpgradePolicy, known: KnownPackages) -> Iterable[str]:
+def _tell_missing(
+    policy: UpgradePolicy, known: KnownPackages, unseen: Iterable[Placement]
+) -> Iterable[str]:
     if missing := sorted(set(policy.packages) - known.names):
         yield _("Not pinned here: %(names)s.") % {"names": few(missing)}
-    if unseen := known.unseen:
-        yield _("Unknown: what is installed on %(servers)s.") % {"servers": few(unseen)}
+    if servers := [each.server.name for each in unseen]:
+        yield _("Unknown: what is installed on %(servers)s.") % {"servers": few(servers)}
 
 
 def _left_alone(what: str, row: IgnoredPackage) -> str:

@@ -1,21 +1,18 @@
-"""Where servers differ in what they have installed: from each other, or from the pins."""
+"""Where servers differ in what they have installed: from the pins, or where nothing is pinned, from
+each other. What differs is judged by `standards`, as everywhere.
+"""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion
-
 from deploy_manager.models import Environment, InstalledPackage, Placement, Requirement
-
-SEEDS = frozenset({"pip", "setuptools", "wheel"})
-"""What virtual environments are made with, and nobody has to pin."""
+from deploy_manager.standards import Pinned, Verdict, Wanted, judge, markers_of, wanted_of
 
 
 @dataclass(frozen=True)
 class Drift:
-    """A package that is not the same everywhere, or not as it is pinned."""
+    """A package that is not everywhere as it is pinned, or not the same."""
 
     environment: Environment
     name: str
@@ -26,75 +23,76 @@ class Drift:
     """Who has which; blank: who has it not."""
 
 
-def drift(environments: Sequence[Environment]) -> list[Drift]:
-    """Return what differs among servers that told what they have, or from what is pinned.
+@dataclass(frozen=True)
+class _Seen:
+    """What a server told that it has, and what it should have."""
 
-    What has no pins at all is compared among servers only. A pin with a marker may be missing:
-    the marker may be meant for others.
-    """
-    placements = _seen(environments)
+    placement: Placement
+    installed: Mapping[str, str]
+    wanted: Mapping[str, Wanted]
+
+
+def drift(environments: Sequence[Environment]) -> list[Drift]:
+    """Return what differs on servers whose last answer told what they have."""
+    pins = pins_by_environment(environments)
+    seen = _seen(environments, pins)
+    return [
+        found
+        for environment in environments
+        for found in _of_one(environment, seen[environment.pk], pins.get(environment.pk, {}))
+    ]
+
+
+def pins_by_environment(
+    environments: Collection[Environment],
+) -> dict[int, dict[str, list[Pinned]]]:
+    """Return what is listed on environments, by their ids and by the names of packages."""
+    found: dict[int, dict[str, list[Pinned]]] = defaultdict(dict)
+    rows = Requirement.objects.filter(environment__in=environments)
+    for key, name, *pin in rows.values_list("environment", "name", "version", "marker"):
+        found[key].setdefault(name, []).append(Pinned(*pin))
+    return found
+
+
+def wanted_on(placement: Placement, pins: Mapping[str, Sequence[Pinned]]) -> dict[str, Wanted]:
+    """Return what pins ask of a server, by what it was last heard to say of its Python."""
+    facts = placement.implementation, placement.python_version, placement.platform
+    return wanted_of(pins, markers_of(*facts) if placement.python_version else None)
+
+
+def _seen(
+    environments: Sequence[Environment], pins: Mapping[int, Mapping[str, Sequence[Pinned]]]
+) -> dict[int, list[_Seen]]:
     installed: dict[int, dict[str, str]] = defaultdict(dict)
     rows = InstalledPackage.objects.filter(placement__environment__in=environments)
     for key, name, version in rows.values_list("placement", "name", "version"):
         installed[key][name] = version
-    pins = _pins(environments)
-    return [
-        found
-        for environment in environments
-        for found in _of_one(
-            environment, placements[environment.pk], installed, pins[environment.pk]
-        )
-    ]
-
-
-def _seen(environments: Sequence[Environment]) -> dict[int, list[Placement]]:
     placements = Placement.objects.filter(
-        environment__in=environments, inventory_at__isnull=False
+        environment__in=environments, inventory_at__isnull=False, inventory_problem=""
     ).select_related("server")
-    found: dict[int, list[Placement]] = defaultdict(list)
-    for placement in placements:
-        found[placement.environment_id].append(placement)
-    return found
-
-
-def _pins(environments: Sequence[Environment]) -> dict[int, dict[str, list[Requirement]]]:
-    found: dict[int, dict[str, list[Requirement]]] = defaultdict(lambda: defaultdict(list))
-    for pin in Requirement.objects.filter(environment__in=environments):
-        found[pin.environment_id][pin.name].append(pin)
+    found: dict[int, list[_Seen]] = defaultdict(list)
+    for each in placements:
+        wanted = wanted_on(each, pins.get(each.environment_id, {}))
+        found[each.environment_id].append(_Seen(each, installed.get(each.pk, {}), wanted))
     return found
 
 
 def _of_one(
-    environment: Environment,
-    placements: Sequence[Placement],
-    installed: Mapping[int, Mapping[str, str]],
-    pins: Mapping[str, list[Requirement]],
+    environment: Environment, seen: Sequence[_Seen], pins: Mapping[str, Sequence[Pinned]]
 ) -> list[Drift]:
-    names = {name for placement in placements for name in installed.get(placement.pk, ())}
+    names = {name for each in seen for name in each.installed.keys() | each.wanted.keys()}
     found = []
-    for name in sorted(names | (pins.keys() if placements else set())):
+    for name in sorted(names):
         versions: dict[str, tuple[Placement, ...]] = {}
-        for placement in placements:
-            version = installed.get(placement.pk, {}).get(name, "")
-            versions[version] = (*versions.get(version, ()), placement)
-        wanted = pins.get(name, [])
-        if len(versions) > 1 or (pins and not _is_as_pinned(name, next(iter(versions)), wanted)):
-            pinned = tuple(dict.fromkeys(pin.version for pin in wanted))
+        for each in seen:
+            version = each.installed.get(name, "")
+            versions[version] = (*versions.get(version, ()), each.placement)
+        if _differs(name, seen) if pins else len(versions) > 1:
+            pinned = tuple(dict.fromkeys(pin.version for pin in pins.get(name, ())))
             found.append(Drift(environment, name, pinned, versions))
     return found
 
 
-def _is_as_pinned(name: str, version: str, pins: Sequence[Requirement]) -> bool:
-    if not pins:
-        return name in SEEDS
-    if not version:
-        return all(pin.marker for pin in pins)
-    return any(_is_version(version, pin.version) for pin in pins)
-
-
-def _is_version(version: str, pinned: str) -> bool:
-    """Whether it is what `==pinned` asks for, as 1.0+local is 1.0."""
-    try:
-        return SpecifierSet(f"=={pinned}").contains(version, prereleases=True)
-    except (InvalidSpecifier, InvalidVersion):
-        return version == pinned
+def _differs(name: str, seen: Sequence[_Seen]) -> bool:
+    verdicts = (judge(name, each.installed.get(name), each.wanted.get(name)) for each in seen)
+    return any(verdict is not Verdict.AS_PINNED for verdict in verdicts)

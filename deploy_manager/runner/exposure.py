@@ -4,7 +4,7 @@ Each question takes the same number of queries for one server and for a thousand
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db.models import Exists, OuterRef, QuerySet
@@ -25,6 +25,9 @@ from deploy_manager.models import (
 )
 from deploy_manager.requirements.fixing import versions_that_fix
 from deploy_manager.runner.inventory import NOT_DEPLOYED
+
+PackageVersion = tuple[str, str]
+"""A package's name and one version of it."""
 
 _Key = tuple[int, str, str]
 """An environment's id, a package's name and a version of it."""
@@ -98,8 +101,7 @@ def unknown_versions(environment: Environment | None = None) -> list[Unknown]:
 
     Also where something is known against it: there may be more.
     """
-    checked = AuditedVersion.objects.filter(problem="", checked_at__isnull=False)
-    uses = _Uses(checked, environment, is_among=False)
+    uses = _Uses(AuditedVersion.objects.checked(), environment, is_among=False)
     rows = AuditedVersion.objects.exclude(problem="")
     problems = {(row.name, row.version): row.problem for row in rows}
     return [
@@ -128,7 +130,13 @@ def who_runs(specifier: str, environments: Sequence[Environment]) -> WhoRuns:
     return WhoRuns(tuple(found), tuple(unordered), tuple(unseen(environments)))
 
 
-def unseen(environments: Sequence[Environment]) -> QuerySet[Placement]:
+def audited_versions(names: Collection[str]) -> dict[PackageVersion, AuditedVersion]:
+    """Return what was found out about every version of these packages, advisories with it."""
+    rows = AuditedVersion.objects.filter(name__in=names).prefetch_related("advisories")
+    return {(row.name, row.version): row for row in rows}
+
+
+def unseen(environments: Collection[Environment] | Collection[int]) -> QuerySet[Placement]:
     """Return servers of which is not known what they have now; not those without a deployment."""
     placements = Placement.objects.filter(environment__in=environments)
     return (
@@ -231,19 +239,16 @@ def _with_servers(installed: QuerySet[InstalledPackage]) -> QuerySet[InstalledPa
 def _exposures(uses: _Uses, only: set[int] | None) -> list[Exposure]:
     """Return exposures by all advisories about what is used, or by those with these ids only."""
     keys = uses.keys
-    against = _advisories_of({name for _environment, name, _version in keys})
+    audited = audited_versions({name for _environment, name, _version in keys})
     found = []
     for key in keys:
         name, version = key[1:]
-        told = [each for each in against[name, version] if only is None or each.pk in only]
+        row = audited.get((name, version))
+        known = row.advisories.all() if row else ()
+        told = [each for each in known if only is None or each.pk in only]
         fix = lowest_fix(version, told)
         placements, is_pinned = uses.placements(key), uses.is_pinned(key)
         found.append(
             Exposure(uses.environment(key), placements, name, version, is_pinned, tuple(told), fix)
         )
     return found
-
-
-def _advisories_of(names: set[str]) -> dict[tuple[str, str], list[Advisory]]:
-    rows = AuditedVersion.objects.filter(name__in=names).prefetch_related("advisories")
-    return defaultdict(list, {(row.name, row.version): list(row.advisories.all()) for row in rows})

@@ -4,19 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-from deploy_manager.models import (
-    Advisory,
-    AuditedVersion,
-    Environment,
-    InstalledPackage,
-    Placement,
-)
+from deploy_manager.models import Advisory, AuditedVersion, Environment, InstalledPackage
 from deploy_manager.requirements import Pin, read_pins
 from deploy_manager.runner.choices import serving_release
+from deploy_manager.runner.exposure import PackageVersion, audited_versions
 from deploy_manager.runner.pins import pins_of
-
-PackageVersion = tuple[str, str]
-"""A package's name and one version of it."""
 
 
 class KnownPackages:
@@ -44,23 +36,13 @@ class KnownPackages:
 
     @cached_property
     def unknown(self) -> set[PackageVersion]:
-        """Versions for which nobody could look whether anything is known against them."""
+        """Versions of which nobody could look, or not wholly, whether anything is known."""
+        there = self.pinned | self.installed
         return {
             each
-            for each in self.pinned | self.installed
-            if each not in self._audited
-            or self._audited[each].verdict is AuditedVersion.Verdict.UNKNOWN
+            for each in there
+            if each not in self._audited or not self._audited[each].is_checked
         }
-
-    @property
-    def unseen(self) -> list[str]:
-        """Servers of which it is not known what is installed."""
-        placements = Placement.objects.filter(environment__in=self._environments)
-        return [
-            each.server.name
-            for each in placements.select_related("server")
-            if each.inventory_at is None or each.inventory_problem
-        ]
 
     def advisories_of(self, versions: Iterable[PackageVersion]) -> dict[str, list[Advisory]]:
         """Return what is known against versions, by package, sorted; only packages that have any.
@@ -77,8 +59,7 @@ class KnownPackages:
     @cached_property
     def _audited(self) -> dict[PackageVersion, AuditedVersion]:
         there = self.pinned | self.installed
-        found = AuditedVersion.objects.filter(name__in={name for name, _version in there})
-        rows = {(row.name, row.version): row for row in found.prefetch_related("advisories")}
+        rows = audited_versions({name for name, _version in there})
         return {version: rows[version] for version in there & rows.keys()}
 
     def _is_wanted(self, name: str) -> bool:
