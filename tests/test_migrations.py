@@ -1,21 +1,44 @@
 """What was written by an earlier version is there after an upgrade."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.state import StateApps
 from django.utils import timezone
+
+from deploy_manager.models import Advisory, Environment, HostRun
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 FIRST = [("deploy_manager", "0001_initial")]
 
 
-def test_environments_get_keys_and_deployments_a_slice() -> None:
+@contextmanager
+def as_of(state: list[tuple[str, str]]) -> Iterator[StateApps]:
+    """Go back to a state of the tables, and on to the newest when that is left."""
     executor = MigrationExecutor(connection)
     newest = executor.loader.graph.leaf_nodes("deploy_manager")
-    executor.migrate(FIRST)
+    executor.migrate(state)
     try:
-        apps = executor.loader.project_state(FIRST).apps
+        yield executor.loader.project_state(state).apps
+    finally:
+        MigrationExecutor(connection).migrate(newest)
+
+
+def test_an_advisory_of_two_packages_gets_the_name_that_was_told() -> None:
+    with as_of([("deploy_manager", "0005_packages_advisories_and_upgrades")]) as apps:
+        rows = apps.get_model("deploy_manager", "Advisory").objects
+        rows.create(identifier="CVE-1", package="django", aliases=["GHSA-1"])
+        rows.create(identifier="CVE-1 (fork)", package="fork", aliases=["CVE-1", "GHSA-1"])
+    told = Advisory.objects.order_by("package").values_list("identifier", "package", "aliases")
+    assert list(told) == [("CVE-1", "django", ["GHSA-1"]), ("CVE-1", "fork", ["GHSA-1"])]
+
+
+def test_environments_get_keys_and_deployments_a_slice() -> None:
+    with as_of(FIRST) as apps:
         model = apps.get_model
         project = model("deploy_manager", "Project").objects.create(name="shop", repository="/r")
         environments = [
@@ -38,11 +61,7 @@ def test_environments_get_keys_and_deployments_a_slice() -> None:
             state="succeeded",
             finished_at=timezone.now(),
         )
-    finally:
-        executor = MigrationExecutor(connection)
-        executor.migrate(newest)
-    apps = executor.loader.project_state(newest).apps
-    keys = apps.get_model("deploy_manager", "Environment").objects.values_list("key", flat=True)
+    keys = Environment.objects.values_list("key", flat=True)
     assert len(set(keys)) == 2
-    run = apps.get_model("deploy_manager", "HostRun").objects.get()
+    run = HostRun.objects.get()
     assert (run.slice.deployment_id, run.slice.state) == (deployment.pk, "ended")

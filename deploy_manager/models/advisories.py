@@ -6,10 +6,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Advisory(models.Model):
-    """A published vulnerability of a package."""
+    """A published vulnerability of a package. One that is of several has a row for each."""
 
     identifier = models.CharField(
-        _("identifier"), max_length=100, unique=True, help_text=_("Like GHSA-… or CVE-….")
+        _("identifier"), max_length=100, help_text=_("Like GHSA-… or CVE-….")
     )
     package = models.CharField(_("package"), max_length=200, db_index=True)
     aliases = models.JSONField(_("also known as"), default=list, blank=True)
@@ -23,6 +23,11 @@ class Advisory(models.Model):
         verbose_name = _("advisory")
         verbose_name_plural = _("advisories")
         default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["identifier", "package"], name="one_advisory_per_identifier_and_package"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.identifier

@@ -157,12 +157,8 @@ class _Known:
 
     def _make(self, told: KnownAdvisory) -> Advisory:
         """One identifier may be told of several packages, each with fixes of its own."""
-        taken = Advisory.objects.filter(identifier=told.identifier).exclude(package=told.package)
-        identifier = told.identifier
-        if taken.exists():
-            identifier = f"{identifier} ({told.package})"
         row, _is_new = Advisory.objects.get_or_create(
-            identifier=identifier[:100], defaults={"package": told.package}
+            identifier=told.identifier[:100], package=told.package
         )
         return row
 
