@@ -27,6 +27,7 @@ pytest_plugins = [
     "tests.parts.worker",
     "tests.parts.guestbook",  # after the parts that it imports
     "tests.parts.guards",
+    "tests.big_shop",  # after the guestbook that it imports
     "tests.policies",  # after the index that it imports
     "tests.upgrades",  # after the parts that it imports
 ]

@@ -4,14 +4,12 @@ Everything is real: sshd, gunicorn, Redis, the scheduler, the resolver, the audi
 the clock is helped on: a policy's next minute is now.
 """
 
-import os
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -42,10 +40,9 @@ from tests.parts.admin import url
 from tests.parts.guestbook import end_gunicorns, make_site
 from tests.parts.index import Index
 from tests.parts.osv import OsvStub
-from tests.parts.processes import running
 from tests.parts.repository import Repository
 from tests.parts.sshd import StartSshd
-from tests.parts.worker import StartWorker, UseBroker, environment_of_a_worker
+from tests.parts.worker import StartScheduler, StartWorker, UseBroker
 from tests.test_browser import log_in
 from tests.test_over_ssh import NAMES, place, reach_over_ssh
 
@@ -128,9 +125,9 @@ def workers(
     settings: Settings,
     redis_url: str,
     start_worker: StartWorker,
+    start_scheduler: StartScheduler,
     use_broker: UseBroker,
-    tmp_path: Path,
-) -> Iterator[None]:
+) -> None:
     """A worker and a scheduler in processes of their own, which look facts up every second."""
     settings.DEPLOY_MANAGER = {
         **settings.DEPLOY_MANAGER,
@@ -140,23 +137,7 @@ def workers(
     }
     use_broker(redis_url)
     start_worker()
-    with ExitStack() as stack:
-        log = tmp_path / "beat.log"
-        command = [sys.executable, "-m", "celery", "-A", "tests.celery_app", "beat"]
-        command += ["--schedule", str(tmp_path / "beat"), "--loglevel", "info", "--pidfile="]
-        stack.enter_context(
-            running(
-                command,
-                lambda: "beat: Starting" in log.read_text(errors="replace"),
-                log,
-                environment={
-                    **os.environ,
-                    **environment_of_a_worker(settings),
-                    "TEST_SWEEP_EVERY": "1",
-                },
-            )
-        )
-        yield
+    start_scheduler(1)
 
 
 def make_policy(environment: Environment) -> UpgradePolicy:

@@ -17,6 +17,7 @@ from tests.parts.processes import running
 
 UseBroker = Callable[..., None]
 StartWorker = Callable[[], None]
+StartScheduler = Callable[[float], None]
 
 
 @pytest.fixture
@@ -64,6 +65,28 @@ def start_worker(
                     lambda: "ready." in log.read_text(errors="replace"),
                     log,
                     environment={**os.environ, **environment_of_a_worker(settings)},
+                )
+            )
+
+        yield start
+
+
+@pytest.fixture
+def start_scheduler(tmp_path: Path, settings: Settings) -> Iterator[StartScheduler]:
+    """Start Celery's beat on the broker in use, to have the rows swept every so many seconds."""
+    with ExitStack() as stack:
+
+        def start(sweeps_every: float) -> None:
+            log = tmp_path / "beat.log"
+            command = [sys.executable, "-m", "celery", "-A", "tests.celery_app", "beat"]
+            command += ["--schedule", str(tmp_path / "beat"), "--loglevel", "info", "--pidfile="]
+            own = {"TEST_SWEEP_EVERY": str(sweeps_every)}
+            stack.enter_context(
+                running(
+                    command,
+                    lambda: "beat: Starting" in log.read_text(errors="replace"),
+                    log,
+                    environment={**os.environ, **environment_of_a_worker(settings), **own},
                 )
             )
 
