@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from itertools import chain
 from typing import Any
@@ -13,7 +13,10 @@ from invoke.collection import Collection
 from invoke.tasks import Task
 
 from deploy_manager.management.environments import all_environments
-from deploy_manager.management.fab_work import RETRY, Selection
+from deploy_manager.management.fab_upgrade import Words
+from deploy_manager.management.fab_work import RETRY, UPGRADE, Selection
+from deploy_manager.management.upgrade_asking import HELP as OF_UPGRADE
+from deploy_manager.management.upgrade_asking import REACHES
 from deploy_manager.management.wishes import CONVERGE, Said
 from deploy_manager.models import Environment
 from deploy_manager.recipes import Story, Uses, all_stories
@@ -26,6 +29,13 @@ HELP = {
     "force_migration": "leave app.0001_name as it is, though it can't be reversed; may be repeated",
     "deployment": "its number; default: the newest of the environment",
     "dry_run": "show each command; touch no server",
+}
+HELP_TO_UPGRADE = {
+    **OF_UPGRADE,
+    "package": "like django==5.2.8, or celery; may be repeated; none: all of them",
+    "soak": f"{OF_UPGRADE['soak']} (seconds)",
+    "cooldown": f"{OF_UPGRADE['cooldown']} (days)",
+    **{name: words for name, (_reach, words) in REACHES.items()},
 }
 Body = Callable[..., None]
 
@@ -48,6 +58,7 @@ def make_namespace() -> Collection:
     selection, namespace = Selection(), ExactNames()
     tasks = {story.name: _recipe_task(selection, story) for story in all_stories()}
     tasks.setdefault(RETRY, _retry_task(selection))
+    tasks[UPGRADE] = _upgrade_task(selection)
     try:
         environments = all_environments()
     except CommandError as error:
@@ -121,13 +132,33 @@ def _retry_task(selection: Selection) -> Task[Any]:
     return _task(body, RETRY, "Run a deployment again where it did not come through")
 
 
-def _task(body: Body, name: str, title: str) -> Task[Any]:
+def _upgrade_task(selection: Selection) -> Task[Any]:
+    def body(
+        context: Any,
+        package: list[str] | None = None,
+        security: bool = False,
+        patch: bool = False,
+        minor: bool = False,
+        latest: bool = False,
+        soak: str = "0",
+        cooldown: str = "0",
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> None:
+        reaches = {"security": security, "patch": patch, "minor": minor, "latest": latest}
+        words = Words(package or (), reaches, soak, cooldown, reason, dry_run)
+        selection.upgrade(words)
+
+    return _task(body, UPGRADE, "Upgrade packages", HELP_TO_UPGRADE)
+
+
+def _task(body: Body, name: str, title: str, words: Mapping[str, str] = HELP) -> Task[Any]:
     body.__doc__ = title
     _context, *taken = signature(body).parameters
     return Task(
         body,
         name=name,
-        iterable=["server", "force_migration"],
+        iterable=["server", "force_migration", "package"],
         auto_shortflags=False,
-        help={each: HELP[each] for each in taken},
+        help={each: words[each] for each in taken},
     )

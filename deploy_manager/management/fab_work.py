@@ -18,6 +18,7 @@ from deploy_manager.management.asking import (
     who_asks,
 )
 from deploy_manager.management.deployments import find_deployment
+from deploy_manager.management.fab_upgrade import Words, upgrade
 from deploy_manager.management.following import Follower, Interrupts
 from deploy_manager.management.rehearsing import rehearse
 from deploy_manager.management.short_plan import describe
@@ -30,7 +31,7 @@ from deploy_manager.runner import Plan, Wish, request, run
 FAILED = 1
 """Exit code."""
 
-RETRY = "retry"
+RETRY, UPGRADE = "retry", "upgrade"
 
 
 class Selection:
@@ -60,6 +61,12 @@ class Selection:
             with refusals():
                 recipe, wish = wish_to_retry(deployment, said)
             _see_through(environment, recipe, wish, dry_run)
+
+    def upgrade(self, words: Words) -> None:
+        """Upgrade packages here and show it. Raises Exit as `run` does."""
+        environment = self._selected(UPGRADE)
+        with _exits():
+            upgrade(environment, words.read())
 
     def _selected(self, task: str) -> Environment:
         if self._environment is None:

@@ -1,5 +1,6 @@
 """An upgrade on a terminal or as JSON lines: what would move, and how each environment fares."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -8,7 +9,7 @@ from rich.text import Text
 from deploy_manager.management.json_lines import JsonLines
 from deploy_manager.management.terminal import Lines
 from deploy_manager.management.words import clean
-from deploy_manager.models import Upgrade, UpgradeStage, UpgradeState
+from deploy_manager.models import Environment, Upgrade, UpgradeStage, UpgradeState
 from deploy_manager.runner import PlannedStage, UpgradePlan
 
 SYMBOLS = {
@@ -86,6 +87,21 @@ def show_stage(stage: UpgradeStage, view: JsonLines | Lines) -> None:
     view.tell(Text.assemble(SYMBOLS[state], f" {stage.environment}: ", str(state.label)))
     if stage.message:
         view.tell(Text(clean(stage.message)))
+
+
+def show_request(upgrade: Upgrade, view: JsonLines | Lines) -> None:
+    """Show the number of what was asked for, to programs: people read it at the end."""
+    if isinstance(view, JsonLines):
+        view.write("requested", upgrade=upgrade.pk, state=upgrade.state)
+
+
+def show_nothing_done(
+    environments: Sequence[Environment], state: str, view: JsonLines | Lines
+) -> None:
+    """Show programs that no upgrade was asked for: nothing was to be done, or it was planned."""
+    if isinstance(view, JsonLines):
+        named = {str(environment): state for environment in environments}
+        view.write("summary", upgrade=None, state=state, message="", environments=named)
 
 
 def show_end(upgrade: Upgrade, view: JsonLines | Lines) -> None:

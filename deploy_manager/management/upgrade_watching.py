@@ -19,29 +19,45 @@ class UpgradeWatcher:
     """Shows an upgrade's stages as they change; the process that watches moves it on, too."""
 
     def __init__(self, upgrade: Upgrade, view: JsonLines | Lines, interrupts: Interrupts) -> None:
-        self._upgrade = upgrade
-        self._view = view
-        self._interrupts = interrupts
+        self.upgrade = upgrade
+        self.view = view
+        self.interrupts = interrupts
         self._told: dict[int, str] = {}
         self._watched: set[int] = set()
 
     def watch(self) -> Upgrade:
         """Return the upgrade as it ended, or as it stood when the watcher left."""
         while True:
-            tasks.advance(self._upgrade.pk)
-            self._upgrade.refresh_from_db()
+            self.advance()
+            self.upgrade.refresh_from_db()
             stages = self._stages()
             for stage in stages:
                 self._show(stage)
-            stays = self._watch_deployments(stages) and self._stays()
-            if not stays or not self._upgrade.is_live:
+            stays = self._watch_deployments(stages) and (not self.interrupts.take() or self.stays())
+            if not stays or not self.upgrade.is_live:
                 break
             time.sleep(POLL_SECONDS)
-        show_end(self._upgrade, self._view)
-        return self._upgrade
+        show_end(self.upgrade, self.view)
+        return self.upgrade
+
+    def advance(self) -> None:
+        """Do what is due of it."""
+        tasks.advance(self.upgrade.pk)
+
+    def follow(self, deployment: Deployment) -> Deployment:
+        """Show a deployment; return it as it ended, or as it stood when the watcher left."""
+        return watch(deployment, self.view, self.interrupts)
+
+    def stays(self) -> bool:
+        """After Ctrl-C between two deployments: ask whether to watch on, leave or cancel."""
+
+        def cancel() -> None:
+            cancel_upgrade(self.upgrade, who_asks())
+
+        return ask_whether_to_stay(f"Upgrade #{self.upgrade.pk}", cancel, self.view)
 
     def _stages(self) -> list[UpgradeStage]:
-        stages = self._upgrade.stages.select_related(
+        stages = self.upgrade.stages.select_related(
             "environment__project", "deployment", "returned_by"
         )
         return list(stages)
@@ -49,7 +65,7 @@ class UpgradeWatcher:
     def _show(self, stage: UpgradeStage) -> None:
         if self._told.get(stage.pk) != stage.state:
             self._told[stage.pk] = stage.state
-            show_stage(stage, self._view)
+            show_stage(stage, self.view)
 
     def _watch_deployments(self, stages: list[UpgradeStage]) -> bool:
         """Watch what is new to us to its end; False where the watcher left meanwhile."""
@@ -60,14 +76,4 @@ class UpgradeWatcher:
         if deployment.pk in self._watched:
             return True
         self._watched.add(deployment.pk)
-        return not watch(deployment, self._view, self._interrupts).is_live
-
-    def _stays(self) -> bool:
-        """After Ctrl-C between two deployments: ask whether to watch on, leave or cancel."""
-        if not self._interrupts.take():
-            return True
-
-        def cancel() -> None:
-            cancel_upgrade(self._upgrade, who_asks())
-
-        return ask_whether_to_stay(f"Upgrade #{self._upgrade.pk}", cancel, self._view)
+        return not self.follow(deployment).is_live
