@@ -10,7 +10,8 @@ from typing import Any
 
 from celery import Task, current_app, shared_task
 from celery.signals import worker_shutting_down
-from django.db import transaction
+from django.apps import apps
+from django.db import DatabaseError, transaction
 from django.dispatch import receiver
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -229,7 +230,18 @@ def has_broker() -> bool:
 def is_swept() -> bool:
     """Whether the beat schedule of the project has the sweep in it."""
     entries = (current_app.conf.beat_schedule or {}).values()
-    return any(entry.get("task") == sweep.name for entry in entries)
+    return any(entry.get("task") == sweep.name for entry in entries) or _is_swept_by_rows()
+
+
+def _is_swept_by_rows() -> bool:
+    """django-celery-beat, where a project has it, keeps schedules in tables."""
+    if not apps.is_installed("django_celery_beat"):
+        return False
+    rows = apps.get_app_config("django_celery_beat").get_model("PeriodicTask")._default_manager
+    try:
+        return bool(rows.filter(task=sweep.name, enabled=True).exists())
+    except DatabaseError:
+        return False
 
 
 def broker_problem() -> str:
