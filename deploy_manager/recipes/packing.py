@@ -97,7 +97,7 @@ def uv_program(platform: str) -> tuple[Path, str]:
         uv = importlib.metadata.distribution("uv")
     except importlib.metadata.PackageNotFoundError:
         raise RecipeError(
-            "uv is not installed on the worker: pip install 'deploy-manager[uv]',"
+            "uv is not installed on the worker: pip install uv,"
             " or set the environment's installer to pip."
         ) from None
     own = sysconfig.get_platform()
