@@ -22,6 +22,7 @@ from deploy_manager.admin.permissions import (
     may_see_any,
     visible_environments,
 )
+from deploy_manager.admin.pin_sources import describe_pin_sources
 from deploy_manager.admin.requirement_import import import_view
 from deploy_manager.admin.run_actions import run_actions
 from deploy_manager.admin.run_page import run_url, run_view
@@ -35,6 +36,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     list_display = ("site", "ref", "server_count", "live_now", "last_deployment")
     list_filter = ("project",)
     search_fields = ("name", "project__name")
+    readonly_fields = ("pins_now",)
     inlines = (PlacementInline, ScheduleInline, NotificationInline)
     formfield_overrides = {
         JSONField: {"widget": Textarea(attrs={"rows": 3, "cols": 60, "class": "dm-mono"})}
@@ -61,7 +63,10 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
             },
         ),
         (_("Times"), {"fields": ("windows", "time_zone")}),
-        (_("Packages"), {"fields": ("pins_from", "installer", "index_url", "smoke_command")}),
+        (
+            _("Packages"),
+            {"fields": ("pins_now", "pins_from", "installer", "index_url", "smoke_command")},
+        ),
         (
             _("Serving"),
             {"fields": ("reload_method", "reload_target", "wsgi_application", "bind", "workers")},
@@ -148,6 +153,10 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     @admin.display(description=_("site"), ordering="project__name")
     def site(self, environment: Environment) -> SafeString:
         return format_html("{} {}", environment, frozen_mark(environment))
+
+    @admin.display(description=_("pins now"))
+    def pins_now(self, environment: Environment) -> SafeString | str:
+        return describe_pin_sources(environment) if environment.pk else ""
 
     @admin.display(description=_("servers"))
     def server_count(self, environment: Environment) -> int:

@@ -22,6 +22,9 @@ class Drift:
     versions: Mapping[str, tuple[Placement, ...]]
     """Who has which; blank: who has it not."""
 
+    strays: tuple[Placement, ...]
+    """Who has it otherwise than it is pinned; nobody where nothing is."""
+
 
 @dataclass(frozen=True)
 class _Seen:
@@ -87,12 +90,16 @@ def _of_one(
         for each in seen:
             version = each.installed.get(name, "")
             versions[version] = (*versions.get(version, ()), each.placement)
-        if _differs(name, seen) if pins else len(versions) > 1:
+        strays = _strays(name, seen) if pins else ()
+        if strays or (not pins and len(versions) > 1):
             pinned = tuple(dict.fromkeys(pin.version for pin in pins.get(name, ())))
-            found.append(Drift(environment, name, pinned, versions))
+            found.append(Drift(environment, name, pinned, versions, strays))
     return found
 
 
-def _differs(name: str, seen: Sequence[_Seen]) -> bool:
-    verdicts = (judge(name, each.installed.get(name), each.wanted.get(name)) for each in seen)
-    return any(verdict is not Verdict.AS_PINNED for verdict in verdicts)
+def _strays(name: str, seen: Sequence[_Seen]) -> tuple[Placement, ...]:
+    return tuple(
+        each.placement
+        for each in seen
+        if judge(name, each.installed.get(name), each.wanted.get(name)) is not Verdict.AS_PINNED
+    )

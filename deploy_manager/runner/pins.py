@@ -1,14 +1,18 @@
 """Requirement rows and the pins they stand for."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from django.db import transaction
 
+from deploy_manager.exceptions import PinError
 from deploy_manager.models import Deployment, Environment, Requirement
 from deploy_manager.requirements import Pin, read_pins
 from deploy_manager.standards import Pinned
+
+logger = logging.getLogger(__name__)
 
 
 def pins_of(environment: Environment) -> tuple[Pin, ...]:
@@ -28,9 +32,18 @@ def pins_of(environment: Environment) -> tuple[Pin, ...]:
 
 @lru_cache(maxsize=64)
 def pinned_in(lock: str) -> Mapping[str, Sequence[Pinned]]:
-    """Return what a lock asks for, by the names of packages; a blank one asks for nothing."""
+    """Return what a lock asks for, by the names of packages; a blank one asks for nothing.
+
+    Nor does one that can't be read, of which the log of this process tells: it may serve all the
+    same, and must be looked at or left.
+    """
     pins: dict[str, list[Pinned]] = defaultdict(list)
-    for pin in read_pins(lock) if lock else ():
+    try:
+        found = read_pins(lock) if lock else ()
+    except PinError as error:
+        logger.warning("A lock can't be read, nothing is measured by it: %s", error)
+        return {}
+    for pin in found:
         pins[pin.name].append(Pinned(pin.version, pin.marker))
     return dict(pins)
 
