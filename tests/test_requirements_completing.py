@@ -23,7 +23,7 @@ def test_the_resolver_says_why_there_is_no_answer() -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("-r /etc/passwd", "other files are not read"),
+        ("-r /etc/passwd", "other files are only read inside the folder"),
         ("-e .", "a path or a URL"),
         ("evil @ file:///srv/evil", "a path or a URL"),
         ("--index-url https://me:s3cret@example.org/", "options are not taken"),

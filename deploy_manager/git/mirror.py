@@ -98,6 +98,11 @@ class Mirror:
 
         Symbolic links are followed as long as they stay in the repository.
         """
+        content = self.read_bytes(commit, path)
+        return None if content is None else content.decode(errors="replace")
+
+    def read_bytes(self, commit: str, path: str) -> bytes | None:
+        """Return a file of a commit as it is; otherwise as `read_file`."""
         if "\n" in path:
             return None
         asked = f"{_hash(commit)}:{path}\n".encode()
@@ -106,7 +111,7 @@ class Mirror:
         facts = header.rsplit(b" ", 2)
         if facts[1:2] != [b"blob"]:
             return None
-        return content[: int(facts[2])].decode(errors="replace")
+        return content[: int(facts[2])]
 
     def find(self, commit: str, name: str) -> list[str]:
         """Return the paths of every file of this name in a commit."""

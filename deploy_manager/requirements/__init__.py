@@ -2,7 +2,17 @@
 
 from deploy_manager.requirements.advice import Advice, KnownAdvisory
 from deploy_manager.requirements.advising import advise
-from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.any_file import read_asking
+from deploy_manager.requirements.asked import (
+    Address,
+    Asked,
+    Asking,
+    IndexOption,
+    Problem,
+    Secret,
+)
+from deploy_manager.requirements.completing import complete_asking, complete_pins
+from deploy_manager.requirements.exporting import export_pylock, export_requirements
 from deploy_manager.requirements.index_facts import (
     IndexProblem,
     PackageFacts,
@@ -10,15 +20,28 @@ from deploy_manager.requirements.index_facts import (
     look_up,
     look_up_many,
 )
+from deploy_manager.requirements.line_kinds import Files
 from deploy_manager.requirements.moving import Moved, PinMove, move_pins
-from deploy_manager.requirements.patching import patch_pins
+from deploy_manager.requirements.patching import patch_pins, refuse_unpatchable
+from deploy_manager.requirements.pinning import Pinned, pin_asking
 from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_digest, lock_text
 from deploy_manager.requirements.reach import PinWish, Reach
-from deploy_manager.requirements.reading import read_pins
+from deploy_manager.requirements.reading import (
+    as_bytes,
+    check_whole,
+    read_pins,
+    read_pins_of,
+    tell_problems,
+)
 from deploy_manager.requirements.targets import Target
 
 __all__ = [
+    "Address",
     "Advice",
+    "Asked",
+    "Asking",
+    "Files",
+    "IndexOption",
     "IndexProblem",
     "KnownAdvisory",
     "Moved",
@@ -27,17 +50,30 @@ __all__ = [
     "PinChange",
     "PinMove",
     "PinWish",
+    "Pinned",
+    "Problem",
     "Reach",
+    "Secret",
     "Target",
     "VersionFacts",
     "advise",
+    "as_bytes",
+    "check_whole",
     "compare_pins",
+    "complete_asking",
     "complete_pins",
+    "export_pylock",
+    "export_requirements",
     "lock_digest",
     "lock_text",
     "look_up",
     "look_up_many",
     "move_pins",
     "patch_pins",
+    "pin_asking",
+    "read_asking",
     "read_pins",
+    "read_pins_of",
+    "refuse_unpatchable",
+    "tell_problems",
 ]

@@ -1,11 +1,15 @@
 """From what a project asks for to everything that must be installed: resolved by uv."""
 
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from deploy_manager.exceptions import PinError
+from deploy_manager.requirements.asked import Asked, Asking, Problem
+from deploy_manager.requirements.pinning import Pinned, option_problems, refuse_elsewhere
 from deploy_manager.requirements.pins import Pin
-from deploy_manager.requirements.reading import read_pins, refuse_all_but_names
+from deploy_manager.requirements.reading import as_bytes, read_pins, tell_problems
+from deploy_manager.requirements.text_files import read_text_files
 from deploy_manager.requirements.uv import run_uv
 
 FULL = (
@@ -16,6 +20,8 @@ FULL = (
     "--no-emit-find-links",
 )
 """What makes the outcome of `uv pip compile` a lock."""
+
+_ALONE = "requirements.txt"
 
 
 def complete_pins(
@@ -28,19 +34,76 @@ def complete_pins(
     it needs. Raises PinError for lines that name more than packages, in the resolver's own words
     where it finds no answer, or where uv is not installed.
     """
-    refuse_all_but_names(text, path)
+    asking = read_text_files(_ALONE, {_ALONE: as_bytes(text)}.get)
+    if problems := resolving_problems(asking):
+        raise PinError(f"{path} can't be completed: {tell_problems(problems, _ALONE)}.")
+    return complete_asking(asking, path, python_version, index_url).pins
+
+
+def complete_asking(
+    asking: Asking, path: str, python_version: str = "", index_url: str = ""
+) -> Pinned:
+    """Resolve what files ask for, within their constraints; see `complete_pins`.
+
+    What does not come from an index stays out, and is among the problems. Raises PinError where
+    the resolver finds no answer, or where nothing is left to resolve.
+    """
+    asked = [one for one in asking.requirements if not _elsewhere(one)]
+    if not asked:
+        raise PinError(f"{path} asks for no package that an index has.")
     options = [*FULL, "--universal"]
     if python_version:
         options.append(f"--python-version={python_version}")
-    return read_pins(_compile(text, path, options, index_url), path)
+    resolved = _compile(asked, asking.constraints, path, options, index_url)
+    return Pinned(read_pins(resolved, path), tuple(resolving_problems(asking)))
 
 
-def _compile(text: str, path: str, options: list[str], index_url: str) -> str:
+def resolving_problems(asking: Asking) -> list[Problem]:
+    """Return every line that no resolver is asked about."""
+    elsewhere = [
+        Problem(one.file, one.line, reason)
+        for one in asking.requirements
+        if (reason := _elsewhere(one))
+    ]
+    problems = [*asking.problems, *option_problems(asking), *elsewhere]
+    return sorted(problems, key=lambda one: (one.file, one.line))
+
+
+def _elsewhere(asked: Asked) -> str:
+    """Why a requirement can't be resolved by its name; blank where it can."""
+    try:
+        refuse_elsewhere(asked)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _compile(
+    asked: Sequence[Asked],
+    constraints: Sequence[Asked],
+    path: str,
+    options: Sequence[str],
+    index_url: str,
+) -> str:
     # A file, since of what it reads from a pipe uv does not note who asked for it.
-    with tempfile.TemporaryDirectory(prefix="deploy_manager-") as folder:
-        asked, lock = Path(folder) / "requirements.in", Path(folder) / "requirements.txt"
-        asked.write_text(text, encoding="utf-8", errors="replace")
-        words = ["pip", "compile", str(asked), f"--output-file={lock}", *options]
-        if reason := run_uv(words, index_url):
-            raise PinError(f"{path} can't be completed:\n{reason.replace(str(asked), path)}")
+    with tempfile.TemporaryDirectory(prefix="deploy_manager-") as name:
+        folder = Path(name)
+        wanted, bounds = folder / "requirements.in", folder / "constraints.txt"
+        lock = folder / "requirements.txt"
+        wanted.write_text(_lines(asked), encoding="utf-8")
+        bounds.write_text(_lines(one for one in constraints if not _elsewhere(one)), "utf-8")
+        files = [str(wanted), f"--constraints={bounds}", f"--output-file={lock}"]
+        if reason := run_uv(["pip", "compile", *files, *options], index_url):
+            told = reason.replace(str(wanted), path).replace(str(bounds), "the constraints")
+            raise PinError(f"{path} can't be completed:\n{told}")
         return lock.read_text(encoding="utf-8")
+
+
+def _lines(asked: Iterable[Asked]) -> str:
+    return "".join(f"{_line(one)}\n" for one in asked)
+
+
+def _line(asked: Asked) -> str:
+    extras = f"[{','.join(asked.extras)}]" if asked.extras else ""
+    marker = f" ; {asked.marker}" if asked.marker else ""
+    return f"{asked.name}{extras}{asked.specifier}{marker}"

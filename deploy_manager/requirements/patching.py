@@ -5,15 +5,41 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from packaging.pylock import is_valid_pylock_path
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from pip_requirements_parser import RequirementsFile
 
+from deploy_manager.exceptions import PinError
+from deploy_manager.requirements.asked import shown
 from deploy_manager.requirements.pins import Pin
 
 _VERSION = re.compile(r"(==\s*)[^\s;,\\#]+")
 _HASH = re.compile(r"\s*--hash=\S+")
 _COMMENT = re.compile(r"\s#.*$")
+
+
+def refuse_unpatchable(text: str, path: str) -> None:
+    """Raise PinError for a file whose pins are not all its own lines, with what to do."""
+    name = Path(path).name
+    if name in ("uv.lock", "pyproject.toml") or is_valid_pylock_path(Path(name)):
+        raise PinError(
+            f"{path} can't be patched: another tool writes it. Have that tool move the versions,"
+            " and commit what it wrote."
+        )
+    with tempfile.TemporaryDirectory(prefix="deploy_manager-") as folder:
+        file = Path(folder) / "requirements.txt"
+        file.write_text(text, encoding="utf-8", newline="")
+        parsed = RequirementsFile.from_file(str(file), include_nested=False)
+    kinds = ("requirements", "constraints")
+    others = [
+        one for line in parsed.options for kind in kinds for one in line.options.get(kind, ())
+    ]
+    if others:
+        raise PinError(
+            f"{path} can't be patched: its pins come from {', '.join(map(shown, others))}, too."
+            " Write the new versions there, or put all pins in one file."
+        )
 
 
 def patch_pins(text: str, pins: Sequence[Pin]) -> str:

@@ -27,7 +27,7 @@ from deploy_manager.models import (
     UpgradeStage,
     UpgradeState,
 )
-from deploy_manager.requirements import compare_pins, patch_pins, read_pins
+from deploy_manager.requirements import compare_pins, patch_pins, read_pins, refuse_unpatchable
 from deploy_manager.runner.candidates import few
 from deploy_manager.runner.policies import AT_WORK
 from deploy_manager.runner.source import mirror_of
@@ -157,6 +157,7 @@ def _amendment(stage: UpgradeStage) -> Amendment:
 
 def _with_new_pins(stage: UpgradeStage, file: str, text: str) -> str:
     """Return the file with the pins that moved. Raises PinError where it would not say them all."""
+    refuse_unpatchable(text, file)
     wanted = read_pins(stage.lock_after.text)
     changed = patch_pins(text, wanted)
     if left := compare_pins(read_pins(changed, file), wanted):

@@ -1,13 +1,14 @@
 """What a deployment sends: one commit and one lock, resolved once, before any server is touched."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import CodeError, PinError
 from deploy_manager.git import Commit, Mirror
 from deploy_manager.models import Environment, Project
-from deploy_manager.requirements import Pin, lock_digest, lock_text, read_pins
+from deploy_manager.requirements import Files, Pin, lock_digest, lock_text, read_pins, read_pins_of
 from deploy_manager.runner.pins import pins_of
 
 
@@ -57,6 +58,17 @@ def make_archive(environment: Environment, commit: str) -> Path:
         return mirror.archive(commit, get_settings().MAX_ARCHIVE_BYTES)
 
 
+def find_files(environment: Environment) -> tuple[str, Files]:
+    """Return the commit of an environment's branch or tag now, and what gives its files.
+
+    Raises CodeError where there is none, or the repository is out of reach.
+    """
+    mirror = mirror_of(environment.project)
+    mirror.update()
+    commit = mirror.resolve(environment.ref).hash
+    return commit, committed_files(mirror, commit)
+
+
 def _require_manage_py(mirror: Mirror, commit: Commit, folder: str) -> None:
     path = str(PurePosixPath(folder) / "manage.py")
     if mirror.read_file(commit.hash, path) is not None:
@@ -82,10 +94,20 @@ def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin
         # Rows may be edited by hand: what goes to a server is looked at like a file.
         return read_pins(lock_text(pins), f"{environment}'s list of requirements")
     path = environment.project.requirements_file
-    text = mirror.read_file(commit.hash, path)
-    if text is None:
+    files = committed_files(mirror, commit.hash)
+    if files(path) is None:
         raise PinError(
             f"Commit {commit.hash[:8]} has no {path}: set the project's requirements file,"
             " or import the pins with manage.py import_requirements."
         )
-    return read_pins(text, path)
+    return read_pins_of(path, files)
+
+
+def committed_files(mirror: Mirror, commit: str) -> Files:
+    """Return what gives a commit's files by their path in the repository."""
+
+    @cache
+    def read(path: str) -> bytes | None:
+        return mirror.read_bytes(commit, path)
+
+    return read
