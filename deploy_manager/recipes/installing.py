@@ -5,6 +5,7 @@ import shlex
 from django.utils.translation import gettext_noop
 
 from deploy_manager.exceptions import RecipeError
+from deploy_manager.recipes.compiling import compile_modules, take_over_modules
 from deploy_manager.recipes.environments import python_facts
 from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.links import beside, switch_link
@@ -48,13 +49,15 @@ def _fill(host: Host, site: Site, path: str) -> None:
         raise RecipeError("There are no pins to install: see the environment's requirements.")
     host.put(site.lock.encode(), f"{path}/{LOCK}")
     _INSTALLERS[site.installer](host, site, path)
+    compile_modules(host, site, path)
     host.put(b"", f"{path}/.complete")
 
 
 def _by_pip(host: Host, site: Site, path: str) -> None:
     pip = [f"{path}/bin/python", "-m", "pip", "--no-input", "--disable-pip-version-check"]
     index = ["--index-url", site.index_url] if site.index_url else []
-    host.run([*pip, "install", *_what_to_install(site, path), *index])
+    take_over_modules(host, site, path)  # pip itself is among them, and starts sooner
+    host.run([*pip, "install", "--no-compile", *_what_to_install(site, path), *index])
     host.run([*pip, "check"])
 
 
@@ -64,7 +67,7 @@ def _by_uv(host: Host, site: Site, path: str) -> None:
     cache = ["--cache-dir", f"{site.tools_path}/uv-cache", "--python", f"{path}/bin/python"]
     index = ["--default-index", site.index_url] if site.index_url else []
     # An index page that the cache still takes for fresh may not know a version that is just out.
-    options = ["--no-progress", "--refresh", "--compile-bytecode", *index]
+    options = ["--no-progress", "--refresh", *index]
     host.run([uv, "pip", "install", *cache, *options, *_what_to_install(site, path)])
     host.run([uv, "pip", "check", *cache])
 
