@@ -2,7 +2,7 @@
 
 from deploy_manager.requirements.advice import Advice, KnownAdvisory
 from deploy_manager.requirements.advising import advise
-from deploy_manager.requirements.any_file import read_asking
+from deploy_manager.requirements.any_file import folder_files, read_asking
 from deploy_manager.requirements.asked import (
     Address,
     Asked,
@@ -11,7 +11,8 @@ from deploy_manager.requirements.asked import (
     Problem,
     Secret,
 )
-from deploy_manager.requirements.completing import complete_asking, complete_pins
+from deploy_manager.requirements.completing import complete_pins, find_pins
+from deploy_manager.requirements.decoding import decode
 from deploy_manager.requirements.exporting import export_pylock, export_requirements
 from deploy_manager.requirements.index_facts import (
     IndexProblem,
@@ -23,7 +24,7 @@ from deploy_manager.requirements.index_facts import (
 from deploy_manager.requirements.line_kinds import Files
 from deploy_manager.requirements.moving import Moved, PinMove, move_pins
 from deploy_manager.requirements.patching import patch_pins, refuse_unpatchable
-from deploy_manager.requirements.pinning import Pinned, pin_asking
+from deploy_manager.requirements.pinning import NOT_PINNED, Pinned, pin_asking
 from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_digest, lock_text
 from deploy_manager.requirements.reach import PinWish, Reach
 from deploy_manager.requirements.reading import (
@@ -36,6 +37,7 @@ from deploy_manager.requirements.reading import (
 from deploy_manager.requirements.targets import Target
 
 __all__ = [
+    "NOT_PINNED",
     "Address",
     "Advice",
     "Asked",
@@ -60,10 +62,12 @@ __all__ = [
     "as_bytes",
     "check_whole",
     "compare_pins",
-    "complete_asking",
     "complete_pins",
+    "decode",
     "export_pylock",
     "export_requirements",
+    "find_pins",
+    "folder_files",
     "lock_digest",
     "lock_text",
     "look_up",

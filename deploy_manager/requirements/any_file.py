@@ -30,3 +30,17 @@ def read_asking(
     if is_valid_pylock_path(Path(name)):
         return read_pylock(path, files)
     return read_text_files(path, files)
+
+
+def folder_files(folder: Path) -> Files:
+    """Return what gives the files of a folder of this machine, and none outside of it."""
+    top = folder.resolve()
+
+    def read(path: str) -> bytes | None:
+        try:
+            file = (top / path).resolve()
+            return file.read_bytes() if file.is_relative_to(top) else None
+        except (OSError, ValueError, RuntimeError):  # no such file, no such name, a loop of links
+            return None
+
+    return read

@@ -6,9 +6,19 @@ from pathlib import Path
 
 from deploy_manager.exceptions import PinError
 from deploy_manager.requirements.asked import Asked, Asking, Problem
-from deploy_manager.requirements.pinning import Pinned, option_problems, refuse_elsewhere
+from deploy_manager.requirements.pinning import (
+    Pinned,
+    option_problems,
+    pin_asking,
+    refuse_elsewhere,
+)
 from deploy_manager.requirements.pins import Pin
-from deploy_manager.requirements.reading import as_bytes, read_pins, tell_problems
+from deploy_manager.requirements.reading import (
+    as_bytes,
+    check_whole,
+    read_pins,
+    tell_problems,
+)
 from deploy_manager.requirements.text_files import read_text_files
 from deploy_manager.requirements.uv import run_uv
 
@@ -56,6 +66,29 @@ def complete_asking(
         options.append(f"--python-version={python_version}")
     resolved = _compile(asked, asking.constraints, path, options, index_url)
     return Pinned(read_pins(resolved, path), tuple(resolving_problems(asking)))
+
+
+def find_pins(
+    asking: Asking,
+    path: str,
+    *,
+    resolve: bool = False,
+    skip_bad: bool = False,
+    python_version: str = "",
+    index_url: str = "",
+) -> Pinned:
+    """Return what files pin, or with `resolve` all that they need; see `complete_asking`.
+
+    Where lines are bad, nothing is taken of the others unless `skip_bad` says so. Raises PinError
+    for a file that pins nothing, and where the resolver finds no answer.
+    """
+    pinned = Pinned((), tuple(resolving_problems(asking))) if resolve else pin_asking(asking)
+    if pinned.problems and not skip_bad:
+        return Pinned((), pinned.problems)
+    if resolve:
+        pinned = complete_asking(asking, path, python_version, index_url)
+    check_whole(pinned.pins, path)
+    return pinned
 
 
 def resolving_problems(asking: Asking) -> list[Problem]:

@@ -21,7 +21,7 @@ from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_
 from deploy_manager.requirements.reach import PinWish, Reach, no_lower, within_major, within_minor
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.requirements.targets import Target, oldest_python
-from deploy_manager.requirements.uv import TIMEOUT, run_uv
+from deploy_manager.requirements.uv import BY_THIS_PYTHON, TIMEOUT, run_uv
 
 ASKED_FOR = "asked for"
 NO_LONGER_NEEDED = "no longer needed"
@@ -115,7 +115,7 @@ class _Resolver:
             bounds.write_text("".join(_bounds(self.pins, self.wanted)), encoding="utf-8")
             lock.write_text(lock_text(self.pins), encoding="utf-8")
             files = [str(asked), f"--constraints={bounds}", f"--output-file={lock}"]
-            words = ["pip", "compile", *files, *self.options, *options]
+            words = ["pip", "compile", BY_THIS_PYTHON, *files, *self.options, *options]
             if reason := run_uv(words, self.index_url, self.timeout):
                 raise PinError(_explain(reason, self.wanted, folder))
             return lock.read_text(encoding="utf-8")

@@ -15,6 +15,13 @@ TIMEOUT = 120.0
 
 QUIET = ("--quiet", "--color=never", "--no-python-downloads")
 
+BY_THIS_PYTHON = f"--python={sys.executable}"
+"""What must be built to learn what it needs is built by the worker's own Python.
+
+Without it uv tries every Python on PATH for one of the version that is resolved for, which takes
+longer than all the rest where these are shims.
+"""
+
 
 def run_uv(words: Sequence[str], index_url: str = "", timeout: float = TIMEOUT) -> str:
     """Return why a command of uv failed, in its own words without secrets; blank: it did not.

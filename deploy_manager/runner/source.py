@@ -69,6 +69,12 @@ def find_files(environment: Environment) -> tuple[str, Files]:
     return commit, committed_files(mirror, commit)
 
 
+def files_of_commit(environment: Environment, commit: str) -> Files:
+    """Return what gives a commit's files. Raises CodeError where it is not in the mirror."""
+    mirror = mirror_of(environment.project)
+    return committed_files(mirror, mirror.resolve(commit).hash)
+
+
 def _require_manage_py(mirror: Mirror, commit: Commit, folder: str) -> None:
     path = str(PurePosixPath(folder) / "manage.py")
     if mirror.read_file(commit.hash, path) is not None:

@@ -1,7 +1,8 @@
-"""Read a requirements file into an environment's pins."""
+"""Read a file that says what is needed into an environment's pins."""
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -14,22 +15,30 @@ from deploy_manager.management.asking import make_console
 from deploy_manager.management.environments import find_environment
 from deploy_manager.models import Environment
 from deploy_manager.requirements import (
+    NOT_PINNED,
     Pin,
     PinChange,
+    Pinned,
+    Problem,
     compare_pins,
-    complete_pins,
+    find_pins,
+    folder_files,
     lock_text,
-    read_pins,
+    read_asking,
 )
 from deploy_manager.runner.pins import pins_of, replace_pins
 
 
 class Command(BaseCommand):
-    help = "Read a requirements file into an environment's pins."
+    help = "Read a requirements file, or a lock of another tool, into an environment's pins."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("environment", help="like production, or shop/production")
-        parser.add_argument("file", type=Path, help="a requirements file")
+        parser.add_argument(
+            "file",
+            type=Path,
+            help="a requirements file, pyproject.toml, pylock.toml or uv.lock",
+        )
         parser.add_argument(
             "--project", default="", help="where the environment's name is not enough"
         )
@@ -45,6 +54,20 @@ class Command(BaseCommand):
             help="with --lock: the oldest Python of the servers; default: the one here",
         )
         parser.add_argument(
+            "--skip-bad",
+            action="store_true",
+            help="leave out the lines that can't be taken, and import the rest",
+        )
+        parser.add_argument(
+            "--extra", action="append", default=[], help="with a pyproject.toml: an extra of it"
+        )
+        parser.add_argument(
+            "--group",
+            action="append",
+            default=[],
+            help="with a pyproject.toml: a dependency group of it",
+        )
+        parser.add_argument(
             "--use",
             action="store_true",
             help="deploy these pins from now on, instead of the deployed commit's own",
@@ -53,7 +76,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         environment = find_environment(options["environment"], options["project"])
-        pins = _read(options["file"], environment, options["lock"], options["python"] or "")
+        pinned = _read(environment, options)
+        for problem in pinned.problems:
+            self.stdout.write(f"Left out: {problem}")
+        pins = pinned.pins
         self._show(pins_of(environment), pins, options["no_color"])
         if options["dry_run"]:
             self.stdout.write("Nothing was written.")
@@ -87,17 +113,44 @@ def _table(changes: tuple[PinChange, ...]) -> Table:
     return table
 
 
-def _read(file: Path, environment: Environment, lock: bool, python: str) -> tuple[Pin, ...]:
+def _read(environment: Environment, options: dict[str, Any]) -> Pinned:
+    file: Path = options["file"]
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        top = {file.name: file.read_bytes()}
+    except OSError as error:
         raise CommandError(f"{file} can't be read: {error}") from None
+    beside = folder_files(file.parent)
+    asking = read_asking(
+        file.name,
+        lambda path: top.get(path) or beside(path),
+        extras=options["extra"],
+        groups=options["group"],
+    )
     try:
-        if lock:
-            return complete_pins(text, file.name, python, environment.index_url)
-        return read_pins(text, file.name)
+        pinned = find_pins(
+            asking,
+            file.name,
+            resolve=options["lock"],
+            skip_bad=options["skip_bad"],
+            python_version=options["python"] or "",
+            index_url=environment.index_url,
+        )
     except PinError as error:
-        raise CommandError(f"{error}{'' if lock else ' Or let uv do it: --lock.'}") from None
+        raise CommandError(str(error)) from None
+    if pinned.problems and not options["skip_bad"]:
+        raise CommandError(_refusal(file.name, pinned.problems, options["lock"]))
+    return pinned
+
+
+def _refusal(file: str, problems: Sequence[Problem], lock: bool) -> str:
+    """Every bad line, and how to go on."""
+    told = "\n".join(f"  {problem}" for problem in problems)
+    ways = ["mend them", "or leave them out, and import the rest: --skip-bad"]
+    if not lock and any(NOT_PINNED in problem.reason for problem in problems):
+        ways.insert(1, "let uv find the versions: --lock")
+    return (
+        f"Nothing was written. What {file} says can't all be taken:\n{told}\nSo {', '.join(ways)}."
+    )
 
 
 def _write(environment: Environment, pins: tuple[Pin, ...], use: bool) -> None:
