@@ -74,6 +74,8 @@ def test_confirmed_it_is_requested_and_its_page_tells_how_it_goes(shop: Site4) -
     text = page.content.decode()
     assert 'data-state="succeeded"' in text
     assert "Deployment #" in text
+    for run in shop.stage(upgrade).deployment.host_runs.all():  # type: ignore[union-attr]
+        assert f'<li>{run.server_name} <span class="dm-state" data-state="succeeded">' in text
     assert upgrade.requested_as == "deployer"
     assert (
         "shopkit" in client.get(reverse("admin:deploy_manager_upgrade_changelist")).content.decode()

@@ -3,7 +3,15 @@
 import pytest
 
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Deployment, Environment, OnFailure, Release, State, UpgradeState
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    IndexedPackage,
+    OnFailure,
+    Release,
+    State,
+    UpgradeState,
+)
 from deploy_manager.requirements import Reach, read_pins
 from deploy_manager.runner import (
     advance_upgrade,
@@ -12,6 +20,7 @@ from deploy_manager.runner import (
     request_upgrade,
     run_slice,
 )
+from deploy_manager.runner.looking_up import is_look_up_due, look_up_due
 from deploy_manager.runner.pins import pins_of, replace_pins
 from tests.inventory import Inventory
 from tests.upgrades import SERVERS, Site4
@@ -211,6 +220,16 @@ def test_what_changed_meanwhile_is_not_upgraded(four: Site4) -> None:
     four.see_through(upgrade)
     assert upgrade.state == UpgradeState.FAILED
     assert "ask for it again" in upgrade.message
+
+
+def test_what_moves_is_soon_looked_up_again(four: Site4) -> None:
+    """A version may be installed that was not out yet when the index was asked."""
+    look_up_due()
+    four.index.add("shopkit", "1.1", requires=("helper",))
+    assert not is_look_up_due()
+    four.upgrade(four.wish("shopkit"))
+    look_up_due()
+    assert IndexedPackage.objects.get(name="shopkit").latest == "1.1"
 
 
 def test_nothing_to_do_is_refused(four: Site4) -> None:

@@ -1,10 +1,11 @@
 """Upgrades: begun from packages, watched environment by environment, cancelled, kept as history."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.forms import Script
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -17,11 +18,11 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from deploy_manager.admin.badges import short_time, spell_duration
+from deploy_manager.admin.badges import short_time, spell_duration, state_badge
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.permissions import may_deploy_any, may_see_any, visible_environments
 from deploy_manager.admin.upgrade_start import start_view, upgrade_url
-from deploy_manager.models import Environment, Upgrade, UpgradeStage, UpgradeState
+from deploy_manager.models import Environment, HostRun, Upgrade, UpgradeStage, UpgradeState
 from deploy_manager.runner import cancel_upgrade, may_deploy
 
 PAGE = "admin/deploy_manager/upgrade/page.html"
@@ -31,6 +32,16 @@ def upgrade_badge(state: str) -> SafeString:
     """The state as text, with the icon and the colour that our style sheet has for it."""
     label = UpgradeState(state).label
     return format_html('<span class="dm-state" data-state="{}">{}</span>', state, label)
+
+
+@dataclass(frozen=True)
+class ShownStage:
+    """An environment of an upgrade, and how far each of its servers is."""
+
+    row: UpgradeStage
+    badge: SafeString
+    servers: tuple[tuple[str, SafeString], ...]
+    """Names and states, in their turn; none before it begins."""
 
 
 @admin.register(Upgrade)
@@ -97,9 +108,6 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         upgrade = self._find(request, object_id)
-        stages = upgrade.stages.select_related(
-            "environment__project", "deployment", "returned_by", "release_before"
-        )
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -108,7 +116,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
             "original": upgrade,
             "upgrade": upgrade,
             "badge": upgrade_badge(upgrade.state),
-            "stages": [(stage, upgrade_badge(stage.state)) for stage in stages],
+            "stages": _stages(upgrade),
             "duration": spell_duration(upgrade.created_at, upgrade.finished_at),
             "may_cancel": upgrade.is_live and self._may_change(request, upgrade),
         }
@@ -134,3 +142,18 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
     def _may_change(self, request: HttpRequest, upgrade: Upgrade) -> bool:
         stages = upgrade.stages.select_related("environment__project")
         return all(may_deploy(request.user, stage.environment) for stage in stages)
+
+
+def _stages(upgrade: Upgrade) -> list[ShownStage]:
+    """What the page shows of each environment, in four queries however many there are."""
+    rows = upgrade.stages.select_related(
+        "environment__project", "deployment", "returned_by", "release_before"
+    )
+    in_turn = HostRun.objects.order_by("wave", "pk")
+    rows = rows.prefetch_related(Prefetch("deployment__host_runs", in_turn))
+    return [ShownStage(row, upgrade_badge(row.state), _servers(row)) for row in rows]
+
+
+def _servers(stage: UpgradeStage) -> tuple[tuple[str, SafeString], ...]:
+    runs = stage.deployment.host_runs.all() if stage.deployment else ()
+    return tuple((run.server_name, state_badge(run.state)) for run in runs)

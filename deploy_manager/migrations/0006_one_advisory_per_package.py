@@ -36,4 +36,13 @@ class Migration(migrations.Migration):
                 fields=("identifier", "package"), name="one_advisory_per_identifier_and_package"
             ),
         ),
+        migrations.AlterModelOptions(
+            name="installedpackage",
+            options={
+                "default_permissions": ("view",),
+                "ordering": ["name"],
+                "verbose_name": "installed package",
+                "verbose_name_plural": "packages on servers",
+            },
+        ),
     ]

@@ -18,7 +18,7 @@ class InstalledPackage(models.Model):
     class Meta:
         ordering = ["name"]
         verbose_name = _("installed package")
-        verbose_name_plural = _("installed packages")
+        verbose_name_plural = _("packages on servers")
         default_permissions = ("view",)
         constraints = [
             models.UniqueConstraint(

@@ -1,6 +1,7 @@
 """What indexes have of the packages that are installed or pinned, kept on rows of their own."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import timedelta
 
 from django.db import transaction
@@ -39,6 +40,12 @@ def look_up_due(limit: int = 500) -> int:
     for row in _claim(_wanted(), limit):
         claimed[row.index_url][row.name] = row
     return sum(_look_up(index_url, rows) for index_url, rows in claimed.items())
+
+
+def look_up_again(index_url: str, names: Iterable[str]) -> None:
+    """Have packages looked up anew, as soon as anybody looks: their index has changed."""
+    known = IndexedPackage.objects.filter(index_url=index_url, name__in=list(names))
+    known.update(looked_at=None)
 
 
 def _wanted() -> set[_Package]:

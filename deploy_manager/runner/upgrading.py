@@ -17,6 +17,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.requirements import PinWish
+from deploy_manager.runner.looking_up import look_up_again
 from deploy_manager.runner.request import may_deploy
 from deploy_manager.runner.upgrade_plan import PlannedStage, UpgradePlan
 
@@ -50,6 +51,8 @@ def request_upgrade(
             UpgradeStage.objects.bulk_create(_stages(upgrade, plan.stages))
     except IntegrityError:
         raise RequestRefused(_describe_as_busy(plan)) from None
+    for stage in plan.stages:
+        look_up_again(stage.environment.index_url, [move["name"] for move in stage.moves])
     return upgrade
 
 
