@@ -25,6 +25,10 @@ class IndexUnreachable(DeployManagerError):
     """A package index gave no facts: it can't be reached, or does not know the package."""
 
 
+class WheelError(DeployManagerError):
+    """The worker has no wheel to send: none fits, none can be had or built, or a hash is wrong."""
+
+
 class AdvisoriesUnavailable(DeployManagerError):
     """Advisories could not be had, so nothing is known: neither safe nor vulnerable."""
 

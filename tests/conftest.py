@@ -29,6 +29,7 @@ pytest_plugins = [
     "tests.parts.guards",
     "tests.big_shop",  # after the guestbook that it imports
     "tests.policies",  # after the index that it imports
+    "tests.wheel_site",  # after sshd and the recipes' site that it imports
     "tests.upgrades",  # after the parts that it imports
 ]
 

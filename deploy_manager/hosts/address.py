@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from deploy_manager.recipes.host import Host
+from deploy_manager.recipes.host import BuildHost
 
 
 class Stream(IntEnum):
@@ -44,7 +44,7 @@ class Address:
         return self.hostname if self.port == 22 else f"[{self.hostname}]:{self.port}"
 
 
-class OpenHost(Host, Protocol):
+class OpenHost(BuildHost, Protocol):
     """A host that is connected, until it is closed."""
 
     def close(self) -> None:

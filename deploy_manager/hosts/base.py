@@ -2,10 +2,12 @@
 
 import contextlib
 import secrets
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
+from typing import BinaryIO
 
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import Cancelled, CommandFailed, RecipeError
@@ -67,6 +69,17 @@ class ShellHost(ABC):
             reason = error.strerror or str(error) or type(error).__name__
             raise RecipeError(f"{path} could not be written on {self.name}: {reason}.") from error
 
+    def get(self, source: str, target: Path, most: int) -> None:
+        """See BuildHost.get. Raises CommandTimedOut, Cancelled, ConnectionLost too."""
+        path = shell.join(self._folder, source)
+        name = f"{path} of {self.name}"
+        with target.open("wb") as file:
+            sink = _bounded_sink(file, name, most)
+            script = shell.script_of(shlex.join(["cat", "--", path]), "")
+            result = self._see_through(script, b"", name, get_settings().STEP_TIMEOUT, sink)
+        if not result.ok:
+            raise RecipeError(f"{name} could not be read: {result.stderr.strip()[:1000]}")
+
     @contextlib.contextmanager
     def cd(self, folder: str) -> Iterator[None]:
         """See Host.cd. A relative folder lies in that of the `with` block around this one."""
@@ -114,6 +127,19 @@ class ShellHost(ABC):
     def _raise_if_cancelled(self) -> None:
         if self._cancelled.is_set():
             raise Cancelled("Cancelled: nothing more was started.")
+
+
+def _bounded_sink(file: BinaryIO, name: str, most: int) -> Sink:
+    """Return a sink that writes what comes on stdout to a file, up to so many bytes."""
+
+    def take(stream: Stream, data: bytes) -> None:
+        if stream is not Stream.STDOUT:
+            return
+        if file.tell() + len(data) > most:
+            raise RecipeError(f"{name} is larger than {most} bytes: it was not taken.")
+        file.write(data)
+
+    return take
 
 
 def _failure(name: str, result: Result, quiet: bool) -> str:

@@ -1,7 +1,7 @@
 """Recipes: what can be run on servers. Write your own in a `recipes.py` of any installed app."""
 
 from deploy_manager.recipes.builtin import deploy_story, upgrade_story
-from deploy_manager.recipes.host import Command, HealthCheck, Host, Reload, Result, Site
+from deploy_manager.recipes.host import Builder, Command, HealthCheck, Host, Reload, Result, Site
 from deploy_manager.recipes.registry import (
     Phase,
     Recipe,
@@ -18,6 +18,7 @@ from deploy_manager.recipes.registry import (
 )
 
 __all__ = [
+    "Builder",
     "Command",
     "HealthCheck",
     "Host",

@@ -4,7 +4,7 @@ A recipe knows no model and no Celery. Dry run, local folder, SSH and tests diff
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +65,30 @@ class Host(Protocol):
 
     def say(self, text: str) -> None:
         """Add a line of our own to the log."""
+
+
+class BuildHost(Host, Protocol):
+    """A host that files can be had back from."""
+
+    def get(self, source: str, target: Path, most: int) -> None:
+        """Write a file of the server to `target` on this machine, if it is not larger than `most`.
+
+        `most` is in bytes. Raises RecipeError; part of the file may be at the target then.
+        """
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Where wheels are built of what comes without one."""
+
+    name: str
+    """As people are told."""
+
+    python: str
+    """The interpreter there that they are built by."""
+
+    open: Callable[[], AbstractContextManager[BuildHost]]
+    """Connects to it. Raises HostUnreachable, HostKeyMismatch, Cancelled."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +156,15 @@ class Site:
     """sha256 of `lock`, hexadecimal."""
 
     index_url: str = ""
+    wheels: str = "index"
+    """index: the server fetches them; shipped: the worker sends what the server lacks."""
+
+    builder: Builder | None = None
+    """For wheels that are shipped; None: what has no wheel can't be installed."""
+
+    may_fetch: bool = True
+    """Whether the worker may fetch and build; not where commands are only told, or looked up."""
+
     settings_module: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
@@ -154,6 +187,9 @@ class Site:
 
     cache: Path = Path("~/.cache/deploy_manager/tools")
     """Folder of this machine for tools that are packed once and sent to servers."""
+
+    wheels_cache: Path = Path("~/.cache/deploy_manager/wheels")
+    """Folder of this machine for wheels that are fetched or built once."""
 
     @property
     def current_path(self) -> str:

@@ -11,9 +11,12 @@ from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.links import beside, switch_link
 from deploy_manager.recipes.packing import uv_program
 from deploy_manager.recipes.registry import Uses, recipe
+from deploy_manager.recipes.sending import SHIPPED_LOCK, WHEELS, send_wheels
 from deploy_manager.recipes.shipping import ship_file
 
 LOCK = "requirements.lock"
+SHIPPED = "shipped"
+"""The value of Site.wheels under which a server needs no index."""
 
 
 @recipe(gettext_noop("Install the requirements"), uses=Uses.NEWEST)
@@ -48,6 +51,8 @@ def _fill(host: Host, site: Site, path: str) -> None:
     if not site.lock:
         raise RecipeError("There are no pins to install: see the environment's requirements.")
     host.put(site.lock.encode(), f"{path}/{LOCK}")
+    if site.wheels == SHIPPED:
+        send_wheels(host, site, path)
     _INSTALLERS[site.installer](host, site, path)
     compile_modules(host, site, path)
     host.put(b"", f"{path}/.complete")
@@ -55,9 +60,8 @@ def _fill(host: Host, site: Site, path: str) -> None:
 
 def _by_pip(host: Host, site: Site, path: str) -> None:
     pip = [f"{path}/bin/python", "-m", "pip", "--no-input", "--disable-pip-version-check"]
-    index = ["--index-url", site.index_url] if site.index_url else []
     take_over_modules(host, site, path)  # pip itself is among them, and starts sooner
-    host.run([*pip, "install", "--no-compile", *_what_to_install(site, path), *index])
+    host.run([*pip, "install", "--no-compile", *_what_to_install(site, path, "--index-url")])
     host.run([*pip, "check"])
 
 
@@ -65,16 +69,21 @@ def _by_uv(host: Host, site: Site, path: str) -> None:
     program, name = uv_program(python_facts(host, site).split()[-1])
     uv = ship_file(host, site, program, name, mode=0o755)
     cache = ["--cache-dir", f"{site.tools_path}/uv-cache", "--python", f"{path}/bin/python"]
-    index = ["--default-index", site.index_url] if site.index_url else []
     # An index page that the cache still takes for fresh may not know a version that is just out.
-    options = ["--no-progress", "--refresh", *index]
-    host.run([uv, "pip", "install", *cache, *options, *_what_to_install(site, path)])
+    options = ["--no-progress", "--refresh"]
+    what = _what_to_install(site, path, "--default-index")
+    host.run([uv, "pip", "install", *cache, *options, *what])
     host.run([uv, "pip", "check", *cache])
 
 
 _INSTALLERS = {"pip": _by_pip, "uv": _by_uv}
 
 
-def _what_to_install(site: Site, path: str) -> list[str]:
+def _what_to_install(site: Site, path: str, index_option: str) -> list[str]:
+    """The options that pip and uv have in common; they name an index differently."""
+    if site.wheels == SHIPPED:
+        source = ["--no-index", "--find-links", f"{path}/{WHEELS}", "--only-binary", ":all:"]
+        return ["--no-deps", "--require-hashes", *source, "-r", f"{path}/{SHIPPED_LOCK}"]
+    index = [index_option, site.index_url] if site.index_url else []
     hashes = ["--require-hashes"] if "--hash=" in site.lock else []
-    return ["--no-deps", *hashes, "-r", f"{path}/{LOCK}"]
+    return ["--no-deps", *hashes, *index, "-r", f"{path}/{LOCK}"]

@@ -1,4 +1,4 @@
-"""Tools that are taken from the worker to the servers: virtualenv as one file, and uv."""
+"""Tools that are taken from the worker to the servers: virtualenv and others as one file, uv."""
 
 import fcntl
 import hashlib
@@ -8,6 +8,7 @@ import sysconfig
 import tempfile
 import zipapp
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -27,14 +28,30 @@ def virtualenv_zipapp(cache: Path, python_version: str) -> Path:
     """
     distributions = sorted(_with_dependencies("virtualenv"), key=lambda found: found.name)
     _check_python(distributions, python_version)
+    return _packed_once(cache, "virtualenv", distributions)
+
+
+def tags_zipapp(cache: Path) -> Path:
+    """Return a file that tells, run by a server's Python, which wheels that takes.
+
+    It has the worker's own `packaging` in it, and is made once for its version.
+    """
+    main = files("deploy_manager.recipes").joinpath("remote", "tell_tags.py").read_bytes()
+    return _packed_once(cache, "tags", list(_with_dependencies("packaging")), main)
+
+
+def _packed_once(
+    cache: Path, name: str, distributions: list[importlib.metadata.Distribution], main: bytes = b""
+) -> Path:
+    """`main` is the module that is run; blank: virtualenv's own."""
     versions = " ".join(f"{found.name}=={found.version}" for found in distributions)
-    digest = hashlib.sha256(versions.encode()).hexdigest()[:12]
-    target = cache / f"virtualenv-{digest}.pyz"
+    digest = hashlib.sha256(versions.encode() + main).hexdigest()[:12]
+    target = cache / f"{name}-{digest}.pyz"
     cache.mkdir(parents=True, exist_ok=True)
     with target.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
-            _pack(distributions, target)
+            _pack(distributions, target, main)
     return target
 
 
@@ -48,12 +65,14 @@ def _check_python(distributions: list[importlib.metadata.Distribution], version:
             )
 
 
-def _pack(distributions: list[importlib.metadata.Distribution], target: Path) -> None:
+def _pack(distributions: list[importlib.metadata.Distribution], target: Path, main: bytes) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         code, packed = Path(folder) / "code", Path(folder) / target.name
         for distribution in distributions:
             _copy(distribution, code)
-        zipapp.create_archive(code, packed, main=_MAIN, compressed=True)
+        if main:
+            (code / "__main__.py").write_bytes(main)
+        zipapp.create_archive(code, packed, main=None if main else _MAIN, compressed=True)
         packed.replace(target)
 
 

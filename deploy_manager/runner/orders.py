@@ -1,5 +1,7 @@
 """From the rows of a slice to what the work on each of its hosts needs to know."""
 
+from threading import Event
+
 from django.db.models import QuerySet
 
 from deploy_manager.exceptions import DeployManagerError
@@ -12,12 +14,15 @@ from deploy_manager.runner.site import site_of
 from deploy_manager.runner.strategy import strategy_of
 
 
-def orders_of(held: Slice, prepared: Prepared) -> list[Orders]:
-    """Return the orders for each host of a slice. Raises DeployManagerError, ConfigurationError."""
+def orders_of(held: Slice, prepared: Prepared, cancelled: Event) -> list[Orders]:
+    """Return the orders for each host of a slice; what they build elsewhere ends once `cancelled`.
+
+    Raises DeployManagerError, ConfigurationError.
+    """
     environment = held.deployment.environment
     releases = dict(environment.releases.values_list("name", "pk"))
     runs = held.host_runs.all()
-    return [_orders(run, held, prepared, releases) for run in _with_places(runs)]
+    return [_orders(run, held, prepared, releases, cancelled) for run in _with_places(runs)]
 
 
 def orders_for(host_run_id: int, prepared: Prepared) -> Orders:
@@ -33,12 +38,19 @@ def _with_places(runs: QuerySet[HostRun]) -> QuerySet[HostRun]:
     ).prefetch_related("steps")
 
 
-def _orders(run: HostRun, held: Slice, prepared: Prepared, releases: dict[str, int]) -> Orders:
+def _orders(
+    run: HostRun,
+    held: Slice,
+    prepared: Prepared,
+    releases: dict[str, int],
+    cancelled: Event | None = None,
+) -> Orders:
     placement = run.placement
     if placement is None:
         raise DeployManagerError(f"{run.server_name} was taken out of the environment.")
     placement.environment = held.deployment.environment
-    site = site_of(placement, prepared.release, prepared.archive, held.deployment.forced_migrations)
+    forced = held.deployment.forced_migrations
+    site = site_of(placement, prepared.release, prepared.archive, forced, cancelled)
     return Orders(
         run=run,
         placement=placement,

@@ -89,7 +89,7 @@ def _give_up(held: Slice, state: State, message: str) -> None:
 def _see_through(held: Slice, ring: Bell) -> None:
     with Writer(held) as writer:
         prepared = prepare(held)
-        works = [HostWork(orders, writer) for orders in orders_of(held, prepared)]
+        works = [HostWork(orders, writer) for orders in orders_of(held, prepared, writer.stop)]
         _run_stages(held, works, writer, ring)
     if any(work.is_left_to_others for work in works):
         _hand_over(held, ring)

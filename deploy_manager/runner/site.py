@@ -1,12 +1,17 @@
 """From rows to the plain facts that recipes are handed."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from deploy_manager.conf import get_settings
+from deploy_manager.hosts import Address, OpenHost, Stream, open_host
 from deploy_manager.models import Environment, Lock, Placement, Release
-from deploy_manager.recipes import HealthCheck, Reload, Site
+from deploy_manager.recipes import Builder, HealthCheck, Reload, Site
+from deploy_manager.runner.address import address_of
 from deploy_manager.runner.pins import pinned_in
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  we ask there, not listen
@@ -17,10 +22,12 @@ def site_of(
     release: Release | None = None,
     archive: Path | None = None,
     forced_migrations: Sequence[str] = (),
+    cancelled: Event | None = None,
 ) -> Site:
     """Return what a recipe needs to know of one environment on one server.
 
-    `release` is the one at hand; None: the one that serves.
+    `release` is the one at hand; None: the one that serves. Without `cancelled`, which stops what
+    is built elsewhere, nothing is fetched or built.
     """
     environment = placement.environment
     return Site(
@@ -35,6 +42,7 @@ def site_of(
         installer=environment.installer,
         **(_pins(release.lock) if release else {}),
         index_url=environment.index_url,
+        **_wheels(environment, cancelled),
         settings_module=environment.settings_module,
         variables=environment.variables,
         shared=tuple(environment.shared),
@@ -50,6 +58,36 @@ def site_of(
 
 def _pins(lock: Lock) -> dict[str, Any]:
     return {"lock": lock.text, "lock_digest": lock.digest, "pins": pinned_in(lock.text)}
+
+
+def _wheels(environment: Environment, cancelled: Event | None) -> dict[str, Any]:
+    return {
+        "wheels": environment.wheels,
+        "builder": _builder(environment, cancelled) if cancelled else None,
+        "may_fetch": cancelled is not None,
+        "wheels_cache": get_settings().CACHE / "wheels",
+    }
+
+
+def _builder(environment: Environment, cancelled: Event) -> Builder | None:
+    """Return who builds what has no wheel; None where servers get theirs from the index."""
+    if environment.wheels != Environment.Wheels.SHIPPED:
+        return None
+    if (server := environment.builder) is None:
+        worker = Address("the worker", local=True)
+        return Builder(worker.name, sys.executable, lambda: _open(worker, cancelled))
+    address = address_of(server)
+    return Builder(server.name, environment.python, lambda: _open(address, cancelled))
+
+
+@contextmanager
+def _open(address: Address, cancelled: Event) -> Iterator[OpenHost]:
+    with closing(open_host(address, _not_kept, cancelled)) as host:
+        yield host
+
+
+def _not_kept(stream: Stream, data: bytes) -> None:
+    """What a build prints is told where it fails."""
 
 
 def _reload(environment: Environment, bind: str) -> Reload:

@@ -68,11 +68,11 @@ def wheel(package: Package) -> tuple[str, bytes]:
 
 
 def sdist(package: Package) -> tuple[str, bytes]:
-    """Return the name and the content of an sdist that setuptools builds."""
+    """Return the name and the content of an sdist that setuptools builds, unless it has its own."""
     files = {
-        **package.files,
         "PKG-INFO": package.metadata,
         "pyproject.toml": _project_file(package),
+        **package.files,
     }
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:

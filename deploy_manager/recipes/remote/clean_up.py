@@ -2,8 +2,9 @@
 
 Reads JSON: deploy_path, number (complete releases to keep), keep (names that stay anyway).
 An environment that was changed by hand has a newer one beside it, with a number behind its name:
-the releases that are not serving are led there. Archives that were sent and never unpacked go too.
-Prints what it removed. What can't be removed stops nothing else: it is told at the end, with 1.
+the releases that are not serving are led there. Archives that were sent and never unpacked go too,
+and wheels that no environment has any more. Prints what it removed. What can't be removed stops
+nothing else: it is told at the end, with 1.
 """
 
 from __future__ import annotations
@@ -106,6 +107,18 @@ def remove_archives(tools: str) -> list[str]:
     return failures
 
 
+def remove_wheels(folder: str) -> list[str]:
+    """Remove what was sent and has no other name: no environment links to it any more."""
+    failures = []
+    for path in glob.glob(os.path.join(glob.escape(folder), "*")):
+        try:
+            if os.lstat(path).st_nlink == 1:
+                os.unlink(path)
+        except OSError as error:
+            failures.append(f"{path} could not be removed: {error}.")
+    return failures
+
+
 def main() -> None:
     facts = json.load(sys.stdin)
     top = facts["deploy_path"]
@@ -117,6 +130,7 @@ def main() -> None:
     failures += lead_to_newest(releases, environments, serving)
     failures += remove_environments(environments, releases)
     failures += remove_archives(os.path.join(top, ".deploy"))
+    failures += remove_wheels(os.path.join(top, ".deploy", "wheels"))
     if failures:
         sys.exit("\n".join(failures))
 

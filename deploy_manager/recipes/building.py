@@ -1,0 +1,110 @@
+"""A wheel of what comes as source only: built once, by the worker or on a chosen server.
+
+Its folder there is thrown away. Nothing of it is in a server's journal: who takes a deployment over
+has another command for it, or none, since the wheel is in the cache already.
+"""
+
+import configparser
+import io
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from deploy_manager.exceptions import Cancelled, DeployManagerError, WheelError
+from deploy_manager.recipes.host import Builder, BuildHost, Site
+from deploy_manager.recipes.packing import tags_zipapp, virtualenv_zipapp
+from deploy_manager.recipes.shipping import SHOWN_CHARACTERS
+from deploy_manager.wheels import ServerPython
+
+MOST_BYTES = 1024**3
+"""The largest wheel that is taken from a builder."""
+
+CHOOSE = (
+    "Choose a builder in the environment: a server with this Python, whose C library is no newer,"
+    " and which reaches a package index for what the build needs."
+)
+
+
+def build_wheel(site: Site, python: ServerPython, sdist: Path, target: Path) -> str:
+    """Build an sdist for a server's Python; write the wheel to `target`, return its name.
+
+    Raises WheelError, whatever happens on the builder: about the server it says nothing. Cancelled.
+    """
+    builder = site.builder
+    if builder is None:
+        raise WheelError(f"{sdist.name} has to be built, but nobody may. {CHOOSE}")
+    try:
+        with builder.open() as host, _thrown_away(host) as folder:
+            found = _require_fit(host, site, builder, python, folder)
+            _make_environment(host, site, builder, found, folder)
+            return _build(host, site, sdist, target, folder)
+    except (Cancelled, WheelError):
+        raise
+    except DeployManagerError as error:
+        raise WheelError(f"{sdist.name} could not be built on {builder.name}: {error}") from error
+
+
+@contextmanager
+def _thrown_away(host: BuildHost) -> Iterator[str]:
+    made = host.run('mktemp -d "${TMPDIR:-/tmp}/deploy_manager.XXXXXXXX"', quiet=True)
+    folder = made.stdout.strip()
+    try:
+        yield folder
+    finally:
+        with suppress(DeployManagerError):
+            host.run(["rm", "-rf", "--", folder], check=False, quiet=True)
+
+
+def _require_fit(
+    host: BuildHost, site: Site, builder: Builder, python: ServerPython, folder: str
+) -> ServerPython:
+    tags = f"{folder}/tags.pyz"
+    host.put(tags_zipapp(site.cache), tags)
+    answer = host.run([builder.python, "-I", tags], quiet=True)
+    try:
+        found = ServerPython.told(answer.stdout)
+    except ValueError:
+        raise WheelError(f"{builder.name} does not tell what it builds for.") from None
+    if not found.may_build_for(python):
+        raise WheelError(f"{builder.name} has {found}, which can't build for {python}. {CHOOSE}")
+    return found
+
+
+def _make_environment(
+    host: BuildHost, site: Site, builder: Builder, found: ServerPython, folder: str
+) -> None:
+    packed = f"{folder}/virtualenv.pyz"
+    host.put(virtualenv_zipapp(site.cache, found.markers["python_full_version"]), packed)
+    options = ["--app-data", f"{folder}/app-data", "--no-periodic-update", "--no-setuptools"]
+    host.run([builder.python, packed, "--quiet", *options, f"{folder}/venv"])
+
+
+def _build(host: BuildHost, site: Site, sdist: Path, target: Path, folder: str) -> str:
+    source = f"{folder}/{sdist.name}"
+    host.put(sdist, source)
+    pip = [f"{folder}/venv/bin/python", "-m", "pip", "--no-input", "--disable-pip-version-check"]
+    options = ["--quiet", "--no-deps", "--wheel-dir", f"{folder}/made"]
+    line = shlex.join([*pip, "wheel", *options, source])
+    if site.index_url:
+        host.put(_configuration(site.index_url), f"{folder}/pip.conf", 0o600)
+        # By a file, since a command line is everybody's to read; the variable would go before it.
+        line = f"unset PIP_INDEX_URL; PIP_CONFIG_FILE={shlex.quote(f'{folder}/pip.conf')} {line}"
+    built = host.run(line, check=False)
+    if not built.ok:
+        said = (built.stderr.strip() or built.stdout.strip())[-SHOWN_CHARACTERS:]
+        raise WheelError(f"{sdist.name} could not be built on {host.name}:\n{said}")
+    made = host.run(["ls", f"{folder}/made"], quiet=True).stdout.splitlines()
+    if len(made) != 1 or "/" in made[0]:
+        raise WheelError(f"{sdist.name} was built to {len(made)} wheels, not to one.")
+    host.get(f"{folder}/made/{made[0]}", target, MOST_BYTES)
+    return made[0]
+
+
+def _configuration(index_url: str) -> bytes:
+    """Return a configuration for pip, which names an index."""
+    parser = configparser.RawConfigParser()
+    parser["global"] = {"index-url": index_url}
+    text = io.StringIO()
+    parser.write(text)
+    return text.getvalue().encode()

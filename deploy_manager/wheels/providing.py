@@ -1,0 +1,112 @@
+"""From a lock to the wheels that a server's Python takes, each had once."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from pypi_simple import PyPISimple
+
+from deploy_manager.exceptions import WheelError
+from deploy_manager.requirements import Pin, lock_text, read_pins
+from deploy_manager.standards import is_version
+from deploy_manager.wheels.cache import Cache, Kept, key_of
+from deploy_manager.wheels.fetching import fetch, open_index
+from deploy_manager.wheels.once import once
+from deploy_manager.wheels.python import ServerPython
+
+Build = Callable[[Path, Path], str]
+"""Builds the sdist at the first path; writes the wheel to the second one, returns its name."""
+
+FETCHES_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Provided:
+    """What a server's Python has to get."""
+
+    wheels: tuple[Kept, ...] = ()
+    lock: str = ""
+    """A requirements file that allows exactly these wheels."""
+
+
+def provide(
+    lock: str, python: ServerPython, index_url: str, cache: Cache, build: Build
+) -> Provided:
+    """Return the wheel for each pin of a lock that a Python should have.
+
+    What was had before is not asked for again, not even whether it is still there. Everything else
+    comes from the index (blank: the worker's own); what has no wheel that fits is built from its
+    sdist. Raises PinError, WheelError, and what `build` raises.
+    """
+    pins = [pin for pin in read_pins(lock, "the lock") if python.is_true(pin.marker)]
+    fetched = _fetch_all(pins, python, index_url, cache)
+    wheels = tuple(
+        kept if kept.is_wheel else _built(pin, kept, python, cache, build)
+        for pin, kept in zip(pins, fetched, strict=True)
+    )
+    exact = (
+        replace(pin, marker="", hashes=(f"sha256:{wheel.sha256}",))
+        for pin, wheel in zip(pins, wheels, strict=True)
+    )
+    return Provided(wheels, lock_text(exact))
+
+
+def _fetch_all(
+    pins: Sequence[Pin], python: ServerPython, index_url: str, cache: Cache
+) -> list[Kept]:
+    keys = [_key(pin, python, index_url) for pin in pins]
+
+    def recall() -> list[Kept] | None:
+        found = [kept for key in keys if (kept := cache.recall(key)) is not None]
+        return found if len(found) == len(keys) else None
+
+    def make() -> list[Kept]:
+        with open_index(index_url) as client, ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
+            get = partial(_fetched, client, python, cache)
+            return list(pool.map(get, pins, keys))
+
+    # The whole set has a lock of its own: servers that wait for it take no threads.
+    return once(cache.lock(key_of(*keys)), recall, make)
+
+
+def _fetched(client: PyPISimple, python: ServerPython, cache: Cache, pin: Pin, key: str) -> Kept:
+    def make() -> Kept:
+        kept = fetch(client, pin, python, cache, key)
+        cache.note(key, kept)
+        return kept
+
+    return once(cache.lock(key), lambda: cache.recall(key), make)
+
+
+def _key(pin: Pin, python: ServerPython, index_url: str) -> str:
+    return key_of("fetched", pin.name, pin.version, *pin.hashes, python.key, index_url)
+
+
+def _built(pin: Pin, sdist: Kept, python: ServerPython, cache: Cache, build: Build) -> Kept:
+    """Return the wheel that was made of an sdist for such Pythons."""
+    key = key_of("built", sdist.sha256, python.key)
+
+    def make() -> Kept:
+        part = cache.part(key)
+        name = build(sdist.path, part)
+        _check_name(name, pin, python)
+        kept = cache.keep(part, name)
+        cache.note(key, kept)
+        return kept
+
+    return once(cache.lock(key), lambda: cache.recall(key), make)
+
+
+def _check_name(name: str, pin: Pin, python: ServerPython) -> None:
+    """A builder may send what it likes: it is believed no more than an index."""
+    try:
+        project, version, _build, tags = parse_wheel_filename(name)
+    except InvalidWheelFilename:
+        raise WheelError(f"{pin.name} was built to {name[:200]!r}, which is no wheel.") from None
+    if project != pin.name or not is_version(str(version), pin.version):
+        raise WheelError(f"The sdist of {pin.name} {pin.version} was built to {name[:200]!r}.")
+    if tags.isdisjoint(python.ranks):
+        raise WheelError(f"{name} was built, which does not fit {python}: choose another builder.")

@@ -1,0 +1,145 @@
+"""What comes without a wheel is built once: by the worker, or on the builder."""
+
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from deploy_manager.exceptions import WheelError
+from deploy_manager.hosts import Address
+from deploy_manager.recipes.building import build_wheel
+from deploy_manager.wheels import ServerPython, own_python
+from tests.parts.index import Index
+from tests.parts.sshd import Sshd
+from tests.parts.wheels import Package
+from tests.wheel_site import MakeServer, built_by
+
+
+@pytest.fixture
+def index() -> Iterator[Index]:
+    with Index() as index:
+        index.add("paint", "2.0")
+        yield index
+
+
+@pytest.fixture
+def counted(index: Index, offline_sshd: Sshd, tmp_path: Path) -> Path:
+    """A file with a line for each build of `brush`, an sdist."""
+    log = offline_sshd.home / f"{tmp_path.parent.name}-{tmp_path.name}-builds"
+    log.touch()
+    log.chmod(0o666)
+    index.add("brush", "1.0", as_sdist=True, modules=backend(log))
+    return log
+
+
+def backend(log: Path, fails: bool = False) -> dict[str, str]:
+    """The files of an sdist that brings its own build backend, which needs nothing."""
+    package = Package("brush", "1.0")
+    end = 'raise SystemExit("no compiler here")' if fails else ""
+    code = f"""
+import time, zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    time.sleep(0.3)
+    open({str(log)!r}, "a").write("built\\n")
+    {end}
+    name = "brush-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(folder + "/" + name, "w") as wheel:
+        wheel.writestr("brush.py", "WIDTH = 3")
+        wheel.writestr("brush-1.0.dist-info/METADATA", {package.metadata!r})
+        wheel.writestr("brush-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nGenerator: t\\n"
+            "Root-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("brush-1.0.dist-info/RECORD", "")
+    return name
+"""
+    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    return {"backend.py": code, "pyproject.toml": project}
+
+
+def builds(counted: Path) -> int:
+    return len(counted.read_text().splitlines())
+
+
+@pytest.mark.parametrize("where", ["the worker", "a server"])
+def test_an_sdist_is_built_once_for_four_servers(
+    make_server: MakeServer, index: Index, counted: Path, offline_sshd: Sshd, where: str
+) -> None:
+    address = (
+        Address(where, local=True) if where == "the worker" else offline_sshd.address_for(where)
+    )
+    python = sys.executable if where == "the worker" else "python3"
+    lock = {"lock": _lock(index), "lock_digest": "brush"}
+    builder = built_by(address, python)
+    servers = [make_server(index, builder=builder, **lock) for _ in range(4)]
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda server: server.install(), servers))
+
+    assert [server.says("import brush; print(brush.WIDTH)") for server in servers] == ["3"] * 4
+    assert builds(counted) == 1
+    index.down = True
+    make_server(index, builder=None, **lock).install()
+    assert builds(counted) == 1
+
+
+def _lock(index: Index) -> str:
+    found = index.projects["brush"].files["brush-1.0.tar.gz"]
+    return f"brush==1.0 --hash=sha256:{found.sha256}\n"
+
+
+def test_a_build_that_fails_is_told_once_to_all_who_wait(
+    make_server: MakeServer, index: Index, counted: Path
+) -> None:
+    index.add("brush", "1.0", as_sdist=True, modules=backend(counted, fails=True))
+    builder = built_by(Address("forge", local=True), sys.executable)
+    lock = {"lock": _lock(index), "lock_digest": "brush"}
+    servers = [make_server(index, builder=builder, **lock) for _ in range(2)]
+    for server in servers:
+        server.host.run(["mkdir", "-p", server.site.deploy_path])
+
+    with ThreadPoolExecutor() as pool:
+        tries = [pool.submit(server.install) for server in servers]
+
+    for one in tries:
+        assert "brush-1.0.tar.gz could not be built on forge" in str(one.exception())
+        assert "no compiler here" in str(one.exception())
+    assert not list(Path(servers[0].site.wheels_cache).glob("parts/*"))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ("cp39-cp39-linux_x86_64", "cp39-cp39-manylinux_2_17_x86_64", "py3-none-any"),
+        tuple(tag for tag in own_python().tags if "manylinux" not in tag),
+    ],
+    ids=["another Python", "an older C library"],
+)
+def test_a_builder_that_does_not_fit_is_refused_before_it_builds(
+    make_server: MakeServer, index: Index, tmp_path: Path, tags: tuple[str, ...]
+) -> None:
+    server = make_server(index, builder=built_by(Address("forge", local=True), sys.executable))
+    older = ServerPython(tags, own_python().markers)
+
+    with pytest.raises(WheelError, match=r"forge has CPython .* can't build for .* Choose a build"):
+        build_wheel(server.site, older, tmp_path / "brush-1.0.tar.gz", tmp_path / "part")
+
+
+def test_without_a_builder_nobody_builds(
+    make_server: MakeServer, index: Index, counted: Path
+) -> None:
+    server = make_server(index, lock=_lock(index), lock_digest="brush")
+
+    with pytest.raises(WheelError, match="has to be built, but nobody may"):
+        server.install()
+
+
+def test_a_builder_out_of_reach_says_nothing_about_the_server(
+    make_server: MakeServer, index: Index, counted: Path, offline_sshd: Sshd
+) -> None:
+    nowhere = offline_sshd.address_for("forge", port=9)
+    lock = {"lock": _lock(index), "lock_digest": "brush"}
+    server = make_server(index, builder=built_by(nowhere), **lock)
+
+    with pytest.raises(WheelError, match=r"could not be built on forge: "):
+        server.install()
