@@ -63,8 +63,12 @@ class NewProject:
 
     def follow(self, page: Path) -> list[str]:
         """Write and type what a page says; return what the commands printed."""
+        return self.follow_text(page.read_text())
+
+    def follow_text(self, text: str) -> list[str]:
+        """Follow a part of a page."""
         printed = []
-        for block in FENCE.finditer(page.read_text()):
+        for block in FENCE.finditer(text):
             if block["file"]:
                 self.append(block["file"], block["text"])
             elif block["language"] == "sh":

@@ -73,9 +73,7 @@ def option_problems(asking: Asking) -> Iterable[Problem]:
 def refuse_elsewhere(asked: Asked) -> None:
     """Raises ValueError where a requirement does not come from an index."""
     if asked.address is not None or not asked.name:
-        raise _NoPinError(
-            f"{asked.text} is a path or a URL, not a version: it can't be pinned by one"
-        )
+        raise _NoPinError(f"{asked.text} is a path or a URL: it can't be pinned by a version")
 
 
 def bounds_of(asked: Asked, constraints: Sequence[Asked]) -> list[Asked]:

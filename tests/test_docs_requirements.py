@@ -1,0 +1,41 @@
+"""The page on requirements files can be followed."""
+
+import sys
+from pathlib import Path
+
+from tests.parts.index import Index
+from tests.test_docs import MAKE_INVENTORY, TOP, NewProject
+
+FILES = {
+    "requirements.txt": "-r base.txt\n-c bounds.txt\nshopcore\n",
+    "base.txt": "shopkit==1.0\n",
+    "bounds.txt": "shopcore==2.0\n",
+    "other.txt": "shopkit==1.1\n-e git+https://host.test/a.git#egg=a\n",
+    "pyproject.toml": """[project]
+name = "shop"
+dependencies = ["shopkit"]
+[project.optional-dependencies]
+fast = ["fastlib"]
+""",
+}
+
+
+def test_the_page_can_be_followed(tmp_path: Path, redis_url: str, package_index: Index) -> None:
+    for name, version in (("shopcore", "2.0"), ("shopkit", "1.1"), ("fastlib", "3")):
+        package_index.add(name, version)
+    project = NewProject(tmp_path, redis_url)
+    project.run(sys.executable, "-m", "django", "startproject", "config", ".")
+    project.follow(TOP / "docs/add-it-to-your-project.md")
+    rows = MAKE_INVENTORY + f"environment.index_url = {package_index.url!r}; environment.save()"
+    project.run(sys.executable, "manage.py", "shell", "-v0", "-c", rows)
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    page = (TOP / "docs/read-requirements.md").read_text()
+    used, locked, rest = project.follow_text(page.partition("## Take the pins")[0])
+    assert "2 pins, 2 changed." in used
+    assert "fastlib" in locked
+    assert "Left out: other.txt, line 2: " in rest
+    project.type("manage.py import_requirements production pyproject.toml --lock")
+    project.follow_text(page.partition("## Take the pins")[2])
+    assert "shopkit==1.1" in (tmp_path / "pins.txt").read_text()
+    assert 'name = "shopkit"' in (tmp_path / "pylock.toml").read_text()

@@ -1,0 +1,133 @@
+"""What other tools write: pyproject.toml, pylock.toml, uv.lock."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from deploy_manager.exceptions import PinError
+from deploy_manager.requirements import pin_asking, read_asking, read_pins_of
+from deploy_manager.requirements.uv import run_uv
+from tests.parts.index import Index
+
+PROJECT = """\
+[project]
+name = "shop"
+version = "1"
+requires-python = ">=3.9"
+dependencies = ["shopkit>=1 ; python_version >= '3.9'", "Other_Kit==2"]
+[project.optional-dependencies]
+fast = ["fastlib==3"]
+all = ["shop[fast]", "a @ https://me:s3cret@host.test/a.zip"]
+[dependency-groups]
+test = ["pytest==8", {include-group = "lint"}]
+lint = ["ruff==1"]
+"""
+LOCK = """\
+lock-version = "1.0"
+created-by = "people"
+[[packages]]
+name = "a"
+version = "1.0"
+marker = "os_name == 'posix'"
+dependencies = [{name = "b"}]
+[[packages.wheels]]
+url = "https://host.test/a-1.0-py3-none-any.whl"
+hashes = {sha256 = "HASH", md5 = "0"}
+[[packages]]
+name = "b"
+sdist = {url = "https://host.test/b-2.tar.gz", hashes = {sha256 = "HASH"}}
+""".replace("HASH", "a" * 64)
+
+
+def files(**texts: str) -> Mapping[str, bytes]:
+    return {f"{name}.toml": text.encode() for name, text in texts.items()}
+
+
+def names(project: str, **chosen: list[str]) -> list[str]:
+    asking = read_asking("pyproject.toml", files(pyproject=project).get, **chosen)
+    assert not asking.problems
+    return [one.name for one in asking.requirements]
+
+
+def test_a_project_asks_for_its_dependencies_and_for_what_is_chosen() -> None:
+    assert names(PROJECT) == ["shopkit", "other-kit"]
+    assert names(PROJECT, extras=["fast"]) == ["shopkit", "other-kit", "fastlib"]
+    assert names(PROJECT, extras=["all"]) == ["shopkit", "other-kit", "a", "fastlib"]
+    assert names(PROJECT, groups=["test"]) == ["shopkit", "other-kit", "pytest", "ruff"]
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen", "reason"),
+    [
+        ("[tool.poetry]\n", {}, "pyproject.toml: it has no table [project]"),
+        ("[project\n", {}, "pyproject.toml: it is no TOML"),
+        ('[project]\ndynamic = ["dependencies"]\n', {}, "made up when it is built"),
+        ('[project]\ndependencies = [\n"a==1",\n"b==="]', {}, "pyproject.toml, line 4: b=== is no"),
+        ("[project]\ndependencies = 1", {}, "no list of texts"),
+        ("[project]\ndependencies = [1]", {}, "1 is no requirement"),
+        (PROJECT, {"extras": ["slow"]}, "it has no extra slow: it has fast, all"),
+        (PROJECT, {"groups": ["none"]}, "group none: "),
+        (
+            '[project]\n[dependency-groups]\na = [{include-group = "a"}]',
+            {"groups": ["a"]},
+            "group a",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_project_is_told(
+    text: str, chosen: dict[str, list[str]], reason: str
+) -> None:
+    asking = read_asking("pyproject.toml", files(pyproject=text).get, **chosen)
+    assert reason in str(asking.problems[0])
+
+
+def test_a_pylock_s_packages_are_pins() -> None:
+    a, b = read_pins_of("pylock.toml", files(pylock=LOCK).get)
+    assert (a.requirement, a.hashes) == ('a==1.0 ; os_name == "posix"', ("sha256:" + "a" * 64,))
+    assert (b.requirement, b.direct) == ("b==2", False)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (('lock-version = "1.0"', 'lock-version = "2.0"'), "pylock.prod.toml: it is no lock file"),
+        (("sdist = {url", "archive = {url"), "line 11: b is a path or a URL: it can't be pinned"),
+        (("os_name == 'posix'", "'x' in extras"), "line 3: a belongs to an extra or a group only"),
+        (("a-1.0-py3", "a-9.0-py3"), "it is no lock file"),
+    ],
+)
+def test_what_is_no_pin_in_a_pylock_is_told(change: tuple[str, str], reason: str) -> None:
+    held = {"pylock.prod.toml": LOCK.replace(*change).encode()}
+    with pytest.raises(PinError) as error:
+        read_pins_of("pylock.prod.toml", held.get)
+    assert reason in str(error.value)
+
+
+def test_a_uv_lock_is_read_by_uv_s_own_export(tmp_path: Path, package_index: Index) -> None:
+    package_index.add("shopkit", "1.0", requires=("shopcore",))
+    for name in ("shopcore", "other-kit", "fastlib", "pytest", "ruff"):
+        for version in ("1", "2", "3", "8"):
+            package_index.add(name, version)
+    text = PROJECT.replace(', "a @ https://me:s3cret@host.test/a.zip"', "")
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert not run_uv(["lock", f"--project={tmp_path}"], package_index.url)
+    held = {f"app/{path.name}": path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    pins = read_pins_of("app/uv.lock", held.get)
+    assert [(pin.name, pin.direct) for pin in pins] == [
+        ("other-kit", True),
+        ("shopcore", False),
+        ("shopkit", True),
+    ]
+    assert all(pin.hashes for pin in pins)
+    del held["app/pyproject.toml"]
+    with pytest.raises(PinError, match=r"together with the pyproject\.toml beside it"):
+        read_pins_of("app/uv.lock", held.get)
+
+
+@pytest.mark.parametrize("name", ["uv.lock", "pylock.toml", "pyproject.toml"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"nonsense", b"version = 99\n"])
+def test_a_broken_file_is_told_without_a_traceback(name: str, content: bytes) -> None:
+    held = {"pyproject.toml": PROJECT.encode(), name: content}
+    assert pin_asking(read_asking(name, held.get)).problems
+    assert read_asking(name, lambda path: None).problems
