@@ -45,7 +45,7 @@ from tests.parts.worker import StartScheduler, StartWorker, UseBroker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ROUNDS, ROUNDS_OF_ADVISORIES = 5, 4
+ROUNDS, ROUNDS_OF_ADVISORIES = 3, 3
 PATIENCE = 180.0
 """Seconds."""
 
