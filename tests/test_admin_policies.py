@@ -14,7 +14,7 @@ from tests.parts.admin import ObjectRights, make_user, url, visitor
 from tests.parts.packages import make_environment
 from tests.test_admin_lists import count_queries
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 CARES = ("add_upgradepolicy", "change_upgradepolicy", "view_upgradepolicy", "view_policyrun")
 TURNS = ("add_policyenvironment", "change_policyenvironment", "view_policyenvironment")
@@ -68,6 +68,7 @@ def person(*rights: str) -> Client:
     return client
 
 
+@pytest.mark.database
 def test_a_policy_is_written_with_its_environments_and_what_it_ignores() -> None:
     environment = make_environment("production", "one")
     rows = {
@@ -130,6 +131,7 @@ def test_the_page_tells_the_next_three_times_and_the_last_run(policy: UpgradePol
     assert "shop/production" in listed
 
 
+@pytest.mark.database
 def test_the_button_writes_a_run_at_once(policy: UpgradePolicy) -> None:
     owner = visitor("owner")
     assert run_url(policy) in text_of(owner, url("upgradepolicy_change", policy.pk))
@@ -203,6 +205,7 @@ def test_runs_are_read_only(policy: UpgradePolicy) -> None:
     assert owner.get(url("policyrun_add")).status_code == 403
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("name", ["upgradepolicy", "policyrun"])
 def test_a_longer_list_asks_no_more_questions(policy: UpgradePolicy, name: str) -> None:
     owner = visitor("owner")

@@ -8,7 +8,7 @@ from tests.commands import call, call_and_be_refused, call_and_fail, events
 from tests.parts.installed import Site
 from tests.parts.osv import OsvStub
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def test_where_nothing_is_known_it_ends_well(shop: Site) -> None:
     assert call("audit", "production") == "2 versions checked: no advisory is about any.\n"
 
 
+@pytest.mark.database
 def test_an_advisory_is_told_with_servers_and_pins(shop: Site, osv: OsvStub) -> None:
     osv.add("PYSEC-2026-1", "django", fixed="5.2.8")
     osv.add("PYSEC-2026-2", "rich", versions=("14.0",))

@@ -7,9 +7,10 @@ from deploy_manager.models import Deployment, Upgrade, UpgradePolicy
 from tests.commands import call, call_and_be_refused, events
 from tests.policies import Watched
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.mark.database
 def test_policies_are_listed_with_their_next_time_and_their_last_outcome(watched: Watched) -> None:
     watched.policy.runs.create(slot=timezone.now(), outcome="Nothing to do:\n\x1b[31mred.")
     UpgradePolicy.objects.create(name="weekly", cron="0 3 * * sun", is_enabled=False)

@@ -22,7 +22,7 @@ from tests.parts.admin import url, visitor
 from tests.parts.repository import Repository
 from tests.policies import Watched
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 PINS = "# The shop's pins\nhelper==1.0\nshopkit==1.0  # paid for\n"
 
@@ -60,6 +60,7 @@ def show(mirror: Mirror, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.database
 def test_a_success_is_committed_on_what_was_deployed(kept: Watched, repository: Repository) -> None:
     deployed = repository.head
     repository.commit("Newer", {"b.txt": "2"})
@@ -76,6 +77,7 @@ def test_a_success_is_committed_on_what_was_deployed(kept: Watched, repository: 
     assert f"the pins of shop are {ref} in {mirror.folder} on " in kept.last.outcome
 
 
+@pytest.mark.database
 def test_it_is_done_once_and_told_once(kept: Watched) -> None:
     upgrade = succeed(kept)
     told = kept.last.outcome
@@ -119,6 +121,7 @@ def test_pins_that_are_no_ones_but_the_environments_are_not_handed_back(kept: Wa
         patch_of(upgrade.stages.get())
 
 
+@pytest.mark.database
 def test_who_comes_second_writes_nothing(kept: Watched) -> None:
     kept.run()
     upgrade = kept.end(UpgradeState.SUCCEEDED)

@@ -8,7 +8,7 @@ from deploy_manager.runner.drift import drift
 from tests.commands import call, call_and_be_refused, call_and_fail, events
 from tests.parts.installed import Site
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -29,6 +29,7 @@ def lines_of(printed: str) -> list[list[str]]:
     return [line.split() for line in printed.splitlines()]
 
 
+@pytest.mark.database
 def test_servers_that_are_alike_are_told_so(four: Site) -> None:
     assert call("inventory", "production") == (
         "shop/production: no server that answered differs from the others or the pins.\n"
@@ -59,6 +60,7 @@ def test_what_is_alike_everywhere_but_not_as_pinned_shows(four: Site) -> None:
     assert told == {"rich": (("14.1",), ["14.0"]), "celery": (("5.5.0",), [""])}
 
 
+@pytest.mark.database
 def test_who_runs_a_version_is_told(four: Site) -> None:
     web3 = four.machines["web3"]
     web3.remove("django")

@@ -6,10 +6,11 @@ from deploy_manager.models import OnFailure, Upgrade, UpgradePolicy, UpgradeStat
 from tests.parts.packages import audit
 from tests.policies import HOW_FAR, Watched, days_ago
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 MOVE = "shopkit 1.0 → 1.0.1"
 
 
+@pytest.mark.database
 def test_what_is_vulnerable_is_upgraded_and_the_outcome_says_so(watched: Watched) -> None:
     watched.is_vulnerable()
     watched.change(soak=10, on_failure=OnFailure.STOP)
@@ -34,6 +35,7 @@ def test_nothing_to_do_is_said_and_what_is_unknown_too(watched: Watched) -> None
     assert not Upgrade.objects.exists()
 
 
+@pytest.mark.database
 def test_environments_take_their_turns(watched: Watched) -> None:
     staging = watched.add_environment("staging", order=0)
     watched.add_environment("empty", order=7)
@@ -78,6 +80,7 @@ def test_each_group_is_an_upgrade_of_its_own(watched: Watched) -> None:
     ]
 
 
+@pytest.mark.database
 def test_there_are_never_more_at_once_than_it_may_have(watched: Watched) -> None:
     watched.index.add("helper", "1.0.3")
     staging = watched.add_environment("staging", order=2)
@@ -94,6 +97,7 @@ def test_there_are_never_more_at_once_than_it_may_have(watched: Watched) -> None
     assert "helper 1.0 → 1.0.3 (shop/staging)" in watched.run()
 
 
+@pytest.mark.database
 def test_a_busy_environment_refuses_and_that_is_said(watched: Watched) -> None:
     watched.change(how_far=HOW_FAR.PATCH)
     watched.run()
@@ -123,6 +127,7 @@ def test_an_environment_of_another_line_that_is_not_open_to_it_stays(watched: Wa
     assert Upgrade.objects.get().stages.get().environment == watched.environment
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("state", [UpgradeState.FAILED, UpgradeState.ROLLED_BACK])
 def test_what_failed_is_not_tried_again_until_something_changed(
     watched: Watched, state: UpgradeState
