@@ -59,6 +59,37 @@ def test_a_bad_line_is_named_and_nothing_is_lost(inventory: Inventory, file: Pat
     assert inventory.environment.requirements.count() == 3
 
 
+def test_bad_lines_are_all_told_and_the_rest_is_imported_only_if_told(
+    inventory: Inventory, file: Path
+) -> None:
+    (file.parent / "base.txt").write_text("django==5.2.8\n./local\n")
+    (file.parent.parent / "above.txt").write_text("secret==1\n")
+    text = "-r base.txt\n-r ../above.txt\nasgiref==3.8.1\na @ https://me:s3cret@host.test/a.zip\n"
+    with pytest.raises(CommandError) as refusal:
+        import_them(file, text)
+    told = [line.strip() for line in str(refusal.value).splitlines()]
+    assert told[1].startswith("pins.txt, line 2: ../above.txt is not read")
+    assert told[2].startswith("pins.txt, line 4: a @ https://[masked]@host.test/a.zip is a path")
+    assert told[3].startswith("base.txt, line 2: ./local is no requirement")
+    assert not inventory.environment.requirements.exists()
+    printed = import_them(file, text, "--skip-bad")
+    assert "Left out: base.txt, line 2: " in printed
+    rows = inventory.environment.requirements.values_list("name", flat=True)
+    assert list(rows) == ["asgiref", "django"]
+
+
+def test_uv_stays_within_the_constraints(inventory: Inventory, file: Path) -> None:
+    (file.parent / "bounds.txt").write_text("django<5.2.8\n")
+    import_them(file, "-c bounds.txt\ndjango>=5.2.7\n", "--lock")
+    assert inventory.environment.requirements.get(name="django").version == "5.2.7"
+
+
+def test_a_link_leads_nowhere_outside_of_the_folder(inventory: Inventory, file: Path) -> None:
+    (file.parent / "hosts.txt").symlink_to("/etc/hosts")
+    with pytest.raises(CommandError, match=r"hosts\.txt is not read"):
+        import_them(file, "-r hosts.txt\n")
+
+
 def test_a_file_that_is_not_there_is_told(inventory: Inventory, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="can't be read"):
         call_command("import_requirements", "production", str(tmp_path / "none.txt"))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from deploy_manager.requirements import Pin, patch_pins, read_pins
+from deploy_manager.exceptions import PinError
+from deploy_manager.requirements import Pin, patch_pins, read_pins, refuse_unpatchable
 
 A, B = (f"sha256:{letter * 64}" for letter in "ab")
 PEOPLES = """\
@@ -57,3 +58,18 @@ def test_the_file_reads_back_as_the_pins(end: str) -> None:
 def test_nothing_moved_nothing_changes() -> None:
     text = "a==1.0.0  # exactly\n\n\n# b\n"
     assert patch_pins(text, [Pin("a", "1.0")]) == text
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "reason"),
+    [
+        ("uv.lock", "", "another tool writes it"),
+        ("locks/pylock.toml", "", "another tool writes it"),
+        ("r.txt", "-r base.txt\nb==1\n", "its pins come from base.txt, too"),
+        ("r.txt", "a\n--constraint ./c.txt\n", "its pins come from ./c.txt, too"),
+    ],
+)
+def test_a_file_whose_pins_are_elsewhere_is_refused(path: str, text: str, reason: str) -> None:
+    with pytest.raises(PinError, match=f"{path} can't be patched: {reason}"):
+        refuse_unpatchable(text, path)
+    refuse_unpatchable(PEOPLES, "requirements.txt")

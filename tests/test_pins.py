@@ -50,6 +50,36 @@ def test_a_deployment_takes_its_pins_from_the_commit(environment: Environment) -
     assert [pin.name for pin in find_source(environment, "main").pins] == ["sqlparse"]
 
 
+def test_from_all_the_files_that_the_commit_s_own_includes(
+    environment: Environment, repository: Repository
+) -> None:
+    files = {"requirements.txt": "-r deep/base.txt\n", "deep/base.txt": "-c ../c.txt\nsqlparse\n"}
+    repository.commit("Files", {**files, "c.txt": "sqlparse==0.5.1\n"})
+    assert [pin.requirement for pin in find_source(environment, "main").pins] == ["sqlparse==0.5.1"]
+    repository.commit("Outside", {"c.txt": "-r ../../c.txt\n-r none.txt\n"})
+    with pytest.raises(PinError, match=r"c\.txt, line 1: .* inside the folder; c\.txt, line 2: "):
+        find_source(environment, "main")
+
+
+def test_from_a_lock_of_another_tool(environment: Environment, repository: Repository) -> None:
+    environment.project.requirements_file = "locks/pylock.toml"
+    with pytest.raises(PinError, match=r"has no locks/pylock\.toml: set the project's"):
+        find_source(environment, "main")
+    text = pylock_of("sqlparse", "0.5.3")
+    repository.commit("Lock", {"locks/pylock.toml": text})
+    pins = find_source(environment, "main").pins
+    assert [(pin.requirement, pin.hashes) for pin in pins] == [("sqlparse==0.5.3", (HASH,))]
+
+
+def pylock_of(name: str, version: str) -> str:
+    wheel = f"{name}-{version}-py3-none-any.whl"
+    return (
+        'lock-version = "1.0"\ncreated-by = "people"\n[[packages]]\n'
+        f'name = "{name}"\nversion = "{version}"\n'
+        f'wheels = [{{url = "https://host.test/{wheel}", hashes = {{sha256 = "{HASH[7:]}"}}}}]\n'
+    )
+
+
 def test_or_from_the_rows_where_the_environment_says_so(environment: Environment) -> None:
     environment.pins_from = Environment.PinsFrom.ROWS
     with pytest.raises(PinError, match=r"has no requirements: run manage.py import_requirements"):

@@ -1,5 +1,6 @@
 """What other tools write: pyproject.toml, pylock.toml, uv.lock."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -131,3 +132,29 @@ def test_a_broken_file_is_told_without_a_traceback(name: str, content: bytes) ->
     held = {"pyproject.toml": PROJECT.encode(), name: content}
     assert pin_asking(read_asking(name, held.get)).problems
     assert read_asking(name, lambda path: None).problems
+
+
+@pytest.mark.parametrize(("name", "text"), [("pyproject.toml", PROJECT), ("pylock.toml", LOCK)])
+def test_a_file_with_other_values_than_it_should_have_is_told_without_a_traceback(
+    name: str, text: str
+) -> None:
+    others = (
+        "1",
+        "[]",
+        "{}",
+        '""',
+        "[1]",
+        "[[]]",
+        "true",
+        '["x"]',
+        "[{}]",
+        "2020-01-01",
+        "{a = 1}",
+    )
+    for found in re.finditer(r"= ?(.*)$", text, re.MULTILINE):
+        for value in (*others, "[" * 10_000):
+            changed = text[: found.start(1)] + value + text[found.end(1) :]
+            asking = read_asking(
+                name, {name: changed.encode()}.get, extras=["all"], groups=["test"]
+            )
+            pin_asking(asking)

@@ -35,7 +35,7 @@ def read_pylock(path: str, files: Files) -> Asking:
     try:
         text = data.decode()
         lock = Pylock.from_dict(tomllib.loads(text))
-    except (PylockValidationError, ValueError) as error:
+    except (PylockValidationError, ValueError, RecursionError) as error:
         return Asking(problems=(Problem(path, 0, f"it is no lock file: {shown(str(error))}"),))
     needed = {_needed(one) for package in lock.packages for one in package.dependencies or ()}
     asked, problems = [], []

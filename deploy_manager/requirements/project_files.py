@@ -23,7 +23,7 @@ def read_project(
     try:
         text = data.decode()
         content = tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Asking(problems=(Problem(path, 0, f"it is no TOML: {shown(str(error))}"),))
     reader = _Reader(path, text)
     reader.read(content, extras, groups)

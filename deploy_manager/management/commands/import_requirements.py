@@ -35,38 +35,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("environment", help="like production, or shop/production")
         parser.add_argument(
-            "file",
-            type=Path,
-            help="a requirements file, pyproject.toml, pylock.toml or uv.lock",
+            "file", type=Path, help="a requirements file, pyproject.toml, pylock.toml or uv.lock"
         )
         parser.add_argument(
             "--project", default="", help="where the environment's name is not enough"
         )
-        parser.add_argument(
-            "--lock",
-            action="store_true",
-            help="let uv complete what is not pinned, with hashes",
-        )
-        parser.add_argument(
-            "--python",
-            metavar="3.11",
-            type=_python_version,
-            help="with --lock: the oldest Python of the servers; default: the one here",
-        )
-        parser.add_argument(
-            "--skip-bad",
-            action="store_true",
-            help="leave out the lines that can't be taken, and import the rest",
-        )
-        parser.add_argument(
-            "--extra", action="append", default=[], help="with a pyproject.toml: an extra of it"
-        )
-        parser.add_argument(
-            "--group",
-            action="append",
-            default=[],
-            help="with a pyproject.toml: a dependency group of it",
-        )
+        _add_ways_of_reading(parser)
         parser.add_argument(
             "--use",
             action="store_true",
@@ -101,6 +75,27 @@ class Command(BaseCommand):
         elif lock_text(before) != lock_text(after):
             console.print("The versions stay; hashes, extras or markers change.")
         console.print(f"{len(after)} pins, {len(changes)} changed.")
+
+
+def _add_ways_of_reading(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--lock", action="store_true", help="let uv complete what is not pinned, with hashes"
+    )
+    parser.add_argument(
+        "--python",
+        metavar="3.11",
+        type=_python_version,
+        help="with --lock: the oldest Python of the servers; default: the one here",
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out the lines that can't be taken, and import the rest",
+    )
+    for name, what in (("extra", "an extra"), ("group", "a dependency group")):
+        parser.add_argument(
+            f"--{name}", action="append", default=[], help=f"with a pyproject.toml: {what} of it"
+        )
 
 
 def _table(changes: tuple[PinChange, ...]) -> Table:
