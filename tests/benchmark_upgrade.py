@@ -63,7 +63,7 @@ def upgrade(shop: Shop, installer: str) -> None:
     Environment.objects.update(installer=installer)
     shop.environment.refresh_from_db()
     shop.release_a_version()
-    began = time.perf_counter()
+    began, began_at = time.perf_counter(), timezone.now()
     plan = plan_upgrade([shop.environment], UpgradeWish((PinWish("shopkit", Reach.LATEST),)))
     planned = time.perf_counter()
     asked = request_upgrade(plan, door="manage.py", requested_as="me@here")
@@ -75,8 +75,17 @@ def upgrade(shop: Shop, installer: str) -> None:
     asked.refresh_from_db()
     assert asked.state == UpgradeState.SUCCEEDED, asked.message
     shop.note(f"our upgrade by {installer}", took)
+    verified = (last_verified(asked) - began_at).total_seconds()
+    shop.note(f"   {installer}: until the last is verified", verified)
     shop.note(f"   {installer}: plan, resolve", planned - began)
     note_steps(shop, installer, asked, took - (planned - began))
+
+
+def last_verified(asked: Upgrade) -> datetime:
+    """When the last server was seen to serve; what follows is only tidying up."""
+    steps = Step.objects.filter(host_run__deployment=asked.stages.get().deployment)
+    verified = steps.filter(recipe="verify", finished_at__isnull=False)
+    return max(step.finished_at for step in verified.exclude(phase="roll_back") if step.finished_at)
 
 
 Span = tuple[datetime, datetime]
@@ -203,9 +212,7 @@ def moment(is_so: Callable[[], bool]) -> datetime:
 def note_an_advisory(shop: Shop, began: datetime, known: datetime) -> None:
     asked = Upgrade.objects.latest("pk")
     assert asked.state == UpgradeState.SUCCEEDED, asked.message
-    deployment = asked.stages.get().deployment
-    steps = Step.objects.filter(host_run__deployment=deployment, recipe="verify", phase="verify")
-    verified = max(step.finished_at for step in steps if step.finished_at)
+    verified = last_verified(asked)
     due = PolicyRun.objects.get(upgrades=asked).slot
     moments = {
         "   until the worker knows it": (began, known),
