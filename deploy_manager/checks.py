@@ -13,7 +13,7 @@ from django.db import DatabaseError
 from deploy_manager import tasks
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError
-from deploy_manager.models import Server
+from deploy_manager.models import Environment, Server
 from deploy_manager.recipes import broken_modules
 
 TAG = "deploy_manager"
@@ -102,6 +102,19 @@ def check_recipes(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register(TAG)
+def check_builders(**kwargs: Any) -> list[CheckMessage]:
+    """Who is chosen to build has something to build."""
+    return [
+        Hint(
+            f"{environment} has a builder, but its servers fetch their wheels themselves.",
+            hint="Choose in the admin that the worker sends wheels, or no builder.",
+            id="deploy_manager.W009",
+        )
+        for environment in _idle_builders()
+    ]
+
+
+@register(TAG)
 def check_sqlite(**kwargs: Any) -> list[CheckMessage]:
     """SQLite has to be told that web server, worker and commands write side by side."""
     database = django_settings.DATABASES["default"]
@@ -131,6 +144,16 @@ def _ssh_key_problems() -> Iterator[CheckMessage]:
     elif stat.S_IMODE(key.stat().st_mode) & 0o077:
         message = f"Others may read the key {key}."
         yield Hint(message, hint=f"chmod 600 {key}", id="deploy_manager.W006")
+
+
+def _idle_builders() -> list[Environment]:
+    """Ask the database, where it is there and migrated already."""
+    try:
+        found = Environment.objects.filter(builder__isnull=False)
+        fetching = found.exclude(wheels=Environment.Wheels.SHIPPED)
+        return list(fetching.select_related("project"))
+    except DatabaseError:
+        return []
 
 
 def _has_ssh_servers() -> bool:

@@ -65,7 +65,17 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         (_("Times"), {"fields": ("windows", "time_zone")}),
         (
             _("Packages"),
-            {"fields": ("pins_now", "pins_from", "installer", "index_url", "smoke_command")},
+            {
+                "fields": (
+                    "pins_now",
+                    "pins_from",
+                    "installer",
+                    "index_url",
+                    "wheels",
+                    "builder",
+                    "smoke_command",
+                )
+            },
         ),
         (
             _("Serving"),

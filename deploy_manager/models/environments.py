@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
@@ -268,11 +269,18 @@ class Environment(models.Model):
         return f"{self.project.name}/{self.name}"
 
     def clean(self) -> None:
-        """Take an emptied box for none: a form leaves null there, which no column takes."""
+        """Take an emptied box for none: a form leaves null there, which no column takes.
+
+        Raises ValidationError for a builder that would have nothing to build.
+        """
         self.variables = self.variables or {}
         self.shared = self.shared or []
         self.windows = self.windows or []
         self.role_order = self.role_order or []
+        if self.builder_id is not None and self.wheels != self.Wheels.SHIPPED:
+            raise ValidationError(
+                {"builder": _("A builder is for wheels that are sent: choose that, or none.")}
+            )
 
     @property
     def is_frozen(self) -> bool:
