@@ -35,7 +35,8 @@ class RequirementsForm(forms.Form):
             attrs={"class": "vLargeTextField dm-mono", "rows": 16, "spellcheck": "false"}
         ),
         help_text=gettext_lazy(
-            "Exact pins, name==version, hashes if you have them; or a pylock.toml."
+            "Exact pins, name==version, hashes if you have them. A file may also be a"
+            " pyproject.toml or a pylock.toml."
         ),
     )
     upload = forms.FileField(label=gettext_lazy("Or a file"), required=False)
@@ -83,7 +84,9 @@ class RequirementsForm(forms.Form):
             raise forms.ValidationError("%(why)s", params={"why": str(error)}) from None
         self.problems = tuple(map(str, pinned.problems))
         if pinned.problems and not sent["skip_bad"]:
-            raise forms.ValidationError(_("These lines can't be taken:"))
+            raise forms.ValidationError(
+                _("Mend these lines, or tick that the rest is imported without them.")
+            )
         sent["pins"] = pinned.pins
         return sent
 
