@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from example_project.demo import package_index
 from tests.parts.served import wait_until
 
 TOP = Path(__file__).parent.parent
@@ -20,12 +21,12 @@ INTERRUPTED = 130
 """Exit code of a check that was not let end."""
 
 
-def demo_in(folder: Path) -> subprocess.Popen[str]:
+def demo_in(folder: Path, **variables: str) -> subprocess.Popen[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")}
     return subprocess.Popen(
         [sys.executable, "-m", "example_project.demo", "--check"],
         cwd=TOP,
-        env={**kept, "DEPLOY_MANAGER_DEMO_DIR": str(folder)},
+        env={**kept, "DEPLOY_MANAGER_DEMO_DIR": str(folder), **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -58,41 +59,64 @@ def test_the_check_deploys_verifies_and_leaves_nothing_running(tmp_path: Path) -
     assert (tmp_path / "broker").stat().st_mode & 0o077 == 0
 
 
-@pytest.fixture
-def broken_site(tmp_path: Path) -> Path:
-    """The folder of a demo whose site's `manage.py` tells in red that it does not work."""
-    site = tmp_path / "guestbook"
+def put_site(folder: Path, manage: str) -> None:
+    """Put a site with this `manage.py` where the demo would make its own."""
+    site = folder / "guestbook"
     site.mkdir()
     git = ["git", "-C", str(site), "-c", "user.name=Me", "-c", "user.email=me@localhost"]
-    (site / "manage.py").write_text(r"raise SystemExit('\x1b[31mit\tdoes not work\x1b[0m')")
+    (site / "manage.py").write_text(manage)
     (site / "requirements.txt").write_text("sqlparse==0.5.3\n")
     for words in (["init", "-qb", "main"], ["add", "-A"], ["commit", "-qm", "Broken"]):
         subprocess.run([*git, *words], check=True)
-    return tmp_path
 
 
-def test_a_demo_that_fails_shows_the_failed_steps(broken_site: Path) -> None:
-    process = demo_in(broken_site)
+def test_a_demo_that_fails_shows_the_failed_steps(tmp_path: Path) -> None:
+    put_site(tmp_path, r"raise SystemExit('\x1b[31mit\tdoes not work\x1b[0m')")
+    process = demo_in(tmp_path)
     printed, _ = process.communicate(timeout=LONGEST)
     told = printed.partition("The demo failed:")[2]
     assert process.returncode == 1, printed
     assert re.search(r"^  it\s+does not work$", told, re.MULTILINE), told
     assert "serves nothing" in told
-    assert processes_of(broken_site) == []
+    assert processes_of(tmp_path) == []
+
+
+def test_packages_that_cannot_be_had_are_told_and_fetched_by_the_next_demo(tmp_path: Path) -> None:
+    put_site(tmp_path, "")
+    none = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+    process = demo_in(tmp_path, **none)
+    printed, _ = process.communicate(timeout=LONGEST)
+    assert process.returncode == 1, printed
+    assert "pip could not download" in printed
+    assert "Traceback" not in printed
+    assert processes_of(tmp_path) == []
+    assert not package_index.is_filled(tmp_path / "index")
+
+
+def read_until_it_deploys(process: subprocess.Popen[str]) -> None:
+    """Return as its first deployment is shown: queued, or running where a worker was quicker."""
+    assert process.stdout is not None
+    told = []
+    for line in process.stdout:
+        told.append(line)
+        if line.startswith("#1 "):
+            return
+    pytest.fail(f"It ended before it deployed:\n{''.join(told)}")
 
 
 @pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
 def test_however_it_ends_the_demo_leaves_nothing_running(
-    broken_site: Path, ending: signal.Signals
+    tmp_path: Path, ending: signal.Signals
 ) -> None:
-    process = demo_in(broken_site)
-    assert process.stdout is not None
-    while "queued" not in (line := process.stdout.readline()):
-        assert line, "It ended before it deployed."
+    # It must not have failed before it is told to end.
+    put_site(tmp_path, "import time; time.sleep(5)")
+    process = demo_in(tmp_path)
+    read_until_it_deploys(process)
     process.send_signal(ending)
-    process.communicate(timeout=LONGEST)
-    wait_until(lambda: processes_of(broken_site) == [])
-    assert process.returncode == (-ending if ending == signal.SIGKILL else INTERRUPTED)
+    printed, _ = process.communicate(timeout=LONGEST)
+    wait_until(lambda: processes_of(tmp_path) == [])
+    expected = -ending if ending == signal.SIGKILL else INTERRUPTED
+    assert process.returncode == expected, printed
 
 
 def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def main() -> int:
     try:
         with only_one.only_one(VAR):
             return _set_up_and_run(VAR, reset=options.reset, stay=not options.check)
-    except only_one.AnotherDemoRuns as error:
+    except (only_one.AnotherDemoRuns, package_index.NotFilled) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

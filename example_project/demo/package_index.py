@@ -13,23 +13,44 @@ from pathlib import Path
 from deploy_manager.requirements import lock_text, read_pins
 
 KIT = "greetings"
+FILLED = "requirements.txt"
+"""Stands in the folder once everything that it names does."""
+
 GREETS = "def greet() -> str:\n    return '{}'\n"
 FAILS = "def greet() -> str:\n    raise RuntimeError('{} greets nobody')\n"
 
 
+class NotFilled(Exception):  # noqa: N818  named after the event
+    """Tells what to do."""
+
+
 def fill(folder: Path, requirements: Path) -> None:
-    """Put the wheels of a full set of pins into the index, from the index that pip knows."""
+    """Put the wheels of a full set of pins into the index, from the index that pip knows.
+
+    What an interrupted demo left is gone on with. Raises NotFilled.
+    """
     # Those for other platforms, too: whoever resolves the pins anew looks at them.
     known = read_pins(requirements.read_text())
     pins = [replace(pin, marker="") for pin in known if pin.name != KIT]
     folder.mkdir(parents=True, exist_ok=True)
-    everything = folder / "requirements.txt"
+    everything = folder / "wanted.txt"
     everything.write_text(lock_text(pins))
     words = ["download", "--quiet", "--no-deps", "--only-binary=:all:"]
     where = ["--dest", str(folder / "files"), "--requirement", str(everything)]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, *words, *where], check=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run([*pip, *words, *where], check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise NotFilled(
+            f"pip could not download what {requirements} pins (exit code {done.returncode}): see"
+            " its own words above, and start the demo again."
+        )
     _list(folder)
+    everything.rename(folder / FILLED)
+
+
+def is_filled(folder: Path) -> bool:
+    """Whether `fill` came to its end there."""
+    return (folder / FILLED).exists()
 
 
 def publish(folder: Path, version: str, *, is_broken: bool = False) -> str:

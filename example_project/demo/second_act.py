@@ -26,7 +26,7 @@ def serve_index(
 ) -> None:
     """Start the package index that the servers install from; its address is the environment's."""
     index = folder / "index"
-    if not (index / "requirements.txt").exists():
+    if not package_index.is_filled(index):
         package_index.fill(index, code / "requirements.txt")
     port = inventory.free_port()
     running.start("index", "http.server", str(port), "--bind=127.0.0.1", f"--directory={index}")
