@@ -37,6 +37,7 @@ def make_environment(folder: Path, repository: Path) -> Environment:
             "installer": Environment.Installer.UV,
             "health_path": "/health/",
             "health_text": '"status": "ok"',
+            "health_deadline": 15,
             # One database for the four, as in production.
             "variables": {
                 "DATABASE_PATH": str(folder / "guestbook.sqlite3"),
