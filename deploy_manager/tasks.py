@@ -45,7 +45,7 @@ from deploy_manager.runner import request as write_request
 from deploy_manager.runner import request_upgrade as write_upgrade
 from deploy_manager.runner import run_slice as run
 from deploy_manager.runner import sweep as sweep_rows
-from deploy_manager.runner.policies import take_up
+from deploy_manager.runner.upgrades.policies import take_up
 from deploy_manager.signals import deployment_ended, policy_run_due
 
 logger = logging.getLogger(__name__)
@@ -84,19 +84,19 @@ def look_at(host_run_id: int) -> None:
 
 @shared_task(name="deploy_manager.take_inventory", ignore_result=True)
 def take_inventory(*placement_ids: int) -> None:
-    """Ask servers side by side what is installed; see runner.inventory."""
+    """Ask servers side by side what is installed; see runner.packages.inventory."""
     take_inventories(Placement.objects.filter(pk__in=placement_ids))
 
 
 @shared_task(name="deploy_manager.look_up", ignore_result=True)
 def look_up() -> None:
-    """Ask indexes what they have of the packages that are due; see runner.looking_up."""
+    """Ask indexes what they have of the packages that are due; see runner.packages.looking_up."""
     look_up_due()
 
 
 @shared_task(name="deploy_manager.audit", ignore_result=True)
 def audit() -> None:
-    """Look for advisories about the versions that are due; see runner.auditing."""
+    """Look for advisories about the versions that are due; see runner.packages.auditing."""
     audit_versions(limit=MOST_AUDITED)
 
 

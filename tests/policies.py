@@ -17,7 +17,7 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.requirements import complete_pins, lock_digest, lock_text
-from deploy_manager.runner.policies import run_policy
+from deploy_manager.runner.upgrades.policies import run_policy
 from tests.parts.index import Index
 from tests.parts.packages import advise, audit, make_environment, place, see
 

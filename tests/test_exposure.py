@@ -17,7 +17,7 @@ from deploy_manager.models import (
     Requirement,
 )
 from deploy_manager.runner import exposures, vulnerable_packages, who_runs
-from deploy_manager.runner.exposure import lowest_fix, unknown_versions, unseen
+from deploy_manager.runner.packages.exposure import lowest_fix, unknown_versions, unseen
 from tests.inventory import Inventory
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]

@@ -16,8 +16,8 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.runner import sweep
-from deploy_manager.runner.handing_back import hand_back, patch_of
 from deploy_manager.runner.source import mirror_of
+from deploy_manager.runner.upgrades.handing_back import hand_back, patch_of
 from tests.parts.admin import url, visitor
 from tests.parts.repository import Repository
 from tests.policies import Watched

@@ -9,8 +9,8 @@ import pytest
 from django.utils import timezone
 
 from deploy_manager.models import InstalledPackage, Placement, Server
-from deploy_manager.runner import inventory as runner_inventory
-from deploy_manager.runner.inventory import (
+from deploy_manager.runner.packages import inventory as runner_inventory
+from deploy_manager.runner.packages.inventory import (
     claim_due_placements,
     due_placements,
     take_inventories,

@@ -7,8 +7,9 @@ import pytest
 from django.utils import timezone
 
 from deploy_manager.models import PolicyRun, Upgrade, UpgradePolicy
-from deploy_manager.runner import policies, sweep
-from deploy_manager.runner.policies import (
+from deploy_manager.runner import sweep
+from deploy_manager.runner.upgrades import policies
+from deploy_manager.runner.upgrades.policies import (
     AT_WORK,
     ask_for_run,
     next_times,
@@ -16,7 +17,7 @@ from deploy_manager.runner.policies import (
     run_due_policies,
     take_up,
 )
-from deploy_manager.runner.policy_work import Beat, do_policy
+from deploy_manager.runner.upgrades.policy_work import Beat, do_policy
 from deploy_manager.signals import policy_run_due
 from tests.parts.served import wait_until
 from tests.parts.worker import StartWorker

@@ -19,7 +19,7 @@ from deploy_manager.models import Deployment, Environment, Placement, Server, St
 from deploy_manager.requirements import complete_pins, lock_text
 from deploy_manager.runner import converge, request, run, take_inventories
 from deploy_manager.runner.address import address_of
-from deploy_manager.runner.drift import drift
+from deploy_manager.runner.packages.drift import drift
 from tests.inventory import Inventory
 from tests.parts.guestbook import end_gunicorns, make_site
 from tests.parts.index import Index

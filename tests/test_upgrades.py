@@ -20,7 +20,7 @@ from deploy_manager.runner import (
     request_upgrade,
     run_slice,
 )
-from deploy_manager.runner.looking_up import is_look_up_due, look_up_due
+from deploy_manager.runner.packages.looking_up import is_look_up_due, look_up_due
 from deploy_manager.runner.pins import pins_of, replace_pins
 from tests.inventory import Inventory
 from tests.upgrades import SERVERS, Site4

@@ -4,13 +4,13 @@ from deploy_manager.admin.advisories import AdvisoryAdmin
 from deploy_manager.admin.deployments import DeploymentAdmin
 from deploy_manager.admin.environments import EnvironmentAdmin
 from deploy_manager.admin.history import LockAdmin
-from deploy_manager.admin.package_matrix import InstalledPackageAdmin
-from deploy_manager.admin.policies import PolicyRunAdmin, UpgradePolicyAdmin
+from deploy_manager.admin.packages.matrix import InstalledPackageAdmin
 from deploy_manager.admin.projects import ProjectAdmin
 from deploy_manager.admin.releases import ReleaseAdmin
 from deploy_manager.admin.requirements import RequirementAdmin
 from deploy_manager.admin.servers import ServerAdmin
-from deploy_manager.admin.upgrades import UpgradeAdmin
+from deploy_manager.admin.upgrades.page import UpgradeAdmin
+from deploy_manager.admin.upgrades.policies import PolicyRunAdmin, UpgradePolicyAdmin
 
 __all__ = [
     "AdvisoryAdmin",

@@ -24,10 +24,10 @@ from deploy_manager.admin.advisory_exposure import (
 )
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.permissions import may_see_any
-from deploy_manager.admin.upgrade_link import upgrade_link
+from deploy_manager.admin.upgrades.link import upgrade_link
 from deploy_manager.models import Advisory, Environment
 from deploy_manager.runner import may_deploy
-from deploy_manager.runner.exposure import Exposure, exposures
+from deploy_manager.runner.packages.exposure import Exposure, exposures
 
 PAGE = "admin/deploy_manager/advisory/page.html"
 SHORT_SUMMARY = 120

@@ -16,7 +16,7 @@ from deploy_manager.models import (
     InstalledPackage,
     Requirement,
 )
-from deploy_manager.runner.exposure import Exposure, unseen, vulnerable_packages
+from deploy_manager.runner.packages.exposure import Exposure, unseen, vulnerable_packages
 
 MOST_NAMES = 8
 """That a sentence tells; the others are counted."""

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.environment_filter import EnvironmentFilter
 from deploy_manager.admin.permissions import may_deploy_any
-from deploy_manager.admin.upgrade_start import start_url
+from deploy_manager.admin.upgrades.start import start_url
 from deploy_manager.models import Requirement
 
 

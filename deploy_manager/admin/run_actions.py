@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.admin.run_page import run_url
 from deploy_manager.admin.stories import CONVERGE, ROLLBACK, is_startable
-from deploy_manager.admin.upgrade_start import start_url
+from deploy_manager.admin.upgrades.start import start_url
 from deploy_manager.models import Environment
 from deploy_manager.recipes import Story, all_stories
 from deploy_manager.runner import may_deploy

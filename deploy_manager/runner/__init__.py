@@ -1,29 +1,29 @@
 """A deployment's story: request, plan, claim, stages, end, and the sweep that keeps it true."""
 
-from deploy_manager.runner.auditing import audit
 from deploy_manager.runner.choices import choose_release, converge, releases_to_return_to, retry
-from deploy_manager.runner.exposure import exposures, vulnerable_packages, who_runs
-from deploy_manager.runner.gathering import Tellers, ask_after, ask_servers, gather
-from deploy_manager.runner.inventory import take_inventories, take_inventory
-from deploy_manager.runner.known_packages import KnownPackages
 from deploy_manager.runner.leaving import process_ends
-from deploy_manager.runner.looking_up import look_up_due
 from deploy_manager.runner.notifying import send_notices
+from deploy_manager.runner.packages.auditing import audit
+from deploy_manager.runner.packages.exposure import exposures, vulnerable_packages, who_runs
+from deploy_manager.runner.packages.gathering import Tellers, ask_after, ask_servers, gather
+from deploy_manager.runner.packages.inventory import take_inventories, take_inventory
+from deploy_manager.runner.packages.known import KnownPackages
+from deploy_manager.runner.packages.looking_up import look_up_due
 from deploy_manager.runner.plan import Plan, PlannedServer, make_plan
 from deploy_manager.runner.probing import probe
 from deploy_manager.runner.request import Wish, may_deploy, request
 from deploy_manager.runner.run import run, run_slice
 from deploy_manager.runner.sweep import promote_next, sweep
-from deploy_manager.runner.upgrade_plan import (
+from deploy_manager.runner.upgrades.plan import (
     PlannedStage,
     UpgradePlan,
     UpgradeWish,
     plan_upgrade,
     targets_of,
 )
-from deploy_manager.runner.upgrade_progress import advance_upgrade, upgrade_of
-from deploy_manager.runner.upgrade_words import fixes_for, wishes_for
-from deploy_manager.runner.upgrading import cancel_upgrade, request_upgrade
+from deploy_manager.runner.upgrades.progress import advance_upgrade, upgrade_of
+from deploy_manager.runner.upgrades.requests import cancel_upgrade, request_upgrade
+from deploy_manager.runner.upgrades.words import fixes_for, wishes_for
 
 __all__ = [
     "KnownPackages",

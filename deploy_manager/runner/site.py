@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from deploy_manager.conf import get_settings
 from deploy_manager.hosts import Address, OpenHost, Stream, open_host
-from deploy_manager.models import Environment, Lock, Placement, Release
+from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.recipes import Builder, HealthCheck, Reload, Site
 from deploy_manager.runner.address import address_of
 from deploy_manager.runner.pins import pinned_in
@@ -30,19 +30,13 @@ def site_of(
     is built elsewhere, nothing is fetched or built.
     """
     environment = placement.environment
-    return Site(
+    site = Site(
         environment=str(environment),
         deploy_path=placement.deploy_path,
         roles=frozenset(placement.roles),
-        release=release.name if release else "",
-        commit=release.commit if release else "",
         archive=archive,
         folder=environment.project.folder,
         python=environment.python,
-        installer=environment.installer,
-        **(_pins(release.lock) if release else {}),
-        index_url=environment.index_url,
-        **_wheels(environment, cancelled),
         settings_module=environment.settings_module,
         variables=environment.variables,
         shared=tuple(environment.shared),
@@ -54,19 +48,33 @@ def site_of(
         forced_migrations=frozenset(forced_migrations),
         cache=get_settings().CACHE / "tools",
     )
+    return _with_packages(_with_release(site, release), environment, cancelled)
 
 
-def _pins(lock: Lock) -> dict[str, Any]:
-    return {"lock": lock.text, "lock_digest": lock.digest, "pins": pinned_in(lock.text)}
+def _with_release(site: Site, release: Release | None) -> Site:
+    if release is None:
+        return site
+    lock = release.lock
+    return replace(
+        site,
+        release=release.name,
+        commit=release.commit,
+        lock=lock.text,
+        lock_digest=lock.digest,
+        pins=pinned_in(lock.text),
+    )
 
 
-def _wheels(environment: Environment, cancelled: Event | None) -> dict[str, Any]:
-    return {
-        "wheels": environment.wheels,
-        "builder": _builder(environment, cancelled) if cancelled else None,
-        "may_fetch": cancelled is not None,
-        "wheels_cache": get_settings().CACHE / "wheels",
-    }
+def _with_packages(site: Site, environment: Environment, cancelled: Event | None) -> Site:
+    return replace(
+        site,
+        installer=environment.installer,
+        index_url=environment.index_url,
+        wheels=environment.wheels,
+        builder=_builder(environment, cancelled) if cancelled else None,
+        may_fetch=cancelled is not None,
+        wheels_cache=get_settings().CACHE / "wheels",
+    )
 
 
 def _builder(environment: Environment, cancelled: Event) -> Builder | None:

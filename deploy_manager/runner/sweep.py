@@ -19,14 +19,14 @@ from deploy_manager.models import Deployment, Environment, Slice, SliceState, St
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.models.slices import LEASE, TAKEN_OVER_AT_MOST, SliceQuerySet
 from deploy_manager.runner.barrier import open_after_pause
-from deploy_manager.runner.handing_back import hand_back_what_succeeded
-from deploy_manager.runner.policies import ring_waiting_runs, run_due_policies
 from deploy_manager.runner.probing import lost_hosts, probe
 from deploy_manager.runner.run import Bell
 from deploy_manager.runner.scheduling import write_due_deployments
 from deploy_manager.runner.stories import story_for
 from deploy_manager.runner.times import why_not_now
-from deploy_manager.runner.upgrade_progress import advance_all
+from deploy_manager.runner.upgrades.handing_back import hand_back_what_succeeded
+from deploy_manager.runner.upgrades.policies import ring_waiting_runs, run_due_policies
+from deploy_manager.runner.upgrades.progress import advance_all
 
 logger = logging.getLogger(__name__)
 

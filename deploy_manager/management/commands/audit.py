@@ -14,7 +14,7 @@ from deploy_manager.management.terminal import Lines
 from deploy_manager.management.words import clean, shorten
 from deploy_manager.models import Placement
 from deploy_manager.runner import audit, vulnerable_packages
-from deploy_manager.runner.exposure import Exposure, Unknown, unknown_versions, unseen
+from deploy_manager.runner.packages.exposure import Exposure, Unknown, unknown_versions, unseen
 
 VULNERABLE, NOT_KNOWN = 1, 2
 """Exit codes."""

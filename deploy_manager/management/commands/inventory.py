@@ -16,8 +16,8 @@ from deploy_manager.management.terminal import Lines
 from deploy_manager.management.words import clean, shorten
 from deploy_manager.models import Environment, Placement
 from deploy_manager.runner import take_inventories, who_runs
-from deploy_manager.runner.drift import Drift, drift
-from deploy_manager.runner.exposure import Running, WhoRuns, parse_bounds
+from deploy_manager.runner.packages.drift import Drift, drift
+from deploy_manager.runner.packages.exposure import Running, WhoRuns, parse_bounds
 
 NOT_ALL_ASKED = 1
 """Exit code."""

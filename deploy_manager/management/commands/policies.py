@@ -16,7 +16,7 @@ from deploy_manager.management.json_lines import JsonLines
 from deploy_manager.management.terminal import Lines
 from deploy_manager.management.words import clean
 from deploy_manager.models import PolicyRun, UpgradePolicy
-from deploy_manager.runner.policies import next_times
+from deploy_manager.runner.upgrades.policies import next_times
 from deploy_manager.times import check_zone
 
 TITLES = ("policy", "how far", "environments", "next time", "last run", "outcome")

@@ -1,0 +1,1 @@
+"""Servers and packages in one table."""

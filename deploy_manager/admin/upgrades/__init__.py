@@ -1,0 +1,1 @@
+"""Upgrades and the policies that begin them: their forms and pages."""

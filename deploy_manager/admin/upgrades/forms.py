@@ -1,0 +1,108 @@
+"""What the page that begins an upgrade asks: which packages, how far, and how careful."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.http import QueryDict
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import Environment, OnFailure
+from deploy_manager.requirements import Reach
+from deploy_manager.runner import UpgradeWish, wishes_for
+
+REACHES = [
+    (Reach.LATEST.value, _("to the newest version")),
+    (Reach.MINOR.value, _("to the newest minor version, like 5.1 to 5.2")),
+    (Reach.PATCH.value, _("to the newest patch version, like 5.2.7 to 5.2.8")),
+    (Reach.FIX.value, _("to the lowest version that ends what is known against it")),
+]
+LONGEST = 5000
+
+
+class UpgradeForm(forms.Form):
+    """What is to move, and how. Its environments stand beside it, each with its turn."""
+
+    packages = forms.CharField(
+        label=_("Packages"),
+        max_length=LONGEST,
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
+        help_text=_("Like django==5.2.8 celery. Blank: all of them, as far as is said below."),
+    )
+    reach = forms.ChoiceField(
+        label=_("How far"),
+        choices=REACHES,
+        initial=Reach.LATEST.value,
+        help_text=_("For packages that are named without a version."),
+    )
+    soak = forms.IntegerField(
+        label=_("Soak (minutes)"),
+        min_value=0,
+        max_value=7 * 24 * 60,
+        initial=0,
+        help_text=_("How long the canary, and each environment, must do well before the next."),
+    )
+    cooldown = forms.IntegerField(
+        label=_("Cooldown (days)"),
+        min_value=0,
+        max_value=365,
+        initial=0,
+        help_text=_("Take no version that is younger. Security fixes need none."),
+    )
+    on_failure = forms.ChoiceField(
+        label=_("On failure"), choices=OnFailure.choices, initial=OnFailure.RETURN
+    )
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=400,
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+    )
+
+    def __init__(
+        self, data: QueryDict | None, initial: dict[str, Any], environments: Sequence[Environment]
+    ) -> None:
+        super().__init__(data, initial=initial)
+        self._environments = environments
+
+    def clean(self) -> dict[str, Any]:
+        """Turn the words into wishes; what is not understood stands at its field."""
+        cleaned = super().clean() or self.cleaned_data
+        if not self.errors:
+            words = cleaned["packages"].replace(",", " ").split()
+            try:
+                cleaned["pins"] = wishes_for(words, Reach(cleaned["reach"]), self._environments)
+            except RequestRefused as error:
+                self.add_error("packages", str(error))
+            else:
+                if not cleaned["pins"]:
+                    self.add_error("packages", _("There is nothing like that to upgrade."))
+        return cleaned
+
+    def wish(self) -> UpgradeWish:
+        """Return what was asked for; only of a form that is valid."""
+        said = self.cleaned_data
+        cooldown = timedelta(days=said["cooldown"])
+        return UpgradeWish(
+            pins=said["pins"],
+            reason=said["reason"],
+            soak=60 * said["soak"],
+            on_failure=said["on_failure"],
+            before=timezone.now() - cooldown if cooldown else None,
+            exempt=frozenset(pin.name for pin in said["pins"] if pin.reach is Reach.FIX),
+        )
+
+
+def initial_of(query: QueryDict) -> dict[str, Any]:
+    """Return what an address like `?package=django&version=5.2.8` fills in."""
+    version = query.get("version", "")
+    reach = query.get("reach", "")
+    names = [name for name in query.getlist("package") if name]
+    words = [f"{name}=={version}" if version and reach != "fix" else name for name in names]
+    known = {value for value, _label in REACHES}
+    initial: dict[str, Any] = {"packages": " ".join(words)[:LONGEST]}
+    return initial | ({"reach": reach} if reach in known else {})

@@ -1,0 +1,258 @@
+"""Policies: upgrades that nobody has to ask for, their next times, and what came of them."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import ForeignKey, JSONField, OuterRef, Prefetch, QuerySet, Subquery
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.admin.badges import short_time
+from deploy_manager.admin.base import HistoryAdmin, ModelForm, StyledAdmin, TabularInline
+from deploy_manager.admin.upgrades.patch import URL_NAME, patch_url, patch_view
+from deploy_manager.models import (
+    Environment,
+    IgnoredPackage,
+    PolicyEnvironment,
+    PolicyRun,
+    Upgrade,
+    UpgradePolicy,
+    UpgradeStage,
+)
+from deploy_manager.runner import may_deploy
+from deploy_manager.runner.upgrades.policies import AT_WORK, ask_for_run, next_times
+from deploy_manager.times import check_zone
+
+RUN_PAGE = "admin/deploy_manager/upgradepolicy/run.html"
+TIMES_SHOWN = 3
+LINE_END = SafeString("<br>")
+
+
+class PolicyForm(ModelForm[UpgradePolicy]):
+    """An emptied box is an empty list."""
+
+    def clean_packages(self) -> list[str]:
+        return self.cleaned_data["packages"] or []
+
+    def clean_groups(self) -> list[list[str]]:
+        return self.cleaned_data["groups"] or []
+
+
+class PolicyEnvironmentInline(TabularInline[PolicyEnvironment, UpgradePolicy]):
+    model = PolicyEnvironment
+    extra = 0
+    fields = ("order", "environment")
+
+    def formfield_for_foreignkey(
+        self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **options: Any
+    ) -> "forms.ModelChoiceField[Any] | None":
+        """Offer what the user may deploy: a policy deploys it without asking anybody."""
+        field = super().formfield_for_foreignkey(db_field, request, **options)
+        if field is not None and db_field.name == "environment":
+            known = Environment.objects.select_related("project")
+            mine = [each.pk for each in known if may_deploy(request.user, each)]
+            field.queryset = known.filter(pk__in=mine)
+        return field
+
+
+class IgnoredPackageInline(TabularInline[IgnoredPackage, UpgradePolicy]):
+    model = IgnoredPackage
+    extra = 0
+    fields = ("package", "advisory", "reason", "until")
+
+
+@admin.register(UpgradePolicy)
+class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
+    list_display = ("name", "is_enabled", "how_far", "environment_list", "next_time", "last_run")
+    list_filter = ("is_enabled", "how_far")
+    search_fields = ("name",)
+    form = PolicyForm
+    inlines = (PolicyEnvironmentInline, IgnoredPackageInline)
+    readonly_fields = ("next_three_times", "last_run")
+    formfield_overrides = {
+        JSONField: {"widget": forms.Textarea(attrs={"rows": 2, "cols": 60, "class": "dm-mono"})}
+    }
+    fieldsets = (
+        (None, {"fields": ("name", "is_enabled", "last_run")}),
+        (_("What"), {"fields": ("how_far", "packages", "groups")}),
+        (_("When"), {"fields": ("cron", "time_zone", "next_three_times", "deadline")}),
+        (_("Care"), {"fields": ("cooldown", "security_skips_cooldown", "soak", "most_at_once")}),
+        (_("Afterwards"), {"fields": ("on_failure", "hand_back")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[UpgradePolicy]:
+        turns = PolicyEnvironment.objects.select_related("environment__project")
+        return (
+            super()
+            .get_queryset(request)
+            .prefetch_related(
+                Prefetch("turns", turns),
+                Prefetch("runs", _newest_runs(), to_attr="newest_runs"),
+            )
+        )
+
+    def has_change_permission(self, request: HttpRequest, obj: UpgradePolicy | None = None) -> bool:
+        """Whoever changes a policy decides what is deployed: on all of its environments."""
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or _may_deploy_all(request, obj))
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.run_view)
+        name = "deploy_manager_upgradepolicy_run"
+        return [path("<int:pk>/run/", view, name=name), *super().get_urls()]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        policy = self.get_object(request, object_id)
+        tools: dict[str, Any] = {}
+        if policy and self.has_change_permission(request, policy):
+            tools["run_url"] = reverse("admin:deploy_manager_upgradepolicy_run", args=[policy.pk])
+        return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
+
+    def run_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Ask whether to run a policy now; do so on a POST."""
+        policy = self.get_queryset(request).filter(pk=pk).first()
+        if policy is None:
+            raise Http404(gettext("There is no such policy."))
+        if not self.has_change_permission(request, policy):
+            raise PermissionDenied
+        if request.method == "POST":
+            return self._run(request, policy)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": gettext("Run now"),
+            "subtitle": str(policy),
+            "original": policy,
+            "environments": [turn.environment for turn in policy.turns.all()],
+        }
+        return TemplateResponse(request, RUN_PAGE, context)
+
+    def _run(self, request: HttpRequest, policy: UpgradePolicy) -> HttpResponse:
+        run = ask_for_run(policy)
+        self.log_change(request, policy, gettext("Asked for a run now."))
+        words = gettext(
+            "A worker looks for what %(policy)s may upgrade: %(run)s tells what it did."
+        )
+        self.message_user(request, format_html(words, policy=policy, run=_run_link(run)))
+        return HttpResponseRedirect(
+            reverse("admin:deploy_manager_upgradepolicy_change", args=[policy.pk])
+        )
+
+    @admin.display(description=_("environments"))
+    def environment_list(self, policy: UpgradePolicy) -> str:
+        return ", ".join(str(turn.environment) for turn in policy.turns.all())
+
+    @admin.display(description=_("next time"))
+    def next_time(self, policy: UpgradePolicy) -> str:
+        return ", ".join(_times(policy, 1)) if policy.is_enabled else ""
+
+    @admin.display(description=_("next times"))
+    def next_three_times(self, policy: UpgradePolicy) -> str:
+        return ", ".join(_times(policy, TIMES_SHOWN)) if policy.pk else ""
+
+    @admin.display(description=_("last run"))
+    def last_run(self, policy: UpgradePolicy) -> SafeString | str:
+        newest: list[PolicyRun] = getattr(policy, "newest_runs", [])
+        if not newest:
+            return ""
+        return format_html(
+            '{}<br><span class="dm-quiet dm-lines">{}</span>',
+            _run_link(newest[0]),
+            describe_outcome(newest[0]),
+        )
+
+
+@admin.register(PolicyRun)
+class PolicyRunAdmin(HistoryAdmin[PolicyRun]):
+    list_display = ("slot_time", "policy", "told", "upgrade_list")
+    list_filter = ("policy",)
+    list_select_related = ("policy",)
+    search_fields = ("outcome",)
+    date_hierarchy = "slot"
+    fields = ("policy", "slot", "created_at", "told", "upgrade_list", "patch_list")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyRun]:
+        return super().get_queryset(request).prefetch_related("upgrades")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(patch_view)
+        return [path("patch/<int:stage_pk>/", view, name=URL_NAME), *super().get_urls()]
+
+    @admin.display(description=_("time"), ordering="slot")
+    def slot_time(self, run: PolicyRun) -> str:
+        return short_time(run.slot)
+
+    @admin.display(description=_("outcome"))
+    def told(self, run: PolicyRun) -> SafeString:
+        return format_html('<span class="dm-lines">{}</span>', describe_outcome(run))
+
+    @admin.display(description=_("upgrades"))
+    def upgrade_list(self, run: PolicyRun) -> SafeString:
+        links = (
+            (_upgrade_url(each), each, each.get_state_display()) for each in run.upgrades.all()
+        )
+        return format_html_join(LINE_END, '<a href="{}">{}</a> {}', links)
+
+    @admin.display(description=_("patches"))
+    def patch_list(self, run: PolicyRun) -> SafeString:
+        """For repositories that say what is installed: whether or not they are handed back."""
+        stages = UpgradeStage.objects.filter(
+            upgrade__policy_run=run, environment__pins_from=Environment.PinsFrom.COMMIT
+        )
+        found = stages.select_related("environment__project").order_by("upgrade", "number")
+        links = ((patch_url(each), each.upgrade_id, each.environment) for each in found)
+        return format_html_join(LINE_END, '<a href="{}">#{} {}</a>', links)
+
+
+def describe_outcome(run: PolicyRun) -> str:
+    """Return what a run did, or why that is not known yet."""
+    if run.outcome == AT_WORK:
+        return gettext(AT_WORK)
+    return run.outcome or gettext("Waits for a worker.")
+
+
+def _times(policy: UpgradePolicy, count: int) -> list[str]:
+    """By the clock by which its cron expression was written."""
+    try:
+        zone = check_zone(policy.time_zone)
+        times = next_times(policy, count, timezone.now())
+        return [f"{time.astimezone(zone):%Y-%m-%d %H:%M %Z}" for time in times]
+    except ValueError as error:
+        return [str(error)]
+
+
+def _run_link(run: PolicyRun) -> SafeString:
+    url = reverse("admin:deploy_manager_policyrun_change", args=[run.pk])
+    return format_html('<a href="{}">{}</a>', url, short_time(run.slot))
+
+
+def _upgrade_url(upgrade: Upgrade) -> str:
+    return reverse("admin:deploy_manager_upgrade_change", args=[upgrade.pk])
+
+
+def _may_deploy_all(request: HttpRequest, policy: UpgradePolicy) -> bool:
+    return all(may_deploy(request.user, turn.environment) for turn in policy.turns.all())
+
+
+def _newest_runs() -> QuerySet[PolicyRun]:
+    """The last run of each policy."""
+    last = PolicyRun.objects.filter(policy=OuterRef("pk")).order_by("-slot", "-pk")
+    return PolicyRun.objects.filter(
+        pk__in=UpgradePolicy.objects.values_list(Subquery(last.values("pk")[:1]), flat=True)
+    )

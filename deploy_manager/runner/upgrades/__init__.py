@@ -1,0 +1,1 @@
+"""Upgrades: planned, asked for, moved on from environment to environment, and by policies."""
