@@ -20,7 +20,7 @@ from deploy_manager.requirements.reading import (
     tell_problems,
 )
 from deploy_manager.requirements.text_files import read_text_files
-from deploy_manager.requirements.uv import run_uv
+from deploy_manager.requirements.uv import BY_THIS_PYTHON, run_uv
 
 FULL = (
     "--generate-hashes",
@@ -126,7 +126,7 @@ def _compile(
         wanted.write_text(_lines(asked), encoding="utf-8")
         bounds.write_text(_lines(one for one in constraints if not _elsewhere(one)), "utf-8")
         files = [str(wanted), f"--constraints={bounds}", f"--output-file={lock}"]
-        if reason := run_uv(["pip", "compile", *files, *options], index_url):
+        if reason := run_uv(["pip", "compile", BY_THIS_PYTHON, *files, *options], index_url):
             told = reason.replace(str(wanted), path).replace(str(bounds), "the constraints")
             raise PinError(f"{path} can't be completed:\n{told}")
         return lock.read_text(encoding="utf-8")
