@@ -103,7 +103,8 @@ class SshHost(ShellHost):
                 with _closed_if_overdue(channel):
                     channel.invoke_subsystem("sftp")
                 self._sftp = paramiko.SFTPClient(channel)
-            except (paramiko.SSHException, EOFError):
+            except (paramiko.SSHException, EOFError, OSError):
+                # The program of the subsystem may have ended before it was greeted.
                 hang_up(channel)
                 self._has_sftp = False
         return self._sftp
