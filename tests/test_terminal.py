@@ -101,7 +101,10 @@ def test_bytes_that_are_no_text_are_shown_as_replaced(inventory: Inventory) -> N
 
 
 @pytest.mark.django_db
-def test_a_terminal_shows_a_table_and_a_colour_for_each_server(inventory: Inventory) -> None:
+def test_a_terminal_shows_a_table_and_a_colour_for_each_server(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     inventory.add_server("two")
     deployment = inventory.request("ping")
     add_output(deployment, "one", b"a line\n")

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from deploy_manager.models import Environment
 from tests.inventory import Inventory, make_inventory
 from tests.parts.hosts import is_running
 from tests.parts.repository import Repository
-from tests.parts.served import wait_until
+from tests.parts.served import processes_of, wait_until
 
 SAMPLE_SITE = Path(__file__).parent.parent.parent / "example_project/sample_site"
 
@@ -46,16 +47,15 @@ def make_site(folder: Path, guestbook: Repository, database: Path) -> Inventory:
 
 
 def end_gunicorns(environment: Environment) -> None:
-    """End the gunicorns of an environment whose pid files still name one."""
+    """End the gunicorns that serve an environment's sites on this machine."""
     for placement in environment.placements.all():
         end_gunicorn(placement.deploy_path)
 
 
 def end_gunicorn(deploy_path: str) -> None:
-    pid_file = Path(deploy_path) / ".deploy/gunicorn.pid"
-    if not pid_file.exists():
-        return
-    pid = int(pid_file.read_text())
-    if is_running(pid) and deploy_path in Path(f"/proc/{pid}/cmdline").read_text():
-        os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not is_running(pid))
+    """End every gunicorn of a site: its pid file names only one of two that relieve each other."""
+    pids = processes_of(Path(deploy_path))
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not any(is_running(pid) for pid in pids))

@@ -96,13 +96,7 @@ class Served:
         ]
 
     def processes(self) -> list[int]:
-        launcher = f"{self.path}/.deploy/serve.py".encode()
-        found = []
-        for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):
-                if cmdline.read_bytes().split(b"\0")[1:2] == [launcher]:
-                    found.append(int(cmdline.parent.name))
-        return found
+        return processes_of(self.path)
 
     def ask(self, path: str = "/", method: str = "GET", **headers: str) -> Answer:
         connection = self._connection()
@@ -137,6 +131,17 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def processes_of(deploy_path: Path) -> list[int]:
+    """Every gunicorn process of a site on this machine."""
+    launcher = f"{deploy_path}/.deploy/serve.py".encode()
+    found = []
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if cmdline.read_bytes().split(b"\0")[1:2] == [launcher]:
+                found.append(int(cmdline.parent.name))
+    return found
 
 
 def make_venv(folder: Path) -> Path:
