@@ -4,6 +4,7 @@ import json
 import re
 import threading
 import time
+from threading import Event
 from typing import Any
 
 import pytest
@@ -124,13 +125,15 @@ def test_a_worker_that_was_stopped_too_long_is_cut_off(
 
 
 def test_what_a_killed_guard_left_is_unknown_and_ended(place: Place) -> None:
-    held = place.open()
+    may_come_back = Event()
+    held = place.open(may_go_on=lambda: may_come_back.wait(60))
     doing = Doing(held.host, waiting_for(place, "go"))
     wait_until(lambda: has_begun(place))
     (group,) = place.groups()
     place.kill_guard()
     with pytest.raises(ServerBusy, match="Deploy of shop/production by Ann"):
         Place(place.address, place.folder).open(**OTHER)
+    may_come_back.set()
     doing.end()
     assert isinstance(doing.error, ConnectionLost)
     assert "nobody saw how it ended" in str(doing.error)
