@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db.models import DateTimeField, Value
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from deploy_manager.models import InstalledPackage, Placement, Server
@@ -121,6 +123,16 @@ def test_a_server_that_hangs_is_given_up_in_time(
     assert problem_of(web1) == "web1 did not tell what is installed within 1 s."
 
 
+def test_a_server_that_is_asked_at_a_full_second_counts_too(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = Cast(Value("2026-11-27 13:15:00.000"), DateTimeField())
+    monkeypatch.setattr(runner_inventory, "Now", lambda: second)
+    web1 = site.add("web1", django="5.2.8")
+    assert take_inventory(web1.placement.pk)
+    assert web1.installed == {"django": "5.2.8"}
+
+
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
@@ -134,7 +146,7 @@ def test_a_server_that_hangs_is_given_up_in_time(
 )
 def test_an_answer_that_is_none_is_refused(site: Site, answer: str, problem: str) -> None:
     web1 = site.add("web1", django="5.2.8")
-    take_inventory(web1.placement.pk)
+    assert take_inventory(web1.placement.pk), web1.refresh().inventory_problem
     let_python_print(web1, answer)
     assert problem in problem_of(web1)
     assert web1.installed == {"django": "5.2.8"}

@@ -149,8 +149,12 @@ def _note_answer(placement: Placement, begun: datetime, future: "Future[Told]") 
 
 
 def _ours(placement: Placement, begun: datetime) -> QuerySet[Placement]:
-    """The row, unless somebody began to ask later than we did."""
-    return Placement.objects.filter(pk=placement.pk, inventory_tried_at__lte=begun)
+    """The row, unless somebody began to ask later than we did.
+
+    SQLite compares moments as texts, in which a full second without and with milliseconds differ.
+    """
+    later = begun + timedelta(milliseconds=1)
+    return Placement.objects.filter(pk=placement.pk, inventory_tried_at__lt=later)
 
 
 def _write(placement: Placement, begun: datetime, told: Told) -> bool:
