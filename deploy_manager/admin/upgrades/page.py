@@ -145,7 +145,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
 
 
 def _stages(upgrade: Upgrade) -> list[ShownStage]:
-    """What the page shows of each environment, in four queries however many there are."""
+    """What the page shows of each environment, in two queries however many there are."""
     rows = upgrade.stages.select_related(
         "environment__project", "deployment", "returned_by", "release_before"
     )

@@ -48,10 +48,8 @@ def _export(environment: Environment, form: str) -> str:
             f"{environment} has no requirements yet: deploy it, or run import_requirements."
         )
     try:
-        return (
-            export_pylock(pins, environment.index_url)
-            if form == "pylock"
-            else (export_requirements(pins))
-        )
+        if form == "pylock":
+            return export_pylock(pins, environment.index_url)
+        return export_requirements(pins)
     except PinError as error:
         raise CommandError(str(error)) from None
