@@ -126,6 +126,94 @@ def test_a_uv_lock_is_read_by_uv_s_own_export(tmp_path: Path, package_index: Ind
         read_pins_of("app/uv.lock", held.get)
 
 
+MEMBER = """\
+[project]
+name = "{name}"
+version = "1"
+requires-python = ">=3.9"
+dependencies = [{needs}]
+[tool.uv.sources]
+shared = {{workspace = true}}
+"""
+WORKSPACE = """
+[tool.uv.workspace]
+members = ["apps/*", "libs/*"]
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, package_index: Index) -> Mapping[str, bytes]:
+    """The files of a repository that locks four members together, `web` and `api` among them."""
+    package_index.add("shopkit", "1.0", requires=("shopcore",))
+    for name in ("shopcore", "other-kit", "fastlib"):
+        package_index.add(name, "1.0")
+    texts = {
+        ".": MEMBER.format(name="root", needs='"fastlib==1.0"') + WORKSPACE,
+        "apps/web": MEMBER.format(name="web", needs='"shopkit==1.0"'),
+        "apps/api": MEMBER.format(name="api", needs='"other-kit==1.0", "shared"'),
+        "libs/shared": MEMBER.format(name="shared", needs='"fastlib==1.0"'),
+    }
+    for folder, text in texts.items():
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "pyproject.toml").write_text(text)
+    assert not run_uv(["lock", f"--project={tmp_path}"], package_index.url)
+    found = (path for path in tmp_path.rglob("*") if path.suffix in (".toml", ".lock"))
+    return {str(path.relative_to(tmp_path)): path.read_bytes() for path in found}
+
+
+def test_of_a_workspace_s_lock_the_member_counts_that_the_site_is_in(
+    workspace: Mapping[str, bytes],
+) -> None:
+    def pinned(folder: str, held: Mapping[str, bytes] = workspace, path: str = "uv.lock") -> object:
+        return [(pin.name, pin.direct) for pin in read_pins_of(path, held.get, folder)]
+
+    web = [("shopcore", False), ("shopkit", True)]
+    assert pinned("apps/web") == pinned("apps/web/src/site") == web
+    assert pinned("") == pinned("elsewhere") == [("fastlib", True)]
+    below = {f"python/{path}": content for path, content in workspace.items()}
+    assert pinned("python/apps/web", below, "python/uv.lock") == web
+
+
+def test_a_site_that_needs_another_member_is_told_that_it_is_no_package_of_an_index(
+    workspace: Mapping[str, bytes],
+) -> None:
+    asking = read_asking("uv.lock", workspace.get, folder="apps/api")
+    assert [one.name for one in asking.requirements] == ["fastlib", "other-kit"]
+    (problem,) = asking.problems
+    assert "shared is a member of the workspace, in libs/shared" in str(problem)
+
+
+def test_a_workspace_without_a_project_at_its_top_names_its_members(
+    workspace: Mapping[str, bytes],
+) -> None:
+    lock = workspace["uv.lock"].decode()
+    without_root = re.sub(r'(?s)\[\[package\]\]\nname = "root".*?(?=\[\[package|\Z)', "", lock)
+    held = {**workspace, "uv.lock": without_root.replace('    "root",\n', "").encode()}
+    held["pyproject.toml"] = WORKSPACE.encode()
+    assert [pin.name for pin in read_pins_of("uv.lock", held.get, "apps/web")][1:] == ["shopkit"]
+    with pytest.raises(PinError, match=r"set the project's folder to one of apps/api \(api\), "):
+        read_pins_of("uv.lock", held.get, "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('editable = "apps/web"', 'editable = "../web"', "lies outside of its folder"),
+        ('editable = "apps/web"', 'editable = "/etc"', "lies outside of its folder"),
+        ('editable = "apps/web"', 'registry = "x"', "it is no lock file"),
+        ('members = [', 'members = 3 #', "it is no lock file"),
+        ('editable = "apps/web"', 'editable = "apps/gone"', "apps/gone has no apps/gone/pyproject"),
+    ],
+)
+def test_a_workspace_s_lock_that_says_nonsense_is_told(
+    workspace: Mapping[str, bytes], old: str, new: str, reason: str
+) -> None:
+    lock = workspace["uv.lock"].decode().replace('virtual = "apps/web"', 'editable = "apps/web"')
+    held = {**workspace, "uv.lock": lock.replace(old, new).encode()}
+    (problem,) = read_asking("uv.lock", held.get, folder="apps/api").problems
+    assert reason in str(problem)
+
+
 @pytest.mark.parametrize("name", ["uv.lock", "pylock.toml", "pyproject.toml"])
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"nonsense", b"version = 99\n"])
 def test_a_broken_file_is_told_without_a_traceback(name: str, content: bytes) -> None:

@@ -92,13 +92,15 @@ class RequirementsForm(forms.Form):
 
     def _read(self, sent: dict[str, Any]) -> tuple[str, Asking]:
         """What is asked for, and the name of the file. Raises CodeError."""
-        path = self.environment.project.requirements_file
+        project = self.environment.project
+        path, folder = project.requirements_file, project.folder
         if "_repository" in self.data:
             sent["commit"], files = find_files(self.environment)
             self._carry_on(commit=sent["commit"])
-            return path, read_asking(path, files)
+            return path, read_asking(path, files, folder=folder)
         if sent["commit"]:
-            return path, read_asking(path, files_of_commit(self.environment, sent["commit"]))
+            files = files_of_commit(self.environment, sent["commit"])
+            return path, read_asking(path, files, folder=folder)
         sent["text"] = sent["upload"] or sent["text"]
         if sent["upload"]:
             sent["name"] = self.sent_name

@@ -14,19 +14,25 @@ from deploy_manager.requirements.text_files import read_text_files
 
 
 def read_asking(
-    path: str, files: Files, *, extras: Collection[str] = (), groups: Collection[str] = ()
+    path: str,
+    files: Files,
+    *,
+    extras: Collection[str] = (),
+    groups: Collection[str] = (),
+    folder: str = "",
 ) -> Asking:
     """Read a requirements file, `pyproject.toml`, `pylock.toml` or `uv.lock`.
 
     `files` gives each file by its path relative to the top, or None: nothing else is opened.
-    `extras` and `groups` are those of a `pyproject.toml`. Whatever is wrong is among the problems.
+    `extras` and `groups` are those of a `pyproject.toml`; of a `uv.lock` with several members it is
+    the one that the site's `folder` lies in. Whatever is wrong is among the problems.
     """
     path = posixpath.normpath(path)
     name = posixpath.basename(path)
     if name == "pyproject.toml":
         return read_project(path, files, extras, groups)
     if name == "uv.lock":
-        return read_uv_lock(path, files)
+        return read_uv_lock(path, files, folder)
     if is_valid_pylock_path(Path(name)):
         return read_pylock(path, files)
     return read_text_files(path, files)

@@ -46,35 +46,113 @@ def read_pylock(path: str, files: Files) -> Asking:
     return Asking(tuple(asked), problems=tuple(problems), files=(path,))
 
 
-def read_uv_lock(path: str, files: Files) -> Asking:
-    """Read what `uv export` says of a `uv.lock` and the `pyproject.toml` beside it."""
-    project = posixpath.join(posixpath.dirname(path), "pyproject.toml")
-    beside, lock = files(project), files(path)
+def read_uv_lock(path: str, files: Files, folder: str = "") -> Asking:
+    """Read what `uv export` says of a `uv.lock` and the `pyproject.toml` beside it.
+
+    Of a workspace it is the member that the site's `folder` lies in (relative to the top, as
+    `path` is), with what that member needs and nothing of the others.
+    """
+    lock = files(path)
     if lock is None:
         return Asking(problems=(Problem(path, 0, "there is no such file"),))
-    if beside is None:
+    top = posixpath.dirname(path)
+    beside = posixpath.join(top, "pyproject.toml")
+    if files(beside) is None:
         reason = "it can only be read together with the pyproject.toml beside it, which is missing"
         return Asking(problems=(Problem(path, 0, reason),))
     try:
-        exported = _export(lock, beside)
+        members = _members(lock)
+        member = _member_of(members, posixpath.relpath(folder or ".", top or "."))
+        projects = {each: _project_of(files, top, each) for each in {".", *members}}
+        exported = _export(lock, projects, members.get(member, ""))
     except PinError as error:
-        return Asking(problems=(Problem(path, 0, f"uv can't export it: {error}"),))
-    found = read_text_files(path, {path: exported}.get)
-    direct = _asked_by_project(beside)
+        return Asking(problems=(Problem(path, 0, str(error)),))
+    needed = [each for each in members if f"-e ./{each}" in exported.decode().splitlines()]
+    found = read_text_files(path, {path: _without(exported, needed)}.get)
+    direct = _asked_by_project(projects[member])
     asked = (replace(one, direct=one.name in direct, line=0) for one in found.requirements)
-    return replace(found, requirements=tuple(asked), files=(path, project))
+    problems = (Problem(path, 0, _is_no_package(members[each], each)) for each in needed)
+    project = posixpath.normpath(posixpath.join(top, member, "pyproject.toml"))
+    return replace(
+        found,
+        requirements=tuple(asked),
+        problems=(*problems, *found.problems),
+        files=(path, project),
+    )
 
 
-def _export(lock: bytes, project: bytes) -> bytes:
+def _without(exported: bytes, members: Iterable[str]) -> bytes:
+    gone = {f"-e ./{each}".encode() for each in members}
+    return b"\n".join(line for line in exported.splitlines() if line not in gone)
+
+
+def _is_no_package(name: str, folder: str) -> str:
+    return (
+        f"{shown(name)} is a member of the workspace, in {shown(folder)}, and is not on an index:"
+        " it can't be pinned by a version. Publish it on an index that the servers reach"
+    )
+
+
+def _members(lock: bytes) -> dict[str, str]:
+    """Return the names of a workspace's members by their folders; none: it is one project's lock.
+
+    Raises PinError for a lock that is none.
+    """
+    try:
+        content = tomllib.loads(lock.decode())
+        names = set(content.get("manifest", {}).get("members", ()))
+        packages = [one for one in content.get("package", ()) if one["name"] in names]
+        folders = {_folder_of(one["source"]): str(one["name"]) for one in packages}
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise PinError(f"it is no lock file: {shown(str(error))}") from None
+    if outside := [each for each in folders if each.startswith(("/", ".."))]:
+        raise PinError(f"its member {shown(outside[0])} lies outside of its folder")
+    return folders
+
+
+def _folder_of(source: Mapping[str, str]) -> str:
+    """A member's folder: https://docs.astral.sh/uv/concepts/projects/workspaces/."""
+    kinds = ("editable", "virtual", "directory")
+    return posixpath.normpath([source[kind] for kind in kinds if kind in source][0])
+
+
+def _member_of(members: Mapping[str, str], folder: str) -> str:
+    """Return the folder of the nearest member that a folder lies in. Raises PinError."""
+    inner = posixpath.normpath(folder)
+    while inner not in members and inner not in ("", ".", "/", ".."):
+        inner = posixpath.dirname(inner) or "."
+    if members and inner not in members:
+        told = ", ".join(f"{each} ({name})" for each, name in sorted(members.items()))
+        raise PinError(
+            "it locks several members, and the site is in the folder of none:"
+            f" set the project's folder to one of {shown(told, 300)}"
+        )
+    return inner if members else "."
+
+
+def _project_of(files: Files, top: str, member: str) -> bytes:
+    path = posixpath.normpath(posixpath.join(top, member, "pyproject.toml"))
+    found = files(path)
+    if found is None:
+        raise PinError(f"its member {shown(member)} has no {shown(path)}")
+    return found
+
+
+def _export(lock: bytes, projects: Mapping[str, bytes], package: str) -> bytes:
+    """Return a member's requirements; `projects` are the texts of pyproject.toml by folder."""
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as name:
         folder = Path(name)
-        (folder / "pyproject.toml").write_bytes(project)
+        for member, project in projects.items():
+            (folder / member).mkdir(parents=True, exist_ok=True)
+            (folder / member / "pyproject.toml").write_bytes(project)
         (folder / "uv.lock").write_bytes(lock)
         out = folder / "requirements.txt"
         where = ["export", f"--project={folder}", "--frozen", "--offline", f"--output-file={out}"]
         what = ["--no-emit-project", "--no-default-groups", "--no-header", "--no-annotate"]
-        if reason := run_uv([*where, *what]):
-            raise PinError(shown(reason.replace(f"{folder}/", ""), 300))
+        member_only = [f"--package={package}"] if package else []
+        if reason := run_uv([*where, *what, *member_only]):
+            told = shown(reason.replace(f"{folder}/", ""), 300)
+            raise PinError(f"uv can't export it: {told}")
         return out.read_bytes()
 
 

@@ -25,12 +25,14 @@ def read_pins(text: str, path: str = "requirements.txt") -> tuple[Pin, ...]:
     return _all_of(pinned.pins, pinned.problems, _ALONE, path)
 
 
-def read_pins_of(path: str, files: Files) -> tuple[Pin, ...]:
+def read_pins_of(path: str, files: Files, folder: str = "") -> tuple[Pin, ...]:
     """Return the pins of any file that `read_asking` reads, with those it includes.
+
+    `folder` is the site's: it says which member of a workspace is meant.
 
     Raises PinError with every line that is not an exact pin, and what to do about it.
     """
-    pinned = pin_asking(read_asking(path, files))
+    pinned = pin_asking(read_asking(path, files, folder=folder))
     return _all_of(pinned.pins, pinned.problems, path, path)
 
 

@@ -106,7 +106,7 @@ def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin
             f"Commit {commit.hash[:8]} has no {path}: set the project's requirements file,"
             " or import the pins with manage.py import_requirements."
         )
-    return read_pins_of(path, files)
+    return read_pins_of(path, files, environment.project.folder)
 
 
 def committed_files(mirror: Mirror, commit: str) -> Files:

@@ -120,6 +120,7 @@ def _read(environment: Environment, options: dict[str, Any]) -> Pinned:
         lambda path: top.get(path) or beside(path),
         extras=options["extra"],
         groups=options["group"],
+        folder=environment.project.folder,
     )
     try:
         pinned = find_pins(
