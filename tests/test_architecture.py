@@ -16,7 +16,7 @@ TOP = Path(__file__).parent.parent
 HOUSE = TOP / "deploy_manager"
 LAYERS = (
     ("conf", "exceptions", "signals"),
-    ("logs", "times", "shares", "standards"),
+    ("logs", "refs", "times", "shares", "standards"),
     ("requirements",),
     ("wheels",),
     ("models", "recipes", "git"),
@@ -29,7 +29,7 @@ LAYERS = (
 """From the ground up; a room imports from its own and from lower layers only."""
 
 NOT_KNOWN = {
-    *permutations(("logs", "times", "shares", "standards"), 2),
+    *permutations(("logs", "refs", "times", "shares", "standards"), 2),
     ("models", "recipes"),
     ("models", "git"),
     ("models", "requirements"),

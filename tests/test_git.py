@@ -67,6 +67,19 @@ def test_a_branch_and_a_tag_of_one_name_are_told_apart(
     assert mirror.resolve("tags/next").hash == tagged
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["feature/#1", "#1", "fix(api)!", "a=b,c", "100%", "été", "機能/ログ", "a{b", "+x"],
+)
+def test_whatever_git_lets_a_branch_be_named_is_found(
+    repository: Repository, mirror: Mirror, name: str
+) -> None:
+    repository.git("checkout", "--quiet", "-b", name)
+    made = repository.commit("On it", {"a.txt": name})
+    mirror.update()
+    assert mirror.resolve(name).hash == mirror.resolve(f"heads/{name}").hash == made
+
+
 def test_what_there_is_not_is_told_with_what_there_is(
     repository: Repository, mirror: Mirror
 ) -> None:

@@ -1,8 +1,9 @@
 """What other tools write: pyproject.toml, pylock.toml, uv.lock."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,8 +46,9 @@ def files(**texts: str) -> Mapping[str, bytes]:
     return {f"{name}.toml": text.encode() for name, text in texts.items()}
 
 
-def names(project: str, **chosen: list[str]) -> list[str]:
-    asking = read_asking("pyproject.toml", files(pyproject=project).get, **chosen)
+def names(project: str, extras: Sequence[str] = (), groups: Sequence[str] = ()) -> list[str]:
+    held = files(pyproject=project)
+    asking = read_asking("pyproject.toml", held.get, extras=extras, groups=groups)
     assert not asking.problems
     return [one.name for one in asking.requirements]
 
@@ -76,9 +78,7 @@ def test_a_project_asks_for_its_dependencies_and_for_what_is_chosen() -> None:
         ),
     ],
 )
-def test_what_is_wrong_in_a_project_is_told(
-    text: str, chosen: dict[str, list[str]], reason: str
-) -> None:
+def test_what_is_wrong_in_a_project_is_told(text: str, chosen: dict[str, Any], reason: str) -> None:
     asking = read_asking("pyproject.toml", files(pyproject=text).get, **chosen)
     assert reason in str(asking.problems[0])
 
@@ -201,7 +201,7 @@ def test_a_workspace_without_a_project_at_its_top_names_its_members(
         ('editable = "apps/web"', 'editable = "../web"', "lies outside of its folder"),
         ('editable = "apps/web"', 'editable = "/etc"', "lies outside of its folder"),
         ('editable = "apps/web"', 'registry = "x"', "it is no lock file"),
-        ('members = [', 'members = 3 #', "it is no lock file"),
+        ("members = [", "members = 3 #", "it is no lock file"),
         ('editable = "apps/web"', 'editable = "apps/gone"', "apps/gone has no apps/gone/pyproject"),
     ],
 )

@@ -16,7 +16,7 @@ from deploy_manager.admin.stories import goes_back, makes_alike, takes_code
 from deploy_manager.admin.strays import find_strays
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Release
-from deploy_manager.models.validators import ref_validator
+from deploy_manager.models.validators import validate_ref
 from deploy_manager.recipes import Story
 from deploy_manager.runner import Wish, choose_release, converge, releases_to_return_to
 
@@ -44,7 +44,7 @@ class RunForm(forms.Form):
     ref = forms.CharField(
         label=_("Branch, tag or commit"),
         required=False,
-        validators=[ref_validator],
+        validators=[validate_ref],
         widget=forms.TextInput(attrs={"class": "vTextField", "data-replans": ""}),
     )
     release = forms.ChoiceField(

@@ -20,6 +20,7 @@ from deploy_manager.git.amending import Change, amend_file, check_own_ref, keep_
 from deploy_manager.git.command import Git, GitError
 from deploy_manager.git.contents import refuse_lfs_pointers, refuse_what_no_archive_holds
 from deploy_manager.logs import mask
+from deploy_manager.refs import is_ref_name
 
 ARCHIVES_KEPT = 5
 _IN_USE_FOR = 6 * 3600.0
@@ -27,7 +28,6 @@ _IN_USE_FOR = 6 * 3600.0
 
 _HASH = re.compile(r"[0-9a-f]{7,64}")
 _WHOLE_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_REF = re.compile(r"(?!.*(\.\.|//|@\{))[A-Za-z0-9_][A-Za-z0-9_./+@-]*")
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _FORMAT = "%H%x00%an%x00%ct%x00%s"
 _LAST_SECOND = 253402300799
@@ -75,7 +75,7 @@ class Mirror:
         A whole hash is always the commit of that hash, whatever branch is named like it. Raises
         CodeError for what means nothing, naming what there is, and for what means two things.
         """
-        if not _REF.fullmatch(ref):
+        if not is_ref_name(ref):
             raise CodeError(f"{ref!r} is no branch, tag or commit.")
         if _WHOLE_HASH.fullmatch(ref):
             found = self._commit_of(ref)

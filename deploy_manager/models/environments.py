@@ -63,7 +63,7 @@ class Environment(models.Model):
     )
     name = models.CharField(_("name"), max_length=50, validators=[validators.name_validator])
     ref = models.CharField(
-        _("branch or tag"), max_length=200, default="main", validators=[validators.ref_validator]
+        _("branch or tag"), max_length=200, default="main", validators=[validators.validate_ref]
     )
     deploy_path = models.CharField(
         _("deploy path"), max_length=200, validators=[validators.absolute_path_validator]

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from packaging.utils import is_normalized_name
 
 from deploy_manager.models.states import State
+from deploy_manager.refs import is_ref_name
 from deploy_manager.shares import cut_waves, parse_share
 from deploy_manager.times import check_cron, check_zone, parse_windows
 
@@ -30,10 +31,6 @@ address_validator = RegexValidator(
 )
 user_validator = RegexValidator(
     r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z", _("The name of an account on the server.")
-)
-ref_validator = RegexValidator(
-    r"^(?!.*(\.\.|//|@\{|\.lock$|/$))[A-Za-z0-9_][A-Za-z0-9_./+@-]{0,199}\Z",
-    _("A branch, a tag or a commit: letters, digits and _ . / + @ -, not beginning with -."),
 )
 repository_validator = RegexValidator(
     r"^((https?|ssh|git|file)://(?!-|[^/]*@-)[A-Za-z0-9/_.~%:@\[\]+-]+"
@@ -73,6 +70,18 @@ index_url_validator = RegexValidator(
     r"^(https?|file)://[A-Za-z0-9/_.~%:\[\]+-]+\Z",
     _("A URL without user name and password; keep those in the server's pip.conf or .netrc."),
 )
+
+
+def validate_ref(value: str) -> None:
+    """The name of a branch, a tag or a commit. Raises ValidationError."""
+    if not is_ref_name(value):
+        raise ValidationError(
+            _(
+                "A branch, a tag or a commit, as git lets it be named: no blanks, not beginning"
+                " with -, and none of %(signs)s"
+            ),
+            params={"signs": "~ ^ : ? * [ \\ $ ` ' \" | & ; < > .. // @{"},
+        )
 
 
 def validate_variables(value: object) -> None:

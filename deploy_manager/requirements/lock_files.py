@@ -112,8 +112,8 @@ def _members(lock: bytes) -> dict[str, str]:
 
 def _folder_of(source: Mapping[str, str]) -> str:
     """A member's folder: https://docs.astral.sh/uv/concepts/projects/workspaces/."""
-    kinds = ("editable", "virtual", "directory")
-    return posixpath.normpath([source[kind] for kind in kinds if kind in source][0])
+    (kind,) = source.keys() & {"editable", "virtual", "directory"}
+    return posixpath.normpath(source[kind])
 
 
 def _member_of(members: Mapping[str, str], folder: str) -> str:
