@@ -9,7 +9,7 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
 
-from packaging.markers import Marker
+from packaging.markers import Marker, UndefinedEnvironmentName
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion
 
@@ -135,5 +135,9 @@ def _fits(marker: str, markers: Markers | None) -> bool | None:
 
 
 @lru_cache(maxsize=4096)
-def _evaluate(marker: str, markers: Markers) -> bool:
-    return Marker(marker).evaluate(dict(markers))
+def _evaluate(marker: str, markers: Markers) -> bool | None:
+    try:
+        return Marker(marker).evaluate(dict(markers))
+    except (ValueError, UndefinedEnvironmentName):
+        # Rows are also written around forms, and servers say what they like of their Python.
+        return None

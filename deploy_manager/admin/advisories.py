@@ -90,7 +90,7 @@ class AdvisoryAdmin(HistoryAdmin[Advisory]):
 
     @admin.display(description=_("fixed in"))
     def fixed(self, advisory: Advisory) -> str:
-        return ", ".join(map(str, advisory.fixed_in)) or gettext("nothing yet")
+        return ", ".join(advisory.first_fixed) or gettext("nothing yet")
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -1,8 +1,8 @@
 """What deployments left behind: the full sets of pins that releases were installed with."""
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.downloads import as_download
+from deploy_manager.exceptions import PinError
 from deploy_manager.models import Lock
 from deploy_manager.requirements import compare_pins, export_requirements, read_pins
 
@@ -42,20 +43,32 @@ class LockAdmin(HistoryAdmin[Lock]):
     def download_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Send a lock as a requirements file that installs the same."""
         lock = self._seen(request, pk)
-        return as_download(export_requirements(read_pins(lock.text)), "requirements.txt")
+        try:
+            return as_download(export_requirements(read_pins(lock.text)), "requirements.txt")
+        except PinError as error:
+            return self._refuse(request, lock, error)
 
     def comparison_view(self, request: HttpRequest, pk: int, other: int) -> HttpResponse:
         """Show which versions are different in another lock."""
         lock, before = self._seen(request, pk), self._seen(request, other)
+        try:
+            changes = compare_pins(read_pins(before.text), read_pins(lock.text))
+        except PinError as error:
+            return self._refuse(request, lock, error)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "media": self.media,
             "title": gettext("Compared with %(lock)s") % {"lock": before},
             "original": lock,
-            "changes": compare_pins(read_pins(before.text), read_pins(lock.text)),
+            "changes": changes,
         }
         return TemplateResponse(request, COMPARISON, context)
+
+    def _refuse(self, request: HttpRequest, lock: Lock, error: PinError) -> HttpResponse:
+        """Say on the lock's own page why it can't be read."""
+        messages.error(request, str(error))
+        return HttpResponseRedirect(reverse("admin:deploy_manager_lock_change", args=[lock.pk]))
 
     def _seen(self, request: HttpRequest, pk: int) -> Lock:
         lock = get_object_or_404(Lock, pk=pk)

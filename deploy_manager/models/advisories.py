@@ -4,6 +4,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.models.shapes import texts_in
+
 
 class Advisory(models.Model):
     """A published vulnerability of a package. One that is of several has a row for each."""
@@ -31,6 +33,16 @@ class Advisory(models.Model):
 
     def __str__(self) -> str:
         return self.identifier
+
+    @property
+    def first_fixed(self) -> tuple[str, ...]:
+        """The first good version of each line that was mended, as far as the row can be read."""
+        return texts_in(self.fixed_in)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its identifier and what else it is known as, as far as the row can be read."""
+        return (self.identifier, *texts_in(self.aliases))
 
 
 class AuditedVersionQuerySet(models.QuerySet["AuditedVersion"]):

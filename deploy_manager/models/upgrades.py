@@ -1,5 +1,7 @@
 """Upgrades: other pins under the code that serves, environment after environment, and back."""
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -11,6 +13,7 @@ from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.releases import Release
 from deploy_manager.models.requirements import Lock
+from deploy_manager.models.shapes import objects_in, texts_in
 
 
 class UpgradeState(models.TextChoices):
@@ -106,10 +109,10 @@ class Upgrade(models.Model):
     def title(self) -> str:
         """The packages, each with what was wanted of it: django==5.2.8, celery (patch)."""
         words = [
-            f"{each['name']}=={each['version']}"
-            if each["reach"] == "exact"
-            else f"{each['name']} ({each['reach']})"
-            for each in self.wanted
+            f"{each.get('name')}=={each.get('version')}"
+            if each.get("reach") == "exact"
+            else f"{each.get('name')} ({each.get('reach')})"
+            for each in objects_in(self.wanted)
         ]
         return ", ".join(words) or gettext("to the pins that are listed")
 
@@ -186,3 +189,12 @@ class UpgradeStage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.environment}: {self.get_state_display()}"
+
+    @property
+    def moved(self) -> tuple[dict[str, Any], ...]:
+        """What moves, as far as the row can be read."""
+        blank = {"name": "?", "before": "", "after": "", "why": ""}
+        return tuple(
+            {**blank, **each, "fixes": texts_in(each.get("fixes"))}
+            for each in objects_in(self.moves)
+        )

@@ -16,17 +16,24 @@ logger = logging.getLogger(__name__)
 
 
 def pins_of(environment: Environment) -> tuple[Pin, ...]:
-    """Return an environment's rows as pins, in the order of their names."""
-    return tuple(
-        Pin(
-            name=row.name,
-            version=row.version,
-            extras=tuple(row.extras),
-            marker=row.marker,
-            hashes=tuple(row.hashes),
-            direct=row.direct,
-        )
-        for row in environment.requirements.all()
+    """Return an environment's rows as pins, in the order of their names.
+
+    Raises PinError for a row that is no pin: they are also written around the form.
+    """
+    return tuple(_pin(environment, row) for row in environment.requirements.all())
+
+
+def _pin(environment: Environment, row: Requirement) -> Pin:
+    for name, value in (("extras", row.extras), ("hashes", row.hashes)):
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise PinError(f"{environment}: the {name} of {row.name} are not a list of texts.")
+    return Pin(
+        name=row.name,
+        version=row.version,
+        extras=tuple(row.extras),
+        marker=row.marker,
+        hashes=tuple(row.hashes),
+        direct=row.direct,
     )
 
 

@@ -82,7 +82,7 @@ def _table(exposed: Sequence[Exposure]) -> Table:
                 clean(each.version),
                 _where(each),
                 clean(advisory.identifier),
-                clean(", ".join(advisory.fixed_in)) or "no version yet",
+                clean(", ".join(advisory.first_fixed)) or "no version yet",
             )
     return table
 

@@ -144,7 +144,7 @@ class _Known:
         self._rows = {
             (row.package, name): row
             for row in Advisory.objects.filter(package__in=set(packages))
-            for name in (row.identifier, *row.aliases)
+            for name in row.names
         }
 
     def write(self, told: KnownAdvisory) -> Advisory:
@@ -164,7 +164,7 @@ class _Known:
 
 
 def _update(row: Advisory, told: KnownAdvisory) -> Advisory:
-    aliases = sorted({told.identifier, *told.aliases, *row.aliases} - {row.identifier})
+    aliases = sorted({told.identifier, *told.aliases, *row.names} - {row.identifier})
     facts = {
         "aliases": aliases,
         "summary": told.summary,

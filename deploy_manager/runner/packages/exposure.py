@@ -149,7 +149,7 @@ def unseen(environments: Collection[Environment] | Collection[int]) -> QuerySet[
 
 def lowest_fix(version: str, advisories: Iterable[Advisory]) -> str:
     """Return the lowest version above one that mends everything told, as far as is known."""
-    own, fixed_in = _version(version), [each.fixed_in for each in advisories]
+    own, fixed_in = _version(version), [each.first_fixed for each in advisories]
     fixes = versions_that_fix(fixed_in) if all(fixed_in) else ()
     return next((fix for fix in fixes if own is None or Version(fix) > own), "")
 

@@ -82,13 +82,13 @@ class _Ignoring:
 
     def row_for(self, advisory: Advisory) -> IgnoredPackage | None:
         """By what one advisory is ignored, under whichever of its names."""
-        names = (advisory.identifier, *advisory.aliases)
+        names = advisory.names
         found = (self._by_advisory.get((advisory.package, name)) for name in names)
         return next(filter(None, found), None)
 
     def fixable(self, found: Iterable[Advisory]) -> list[Advisory]:
         """Leave out what is ignored, and what no version fixes."""
-        return [each for each in found if each.fixed_in and not self.row_for(each)]
+        return [each for each in found if each.first_fixed and not self.row_for(each)]
 
 
 def _wishes(
@@ -104,7 +104,9 @@ def _wishes(
 
 
 def _fix(name: str, found: Iterable[Advisory]) -> PinWish:
-    return PinWish(name, Reach.FIX, fixed_in=versions_that_fix([each.fixed_in for each in found]))
+    return PinWish(
+        name, Reach.FIX, fixed_in=versions_that_fix([each.first_fixed for each in found])
+    )
 
 
 def _grouped(
@@ -140,7 +142,7 @@ def _tell_advisories(name: str, found: Iterable[Advisory], ignoring: _Ignoring) 
     for each in found:
         if row := ignoring.row_for(each):
             yield _left_alone(f"{name} ({row.advisory})", row)
-        elif not each.fixed_in:
+        elif not each.first_fixed:
             yield _("%(name)s has no version yet that fixes %(advisory)s.") % {
                 "name": name,
                 "advisory": each,

@@ -170,9 +170,9 @@ def _with_new_pins(stage: UpgradeStage, file: str, text: str) -> str:
 
 def _message(stage: UpgradeStage) -> str:
     """For developers, in the language of commits: what moved, why, and where it serves."""
-    moves = [f"{each['name']} to {each['after']}" for each in stage.moves if each["after"]]
+    moves = [f"{each['name']} to {each['after']}" for each in stage.moved if each["after"]]
     subject = f"Upgrade {moves[0]}" if len(moves) == 1 else f"Upgrade {len(moves)} packages"
-    told = "\n".join(map(_line, stage.moves))
+    told = "\n".join(map(_line, stage.moved))
     return f"{subject}\n\n{told}\n\nUpgrade #{stage.upgrade_id} of {stage.environment}.\n"
 
 

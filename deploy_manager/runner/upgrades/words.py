@@ -39,7 +39,7 @@ def wishes_for(
 def fixes_for(known: KnownPackages) -> tuple[PinWish, ...]:
     """Return the wishes that end what is known against the pins of environments, where they can."""
     fixed_in = {
-        name: [each.fixed_in for each in found if each.fixed_in]
+        name: [each.first_fixed for each in found if each.first_fixed]
         for name, found in known.advisories_of(known.pinned).items()
     }
     return tuple(
