@@ -167,7 +167,7 @@ def gather() -> Counter[str]:
     return gather_facts(TELLERS)
 
 
-def _tell(task: Task[Any, Any], *keys: int) -> bool:
+def _tell(task: "Task[Any, Any]", *keys: int) -> bool:
     """Send a task that gathers facts; what nobody takes in time is void, for it is sent again."""
     why = _send(task, *keys) if keys else _send(task, expires=WAITS_FOR)
     if why:
@@ -182,7 +182,7 @@ TELLERS = Tellers(
 )
 
 
-def _send(task: Task[Any, Any], *keys: int, **options: Any) -> str:
+def _send(task: "Task[Any, Any]", *keys: int, **options: Any) -> str:
     """Send a task about rows, or none; return why it could not be."""
     try:
         with _connection(RINGS_FOR) as connection:

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.parts.own_project import OwnProject
 from tests.parts.processes import running
 
@@ -43,6 +45,7 @@ def is_content(project: OwnProject) -> bool:
     return "W007" not in printed
 
 
+@pytest.mark.celery_beat
 def test_the_sweep_is_sent(bare_project: OwnProject, redis_url: str, tmp_path: Path) -> None:
     append(bare_project, SETTINGS.format(broker=redis_url))
     assert not is_content(bare_project)  # Nobody made its tables yet, either.
