@@ -180,6 +180,7 @@ def test_patches_are_downloaded_by_those_who_may_see_the_environment(kept: Watch
     address = url("upgradestage_patch", stage.pk)
     run_page = owner.get(url("policyrun_change", kept.last.pk)).content.decode()
     assert f'<a href="{address}">#{upgrade.pk} shop/production</a>' in run_page
+    assert f'href="{address}"' in owner.get(url("upgrade_change", upgrade.pk)).content.decode()
     answer = owner.get(address)
     assert b"+shopkit==1.0.1" in answer.content
     assert f"upgrade-{upgrade.pk}-production.patch" in answer["Content-Disposition"]

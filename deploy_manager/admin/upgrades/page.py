@@ -21,9 +21,11 @@ from django.views.decorators.http import require_POST
 from deploy_manager.admin.badges import short_time, spell_duration, state_badge
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.permissions import may_deploy_any, may_see_any, visible_environments
+from deploy_manager.admin.upgrades.patch import COMMIT, PATCH, commit_view, patch_url, patch_view
 from deploy_manager.admin.upgrades.start import start_view, upgrade_url
 from deploy_manager.models import Environment, HostRun, Upgrade, UpgradeStage, UpgradeState
 from deploy_manager.runner import cancel_upgrade, may_deploy
+from deploy_manager.runner.upgrades.handing_back import patchable
 
 PAGE = "admin/deploy_manager/upgrade/page.html"
 
@@ -42,6 +44,11 @@ class ShownStage:
     badge: SafeString
     servers: tuple[tuple[str, SafeString], ...]
     """Names and states, in their turn; none before it begins."""
+
+    patch_url: str
+    """Where its pins are a patch for the repository; blank where they are not kept there."""
+
+    may_commit: bool
 
 
 @admin.register(Upgrade)
@@ -96,7 +103,13 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.cancel_view)
         name = "deploy_manager_upgrade_cancel"
-        return [path("<int:pk>/cancel/", view, name=name), *super().get_urls()]
+        wrap = self.admin_site.admin_view
+        return [
+            path("<int:pk>/cancel/", view, name=name),
+            path("patch/<int:stage_pk>/", wrap(patch_view), name=PATCH),
+            path("commit/<int:stage_pk>/", wrap(commit_view), name=COMMIT),
+            *super().get_urls(),
+        ]
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
@@ -116,7 +129,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
             "original": upgrade,
             "upgrade": upgrade,
             "badge": upgrade_badge(upgrade.state),
-            "stages": _stages(upgrade),
+            "stages": _stages(upgrade, request),
             "duration": spell_duration(upgrade.created_at, upgrade.finished_at),
             "may_cancel": upgrade.is_live and self._may_change(request, upgrade),
         }
@@ -144,14 +157,24 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         return all(may_deploy(request.user, stage.environment) for stage in stages)
 
 
-def _stages(upgrade: Upgrade) -> list[ShownStage]:
+def _stages(upgrade: Upgrade, request: HttpRequest) -> list[ShownStage]:
     """What the page shows of each environment, in two queries however many there are."""
     rows = upgrade.stages.select_related(
         "environment__project", "deployment", "returned_by", "release_before"
     )
     in_turn = HostRun.objects.order_by("wave", "pk")
     rows = rows.prefetch_related(Prefetch("deployment__host_runs", in_turn))
-    return [ShownStage(row, upgrade_badge(row.state), _servers(row)) for row in rows]
+    kept = set(patchable(upgrade.stages.all()).values_list("pk", flat=True))
+    return [
+        ShownStage(
+            row=row,
+            badge=upgrade_badge(row.state),
+            servers=_servers(row),
+            patch_url=patch_url(row) if row.pk in kept else "",
+            may_commit=may_deploy(request.user, row.environment),
+        )
+        for row in rows
+    ]
 
 
 def _servers(stage: UpgradeStage) -> tuple[tuple[str, SafeString], ...]:

@@ -1,25 +1,26 @@
-"""What an upgrade installed on an environment, to download as a patch for its repository."""
+"""What an upgrade installed on an environment, for its repository: as a patch or as a commit."""
 
-from django.http import Http404, HttpRequest, HttpResponse
+import socket
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
 
 from deploy_manager.admin.permissions import may_see
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.models import UpgradeStage
-from deploy_manager.runner.upgrades.handing_back import patch_of
+from deploy_manager.runner import may_deploy
+from deploy_manager.runner.upgrades.handing_back import keep_as_commit, patch_of
 
-URL_NAME = "deploy_manager_upgradestage_patch"
+PATCH, COMMIT = "deploy_manager_upgradestage_patch", "deploy_manager_upgradestage_commit"
 
 
 def patch_view(request: HttpRequest, stage_pk: int) -> HttpResponse:
     """Send a stage's patch, or say in plain text why there is none."""
-    stages = UpgradeStage.objects.select_related(
-        "upgrade", "environment__project", "release_before", "lock_after", "deployment__release"
-    )
-    stage = stages.filter(pk=stage_pk).first()
-    if stage is None or not may_see(request.user, stage.environment):
-        raise Http404(_("There is no such upgrade."))
+    stage = _find(request, stage_pk)
     try:
         patch = patch_of(stage)
     except DeployManagerError as error:
@@ -32,5 +33,33 @@ def patch_view(request: HttpRequest, stage_pk: int) -> HttpResponse:
     return HttpResponse(patch, content_type="text/x-patch", headers=headers)
 
 
+@require_POST
+def commit_view(request: HttpRequest, stage_pk: int) -> HttpResponse:
+    """Keep a stage's pins as a commit in the mirror, and say how to fetch it."""
+    stage = _find(request, stage_pk)
+    if not may_deploy(request.user, stage.environment):
+        raise PermissionDenied
+    try:
+        fetch = keep_as_commit(stage)
+    except DeployManagerError as error:
+        messages.error(request, str(error))
+    else:
+        text = _("The pins are committed on %(host)s. There, or by ssh:// from it: %(fetch)s")
+        messages.success(request, text % {"host": socket.gethostname(), "fetch": fetch})
+    return HttpResponseRedirect(
+        reverse("admin:deploy_manager_upgrade_change", args=[stage.upgrade_id])
+    )
+
+
+def _find(request: HttpRequest, stage_pk: int) -> UpgradeStage:
+    stages = UpgradeStage.objects.select_related(
+        "upgrade", "environment__project", "release_before", "lock_after", "deployment__release"
+    )
+    stage = stages.filter(pk=stage_pk).first()
+    if stage is None or not may_see(request.user, stage.environment):
+        raise Http404(_("There is no such upgrade."))
+    return stage
+
+
 def patch_url(stage: UpgradeStage) -> str:
-    return reverse(f"admin:{URL_NAME}", args=[stage.pk])
+    return reverse(f"admin:{PATCH}", args=[stage.pk])

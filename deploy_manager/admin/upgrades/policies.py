@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.badges import short_time
 from deploy_manager.admin.base import HistoryAdmin, ModelForm, StyledAdmin, TabularInline
-from deploy_manager.admin.upgrades.patch import URL_NAME, patch_url, patch_view
+from deploy_manager.admin.upgrades.patch import patch_url
 from deploy_manager.models import (
     Environment,
     IgnoredPackage,
@@ -189,10 +189,6 @@ class PolicyRunAdmin(HistoryAdmin[PolicyRun]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyRun]:
         return super().get_queryset(request).prefetch_related("upgrades")
-
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(patch_view)
-        return [path("patch/<int:stage_pk>/", view, name=URL_NAME), *super().get_urls()]
 
     @admin.display(description=_("time"), ordering="slot")
     def slot_time(self, run: PolicyRun) -> str:

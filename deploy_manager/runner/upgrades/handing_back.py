@@ -5,6 +5,7 @@ repository fetches or applies it. Nothing is ever pushed.
 """
 
 import re
+import shlex
 import socket
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -74,6 +75,26 @@ def patch_of(stage: UpgradeStage) -> bytes:
     return _with_mirror(stage, lambda mirror: mirror.patch(*amendment))
 
 
+def keep_as_commit(stage: UpgradeStage) -> str:
+    """Commit a stage's pins in the worker's mirror, once, and return the command that fetches them.
+
+    Raises as `patch_of`.
+    """
+    ref = f"{OWN_REF.format(stage.upgrade_id)}-{stage.number}"
+    amendment = _amendment(stage)
+    folder = _with_mirror(stage, lambda mirror: _commit(mirror, amendment, ref))
+    return f"git fetch {shlex.quote(str(folder))} {ref}"
+
+
+def patchable(stages: QuerySet[UpgradeStage]) -> QuerySet[UpgradeStage]:
+    """Return those that succeeded where the repository says what is installed."""
+    return stages.filter(
+        state=UpgradeState.SUCCEEDED, environment__pins_from=Environment.PinsFrom.COMMIT
+    ).select_related(
+        "upgrade", "environment__project", "release_before", "lock_after", "deployment__release"
+    )
+
+
 def _succeeded() -> QuerySet[Upgrade]:
     return (
         Upgrade.objects.filter(
@@ -94,16 +115,8 @@ def _is_handed_back(upgrade: Upgrade) -> bool:
 
 def _last_stages(upgrade: Upgrade) -> Iterable[UpgradeStage]:
     """For each project whose repository says what is installed: its environment that came last."""
-    stages = upgrade.stages.filter(state=UpgradeState.SUCCEEDED)
-    known = stages.select_related(
-        "upgrade", "environment__project", "release_before", "lock_after", "deployment__release"
-    ).order_by("number")
-    kept = Environment.PinsFrom.COMMIT
-    return {
-        stage.environment.project_id: stage
-        for stage in known
-        if stage.environment.pins_from == kept
-    }.values()
+    known = patchable(upgrade.stages.all()).order_by("number")
+    return {stage.environment.project_id: stage for stage in known}.values()
 
 
 def _hand_back(stage: UpgradeStage) -> str:

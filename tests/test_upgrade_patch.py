@@ -1,0 +1,115 @@
+"""Every upgrade, whoever asked for it, gives its pins to the repository."""
+
+import subprocess
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from deploy_manager.models import (
+    Environment,
+    Lock,
+    Project,
+    Release,
+    Upgrade,
+    UpgradeStage,
+    UpgradeState,
+)
+from tests.parts.admin import url, visitor
+from tests.parts.packages import make_environment
+from tests.parts.repository import Repository
+
+pytestmark = pytest.mark.django_db
+
+PINS = "helper==1.0\nshopkit==1.0\n"
+
+
+@pytest.fixture
+def upgrade(repository: Repository, db: None) -> Upgrade:
+    """One that a person asked for: shopkit went to 1.0.1 on staging and production."""
+    commit = repository.commit("Pins", {"requirements.txt": PINS})
+    upgrade = Upgrade.objects.create(
+        requested_as="me", door="admin", wanted=[], state=UpgradeState.SUCCEEDED
+    )
+    before, after = (
+        Lock.objects.of(version, PINS.replace("shopkit==1.0", f"shopkit=={version}"))
+        for version in ("1.0", "1.0.1")
+    )
+    for number, name in enumerate(("staging", "production"), 1):
+        environment = make_environment(name, f"{name}-1")
+        UpgradeStage.objects.create(
+            upgrade=upgrade,
+            environment=environment,
+            number=number,
+            state=UpgradeState.SUCCEEDED,
+            lock_before=before,
+            lock_after=after,
+            release_before=Release.objects.make(environment, commit, "Pins", before),
+            moves=[{"name": "shopkit", "before": "1.0", "after": "1.0.1", "why": "asked for"}],
+        )
+    Project.objects.update(repository=str(repository.path))
+    return upgrade
+
+
+def patch(*words: str) -> str:
+    out = StringIO()
+    call_command("upgrade_patch", *words, stdout=out)
+    return out.getvalue()
+
+
+def test_its_page_has_a_patch_for_each_environment_that_keeps_its_pins_in_the_repository(
+    upgrade: Upgrade,
+) -> None:
+    staging, production = upgrade.stages.order_by("number")
+    Environment.objects.filter(name="production").update(pins_from=Environment.PinsFrom.ROWS)
+    owner = visitor("owner")
+    page = owner.get(url("upgrade_change", upgrade.pk)).content.decode()
+    assert url("upgradestage_patch", staging.pk) in page
+    assert url("upgradestage_patch", production.pk) not in page
+    assert b"+shopkit==1.0.1" in owner.get(url("upgradestage_patch", staging.pk)).content
+
+
+@pytest.mark.parametrize("state", [UpgradeState.ROLLED_BACK, UpgradeState.RUNNING])
+def test_what_did_not_succeed_has_none(upgrade: Upgrade, state: UpgradeState) -> None:
+    upgrade.stages.update(state=state)
+    stage = upgrade.stages.get(number=1)
+    page = visitor("owner").get(url("upgrade_change", upgrade.pk)).content.decode()
+    assert url("upgradestage_patch", stage.pk) not in page
+
+
+def test_a_click_keeps_it_as_a_commit_and_tells_how_to_fetch_it(
+    upgrade: Upgrade, repository: Repository
+) -> None:
+    stage = upgrade.stages.get(number=2)
+    address = url("upgradestage_commit", stage.pk)
+    owner = visitor("owner")
+    assert owner.get(address).status_code == 405
+    page = owner.post(address, follow=True).content.decode()
+    ref = f"refs/deploy-manager/upgrade-{upgrade.pk}-2"
+    assert ref in page
+    fetch = patch(str(upgrade.pk), "--environment", "production", "--commit").split()
+    assert fetch[:2] == ["git", "fetch"]
+    subprocess.run([*fetch, "--quiet"], cwd=repository.path, check=True)
+    assert "+shopkit==1.0.1" in repository.git("show", "FETCH_HEAD")
+
+
+def test_only_who_may_deploy_keeps_a_commit(upgrade: Upgrade) -> None:
+    stage = upgrade.stages.get(number=1)
+    assert visitor("viewer").post(url("upgradestage_commit", stage.pk)).status_code == 403
+    assert visitor("stranger").post(url("upgradestage_commit", stage.pk)).status_code == 404
+
+
+def test_the_command_prints_the_patch_of_the_environment_that_is_named(upgrade: Upgrade) -> None:
+    printed = patch(str(upgrade.pk), "--environment", "shop/staging")
+    assert "Subject: [PATCH] Upgrade shopkit to 1.0.1" in printed
+    assert "of shop/staging." in printed
+
+
+def test_the_command_says_what_it_needs(upgrade: Upgrade) -> None:
+    with pytest.raises(CommandError, match=r"--environment: shop/staging, shop/production\."):
+        patch(str(upgrade.pk))
+    with pytest.raises(CommandError, match="There is no upgrade #999"):
+        patch("999")
+    upgrade.stages.update(state=UpgradeState.FAILED)
+    with pytest.raises(CommandError, match="succeeded nowhere where the repository"):
+        patch(str(upgrade.pk))
