@@ -1,7 +1,9 @@
 """Running git so that it asks nobody, runs nothing of a repository's choice, and ends in time."""
 
 import os
+import pwd
 import signal
+import socket
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
@@ -116,4 +118,34 @@ def _last_words(stderr: bytes) -> str:
             f"{lines[at]}: another account owns it. As the worker's account, run"
             " git config --global --add safe.directory and that path."
         )
-    return lines[at - 1] if at and "Could not read from remote" in lines[at] else lines[at]
+    told = lines[at - 1] if at and "Could not read from remote" in lines[at] else lines[at]
+    return _with_help(told)
+
+
+_WHAT_TO_DO = {
+    "Permission denied (": "{who} has no key that it takes: give this account a deploy key"
+    " in ~/.ssh, or name one in GIT_SSH_COMMAND.",
+    "Host key verification failed": "{who} does not know its host key yet: as this account, connect"
+    " once by ssh and compare the key.",
+    "could not read Username": "{who} has no password for it: give this account a token"
+    " in ~/.netrc or a credential helper of git.",
+    "Authentication failed": "{who} has a password for it that is refused: look at ~/.netrc"
+    " or the credential helper of this account.",
+}
+"""What git and ssh say where an account may not read a repository, and what helps."""
+
+
+def _with_help(told: str) -> str:
+    for words, help_text in _WHAT_TO_DO.items():
+        if words in told:
+            who = f"{_account()} on {socket.gethostname()}"
+            return f"{told.rstrip('.')}. {help_text.format(who=who)}"
+    return told
+
+
+def _account() -> str:
+    """Whose keys git looks for: several accounts may read, of the worker and of the web server."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # an account without a name, as containers have
+        return str(os.getuid())
