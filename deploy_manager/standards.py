@@ -9,10 +9,6 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
 
-from packaging.markers import Marker, UndefinedEnvironmentName
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion
-
 SEEDS = frozenset({"pip", "setuptools", "wheel"})
 """What virtual environments are made with, and nobody has to pin."""
 
@@ -114,6 +110,9 @@ def is_version(version: str, pinned: str) -> bool:
     """Whether an installed version is what `==pinned` asks for, as 1.0.0 and 1.0+local are 1.0."""
     if version == pinned:
         return True
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import InvalidVersion
+
     try:
         return SpecifierSet(f"=={pinned}").contains(version, prereleases=True)
     except (InvalidSpecifier, InvalidVersion):
@@ -136,6 +135,8 @@ def _fits(marker: str, markers: Markers | None) -> bool | None:
 
 @lru_cache(maxsize=4096)
 def _evaluate(marker: str, markers: Markers) -> bool | None:
+    from packaging.markers import Marker, UndefinedEnvironmentName
+
     try:
         return Marker(marker).evaluate(dict(markers))
     except (ValueError, UndefinedEnvironmentName):

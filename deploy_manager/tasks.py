@@ -2,20 +2,16 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from celery import Task, current_app, shared_task
+from celery import Task, shared_task
 from celery.signals import worker_shutting_down
-from django.apps import apps
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.dispatch import receiver
-from kombu import Connection
-from kombu.exceptions import OperationalError
 
+from deploy_manager.broker import SWEEP, connect, explain
 from deploy_manager.models import (
     Deployment,
     Environment,
@@ -50,9 +46,6 @@ from deploy_manager.signals import deployment_ended, policy_run_due
 
 logger = logging.getLogger(__name__)
 
-CHECKS_FOR = 1
-"""Seconds that a check waits for the broker."""
-
 MOST_AUDITED = 300
 """Versions that a task checks; the sweep has the next ones checked."""
 
@@ -69,7 +62,7 @@ def run_slice(slice_id: int) -> None:
     run(slice_id, ring_slice)
 
 
-@shared_task(name="deploy_manager.sweep", ignore_result=True)
+@shared_task(name=SWEEP, ignore_result=True)
 def sweep() -> None:
     """Ring lost bells again, replace silent holders, begin what is due; see runner.sweep."""
     sweep_rows(ring_slice, lambda run: None if _send(look_at, run) else True)
@@ -185,12 +178,12 @@ TELLERS = Tellers(
 def _send(task: "Task[Any, Any]", *keys: int, **options: Any) -> str:
     """Send a task about rows, or none; return why it could not be."""
     try:
-        with _connection(RINGS_FOR) as connection:
+        with connect(RINGS_FOR) as connection:
             producer = connection.Producer(auto_declare=False)
             task.apply_async(keys, producer=producer, retry=False, **options)
     except Exception as error:
         # The border to the broker: the row is written, whatever its library raises.
-        return _explain(error)
+        return explain(error)
     return ""
 
 
@@ -220,73 +213,3 @@ def _hand_over(**details: Any) -> None:
     So that the site which hosts deploy_manager can deploy itself, worker and all.
     """
     process_ends.set()
-
-
-def has_broker() -> bool:
-    """Whether the project has a Celery app that was told its broker."""
-    return bool(current_app.conf.broker_url)
-
-
-def is_swept() -> bool:
-    """Whether the beat schedule of the project has the sweep in it."""
-    entries = (current_app.conf.beat_schedule or {}).values()
-    return any(entry.get("task") == sweep.name for entry in entries) or _is_swept_by_rows()
-
-
-def _is_swept_by_rows() -> bool:
-    """django-celery-beat, where a project has it, keeps schedules in tables."""
-    if not apps.is_installed("django_celery_beat"):
-        return False
-    rows = apps.get_app_config("django_celery_beat").get_model("PeriodicTask")._default_manager
-    try:
-        return bool(rows.filter(task=sweep.name, enabled=True).exists())
-    except DatabaseError:
-        return False
-
-
-def broker_problem() -> str:
-    """Return why no worker can be told of anything; blank where the broker answers in a second."""
-    try:
-        with _connection(CHECKS_FOR) as connection:
-            return _reach(connection)
-    except Exception as error:
-        # The border to the broker: a check tells, whatever its library raises.
-        return _explain(error)
-
-
-def _reach(connection: Connection) -> str:
-    try:
-        connection.ensure_connection(max_retries=1, interval_start=0, timeout=CHECKS_FOR)
-    except OperationalError as error:
-        return f"{connection.as_uri()}: {error}"
-    return ""
-
-
-def _explain(error: Exception) -> str:
-    """Return what the broker's library means. No part of a URL with a password is in it."""
-    match error:
-        case ValueError():
-            return "its URL can't be read. Write signs like / and @ in a password as %2F and %40."
-        case KeyError():
-            return str(error.args[0])
-        case _:
-            return str(error) or type(error).__name__
-
-
-@contextmanager
-def _connection(seconds: int) -> Iterator[Connection]:
-    """Yield a connection to the broker that gives up after some seconds.
-
-    Celery's own tries for minutes: https://github.com/celery/celery/issues/4296.
-    """
-    options = {
-        **current_app.conf.broker_transport_options,
-        "socket_connect_timeout": seconds,
-        "socket_timeout": seconds,
-        "max_retries": 1,
-        "interval_start": 0,
-    }
-    with current_app.connection_for_write(
-        connect_timeout=seconds, transport_options=options
-    ) as connection:
-        yield connection

@@ -8,7 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from deploy_manager.admin.packages import matrix
+from deploy_manager.admin.packages import page as page_module
 from deploy_manager.models import Environment, Lock, Release, Server
 from tests.parts.admin import ObjectRights, make_user, url, visitor
 from tests.parts.packages import (
@@ -237,8 +237,8 @@ def test_it_opens_with_nothing_to_show(owner: Client) -> None:
 def test_many_packages_are_cut_into_pages(
     owner: Client, sites: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matrix, "MOST_CELLS", 14)
-    monkeypatch.setattr(matrix, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(page_module, "MOST_CELLS", 14)
+    monkeypatch.setattr(page_module, "FEWEST_ROWS", 1)
     assert rows(look(owner)) == ["django", "zope"]
     assert rows(look(owner, p=2)) == ["asgiref"]
 

@@ -90,7 +90,7 @@ def test_what_can_t_be_frozen_so_is_refused(
 def test_what_is_asked_for_at_a_time_waits_for_it(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy_manager.tasks.is_swept", lambda: False)
+    monkeypatch.setattr("deploy_manager.broker.is_swept", lambda: False)
     later = timezone.now() + timedelta(hours=1)
     printed = call("recipe", "production", "greet", "--at", later.isoformat(), "--no-wait")
     deployment = Deployment.objects.get()

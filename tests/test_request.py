@@ -10,8 +10,9 @@ from pytest_django import Settings
 
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, State, Step
+from deploy_manager.models.rights import may_deploy
 from deploy_manager.recipes import Host, Phase, Scope, Site, Story, add_story, recipe, registry
-from deploy_manager.runner import may_deploy, request
+from deploy_manager.runner import request
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import ObjectRights, make_user
 

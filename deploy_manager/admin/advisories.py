@@ -1,7 +1,7 @@
 """Advisories: what is known against packages, and who is exposed to it now."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.contrib import admin
@@ -26,8 +26,10 @@ from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.permissions import may_see_any
 from deploy_manager.admin.upgrades.link import upgrade_link
 from deploy_manager.models import Advisory, Environment
-from deploy_manager.runner import may_deploy
-from deploy_manager.runner.packages.exposure import Exposure, exposures
+from deploy_manager.models.rights import may_deploy
+
+if TYPE_CHECKING:
+    from deploy_manager.runner.packages.exposure import Exposure
 
 PAGE = "admin/deploy_manager/advisory/page.html"
 SHORT_SUMMARY = 120
@@ -122,6 +124,8 @@ class AdvisoryAdmin(HistoryAdmin[Advisory]):
 
 def _exposed(request: HttpRequest, advisory: Advisory) -> dict[str, Any]:
     """Who is exposed of those that the user may see, and where their upgrade begins."""
+    from deploy_manager.runner.packages.exposure import exposures
+
     found = leave_visible(request, exposures(advisory))
     environments = list(dict.fromkeys(exposure.environment for exposure in found))
     mine = [each for each in environments if may_deploy(request.user, each)]
@@ -137,13 +141,13 @@ def _shown(count: int) -> SafeString:
     return format_html('<span class="{}">{}</span>', "dm-bad" if count else "dm-quiet", count)
 
 
-def _lowest_fix(found: list[Exposure]) -> str:
+def _lowest_fix(found: "list[Exposure]") -> str:
     """The version that all exposed need; blank where they need different ones, or there is none."""
     fixes = {exposure.fixed_in for exposure in found}
     return fixes.pop() if len(fixes) == 1 else ""
 
 
-def _upgrade_url(advisory: Advisory, found: list[Exposure], mine: list[Environment]) -> str:
+def _upgrade_url(advisory: Advisory, found: "list[Exposure]", mine: list[Environment]) -> str:
     """Where the upgrade of all that are exposed begins; blank where it would find nothing."""
     if not mine or not any(exposure.fixed_in for exposure in found):
         return ""

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
@@ -16,7 +17,9 @@ from deploy_manager.models import (
     InstalledPackage,
     Requirement,
 )
-from deploy_manager.runner.packages.exposure import Exposure, unseen, vulnerable_packages
+
+if TYPE_CHECKING:
+    from deploy_manager.runner.packages.exposure import Exposure
 
 MOST_NAMES = 8
 """That a sentence tells; the others are counted."""
@@ -43,7 +46,7 @@ def visible_ids(request: HttpRequest) -> frozenset[int]:
     return known
 
 
-def leave_visible(request: HttpRequest, found: Iterable[Exposure]) -> list[Exposure]:
+def leave_visible(request: HttpRequest, found: "Iterable[Exposure]") -> "list[Exposure]":
     """Leave out environments that the user may not see."""
     visible = visible_ids(request)
     return [exposure for exposure in found if exposure.environment.pk in visible]
@@ -54,6 +57,8 @@ def count_exposed(request: HttpRequest) -> dict[int, Count]:
 
     Asked for once in a request, in the same number of queries for all.
     """
+    from deploy_manager.runner.packages.exposure import vulnerable_packages
+
     known: dict[int, Count] | None = getattr(request, "_exposed_to", None)
     if known is None:
         known = _count(leave_visible(request, vulnerable_packages()))
@@ -61,7 +66,7 @@ def count_exposed(request: HttpRequest) -> dict[int, Count]:
     return known
 
 
-def _count(found: Iterable[Exposure]) -> dict[int, Count]:
+def _count(found: "Iterable[Exposure]") -> dict[int, Count]:
     counts: dict[int, Count] = defaultdict(Count)
     for exposure in found:
         for advisory in exposure.advisories:
@@ -110,6 +115,8 @@ def _tell(reason: str, versions: list[str]) -> str:
 
 def _tell_unseen(visible: frozenset[int]) -> Iterator[str]:
     """Servers whose packages are not known may be exposed to anything."""
+    from deploy_manager.runner.packages.exposure import unseen
+
     found = unseen(visible).order_by("server__name").values_list("server__name", flat=True)
     names = list(dict.fromkeys(found))
     if names:

@@ -36,17 +36,13 @@ from deploy_manager.admin.badges import (
 )
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.environment_filter import EnvironmentFilter
-from deploy_manager.admin.live_progress import describe_deployment, to_json
-from deploy_manager.admin.log_view import log_of, read_tails, whole_log
-from deploy_manager.admin.matrix import make_matrix
 from deploy_manager.admin.permissions import (
     may_deploy_any,
     may_see_deployment,
     visible_deployments,
 )
-from deploy_manager.admin.retrying import retry_view
 from deploy_manager.models import Deployment
-from deploy_manager.runner import may_deploy
+from deploy_manager.models.rights import may_deploy
 
 
 @admin.register(Deployment)
@@ -136,6 +132,10 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         return TemplateResponse(request, self.change_form_template or "", context)
 
     def _page_context(self, request: HttpRequest, deployment: Deployment) -> dict[str, Any]:
+        from deploy_manager.admin.live_progress import describe_deployment
+        from deploy_manager.admin.log_view import read_tails
+        from deploy_manager.admin.matrix import make_matrix
+
         matrix = make_matrix(deployment)
         return {
             **self.admin_site.each_context(request),
@@ -153,6 +153,8 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     @method_decorator([require_GET, never_cache])
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """What changed after the cursor `after`, as JSON."""
+        from deploy_manager.admin.live_progress import to_json
+
         self._find(request, pk)
         try:
             after = int(request.GET.get("after", progress.FROM_THE_START))
@@ -174,11 +176,15 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
 
     @method_decorator(require_POST)
     def retry_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        from deploy_manager.admin.retrying import retry_view
+
         return retry_view(self, request, self._find(request, pk))
 
     @method_decorator(require_GET)
     def log_view(self, request: HttpRequest, pk: int) -> StreamingHttpResponse:
         """The whole log to keep, or that of the server run `host`."""
+        from deploy_manager.admin.log_view import log_of, whole_log
+
         deployment = self._find(request, pk)
         name, content = f"deployment-{pk}", whole_log(deployment)
         if host := request.GET.get("host"):

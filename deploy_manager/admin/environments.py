@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.admin.addresses import run_url
 from deploy_manager.admin.badges import deployment_link, state_badge
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.freezing import freeze_view, frozen_mark
@@ -22,13 +23,10 @@ from deploy_manager.admin.permissions import (
     may_see_any,
     visible_environments,
 )
-from deploy_manager.admin.pin_sources import describe_pin_sources
-from deploy_manager.admin.requirement_import import import_view
 from deploy_manager.admin.run_actions import run_actions
-from deploy_manager.admin.run_page import run_url, run_view
 from deploy_manager.admin.stories import ROLLBACK
 from deploy_manager.models import Deployment, Environment, Placement
-from deploy_manager.runner import may_deploy
+from deploy_manager.models.rights import may_deploy
 
 
 @admin.register(Environment)
@@ -141,12 +139,16 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         ]
 
     def run_view(self, request: HttpRequest, recipe: str) -> HttpResponse:
+        from deploy_manager.admin.run_page import run_view
+
         return run_view(self, request, recipe)
 
     def freeze_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         return freeze_view(self, request, pk)
 
     def requirements_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        from deploy_manager.admin.requirement_import import import_view
+
         return import_view(self, request, pk)
 
     def change_view(
@@ -166,6 +168,8 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
 
     @admin.display(description=_("pins now"))
     def pins_now(self, environment: Environment) -> SafeString | str:
+        from deploy_manager.admin.pin_sources import describe_pin_sources
+
         return describe_pin_sources(environment) if environment.pk else ""
 
     @admin.display(description=_("servers"))

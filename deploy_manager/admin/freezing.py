@@ -17,7 +17,7 @@ from deploy_manager.admin.moments import MomentField
 from deploy_manager.admin.permissions import visible_environments
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Environment
-from deploy_manager.runner import may_deploy
+from deploy_manager.models.rights import may_deploy
 
 TEMPLATE = "admin/deploy_manager/environment/freeze.html"
 

@@ -15,7 +15,6 @@ from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.downloads import as_download
 from deploy_manager.exceptions import PinError
 from deploy_manager.models import Lock
-from deploy_manager.requirements import compare_pins, export_requirements, read_pins
 
 MOST_TO_COMPARE = 10
 COMPARISON = "admin/deploy_manager/lock/comparison.html"
@@ -42,6 +41,8 @@ class LockAdmin(HistoryAdmin[Lock]):
 
     def download_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Send a lock as a requirements file that installs the same."""
+        from deploy_manager.requirements import export_requirements, read_pins
+
         lock = self._seen(request, pk)
         try:
             return as_download(export_requirements(read_pins(lock.text)), "requirements.txt")
@@ -50,6 +51,8 @@ class LockAdmin(HistoryAdmin[Lock]):
 
     def comparison_view(self, request: HttpRequest, pk: int, other: int) -> HttpResponse:
         """Show which versions are different in another lock."""
+        from deploy_manager.requirements import compare_pins, read_pins
+
         lock, before = self._seen(request, pk), self._seen(request, other)
         try:
             changes = compare_pins(read_pins(before.text), read_pins(lock.text))

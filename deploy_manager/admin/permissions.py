@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from deploy_manager.models import Deployment, Environment
-from deploy_manager.runner import may_deploy
+from deploy_manager.models.rights import may_deploy
 
 _VIEW = "deploy_manager.view_environment"
 _CHANGE = "deploy_manager.change_environment"

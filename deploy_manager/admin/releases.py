@@ -15,14 +15,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.admin.addresses import LONGEST_ID
 from deploy_manager.admin.badges import short_commit, short_time
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.environment_filter import EnvironmentFilter
 from deploy_manager.admin.permissions import may_deploy_any
-from deploy_manager.admin.run_page import LONGEST_ID
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Release
-from deploy_manager.runner import may_deploy
+from deploy_manager.models.rights import may_deploy
 
 TEMPLATE = "admin/deploy_manager/release/mark_bad.html"
 CHANGELIST = "admin:deploy_manager_release_changelist"

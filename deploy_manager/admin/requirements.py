@@ -7,10 +7,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.admin.addresses import start_url
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.environment_filter import EnvironmentFilter
 from deploy_manager.admin.permissions import may_deploy_any
-from deploy_manager.admin.upgrades.start import start_url
 from deploy_manager.models import Requirement
 
 

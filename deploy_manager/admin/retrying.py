@@ -12,7 +12,8 @@ from deploy_manager import tasks
 from deploy_manager.admin.badges import deployment_link, deployment_url
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.models import Deployment
-from deploy_manager.runner import may_deploy, retry
+from deploy_manager.models.rights import may_deploy
+from deploy_manager.runner import retry
 
 
 def retry_label(deployment: Deployment) -> str:

@@ -8,12 +8,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
-from deploy_manager.admin.run_page import run_url
+from deploy_manager.admin.addresses import run_url, start_url
 from deploy_manager.admin.stories import CONVERGE, ROLLBACK, is_startable
-from deploy_manager.admin.upgrades.start import start_url
 from deploy_manager.models import Environment
+from deploy_manager.models.rights import may_deploy
 from deploy_manager.recipes import Story, all_stories
-from deploy_manager.runner import may_deploy
 
 UPGRADE_ACTION = "upgrade_packages"
 FIRST = ("deploy", ROLLBACK, CONVERGE)

@@ -1,9 +1,7 @@
 """From a click to a deployment: what would happen is shown, then asked for as it was shown."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
@@ -17,26 +15,18 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from deploy_manager import tasks
+from deploy_manager.admin.addresses import LONGEST_ID
 from deploy_manager.admin.badges import deployment_link, deployment_url
 from deploy_manager.admin.permissions import visible_environments
 from deploy_manager.admin.run_forms import OccasionForm, RunForm
 from deploy_manager.admin.run_plan import propose, rehearse
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, Environment, State
+from deploy_manager.models.rights import may_deploy
 from deploy_manager.recipes import Story, get_story
-from deploy_manager.runner import may_deploy
 
 CHANGELIST = "admin:deploy_manager_environment_changelist"
 TEMPLATE = "admin/deploy_manager/environment/run.html"
-LONGEST_ID = 18
-"""Digits; a longer number is none that a database gave."""
-
-
-def run_url(recipe: str, environments: list[int], servers: Sequence[str] = ()) -> str:
-    """The page that shows what a recipe would do on these environments, and on which servers."""
-    query = {"on": ",".join(map(str, environments)), "server": list(servers)}
-    address = reverse("admin:deploy_manager_environment_run", args=[recipe])
-    return f"{address}?{urlencode(query, doseq=True, safe=',')}"
 
 
 def run_view(admin: "ModelAdmin[Environment]", request: HttpRequest, recipe: str) -> HttpResponse:

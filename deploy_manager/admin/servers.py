@@ -11,13 +11,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.admin.addresses import run_url
 from deploy_manager.admin.base import StyledAdmin
-from deploy_manager.admin.host_key_page import host_key_view, shown_fingerprint
 from deploy_manager.admin.permissions import may_deploy_any
-from deploy_manager.admin.run_page import run_url
 from deploy_manager.admin.stories import CONVERGE
 from deploy_manager.models import Environment, Server
-from deploy_manager.runner import may_deploy
+from deploy_manager.models.rights import may_deploy
 
 
 @admin.register(Server)
@@ -42,6 +41,8 @@ class ServerAdmin(StyledAdmin[Server]):
         return [path("<int:pk>/host-key/", view, name=name), *super().get_urls()]
 
     def host_key_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        from deploy_manager.admin.host_key_page import host_key_view
+
         return host_key_view(self, request, pk)
 
     @admin.display(description=_("address"), ordering="address")
@@ -50,6 +51,8 @@ class ServerAdmin(StyledAdmin[Server]):
 
     @admin.display(description=_("host key"))
     def host_key_shown(self, server: Server) -> SafeString | str:
+        from deploy_manager.admin.host_key_page import shown_fingerprint
+
         if server.is_local:
             return gettext("not needed")
         if server.host_key:

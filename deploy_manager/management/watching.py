@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from rich.text import Text
 
-from deploy_manager import tasks
+from deploy_manager import broker
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.management.asking import who_asks
 from deploy_manager.management.following import Follower, Interrupts, interruptible
@@ -33,7 +33,7 @@ def show_request(deployment: Deployment, view: JsonLines | Lines) -> None:
     view.tell(Text(f"#{deployment.pk} {deployment.get_state_display()}"))
     if deployment.message:
         view.say(deployment.message)
-    if deployment.state == State.WAITING and not tasks.is_swept():
+    if deployment.state == State.WAITING and not broker.is_swept():
         view.say("No beat schedule has the sweep: `manage.py sweep --forever 5` begins what waits.")
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
-from packaging.utils import is_normalized_name
 
 from deploy_manager.models.states import State
 from deploy_manager.refs import is_ref_name
@@ -135,6 +134,8 @@ def validate_time_zone(value: str) -> None:
 
 def validate_package(value: str) -> None:
     """A normalised name of a package. Raises ValidationError."""
+    from packaging.utils import is_normalized_name
+
     if not is_normalized_name(value):
         raise ValidationError(_("A package is named like my-package."))
 

@@ -11,8 +11,7 @@ from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.links import beside, switch_link
 from deploy_manager.recipes.packing import uv_program
 from deploy_manager.recipes.registry import Uses, recipe
-from deploy_manager.recipes.sending import SHIPPED_LOCK, WHEELS, send_wheels
-from deploy_manager.recipes.shipping import ship_file
+from deploy_manager.recipes.shipping import SHIPPED_LOCK, WHEELS, ship_file
 
 LOCK = "requirements.lock"
 SHIPPED = "shipped"
@@ -52,6 +51,9 @@ def _fill(host: Host, site: Site, path: str) -> None:
         raise RecipeError("There are no pins to install: see the environment's requirements.")
     host.put(site.lock.encode(), f"{path}/{LOCK}")
     if site.wheels == SHIPPED:
+        # Here, since recipes are loaded with Django, and wheels take all that reads an index.
+        from deploy_manager.recipes.sending import send_wheels
+
         send_wheels(host, site, path)
     _INSTALLERS[site.installer](host, site, path)
     compile_modules(host, site, path)

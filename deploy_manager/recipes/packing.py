@@ -11,10 +11,6 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
-
 from deploy_manager.exceptions import RecipeError
 
 _MAIN = "virtualenv.__main__:run_with_catch"
@@ -56,6 +52,8 @@ def _packed_once(
 
 
 def _check_python(distributions: list[importlib.metadata.Distribution], version: str) -> None:
+    from packaging.specifiers import SpecifierSet
+
     for found in distributions:
         needed = str(found.metadata.json.get("requires_python", ""))
         if not SpecifierSet(needed).contains(version, prereleases=True):
@@ -92,6 +90,9 @@ def _copy(distribution: importlib.metadata.Distribution, folder: Path) -> None:
 
 def _with_dependencies(name: str) -> Iterator[importlib.metadata.Distribution]:
     """Yield an installed distribution and all that it requires here, each once."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
     done: set[str] = set()
     waiting = [name]
     while waiting:

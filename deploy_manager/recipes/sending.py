@@ -9,11 +9,8 @@ from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.building import build_wheel
 from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.packing import tags_zipapp
-from deploy_manager.recipes.shipping import SHOWN_CHARACTERS, ship, ship_file
+from deploy_manager.recipes.shipping import SHIPPED_LOCK, SHOWN_CHARACTERS, WHEELS, ship, ship_file
 from deploy_manager.wheels import Cache, Kept, Provided, ServerPython, own_python, provide
-
-SHIPPED_LOCK = "shipped.lock"
-WHEELS = "wheels"
 
 
 def send_wheels(host: Host, site: Site, path: str) -> None:

@@ -12,6 +12,9 @@ from deploy_manager.recipes.host import Host, Result, Site
 
 HASH_CHARACTERS = 12
 SHOWN_CHARACTERS = 2000
+SHIPPED_LOCK = "shipped.lock"
+WHEELS = "wheels"
+"""Beside an environment: what it is installed from where its server has no index."""
 
 
 def ship(host: Host, site: Site, name: str) -> str:

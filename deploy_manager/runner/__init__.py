@@ -1,5 +1,6 @@
 """A deployment's story: request, plan, claim, stages, end, and the sweep that keeps it true."""
 
+from deploy_manager.models.rights import may_deploy
 from deploy_manager.runner.choices import choose_release, converge, releases_to_return_to, retry
 from deploy_manager.runner.leaving import process_ends
 from deploy_manager.runner.notifying import send_notices
@@ -11,7 +12,7 @@ from deploy_manager.runner.packages.known import KnownPackages
 from deploy_manager.runner.packages.looking_up import look_up_due
 from deploy_manager.runner.plan import Plan, PlannedServer, make_plan
 from deploy_manager.runner.probing import probe
-from deploy_manager.runner.request import Wish, may_deploy, request
+from deploy_manager.runner.request import Wish, request
 from deploy_manager.runner.run import run, run_slice
 from deploy_manager.runner.sweep import promote_next, sweep
 from deploy_manager.runner.upgrades.plan import (

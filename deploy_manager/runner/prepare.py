@@ -6,8 +6,8 @@ from pathlib import Path
 
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Lock, Release, Slice
+from deploy_manager.models.rights import may_deploy
 from deploy_manager.recipes import Story, Uses
-from deploy_manager.runner.request import may_deploy
 from deploy_manager.runner.source import Source, find_source, make_archive
 from deploy_manager.runner.stories import story_for
 

@@ -13,22 +13,14 @@ from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Deployment, Environment, Placement, Release, Schedule, State
+from deploy_manager.models.rights import may_deploy
 from deploy_manager.recipes import Story, Uses
 from deploy_manager.runner.stories import story_for
 from deploy_manager.runner.times import why_not_now
 from deploy_manager.runner.waves import Planned, plan_steps
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AnonymousUser, User
-
-PERMISSION = "deploy_manager.deploy_environment"
-
-
-def may_deploy(user: "User | AnonymousUser", environment: Environment) -> bool:
-    """Whether a user may deploy this environment: by a right on all, or on this one object."""
-    return bool(
-        user.is_active and (user.has_perm(PERMISSION) or user.has_perm(PERMISSION, environment))
-    )
+    from django.contrib.auth.models import User
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import ngettext
 
 from deploy_manager import tasks
+from deploy_manager.admin.addresses import LONGEST_ID
 from deploy_manager.admin.permissions import visible_environments
-from deploy_manager.admin.run_page import LONGEST_ID
 from deploy_manager.models import Environment, Placement
-from deploy_manager.runner import may_deploy
+from deploy_manager.models.rights import may_deploy
 from deploy_manager.runner.packages.gathering import ask_servers
 
 MATRIX = "admin:deploy_manager_installedpackage_changelist"

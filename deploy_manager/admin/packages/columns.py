@@ -9,11 +9,11 @@ from django.utils.functional import cached_property
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
+from deploy_manager.admin.addresses import run_url
 from deploy_manager.admin.packages.cells import Matter
 from deploy_manager.admin.packages.facts import PackageFacts, Place
 from deploy_manager.admin.packages.filter import Asked
 from deploy_manager.admin.packages.standards import Standard, make_standard
-from deploy_manager.admin.run_page import run_url
 from deploy_manager.admin.stories import CONVERGE
 from deploy_manager.models import Environment
 

@@ -18,14 +18,12 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
+from deploy_manager.admin.addresses import COMMIT_URL_NAME, PATCH_URL_NAME, patch_url, upgrade_url
 from deploy_manager.admin.badges import short_time, spell_duration, state_badge
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.permissions import may_deploy_any, may_see_any, visible_environments
-from deploy_manager.admin.upgrades.patch import COMMIT, PATCH, commit_view, patch_url, patch_view
-from deploy_manager.admin.upgrades.start import start_view, upgrade_url
 from deploy_manager.models import Environment, HostRun, Upgrade, UpgradeStage, UpgradeState
-from deploy_manager.runner import cancel_upgrade, may_deploy
-from deploy_manager.runner.upgrades.handing_back import patchable
+from deploy_manager.models.rights import may_deploy
 
 PAGE = "admin/deploy_manager/upgrade/page.html"
 
@@ -106,14 +104,27 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         wrap = self.admin_site.admin_view
         return [
             path("<int:pk>/cancel/", view, name=name),
-            path("patch/<int:stage_pk>/", wrap(patch_view), name=PATCH),
-            path("commit/<int:stage_pk>/", wrap(commit_view), name=COMMIT),
+            path("patch/<int:stage_pk>/", wrap(self.patch_view), name=PATCH_URL_NAME),
+            path("commit/<int:stage_pk>/", wrap(self.commit_view), name=COMMIT_URL_NAME),
             *super().get_urls(),
         ]
+
+    def patch_view(self, request: HttpRequest, stage_pk: int) -> HttpResponse:
+        from deploy_manager.admin.upgrades.patch import patch_view
+
+        return patch_view(request, stage_pk)
+
+    @method_decorator(require_POST)
+    def commit_view(self, request: HttpRequest, stage_pk: int) -> HttpResponse:
+        from deploy_manager.admin.upgrades.patch import commit_view
+
+        return commit_view(request, stage_pk)
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
+        from deploy_manager.admin.upgrades.start import start_view
+
         return start_view(self, request)
 
     @method_decorator(never_cache)
@@ -137,6 +148,8 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
 
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        from deploy_manager.runner import cancel_upgrade
+
         upgrade = self._find(request, str(pk))
         if not self._may_change(request, upgrade):
             raise PermissionDenied
@@ -159,6 +172,8 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
 
 def _stages(upgrade: Upgrade, request: HttpRequest) -> list[ShownStage]:
     """What the page shows of each environment, in two queries however many there are."""
+    from deploy_manager.runner.upgrades.handing_back import patchable
+
     rows = upgrade.stages.select_related(
         "environment__project", "deployment", "returned_by", "release_before"
     )

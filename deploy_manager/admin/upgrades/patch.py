@@ -12,10 +12,8 @@ from django.views.decorators.http import require_POST
 from deploy_manager.admin.permissions import may_see
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.models import UpgradeStage
-from deploy_manager.runner import may_deploy
+from deploy_manager.models.rights import may_deploy
 from deploy_manager.runner.upgrades.handing_back import keep_as_commit, patch_of
-
-PATCH, COMMIT = "deploy_manager_upgradestage_patch", "deploy_manager_upgradestage_commit"
 
 
 def patch_view(request: HttpRequest, stage_pk: int) -> HttpResponse:
@@ -59,7 +57,3 @@ def _find(request: HttpRequest, stage_pk: int) -> UpgradeStage:
     if stage is None or not may_see(request.user, stage.environment):
         raise Http404(_("There is no such upgrade."))
     return stage
-
-
-def patch_url(stage: UpgradeStage) -> str:
-    return reverse(f"admin:{PATCH}", args=[stage.pk])

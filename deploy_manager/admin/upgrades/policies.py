@@ -15,9 +15,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.admin.addresses import patch_url
 from deploy_manager.admin.badges import short_time
 from deploy_manager.admin.base import HistoryAdmin, ModelForm, StyledAdmin, TabularInline
-from deploy_manager.admin.upgrades.patch import patch_url
 from deploy_manager.models import (
     Environment,
     IgnoredPackage,
@@ -27,8 +27,7 @@ from deploy_manager.models import (
     UpgradePolicy,
     UpgradeStage,
 )
-from deploy_manager.runner import may_deploy
-from deploy_manager.runner.upgrades.policies import AT_WORK, ask_for_run, next_times
+from deploy_manager.models.rights import may_deploy
 from deploy_manager.times import check_zone
 
 RUN_PAGE = "admin/deploy_manager/upgradepolicy/run.html"
@@ -143,6 +142,8 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
         return TemplateResponse(request, RUN_PAGE, context)
 
     def _run(self, request: HttpRequest, policy: UpgradePolicy) -> HttpResponse:
+        from deploy_manager.runner.upgrades.policies import ask_for_run
+
         run = ask_for_run(policy)
         self.log_change(request, policy, gettext("Asked for a run now."))
         words = gettext(
@@ -218,6 +219,8 @@ class PolicyRunAdmin(HistoryAdmin[PolicyRun]):
 
 def describe_outcome(run: PolicyRun) -> str:
     """Return what a run did, or why that is not known yet."""
+    from deploy_manager.runner.upgrades.policies import AT_WORK
+
     if run.outcome == AT_WORK:
         return gettext(AT_WORK)
     return run.outcome or gettext("Waits for a worker.")
@@ -225,6 +228,8 @@ def describe_outcome(run: PolicyRun) -> str:
 
 def _times(policy: UpgradePolicy, count: int) -> list[str]:
     """By the clock by which its cron expression was written."""
+    from deploy_manager.runner.upgrades.policies import next_times
+
     try:
         zone = check_zone(policy.time_zone)
         times = next_times(policy, count, timezone.now())

@@ -1,23 +1,22 @@
 """The page that begins an upgrade: what would move is shown, then asked for as it was shown."""
 
-from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from deploy_manager import tasks
+from deploy_manager.admin.addresses import upgrade_url
 from deploy_manager.admin.permissions import may_deploy_any
 from deploy_manager.admin.upgrades.forms import UpgradeForm, initial_of
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Upgrade
-from deploy_manager.runner import UpgradePlan, may_deploy, plan_upgrade
+from deploy_manager.models.rights import may_deploy
+from deploy_manager.runner import UpgradePlan, plan_upgrade
 
 TEMPLATE = "admin/deploy_manager/upgrade/start.html"
 MOST_TURNS = 99
@@ -93,16 +92,6 @@ class _Page:
             "can_run": self._plan and not self._plan.problems and not self._plan.is_empty,
         }
         return TemplateResponse(self._request, TEMPLATE, context)
-
-
-def start_url(environments: Iterable[int], packages: Iterable[str] = ()) -> str:
-    """The page that begins an upgrade, with what it asks filled in."""
-    query = {"package": list(packages), "environment": list(environments)}
-    return f"{reverse('admin:deploy_manager_upgrade_add')}?{urlencode(query, doseq=True)}"
-
-
-def upgrade_url(pk: int) -> str:
-    return reverse("admin:deploy_manager_upgrade_change", args=[pk])
 
 
 def _turn(text: str) -> int | None:

@@ -16,9 +16,9 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.models.brief import brief_transaction
+from deploy_manager.models.rights import may_deploy
 from deploy_manager.requirements import PinWish
 from deploy_manager.runner.packages.looking_up import look_up_again
-from deploy_manager.runner.request import may_deploy
 from deploy_manager.runner.upgrades.plan import PlannedStage, UpgradePlan
 
 if TYPE_CHECKING:
