@@ -12,8 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deploy_manager.exceptions import Cancelled, DeployManagerError, WheelError
-from deploy_manager.recipes.host import Builder, BuildHost, Site
-from deploy_manager.recipes.packing import tags_zipapp, virtualenv_zipapp
+from deploy_manager.recipes.host import (
+    TELL_VERSION,
+    Builder,
+    BuildHost,
+    Site,
+    python_problem,
+)
+from deploy_manager.recipes.packing import oldest_python, tags_zipapp, virtualenv_zipapp
 from deploy_manager.recipes.shipping import SHOWN_CHARACTERS
 from deploy_manager.wheels import ServerPython
 
@@ -59,6 +65,9 @@ def _thrown_away(host: BuildHost) -> Iterator[str]:
 def _require_fit(
     host: BuildHost, site: Site, builder: Builder, python: ServerPython, folder: str
 ) -> ServerPython:
+    version = host.run([builder.python, "-c", TELL_VERSION], quiet=True).stdout.strip()
+    if problem := python_problem(builder.name, version, oldest_python()):
+        raise WheelError(problem)
     tags = f"{folder}/tags.pyz"
     host.put(tags_zipapp(site.cache), tags)
     answer = host.run([builder.python, "-I", tags], quiet=True)

@@ -23,7 +23,7 @@ def what_differs(host: Host, site: Site, path: str) -> list[str]:
     """
     if not site.pins:
         return []
-    ask = [f"{path}/bin/python", "-I", "-"]
+    ask = [f"{path}/bin/python", "-I", "-X", "utf8", "-"]
     answer = host.run(ask, stdin=inventory_script(), check=False, quiet=True)
     try:
         installed, markers = _read(answer)

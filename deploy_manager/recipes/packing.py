@@ -4,14 +4,17 @@ import fcntl
 import hashlib
 import importlib.metadata
 import shutil
+import sys
 import sysconfig
 import tempfile
 import zipapp
 from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from deploy_manager.exceptions import RecipeError
+from deploy_manager.recipes.host import OLDEST_PYTHON
 
 _MAIN = "virtualenv.__main__:run_with_catch"
 
@@ -25,6 +28,22 @@ def virtualenv_zipapp(cache: Path, python_version: str) -> Path:
     distributions = sorted(_with_dependencies("virtualenv"), key=lambda found: found.name)
     _check_python(distributions, python_version)
     return _packed_once(cache, "virtualenv", distributions)
+
+
+@cache
+def oldest_python() -> tuple[int, int]:
+    """Return the oldest Python by which a server can run what makes virtual environments there.
+
+    The worker's own tools are sent, and newer ones may need more than OLDEST_PYTHON.
+    """
+    needed = [_needed_python(found) for found in _with_dependencies("virtualenv")]
+    major, minor = OLDEST_PYTHON
+    # A worker runs its tools itself.
+    return next(
+        (major, each)
+        for each in range(minor, max(minor, sys.version_info.minor) + 1)
+        if all(specifiers.contains(f"{major}.{each}.99") for specifiers in needed)
+    )
 
 
 def tags_zipapp(cache: Path) -> Path:
@@ -55,12 +74,16 @@ def _check_python(distributions: list[importlib.metadata.Distribution], version:
     from packaging.specifiers import SpecifierSet
 
     for found in distributions:
-        needed = str(found.metadata.json.get("requires_python", ""))
-        if not SpecifierSet(needed).contains(version, prereleases=True):
+        needed = _needed_python(found)
+        if not needed.contains(version, prereleases=True):
             raise RecipeError(
                 f"The server's Python is {version}, but the worker's {found.name} {found.version}"
                 f" needs {needed}: name another interpreter of the server in the environment."
             )
+
+
+def _needed_python(distribution: importlib.metadata.Distribution) -> SpecifierSet:
+    return SpecifierSet(str(distribution.metadata.json.get("requires_python", "")))
 
 
 def _pack(distributions: list[importlib.metadata.Distribution], target: Path, main: bytes) -> None:
