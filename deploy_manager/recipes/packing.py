@@ -37,13 +37,14 @@ def oldest_python() -> tuple[int, int]:
     The worker's own tools are sent, and newer ones may need more than OLDEST_PYTHON.
     """
     needed = [_needed_python(found) for found in _with_dependencies("virtualenv")]
-    major, minor = OLDEST_PYTHON
-    # A worker runs its tools itself.
-    return next(
-        (major, each)
-        for each in range(minor, max(minor, sys.version_info.minor) + 1)
-        if all(specifiers.contains(f"{major}.{each}.99") for specifiers in needed)
+    major, oldest = OLDEST_PYTHON
+    own = sys.version_info.minor  # which runs them
+    fits = (
+        minor
+        for minor in range(oldest, own)
+        if all(specifiers.contains(f"{major}.{minor}.99") for specifiers in needed)
     )
+    return major, next(fits, max(own, oldest))
 
 
 def tags_zipapp(cache: Path) -> Path:

@@ -17,6 +17,8 @@ def speak_utf8() -> None:
     os.environ.pop("PYTHONIOENCODING", None)
     os.environ["PYTHONUTF8"] = "1"
     if _is_utf8():
+        # A language that a site names by LANG alone does not bring its encoding along.
+        os.environ["LC_CTYPE"] = locale.setlocale(locale.LC_CTYPE)
         return
     os.environ.pop("LC_ALL", None)
     os.environ["LC_CTYPE"] = UTF8
@@ -24,11 +26,11 @@ def speak_utf8() -> None:
         return
     for name in [name for name in os.environ if name == "LANG" or name.startswith("LC_")]:
         del os.environ[name]
-    os.environ["LANG"] = UTF8
+    os.environ["LC_CTYPE"] = UTF8
 
 
 def _is_utf8() -> bool:
-    """Whether a program that is started now would find a locale, one of UTF-8."""
+    """Whether a program that is started now would find its locale, and that one of UTF-8."""
     try:
         locale.setlocale(locale.LC_ALL, "")
     except locale.Error:
