@@ -47,6 +47,7 @@ no-binary = [":all:"]
 no-build = true
 exclude-newer = "2001-01-01"
 """
+VIRTUALENV = "[virtualenv]\nsystem-site-packages = true\nno-seed = true\ncreator = venv\n"
 VARIABLES = {
     "PIP_USER": "1",
     "PIP_TARGET": "{folder}/target",
@@ -76,6 +77,10 @@ def odd_site(
         path = tmp_path / f"{name}.conf"
         path.write_text(text.format(**facts))
         monkeypatch.setenv(f"{name}_CONFIG_FILE", str(path))
+    home = tmp_path / "home"
+    (home / ".config/virtualenv").mkdir(parents=True)
+    (home / ".config/virtualenv/virtualenv.ini").write_text(VIRTUALENV)
+    monkeypatch.setenv("HOME", str(home))
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value.format(**facts))
     recipe_site.use(installer=request.param)
@@ -89,7 +94,9 @@ def test_an_environment_has_its_pins_whatever_the_account_says_of_installing(
 
     ask = [odd_site.site.python_path, "-c", "import asgiref, sqlparse; print(sqlparse.__file__)"]
     told = odd_site.host.run(ask).stdout
-    assert told.startswith(odd_site.site.venvs_path)
+    assert told.startswith(f"{odd_site.site.release_path}/venv/")
+    made = Path(odd_site.site.release_path, "venv/pyvenv.cfg").read_text()
+    assert "include-system-site-packages = false" in made
     assert Path(odd_site.site.release_path, "venv/.complete").exists()
     assert not [name for name in ("target", "root", "prefix") if (tmp_path / name).exists()]
 

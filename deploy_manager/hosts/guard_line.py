@@ -258,7 +258,7 @@ def _require_readiness(host: BareHost, work: Work, seen: bytes, said: str) -> No
     """Return where the relay is only missing, and may be sent; raise what else made it end."""
     if BEGUN not in seen:
         raise no_commands(host.name, seen + b"\n" + said.encode())
-    *before, last = said.split() or [""]
+    *before, last = said.splitlines() or [""]
     if last != MISSING:
         raise RecipeError(f"{host.name} can't start the guard: {said}")
     problem = python_problem(host.name, before[-1] if before else "", work.oldest_python)
