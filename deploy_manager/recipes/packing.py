@@ -12,9 +12,13 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import OLDEST_PYTHON
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 _MAIN = "virtualenv.__main__:run_with_catch"
 
@@ -72,7 +76,6 @@ def _packed_once(
 
 
 def _check_python(distributions: list[importlib.metadata.Distribution], version: str) -> None:
-    from packaging.specifiers import SpecifierSet
 
     for found in distributions:
         needed = _needed_python(found)
@@ -83,7 +86,9 @@ def _check_python(distributions: list[importlib.metadata.Distribution], version:
             )
 
 
-def _needed_python(distribution: importlib.metadata.Distribution) -> SpecifierSet:
+def _needed_python(distribution: importlib.metadata.Distribution) -> "SpecifierSet":
+    from packaging.specifiers import SpecifierSet
+
     return SpecifierSet(str(distribution.metadata.json.get("requires_python", "")))
 
 
