@@ -12,7 +12,7 @@ import pytest
 from deploy_manager.recipes import Site, get_recipe
 from tests.parts.guards import Place, place_at
 from tests.parts.hosts import OpenAddress
-from tests.parts.sshd import Sshd, StartSshd
+from tests.parts.sshd import Sshd, StartSshd, open_folder
 from tests.recipe_site import make_archive
 
 TELL = """
@@ -36,17 +36,19 @@ ACCOUNTS = {
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made() -> Iterator[Path]:
     """A folder of locales with one that is not UTF-8, where this machine can make one."""
-    folder = tmp_path_factory.mktemp("locales")
+    with open_folder() as folder:
+        make_locales(folder)
+        yield folder
+
+
+def make_locales(folder: Path) -> None:
     target = folder / "de_DE.ISO-8859-1"
     make = ["localedef", "-c", "-i", "de_DE", "-f", "ISO-8859-1", str(target)]
     subprocess.run(make, capture_output=True, check=False)
     if target.is_dir():
         shutil.copytree("/usr/lib/locale/C.utf8", folder / "C.utf8")
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)
-    return folder
 
 
 @pytest.fixture(params=list(ACCOUNTS.values()), ids=list(ACCOUNTS))

@@ -6,6 +6,7 @@ ForceCommand stands for the login shell of an account: sshd runs both alike, by 
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from deploy_manager.hosts.ssh import SshHost
 from tests.parts.guards import Doing, Place, has_begun, place_at, waiting_for
 from tests.parts.hosts import OpenAddress
 from tests.parts.served import wait_until
-from tests.parts.sshd import Sshd, StartSshd
+from tests.parts.sshd import Sshd, StartSshd, open_folder
 
 ALWAYS = ("bash", "dash", "mksh", "tcsh")
 SHELLS = (*ALWAYS, *(name for name in ("fish", "ksh93", "zsh") if shutil.which(name)))
@@ -53,6 +54,13 @@ PROFILES = {
     ".config/fish/config.fish": 'echo "Welcome to fish"\n',
 }
 """What an account greets with, also where nobody sits at a terminal."""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that the account of the tests may look into."""
+    with open_folder() as path:
+        yield path
 
 
 @pytest.mark.parametrize("name", SHELLS)
@@ -90,12 +98,11 @@ def test_a_command_of_a_foreign_login_shell_is_stopped(
 
 
 def test_files_arrive_where_a_profile_greets_the_file_transfer(
-    start_sshd: StartSshd, open_address: OpenAddress, tmp_path: Path
+    start_sshd: StartSshd, open_address: OpenAddress, folder: Path
 ) -> None:
-    program = tmp_path / "sftp"
+    program = folder / "sftp"
     program.write_text("#!/bin/sh\necho Welcome\nexec /usr/lib/openssh/sftp-server\n")
-    for path in (program, *tmp_path.parents[:2], tmp_path):
-        path.chmod(0o755)
+    program.chmod(0o755)
     server = start_sshd(Subsystem=f"sftp {program}")
     opened = open_address(server.address_for("web1"))
     began = time.monotonic()
@@ -158,11 +165,10 @@ def test_a_server_without_sessions_is_told(
 
 
 def test_whom_a_server_refuses_is_told_why_in_its_own_words(
-    start_sshd: StartSshd, open_address: OpenAddress, tmp_path: Path
+    start_sshd: StartSshd, open_address: OpenAddress, folder: Path
 ) -> None:
-    server = start_sshd(Banner=str(tmp_path / "banner"))
-    (tmp_path / "banner").write_text("Closed until Monday.\n")
-    tmp_path.chmod(0o755)
+    server = start_sshd(Banner=str(folder / "banner"))
+    (folder / "banner").write_text("Closed until Monday.\n")
     with pytest.raises(HostUnreachable, match="The server says: Closed until Monday"):
         open_address(server.address_for("web1", user="nobody"))
 

@@ -24,21 +24,17 @@ HOUSE = Path(deploy_manager.__file__).parent
 REMOTE = sorted([*(HOUSE / "hosts/remote").rglob("*.py"), *(HOUSE / "recipes/remote").glob("*.py")])
 
 
-@pytest.fixture
-def old_python(tmp_path: Path) -> str:
-    """A stand-in: this machine's Python, which says of itself that it is an old one."""
-    program = tmp_path / "python3.9"
+def old_python(folder: Path) -> str:
+    """Return a stand-in: this machine's Python, which says of itself that it is an old one."""
+    program = folder / "python3.9"
     program.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 3.9.2 && exit\nexec python3 "$@"\n')
     program.chmod(0o755)
-    for path in tmp_path.parents[:2]:
-        path.chmod(0o755)
-    tmp_path.chmod(0o755)
     return str(program)
 
 
-def test_an_old_python_is_told_before_anything_is_sent(place: Place, old_python: str) -> None:
+def test_an_old_python_is_told_before_anything_is_sent(place: Place) -> None:
     with pytest.raises(RecipeError) as told:
-        place.open(python=old_python)
+        place.open(python=old_python(place.folder))
     assert str(told.value) == (
         f"{place.address.name} has Python 3.9.2, but 3.11 or later is needed there: install one,"
         " and name it in the environment's “Python”."
@@ -53,12 +49,12 @@ def test_a_python_that_is_older_than_the_last_time_is_told(place: Place) -> None
 
 
 def test_what_is_no_python_is_told(place: Place) -> None:
-    with pytest.raises(RecipeError, match=r"does not tell its version, but '-c'"):
+    with pytest.raises(RecipeError, match=r"does not tell its version, but '-c "):
         place.open(python="/bin/echo")
 
 
-def test_a_builder_with_an_old_python_is_told(recipe_site: RecipeSite, old_python: str) -> None:
-    recipe_site.use(builder=built_by(Address("yard", local=True), old_python))
+def test_a_builder_with_an_old_python_is_told(recipe_site: RecipeSite, tmp_path: Path) -> None:
+    recipe_site.use(builder=built_by(Address("yard", local=True), old_python(tmp_path)))
     nothing = Path("brush-1.0.tar.gz")
     with pytest.raises(WheelError, match=r"yard has Python 3\.9\.2, but 3\.11 or later"):
         build_wheel(recipe_site.site, own_python(), nothing, nothing)
