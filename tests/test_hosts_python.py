@@ -48,6 +48,15 @@ def test_a_python_that_is_older_than_the_last_time_is_told(place: Place) -> None
         place.open(oldest_python=(3, 99))
 
 
+def test_a_python_that_can_t_even_read_the_guard_is_told(place: Place) -> None:
+    place.open().host.close()
+    program = place.folder / "python2.7"
+    program.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 2.7.18 && exit\necho no -I >&2; exit 2\n')
+    program.chmod(0o755)
+    with pytest.raises(RecipeError, match=r"has Python 2\.7\.18, but 3\.11 or later"):
+        place.open(python=str(program))
+
+
 def test_what_is_no_python_is_told(place: Place) -> None:
     with pytest.raises(RecipeError, match=r"does not tell its version, but '-c "):
         place.open(python="/bin/echo")

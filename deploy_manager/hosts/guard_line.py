@@ -260,9 +260,11 @@ def _require_readiness(host: BareHost, work: Work, seen: bytes, said: str) -> No
         raise no_commands(host.name, seen + b"\n" + said.encode())
     *before, last = said.splitlines() or [""]
     if last != MISSING:
-        raise RecipeError(f"{host.name} can't start the guard: {said}")
-    problem = python_problem(host.name, before[-1] if before else "", work.oldest_python)
-    if problem:
+        # One so old that it can't even read the guard says something else than that.
+        asked = host.run([work.python, "-c", TELL_VERSION], check=False, quiet=True)
+        problem = asked.ok and python_problem(host.name, asked.stdout.strip(), work.oldest_python)
+        raise RecipeError(problem or f"{host.name} can't start the guard: {said}")
+    if problem := python_problem(host.name, before[-1] if before else "", work.oldest_python):
         raise RecipeError(problem)
 
 
