@@ -64,6 +64,13 @@ class HostUnreachable(DeployManagerError):
     """No connection: nothing listens, the host never greets, or it refuses who we are."""
 
 
+class NoCommands(HostUnreachable):
+    """The server lets the account in, but runs nothing for it: what was asked for never began.
+
+    The message has the server's own words.
+    """
+
+
 class ConnectionLost(HostUnreachable):
     """The link died in the middle of a command: whether the command ended well is unknown."""
 

@@ -7,7 +7,7 @@ from threading import Event
 
 import paramiko
 
-from deploy_manager.exceptions import ConnectionLost
+from deploy_manager.exceptions import ConnectionLost, NoCommands
 from deploy_manager.hosts.address import Stream
 from deploy_manager.hosts.hanging_up import hang_up
 from deploy_manager.hosts.running import Piece
@@ -19,6 +19,8 @@ FEED_TICK = 0.01
 PREAMBLE_BYTES = 64 * 1024
 GROUP_TIMEOUT = 2.0
 """Seconds to wait, before stopping a command, for the line that tells its process group."""
+
+SHOWN_CHARACTERS = 500
 
 Stopper = Callable[[int], bool]
 """Ends a process group of the server; returns whether it was seen to be gone."""
@@ -35,10 +37,13 @@ class Preamble:
         self._line = re.compile(rb"%s (\d+)\n" % marker.encode())
         self._held: bytes | None = b""
         self.group: int | None = None
+        self.instead: bytes | None = None
+        """What was printed by whatever ended without that line: it never ran our command."""
 
     @property
-    def is_holding(self) -> bool:
-        return bool(self._held)
+    def is_waiting(self) -> bool:
+        """Whether the line has not come yet."""
+        return self._held is not None
 
     def take(self, data: bytes) -> bytes:
         """Return what of `data` is the command's own, as far as is known yet."""
@@ -52,7 +57,10 @@ class Preamble:
 
     def end(self) -> bytes:
         """Return what was held back for a line that never came."""
-        return b"" if self._held is None else self._release()
+        if self._held is None:
+            return b""
+        self.instead = self._held
+        return self._release()
 
     def _release(self, start: int = 0) -> bytes:
         held, self._held = self._held or b"", None
@@ -71,6 +79,7 @@ class SshRunning:
         self._where = where
         self._stopper = stopper
         self._early: list[Piece] = []
+        self._errors = b""
         self._arrived = Event()
         channel.settimeout(0)
         channel.in_buffer.set_event(self._arrived)
@@ -78,11 +87,16 @@ class SshRunning:
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code. Raises ConnectionLost where the channel ended without one."""
+        """The exit code, or that of what ran instead of our command, unless it says all is well.
+
+        Raises NoCommands there, and ConnectionLost where the channel ended without a code.
+        """
         if not self._channel.exit_status_ready():
             return None
         code = self._channel.recv_exit_status()
         if code >= 0:
+            if code == 0 and self.is_drained and self._preamble.instead is not None:
+                raise no_commands(self._where, self._preamble.instead + b"\n" + self._errors)
             return code
         if not self.is_drained:
             return None
@@ -117,7 +131,7 @@ class SshRunning:
     def _has_something(self) -> bool:
         """Whether output is here, or was held back and can't be for any longer."""
         arrived = self._channel.recv_ready() or self._channel.recv_stderr_ready()
-        return arrived or (self._has_ended() and self._preamble.is_holding)
+        return arrived or (self._has_ended() and self._preamble.is_waiting)
 
     def _wait(self, seconds: float) -> None:
         """Wait for output; where there will be none any more, for the exit code."""
@@ -130,12 +144,16 @@ class SshRunning:
 
     def _pieces(self) -> list[Piece]:
         pieces = []
+        has_ended = self._has_ended()  # asked first: what it printed last may come meanwhile
         if self._channel.recv_ready():
             pieces.append((Stream.STDOUT, self._preamble.take(self._channel.recv(READ_BYTES))))
-        elif self._has_ended():
+        elif has_ended:
             pieces.append((Stream.STDOUT, self._preamble.end()))
         if self._channel.recv_stderr_ready():
-            pieces.append((Stream.STDERR, self._channel.recv_stderr(READ_BYTES)))
+            data = self._channel.recv_stderr(READ_BYTES)
+            if self._preamble.is_waiting:
+                self._errors = (self._errors + data)[-PREAMBLE_BYTES:]
+            pieces.append((Stream.STDERR, data))
         return [piece for piece in pieces if piece[1]]
 
     def _feed(self) -> None:
@@ -158,3 +176,19 @@ class SshRunning:
                 return
             self._arrived.wait(FEED_TICK)
             self._early += self._pieces()
+
+
+def no_commands(where: str, said: bytes) -> NoCommands:
+    """Return the error for a server that let us in, and then ran something else or nothing."""
+    return NoCommands(
+        f"{where} lets us in, but runs no command for this account. It says:"
+        f" {told(said) or 'nothing'}. Look at the account's login shell, at ForceCommand in"
+        " sshd_config and at command= in its authorized_keys."
+    )
+
+
+def told(said: bytes) -> str:
+    """Return a server's own words as one line that is not too long; blank: it has none."""
+    lines = [" ".join(line.split()) for line in said.decode(errors="replace").splitlines()]
+    text = "".join(one for one in " / ".join(filter(None, lines)) if one.isprintable())
+    return text.rstrip(".")[:SHOWN_CHARACTERS]

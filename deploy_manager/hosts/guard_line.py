@@ -4,8 +4,10 @@ import hashlib
 import io
 import json
 import shlex
+import time
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -15,18 +17,28 @@ from typing import Any, Protocol
 
 from deploy_manager.exceptions import (
     ClaimLost,
+    CommandTimedOut,
     ConnectionLost,
+    NoCommands,
     RecipeError,
     ServerBusy,
 )
+from deploy_manager.hosts.channel import no_commands
 from deploy_manager.hosts.pipes import Pipe
 from deploy_manager.hosts.remote.guard.frames import READY, VERSION, Frame, Kind, Unpacker, pack
-from deploy_manager.recipes.host import Command, Result
+from deploy_manager.recipes.host import OLDEST_PYTHON, TELL_VERSION, Command, Result, python_problem
 
 GREETS_WITHIN = 30.0
 PING_EVERY = 3.0
-MISSING = 97
-"""Exit code of a server that has no such guard yet."""
+ANSWERS_WITHIN = 3.0
+"""Seconds of silence after which a server is asked whether it runs our commands at all."""
+
+SEEN_BYTES = 64 * 1024
+BEGUN = b"deploy-manager-begins"
+"""Printed by sh before anything else: what stands before it is not ours."""
+
+MISSING = "no-guard"
+"""The last word of a server that has no such guard yet; before it stands the Python's version."""
 
 MAIN = "import sys\nfrom guard.relay import main\nsys.exit(main())\n"
 
@@ -48,6 +60,8 @@ class Work:
     token: int
     who: str
     what: str
+    oldest_python: tuple[int, int] = OLDEST_PYTHON
+    """The server's Python must not be older."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +81,19 @@ class BareHost(Protocol):
 
     name: str
 
-    def run(self, command: Command, *, check: bool = True, quiet: bool = False) -> Result: ...
+    def run(
+        self,
+        command: Command,
+        *,
+        timeout: float | None = None,
+        check: bool = True,
+        quiet: bool = False,
+    ) -> Result: ...
 
     def put(self, content: bytes, target: str, mode: int = 0o644) -> None: ...
 
-    def open_pipe(self, words: Sequence[str]) -> Pipe:
-        """Start a program to speak with. Raises HostUnreachable, ConnectionLost."""
+    def open_pipe(self, line: str) -> Pipe:
+        """Have sh start a program to speak with. Raises HostUnreachable, ConnectionLost."""
 
     def close(self) -> None: ...
 
@@ -127,7 +148,8 @@ class GuardLine:
 def open_line(host: BareHost, work: Work) -> GuardLine:
     """Greet the guard of a deploy path, and start it where there is none.
 
-    Raises HostUnreachable, ServerBusy, ClaimLost, and RecipeError with the server's own words.
+    Raises HostUnreachable, ServerBusy, ClaimLost, and RecipeError with the server's own words, also
+    for a Python that is too old: then nothing is sent.
     """
     pipe, unpacker, frames = _greet(host, work, is_probe=False)
     (kind, payload), *early = frames
@@ -153,7 +175,7 @@ def _greet(host: BareHost, work: Work, is_probe: bool) -> tuple[Pipe, Unpacker, 
         pipe.send(pack(Kind.HELLO, _hello(work, is_probe)))
         unpacker = Unpacker()
         frames: list[Frame] = []
-        for data in _received(pipe, host):
+        for _waited, data in _received(pipe):
             frames = unpacker.feed(data)
             if frames:
                 return pipe, unpacker, frames
@@ -173,6 +195,7 @@ def _hello(work: Work, is_probe: bool) -> dict[str, Any]:
         "what": work.what,
         "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "probe": is_probe,
+        "oldest_python": work.oldest_python,
     }
 
 
@@ -191,41 +214,81 @@ def _start_relay(host: BareHost, work: Work) -> Pipe:
 
 
 def _try_relay(host: BareHost, work: Work, path: str) -> Pipe | None:
-    """Return a relay that is ready; None where the server does not have it. Raises RecipeError."""
-    guard, python = shlex.quote(path), shlex.quote(work.python)
-    line = (
-        f"test -f {guard} || {{ echo {MISSING} >&2; exit {MISSING}; }};"
-        f" exec {python} -I -S {guard} attach {shlex.quote(work.folder)}"
-    )
-    pipe = host.open_pipe(["/bin/sh", "-c", line])
-    seen = b""
+    """Return a relay that is ready; None where the server does not have it.
+
+    Raises RecipeError and NoCommands with the server's own words.
+    """
+    pipe = host.open_pipe(_relay_line(work, path))
+    seen, is_doubted = b"", False
     try:
-        for data in _received(pipe, host):
-            seen += data
+        for waited, data in _received(pipe):
+            seen = (seen + data)[-SEEN_BYTES:]
             if READY in seen:
                 return pipe
+            if waited > ANSWERS_WITHIN and BEGUN not in seen and not is_doubted:
+                is_doubted = True
+                _require_commands(host)
     except ConnectionLost:
         said = pipe.complaint()
         pipe.close()
-        if said.endswith(str(MISSING)):
-            return None
-        if not said:
+        if said is None or (BEGUN in seen and not said):
             raise
-        raise RecipeError(f"{host.name} can't start the guard: {said}") from None
+        _require_readiness(host, work, seen, said)
+        return None
+    except NoCommands:
+        pipe.close()
+        raise
     pipe.close()
+    if BEGUN not in seen:
+        raise no_commands(host.name, seen)
     raise ConnectionLost(f"The guard on {host.name} did not start within {GREETS_WITHIN:g} s.")
 
 
-def _received(pipe: Pipe, host: BareHost) -> Iterator[bytes]:
-    waited = 0.0
-    while waited < GREETS_WITHIN:
-        if data := pipe.receive(0.5):
-            yield data
-        else:
-            waited += 0.5
+def _relay_line(work: Work, path: str) -> str:
+    """Return what sh is to do: say that it is there, then be the relay, or tell it is missing."""
+    guard, python = shlex.quote(path), shlex.quote(work.python)
+    return (
+        f"echo {BEGUN.decode()}; test -f {guard} ||"
+        f" {{ {python} -c {shlex.quote(TELL_VERSION)} >&2 || exit; echo {MISSING} >&2; exit 1; }};"
+        f" exec {python} -I -S -X utf8 {guard} attach {shlex.quote(work.folder)}"
+    )
+
+
+def _require_readiness(host: BareHost, work: Work, seen: bytes, said: str) -> None:
+    """Return where the relay is only missing, and may be sent; raise what else made it end."""
+    if BEGUN not in seen:
+        raise no_commands(host.name, seen + b"\n" + said.encode())
+    *before, last = said.splitlines() or [""]
+    if last != MISSING:
+        # One so old that it can't even read the guard says something else than that.
+        asked = host.run([work.python, "-c", TELL_VERSION], check=False, quiet=True)
+        problem = asked.ok and python_problem(host.name, asked.stdout.strip(), work.oldest_python)
+        raise RecipeError(problem or f"{host.name} can't start the guard: {said}")
+    if problem := python_problem(host.name, before[-1] if before else "", work.oldest_python):
+        raise RecipeError(problem)
+
+
+def _require_commands(host: BareHost) -> None:
+    """Raise NoCommands where a command that has no input ends without having been run.
+
+    Whatever stands in for our commands and waits for input can't be told from a slow server else.
+    """
+    with suppress(ConnectionLost, CommandTimedOut):
+        answer = host.run("true", check=False, quiet=True, timeout=ANSWERS_WITHIN)
+        if not answer.ok:
+            raise no_commands(host.name, f"{answer.stdout}\n{answer.stderr}".encode())
+
+
+def _received(pipe: Pipe) -> Iterator[tuple[float, bytes]]:
+    """Yield the seconds gone by and what came meanwhile, as long as a guard may take to greet."""
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < GREETS_WITHIN:
+        yield waited, pipe.receive(0.5)
 
 
 def _refusal(host: BareHost, kind: Kind, said: dict[str, Any]) -> Exception:
+    if said.get("why") == "old":
+        return RecipeError(python_problem(host.name, said["python"], said["oldest"]))
     if said.get("why") == "stale":
         return ClaimLost()
     if said.get("why") == "busy":

@@ -18,6 +18,7 @@ from deploy_manager.exceptions import HostKeyMismatch, HostUnreachable
 from deploy_manager.hosts import keys
 from deploy_manager.hosts.address import Address
 from deploy_manager.hosts.attempts import unless_cancelled, with_second_tries
+from deploy_manager.hosts.channel import told
 from deploy_manager.hosts.dial import (
     CHANNEL_TIMEOUT,
     NotNow,
@@ -211,7 +212,7 @@ def _explained(
     except paramiko.AuthenticationException as error:
         raise HostUnreachable(
             f"{place_of(address)} does not let {address.user} in: {error} Is the public key of"
-            " SSH_KEY_FILE in that account's ~/.ssh/authorized_keys?"
+            f" SSH_KEY_FILE in that account's ~/.ssh/authorized_keys?{_what_it_says(client)}"
         ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
         if not _has_greeted(client):
@@ -219,6 +220,13 @@ def _explained(
         raise HostUnreachable(
             f"{place_of(address)} greeted, then the connection could not be made: {error}"
         ) from error
+
+
+def _what_it_says(client: paramiko.SSHClient) -> str:
+    """What the server says to whom it refuses: that an account is closed, or a machine."""
+    transport = client.get_transport()
+    said = told((transport and transport.get_banner()) or b"")
+    return f" The server says: {said}" if said else ""
 
 
 def _has_greeted(client: paramiko.SSHClient) -> bool:

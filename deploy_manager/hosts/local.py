@@ -52,11 +52,11 @@ class LocalHost(ShellHost):
     def close(self) -> None:
         """Nothing is held open between two commands."""
 
-    def open_pipe(self, words: Sequence[str]) -> LocalPipe:
-        """Start a program to speak with. Raises RecipeError."""
+    def open_pipe(self, line: str) -> LocalPipe:
+        """Have sh start a program to speak with. Raises RecipeError."""
         try:
             process = subprocess.Popen(
-                words,
+                ["/bin/sh", "-c", line.encode()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -66,18 +66,18 @@ class LocalHost(ShellHost):
                 start_new_session=True,
             )
         except OSError as error:
-            raise RecipeError(f"{words[0]} could not be started: {error.strerror}.") from error
+            raise RecipeError(f"A program could not be started: {error.strerror}.") from error
         return LocalPipe(process, self.name)
 
     def _start(self, script: str, stdin: bytes) -> "LocalRunning":
         try:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", script],
+                ["/bin/sh", "-c", script.encode()],
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=self._home,
-                env=command_environment(),
+                env=command_environment() | shell.UTF8,
                 bufsize=0,
                 start_new_session=True,
             )

@@ -13,6 +13,8 @@ from deploy_manager.hosts.hanging_up import hang_up
 READ_BYTES = 256 * 1024
 SAID_BYTES = 2000
 ENDS_WITHIN = 2.0
+SETTLES_WITHIN = 0.5
+"""Seconds in which a connection that broke is known to be broken."""
 
 
 class Pipe(Protocol):
@@ -24,8 +26,8 @@ class Pipe(Protocol):
     def receive(self, seconds: float) -> bytes:
         """Return what came, waiting this long for it; blank: nothing did. Raises ConnectionLost."""
 
-    def complaint(self) -> str:
-        """What the program that ended said on its standard error."""
+    def complaint(self) -> str | None:
+        """What the program said on its standard error, where it ended; None: the link did."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -58,13 +60,27 @@ class SshPipe:
             raise _lost(self._where)
         return data
 
-    def complaint(self) -> str:
+    def complaint(self) -> str | None:
+        if not self._has_ended():
+            return None
         said = b""
         self._channel.settimeout(ENDS_WITHIN)
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             while len(said) < SAID_BYTES and (data := self._channel.recv_stderr(SAID_BYTES)):
                 said += data
         return said.decode(errors="replace").strip()
+
+    def _has_ended(self) -> bool:
+        """Whether the program ended, and not the connection under it.
+
+        There is no exit code of one that a signal ended: then the channel alone is closed.
+        """
+        self._channel.status_event.wait(ENDS_WITHIN)
+        if self._channel.exit_status >= 0:
+            return True
+        transport = self._channel.get_transport()
+        transport.join(SETTLES_WITHIN)
+        return bool(self._channel.closed and transport.is_active())
 
     def close(self) -> None:
         hang_up(self._channel)
@@ -97,7 +113,7 @@ class LocalPipe:
             raise _lost(self._where)
         return bytes(data)
 
-    def complaint(self) -> str:
+    def complaint(self) -> str | None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(ENDS_WITHIN)
         if self._process.stderr is None or self._process.poll() is None:

@@ -1,6 +1,7 @@
 """Text for sh: scripts, quoting, and how a command is shown to people. Nothing runs here."""
 
 import posixpath
+import re
 import shlex
 
 from deploy_manager.exceptions import RecipeError
@@ -38,6 +39,9 @@ A zombie counts as ended: it only waits for a parent that may never look.
 
 LEAD = 'kill -0 "-$$" 2>/dev/null || s=$(command -v setsid); exec $s /bin/sh -c "$1"'
 
+UTF8 = {"PYTHONUTF8": "1"}
+"""What makes Python speak UTF-8 whatever the account's locale is, where no guard sees to it."""
+
 
 def line_of(command: Command) -> str:
     """Return a command as one text for sh; a list's words are quoted. Raises RecipeError."""
@@ -63,7 +67,23 @@ def remote_command(script: str, marker: str) -> str:
     The first line it prints is `<marker> <process group>`. OpenSSH makes each command the leader
     of a session already; where the server is another, setsid does, if there is one.
     """
-    return shlex.join(["exec", "/bin/sh", "-c", LEAD, "sh", f'echo "{marker} $$"\n{script}'])
+    exports = shlex.join(["export", *(f"{name}={value}" for name, value in UTF8.items())])
+    words = shlex.join(["set", "--", f'echo "{marker} $$"\n{script}'])
+    return login_line(f"unset PYTHONIOENCODING; {exports}\n{words}\n{LEAD}")
+
+
+def login_line(text: str) -> str:
+    """Return a command line by which any login shell has sh run `text`, as sshd hands it over.
+
+    Shells of other families (csh, fish) differ in what they make of quotes, backslashes, ! and
+    newlines: what they see is one line of printable ASCII in single quotes, with none of these but
+    backslashes before a zero. printf turns those back (POSIX, printf: %b).
+    """
+    return f"""exec /bin/sh -c 'eval "$(printf %b "$1")"' sh '{_escaped(text)}'"""
+
+
+def _escaped(text: str) -> str:
+    return re.sub(rb"[^ -~]|[\\'!]", lambda found: b"\\0%03o" % found[0][0], text.encode()).decode()
 
 
 def stop_command(group: int) -> list[str]:

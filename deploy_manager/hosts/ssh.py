@@ -13,7 +13,7 @@ from deploy_manager.exceptions import ConnectionLost, HostUnreachable
 from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Sink
 from deploy_manager.hosts.base import ShellHost
-from deploy_manager.hosts.channel import SshRunning
+from deploy_manager.hosts.channel import SshRunning, no_commands
 from deploy_manager.hosts.dial import CHANNEL_TIMEOUT
 from deploy_manager.hosts.hanging_up import hang_up, hung_up
 from deploy_manager.hosts.link import Link
@@ -43,15 +43,22 @@ class SshHost(ShellHost):
         self._execute(channel, shell.remote_command(script, marker))
         return running
 
-    def open_pipe(self, words: Sequence[str]) -> SshPipe:
-        """Start a program to speak with. Raises HostUnreachable, ConnectionLost."""
+    def open_pipe(self, line: str) -> SshPipe:
+        """Have sh start a program to speak with. Raises HostUnreachable, ConnectionLost."""
         channel = self._open_channel()
-        self._execute(channel, shlex.join(words))
+        try:
+            self._execute(channel, shell.login_line(line))
+        except ConnectionLost:
+            if self._link.transport.is_active():
+                raise no_commands(self.name, b"it refuses") from None
+            raise
         return SshPipe(channel, self.name)
 
     def _open_channel(self) -> paramiko.Channel:
         try:
             return self._link.transport.open_session(timeout=CHANNEL_TIMEOUT)
+        except paramiko.ChannelException as error:
+            raise no_commands(self.name, str(error.text).encode()) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise HostUnreachable(
                 f"The connection to {self.name} is gone: the command was not started. ({error})"
@@ -75,7 +82,7 @@ class SshHost(ShellHost):
         """Run what a cancel must not prevent; return whether it was seen to succeed."""
         try:
             with hung_up(self._open_channel()) as channel:
-                self._execute(channel, shlex.join(words))
+                self._execute(channel, shell.login_line(shlex.join(words)))
                 channel.status_event.wait(STOP_TIMEOUT)
                 return channel.exit_status == 0
         except HostUnreachable:
@@ -103,8 +110,9 @@ class SshHost(ShellHost):
                 with _closed_if_overdue(channel):
                     channel.invoke_subsystem("sftp")
                 self._sftp = paramiko.SFTPClient(channel)
-            except (paramiko.SSHException, EOFError, OSError):
-                # The program of the subsystem may have ended before it was greeted.
+            except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError):
+                # The program of the subsystem may have ended before it was greeted, or what the
+                # account's shell profile prints stands before its greeting.
                 hang_up(channel)
                 self._has_sftp = False
         return self._sftp

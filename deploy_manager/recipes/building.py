@@ -4,17 +4,26 @@ Its folder there is thrown away. Nothing of it is in a server's journal: who tak
 has another command for it, or none, since the wheel is in the cache already.
 """
 
-import configparser
-import io
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deploy_manager.exceptions import Cancelled, DeployManagerError, WheelError
-from deploy_manager.recipes.host import Builder, BuildHost, Site
-from deploy_manager.recipes.packing import tags_zipapp, virtualenv_zipapp
-from deploy_manager.recipes.shipping import SHOWN_CHARACTERS
+from deploy_manager.recipes.host import (
+    TELL_VERSION,
+    Builder,
+    BuildHost,
+    Site,
+    python_problem,
+)
+from deploy_manager.recipes.packing import oldest_python, tags_zipapp, virtualenv_zipapp
+from deploy_manager.recipes.shipping import (
+    SHOWN_CHARACTERS,
+    TOOL_RUNNER,
+    remote_script,
+    tool_command,
+    tool_facts,
+)
 from deploy_manager.wheels import ServerPython
 
 MOST_BYTES = 1024**3
@@ -59,6 +68,9 @@ def _thrown_away(host: BuildHost) -> Iterator[str]:
 def _require_fit(
     host: BuildHost, site: Site, builder: Builder, python: ServerPython, folder: str
 ) -> ServerPython:
+    version = host.run([builder.python, "-c", TELL_VERSION], quiet=True).stdout.strip()
+    if problem := python_problem(builder.name, version, oldest_python()):
+        raise WheelError(problem)
     tags = f"{folder}/tags.pyz"
     host.put(tags_zipapp(site.cache), tags)
     answer = host.run([builder.python, "-I", tags], quiet=True)
@@ -76,21 +88,22 @@ def _make_environment(
 ) -> None:
     packed = f"{folder}/virtualenv.pyz"
     host.put(virtualenv_zipapp(site.cache, found.markers["python_full_version"]), packed)
+    script = f"{folder}/{TOOL_RUNNER}"
+    host.put(remote_script(TOOL_RUNNER), script)
     options = ["--app-data", f"{folder}/app-data", "--no-periodic-update", "--no-setuptools"]
-    host.run([builder.python, packed, "--quiet", *options, f"{folder}/venv"])
+    make = [packed, "--quiet", *options, f"{folder}/venv"]
+    host.run(tool_command(builder.python, script, make), stdin=tool_facts(site))
 
 
 def _build(host: BuildHost, site: Site, sdist: Path, target: Path, folder: str) -> str:
     source = f"{folder}/{sdist.name}"
     host.put(sdist, source)
-    pip = [f"{folder}/venv/bin/python", "-m", "pip", "--no-input", "--disable-pip-version-check"]
+    pip = ["pip", "--no-input", "--disable-pip-version-check"]
     options = ["--quiet", "--no-deps", "--wheel-dir", f"{folder}/made"]
-    line = shlex.join([*pip, "wheel", *options, source])
-    if site.index_url:
-        host.put(_configuration(site.index_url), f"{folder}/pip.conf", 0o600)
-        # By a file, since a command line is everybody's to read; the variable would go before it.
-        line = f"unset PIP_INDEX_URL; PIP_CONFIG_FILE={shlex.quote(f'{folder}/pip.conf')} {line}"
-    built = host.run(line, check=False)
+    words = [*pip, "wheel", *options, source]
+    command = tool_command(f"{folder}/venv/bin/python", f"{folder}/{TOOL_RUNNER}", words)
+    # The index is told by input, since a command line is everybody's to read.
+    built = host.run(command, stdin=tool_facts(site), check=False)
     if not built.ok:
         said = (built.stderr.strip() or built.stdout.strip())[-SHOWN_CHARACTERS:]
         raise WheelError(f"{sdist.name} could not be built on {host.name}:\n{said}")
@@ -99,12 +112,3 @@ def _build(host: BuildHost, site: Site, sdist: Path, target: Path, folder: str) 
         raise WheelError(f"{sdist.name} was built to {len(made)} wheels, not to one.")
     host.get(f"{folder}/made/{made[0]}", target, MOST_BYTES)
     return made[0]
-
-
-def _configuration(index_url: str) -> bytes:
-    """Return a configuration for pip, which names an index."""
-    parser = configparser.RawConfigParser()
-    parser["global"] = {"index-url": index_url}
-    text = io.StringIO()
-    parser.write(text)
-    return text.getvalue().encode()

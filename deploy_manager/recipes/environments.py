@@ -17,7 +17,7 @@ from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.links import point, prepare_link
 from deploy_manager.recipes.packing import virtualenv_zipapp
 from deploy_manager.recipes.registry import Uses, recipe
-from deploy_manager.recipes.shipping import ship_file
+from deploy_manager.recipes.shipping import run_tool, ship_file
 
 _FACTS = """
 import platform, sysconfig
@@ -94,5 +94,5 @@ def _make(host: Host, site: Site, path: str, facts: str) -> None:
     virtualenv = ship_file(host, site, virtualenv_zipapp(site.cache, version))
     options = ["--app-data", f"{site.tools_path}/virtualenv", "--no-periodic-update"]
     seed = ["--no-seed"] if site.installer == "uv" else ["--no-setuptools"]
-    make = shlex.join([site.python, virtualenv, "--quiet", *options, *seed, path])
-    host.run(f"rm -rf -- {shlex.quote(path)} && {make}")
+    host.run(["rm", "-rf", "--", path])
+    run_tool(host, site, site.python, [virtualenv, "--quiet", *options, *seed, path])

@@ -7,6 +7,9 @@ from importlib.resources import files
 from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.standards import Markers, Stray, strays_of, wanted_of
 
+_SUPPOSED = Result(0, "", "")
+"""What a dry run is answered."""
+
 MOST_TOLD = 20
 """Packages that the log names; the others are counted."""
 
@@ -23,8 +26,10 @@ def what_differs(host: Host, site: Site, path: str) -> list[str]:
     """
     if not site.pins:
         return []
-    ask = [f"{path}/bin/python", "-I", "-"]
-    answer = host.run(ask, stdin=inventory_script(), check=False, quiet=True)
+    ask = [f"{path}/bin/python", "-I", "-X", "utf8", "-"]
+    answer = host.run(ask, stdin=inventory_script(), check=False, quiet=True, assume=_SUPPOSED)
+    if answer is _SUPPOSED:
+        return []
     try:
         installed, markers = _read(answer)
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -3,6 +3,7 @@
 A recipe knows no model and no Celery. Dry run, local folder, SSH and tests differ by the host only.
 """
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,6 +13,12 @@ from typing import Protocol
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.standards import Pinned
+
+OLDEST_PYTHON = (3, 11)
+"""What a server needs at least: the tools that are sent there are written for it."""
+
+TELL_VERSION = "import platform; print(platform.python_version())"
+"""Run by a Python before anything else is: even very old ones answer."""
 
 Command = str | Sequence[str]
 """A line for sh, written by the recipe's author, or a list of words that are quoted for them."""
@@ -247,3 +254,19 @@ class Site:
     def manage(self, *arguments: str) -> str:
         """Return a quoted sh line for `manage.py <arguments>` in the release at hand."""
         return self.in_release(self.python_path, "manage.py", *arguments)
+
+
+def python_problem(name: str, version: str, oldest: Sequence[int] = OLDEST_PYTHON) -> str:
+    """Return what to do about the Python of a server, blank where it is new enough.
+
+    `version` is what it says of itself, `oldest` like (3, 11).
+    """
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None:
+        return f"The Python of {name} does not tell its version, but {version!r}."
+    if (int(found[1]), int(found[2])) >= tuple(oldest):
+        return ""
+    return (
+        f"{name} has Python {version}, but {'.'.join(map(str, oldest))} or later is needed there:"
+        " install one, and name it in the environment's “Python”."
+    )

@@ -7,11 +7,12 @@ from django.utils.translation import gettext_noop
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.compiling import compile_modules, take_over_modules
 from deploy_manager.recipes.environments import python_facts
+from deploy_manager.recipes.holding import what_differs
 from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.links import beside, switch_link
 from deploy_manager.recipes.packing import uv_program
 from deploy_manager.recipes.registry import Uses, recipe
-from deploy_manager.recipes.shipping import SHIPPED_LOCK, WHEELS, ship_file
+from deploy_manager.recipes.shipping import SHIPPED_LOCK, WHEELS, run_tool, ship_file
 
 LOCK = "requirements.lock"
 SHIPPED = "shipped"
@@ -56,15 +57,25 @@ def _fill(host: Host, site: Site, path: str) -> None:
 
         send_wheels(host, site, path)
     _INSTALLERS[site.installer](host, site, path)
+    _require_pins(host, site, path)
     compile_modules(host, site, path)
     host.put(b"", f"{path}/.complete")
 
 
+def _require_pins(host: Host, site: Site, path: str) -> None:
+    """Let nothing be used that is not exactly what the pins say, whoever saw to that."""
+    if differing := what_differs(host, site, path):
+        told = "\n".join(f"  {line}" for line in differing)
+        raise RecipeError(f"{path} is not what its pins say, so it is not used:\n{told}")
+
+
 def _by_pip(host: Host, site: Site, path: str) -> None:
-    pip = [f"{path}/bin/python", "-m", "pip", "--no-input", "--disable-pip-version-check"]
     take_over_modules(host, site, path)  # pip itself is among them, and starts sooner
-    host.run([*pip, "install", "--no-compile", *_what_to_install(site, path, "--index-url")])
-    host.run([*pip, "check"])
+    python = f"{path}/bin/python"
+    pip = ["pip", "--no-input", "--disable-pip-version-check"]
+    what = _what_to_install(site, path)
+    run_tool(host, site, python, [*pip, "install", "--no-compile", *what])
+    run_tool(host, site, python, [*pip, "check"])
 
 
 def _by_uv(host: Host, site: Site, path: str) -> None:
@@ -73,19 +84,18 @@ def _by_uv(host: Host, site: Site, path: str) -> None:
     cache = ["--cache-dir", f"{site.tools_path}/uv-cache", "--python", f"{path}/bin/python"]
     # An index page that the cache still takes for fresh may not know a version that is just out.
     options = ["--no-progress", "--refresh"]
-    what = _what_to_install(site, path, "--default-index")
-    host.run([uv, "pip", "install", *cache, *options, *what])
-    host.run([uv, "pip", "check", *cache])
+    what = _what_to_install(site, path)
+    run_tool(host, site, site.python, [uv, "pip", "install", *cache, *options, *what])
+    run_tool(host, site, site.python, [uv, "pip", "check", *cache])
 
 
 _INSTALLERS = {"pip": _by_pip, "uv": _by_uv}
 
 
-def _what_to_install(site: Site, path: str, index_option: str) -> list[str]:
-    """The options that pip and uv have in common; they name an index differently."""
+def _what_to_install(site: Site, path: str) -> list[str]:
+    """The options that pip and uv have in common."""
     if site.wheels == SHIPPED:
         source = ["--no-index", "--find-links", f"{path}/{WHEELS}", "--only-binary", ":all:"]
         return ["--no-deps", "--require-hashes", *source, "-r", f"{path}/{SHIPPED_LOCK}"]
-    index = [index_option, site.index_url] if site.index_url else []
     hashes = ["--require-hashes"] if "--hash=" in site.lock else []
-    return ["--no-deps", *hashes, *index, "-r", f"{path}/{LOCK}"]
+    return ["--no-deps", *hashes, "-r", f"{path}/{LOCK}"]

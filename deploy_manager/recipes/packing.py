@@ -4,14 +4,21 @@ import fcntl
 import hashlib
 import importlib.metadata
 import shutil
+import sys
 import sysconfig
 import tempfile
 import zipapp
 from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy_manager.exceptions import RecipeError
+from deploy_manager.recipes.host import OLDEST_PYTHON
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 _MAIN = "virtualenv.__main__:run_with_catch"
 
@@ -25,6 +32,23 @@ def virtualenv_zipapp(cache: Path, python_version: str) -> Path:
     distributions = sorted(_with_dependencies("virtualenv"), key=lambda found: found.name)
     _check_python(distributions, python_version)
     return _packed_once(cache, "virtualenv", distributions)
+
+
+@cache
+def oldest_python() -> tuple[int, int]:
+    """Return the oldest Python by which a server can run what makes virtual environments there.
+
+    The worker's own tools are sent, and newer ones may need more than OLDEST_PYTHON.
+    """
+    needed = [_needed_python(found) for found in _with_dependencies("virtualenv")]
+    major, oldest = OLDEST_PYTHON
+    own = sys.version_info.minor  # which runs them
+    fits = (
+        minor
+        for minor in range(oldest, own)
+        if all(specifiers.contains(f"{major}.{minor}.99") for specifiers in needed)
+    )
+    return major, next(fits, max(own, oldest))
 
 
 def tags_zipapp(cache: Path) -> Path:
@@ -52,15 +76,20 @@ def _packed_once(
 
 
 def _check_python(distributions: list[importlib.metadata.Distribution], version: str) -> None:
-    from packaging.specifiers import SpecifierSet
 
     for found in distributions:
-        needed = str(found.metadata.json.get("requires_python", ""))
-        if not SpecifierSet(needed).contains(version, prereleases=True):
+        needed = _needed_python(found)
+        if not needed.contains(version, prereleases=True):
             raise RecipeError(
                 f"The server's Python is {version}, but the worker's {found.name} {found.version}"
                 f" needs {needed}: name another interpreter of the server in the environment."
             )
+
+
+def _needed_python(distribution: importlib.metadata.Distribution) -> "SpecifierSet":
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(str(distribution.metadata.json.get("requires_python", "")))
 
 
 def _pack(distributions: list[importlib.metadata.Distribution], target: Path, main: bytes) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +12,7 @@ from deploy_manager.recipes.host import Host, Result, Site
 
 HASH_CHARACTERS = 12
 SHOWN_CHARACTERS = 2000
+TOOL_RUNNER = "run_tool.py"
 SHIPPED_LOCK = "shipped.lock"
 WHEELS = "wheels"
 """Beside an environment: what it is installed from where its server has no index."""
@@ -22,7 +23,7 @@ def ship(host: Host, site: Site, name: str) -> str:
 
     The path has a hash of the content in it: a script that runs is never written over.
     """
-    content = files("deploy_manager.recipes").joinpath("remote", name).read_bytes()
+    content = remote_script(name)
     return _send_once(host, site, content, shipped_name(name, content), 0o644)
 
 
@@ -60,6 +61,30 @@ def run_shipped(
         said = result.stderr.strip() or f"{name} ended with exit code {result.exit_code}."
         raise CommandFailed(said[-SHOWN_CHARACTERS:], result.exit_code)
     return result
+
+
+def run_tool(host: Host, site: Site, python: str, words: Sequence[str]) -> None:
+    """Run pip, uv or virtualenv without what the account's own files say of installing.
+
+    `python` runs pip; the site's index, if it names one, stands in no command line.
+    """
+    script = ship(host, site, TOOL_RUNNER)
+    host.run(tool_command(python, script, words), stdin=tool_facts(site))
+
+
+def tool_command(python: str, script: str, words: Sequence[str]) -> list[str]:
+    """Return the words that run a tool by way of `run_tool.py`, which is at `script`."""
+    return [python, "-I", "-X", "utf8", script, *words]
+
+
+def tool_facts(site: Site) -> bytes:
+    """Return what `run_tool.py` reads."""
+    return json.dumps({"index_url": site.index_url}).encode()
+
+
+def remote_script(name: str) -> bytes:
+    """Return `recipes/remote/<name>`."""
+    return files("deploy_manager.recipes").joinpath("remote", name).read_bytes()
 
 
 def shipped_name(name: str, content: bytes) -> str:

@@ -7,6 +7,9 @@ from django.db.models import QuerySet
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.hosts import Work
 from deploy_manager.models import HostRun, Placement, Slice
+from deploy_manager.recipes.environments import make_virtualenv
+from deploy_manager.recipes.host import OLDEST_PYTHON
+from deploy_manager.recipes.packing import oldest_python
 from deploy_manager.runner.address import address_of
 from deploy_manager.runner.host_work import Orders
 from deploy_manager.runner.prepare import Prepared
@@ -56,15 +59,16 @@ def _orders(
         placement=placement,
         site=site,
         address=address_of(placement.server),
-        work=_work(placement, held, site.tools_path),
+        work=_work(run, placement, held, site.tools_path),
         releases=releases,
         rolls_back=strategy_of(placement.environment, held.deployment.recipe).rolls_back,
         before=run.release_before.name if run.release_before else "",
     )
 
 
-def _work(placement: Placement, held: Slice, folder: str) -> Work:
+def _work(run: HostRun, placement: Placement, held: Slice, folder: str) -> Work:
     deployment = held.deployment
+    makes_environment = any(step.recipe == make_virtualenv.__name__ for step in run.steps.all())
     return Work(
         folder=folder,
         python=placement.environment.python,
@@ -73,4 +77,5 @@ def _work(placement: Placement, held: Slice, folder: str) -> Work:
         token=held.token,
         who=f"{deployment.requested_as} ({held.holder})",
         what=str(deployment),
+        oldest_python=oldest_python() if makes_environment else OLDEST_PYTHON,
     )

@@ -102,7 +102,7 @@ StartSshd = Callable[..., Sshd]
 @pytest.fixture(scope="session")
 def ssh_key() -> Iterator[Path]:
     """The private key that every sshd of the tests lets in."""
-    with _open_folder() as folder:
+    with open_folder() as folder:
         yield make_key(folder / "client")
 
 
@@ -132,7 +132,7 @@ def running_sshd(ssh_key: Path, **options: str | None) -> Iterator[Sshd]:
     if not PROGRAM.exists():
         pytest.fail(f"{PROGRAM} is missing: apt-get install openssh-server")
     user = _account()
-    with _open_folder() as folder:
+    with open_folder() as folder:
         server = _start(folder, user, ssh_key, options)
         try:
             yield server
@@ -231,7 +231,7 @@ def _account() -> str:
 
 
 @contextlib.contextmanager
-def _open_folder() -> Iterator[Path]:
+def open_folder() -> Iterator[Path]:
     """A folder that other accounts may look into, which pytest's are not."""
     with tempfile.TemporaryDirectory(prefix="dm-sshd-", ignore_cleanup_errors=True) as name:
         folder = Path(name)

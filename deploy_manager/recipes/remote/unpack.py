@@ -104,8 +104,10 @@ def lies_in_another(folder: str, folders: list[str]) -> bool:
 
 
 def write_private(path: str, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
+    # Bytes that are no UTF-8 are in a text as Python keeps those of a variable: see PEP 383.
+    content = text.encode("utf-8", "surrogateescape")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
 
 
 def make_release(facts: dict[str, Any], beside: str) -> None:
@@ -136,7 +138,7 @@ def main() -> None:
     beside = facts["release"] + ".part"
     try:
         make_release(facts, beside)
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (OSError, EOFError, zlib.error, tarfile.TarError, UnicodeError) as error:
         sys.exit(f"The code could not be unpacked: {error}.")
     finally:
         shutil.rmtree(beside, ignore_errors=True)

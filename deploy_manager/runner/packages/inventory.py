@@ -58,7 +58,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _VERSION = re.compile(r"[!-~]+")
 _COMMAND = """\
 test -e {current} || exit {nothing_there}
-cd -P {current}/venv && exec "$PWD/bin/python" -I -"""
+cd -P {current}/venv && exec "$PWD/bin/python" -I -X utf8 -"""
 """The folder is resolved once: a release that is switched meanwhile is not half another one."""
 
 
@@ -218,7 +218,9 @@ def _read(server: str, result: Result) -> Told:
     if result.exit_code == NOTHING_THERE:
         raise RecipeError(NOT_DEPLOYED)
     if not result.ok:
-        said = result.stderr.strip().rpartition("\n")[2] or f"exit code {result.exit_code}"
+        # An account that runs no commands may say so on standard output.
+        words = result.stderr.strip() or result.stdout.strip()
+        said = words.rpartition("\n")[2] or f"exit code {result.exit_code}"
         raise RecipeError(f"The active release of {server} can't be asked: {said}")
     # What a module of the site prints when Python starts stands before it.
     answer = result.stdout.strip().rpartition("\n")[2]

@@ -13,6 +13,7 @@ from threading import Thread
 from typing import Any
 
 from .daemon import Guard, is_fresh, work_of
+from .encoding import speak_utf8
 from .files import read_json, write_json
 from .frames import READY, Frame, Kind, Unpacker, pack
 from .journal import Journal, running_elsewhere
@@ -33,6 +34,11 @@ def main() -> int:
     os.write(1, READY)
     hello, rest = _read_hello()
     if hello is None:
+        return 1
+    oldest = hello.get("oldest_python", [])
+    if list(sys.version_info[:2]) < oldest:
+        python = ".".join(map(str, sys.version_info[:3]))
+        _write(pack(Kind.REFUSED, {"why": "old", "python": python, "oldest": oldest}))
         return 1
     try:
         os.makedirs(folder, exist_ok=True)
@@ -158,6 +164,7 @@ def _spawn(
         os.setsid()
         if os.fork() == 0:
             _let_go_of_the_caller(keep=(listener.fileno(), lock))
+            speak_utf8()
             Guard(listener, folder, home, hello).serve()
             with contextlib.suppress(OSError):
                 os.unlink("socket")

@@ -1,0 +1,192 @@
+"""Run pip, uv or virtualenv as we say, and not as the account has them do. Runs on the server.
+
+`run_tool.py <virtualenv's file, uv, or the word pip> <words>`, by the Python that pip belongs to.
+What an account says of installing (where to, what without, in the user's own folder) would leave
+an environment other than its pins say. What it says of reaching an index stays: addresses, proxies,
+certificates, patience. Reads JSON: index_url, which goes before the account's; blank: that stays.
+Python 3.11 or later.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+PIP_KEEPS = {
+    "cache-dir",
+    "cert",
+    "client-cert",
+    "default-timeout",
+    "extra-index-url",
+    "find-links",
+    "index-url",
+    "keyring-provider",
+    "no-cache-dir",
+    "no-index",
+    "proxy",
+    "pypi-url",
+    "resume-retries",
+    "retries",
+    "timeout",
+    "trusted-host",
+    "use-deprecated",
+    "use-feature",
+}
+UV_KEEPS = {
+    "allow-insecure-host",
+    "concurrent-builds",
+    "concurrent-downloads",
+    "concurrent-installs",
+    "extra-index-url",
+    "find-links",
+    "http-proxy",
+    "https-proxy",
+    "index",
+    "index-strategy",
+    "index-url",
+    "keyring-provider",
+    "link-mode",
+    "native-tls",
+    "no-index",
+    "no-proxy",
+    "offline",
+    "system-certs",
+}
+UV_KEEPS_VARIABLES = re.compile(
+    r"UV_(INDEX(_.*)?|DEFAULT_INDEX|EXTRA_INDEX_URL|FIND_LINKS|NO_INDEX|KEYRING_PROVIDER|NATIVE_TLS"
+    r"|SYSTEM_CERTS|INSECURE_HOST|OFFLINE|HTTP_.*|REQUEST_TIMEOUT|CONCURRENT_.*|LINK_MODE"
+    r"|CREDENTIALS_DIR|NO_PROGRESS)"
+)
+PIP = [sys.executable, "-I", "-X", "utf8", "-m", "pip"]
+TOLD = re.compile(r"([^=\s]+)\.([a-z-]+)=(['\"].*)")
+
+
+def without(prefix: str) -> dict[str, str]:
+    """The environment without the variables of a tool."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
+
+
+# pip
+
+
+def for_pip(command: str, index_url: str) -> dict[str, str]:
+    """The environment for a command of pip: instead of its files, what is kept of them.
+
+    What a setting of the command says goes before that of all, and a variable before both.
+    """
+    kept: dict[str, str] = {}
+    sections = told_by_pip() if command in ("install", "wheel") else {}
+    for section in ("global", command, ":env:"):
+        for name, value in sections.get(section, {}).items():
+            if name in PIP_KEEPS and value:
+                kept[name] = value
+    if index_url:
+        kept.pop("pypi-url", None)
+        kept["index-url"] = index_url
+    variables = {f"PIP_{name.upper().replace('-', '_')}": text for name, text in kept.items()}
+    return {**without("PIP_"), **variables, "PIP_CONFIG_FILE": os.devnull}
+
+
+def told_by_pip() -> dict[str, dict[str, str]]:
+    """What pip finds in its files and variables, by section."""
+    environment = {**os.environ, "PIP_QUIET": "0", "PIP_VERBOSE": "0"}
+    list_it = [*PIP, "--no-input", "--disable-pip-version-check", "config", "list"]
+    asked = subprocess.run(list_it, env=environment, capture_output=True, encoding="utf-8")
+    if asked.returncode:
+        sys.exit(f"pip can't read its own configuration: {asked.stderr.strip()}")
+    sections: dict[str, dict[str, str]] = {}
+    for line in asked.stdout.splitlines():
+        if found := TOLD.fullmatch(line):
+            sections.setdefault(found[1], {})[found[2]] = str(ast.literal_eval(found[3]))
+    return sections
+
+
+# uv
+
+
+def for_uv(folder: str, index_url: str) -> dict[str, str]:
+    """The environment for uv: instead of its files it reads one that says what is kept of them."""
+    kept = {name: os.environ[name] for name in os.environ if UV_KEEPS_VARIABLES.fullmatch(name)}
+    if index_url:
+        kept.pop("UV_INDEX_URL", None)
+        kept["UV_DEFAULT_INDEX"] = index_url
+    settings: dict[str, Any] = {}
+    for path in files_of_uv():
+        merge(settings, tomllib.loads(path.read_text("utf-8")))
+    pip = settings.pop("pip", {})
+    path = os.path.join(folder, "uv.toml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(as_toml(settings) + "[pip]\n" + as_toml(pip))
+    return {**without("UV_"), **kept, "UV_CONFIG_FILE": path}
+
+
+def files_of_uv() -> list[Path]:
+    """The files uv would read, as https://docs.astral.sh/uv/concepts/configuration-files/ says.
+
+    The first one goes before the next.
+    """
+    if named := os.environ.get("UV_CONFIG_FILE"):
+        return [Path(named)]
+    if os.environ.get("UV_NO_CONFIG", "").lower() in ("1", "true", "t", "yes", "y", "on"):
+        return []
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    folders = (os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)
+    common = [Path(folder) / "uv" / "uv.toml" for folder in (*folders, "/etc")]
+    found = [path for path in common if path.is_file()]
+    return [path for path in (own / "uv" / "uv.toml", *found[:1]) if path.is_file()]
+
+
+def merge(settings: dict[str, Any], more: dict[str, Any]) -> None:
+    """Add what another file says, where it is kept: lists grow, what was said before stays."""
+    for name, value in more.items():
+        if name == "pip" and isinstance(value, dict):
+            merge(settings.setdefault("pip", {}), value)
+        elif name in UV_KEEPS and name not in settings:
+            settings[name] = value
+        elif name in UV_KEEPS and isinstance(value, list):
+            settings[name] += value
+
+
+def as_toml(settings: dict[str, Any]) -> str:
+    return "".join(f"{name} = {written(value)}\n" for name, value in settings.items())
+
+
+def written(value: Any) -> str:
+    """Write a value of TOML, whose strings, numbers and lists are those of JSON."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(written, value))}]"
+    if isinstance(value, dict):
+        inner = ", ".join(f"{json.dumps(name)} = {written(each)}" for name, each in value.items())
+        return f"{{{inner}}}"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def main() -> int:
+    tool, *words = sys.argv[1:]
+    index_url = json.loads(sys.stdin.read() or "{}").get("index_url", "")
+    if tool == "pip":
+        command = next(word for word in words if not word.startswith("-"))
+        return run([*PIP, *words], for_pip(command, index_url))
+    if tool.endswith(".pyz"):
+        environment = {**without("VIRTUALENV_"), "VIRTUALENV_CONFIG_FILE": os.devnull}
+        return run([sys.executable, "-I", "-X", "utf8", tool, *words], environment)
+    with tempfile.TemporaryDirectory() as folder:
+        return run([tool, *words], for_uv(folder, index_url))
+
+
+def run(command: list[str], environment: dict[str, str]) -> int:
+    sys.stdout.flush()
+    code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
