@@ -100,7 +100,7 @@ def propose(environment: Environment, story: Story, form: RunForm) -> Proposal:
         _waves(placements, form, plan),
         problems,
         Deployment.objects.busy().filter(environment=environment).first(),
-        why_not_now(environment, story, timezone.now()),
+        why_not_now(environment, story.name, story.uses, timezone.now()),
         release,
         most_common(served),
     )

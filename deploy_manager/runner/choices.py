@@ -9,8 +9,6 @@ from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import TO_RETRY, Deployment, Environment, Placement, Release, State, Step
 from deploy_manager.runner.request import Wish
 
-MIGRATE = "migrate"
-
 
 def serving_release(environment: Environment) -> Release | None:
     """Return the release that most of the servers were last seen to serve; None: none does."""
@@ -67,8 +65,9 @@ def _no_release(environment: Environment, name: str, known: Sequence[Release]) -
 def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
     """Return the recipe and the wish that run a deployment again where it did not come through.
 
-    The same release goes to failed, skipped, cancelled and lost servers only; migrations that were
-    applied are not run again. Raises RequestRefused where there is nothing to retry.
+    The same release goes to failed, skipped, cancelled and lost servers only; what runs once, like
+    migrations, and came through is not run again.
+    Raises RequestRefused where there is nothing to retry.
     """
     if deployment.is_live:
         raise RequestRefused(_("%(deployment)s has not ended yet.") % {"deployment": deployment})
@@ -81,9 +80,6 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
             _("Release %(release)s was marked as bad: deploy a mended one.")
             % {"release": deployment.release}
         )
-    migrated = Step.objects.filter(
-        host_run__deployment=deployment, phase=MIGRATE, state=State.SUCCEEDED
-    ).exists()
     wish = Wish(
         ref=deployment.ref,
         commit=deployment.commit,
@@ -92,9 +88,21 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
         reason=reason or deployment.reason,
         forced_migrations=deployment.forced_migrations,
         retry_of=deployment,
-        without=frozenset({MIGRATE}) if migrated else frozenset(),
+        without=_done_once(deployment),
     )
     return deployment.recipe, wish
+
+
+def _done_once(deployment: Deployment) -> frozenset[str]:
+    """The recipes that stood for all of the servers and came through, as the rows say."""
+    done: set[str] = set()
+    tried: Deployment | None = deployment
+    while tried is not None:  # what a first retry left out was done before it
+        once = Step.objects.filter(host_run__deployment=tried, once=True)
+        undone = once.exclude(state=State.SUCCEEDED).values("recipe")
+        done.update(once.exclude(recipe__in=undone).values_list("recipe", flat=True))
+        tried = tried.retry_of
+    return frozenset(done)
 
 
 def converge(environment: Environment, servers: Sequence[str]) -> Wish:

@@ -21,9 +21,8 @@ from deploy_manager.exceptions import (
 from deploy_manager.hosts import Address, GuardedHost, Mark, Stream, Work, open_guarded
 from deploy_manager.logs import mask_text
 from deploy_manager.models import HostRun, Placement, State, Step
-from deploy_manager.recipes import Scope, Site, get_recipe
+from deploy_manager.recipes import Site, get_recipe
 from deploy_manager.runner.step_log import StepLog
-from deploy_manager.runner.waves import ROLL_BACK
 from deploy_manager.runner.writer import Change, Seen, Writer
 
 LOOK = (
@@ -53,7 +52,7 @@ class Orders:
 
     def site_for(self, step: Step, before: str = "") -> Site:
         """Return what a step's recipe is handed: on the way back, the release before."""
-        if step.phase != ROLL_BACK.name:
+        if not step.is_way_back:
             return self.site
         return replace(self.site, release=before or self.before, keep_database=True)
 
@@ -121,11 +120,11 @@ class HostWork:
 
     @property
     def _way(self) -> list[Step]:
-        return [step for step in self._steps if step.phase != ROLL_BACK.name]
+        return [step for step in self._steps if not step.is_way_back]
 
     @property
     def _way_back(self) -> list[Step]:
-        return [step for step in self._steps if step.phase == ROLL_BACK.name]
+        return [step for step in self._steps if step.is_way_back]
 
     def _to_run(self, stage: int) -> list[Step]:
         return [step for step in self._steps if step.stage == stage and State(step.state).is_live]
@@ -173,7 +172,7 @@ class HostWork:
             raise HandedOver
         host = self._open()
         recipe = get_recipe(step.recipe)
-        host.begin_step(step.number, Mark(**step.mark), recipe.scope is not Scope.EACH_HOST)
+        host.begin_step(step.number, Mark(**step.mark), step.once)
         recipe.function(host, self._orders.site_for(step, self._before))
 
     def _open(self) -> GuardedHost:

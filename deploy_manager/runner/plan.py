@@ -13,7 +13,7 @@ from deploy_manager.requirements import PinChange, compare_pins, read_pins
 from deploy_manager.runner.request import choose_placements
 from deploy_manager.runner.source import Source, find_source, mirror_of
 from deploy_manager.runner.stories import story_for
-from deploy_manager.runner.waves import ROLL_BACK, plan_steps
+from deploy_manager.runner.waves import plan_steps
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def make_plan(
 def _planned_servers(
     story: Story, environment: Environment, placements: Sequence[Placement]
 ) -> tuple[PlannedServer, ...]:
-    planned = plan_steps(story, environment, placements).without({ROLL_BACK.name})
+    planned = plan_steps(story, environment, placements).without_the_way_back()
     if not planned.steps:
         raise RequestRefused(_("No server chosen has a role that this is for."))
     return tuple(

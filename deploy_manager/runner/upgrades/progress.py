@@ -112,7 +112,7 @@ def _deploy(stage: UpgradeStage) -> Deployment:
     release = Release.objects.make(
         stage.environment, serving.commit, serving.subject, stage.lock_after
     )
-    wish = Wish(release=release, reason=_reason(stage), waits=True)
+    wish = Wish(release=release, reason=_reason(stage), waits=True, soak=stage.upgrade.soak)
     deployment = _request(stage, UPGRADE, wish)
     UpgradeStage.objects.filter(pk=stage.pk).update(deployment=deployment, release_before=serving)
     return deployment
