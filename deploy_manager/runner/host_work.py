@@ -5,6 +5,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
@@ -24,6 +25,9 @@ from deploy_manager.models import HostRun, Placement, State, Step
 from deploy_manager.recipes import Site, get_recipe
 from deploy_manager.runner.step_log import StepLog
 from deploy_manager.runner.writer import Change, Seen, Writer
+
+ACTIVATE = "activate"
+"""The recipe that makes a release current."""
 
 LOOK = (
     "readlink current 2>/dev/null || echo;"
@@ -211,8 +215,8 @@ class HostWork:
         self._log.begin(step, Mark(**step.mark))
 
     def _end(self, row: HostRun | Step, state: State, message: str, **values: Any) -> None:
-        row.state = state
-        self._put(row, state=state, message=message, finished_at=timezone.now(), **values)
+        row.state, row.finished_at = state, timezone.now()
+        self._put(row, state=state, message=message, finished_at=row.finished_at, **values)
 
     def _put(self, row: HostRun | Step, **values: Any) -> None:
         self._writer.put(Change(row, values))
@@ -266,10 +270,23 @@ class HostWork:
             return None
         current, *whole = mask_text(printed).splitlines() or [""]
         names = tuple(name for line in whole if not (name := line.split("/")[1]).endswith(".part"))
-        seen = Seen(self._orders.placement, current.rpartition("/")[2], names, timezone.now())
+        now, release = timezone.now(), current.rpartition("/")[2]
+        since = self._activated_at(release) or now
+        seen = Seen(self._orders.placement, release, names, now, since)
         self._writer.put(seen)
         self._note_switch(seen)
         return seen
+
+    def _activated_at(self, release: str) -> datetime | None:
+        """When a step of ours made a release current; None: none did."""
+        ended = [
+            step.finished_at
+            for step in self._steps
+            if step.recipe == ACTIVATE
+            and step.state == State.SUCCEEDED
+            and release == (self._before if step.is_way_back else self._site.release)
+        ]
+        return max(filter(None, ended), default=None)
 
     def _note_switch(self, seen: Seen) -> None:
         is_ours = bool(self._site.release) and seen.release == self._site.release

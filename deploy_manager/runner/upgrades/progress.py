@@ -28,9 +28,9 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.requirements import read_pins
-from deploy_manager.runner.choices import serving_release
 from deploy_manager.runner.pins import replace_pins
 from deploy_manager.runner.request import Wish, request
+from deploy_manager.runner.serving import serving_release
 from deploy_manager.runner.stories import UPGRADE
 
 ROLLBACK = "rollback"
