@@ -6,8 +6,18 @@ from dataclasses import replace
 import pytest
 
 from deploy_manager.models import Deployment, Environment, HostRun, State, Step
-from deploy_manager.recipes import Phase, Scope, Story, Uses, add_story, recipe, registry
-from deploy_manager.runner import Wish, promote_next, request, retry, run
+from deploy_manager.recipes import (
+    Host,
+    Phase,
+    Scope,
+    Site,
+    Story,
+    Uses,
+    add_story,
+    recipe,
+    registry,
+)
+from deploy_manager.runner import request, retry, run
 from tests.inventory import Inventory
 from tests.releases import STORY, Switching
 
@@ -107,25 +117,51 @@ def test_failures_that_were_to_be_borne_are_borne(
     assert currents(three) == ["old", "new", "new"]
 
 
+def forget(name: str, while_running: str) -> None:
+    """Let another version of the code go on, which has no such recipe."""
+    entry = registry._recipes[while_running]
+
+    def function(host: Host, site: Site) -> None:
+        registry._recipes.pop(name, None)
+        entry.function(host, site)
+
+    registry._recipes[while_running] = replace(entry, function=function)
+
+
 def test_a_recipe_that_is_gone_between_two_stages_fails_with_its_name_and_all_go_back(
     three: Switching,
 ) -> None:
     deployment = three.request("new")
-    gone = registry._recipes.pop("prove_it")
+    forget("prove_it", "make_it")
     carry_out(deployment)
     state, message = told(deployment)["one"]
     assert state == State.ROLLED_BACK
-    assert "There is no recipe 'prove_it'" in message
-    assert gone.title in message
+    assert message.startswith("Prove it: There is no recipe 'prove_it'")
     assert [told(deployment)[name][0] for name in NAMES[1:]] == [State.SKIPPED] * 2
     assert currents(three) == ["old"] * 3
 
 
-def test_a_gate_whose_recipe_is_gone_lets_nobody_through(three: Switching) -> None:
+def test_a_recipe_that_is_gone_where_it_is_needed_to_go_back_leaves_the_truth(
+    three: Switching,
+) -> None:
+    three.break_server("one")
     deployment = three.request("new")
-    del registry._recipes["make_it"]
+    forget("reload", "prove_it")
     assert carry_out(deployment).state == State.FAILED
-    assert "There is no recipe 'make_it'" in deployment.message
+    assert told(deployment)["one"][0] == State.FAILED
+    back = Step.objects.get(
+        host_run__deployment=deployment, host_run__wave=1, phase="roll_back", recipe="reload"
+    )
+    assert (back.state, back.message[:27]) == (State.FAILED, "There is no recipe 'reload'")
+    assert currents(three) == ["old"] * 3
+
+
+def test_nothing_is_begun_by_code_that_lacks_a_recipe_of_it(three: Switching) -> None:
+    deployment = three.request("new")
+    del registry._recipes["tidy_up"]
+    assert carry_out(deployment).state == State.FAILED
+    assert deployment.message.startswith("There is no recipe 'tidy_up'")
+    assert deployment.message.endswith("No server was touched.")
     assert currents(three) == ["old"] * 3
 
 
@@ -137,25 +173,6 @@ def test_recipes_that_are_renamed_keep_the_titles_that_were_shown(three: Switchi
     titles = set(Step.objects.values_list("title", flat=True))
     assert "Something else" not in titles
     assert currents(three) == ["new"] * 3
-
-
-def test_what_waits_for_a_recipe_that_is_gone_begins_and_says_so(
-    inventory: Inventory, own_recipes: None
-) -> None:
-    first = inventory.request("ping")
-    second = request(
-        inventory.environment,
-        "greet",
-        door="manage.py",
-        requested_as="me@here",
-        wish=Wish(waits=True),
-    )
-    assert second.state == State.WAITING
-    del registry._recipes["greet"]
-    run(first.pk)
-    promote_next(inventory.environment, lambda slice_id: True)
-    assert carry_out(second).state == State.FAILED
-    assert "There is no recipe 'greet'" in second.message
 
 
 @pytest.fixture
@@ -192,7 +209,7 @@ def test_what_ran_once_is_not_run_again_whatever_its_phase_is_called_now(
 
 def test_what_ran_once_and_failed_is_run_again(migrating: Inventory) -> None:
     failed = migrating.request("grow")
-    del registry._recipes["move_tables"]
+    forget("move_tables", "greet")
     carry_out(failed)
     assert failed.message == (
         "one: Move the tables: There is no recipe 'move_tables'."

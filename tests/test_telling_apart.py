@@ -132,12 +132,6 @@ def test_the_list_of_a_terminal_tells_them_apart(shop: Inventory) -> None:
     assert first["lock"] != second["lock"]
 
 
-def test_the_plan_of_a_rollback_says_which_pins_it_brings(shop: Inventory) -> None:
-    serves(Release.objects.get(name="r2"))
-    printed = call("rollback", "production", "--to", "r1", "--dry-run")
-    assert "same commit as what serves, pins differ: greetings 1.0.2 -> 1.0" in printed
-
-
 def shown(page: str, who: str = "owner") -> str:
     answer = visitor(who).get(page)
     assert answer.status_code == 200

@@ -107,7 +107,7 @@ def propose(environment: Environment, story: Story, form: RunForm) -> Proposal:
         _waves(placements, serving, form, plan),
         problems,
         Deployment.objects.busy().filter(environment=environment).first(),
-        why_not_now(environment, story.name, story.uses, timezone.now()),
+        why_not_now(environment, story, timezone.now()),
         release,
         serving.commit if serving else "",
         _twin(serving, release),

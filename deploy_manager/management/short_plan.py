@@ -7,8 +7,6 @@ from rich.text import Text
 from deploy_manager.management.moments import describe_moment
 from deploy_manager.management.words import clean, shorten
 from deploy_manager.runner import Plan, Wish
-from deploy_manager.runner.serving import most_served
-from deploy_manager.runner.telling_apart import compare
 
 SHORT = 8
 """Letters of a commit's hash that people read."""
@@ -30,9 +28,6 @@ def _facts(plan: Plan, wish: Wish) -> Iterator[tuple[str, str]]:
         yield "release", f"{wish.release}: {subject}" if subject else str(wish.release)
         if wish.release.bad_since:
             yield "", f"marked as bad: {clean(wish.release.bad_reason)}"
-        serving = most_served(server.placement for server in plan.servers)
-        if serving and serving != wish.release and serving.commit == wish.release.commit:
-            yield "", f"same commit as what serves, {compare(serving, wish.release).difference}"
     elif plan.commit is not None:
         now = plan.commit_now[:SHORT] or "nothing yet"
         yield "commit", f"{now} → {plan.commit.hash[:SHORT]} of {plan.ref}: {_subject(plan)}"

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Deployment, Lock, Release, Slice
+from deploy_manager.models import Deployment, Lock, Release, Slice, Step
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.recipes import Uses
+from deploy_manager.recipes import Uses, get_recipe
 from deploy_manager.runner.source import Source, find_source, make_archive
 
 
@@ -22,11 +22,12 @@ class Prepared:
 def prepare(held: Slice) -> Prepared:
     """Resolve what a deployment sends, once for all of its servers and for whoever takes it over.
 
-    No recipe is looked up here: one that is gone fails where its turn comes, and only there.
-    Raises RequestRefused, CodeError, PinError, ClaimLost; no server was touched.
+    Raises RequestRefused, UnknownRecipe, CodeError, PinError, ClaimLost; no server was touched.
     """
     deployment = held.deployment
     _check_again_who_may(deployment)
+    if deployment.stage == 0:
+        _check_recipes(deployment)
     release = deployment.release or _release_for(held)
     archive = None
     if release and deployment.sends_code:
@@ -48,6 +49,16 @@ def _check_again_who_may(deployment: Deployment) -> None:
         raise RequestRefused(
             f"{deployment.requested_as} may not deploy {deployment.environment} any more."
         )
+
+
+def _check_recipes(deployment: Deployment) -> None:
+    """Begin nothing that this code can't carry out. Later a recipe that is gone fails in its turn.
+
+    Raises UnknownRecipe.
+    """
+    steps = Step.objects.filter(host_run__deployment=deployment).order_by("recipe")
+    for name in steps.values_list("recipe", flat=True).distinct():
+        get_recipe(name)
 
 
 def _release_for(held: Slice) -> Release | None:

@@ -149,7 +149,7 @@ def _begins_as(environment: Environment, story: Story, wish: Wish) -> dict[str, 
 def _why_to_wait(environment: Environment, story: Story, wish: Wish) -> str:
     if wish.not_before and wish.not_before > timezone.now():
         return _("Waits for its time.")
-    if why := why_not_now(environment, story.name, story.uses, timezone.now()):
+    if why := why_not_now(environment, story, timezone.now()):
         if wish.waits or wish.not_before:
             return why
         raise RequestRefused(why)

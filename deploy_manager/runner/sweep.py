@@ -14,15 +14,15 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from deploy_manager.exceptions import DeployManagerError
+from deploy_manager.exceptions import DeployManagerError, UnknownRecipe
 from deploy_manager.models import Deployment, Environment, Slice, SliceState, State
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.models.slices import LEASE, TAKEN_OVER_AT_MOST, SliceQuerySet
-from deploy_manager.recipes import Uses
 from deploy_manager.runner.barrier import open_after_pause
 from deploy_manager.runner.probing import lost_hosts, probe
 from deploy_manager.runner.run import Bell
 from deploy_manager.runner.scheduling import write_due_deployments
+from deploy_manager.runner.stories import story_for
 from deploy_manager.runner.times import why_not_now
 from deploy_manager.runner.upgrades.handing_back import hand_back_what_succeeded
 from deploy_manager.runner.upgrades.policies import ring_waiting_runs, run_due_policies
@@ -112,8 +112,13 @@ def _may_begin(deployment: Deployment) -> bool:
     now = timezone.now()
     if deployment.not_before and deployment.not_before > now:
         return False
-    uses = Uses(deployment.uses)
-    return not why_not_now(deployment.environment, deployment.recipe, uses, now)
+    try:
+        story = story_for(deployment.environment, deployment.recipe)
+    except UnknownRecipe as error:
+        # A recipe that is gone must not keep other environments waiting.
+        logger.warning("%s can't begin: %s", deployment, error)
+        return False
+    return not why_not_now(deployment.environment, story, now)
 
 
 def end_the_overdue(ring: Bell) -> int:

@@ -6,23 +6,23 @@ from zoneinfo import ZoneInfo
 from django.utils.translation import gettext as _
 
 from deploy_manager.models import Environment
-from deploy_manager.recipes import Uses
+from deploy_manager.recipes import Story, Uses
 from deploy_manager.times import is_open, next_opening, parse_windows
 
 ROLLBACK = "rollback"
 
 
-def why_not_now(environment: Environment, recipe: str, uses: Uses, at: datetime) -> str:
-    """Why a recipe may not begin at this moment; blank: nothing speaks against it.
+def why_not_now(environment: Environment, story: Story, at: datetime) -> str:
+    """Why a story may not begin at this moment; blank: nothing speaks against it.
 
     What changes no release, like maintenance, may at any time; a rollback waits for no window.
     """
-    if uses is Uses.CURRENT:
+    if story.uses is Uses.CURRENT:
         return ""
     if environment.is_frozen:
         return environment.describe_freeze()
     windows = parse_windows(environment.windows)
-    if recipe == ROLLBACK or is_open(windows, environment.time_zone, at):
+    if story.name == ROLLBACK or is_open(windows, environment.time_zone, at):
         return ""
     zone = ZoneInfo(environment.time_zone)
     opens = next_opening(windows, environment.time_zone, at).astimezone(zone)
