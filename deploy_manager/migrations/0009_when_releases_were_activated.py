@@ -20,7 +20,7 @@ def write_when(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("deploy_manager", "0007_decisions_stand_on_the_rows"),
+        ("deploy_manager", "0008_decisions_stand_on_the_rows"),
     ]
 
     operations = [

@@ -61,7 +61,7 @@ def uses_of(recipe: str, release: int | None, ref: str) -> str:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("deploy_manager", "0006_one_advisory_per_package"),
+        ("deploy_manager", "0007_names_that_git_allows"),
     ]
 
     operations = [
