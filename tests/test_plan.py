@@ -7,7 +7,6 @@ from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, Environment, Lock, Placement, Release
 from deploy_manager.requirements import PinChange
 from deploy_manager.runner import make_plan
-from deploy_manager.runner.plan import most_common
 from tests.inventory import Inventory, make_inventory
 from tests.parts.repository import Repository
 
@@ -133,9 +132,3 @@ def test_what_a_request_would_refuse_is_refused(shop: Inventory) -> None:
         make_plan(shop.environment, "dploy")
     with pytest.raises(RequestRefused):
         make_plan(shop.environment, servers=["ten"])
-
-
-def test_the_commit_now_is_that_of_most_servers() -> None:
-    assert most_common(["a", "b", "b"]) == "b"
-    assert most_common(["", "", "a"]) == "a"
-    assert most_common([]) == most_common(["", ""]) == ""

@@ -5,7 +5,7 @@ from django.db import connection, connections
 from django.db.models import F
 
 from deploy_manager.exceptions import CodeError
-from deploy_manager.models import Deployment, Environment, Lock, Release, Slice, State
+from deploy_manager.models import Deployment, Lock, Release, Slice, State
 from deploy_manager.recipes import Host, Site, Uses, recipe, registry
 from deploy_manager.runner import prepare as preparing
 from deploy_manager.runner import run
@@ -45,11 +45,11 @@ def test_a_connection_that_was_cut_while_hosts_worked_is_made_anew(inventory: In
 def test_no_deployment_stays_running_behind_an_error_and_a_connection_that_was_cut(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch, error: Exception, state: State
 ) -> None:
-    def fail(environment: Environment, name: str) -> None:
+    def fail(deployment: Deployment) -> None:
         connection.connection.close()
         raise error
 
-    monkeypatch.setattr(preparing, "story_for", fail)
+    monkeypatch.setattr(preparing, "_check_again_who_may", fail)
     assert run_it(inventory).state == state
 
 

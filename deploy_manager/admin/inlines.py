@@ -8,6 +8,7 @@ from django.db.models import Field, JSONField, QuerySet
 from django.forms import Textarea
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -39,7 +40,14 @@ class PlacementInline(TabularInline[Placement, Environment]):
     @admin.display(description=_("live now"))
     def live_now(self, placement: Placement) -> SafeString | str:
         release = placement.active_release
-        return short_commit(release.commit) if release else ""
+        if release is None:
+            return ""
+        return format_html(
+            '{} <span class="dm-quiet" title="{}">{}</span>',
+            short_commit(release.commit),
+            release.name,
+            short_time(placement.activated_at),
+        )
 
 
 class ScheduleInline(TabularInline[Schedule, Environment]):

@@ -3,17 +3,14 @@
 Rows are grouped by wave, columns by phase.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from django.utils.translation import gettext as _
 
 from deploy_manager.admin.badges import spell_duration
-from deploy_manager.exceptions import UnknownRecipe
-from deploy_manager.models import Deployment, HostRun, Step
-from deploy_manager.recipes import get_story
-from deploy_manager.runner.waves import ROLL_BACK
+from deploy_manager.models import WAY_BACK, Deployment, HostRun, Step
 
 _Key = tuple[str, str]
 """A phase and a recipe: what makes two servers' steps stand in one column."""
@@ -81,13 +78,13 @@ def make_matrix(deployment: Deployment) -> Matrix:
     steps_of = {run.pk: sorted(run.steps.all(), key=lambda step: step.number) for run in runs}
     steps = [step for of_host in steps_of.values() for step in of_host]
     keys = _merge([_key(step) for step in of_host] for of_host in steps_of.values())
-    titles = {_key(step): _(step.title) for step in steps}
+    titles = {_key(step): (_(step.phase_name), _(step.title)) for step in steps}
     rows = [Row(run, _cells(steps_of[run.pk], keys)) for run in runs]
     waves = groupby(rows, key=lambda row: row.host_run.wave)
     return Matrix(
-        phases=tuple(_phases(deployment, keys, titles)),
+        phases=tuple(_phases(keys, titles)),
         waves=tuple(Wave(number, tuple(group)) for number, group in waves),
-        went_back=any(step.phase == ROLL_BACK.name and step.started_at for step in steps),
+        went_back=any(step.is_way_back and step.started_at for step in steps),
     )
 
 
@@ -102,7 +99,7 @@ def _cells(steps: Sequence[Step], keys: Sequence[_Key]) -> tuple[Cell, ...]:
 
 def _cell(step: Step | None, key: _Key) -> Cell:
     duration = spell_duration(step.started_at, step.finished_at) if step else ""
-    return Cell(step, duration, is_way_back=key[0] == ROLL_BACK.name)
+    return Cell(step, duration, is_way_back=key[0] == WAY_BACK)
 
 
 def _merge(orders: Iterable[Sequence[_Key]]) -> list[_Key]:
@@ -117,19 +114,8 @@ def _merge(orders: Iterable[Sequence[_Key]]) -> list[_Key]:
     return merged
 
 
-def _phases(
-    deployment: Deployment, keys: Sequence[_Key], titles: dict[_Key, str]
-) -> Iterable[Phase]:
-    names = _phase_titles(deployment.recipe)
+def _phases(keys: Sequence[_Key], titles: Mapping[_Key, tuple[str, str]]) -> Iterator[Phase]:
+    """Under the titles that were written when it was asked for: history stays readable."""
     for name, group in groupby(keys, key=lambda key: key[0]):
-        columns = tuple(titles[key] for key in group)
-        yield Phase(names.get(name, name), columns, name == ROLL_BACK.name)
-
-
-def _phase_titles(recipe: str) -> dict[str, str]:
-    """The way back alone for a recipe that is no longer installed: history stays readable."""
-    try:
-        phases = get_story(recipe).phases
-    except UnknownRecipe:
-        phases = ()
-    return {phase.name: _(phase.title) for phase in (*phases, ROLL_BACK)}
+        found = [titles[key] for key in group]
+        yield Phase(found[0][0], tuple(title for _phase, title in found), name == WAY_BACK)

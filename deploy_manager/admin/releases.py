@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -48,6 +49,14 @@ class ReleaseAdmin(HistoryAdmin[Release]):
     date_hierarchy = "created_at"
     actions = ("mark_bad",)
 
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Those of one commit are told apart, in one query for all that the page shows."""
+        from deploy_manager.runner.telling_apart import with_twins
+
+        listed = super().get_changelist_instance(request)
+        listed.result_list = with_twins(listed.result_list)
+        return listed
+
     @admin.display(description=_("commit"), ordering="subject")
     def told(self, release: Release) -> SafeString:
         bad: SafeString | str = ""
@@ -57,6 +66,8 @@ class ReleaseAdmin(HistoryAdmin[Release]):
                 gettext("bad"),
                 release.bad_reason,
             )
+        if twin := getattr(release, "twin", None):
+            bad = format_html('<br><span class="dm-quiet">{}</span>{}', twin, bad)
         return format_html("{} {}{}", short_commit(release.commit), release.subject, bad)
 
     @admin.display(description=_("created"), ordering="created_at")
@@ -97,10 +108,12 @@ class ReleaseAdmin(HistoryAdmin[Release]):
 
     def _find(self, request: HttpRequest) -> list[Release]:
         """The releases of the page's address; raises Http404 and PermissionDenied."""
+        from deploy_manager.runner.telling_apart import with_twins
+
         words = request.GET.get("on", "").split(",")
         ids = [word for word in words if word.isdecimal() and len(word) <= LONGEST_ID]
         found = Release.objects.filter(pk__in=ids).select_related("environment__project")
-        releases = list(found)
+        releases = with_twins(found)
         if not releases:
             raise Http404(gettext("There is no such release."))
         if not all(may_deploy(request.user, release.environment) for release in releases):

@@ -19,6 +19,7 @@ from deploy_manager.models import Deployment, Environment, Release
 from deploy_manager.models.validators import validate_ref
 from deploy_manager.recipes import Story
 from deploy_manager.runner import Wish, choose_release, converge, releases_to_return_to
+from deploy_manager.runner.telling_apart import with_twins
 
 MIGRATION = re.compile(r"[a-z_][a-z0-9_]*\.[0-9A-Za-z_]+", re.ASCII)
 
@@ -114,7 +115,7 @@ class RunForm(forms.Form):
     @cached_property
     def releases(self) -> list[Release]:
         """The releases that the servers may go back to, newest first; bad ones among them."""
-        return releases_to_return_to(self.environment) if self.goes_back else []
+        return with_twins(releases_to_return_to(self.environment)) if self.goes_back else []
 
     @property
     def ref_now(self) -> str:

@@ -13,7 +13,8 @@ from deploy_manager.models import Deployment, Environment, Placement, Release
 from deploy_manager.recipes import Story
 from deploy_manager.runner import Plan, make_plan
 from deploy_manager.runner.dry_run import DryStep, dry_run
-from deploy_manager.runner.plan import most_common
+from deploy_manager.runner.serving import most_served
+from deploy_manager.runner.telling_apart import Twin, compare
 from deploy_manager.runner.times import why_not_now
 
 
@@ -26,6 +27,9 @@ class ServerLine:
     steps: tuple[str, ...]
     wave: int
     """0: it is left out."""
+
+    twin: Twin | None = None
+    """How what it serves differs from what most serve, where both are of one commit."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ class Proposal:
     """The one that is there already and would be sent."""
 
     commit_now: str = ""
+    twin: Twin | None = None
+    """How the release differs from what most of the servers serve, where that is of its commit."""
+
     rehearsal: tuple[Rehearsed, ...] = ()
 
     @property
@@ -92,18 +99,26 @@ def propose(environment: Environment, story: Story, form: RunForm) -> Proposal:
     """Plan what a form says; what stands against it is told as problems."""
     plan, release, problems = _plan(environment, story, form)
     placements = list(environment.placements.all())
-    served = [each.active_release.commit for each in placements if each.active_release]
+    serving = most_served(placements)
     return Proposal(
         environment,
         form,
         plan,
-        _waves(placements, form, plan),
+        _waves(placements, serving, form, plan),
         problems,
         Deployment.objects.busy().filter(environment=environment).first(),
         why_not_now(environment, story, timezone.now()),
         release,
-        most_common(served),
+        serving.commit if serving else "",
+        _twin(serving, release),
     )
+
+
+def _twin(serving: Release | None, release: Release | None) -> Twin | None:
+    """How a release differs from what serves; None where commits tell that, or it is the same."""
+    if serving is None or release is None or serving == release:
+        return None
+    return compare(serving, release) if serving.commit == release.commit else None
 
 
 def rehearse(proposal: Proposal, story: Story) -> Proposal:
@@ -160,7 +175,7 @@ def _plan(
 
 
 def _waves(
-    placements: Sequence[Placement], form: RunForm, plan: Plan | None
+    placements: Sequence[Placement], serving: Release | None, form: RunForm, plan: Plan | None
 ) -> tuple[WaveLines, ...]:
     planned = {server.placement.pk: server for server in plan.servers} if plan else {}
     chosen = form.servers_now
@@ -170,6 +185,7 @@ def _waves(
             each.server.name in chosen,
             tuple(map(_, planned[each.pk].steps)) if each.pk in planned else (),
             planned[each.pk].wave if each.pk in planned else 0,
+            _twin(serving, each.active_release),
         )
         for each in placements
     ]

@@ -1,8 +1,7 @@
 """Servers that do not serve what the others serve."""
 
-from collections import Counter
-
 from deploy_manager.models import Environment
+from deploy_manager.runner.serving import most_served
 
 
 def find_strays(environment: Environment) -> list[str]:
@@ -11,8 +10,7 @@ def find_strays(environment: Environment) -> list[str]:
     Asks nothing that is prefetched.
     """
     placements = list(environment.placements.all())
-    served = Counter(each.active_release_id for each in placements if each.active_release_id)
-    if not served:
+    usual = most_served(placements)
+    if usual is None:
         return []
-    usual = served.most_common(1)[0][0]
-    return [each.server.name for each in placements if each.active_release_id != usual]
+    return [each.server.name for each in placements if each.active_release_id != usual.pk]

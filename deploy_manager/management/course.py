@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from deploy_manager.exceptions import UnknownRecipe
 from deploy_manager.management.moments import describe_moment
 from deploy_manager.management.words import shorten
 from deploy_manager.models import Deployment, HostRun, State
-from deploy_manager.runner.stories import story_for
 
 
 class Waves:
@@ -16,12 +14,11 @@ class Waves:
     def __init__(self, runs: Sequence[HostRun]) -> None:
         self._runs = runs
         self.number = max((run.wave for run in runs), default=1)
-        in_waves = _phases_in_waves(runs[0].deployment) if self.number > 1 else set()
         self._at = {
             step.stage: run.wave
             for run in runs
             for step in run.steps.all()
-            if step.phase in in_waves
+            if step.in_waves and self.number > 1
         }
 
     def at(self, stage: int) -> int:
@@ -53,11 +50,3 @@ class Course:
             until = describe_moment(deployment.opens_at, deployment.environment)
             wave = self._waves.at(deployment.stage) + 1
             yield f"Pause until {until}, before wave {wave} of {self._waves.number}."
-
-
-def _phases_in_waves(deployment: Deployment) -> set[str]:
-    try:
-        phases = story_for(deployment.environment, deployment.recipe).phases
-    except UnknownRecipe:
-        return set()
-    return {phase.name for phase in phases if phase.in_waves}

@@ -16,7 +16,6 @@ from deploy_manager.management.following import View
 from deploy_manager.management.words import clean, clean_line, seconds_between
 from deploy_manager.models import Deployment, HostRun, LogChunk, State, Step
 from deploy_manager.progress import Progress
-from deploy_manager.runner.waves import ROLL_BACK
 
 SYMBOLS = {
     State.WAITING: ("…", "dim"),
@@ -192,12 +191,12 @@ class LiveTable(Lines):
 
 
 def _title(step: Step) -> str:
-    return f"{ROLL_BACK.title}: {step.title}" if step.phase == ROLL_BACK.name else step.title
+    return f"{step.phase_name}: {step.title}" if step.is_way_back else step.title
 
 
 def _steps_taken(steps: Iterable[Step]) -> list[Step]:
     """The steps of the way; those of the way back only where they are needed."""
-    return [step for step in steps if step.phase != ROLL_BACK.name or step.started_at]
+    return [step for step in steps if not step.is_way_back or step.started_at]
 
 
 def choose_rows(hosts: Sequence[HostRun], room: int) -> Sequence[HostRun]:

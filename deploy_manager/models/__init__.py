@@ -14,7 +14,7 @@ from deploy_manager.models.policies import (
 )
 from deploy_manager.models.releases import Release
 from deploy_manager.models.requirements import Lock, Requirement
-from deploy_manager.models.runs import HostRun, LogChunk, Step
+from deploy_manager.models.runs import WAY_BACK, HostRun, LogChunk, Step
 from deploy_manager.models.schedules import Notification, Schedule
 from deploy_manager.models.slices import Slice
 from deploy_manager.models.states import BROKEN, BUSY, LIVE, TO_RETRY, SliceState, State
@@ -32,6 +32,7 @@ __all__ = [
     "LIVE",
     "TO_RETRY",
     "UPGRADE_LIVE",
+    "WAY_BACK",
     "Advisory",
     "AuditedVersion",
     "Deployment",

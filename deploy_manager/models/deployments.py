@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models.brief import brief_transaction
+from deploy_manager.models.decisions import Decided, ReleaseUse
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.releases import Release
@@ -93,7 +94,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         return bool(queued.update(state=State.RUNNING, started_at=Now(), message=""))
 
 
-class Deployment(models.Model):
+class Deployment(Decided):
     """One request to run a recipe on an environment: who, why, what, and how it went."""
 
     environment = models.ForeignKey(
@@ -189,6 +190,9 @@ class Deployment(models.Model):
             models.CheckConstraint(
                 condition=~Q(state="skipped") & Q(state__in=State.values),
                 name="a_deployment_has_a_known_state",
+            ),
+            models.CheckConstraint(
+                condition=Q(uses__in=ReleaseUse.values), name="a_deployment_uses_a_known_release"
             ),
             models.UniqueConstraint(
                 fields=["schedule", "slot"], name="one_deployment_per_schedule_and_slot"

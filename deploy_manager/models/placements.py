@@ -51,6 +51,12 @@ class Placement(models.Model):
         related_name="active_on",
         verbose_name=_("active release"),
     )
+    activated_at = models.DateTimeField(
+        _("activated"),
+        null=True,
+        editable=False,
+        help_text=_("When the active release was activated there, or first seen to be."),
+    )
     complete_releases = models.JSONField(
         _("complete releases"),
         default=list,

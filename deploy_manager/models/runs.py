@@ -8,6 +8,9 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.states import State, ends_with_a_time
 
+WAY_BACK = "roll_back"
+"""The phase of the steps that bring a server back to what it served before."""
+
 
 class HostRun(models.Model):
     """A deployment on one server."""
@@ -75,6 +78,20 @@ class Step(models.Model):
     )
     number = models.PositiveSmallIntegerField(_("number"))
     phase = models.CharField(_("phase"), max_length=50)
+    phase_title = models.CharField(_("title of the phase"), max_length=100, blank=True)
+    gate = models.BooleanField(
+        _("gate"),
+        default=True,
+        help_text=_("Whether too many failures in its phase stop the deployment."),
+    )
+    in_waves = models.BooleanField(
+        _("in waves"), default=False, help_text=_("Whether its phase is run wave by wave.")
+    )
+    once = models.BooleanField(
+        _("once"),
+        default=False,
+        help_text=_("Whether it stands for all servers, or all of a role."),
+    )
     recipe = models.CharField(_("recipe"), max_length=50)
     title = models.CharField(_("title"), max_length=100)
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
@@ -107,6 +124,16 @@ class Step(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number}. {self.title}"
+
+    @property
+    def is_way_back(self) -> bool:
+        """Whether it was planned for the case that something goes wrong."""
+        return self.phase == WAY_BACK
+
+    @property
+    def phase_name(self) -> str:
+        """What people call its phase."""
+        return self.phase_title or self.phase
 
 
 class LogChunk(models.Model):

@@ -1,12 +1,9 @@
-"""What the rows of a deployment say between two stages."""
+"""What the rows of a deployment say between two stages. No recipe and no phase is looked up."""
 
+from collections.abc import Iterator
 from functools import cached_property
 
-from deploy_manager.exceptions import UnknownRecipe
-from deploy_manager.models import BROKEN, BUSY, Deployment, HostRun, State
-from deploy_manager.recipes import Phase, Scope, get_recipe, get_story
-from deploy_manager.runner.strategy import pause_of, strategy_of
-from deploy_manager.runner.waves import ROLL_BACK
+from deploy_manager.models import BROKEN, BUSY, Deployment, HostRun, State, Step
 from deploy_manager.shares import is_too_many
 
 
@@ -15,7 +12,6 @@ class Board:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._strategy = strategy_of(deployment.environment, deployment.recipe)
         self._turns_back = False
 
     def look_again(self) -> None:
@@ -38,19 +34,36 @@ class Board:
         """Why no other server may get the release; blank: nothing speaks against it."""
         if not self._broken or self._deployment.stage == self._stage_of_the_way_back:
             return ""
-        phases = {phase.name: phase for phase in self._phases}
-        phase = next((phases[name] for name in self._phases_now if name in phases), None)
-        if phase and phase.gate and self._failed_once():
-            return f"Stopped, since {phase.title} failed on {self._broken[0].server_name}."
-        is_decisive = phase is not None and (phase.gate or phase.in_waves)
-        most = self._strategy.max_failures
+        for host in self._broken:
+            if step := self._failed_for_all(host):
+                return f"Stopped, since {step.phase_name} failed on {host.server_name}."
+        most = self._deployment.max_failures
+        is_decisive = any(step.gate or step.in_waves for step in self._steps_of(self._stage))
         if is_decisive and is_too_many(len(self._broken), len(self._hosts), most):
-            names = ", ".join(host.server_name for host in self._broken)
             return (
-                f"Stopped, since {phase.title if phase else ''} failed on {names}:"
-                f" {most or 0} of {len(self._hosts)} may fail."
+                f"Stopped, since {self._what_failed()}: {most or 0} of {len(self._hosts)} may fail."
             )
         return ""
+
+    def _failed_for_all(self, host: HostRun) -> Step | None:
+        """The step of the open stage that ran once for all of the servers, and failed here."""
+        step = _failed_step(host)
+        is_now = step is not None and step.stage == self._stage
+        return step if step and is_now and step.gate and step.once else None
+
+    def _what_failed(self) -> str:
+        """Each phase that failed, in their order, and where it did."""
+        failed: dict[tuple[int, int, str], list[str]] = {}
+        for host in self._broken:
+            step = _failed_step(host) or self._steps_of(self._stage)[0]
+            key = (step.stage, step.number, step.phase_name)
+            failed.setdefault(key, []).append(host.server_name)
+        by_phase: dict[str, list[str]] = {}
+        for key in sorted(failed):
+            by_phase.setdefault(key[2], []).extend(failed[key])
+        return " and ".join(
+            f"{phase} failed on {', '.join(names)}" for phase, names in by_phase.items()
+        )
 
     def not_switched(self) -> list[int]:
         """The hosts that are still live and do not serve the release."""
@@ -58,7 +71,7 @@ class Board:
 
     def wants_back(self) -> bool:
         """Whether servers that were switched go back to what they served."""
-        return self._strategy.rolls_back and any(
+        return self._deployment.rolls_back and any(
             host.was_switched and host.release_before_id for host in self._live
         )
 
@@ -74,50 +87,42 @@ class Board:
             step.stage
             for host in self._live
             for step in host.steps.all()
-            if step.state in BUSY and step.phase != ROLL_BACK.name
+            if step.state in BUSY and not step.is_way_back
         ]
         later = [stage for stage in stages if stage > self._deployment.stage]
         return min(later, default=None)
 
-    @cached_property
+    @property
     def pause(self) -> int:
         """Seconds between two waves."""
-        return pause_of(self._deployment)
+        return self._deployment.pause
 
     def pauses_before(self, stage: int) -> bool:
         """Whether it is between two waves, and there is to be a pause."""
         if self._turns_back or not self.pause:
             return False
-        waves = {phase.name for phase in self._phases if phase.in_waves}
-        return bool(self._phases_of(stage) & waves and self._phases_now & waves)
+        return all(
+            any(step.in_waves for step in self._steps_of(each)) for each in (self._stage, stage)
+        )
+
+    @property
+    def _stage(self) -> int:
+        return self._deployment.stage
 
     @property
     def _stage_of_the_way_back(self) -> int | None:
-        steps = (step for host in self._hosts for step in host.steps.all())
-        return next((step.stage for step in steps if step.phase == ROLL_BACK.name), None)
-
-    @cached_property
-    def _phases(self) -> tuple[Phase, ...]:
-        try:
-            return get_story(self._deployment.recipe).phases
-        except UnknownRecipe:
-            return ()
+        return next((step.stage for step in self._steps if step.is_way_back), None)
 
     @property
-    def _phases_now(self) -> set[str]:
-        return self._phases_of(self._deployment.stage)
+    def _steps(self) -> Iterator[Step]:
+        return (step for host in self._hosts for step in host.steps.all())
 
-    def _phases_of(self, stage: int) -> set[str]:
-        return {
-            step.phase for host in self._hosts for step in host.steps.all() if step.stage == stage
-        }
+    def _steps_of(self, stage: int) -> list[Step]:
+        return [step for step in self._steps if step.stage == stage]
 
-    def _failed_once(self) -> bool:
-        """Whether what runs once for all of the servers failed in this stage."""
-        return any(
-            step.stage == self._deployment.stage
-            and step.state in (State.FAILED, State.LOST)
-            and get_recipe(step.recipe).scope is not Scope.EACH_HOST
-            for host in self._broken
-            for step in host.steps.all()
-        )
+
+def _failed_step(host: HostRun) -> Step | None:
+    """The step that broke a host; None where it was none."""
+    failed = (State.FAILED, State.LOST)
+    way = (step for step in host.steps.all() if not step.is_way_back)
+    return next((step for step in way if step.state in failed), None)

@@ -1,25 +1,14 @@
 """What a rollback, a retry and a converge work on: releases and servers chosen from the rows."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from django.utils.translation import gettext as _
 
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import TO_RETRY, Deployment, Environment, Placement, Release, State, Step
+from deploy_manager.models import TO_RETRY, Deployment, Environment, Release, State, Step
 from deploy_manager.runner.request import Wish
-
-MIGRATE = "migrate"
-
-
-def serving_release(environment: Environment) -> Release | None:
-    """Return the release that most of the servers were last seen to serve; None: none does."""
-    seen = Counter(
-        placement.active_release
-        for placement in environment.placements.select_related("active_release")
-        if placement.active_release
-    )
-    return seen.most_common(1)[0][0] if seen else None
+from deploy_manager.runner.serving import most_served, served_before, serving_release
+from deploy_manager.runner.telling_apart import twins_of
 
 
 def releases_to_return_to(environment: Environment) -> list[Release]:
@@ -35,23 +24,45 @@ def releases_to_return_to(environment: Environment) -> list[Release]:
 
 
 def choose_release(environment: Environment, name: str = "") -> Release:
-    """Return the release a rollback goes to: the named one, or the good one before what serves.
+    """Return the release a rollback goes to: the named one, or the good one that served before.
 
-    `name` is a release's name, or a beginning of its commit. Raises RequestRefused.
+    `name` is a release's name, or a beginning of its commit where that is one release's only.
+    Raises RequestRefused.
     """
     known = releases_to_return_to(environment)
-    if name:
-        found = [each for each in known if each.name == name or each.commit.startswith(name)]
-    else:
-        serving = serving_release(environment)
-        found = [
-            each
-            for each in known
-            if each.bad_since is None and (serving is None or each.created_at < serving.created_at)
-        ]
-    if found:
-        return found[0]
-    raise RequestRefused(_no_release(environment, name, known))
+    found = _named(known, name) if name else _served_before(environment, known)
+    if not found:
+        raise RequestRefused(_no_release(environment, name, known))
+    if name and len(found) > 1:
+        raise RequestRefused(_several(name, found))
+    return found[0]
+
+
+def _named(known: Sequence[Release], name: str) -> list[Release]:
+    exactly = [each for each in known if each.name == name]
+    return exactly or [each for each in known if each.commit.startswith(name)]
+
+
+def _served_before(environment: Environment, known: Sequence[Release]) -> list[Release]:
+    """The good ones that served before what serves, the last of them first.
+
+    Where no deployment on record tells when this one came to serve, those that were made before it.
+    """
+    serving = serving_release(environment)
+    good = [each for each in known if each.bad_since is None]
+    before = served_before(environment, serving)
+    if before is not None:
+        return sorted(
+            (each for each in good if each.pk in before), key=lambda e: before.index(e.pk)
+        )
+    return [each for each in good if serving is None or each.created_at < serving.created_at]
+
+
+def _several(name: str, found: Sequence[Release]) -> str:
+    twins = twins_of(found)
+    told = "".join(f"\n- {each}: {twins.get(each.pk, each.commit)}" for each in found)
+    text = _("%(name)s begins the commit of several releases: say one by its name.%(releases)s")
+    return text % {"name": name, "releases": told}
 
 
 def _no_release(environment: Environment, name: str, known: Sequence[Release]) -> str:
@@ -67,8 +78,9 @@ def _no_release(environment: Environment, name: str, known: Sequence[Release]) -
 def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
     """Return the recipe and the wish that run a deployment again where it did not come through.
 
-    The same release goes to failed, skipped, cancelled and lost servers only; migrations that were
-    applied are not run again. Raises RequestRefused where there is nothing to retry.
+    The same release goes to failed, skipped, cancelled and lost servers only; what runs once, like
+    migrations, and came through is not run again.
+    Raises RequestRefused where there is nothing to retry.
     """
     if deployment.is_live:
         raise RequestRefused(_("%(deployment)s has not ended yet.") % {"deployment": deployment})
@@ -81,9 +93,6 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
             _("Release %(release)s was marked as bad: deploy a mended one.")
             % {"release": deployment.release}
         )
-    migrated = Step.objects.filter(
-        host_run__deployment=deployment, phase=MIGRATE, state=State.SUCCEEDED
-    ).exists()
     wish = Wish(
         ref=deployment.ref,
         commit=deployment.commit,
@@ -92,9 +101,21 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
         reason=reason or deployment.reason,
         forced_migrations=deployment.forced_migrations,
         retry_of=deployment,
-        without=frozenset({MIGRATE}) if migrated else frozenset(),
+        without=_done_once(deployment),
     )
     return deployment.recipe, wish
+
+
+def _done_once(deployment: Deployment) -> frozenset[str]:
+    """The recipes that stood for all of the servers and came through, as the rows say."""
+    done: set[str] = set()
+    tried: Deployment | None = deployment
+    while tried is not None:  # what a first retry left out was done before it
+        once = Step.objects.filter(host_run__deployment=tried, once=True)
+        undone = once.exclude(state=State.SUCCEEDED).values("recipe")
+        done.update(once.exclude(recipe__in=undone).values_list("recipe", flat=True))
+        tried = tried.retry_of
+    return frozenset(done)
 
 
 def converge(environment: Environment, servers: Sequence[str]) -> Wish:
@@ -103,19 +124,11 @@ def converge(environment: Environment, servers: Sequence[str]) -> Wish:
     Raises RequestRefused where no other server serves one.
     """
     others = environment.placements.exclude(server__name__in=servers)
-    release = _most_served(others.select_related("active_release__lock"))
+    good = others.filter(active_release__bad_since=None)
+    release = most_served(good.select_related("active_release__lock"))
     if release is None:
         raise RequestRefused(
             _("No other server of %(site)s serves a release yet: deploy it.")
             % {"site": environment}
         )
     return Wish(servers=servers, release=release)
-
-
-def _most_served(placements: Iterable[Placement]) -> Release | None:
-    good = [
-        each.active_release
-        for each in placements
-        if each.active_release and each.active_release.bad_since is None
-    ]
-    return Counter(good).most_common(1)[0][0] if good else None

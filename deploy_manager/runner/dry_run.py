@@ -6,6 +6,7 @@ The code is looked up in the repository, as for a real one; what a server would 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -17,7 +18,7 @@ from deploy_manager.runner.request import Wish, choose_placements
 from deploy_manager.runner.site import site_of
 from deploy_manager.runner.source import find_source, make_archive
 from deploy_manager.runner.stories import story_for
-from deploy_manager.runner.waves import ROLL_BACK, Planned, plan_steps
+from deploy_manager.runner.waves import Planned, plan_steps
 
 NEW_RELEASE = "new-release"
 """The name of a release that is not made yet begins so."""
@@ -45,7 +46,8 @@ def dry_run(environment: Environment, recipe: str, wish: Wish) -> Iterator[DrySt
     """
     story = story_for(environment, recipe)
     placements = choose_placements(environment, wish.servers)
-    planned = plan_steps(story, environment, placements).without({*wish.without, ROLL_BACK.name})
+    planned = plan_steps(story, environment, placements).without(wish.without)
+    planned = planned.without_the_way_back()
     release = _release(environment, story, wish)
     archive = _archive(environment, story, release)
     steps = [(step, each) for each, fields in planned.steps.items() for step in fields]
@@ -53,18 +55,21 @@ def dry_run(environment: Environment, recipe: str, wish: Wish) -> Iterator[DrySt
         site = site_of(placement, release, archive, wish.forced_migrations)
         yield DryStep(
             server=placement.server.name,
-            heading=_heading(story, step["phase"], planned, placement),
+            stage=step["stage"],
+            phase=step["phase"],
+            heading=_heading(step, planned, placement),
+            recipe=step["recipe"],
+            title=step["title"],
             lines=_lines(step["recipe"], placement, site),
-            **step,
         )
 
 
-def _heading(story: Story, name: str, planned: Planned, placement: Placement) -> str:
-    phase = next(phase for phase in story.phases if phase.name == name)
+def _heading(step: dict[str, Any], planned: Planned, placement: Placement) -> str:
     waves = max(planned.waves.values())
-    if waves == 1 or not phase.in_waves:
-        return phase.title
-    return f"{phase.title}, wave {planned.waves[placement]} of {waves}"
+    title: str = step["phase_title"]
+    if waves == 1 or not step["in_waves"]:
+        return title
+    return f"{title}, wave {planned.waves[placement]} of {waves}"
 
 
 def _release(environment: Environment, story: Story, wish: Wish) -> Release | None:

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 from django.db.models.functions import Now
 
-from deploy_manager.models import BROKEN, BUSY, Deployment, HostRun, State, Step
-from deploy_manager.runner.waves import ROLL_BACK
+from deploy_manager.models import BROKEN, BUSY, WAY_BACK, Deployment, HostRun, State, Step
 
 NOT_NEEDED = "Not needed."
 
@@ -21,7 +20,7 @@ def end_hosts(
     if hosts is not None:
         live = live.filter(pk__in=list(hosts))
     for host in live.prefetch_related("steps"):
-        way = [step for step in host.steps.all() if step.phase != ROLL_BACK.name]
+        way = [step for step in host.steps.all() if not step.is_way_back]
         came_through = all(step.state == State.SUCCEEDED for step in way)
         _end_host(deployment, host, *((State.SUCCEEDED, "") if came_through else (state, message)))
 
@@ -29,7 +28,7 @@ def end_hosts(
 def _end_host(deployment: Deployment, host: HostRun, state: State, message: str) -> None:
     ended = {"finished_at": Now(), "position": deployment.position}
     left = Step.objects.filter(host_run=host, state__in=BUSY)
-    left.filter(phase=ROLL_BACK.name).update(state=State.SKIPPED, message=NOT_NEEDED, **ended)
+    left.filter(phase=WAY_BACK).update(state=State.SKIPPED, message=NOT_NEEDED, **ended)
     skipped = State.CANCELLED if state is State.CANCELLED else State.SKIPPED
     left.update(state=skipped, message=message, **ended)
     HostRun.objects.filter(pk=host.pk).update(state=state, message=message, **ended)

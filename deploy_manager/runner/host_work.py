@@ -5,6 +5,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
@@ -21,10 +22,12 @@ from deploy_manager.exceptions import (
 from deploy_manager.hosts import Address, GuardedHost, Mark, Stream, Work, open_guarded
 from deploy_manager.logs import mask_text
 from deploy_manager.models import HostRun, Placement, State, Step
-from deploy_manager.recipes import Scope, Site, get_recipe
+from deploy_manager.recipes import Site, get_recipe
 from deploy_manager.runner.step_log import StepLog
-from deploy_manager.runner.waves import ROLL_BACK
 from deploy_manager.runner.writer import Change, Seen, Writer
+
+ACTIVATE = "activate"
+"""The recipe that makes a release current."""
 
 LOOK = (
     "readlink current 2>/dev/null || echo;"
@@ -53,7 +56,7 @@ class Orders:
 
     def site_for(self, step: Step, before: str = "") -> Site:
         """Return what a step's recipe is handed: on the way back, the release before."""
-        if step.phase != ROLL_BACK.name:
+        if not step.is_way_back:
             return self.site
         return replace(self.site, release=before or self.before, keep_database=True)
 
@@ -121,11 +124,11 @@ class HostWork:
 
     @property
     def _way(self) -> list[Step]:
-        return [step for step in self._steps if step.phase != ROLL_BACK.name]
+        return [step for step in self._steps if not step.is_way_back]
 
     @property
     def _way_back(self) -> list[Step]:
-        return [step for step in self._steps if step.phase == ROLL_BACK.name]
+        return [step for step in self._steps if step.is_way_back]
 
     def _to_run(self, stage: int) -> list[Step]:
         return [step for step in self._steps if step.stage == stage and State(step.state).is_live]
@@ -173,7 +176,7 @@ class HostWork:
             raise HandedOver
         host = self._open()
         recipe = get_recipe(step.recipe)
-        host.begin_step(step.number, Mark(**step.mark), recipe.scope is not Scope.EACH_HOST)
+        host.begin_step(step.number, Mark(**step.mark), step.once)
         recipe.function(host, self._orders.site_for(step, self._before))
 
     def _open(self) -> GuardedHost:
@@ -212,8 +215,8 @@ class HostWork:
         self._log.begin(step, Mark(**step.mark))
 
     def _end(self, row: HostRun | Step, state: State, message: str, **values: Any) -> None:
-        row.state = state
-        self._put(row, state=state, message=message, finished_at=timezone.now(), **values)
+        row.state, row.finished_at = state, timezone.now()
+        self._put(row, state=state, message=message, finished_at=row.finished_at, **values)
 
     def _put(self, row: HostRun | Step, **values: Any) -> None:
         self._writer.put(Change(row, values))
@@ -267,10 +270,23 @@ class HostWork:
             return None
         current, *whole = mask_text(printed).splitlines() or [""]
         names = tuple(name for line in whole if not (name := line.split("/")[1]).endswith(".part"))
-        seen = Seen(self._orders.placement, current.rpartition("/")[2], names, timezone.now())
+        now, release = timezone.now(), current.rpartition("/")[2]
+        since = self._activated_at(release) or now
+        seen = Seen(self._orders.placement, release, names, now, since)
         self._writer.put(seen)
         self._note_switch(seen)
         return seen
+
+    def _activated_at(self, release: str) -> datetime | None:
+        """When a step of ours made a release current; None: none did."""
+        ended = [
+            step.finished_at
+            for step in self._steps
+            if step.recipe == ACTIVATE
+            and step.state == State.SUCCEEDED
+            and release == (self._before if step.is_way_back else self._site.release)
+        ]
+        return max(filter(None, ended), default=None)
 
     def _note_switch(self, seen: Seen) -> None:
         is_ours = bool(self._site.release) and seen.release == self._site.release

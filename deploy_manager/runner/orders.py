@@ -14,7 +14,6 @@ from deploy_manager.runner.address import address_of
 from deploy_manager.runner.host_work import Orders
 from deploy_manager.runner.prepare import Prepared
 from deploy_manager.runner.site import site_of
-from deploy_manager.runner.strategy import strategy_of
 
 
 def orders_of(held: Slice, prepared: Prepared, cancelled: Event) -> list[Orders]:
@@ -61,7 +60,7 @@ def _orders(
         address=address_of(placement.server),
         work=_work(run, placement, held, site.tools_path),
         releases=releases,
-        rolls_back=strategy_of(placement.environment, held.deployment.recipe).rolls_back,
+        rolls_back=held.deployment.rolls_back,
         before=run.release_before.name if run.release_before else "",
     )
 

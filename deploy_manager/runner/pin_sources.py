@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.requirements import PinChange, compare_pins, read_pins
-from deploy_manager.runner.choices import serving_release
 from deploy_manager.runner.packages.drift import Drift, drift, wanted_on
 from deploy_manager.runner.packages.exposure import unseen
 from deploy_manager.runner.pins import pinned_in, pins_of
+from deploy_manager.runner.serving import serving_release
 from deploy_manager.standards import strays_of
 
 

@@ -7,13 +7,14 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.exceptions import CodeError, PinError, RequestRefused
 from deploy_manager.git import Commit
-from deploy_manager.models import Environment, Placement
+from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.recipes import Story, Uses
 from deploy_manager.requirements import PinChange, compare_pins, read_pins
 from deploy_manager.runner.request import choose_placements
+from deploy_manager.runner.serving import most_served
 from deploy_manager.runner.source import Source, find_source, mirror_of
 from deploy_manager.runner.stories import story_for
-from deploy_manager.runner.waves import ROLL_BACK, plan_steps
+from deploy_manager.runner.waves import plan_steps
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def make_plan(
 def _planned_servers(
     story: Story, environment: Environment, placements: Sequence[Placement]
 ) -> tuple[PlannedServer, ...]:
-    planned = plan_steps(story, environment, placements).without({ROLL_BACK.name})
+    planned = plan_steps(story, environment, placements).without_the_way_back()
     if not planned.steps:
         raise RequestRefused(_("No server chosen has a role that this is for."))
     return tuple(
@@ -85,7 +86,8 @@ def _with_code(
         source = find_source(environment, ref)
     except (CodeError, PinError) as error:
         return Plan(environment, story, ref, servers, problems=(str(error),))
-    now = most_common([server.commit_now for server in servers])
+    serving = most_served([server.placement for server in servers])
+    now = serving.commit if serving else ""
     return Plan(
         environment,
         story,
@@ -94,13 +96,8 @@ def _with_code(
         commit=source.commit,
         commit_now=now,
         commits=_commits_between(environment, now, source),
-        pin_changes=_pin_changes(environment, source),
+        pin_changes=_pin_changes(serving, source),
     )
-
-
-def most_common(commits: Sequence[str]) -> str:
-    """Return the commit that stands most often; blank where there is none."""
-    return max(filter(None, commits), key=list(commits).count, default="")
 
 
 def _commits_between(environment: Environment, now: str, source: Source) -> tuple[Commit, ...]:
@@ -111,8 +108,5 @@ def _commits_between(environment: Environment, now: str, source: Source) -> tupl
         return (source.commit,)
 
 
-def _pin_changes(environment: Environment, source: Source) -> tuple[PinChange, ...]:
-    placement = environment.placements.exclude(active_release=None).first()
-    if placement is None or placement.active_release is None:
-        return compare_pins((), source.pins)
-    return compare_pins(read_pins(placement.active_release.lock.text), source.pins)
+def _pin_changes(serving: Release | None, source: Source) -> tuple[PinChange, ...]:
+    return compare_pins(read_pins(serving.lock.text) if serving else (), source.pins)

@@ -5,18 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Deployment, Lock, Release, Slice
+from deploy_manager.models import Deployment, Lock, Release, Slice, Step
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.recipes import Story, Uses
+from deploy_manager.recipes import Uses, get_recipe
 from deploy_manager.runner.source import Source, find_source, make_archive
-from deploy_manager.runner.stories import story_for
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The story to run and the release at hand; None: the one that serves."""
+    """The release at hand; None: the one that serves."""
 
-    story: Story
     release: Release | None = None
     archive: Path | None = None
 
@@ -28,18 +26,18 @@ def prepare(held: Slice) -> Prepared:
     """
     deployment = held.deployment
     _check_again_who_may(deployment)
-    story = story_for(deployment.environment, deployment.recipe)
-    release = deployment.release or _release_for(held, story)
+    if deployment.stage == 0:
+        _check_recipes(deployment)
+    release = deployment.release or _release_for(held)
     archive = None
-    if release and any(recipe.uses is Uses.NEW for recipe in story.recipes):
+    if release and deployment.sends_code:
         archive = make_archive(deployment.environment, release.commit)
-    return Prepared(story, release, archive)
+    return Prepared(release, archive)
 
 
 def prepare_again(deployment: Deployment) -> Prepared:
     """Return what a deployment sent, for looking back: nothing is sent any more."""
-    story = story_for(deployment.environment, deployment.recipe)
-    return Prepared(story, deployment.release, Path(os.devnull))
+    return Prepared(deployment.release, Path(os.devnull))
 
 
 def _check_again_who_may(deployment: Deployment) -> None:
@@ -53,17 +51,28 @@ def _check_again_who_may(deployment: Deployment) -> None:
         )
 
 
-def _release_for(held: Slice, story: Story) -> Release | None:
-    """Return the release that a story works on, and write it down for all who come after."""
-    if story.uses is Uses.NEW:
-        source = find_source(held.deployment.environment, _ref(held.deployment))
-        release = _make_release(held.deployment, source)
-    elif story.uses is Uses.NEWEST:
-        release = _newest_release(held.deployment)
-    elif story.uses is Uses.GIVEN:
-        raise RequestRefused(f"{story.name} needs to be told a release.")
-    else:
-        return None
+def _check_recipes(deployment: Deployment) -> None:
+    """Begin nothing that this code can't carry out. Later a recipe that is gone fails in its turn.
+
+    Raises UnknownRecipe.
+    """
+    steps = Step.objects.filter(host_run__deployment=deployment).order_by("recipe")
+    for name in steps.values_list("recipe", flat=True).distinct():
+        get_recipe(name)
+
+
+def _release_for(held: Slice) -> Release | None:
+    """Return the release that it works on, and write it down for all who come after."""
+    match Uses(held.deployment.uses):
+        case Uses.NEW:
+            source = find_source(held.deployment.environment, _ref(held.deployment))
+            release = _make_release(held.deployment, source)
+        case Uses.NEWEST:
+            release = _newest_release(held.deployment)
+        case Uses.GIVEN:
+            raise RequestRefused(f"{held.deployment.recipe} needs to be told a release.")
+        case Uses.CURRENT:
+            return None
     held.set_prepared(release.commit, release)
     return release
 

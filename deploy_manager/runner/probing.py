@@ -22,14 +22,13 @@ from deploy_manager.exceptions import (
 from deploy_manager.hosts import open_replay
 from deploy_manager.hosts import probe as read_journal
 from deploy_manager.logs import mask_text
-from deploy_manager.models import LIVE, Deployment, HostRun, State, Step
+from deploy_manager.models import LIVE, WAY_BACK, Deployment, HostRun, State, Step
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.recipes import get_recipe
 from deploy_manager.runner.ending import sum_up
 from deploy_manager.runner.host_work import Orders
 from deploy_manager.runner.orders import orders_for
 from deploy_manager.runner.prepare import prepare_again
-from deploy_manager.runner.waves import ROLL_BACK
 
 PROBES_FOR = timedelta(hours=24)
 PROBES_EVERY = timedelta(seconds=15)
@@ -85,22 +84,24 @@ def resolve(run: HostRun, step: Step, state: State, message: str) -> State | Non
 
 
 def _left_undone(run: HostRun, step: Step) -> bool:
-    later = run.steps.filter(number__gt=step.number).exclude(phase=ROLL_BACK.name)
+    later = run.steps.filter(number__gt=step.number).exclude(phase=WAY_BACK)
     return later.exists()
 
 
 def _find_out(orders: Orders, step: Step) -> tuple[State, str] | None:
     """Return how a step ended; None where that can't be known yet."""
     try:
+        function = get_recipe(step.recipe).function
         known = read_journal(orders.address, orders.work, threading.Event())
         if any(record.state == "running" for record in known):
             return None
         host = open_replay(orders.address, orders.work)
     except DeployManagerError:
+        # Nobody reaches it; or this worker's code has no such recipe to ask the journal by.
         return None
     try:
         host.begin_step(step.number, once=True)
-        get_recipe(step.recipe).function(host, orders.site_for(step))
+        function(host, orders.site_for(step))
     except NeverBegun:
         return State.FAILED, CUT_SHORT
     except (ConnectionLost, ClaimLost, ServerBusy, HostUnreachable):

@@ -16,6 +16,7 @@ from deploy_manager.models import Deployment, Environment, Placement, Release, S
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.recipes import Story, Uses
 from deploy_manager.runner.stories import story_for
+from deploy_manager.runner.strategy import strategy_of
 from deploy_manager.runner.times import why_not_now
 from deploy_manager.runner.waves import Planned, plan_steps
 
@@ -52,7 +53,10 @@ class Wish:
     slot: datetime | None = None
     retry_of: Deployment | None = None
     without: frozenset[str] = field(default=frozenset())
-    """Phases that are left out."""
+    """Recipes that are left out."""
+
+    soak: int = 0
+    """Seconds between two waves, where that is longer than the environment's pause."""
 
 
 def request(
@@ -86,6 +90,7 @@ def request(
         requested_as=requested_as,
         requested_by=user,
         ref=_ref(environment, story, wish),
+        **_decisions(environment, story, wish),
         **_begins_as(environment, story, wish),
         **_fields(wish),
     )
@@ -106,6 +111,18 @@ def _plan(story: Story, environment: Environment, wish: Wish) -> Planned:
     if not planned.steps:
         raise RequestRefused(_("No server chosen has a role that this is for."))
     return planned
+
+
+def _decisions(environment: Environment, story: Story, wish: Wish) -> dict[str, Any]:
+    """Return what whoever carries it out does not decide again."""
+    strategy = strategy_of(environment, story.name)
+    return {
+        "uses": story.uses.value,
+        "sends_code": any(recipe.uses is Uses.NEW for recipe in story.recipes),
+        "pause": max(strategy.pause, wish.soak),
+        "max_failures": strategy.max_failures,
+        "rolls_back": strategy.rolls_back,
+    }
 
 
 def _fields(wish: Wish) -> dict[str, Any]:

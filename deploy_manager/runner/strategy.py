@@ -1,8 +1,11 @@
-"""How a deployment spreads over its servers, and what happens where it fails."""
+"""How a deployment that is asked for spreads over its servers, and what happens where it fails.
+
+Only for what is written on its row: what carries it out reads it there.
+"""
 
 from dataclasses import dataclass
 
-from deploy_manager.models import Deployment, Environment, UpgradeStage
+from deploy_manager.models import Environment
 from deploy_manager.runner.stories import UPGRADE
 
 
@@ -36,10 +39,3 @@ def strategy_of(environment: Environment, recipe: str) -> Strategy:
         max_failures="0" if is_upgrade else environment.max_failures,
         rolls_back=environment.rollback_on_failure or is_upgrade,
     )
-
-
-def pause_of(deployment: Deployment) -> int:
-    """Return the seconds between two waves; the soak of an upgrade where that is longer."""
-    soaks = UpgradeStage.objects.filter(deployment=deployment).values_list("upgrade__soak")
-    soak = soaks.first()
-    return max(strategy_of(deployment.environment, deployment.recipe).pause, *(soak or ()), 0)

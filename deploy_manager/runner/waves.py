@@ -4,17 +4,19 @@ A stage is what every host ends before any host begins the next one: a phase of 
 wave of the phases that are run in waves. Steps know the number of their stage.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from deploy_manager.models import Environment, Placement
+from django.utils.translation import gettext_noop
+
+from deploy_manager.models import WAY_BACK, Environment, Placement
 from deploy_manager.recipes import Phase, Recipe, Scope, Story, get_recipe
 from deploy_manager.runner.strategy import Strategy, strategy_of
 from deploy_manager.shares import cut_waves
 
-ROLL_BACK = Phase("roll_back", "Roll back", ("activate", "reload", "verify"))
+ROLL_BACK = Phase(WAY_BACK, gettext_noop("Roll back"), ("activate", "reload", "verify"))
 """What brings a server back that was switched. Its steps are skipped where nothing went wrong."""
 
 
@@ -25,13 +27,17 @@ class Planned:
     steps: dict[Placement, list[dict[str, Any]]] = field(default_factory=dict)
     waves: dict[Placement, int] = field(default_factory=dict)
 
-    def without(self, phases: Collection[str]) -> "Planned":
-        """Return what is left when some phases are not run."""
-        steps = {
-            placement: [step for step in fields if step["phase"] not in phases]
-            for placement, fields in self.steps.items()
-        }
-        return Planned({each: left for each, left in steps.items() if left}, self.waves)
+    def without(self, recipes: Collection[str]) -> "Planned":
+        """Return what is left when some recipes are not run."""
+        return self._keep(lambda step: step["recipe"] not in recipes)
+
+    def without_the_way_back(self) -> "Planned":
+        """Return what is run where nothing goes wrong."""
+        return self._keep(lambda step: step["phase"] != WAY_BACK)
+
+    def _keep(self, is_kept: Callable[[dict[str, Any]], bool]) -> "Planned":
+        kept = {each: list(filter(is_kept, fields)) for each, fields in self.steps.items()}
+        return Planned({each: left for each, left in kept.items() if left}, self.waves)
 
     def add(
         self, phase: Phase, stage: int, part: Sequence[Placement], everyone: Sequence[Placement]
@@ -44,8 +50,12 @@ class Planned:
                 self.steps.setdefault(placement, []).append(
                     {
                         "phase": phase.name,
+                        "phase_title": phase.title,
+                        "gate": phase.gate,
+                        "in_waves": phase.in_waves,
                         "recipe": recipe.name,
                         "title": recipe.title,
+                        "once": recipe.scope is not Scope.EACH_HOST,
                         "stage": stage,
                     }
                 )

@@ -86,6 +86,8 @@ class Seen:
     release: str
     complete: tuple[str, ...]
     at: datetime
+    activated_at: datetime
+    """When that release was made current, as far as anybody knows."""
 
 
 @dataclass(frozen=True)
@@ -318,6 +320,8 @@ def _write_seen(deployment: Deployment, event: Seen) -> None:
     release = Release.objects.filter(
         environment_id=deployment.environment_id, name=event.release
     ).first()
-    Placement.objects.filter(pk=event.placement.pk).update(
-        active_release=release, complete_releases=list(event.complete), seen_at=event.at
+    placement = Placement.objects.filter(pk=event.placement.pk)
+    placement.exclude(active_release=release).update(
+        active_release=release, activated_at=event.activated_at if release else None
     )
+    placement.update(complete_releases=list(event.complete), seen_at=event.at)

@@ -1,6 +1,5 @@
 """The columns of the matrix: a server each, side by side with the others of its environment."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
@@ -16,6 +15,7 @@ from deploy_manager.admin.packages.filter import Asked
 from deploy_manager.admin.packages.standards import Standard, make_standard
 from deploy_manager.admin.stories import CONVERGE
 from deploy_manager.models import Environment
+from deploy_manager.runner.serving import usual_release
 
 DEPLOY = "deploy"
 
@@ -121,8 +121,9 @@ def make_groups(
 
 
 def _usual_release(places: Iterable[Place]) -> _Usual:
-    served = Counter(place.release for place in places if place.release)
-    return next(iter(served.most_common(1)), (None, 0))
+    served = [(place.release, place.activated_at) for place in places]
+    usual = usual_release(served)
+    return usual, sum(1 for release, _since in served if release and release == usual)
 
 
 class _ColumnMaker:

@@ -30,6 +30,7 @@ class Place(NamedTuple):
     tried_at: datetime | None
     problem: str
     release: int | None
+    activated_at: datetime | None
     implementation: str
     python: str
     platform: str
@@ -109,6 +110,7 @@ def _read_places(environments: list[int]) -> tuple[Place, ...]:
         "inventory_tried_at",
         "inventory_problem",
         "active_release",
+        "activated_at",
         "implementation",
         "python_version",
         "platform",

@@ -6,9 +6,9 @@ from functools import cached_property
 
 from deploy_manager.models import Advisory, AuditedVersion, Environment, InstalledPackage
 from deploy_manager.requirements import Pin, read_pins
-from deploy_manager.runner.choices import serving_release
 from deploy_manager.runner.packages.exposure import PackageVersion, audited_versions
 from deploy_manager.runner.pins import pins_of
+from deploy_manager.runner.serving import serving_release
 
 
 class KnownPackages:

@@ -30,8 +30,8 @@ from deploy_manager.requirements import (
     move_pins,
     read_pins,
 )
-from deploy_manager.runner.choices import serving_release
 from deploy_manager.runner.pins import pins_of
+from deploy_manager.runner.serving import serving_release
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.requirements import PinWish
-from deploy_manager.runner.choices import serving_release
+from deploy_manager.runner.serving import serving_release
 from deploy_manager.runner.upgrades.candidates import Candidates, concerned_by, few, find_candidates
 from deploy_manager.runner.upgrades.plan import (
     PlannedStage,

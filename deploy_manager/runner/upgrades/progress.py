@@ -28,9 +28,9 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.requirements import read_pins
-from deploy_manager.runner.choices import serving_release
 from deploy_manager.runner.pins import replace_pins
 from deploy_manager.runner.request import Wish, request
+from deploy_manager.runner.serving import serving_release
 from deploy_manager.runner.stories import UPGRADE
 
 ROLLBACK = "rollback"
@@ -112,7 +112,7 @@ def _deploy(stage: UpgradeStage) -> Deployment:
     release = Release.objects.make(
         stage.environment, serving.commit, serving.subject, stage.lock_after
     )
-    wish = Wish(release=release, reason=_reason(stage), waits=True)
+    wish = Wish(release=release, reason=_reason(stage), waits=True, soak=stage.upgrade.soak)
     deployment = _request(stage, UPGRADE, wish)
     UpgradeStage.objects.filter(pk=stage.pk).update(deployment=deployment, release_before=serving)
     return deployment
