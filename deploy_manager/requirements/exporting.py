@@ -14,7 +14,7 @@ from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock, Pylock
 from deploy_manager.exceptions import PinError
 from deploy_manager.requirements.lock_files import OWN_TABLE
 from deploy_manager.requirements.pins import Pin, lock_text
-from deploy_manager.requirements.uv import run_uv
+from deploy_manager.requirements.uv import BY_THIS_PYTHON, Declared, run_uv
 
 F = TypeVar("F", PackageWheel, PackageSdist)
 
@@ -48,9 +48,11 @@ def _ask_index(pins: Sequence[Pin], index_url: str) -> Pylock:
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as name:
         pinned, lock = Path(name) / "requirements.txt", Path(name) / "pylock.toml"
         pinned.write_text(lock_text(pins), encoding="utf-8")
-        words = ["pip", "compile", str(pinned), f"--output-file={lock}", "--no-header"]
-        options = ["--no-deps", "--universal", "--format=pylock.toml"]
-        if reason := run_uv([*words, *options], index_url):
+        words = ["pip", "compile", BY_THIS_PYTHON, str(pinned), f"--output-file={lock}"]
+        options = ["--no-header", "--no-deps", "--universal", "--format=pylock.toml"]
+        # Without what they need nothing of any file is asked, so that no source is built.
+        declared = {pin.name: Declared() for pin in pins}
+        if reason := run_uv([*words, *options], index_url, declared=declared, builds_none=()):
             raise PinError(f"The index does not have all of it:\n{reason}")
         try:
             return Pylock.from_dict(tomllib.loads(lock.read_text(encoding="utf-8")))
