@@ -98,18 +98,11 @@ class Compiler:
                 self.index_url,
                 self.timeout,
                 declared={name: one.declared or Declared() for name, one in self.sources.items()},
-                builds_none=self._builds_none(),
             )
             self._outcome = (folder / "requirements.txt").read_text(encoding="utf-8")
             for file, words in _NAMES.items():
                 reason = reason.replace(str(folder / file), words)
             return reason
-
-    def _builds_none(self) -> Sequence[str]:
-        """Nothing of a source is asked that is declared to uv, so it may be taken."""
-        if not self.sources:
-            return ("--no-build",)
-        return ("--only-binary=:all:", *(f"--no-binary={name}" for name in self.sources))
 
     def _advise(self, name: str, reason: str) -> str:
         """What to do about a package that has no wheel."""

@@ -82,11 +82,21 @@ def find_pins(
     Where lines are bad, nothing is taken of the others unless `skip_bad` says so. Raises PinError
     for a file that pins nothing, and where the resolver finds no answer.
     """
-    pinned = Pinned((), tuple(resolving_problems(asking))) if resolve else pin_asking(asking)
+    if not resolve:
+        return take_pins(asking, path, skip_bad=skip_bad)
+    problems = tuple(resolving_problems(asking))
+    if problems and not skip_bad:
+        return Pinned((), problems)
+    pinned = complete_asking(asking, path, python_version, index_url)
+    check_whole(pinned.pins, path)
+    return pinned
+
+
+def take_pins(asking: Asking, path: str, *, skip_bad: bool = False) -> Pinned:
+    """Return what files pin themselves, asking nobody; see `find_pins`. Raises PinError."""
+    pinned = pin_asking(asking)
     if pinned.problems and not skip_bad:
         return Pinned((), pinned.problems)
-    if resolve:
-        pinned = complete_asking(asking, path, python_version, index_url)
     check_whole(pinned.pins, path)
     return pinned
 

@@ -68,14 +68,13 @@ def run_uv(
     timeout: float = TIMEOUT,
     *,
     declared: Mapping[str, Declared] | None = None,
-    builds_none: Sequence[str] = ("--no-build",),
 ) -> str:
     """Return why a command of uv failed, in its own words without secrets; blank: it did not.
 
     `index_url` is told by the environment, since a command line is everybody's to read; blank: the
-    worker's own. Of the packages in `declared` uv believes what is said there, and asks none of
-    their files, whatever their version: `builds_none` may leave out these, and no others. Raises
-    PinError where uv takes too long, or is not installed.
+    worker's own. Wheels are taken, and no source, but of the packages in `declared`: of these uv
+    believes what is said there whatever their version, so that none has to be built to be asked.
+    Raises PinError where uv takes too long, or is not installed.
     """
     program = _program()
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as home:
@@ -83,9 +82,10 @@ def run_uv(
         index = index_url or ("" if any(map(environment.get, _OWN_INDEX)) else own_index_url())
         if index and "--offline" not in words:
             environment["UV_DEFAULT_INDEX"] = index
+        options = [*_build_nothing(declared or {}), *_configured(declared or {}, Path(home))]
         try:
             done = subprocess.run(
-                [program, *words, *builds_none, *_configured(declared, Path(home)), *QUIET],
+                [program, *words, *options, *QUIET],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=timeout,
@@ -98,6 +98,16 @@ def run_uv(
     if not done.returncode:
         return ""
     return mask(done.stderr.strip()).decode(errors="replace") or "uv gave no reason."
+
+
+def _build_nothing(declared: Mapping[str, Declared]) -> list[str]:
+    """Options that forbid all builds; what is declared is never built, so its source may be taken.
+
+    Of a package in `--no-binary` uv takes no wheel.
+    """
+    if not declared:
+        return ["--no-build"]
+    return ["--only-binary=:all:", *(f"--no-binary={name}" for name in sorted(declared))]
 
 
 def minimal_environment(home: Path) -> dict[str, str]:
@@ -119,7 +129,7 @@ def _is_kept(name: str) -> bool:
     return name.upper() in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
 
 
-def _configured(declared: Mapping[str, Declared] | None, home: Path) -> list[str]:
+def _configured(declared: Mapping[str, Declared], home: Path) -> list[str]:
     """Have uv read this configuration, or none: no uv.toml and no pyproject.toml of anybody."""
     if not declared:
         return ["--no-config"]
