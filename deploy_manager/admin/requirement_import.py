@@ -75,9 +75,15 @@ def _answer(
         messages.warning(request, _("This answer is no longer kept: please ask again."))
         return HttpResponseRedirect(request.path)
     if asked.is_live:
-        page = {"title": _("Import requirements"), "subtitle": str(environment)}
-        page |= {"original": environment, "way_back": request.path}
-        return waiting_page(admin, request, asked, **page)
+        return waiting_page(
+            admin,
+            request,
+            asked,
+            title=_("Import requirements"),
+            subtitle=str(environment),
+            original=environment,
+            way_back=request.path,
+        )
     answer = asked.answer or {"pins": "", "problems": []}
     failure = asked.message or (MEND if answer["problems"] and not asked.asked["skip_bad"] else "")
     if failure:

@@ -25,6 +25,7 @@ def waiting_page(
 
     The context has its `title`, and `way_back`, where to go who does not want to wait.
     """
+    script = Script("deploy_manager/waiting.js", defer=True)
     waits = (timezone.now() - asked.created_at).total_seconds()
     response = TemplateResponse(
         request,
@@ -32,7 +33,7 @@ def waiting_page(
         {
             **admin.admin_site.each_context(request),
             "opts": admin.opts,
-            "media": admin.media + Media(js=[Script("deploy_manager/waiting.js", defer=True)]),
+            "media": admin.media + Media(js=[script]),  # type: ignore[list-item]
             "asked": asked,
             "words": _words(asked),
             "is_late": asked.state == Resolution.State.QUEUED and waits > UNUSUAL_AFTER,
