@@ -15,7 +15,7 @@ def answer_all() -> None:
 
 
 def post_and_wait(client: Client, address: str, sent: dict[str, Any]) -> Any:
-    """Send a form and return the page that comes when a worker has answered."""
+    """Send a form and return the answer of the page that comes when a worker is done."""
     asked = client.post(address, sent)
     if asked.status_code != 302 or "?asked=" not in asked.headers["Location"]:
         return asked

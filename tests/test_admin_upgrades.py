@@ -41,7 +41,8 @@ def said(site: Site4, **words: object) -> dict[str, object]:
 
 
 def show(client: Client, site: Site4, **words: object) -> str:
-    return post_and_wait(client, reverse(ADD), said(site, _plan="1", **words)).content.decode()
+    page: bytes = post_and_wait(client, reverse(ADD), said(site, _plan="1", **words)).content
+    return page.decode()
 
 
 def hidden(page: str) -> dict[str, str]:

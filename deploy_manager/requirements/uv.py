@@ -78,10 +78,6 @@ def run_uv(
     """
     program = _program()
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as home:
-        environment = minimal_environment(Path(home))
-        index = index_url or ("" if any(map(environment.get, _OWN_INDEX)) else own_index_url())
-        if index and "--offline" not in words:
-            environment["UV_DEFAULT_INDEX"] = index
         options = [*_build_nothing(declared or {}), *_configured(declared or {}, Path(home))]
         try:
             done = subprocess.run(
@@ -91,13 +87,20 @@ def run_uv(
                 timeout=timeout,
                 check=False,
                 cwd=home,
-                env=environment,
+                env=minimal_environment(Path(home)) | _index(words, index_url),
             )
         except subprocess.TimeoutExpired:
             raise PinError(f"uv found no full set of pins within {timeout:g} s.") from None
     if not done.returncode:
         return ""
     return mask(done.stderr.strip()).decode(errors="replace") or "uv gave no reason."
+
+
+def _index(words: Sequence[str], index_url: str) -> dict[str, str]:
+    """The one that is told, or that is set for pip; what is set for uv it finds itself."""
+    if "--offline" in words or (not index_url and any(map(os.environ.get, _OWN_INDEX))):
+        return {}
+    return {"UV_DEFAULT_INDEX": index_url or own_index_url()}
 
 
 def _build_nothing(declared: Mapping[str, Declared]) -> list[str]:
