@@ -8,5 +8,8 @@ deployment_ended = Signal()
 deployment_requested = Signal()
 """A deployment was written, *queued* or *waiting*. Sent with `deployment`."""
 
+resolution_due = Signal()
+"""A question to the resolver waits for a worker. Sent with `resolution`, until one takes it up."""
+
 policy_run_due = Signal()
 """A run of a policy waits for a worker. Sent with `run`, again and again until one takes it up."""

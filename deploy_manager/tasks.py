@@ -17,6 +17,7 @@ from deploy_manager.models import (
     Environment,
     Placement,
     PolicyRun,
+    Resolution,
     Slice,
     State,
     Upgrade,
@@ -41,8 +42,10 @@ from deploy_manager.runner import request as write_request
 from deploy_manager.runner import request_upgrade as write_upgrade
 from deploy_manager.runner import run_slice as run
 from deploy_manager.runner import sweep as sweep_rows
+from deploy_manager.runner.resolving import note_untold
+from deploy_manager.runner.resolving import take_up as take_up_resolution
 from deploy_manager.runner.upgrades.policies import take_up
-from deploy_manager.signals import deployment_ended, policy_run_due
+from deploy_manager.signals import deployment_ended, policy_run_due, resolution_due
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +108,12 @@ def run_policy(policy_run_id: int) -> None:
     if take_up(policy_run_id):
         for upgrade in Upgrade.objects.live().filter(policy_run=policy_run_id):
             advance(upgrade.pk)
+
+
+@shared_task(name="deploy_manager.resolve", ignore_result=True)
+def resolve(resolution_id: int) -> None:
+    """Answer a question to the resolver; nothing where somebody else has or did."""
+    take_up_resolution(resolution_id)
 
 
 def request(environment: Environment, recipe: str = "deploy", **details: Any) -> Deployment:
@@ -204,6 +213,14 @@ def _ring_policy_run(run: PolicyRun, **details: Any) -> None:
     """Tell a worker of a run that waits; the sweep tells one later where no broker answers."""
     if why := _send(run_policy, run.pk):
         logger.warning("%s waits, but no worker was told: %s", run, why)
+
+
+@receiver(resolution_due, dispatch_uid="deploy_manager.tasks")
+def _tell_of_resolution(resolution: Resolution, **details: Any) -> None:
+    """Tell a worker of a question that waits; the sweep tells one later where no broker answers."""
+    if why := _send(resolve, resolution.pk):
+        note_untold(resolution, why)
+        logger.warning("%s waits, but no worker was told: %s", resolution, why)
 
 
 @worker_shutting_down.connect(dispatch_uid="deploy_manager.tasks")

@@ -8,6 +8,7 @@ from tests.inventory import Inventory
 from tests.parts.admin import url, visitor
 from tests.parts.index import Index
 from tests.parts.repository import Repository
+from tests.resolutions import post_and_wait
 
 PINS = "django==5.2.3\nsqlparse==0.5.1\n"
 
@@ -74,7 +75,8 @@ def test_uv_finds_the_versions_and_exactly_what_was_shown_is_written(
     package_index.add("shopcore", "2.0")
     Environment.objects.update(index_url=package_index.url)
     owner = visitor("owner")
-    answer = owner.post(address, {"text": "shopkit>=1\n", "lock": "on", "_preview": "1"})
+    sent = {"text": "shopkit>=1\n", "lock": "on", "_preview": "1"}
+    answer = post_and_wait(owner, address, sent)
     package_index.add("shopcore", "3.0")
     owner.post(address, {**answer.context["form"].initial, "_save": "1"})
     assert versions() == {"shopkit": "1.0", "shopcore": "2.0"}

@@ -5,10 +5,15 @@ import re
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import Settings
 
-from deploy_manager.models import Environment, Upgrade, UpgradeState
+from deploy_manager.models import Environment, Resolution, Upgrade, UpgradeState
+from deploy_manager.requirements import Pin
+from deploy_manager.runner.pins import replace_pins
+from deploy_manager.runner.resolving import KEPT_FOR
 from tests.parts.admin import ObjectRights, make_user, visitor
+from tests.resolutions import post_and_wait
 from tests.upgrades import Site4
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
@@ -36,18 +41,19 @@ def said(site: Site4, **words: object) -> dict[str, object]:
 
 
 def show(client: Client, site: Site4, **words: object) -> str:
-    return client.post(reverse(ADD), said(site, _plan="1", **words)).content.decode()
+    page: bytes = post_and_wait(client, reverse(ADD), said(site, _plan="1", **words)).content
+    return page.decode()
 
 
-def shown_key(page: str) -> str:
-    found = re.search(r'name="shown" value="(\w+)"', page)
-    assert found
-    return found.group(1)
+def hidden(page: str) -> dict[str, str]:
+    """What the page sends back with the confirmation."""
+    found = dict(re.findall(r'<input type="hidden" name="(shown|asked)" value="(\w+)"', page))
+    assert len(found) == 2
+    return found
 
 
 def confirm(client: Client, site: Site4) -> Upgrade:
-    key = shown_key(show(client, site))
-    answer = client.post(reverse(ADD), said(site, _confirm="1", shown=key))
+    answer = client.post(reverse(ADD), said(site, _confirm="1", **hidden(show(client, site))))
     assert answer.status_code == 302, answer.content.decode()
     return Upgrade.objects.get()
 
@@ -82,13 +88,34 @@ def test_confirmed_it_is_requested_and_its_page_tells_how_it_goes(shop: Site4) -
     )
 
 
-def test_what_changed_since_it_was_shown_is_shown_again(shop: Site4) -> None:
+def test_what_was_shown_is_what_runs_though_the_index_has_more_by_now(shop: Site4) -> None:
     client = visitor("deployer")
-    key = shown_key(show(client, shop))
+    shown = hidden(show(client, shop))
     shop.index.add("shopkit", "1.2", requires=("helper",))
-    page = client.post(reverse(ADD), said(shop, _confirm="1", shown=key)).content.decode()
+    client.post(reverse(ADD), said(shop, _confirm="1", **shown))
+    moves = shop.stage(Upgrade.objects.get()).moves
+    assert [move["after"] for move in moves if move["name"] == "shopkit"] == ["1.1"]
+
+
+@pytest.mark.parametrize("what", ["the form", "the release", "the pins", "the key", "the answer"])
+def test_what_changed_since_it_was_shown_is_shown_again(shop: Site4, what: str) -> None:
+    client = visitor("deployer")
+    sent = said(shop, _confirm="1", **hidden(show(client, shop)))
+    match what:
+        case "the form":
+            sent["packages"] = "helper shopkit"
+        case "the release":
+            shop.serve("shopkit==1.0\nhelper==1.0\n# again\n")
+        case "the pins":
+            Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
+            replace_pins(shop.environment, [Pin("shopkit", "1.0")])
+        case "the key":
+            sent["shown"] = "0" * 64
+        case "the answer":
+            Resolution.objects.update(created_at=timezone.now() - KEPT_FOR)
+    page = post_and_wait(client, reverse(ADD), sent).content.decode()
     assert "not what was shown before" in page
-    assert "1.2" in page
+    assert 'name="shown"' in page
     assert not Upgrade.objects.exists()
 
 

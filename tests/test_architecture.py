@@ -136,6 +136,37 @@ def test_a_library_is_spoken_to_in_one_room() -> None:
     assert not wrong
 
 
+RESOLVING = {
+    *("complete_pins", "complete_asking", "find_pins", "move_pins", "run_uv"),
+    *("plan_upgrade", "take_up", "run_policy", "do_policy"),
+}
+"""What has uv resolve, here and now."""
+
+
+def test_no_page_runs_the_resolver() -> None:
+    wrong = [
+        f"{path.relative_to(TOP)}:{node.lineno} imports {alias.name}"
+        for path in sources(HOUSE / "admin")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name in RESOLVING
+    ]
+    assert not wrong
+
+
+def test_programs_that_read_what_strangers_wrote_are_run_in_few_places() -> None:
+    """Each with a minimal environment, and so that it builds nothing."""
+    runs = {
+        path.relative_to(HOUSE).as_posix()
+        for room in ("requirements", "wheels", "runner", "admin", "management")
+        for path in sources(HOUSE / room)
+        for module, _line, _inside in imported(path)
+        if module == "subprocess"
+    }
+    assert runs == {"requirements/uv.py", "requirements/advising.py", "requirements/index_facts.py"}
+
+
 def test_the_house_is_imported_at_the_top_of_files() -> None:
     """Except where Django, at each start, would take along what only an open page needs."""
     late = {"apps", "admin", "checks"}

@@ -1,16 +1,20 @@
-"""What comes without a wheel is built once: by the worker, or on the builder."""
+"""What comes without a wheel is built once, on the builder; without one it is not built."""
 
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from deploy_manager.exceptions import WheelError
 from deploy_manager.hosts import Address
+from deploy_manager.models import Environment
 from deploy_manager.recipes.building import build_wheel
+from deploy_manager.runner.site import site_of
 from deploy_manager.wheels import ServerPython, own_python
+from tests.inventory import Inventory
 from tests.parts.index import Index
 from tests.parts.sshd import Sshd
 from tests.parts.wheels import Package
@@ -61,16 +65,11 @@ def builds(counted: Path) -> int:
     return len(counted.read_text().splitlines())
 
 
-@pytest.mark.parametrize("where", ["the worker", "a server"])
 def test_an_sdist_is_built_once_for_four_servers(
-    make_server: MakeServer, index: Index, counted: Path, offline_sshd: Sshd, where: str
+    make_server: MakeServer, index: Index, counted: Path, offline_sshd: Sshd
 ) -> None:
-    address = (
-        Address(where, local=True) if where == "the worker" else offline_sshd.address_for(where)
-    )
-    python = sys.executable if where == "the worker" else "python3"
     lock = {"lock": _lock(index), "lock_digest": "brush"}
-    builder = built_by(address, python)
+    builder = built_by(offline_sshd.address_for("forge"), "python3")
     servers = [make_server(index, builder=builder, **lock) for _ in range(4)]
 
     with ThreadPoolExecutor() as pool:
@@ -130,8 +129,26 @@ def test_without_a_builder_nobody_builds(
 ) -> None:
     server = make_server(index, lock=_lock(index), lock_digest="brush")
 
-    with pytest.raises(WheelError, match="has to be built, but nobody may"):
+    with pytest.raises(WheelError, match="has to be built, but nobody may") as refusal:
         server.install()
+
+    assert "Choose a builder in the environment" in str(refusal.value)
+    assert builds(counted) == 0
+
+
+@pytest.mark.django_db
+def test_the_worker_builds_for_nobody(inventory: Inventory) -> None:
+    environment = inventory.environment
+    environment.wheels = Environment.Wheels.SHIPPED
+    environment.save()
+    placement = environment.placements.get()
+
+    assert site_of(placement, cancelled=Event()).builder is None
+    environment.builder = placement.server
+    environment.save()
+    builder = site_of(environment.placements.get(), cancelled=Event()).builder
+    assert builder
+    assert builder.name == placement.server.name
 
 
 def test_a_builder_out_of_reach_says_nothing_about_the_server(

@@ -1,7 +1,6 @@
 """The form of an import: a file that was pasted, sent, or is in the repository; then its pins."""
 
 import posixpath
-import re
 from typing import Any
 
 from django import forms
@@ -10,18 +9,12 @@ from django.utils.translation import gettext_lazy
 
 from deploy_manager.exceptions import DeployManagerError, PinError
 from deploy_manager.models import Environment
-from deploy_manager.requirements import (
-    Asking,
-    as_bytes,
-    decode,
-    find_pins,
-    lock_text,
-    read_asking,
-)
-from deploy_manager.runner.source import files_of_commit, find_files
+from deploy_manager.requirements import decode, take_pins
+from deploy_manager.runner.importing import is_for_a_worker, read_sent
+from deploy_manager.runner.source import find_files
 
 MAX_BYTES = 1024 * 1024
-_NAME = "requirements.txt"
+MEND = gettext_lazy("Mend these lines, or tick that the rest is imported without them.")
 
 
 class RequirementsForm(forms.Form):
@@ -52,6 +45,7 @@ class RequirementsForm(forms.Form):
         super().__init__(*args, **options)
         self.environment = environment
         self.problems: tuple[str, ...] = ()
+        self.asks_a_worker = False
 
     def clean_upload(self) -> str:
         """The file's text, in the encoding that it says."""
@@ -67,48 +61,45 @@ class RequirementsForm(forms.Form):
             raise forms.ValidationError(_("The file is not text in UTF-8.")) from None
 
     def clean(self) -> dict[str, Any]:
-        """Find the pins; a file goes before what was pasted, the repository before both."""
+        """Find the pins; a file goes before what was pasted, the repository before both.
+
+        What only the resolver can tell is left to a worker: `asks_a_worker` says so.
+        """
         sent = super().clean() or {}
         if self.errors:
             return sent
         try:
-            name, asking = self._read(sent)
-            pinned = find_pins(
-                asking,
-                name,
-                resolve=sent["lock"],
-                skip_bad=sent["skip_bad"],
-                index_url=self.environment.index_url,
-            )
+            self._look_at(sent)
+            file = self.environment.project.requirements_file if sent["commit"] else sent["name"]
+            self.asks_a_worker = sent["lock"] or is_for_a_worker(file)
+            if not self.asks_a_worker:
+                self._take_pins(sent)
         except DeployManagerError as error:
             raise forms.ValidationError("%(why)s", params={"why": str(error)}) from None
-        self.problems = tuple(map(str, pinned.problems))
-        if pinned.problems and not sent["skip_bad"]:
-            raise forms.ValidationError(
-                _("Mend these lines, or tick that the rest is imported without them.")
-            )
-        sent["pins"] = pinned.pins
         return sent
 
-    def _read(self, sent: dict[str, Any]) -> tuple[str, Asking]:
-        """What is asked for, and the name of the file. Raises CodeError."""
-        project = self.environment.project
-        path, folder = project.requirements_file, project.folder
+    def _look_at(self, sent: dict[str, Any]) -> None:
+        """Choose what was sent. Raises CodeError, ValidationError."""
         if "_repository" in self.data:
-            sent["commit"], files = find_files(self.environment)
+            sent["commit"], _files = find_files(self.environment)
             self._carry_on(commit=sent["commit"])
-            return path, read_asking(path, files, folder=folder)
         if sent["commit"]:
-            files = files_of_commit(self.environment, sent["commit"])
-            return path, read_asking(path, files, folder=folder)
+            return
         sent["text"] = sent["upload"] or sent["text"]
         if sent["upload"]:
             sent["name"] = self.sent_name
             self._carry_on(text=sent["text"], name=sent["name"])
         if not sent["text"].strip():
             raise forms.ValidationError(_("Paste requirements, or choose a file."))
-        name = sent["name"] or _NAME
-        return name, read_asking(name, {posixpath.normpath(name): _bytes(name, sent["text"])}.get)
+
+    def _take_pins(self, sent: dict[str, Any]) -> None:
+        """Take what is pinned by the files themselves. Raises DeployManagerError."""
+        name, asking = read_sent(self.environment, sent["text"], sent["name"], sent["commit"])
+        pinned = take_pins(asking, name, skip_bad=sent["skip_bad"])
+        self.problems = tuple(map(str, pinned.problems))
+        if pinned.problems and not sent["skip_bad"]:
+            raise forms.ValidationError(MEND)
+        sent["pins"] = pinned.pins
 
     def _carry_on(self, **values: str) -> None:
         """Have the form begin with them where it is shown again with its errors."""
@@ -117,12 +108,9 @@ class RequirementsForm(forms.Form):
     @property
     def as_looked_at(self) -> dict[str, Any]:
         """What the next form begins with, so that exactly what was shown is written."""
-        sent = self.cleaned_data
-        if sent["lock"]:
-            return {"text": lock_text(sent["pins"])}
-        return {key: sent[key] for key in ("text", "name", "commit", "skip_bad")}
+        return {key: self.cleaned_data[key] for key in ("text", "name", "commit", "skip_bad")}
 
-
-def _bytes(name: str, text: str) -> bytes:
-    """A file of a text; TOML has no mark at its start."""
-    return text.encode(errors="replace") if re.search(r"\.(toml|lock)\Z", name) else as_bytes(text)
+    @property
+    def as_asked(self) -> dict[str, Any]:
+        """What a worker is asked."""
+        return {**self.as_looked_at, "lock": self.cleaned_data["lock"]}

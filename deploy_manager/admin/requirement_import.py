@@ -1,8 +1,9 @@
 """Pins from a requirements file: what would change is shown first, then written."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -13,20 +14,24 @@ from django.utils.translation import ngettext
 
 from deploy_manager.admin.downloads import as_download
 from deploy_manager.admin.permissions import may_see
-from deploy_manager.admin.requirement_form import RequirementsForm
+from deploy_manager.admin.requirement_form import MEND, RequirementsForm
+from deploy_manager.admin.waiting import waiting_page
 from deploy_manager.exceptions import PinError
-from deploy_manager.models import Environment
+from deploy_manager.models import Environment, Resolution
 from deploy_manager.requirements import (
     Pin,
     check_whole,
     compare_pins,
     export_pylock,
     export_requirements,
+    read_pins,
 )
 from deploy_manager.runner.pins import pins_of, replace_pins
+from deploy_manager.runner.resolving import ask, find_asked
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
+    from django.contrib.auth.models import User
 
 TEMPLATE = "admin/deploy_manager/environment/requirements.html"
 EXPORTS: dict[str, tuple[str, Callable[[Environment, tuple[Pin, ...]], str]]] = {
@@ -43,23 +48,69 @@ def import_view(admin: "ModelAdmin[Environment]", request: HttpRequest, pk: int)
         return _export(request, environment, request.GET["export"])
     if not admin.has_change_permission(request, environment):
         raise PermissionDenied
+    if request.method != "POST" and "asked" in request.GET:
+        return _answer(admin, request, environment)
     form = RequirementsForm(environment, request.POST or None, request.FILES or None)
     if not form.is_valid():
         shown = {"form": form, "problems": form.problems, "commit": form.data.get("commit", "")}
         return _render(admin, request, environment, shown)
+    if form.asks_a_worker:
+        user = cast("User", request.user)
+        asked = ask(Resolution.Kind.PINS, [environment], form.as_asked, user)
+        return HttpResponseRedirect(f"{request.path}?asked={asked.pk}")
     pins = form.cleaned_data["pins"]
     if "_save" in request.POST:
         return _write(admin, request, environment, pins)
-    return _render(admin, request, environment, _preview(environment, form))
+    shown = _preview(environment, pins, form.problems, form.as_looked_at)
+    return _render(admin, request, environment, shown)
 
 
-def _preview(environment: Environment, form: RequirementsForm) -> dict[str, Any]:
-    pins = form.cleaned_data["pins"]
+def _answer(
+    admin: "ModelAdmin[Environment]", request: HttpRequest, environment: Environment
+) -> HttpResponse:
+    """Show what a worker found, or that it is still looking."""
+    user = cast("User", request.user)
+    asked = find_asked(Resolution.Kind.PINS, request.GET["asked"], user)
+    if asked is None or asked.environments != [environment.pk]:
+        messages.warning(request, _("This answer is no longer kept: please ask again."))
+        return HttpResponseRedirect(request.path)
+    if asked.is_live:
+        return waiting_page(
+            admin,
+            request,
+            asked,
+            title=_("Import requirements"),
+            subtitle=str(environment),
+            original=environment,
+            way_back=request.path,
+        )
+    answer = asked.answer or {"pins": "", "problems": []}
+    failure = asked.message or (MEND if answer["problems"] and not asked.asked["skip_bad"] else "")
+    if failure:
+        shown = {
+            "form": RequirementsForm(environment, initial=asked.asked),
+            "problems": answer["problems"],
+            "commit": asked.asked["commit"],
+            "failure": failure,
+        }
+    else:
+        pins, looked_at = read_pins(answer["pins"]), {"text": answer["pins"]}
+        shown = _preview(environment, pins, answer["problems"], looked_at)
+    return _render(admin, request, environment, shown)
+
+
+def _preview(
+    environment: Environment,
+    pins: tuple[Pin, ...],
+    problems: Sequence[str],
+    looked_at: dict[str, Any],
+) -> dict[str, Any]:
+    """What would change, and a form that writes exactly that."""
     return {
-        "form": RequirementsForm(environment, initial=form.as_looked_at),
-        "commit": form.as_looked_at.get("commit", ""),
+        "form": RequirementsForm(environment, initial=looked_at),
+        "commit": looked_at.get("commit", ""),
         "pins": pins,
-        "problems": form.problems,
+        "problems": problems,
         "changes": compare_pins(pins_of(environment), pins),
         "looked_at": True,
     }

@@ -14,6 +14,7 @@ from deploy_manager.models.policies import (
 )
 from deploy_manager.models.releases import Release
 from deploy_manager.models.requirements import Lock, Requirement
+from deploy_manager.models.resolutions import Resolution
 from deploy_manager.models.runs import WAY_BACK, HostRun, LogChunk, Step
 from deploy_manager.models.schedules import Notification, Schedule
 from deploy_manager.models.slices import Slice
@@ -51,6 +52,7 @@ __all__ = [
     "Project",
     "Release",
     "Requirement",
+    "Resolution",
     "Schedule",
     "Server",
     "Slice",

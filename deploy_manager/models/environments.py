@@ -116,7 +116,7 @@ class Environment(models.Model):
         related_name="builds_for",
         verbose_name=_("builder"),
         help_text=_(
-            "The server that builds what comes without a wheel, once for all; blank: the worker."
+            "The server that builds what comes without a wheel, once for all; blank: nobody does."
             " For wheels that are sent."
         ),
     )

@@ -1,4 +1,4 @@
-"""A wheel of what comes as source only: built once, by the worker or on a chosen server.
+"""A wheel of what comes as source only: built once, on the server that was chosen for it.
 
 Its folder there is thrown away. Nothing of it is in a server's journal: who takes a deployment over
 has another command for it, or none, since the wheel is in the cache already.
@@ -31,7 +31,8 @@ MOST_BYTES = 1024**3
 
 CHOOSE = (
     "Choose a builder in the environment: a server with this Python, whose C library is no newer,"
-    " and which reaches a package index for what the build needs."
+    " and which reaches a package index for what the build needs. Or pin a version that has a"
+    " wheel."
 )
 
 
@@ -42,7 +43,10 @@ def build_wheel(site: Site, python: ServerPython, sdist: Path, target: Path) -> 
     """
     builder = site.builder
     if builder is None:
-        raise WheelError(f"{sdist.name} has to be built, but nobody may. {CHOOSE}")
+        raise WheelError(
+            f"The package index has no wheel for {python}: {sdist.name} has to be built, but nobody"
+            f" may. {CHOOSE}"
+        )
     try:
         with builder.open() as host, _thrown_away(host) as folder:
             found = _require_fit(host, site, builder, python, folder)

@@ -11,7 +11,7 @@ from deploy_manager.requirements.asked import (
     Problem,
     Secret,
 )
-from deploy_manager.requirements.completing import complete_pins, find_pins
+from deploy_manager.requirements.completing import complete_pins, find_pins, take_pins
 from deploy_manager.requirements.decoding import decode
 from deploy_manager.requirements.exporting import export_pylock, export_requirements
 from deploy_manager.requirements.index_facts import (
@@ -79,5 +79,6 @@ __all__ = [
     "read_pins",
     "read_pins_of",
     "refuse_unpatchable",
+    "take_pins",
     "tell_problems",
 ]

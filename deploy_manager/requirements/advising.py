@@ -23,6 +23,7 @@ from deploy_manager.requirements.advice import (
     parsed_version,
 )
 from deploy_manager.requirements.osv_records import advise_from_records
+from deploy_manager.requirements.uv import minimal_environment
 
 Pair = tuple[str, str]
 """The name of a package, and its version."""
@@ -122,11 +123,9 @@ class _Audit:
         self._answers = 0
         self._refusals = 0
         # The address by the environment: everybody on the machine can read command lines.
-        self._environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("PIP_AUDIT_")
-        }
+        self._own = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
         if osv_url:
-            self._environment["PIP_AUDIT_OSV_URL"] = osv_url
+            self._own["PIP_AUDIT_OSV_URL"] = osv_url
 
     def advise(self, pairs: Sequence[Pair]) -> dict[Pair, Advice]:
         found: dict[Pair, Advice] = {}
@@ -184,7 +183,7 @@ class _Audit:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 cwd=folder,
-                env=self._environment,
+                env={**minimal_environment(folder), **self._own},
                 timeout=max(0.0, self._deadline - time.monotonic()),
                 check=False,
             )

@@ -1,11 +1,19 @@
 """From what a project asks for to everything that must be installed: resolved by uv."""
 
-import tempfile
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
+
+from packaging.specifiers import SpecifierSet
 
 from deploy_manager.exceptions import PinError
 from deploy_manager.requirements.asked import Asked, Asking, Problem
+from deploy_manager.requirements.compiling import (
+    FULL,
+    Compiler,
+    NoSolutionError,
+    Source,
+    this_python,
+)
+from deploy_manager.requirements.declared import declared_by, sources_of
 from deploy_manager.requirements.pinning import (
     Pinned,
     option_problems,
@@ -20,16 +28,6 @@ from deploy_manager.requirements.reading import (
     tell_problems,
 )
 from deploy_manager.requirements.text_files import read_text_files
-from deploy_manager.requirements.uv import BY_THIS_PYTHON, run_uv
-
-FULL = (
-    "--generate-hashes",
-    "--no-strip-extras",
-    "--no-header",
-    "--no-emit-index-url",
-    "--no-emit-find-links",
-)
-"""What makes the outcome of `uv pip compile` a lock."""
 
 _ALONE = "requirements.txt"
 
@@ -40,9 +38,9 @@ def complete_pins(
     """Return the full set of pins, with hashes, that satisfies a requirements file's text.
 
     `python_version` is the oldest of the servers', like 3.12; blank: the worker's own. `index_url`
-    blank: what uv's own configuration says. A package without a wheel is built here to learn what
-    it needs. Raises PinError for lines that name more than packages, in the resolver's own words
-    where it finds no answer, or where uv is not installed.
+    blank: the worker's own. Nothing is built to learn what it needs: a package without a wheel is
+    taken where its source declares that. Raises PinError for lines that name more than packages, in
+    the resolver's own words where it finds no answer, or where uv is not installed.
     """
     asking = read_text_files(_ALONE, {_ALONE: as_bytes(text)}.get)
     if problems := resolving_problems(asking):
@@ -61,10 +59,12 @@ def complete_asking(
     asked = [one for one in asking.requirements if not _elsewhere(one)]
     if not asked:
         raise PinError(f"{path} asks for no package that an index has.")
-    options = [*FULL, "--universal"]
-    if python_version:
-        options.append(f"--python-version={python_version}")
-    resolved = _compile(asked, asking.constraints, path, options, index_url)
+    bounds = _lines(one for one in asking.constraints if not _elsewhere(one))
+    try:
+        compiler = _compiler(asking, python_version, index_url)
+        resolved = compiler.compile(lambda: _lines(asked), bounds)
+    except NoSolutionError as error:
+        raise PinError(f"{path} can't be completed:\n{error}") from None
     return Pinned(read_pins(resolved, path), tuple(resolving_problems(asking)))
 
 
@@ -82,11 +82,21 @@ def find_pins(
     Where lines are bad, nothing is taken of the others unless `skip_bad` says so. Raises PinError
     for a file that pins nothing, and where the resolver finds no answer.
     """
-    pinned = Pinned((), tuple(resolving_problems(asking))) if resolve else pin_asking(asking)
+    if not resolve:
+        return take_pins(asking, path, skip_bad=skip_bad)
+    problems = tuple(resolving_problems(asking))
+    if problems and not skip_bad:
+        return Pinned((), problems)
+    pinned = complete_asking(asking, path, python_version, index_url)
+    check_whole(pinned.pins, path)
+    return pinned
+
+
+def take_pins(asking: Asking, path: str, *, skip_bad: bool = False) -> Pinned:
+    """Return what files pin themselves, asking nobody; see `find_pins`. Raises PinError."""
+    pinned = pin_asking(asking)
     if pinned.problems and not skip_bad:
         return Pinned((), pinned.problems)
-    if resolve:
-        pinned = complete_asking(asking, path, python_version, index_url)
     check_whole(pinned.pins, path)
     return pinned
 
@@ -111,25 +121,23 @@ def _elsewhere(asked: Asked) -> str:
     return ""
 
 
-def _compile(
-    asked: Sequence[Asked],
-    constraints: Sequence[Asked],
-    path: str,
-    options: Sequence[str],
-    index_url: str,
-) -> str:
-    # A file, since of what it reads from a pipe uv does not note who asked for it.
-    with tempfile.TemporaryDirectory(prefix="deploy_manager-") as name:
-        folder = Path(name)
-        wanted, bounds = folder / "requirements.in", folder / "constraints.txt"
-        lock = folder / "requirements.txt"
-        wanted.write_text(_lines(asked), encoding="utf-8")
-        bounds.write_text(_lines(one for one in constraints if not _elsewhere(one)), "utf-8")
-        files = [str(wanted), f"--constraints={bounds}", f"--output-file={lock}"]
-        if reason := run_uv(["pip", "compile", BY_THIS_PYTHON, *files, *options], index_url):
-            told = reason.replace(str(wanted), path).replace(str(bounds), "the constraints")
-            raise PinError(f"{path} can't be completed:\n{told}")
-        return lock.read_text(encoding="utf-8")
+def _compiler(asking: Asking, python_version: str, index_url: str) -> Compiler:
+    options = [*FULL, "--universal"]
+    if python_version:
+        options.append(f"--python-version={python_version}")
+
+    def find_source(name: str) -> Source | None:
+        """The newest version that fits by what is said here, where it declares what it needs."""
+        said = [*asking.requirements, *asking.constraints]
+        specifier = SpecifierSet(",".join(str(one.specifier) for one in said if one.name == name))
+        for version in sources_of(name, specifier, index_url)[:1]:
+            declared = declared_by(name, version, (), index_url)
+            return Source(version, declared) if declared else None
+        return None
+
+    return Compiler(
+        options, index_url, find_source=find_source, pythons=[this_python(python_version)]
+    )
 
 
 def _lines(asked: Iterable[Asked]) -> str:

@@ -1,20 +1,23 @@
 """Pins as files for other tools, which install exactly the same."""
 
-import tempfile
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import tomli_w
 from packaging.markers import Marker
-from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock, PylockValidationError
+from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+from pypi_simple import DistributionPackage, PyPISimple
 
-from deploy_manager.exceptions import PinError
+from deploy_manager.exceptions import IndexUnreachable, PinError
+from deploy_manager.requirements.index_facts import WORKERS, open_index, project_page
 from deploy_manager.requirements.lock_files import OWN_TABLE
 from deploy_manager.requirements.pins import Pin, lock_text
-from deploy_manager.requirements.uv import run_uv
+from deploy_manager.standards import is_version
 
 F = TypeVar("F", PackageWheel, PackageSdist)
 
@@ -36,44 +39,51 @@ def export_pylock(pins: Sequence[Pin], index_url: str = "") -> str:
             f"{', '.join(bare[:5])}: a pylock.toml needs hashes. Import the pins with --lock,"
             " or export them as a requirements file."
         )
-    lock = _ask_index(pins, index_url)
-    found = {(str(one.name), str(one.version)): one for one in lock.packages}
-    packages = [_package(pin, found.get((pin.name, pin.version))) for pin in pins]
-    made = replace(lock, created_by="deploy-manager", packages=packages)
+    with open_index(index_url) as client, ThreadPoolExecutor(WORKERS) as pool:
+        packages = list(pool.map(partial(_package, client), pins))
+    made = Pylock(lock_version=Version("1.0"), created_by="deploy-manager", packages=packages)
     return tomli_w.dumps(dict(made.to_dict()))
 
 
-def _ask_index(pins: Sequence[Pin], index_url: str) -> Pylock:
-    """Have uv look up where the files of these very versions are."""
-    with tempfile.TemporaryDirectory(prefix="deploy_manager-") as name:
-        pinned, lock = Path(name) / "requirements.txt", Path(name) / "pylock.toml"
-        pinned.write_text(lock_text(pins), encoding="utf-8")
-        words = ["pip", "compile", str(pinned), f"--output-file={lock}", "--no-header"]
-        options = ["--no-deps", "--universal", "--format=pylock.toml"]
-        if reason := run_uv([*words, *options], index_url):
-            raise PinError(f"The index does not have all of it:\n{reason}")
-        try:
-            return Pylock.from_dict(tomllib.loads(lock.read_text(encoding="utf-8")))
-        except PylockValidationError as error:
-            raise PinError(f"uv wrote a lock that can't be read: {error}") from None
-
-
-def _package(pin: Pin, found: Package | None) -> Package:
-    """A package as it is pinned, with those of its files that are."""
-    wheels = [one for wheel in (found.wheels or () if found else ()) if (one := _kept(wheel, pin))]
-    sdist = _kept(found.sdist, pin) if found and found.sdist else None
-    if found is None or not (wheels or sdist):
+def _package(client: PyPISimple, pin: Pin) -> Package:
+    """A package as it is pinned, with those of its files that are. Raises PinError."""
+    try:
+        listed = project_page(client, pin.name).packages
+    except IndexUnreachable as error:
+        raise PinError(str(error)) from None
+    files = [one for one in listed if is_version(one.version or "", pin.version)]
+    wheels = _kept(PackageWheel, "wheel", files, pin)
+    sdists = _kept(PackageSdist, "sdist", files, pin)
+    if not (wheels or sdists):
         raise PinError(f"The index has no file of {pin.name} {pin.version} with a pinned hash.")
     noted: Mapping[str, object] = {"direct": pin.direct, "extras": list(pin.extras)}
-    return replace(
-        found,
+    return Package(
+        name=canonicalize_name(pin.name),
+        version=Version(pin.version),
         marker=Marker(pin.marker) if pin.marker else None,
+        index=_without_credentials(client.endpoint),
         wheels=wheels or None,
-        sdist=sdist,
+        sdist=next(iter(sdists), None),
         tool={OWN_TABLE: noted},
     )
 
 
-def _kept(file: F, pin: Pin) -> F | None:
-    hashes = {name: one for name, one in file.hashes.items() if f"{name}:{one}" in pin.hashes}
-    return replace(file, hashes=hashes) if hashes else None
+def _kept(kind: type[F], type_: str, files: Sequence[DistributionPackage], pin: Pin) -> list[F]:
+    found = (_file(kind, one, pin) for one in files if one.package_type == type_)
+    return [one for one in found if one is not None]
+
+
+def _file(kind: type[F], file: DistributionPackage, pin: Pin) -> F | None:
+    """Where a file is, and what it must be; None for one whose hash is not pinned."""
+    pinned = {name: one for name, one in file.digests.items() if f"{name}:{one}" in pin.hashes}
+    if not pinned:
+        return None
+    url = _without_credentials(file.url)
+    return kind(
+        name=file.filename, url=url, upload_time=file.upload_time, size=file.size, hashes=pinned
+    )
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()

@@ -112,7 +112,7 @@ def look_up(name: str, index_url: str = "") -> PackageFacts:
     use (UV_DEFAULT_INDEX, PIP_INDEX_URL or pip's configuration). Raises IndexUnreachable where it
     does not answer as an index within seconds, or does not know the package.
     """
-    with _client(index_url or own_index_url()) as client:
+    with open_index(index_url) as client:
         return _look_up(client, name)
 
 
@@ -121,10 +121,7 @@ def look_up_many(
 ) -> dict[str, PackageFacts | IndexProblem]:
     """Return what an index says of each package, or why it says nothing; never raises for that."""
     wanted = list(dict.fromkeys(names))
-    with (
-        _client(index_url or own_index_url()) as client,
-        ThreadPoolExecutor(workers) as pool,
-    ):
+    with open_index(index_url) as client, ThreadPoolExecutor(workers) as pool:
         return dict(zip(wanted, pool.map(lambda name: _tried(client, name), wanted), strict=True))
 
 
@@ -143,8 +140,9 @@ def _configured_for_pip() -> str:
     return "" if done.returncode else done.stdout.strip()
 
 
-def _client(index_url: str) -> PyPISimple:
-    return PyPISimple(index_url)
+def open_index(index_url: str = "") -> PyPISimple:
+    """Return a client of an index, to be closed; blank: the one that the worker's own uv uses."""
+    return PyPISimple(index_url or own_index_url())
 
 
 def _tried(client: PyPISimple, name: str) -> PackageFacts | IndexProblem:
@@ -155,8 +153,13 @@ def _tried(client: PyPISimple, name: str) -> PackageFacts | IndexProblem:
 
 
 def _look_up(client: PyPISimple, name: str) -> PackageFacts:
+    return _facts(project_page(client, name))
+
+
+def project_page(client: PyPISimple, name: str) -> ProjectPage:
+    """Return what an index lists of a package. Raises IndexUnreachable."""
     try:
-        page = client.get_project_page(
+        return client.get_project_page(
             canonicalize_name(name, validate=True), timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
         )
     except InvalidName:
@@ -168,7 +171,6 @@ def _look_up(client: PyPISimple, name: str) -> PackageFacts:
     except (ValueError, UnsupportedRepoVersionError) as error:
         reason = f"answers about {name} with what is no page of an index: {error}"
         raise _unreachable(client, reason) from None
-    return _facts(page)
 
 
 def _unreachable(client: PyPISimple, reason: str) -> IndexUnreachable:

@@ -3,25 +3,32 @@
 uv is asked twice. First how far the wishes go when all else may move with them; then for exactly
 those versions with everything else where it is, unless it must move: the old lock is uv's own
 output file, whose pins it prefers. What must move goes no lower, and no further than it has to fit.
+
+A pin that exists as source only stays by what its source declares. Where that declares nothing, it
+is not known what it needs: then no pin goes, and whether all fit is proved where it is installed,
+by `pip check`, before anything serves.
 """
 
 import tempfile
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from packaging.markers import Marker
+from packaging.specifiers import SpecifierSet
 from pip_requirements_parser import RequirementsFile
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements.completing import FULL
+from deploy_manager.requirements.compiling import FULL, Compiler, NoSolutionError, Source, describe
 from deploy_manager.requirements.cooldown import cooldown_options
+from deploy_manager.requirements.declared import declared_by, sources_of
+from deploy_manager.requirements.index_facts import IndexProblem, PackageFacts, look_up_many
 from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_text
 from deploy_manager.requirements.reach import PinWish, Reach, no_lower, within_major, within_minor
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.requirements.targets import Target, oldest_python
-from deploy_manager.requirements.uv import BY_THIS_PYTHON, TIMEOUT, run_uv
+from deploy_manager.requirements.uv import TIMEOUT
 
 ASKED_FOR = "asked for"
 NO_LONGER_NEEDED = "no longer needed"
@@ -68,12 +75,16 @@ def move_pins(
     options = [*FULL, *_target_options(pins, targets)]
     options += cooldown_options(pins, index_url, before, exempt)
     specifiers = _specifiers(pins, wanted)
-    resolver = _Resolver(pins, wanted, options, index_url, timeout)
+    resolver = _Resolver(pins, wanted, options, targets, index_url, timeout)
     if any(wish.reach is not Reach.EXACT for wish in wishes):
         furthest = read_pins(resolver.resolve(specifiers, ["--upgrade"]), "the furthest pins")
         specifiers = {pin.name: f"=={pin.version}" for pin in furthest if pin.name in wanted}
     resolved = resolver.resolve(specifiers, [f"-P{name}" for name in wanted])
     after = read_pins(resolved, "the new lock")
+    if resolver.keeps_all:
+        # All were asked for by name: who needs them is not told by that.
+        direct = {pin.name: pin.direct for pin in pins}
+        after = tuple(replace(pin, direct=direct.get(pin.name, pin.direct)) for pin in after)
     _check_targets(after, targets)
     return Moved(after, _moves(compare_pins(pins, after), wanted, _needed_by(resolved)))
 
@@ -97,42 +108,96 @@ def _specifiers(pins: Sequence[Pin], wanted: dict[str, PinWish]) -> dict[str, st
     return {p.name: wanted[p.name].specifier(p.version) for p in pins if p.name in wanted}
 
 
-@dataclass(frozen=True)
 class _Resolver:
-    pins: Sequence[Pin]
-    wanted: dict[str, PinWish]
-    options: Sequence[str]
-    index_url: str
-    timeout: float
+    """Runs uv for one lock, of which what exists as source only stays if it can't be told anew."""
 
-    def resolve(self, specifiers: dict[str, str], options: Sequence[str]) -> str:
+    def __init__(
+        self,
+        pins: Sequence[Pin],
+        wanted: Mapping[str, PinWish],
+        options: Sequence[str],
+        targets: Sequence[Target],
+        index_url: str,
+        timeout: float,
+    ) -> None:
+        self._pins, self._wanted, self._index_url = pins, wanted, index_url
+        self._compiler = Compiler(
+            options, index_url, timeout, self._find_source, [*map(describe, targets)]
+        )
+
+    def resolve(self, specifiers: Mapping[str, str], options: Sequence[str]) -> str:
         """Return the text that uv makes of the old lock. Raises PinError."""
-        with tempfile.TemporaryDirectory(prefix="deploy_manager-") as name:
-            folder = Path(name)
-            asked, bounds = folder / "requirements.in", folder / "constraints.txt"
-            lock = folder / "requirements.txt"
-            asked.write_text("".join(_requirements(self.pins, specifiers)), encoding="utf-8")
-            bounds.write_text("".join(_bounds(self.pins, self.wanted)), encoding="utf-8")
-            lock.write_text(lock_text(self.pins), encoding="utf-8")
-            files = [str(asked), f"--constraints={bounds}", f"--output-file={lock}"]
-            words = ["pip", "compile", BY_THIS_PYTHON, *files, *self.options, *options]
-            if reason := run_uv(words, self.index_url, self.timeout):
-                raise PinError(_explain(reason, self.wanted, folder))
-            return lock.read_text(encoding="utf-8")
+        try:
+            resolved = self._compile(specifiers, options)
+            if self._hold_what_has_no_wheel(resolved):
+                resolved = self._compile(specifiers, options)
+        except NoSolutionError as error:
+            raise PinError(_explain(str(error), self._wanted)) from None
+        return resolved
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether there is a package of which nobody can tell what it needs: so nothing goes."""
+        return any(one.declared is None for one in self._compiler.sources.values())
+
+    def _compile(self, specifiers: Mapping[str, str], options: Sequence[str]) -> str:
+        bounds, lock = "".join(_bounds(self._pins, self._wanted)), lock_text(self._pins)
+        return self._compiler.compile(lambda: self._asked(specifiers), bounds, lock, options)
+
+    def _asked(self, specifiers: Mapping[str, str]) -> str:
+        """The lines of what must be installed: what the project asks for and what is wished for."""
+        return "".join(
+            f"{_named(pin)}{specifiers.get(pin.name, '')}{f' ; {pin.marker}' * bool(pin.marker)}\n"
+            for pin in self._pins
+            if pin.direct or pin.name in specifiers or self.keeps_all
+        )
+
+    def _find_source(self, name: str) -> Source | None:
+        """Where a package may stay at its version it does, else it goes as far as it is told."""
+        pinned = [pin for pin in self._pins if pin.name == name]
+        wish = self._wanted.get(name)
+        if len(pinned) == 1 and (not wish or _may_stay(pinned[0], wish)):
+            pin = pinned[0]
+            return Source(pin.version, declared_by(name, pin.version, pin.hashes, self._index_url))
+        reach = wish.specifier(pinned[0].version) if wish and pinned else ""
+        for version in sources_of(name, SpecifierSet(reach), self._index_url)[:1]:
+            declared = declared_by(name, version, (), self._index_url)
+            return Source(version, declared) if declared else None
+        return None
+
+    def _hold_what_has_no_wheel(self, resolved: str) -> bool:
+        """Have pins stay that moved only because they exist as source; False: there were none."""
+        free = [
+            change
+            for change in compare_pins(self._pins, read_pins(resolved, "the new lock"))
+            if change.before and change.after
+            if change.name not in self._wanted and change.name not in self._compiler.sources
+        ]
+        facts = look_up_many([one.name for one in free], self._index_url) if free else {}
+        held = {
+            change.name: source
+            for change in free
+            if _is_source(facts.get(change.name), change.before)
+            if (source := self._find_source(change.name))
+        }
+        self._compiler.sources |= held
+        return bool(held)
 
 
-def _requirements(pins: Sequence[Pin], specifiers: dict[str, str]) -> list[str]:
-    """The lines of what must be installed: what the project asks for, and what is wished for."""
-    lines = []
-    for pin in pins:
-        if pin.direct or pin.name in specifiers:
-            extras = f"[{','.join(pin.extras)}]" if pin.extras else ""
-            marker = f" ; {pin.marker}" if pin.marker else ""
-            lines.append(f"{pin.name}{extras}{specifiers.get(pin.name, '')}{marker}\n")
-    return lines
+def _is_source(facts: PackageFacts | IndexProblem | None, version: str) -> bool:
+    about = facts.of(version) if isinstance(facts, PackageFacts) else None
+    return about is not None and not about.has_wheel
 
 
-def _bounds(pins: Sequence[Pin], wanted: dict[str, PinWish]) -> list[str]:
+def _may_stay(pin: Pin, wish: PinWish) -> bool:
+    return SpecifierSet(wish.specifier(pin.version)).contains(pin.version, prereleases=True)
+
+
+def _named(pin: Pin) -> str:
+    return f"{pin.name}[{','.join(pin.extras)}]" if pin.extras else pin.name
+
+
+def _bounds(pins: Sequence[Pin], wanted: Mapping[str, PinWish]) -> list[str]:
     """The lines of how far anything else may go, if it must: as far as what it must go for."""
     reaches = {wish.reach for wish in wanted.values()}
     if reaches & {Reach.EXACT, Reach.LATEST}:
@@ -146,15 +211,9 @@ def _bounds(pins: Sequence[Pin], wanted: dict[str, PinWish]) -> list[str]:
     ]
 
 
-def _explain(reason: str, wanted: dict[str, PinWish], folder: Path) -> str:
-    """Return uv's report with words for its files."""
-    names = {
-        "requirements.in": "what the project asks for",
-        "constraints.txt": "the current pins",
-        "requirements.txt": "the lock",
-    }
-    for file, words in names.items():
-        reason = reason.replace(str(folder / file), words)
+def _explain(reason: str, wanted: Mapping[str, PinWish]) -> str:
+    """Return uv's report, and what it was asked."""
+    reason = reason.replace("the constraints", "the current pins")
     asked = ", ".join(
         f"{wish.name}{f'=={wish.version}' if wish.version else f' ({wish.reach})'}"
         for wish in wanted.values()

@@ -1,6 +1,5 @@
 """From rows to the plain facts that recipes are handed."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -78,12 +77,10 @@ def _with_packages(site: Site, environment: Environment, cancelled: Event | None
 
 
 def _builder(environment: Environment, cancelled: Event) -> Builder | None:
-    """Return who builds what has no wheel; None where servers get theirs from the index."""
-    if environment.wheels != Environment.Wheels.SHIPPED:
+    """Return who builds what has no wheel; None: nobody does, and the worker never."""
+    server = environment.builder
+    if server is None or environment.wheels != Environment.Wheels.SHIPPED:
         return None
-    if (server := environment.builder) is None:
-        worker = Address("the worker", local=True)
-        return Builder(worker.name, sys.executable, lambda: _open(worker, cancelled))
     address = address_of(server)
     return Builder(server.name, environment.python, lambda: _open(address, cancelled))
 

@@ -20,6 +20,7 @@ from deploy_manager.models.brief import brief_transaction
 from deploy_manager.models.slices import LEASE, TAKEN_OVER_AT_MOST, SliceQuerySet
 from deploy_manager.runner.barrier import open_after_pause
 from deploy_manager.runner.probing import lost_hosts, probe
+from deploy_manager.runner.resolving import keep_answering
 from deploy_manager.runner.run import Bell
 from deploy_manager.runner.scheduling import write_due_deployments
 from deploy_manager.runner.stories import story_for
@@ -170,11 +171,16 @@ def _run_policies(ring: Bell) -> int:
     return len(run_due_policies()) + ring_waiting_runs()
 
 
+def _keep_answering(ring: Bell) -> int:
+    return keep_answering()
+
+
 JOBS: dict[str, Callable[[Bell], int]] = {
     "ended what nobody took up": end_the_abandoned,
     "ended what was overdue": end_the_overdue,
     "wrote what was due": _write_schedules,
     "ran policies": _run_policies,
+    "had questions answered": _keep_answering,
     "went on with upgrades": _advance_upgrades,
     "handed pins back": _hand_back,
     "queued what waited": promote_waiting,

@@ -165,6 +165,11 @@ def _listed_pins(environment: Environment, release: Release) -> tuple[Pin, ...]:
     return read_pins(release.lock.text)
 
 
+def pins_begun_from(environment: Environment, release: Release) -> str:
+    """Return a digest of what an upgrade begins from: a plan holds as long as it is the same."""
+    return lock_digest(lock_text(_listed_pins(environment, release)))
+
+
 def _moved(
     environment: Environment, pins: Sequence[Pin], wish: UpgradeWish
 ) -> tuple[Sequence[Pin], dict[str, str]]:

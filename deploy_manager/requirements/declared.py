@@ -1,0 +1,153 @@
+"""What comes as source only says of itself what it needs, where it does: none of its code is run.
+
+As PEP 643 and PEP 621 have it, what is said in the metadata of an sdist, or in its pyproject.toml,
+and not said to be dynamic, is what every wheel built from it will say.
+"""
+
+import tarfile
+import tempfile
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import requests
+from packaging.metadata import parse_email
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+from pypi_simple import DigestMismatchError, DistributionPackage, PyPISimple
+
+from deploy_manager.exceptions import IndexUnreachable, PinError
+from deploy_manager.requirements.advice import parsed_version
+from deploy_manager.requirements.index_facts import open_index, project_page
+from deploy_manager.requirements.uv import Declared
+from deploy_manager.standards import is_version
+
+MOST_BYTES = 256 * 1024**2
+"""The largest sdist that is looked into."""
+
+MOST_UNPACKED = 1024**3
+MOST_BYTES_OF_A_FILE = 4 * 1024**2
+FIRST_STATIC = Version("2.2")
+"""The version of the metadata from which on what is not called dynamic holds (PEP 643)."""
+
+CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 15.0
+"""Seconds."""
+
+
+def sources_of(name: str, specifier: SpecifierSet, index_url: str) -> list[str]:
+    """Return the versions that an index has as source and without any wheel, the newest first.
+
+    Raises PinError where the index does not answer.
+    """
+    with open_index(index_url) as client:
+        files = _files(client, name)
+    wheels = {parsed_version(one.version or "") for one in files if one.package_type == "wheel"}
+    found = {
+        version
+        for one in files
+        if one.package_type == "sdist" and not one.is_yanked
+        if (version := parsed_version(one.version or "")) is not None
+    }
+    return [str(one) for one in sorted(specifier.filter(found - wheels), reverse=True)]
+
+
+def declared_by(name: str, version: str, hashes: Iterable[str], index_url: str) -> Declared | None:
+    """Return what the sdist of a version says that it needs; None: only its code can tell.
+
+    `hashes` are those that are pinned, if any. Raises PinError where there is no such file, or it
+    can't be had.
+    """
+    known = frozenset(hashes)
+    with open_index(index_url) as client, tempfile.TemporaryDirectory() as folder:
+        for file in _files(client, name):
+            if file.package_type != "sdist" or not is_version(file.version or "", version):
+                continue
+            told = {f"{algorithm}:{digest}" for algorithm, digest in file.digests.items()}
+            if known and told.isdisjoint(known):
+                continue
+            return _read(_fetched(client, file, Path(folder)))
+    raise PinError(f"The package index has no source of {name} {version} with a pinned hash.")
+
+
+def _files(client: PyPISimple, name: str) -> list[DistributionPackage]:
+    try:
+        return project_page(client, name).packages
+    except IndexUnreachable as error:
+        raise PinError(str(error)) from None
+
+
+def _fetched(client: PyPISimple, file: DistributionPackage, folder: Path) -> Path:
+    path = folder / "sdist"
+    if (file.size or 0) > MOST_BYTES:
+        raise PinError(f"{file.filename} is larger than {MOST_BYTES // 1024**2} MiB.")
+    try:
+        timeout = (CONNECT_TIMEOUT, READ_TIMEOUT)
+        client.download_package(file, path, verify=bool(file.digests), timeout=timeout)
+    except DigestMismatchError:
+        raise PinError(f"{file.filename} is not what the package index says.") from None
+    except (requests.RequestException, OSError, ValueError):
+        raise PinError(f"{file.filename} could not be fetched from the package index.") from None
+    return path
+
+
+def _read(path: Path) -> Declared | None:
+    """Look into an archive that a stranger made, of which nothing is unpacked."""
+    texts: dict[str, bytes] = {}
+    unpacked = 0
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                unpacked += member.size
+                if unpacked > MOST_UNPACKED:
+                    return None
+                _top, _slash, inner = member.name.removeprefix("./").partition("/")
+                is_wanted = inner in ("PKG-INFO", "pyproject.toml") and member.isfile()
+                file = archive.extractfile(member) if is_wanted else None
+                if file is not None and member.size <= MOST_BYTES_OF_A_FILE:
+                    texts[inner] = file.read()
+    except (tarfile.TarError, OSError, EOFError, ValueError):
+        return None
+    try:
+        return _of_metadata(texts.get("PKG-INFO", b"")) or _of_project(
+            texts.get("pyproject.toml", b"")
+        )
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _of_metadata(text: bytes) -> Declared | None:
+    raw, _unparsed = parse_email(text)
+    version = parsed_version(raw.get("metadata_version", ""))
+    dynamic = {one.lower() for one in raw.get("dynamic", [])}
+    if version is None or version < FIRST_STATIC or "requires-dist" in dynamic:
+        return None
+    return _checked(
+        raw.get("requires_dist", []), raw.get("requires_python", ""), raw.get("provides_extra", [])
+    )
+
+
+def _of_project(text: bytes) -> Declared | None:
+    project: dict[str, Any] = tomllib.loads(text.decode()).get("project", {})
+    dynamic = set(project.get("dynamic", []))
+    if "name" not in project or {"dependencies", "optional-dependencies"} & dynamic:
+        return None
+    optional: dict[str, list[str]] = project.get("optional-dependencies", {})
+    requires = [*project.get("dependencies", [])]
+    for extra, lines in optional.items():
+        for line in lines:
+            one = Requirement(line)
+            marker = f"({one.marker}) and " if one.marker else ""
+            one.marker = None
+            requires.append(f"{one} ; {marker}extra == '{extra}'")
+    return _checked(requires, project.get("requires-python", ""), [*optional])
+
+
+def _checked(requires: list[str], requires_python: str, extras: list[str]) -> Declared | None:
+    """Raises ValueError. What leads elsewhere than to an index is not believed."""
+    parsed = [Requirement(line) for line in requires]
+    if any(one.url for one in parsed):
+        return None
+    SpecifierSet(requires_python)
+    return Declared(tuple(map(str, parsed)), requires_python, tuple(extras))
