@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Release
 from deploy_manager.requirements import PinWish, Reach
-from deploy_manager.runner.choices import serving_release
+from deploy_manager.runner.serving import serving_release
 from deploy_manager.runner.upgrades.plan import (
     PlannedStage,
     UpgradePlan,
