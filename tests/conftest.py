@@ -38,22 +38,35 @@ pytest_plugins = [
 LEFT_OUT = {
     "mounts": "tests that mount small disks or make networks, which this machine forbids",
     "celery_beat": "tests of django-celery-beat, which takes no Django as new as this one",
+    "long": "long matrices: add --long",
 }
 """By the marker of such tests."""
 
 
-def left_out() -> list[str]:
-    """Return the markers of what can't be tested here; what is only not installed fails."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="with long matrices, as CI runs them: script/test --long",
+    )
+
+
+def left_out(config: pytest.Config) -> list[str]:
+    """Return the markers of what can't be tested here, or was not asked for.
+
+    What is only not installed fails.
+    """
     found = [] if may_mount() else ["mounts"]
-    return found if django.VERSION < (6, 1) else [*found, "celery_beat"]
+    found += [] if django.VERSION < (6, 1) else ["celery_beat"]
+    return found if config.getoption("--long") else [*found, "long"]
 
 
-def pytest_report_header() -> list[str]:
-    return [f"left out: {LEFT_OUT[name]}" for name in left_out()]
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return [f"left out: {LEFT_OUT[name]}" for name in left_out(config)]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    names = left_out()
+    names = left_out(config)
     forbidden = [item for item in items if any(map(item.get_closest_marker, names))]
     if forbidden:
         config.hook.pytest_deselected(items=forbidden)

@@ -80,6 +80,7 @@ def test_a_demo_that_fails_shows_the_failed_steps(tmp_path: Path) -> None:
     assert processes_of(tmp_path) == []
 
 
+@pytest.mark.long
 def test_packages_that_cannot_be_had_are_told_and_fetched_by_the_next_demo(tmp_path: Path) -> None:
     put_site(tmp_path, "")
     none = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
@@ -103,7 +104,14 @@ def read_until_it_deploys(process: subprocess.Popen[str]) -> None:
     pytest.fail(f"It ended before it deployed:\n{''.join(told)}")
 
 
-@pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param(signal.SIGHUP, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
+        signal.SIGKILL,
+    ],
+)
 def test_however_it_ends_the_demo_leaves_nothing_running(
     tmp_path: Path, ending: signal.Signals
 ) -> None:

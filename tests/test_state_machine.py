@@ -1,17 +1,18 @@
 """Whatever happens in whatever order, no rule of the design is broken.
 
 Hypothesis requests, claims, works, falls silent, takes over, sweeps, cancels and freezes at random.
-The short form runs with every other test; `STATE_MACHINE=full pytest tests/test_state_machine.py`
-tries 2,000 examples of 50 steps.
+A few examples run with every other test, 25 with --long; 2,000 of 50 steps each are tried by
+`STATE_MACHINE=full pytest --long tests/test_state_machine.py`.
 """
 
 import os
 from datetime import timedelta
 
+import hypothesis
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -21,6 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from pytest_django import Settings
 
 from deploy_manager.exceptions import ClaimLost, RequestRefused
 from deploy_manager.models import (
@@ -45,7 +47,7 @@ __all__ = ["machine_story"]
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
 SLICE_HOSTS = 2
-EXAMPLES = 2000 if os.environ.get("STATE_MACHINE") == "full" else 25
+FEW, MANY = 4, 2000 if os.environ.get("STATE_MACHINE") == "full" else 25
 
 
 class Deploying(RuleBasedStateMachine):
@@ -257,16 +259,18 @@ def rows() -> list[object]:
     return [list(kind._default_manager.values()) for kind in (Deployment, Slice, HostRun, Step)]
 
 
-def test_no_rule_is_ever_broken(machine_story: None, settings: pytest.FixtureRequest) -> None:
-    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "SLICE_HOSTS": SLICE_HOSTS}  # type: ignore[attr-defined]
+@pytest.mark.parametrize("examples", [FEW, pytest.param(MANY, marks=pytest.mark.long)])
+def test_no_rule_is_ever_broken(machine_story: None, settings: Settings, examples: int) -> None:
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "SLICE_HOSTS": SLICE_HOSTS}
     assert connection.in_atomic_block
-    run_state_machine_as_test(Deploying, settings=SETTINGS)
+    run_state_machine_as_test(Deploying, settings=tried(examples))
 
 
-SETTINGS = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=50,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+def tried(examples: int) -> hypothesis.settings:
+    return hypothesis.settings(
+        max_examples=examples,
+        stateful_step_count=50,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
