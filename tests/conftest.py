@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.parts.browser",
     "tests.parts.index",
     "tests.parts.osv",
+    "tests.parts.new_project",
     "tests.parts.own_project",
     "tests.parts.postgres",
     "tests.parts.redis",

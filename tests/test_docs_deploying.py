@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts.new_project import TOP, NewProject
 from tests.parts.processes import running
 from tests.parts.repository import Repository
-from tests.test_docs import TOP, NewProject
 
 MAKE_SITE = """
 from deploy_manager.models import *
@@ -28,33 +28,22 @@ CELERY = ("-m", "celery", "-A", "config", "worker", "--pool", "threads", "--logl
 
 
 @pytest.fixture
-def manager(tmp_path: Path, redis_url: str) -> NewProject:
-    """A new project that has deploy_manager as the page on it says."""
-    folder = tmp_path / "manager"
-    folder.mkdir()
-    project = NewProject(folder, redis_url)
-    project.run(sys.executable, "-m", "django", "startproject", "config", ".")
-    project.follow(TOP / "docs/add-it-to-your-project.md")
-    return project
-
-
-@pytest.fixture
-def shop(manager: NewProject, guestbook: Repository, tmp_path: Path) -> Iterator[NewProject]:
+def shop(new_project: NewProject, guestbook: Repository, tmp_path: Path) -> Iterator[NewProject]:
     """Its environment on two servers, deployed three times, and a worker."""
     (tmp_path / "sites").mkdir()
     rows = MAKE_SITE.format(repository=str(guestbook.path), folder=str(tmp_path / "sites"))
-    manager.run(sys.executable, "manage.py", "shell", "-c", rows)
+    new_project.run(sys.executable, "manage.py", "shell", "-c", rows)
     for colour in ("red", "green", "blue"):
         guestbook.commit(f"Paint it {colour}", {"colour": colour})
-        manager.run("fab", "production", "deploy")
+        new_project.run("fab", "production", "deploy")
     log = tmp_path / "worker.log"
     with running(
         [sys.executable, *CELERY],
         lambda: "ready." in log.read_text(errors="replace"),
         log,
-        environment={**manager.environment, "PYTHONPATH": str(manager.folder)},
+        environment={**new_project.environment, "PYTHONPATH": str(new_project.folder)},
     ):
-        yield manager
+        yield new_project
 
 
 def colours(sites: Path) -> list[str]:

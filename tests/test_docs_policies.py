@@ -1,10 +1,9 @@
 """The page on policies can be followed, on a site that serves something vulnerable."""
 
 import sys
-from pathlib import Path
 
 from tests.parts.index import Index
-from tests.test_docs import TOP, NewProject
+from tests.parts.new_project import TOP, NewProject
 
 MAKE_SITE = """
 from deploy_manager.models import *
@@ -26,12 +25,10 @@ AuditedVersion.objects.create(name="shopkit", version="1.0").advisories.add(advi
 """
 
 
-def test_the_page_can_be_followed(tmp_path: Path, redis_url: str, package_index: Index) -> None:
+def test_the_page_can_be_followed(new_project: NewProject, package_index: Index) -> None:
     package_index.add("shopkit", "1.0")
     package_index.add("shopkit", "1.0.1")
-    project = NewProject(tmp_path, redis_url)
-    project.run(sys.executable, "-m", "django", "startproject", "config", ".")
-    project.follow(TOP / "docs/add-it-to-your-project.md")
+    project = new_project
     rows = MAKE_SITE.format(index=package_index.url)
     project.run(sys.executable, "manage.py", "shell", "-v0", "-c", rows)
     listed, ran = project.follow(TOP / "docs/let-security-fixes-install-themselves.md")

@@ -1,10 +1,10 @@
 """The page on requirements files can be followed."""
 
 import sys
-from pathlib import Path
 
 from tests.parts.index import Index
-from tests.test_docs import MAKE_INVENTORY, TOP, NewProject
+from tests.parts.new_project import TOP, NewProject
+from tests.test_docs import MAKE_INVENTORY
 
 FILES = {
     "requirements.txt": "-r base.txt\n-c bounds.txt\nshopcore\n",
@@ -20,16 +20,14 @@ fast = ["fastlib"]
 }
 
 
-def test_the_page_can_be_followed(tmp_path: Path, redis_url: str, package_index: Index) -> None:
+def test_the_page_can_be_followed(new_project: NewProject, package_index: Index) -> None:
     for name, version in (("shopcore", "2.0"), ("shopkit", "1.1"), ("fastlib", "3")):
         package_index.add(name, version)
-    project = NewProject(tmp_path, redis_url)
-    project.run(sys.executable, "-m", "django", "startproject", "config", ".")
-    project.follow(TOP / "docs/add-it-to-your-project.md")
+    project = new_project
     rows = MAKE_INVENTORY + f"environment.index_url = {package_index.url!r}; environment.save()"
     project.run(sys.executable, "manage.py", "shell", "-v0", "-c", rows)
     for name, text in FILES.items():
-        (tmp_path / name).write_text(text)
+        (project.folder / name).write_text(text)
     page = (TOP / "docs/read-requirements.md").read_text()
     used, locked, rest = project.follow_text(page.partition("## Take the pins")[0])
     assert "2 pins, 2 changed." in used
@@ -37,5 +35,5 @@ def test_the_page_can_be_followed(tmp_path: Path, redis_url: str, package_index:
     assert "Left out: other.txt, line 2: " in rest
     project.type("manage.py import_requirements production pyproject.toml --lock")
     project.follow_text(page.partition("## Take the pins")[2])
-    assert "shopkit==1.1" in (tmp_path / "pins.txt").read_text()
-    assert 'name = "shopkit"' in (tmp_path / "pylock.toml").read_text()
+    assert "shopkit==1.1" in (project.folder / "pins.txt").read_text()
+    assert 'name = "shopkit"' in (project.folder / "pylock.toml").read_text()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.parts.index import Index
+from tests.parts.new_project import TOP, NewProject
 from tests.parts.osv import OsvStub
 from tests.parts.processes import running
 from tests.parts.repository import Repository
-from tests.test_docs import TOP, NewProject
 from tests.test_docs_deploying import CELERY
 
 MAKE_SITE = """
@@ -40,15 +40,11 @@ def index(package_index: Index) -> Index:
 
 @pytest.fixture
 def shop(
-    tmp_path: Path, redis_url: str, repository: Repository, index: Index, osv: OsvStub
+    tmp_path: Path, new_project: NewProject, repository: Repository, index: Index, osv: OsvStub
 ) -> Iterator[NewProject]:
     """Both environments deployed as they were, and a worker."""
     repository.commit("Begin", {"manage.py": ""})
-    folder = tmp_path / "manager"
-    folder.mkdir()
-    project = NewProject(folder, redis_url)
-    project.run(sys.executable, "-m", "django", "startproject", "config", ".")
-    project.follow(TOP / "docs/add-it-to-your-project.md")
+    project = new_project
     project.append("config/settings.py", f'DEPLOY_MANAGER["OSV_URL"] = "{osv.url}"\n')
     rows = MAKE_SITE.format(
         repository=str(repository.path), index=index.url, folder=str(tmp_path / "sites")
@@ -60,7 +56,7 @@ def shop(
         [sys.executable, *CELERY],
         lambda: "ready." in log.read_text(errors="replace"),
         log,
-        environment={**project.environment, "PYTHONPATH": str(folder)},
+        environment={**project.environment, "PYTHONPATH": str(project.folder)},
     ):
         yield project
 

@@ -22,9 +22,9 @@ from deploy_manager.requirements import PinWish, Reach, complete_pins, lock_text
 from deploy_manager.runner import UpgradeWish, advance_upgrade, plan_upgrade, request_upgrade, run
 from tests.inventory import Inventory, make_inventory
 from tests.parts.index import Index
+from tests.parts.new_project import TOP, NewProject
 from tests.parts.repository import Repository
 from tests.parts.sshd import Sshd
-from tests.test_docs import TOP, NewProject
 from tests.test_over_ssh import deploy, reach_over_ssh
 from tests.test_wheels_building import backend
 from tests.wheel_site import NO_INDEX
@@ -142,17 +142,13 @@ def test_the_page_can_be_followed(
     repository: Repository,
     index: Index,
     tmp_path: Path,
-    redis_url: str,
+    new_project: NewProject,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pins = complete_pins("shopkit==1.0", index_url=index.url_with_credentials)
     repository.commit("Greet", {"manage.py": "", "requirements.txt": lock_text(pins)})
     monkeypatch.setenv("PIP_INDEX_URL", NO_INDEX)
-    folder = tmp_path / "manager"
-    folder.mkdir()
-    project = NewProject(folder, redis_url)
-    project.run("python", "-m", "django", "startproject", "config", ".")
-    project.follow(TOP / "docs/add-it-to-your-project.md")
+    project = new_project
     rows = MAKE_SITE.format(repository=str(repository.path), folder=str(tmp_path / "site"))
     project.run("python", "manage.py", "shell", "-v0", "-c", rows)
 
