@@ -15,12 +15,12 @@ from deploy_manager.runner.probing import probe
 from deploy_manager.runner.request import Wish, request
 from deploy_manager.runner.run import run, run_slice
 from deploy_manager.runner.sweep import promote_next, sweep
+from deploy_manager.runner.targets import targets_of
 from deploy_manager.runner.upgrades.plan import (
     PlannedStage,
     UpgradePlan,
     UpgradeWish,
     plan_upgrade,
-    targets_of,
 )
 from deploy_manager.runner.upgrades.progress import advance_upgrade, upgrade_of
 from deploy_manager.runner.upgrades.requests import cancel_upgrade, request_upgrade
