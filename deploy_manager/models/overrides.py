@@ -103,5 +103,10 @@ class Override(models.Model):
         return f"{self.name} {self.version or '-'}"
 
     @property
+    def before_told(self) -> str:
+        """The versions in the repository when it was moved; blank: it was not listed."""
+        return ", ".join(map(str, self.before)) if isinstance(self.before, list) else ""
+
+    @property
     def is_live(self) -> bool:
         return self.ended_at is None

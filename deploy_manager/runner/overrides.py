@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from django.utils.translation import gettext as _
 from packaging.utils import is_normalized_name
 
-from deploy_manager.exceptions import DeployManagerError, PinError, RequestRefused
-from deploy_manager.logs import mask_text
+from deploy_manager.exceptions import DeployManagerError, PinError
 from deploy_manager.models import Deployment, Environment, Override, Release
 from deploy_manager.requirements import (
     HeldPackage,
@@ -57,6 +56,15 @@ class StandingOverride:
     @property
     def holds(self) -> bool:
         return self.standing is Standing.HOLDS
+
+    @property
+    def why(self) -> str:
+        """Why it was moved, what that ended, and by which upgrade."""
+        row = self.rows[0]
+        told = [row.why, _("fixes %s") % ", ".join(map(str, row.fixes)) if row.fixes else ""]
+        if row.upgrade_id:
+            told.append(_("upgrade #%d") % row.upgrade_id)
+        return "; ".join(filter(None, told))
 
     @property
     def told(self) -> str:
@@ -113,6 +121,8 @@ def versions_of(pins: Iterable[Pin], name: str) -> str:
 def held_package(name: str, rows: Sequence[Override]) -> HeldPackage:
     """Return the rows of one package as what is held. Raises PinError for one that is no pin."""
     before = {version for row in rows for version in _texts(row, "before")}
+    for row in rows:
+        _texts(row, "fixes")
     pins = tuple(_pin_of(row) for row in rows if row.version)
     if not is_normalized_name(name):
         raise PinError(_no_pin(rows[0]))
@@ -217,21 +227,3 @@ def _end(each: StandingOverride, release: Release) -> str:
     why = _("Commit %(commit)s: %(told)s.") % words
     Override.objects.filter(pk__in=[row.pk for row in each.rows]).end(ENDS[each.standing], why)
     return _("The override of %(name)s %(version)s %(told)s.") % words
-
-
-def let_go(environment: Environment, name: str, *, by: str, reason: str) -> int:
-    """End a package's overrides, since somebody wants the repository's pin; return how many.
-
-    Raises RequestRefused without a reason, and where nothing of the package is held.
-    """
-    reason = mask_text(reason.strip())
-    if not reason:
-        raise RequestRefused(_("Say why it is let go: the reason stands in the history."))
-    found = environment.overrides.filter(name=name)
-    if ended := found.end(Override.End.LET_GO, reason, by):
-        return ended
-    live = sorted(set(environment.overrides.live().values_list("name", flat=True)))
-    raise RequestRefused(
-        _("No override holds %(name)s on %(site)s. There are: %(known)s.")
-        % {"name": name, "site": environment, "known": ", ".join(live) or _("none")}
-    )

@@ -1,9 +1,8 @@
 """Which pins a release would change, and which of them take back an upgrade or a fix."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.utils.translation import gettext as _
 from packaging.version import InvalidVersion, Version
@@ -12,6 +11,7 @@ from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import (
     Deployment,
     Environment,
+    Lock,
     Override,
     Placement,
     UpgradeStage,
@@ -67,15 +67,14 @@ def changed_pins(
 
     What most of them serve is told whole; of the others only what is taken back there, too.
     """
-    served: dict[str, int] = defaultdict(int)
-    for placement in placements:
-        if placement.active_release:
-            served[placement.active_release.lock.text] += 1
-    locks = [pins_in(lock) for lock in sorted(served, key=lambda lock: -served[lock])] or [()]
+    releases = [each.active_release for each in placements if each.active_release]
+    served = Counter(release.lock_id for release in releases)
+    texts = Lock.objects.in_bulk(served)
+    locks = [pins_in(texts[lock].text) for lock, _times in served.most_common()] or [()]
     changes = [compare_pins(lock, pins) for lock in locks]
-    judge = _Judge(environment, [change for each in changes for change in each])
+    judging = _Judge(environment, [change for each in changes for change in each])
     first, *others = [
-        [judge.judged(change, lock, pins) for change in each]
+        [judging.judged(change, lock, pins) for change in each]
         for each, lock in zip(changes, locks, strict=True)
     ]
     known = {change.key for change in first}
@@ -153,7 +152,7 @@ class _Judge:
         brought = self._brought.get(new[0].name, set())
         if not old:
             return _("removed") if "" in brought else ""
-        versions = [version for version in map(_version, brought) if version]
+        versions = [version for version in map(parse_version, brought) if version]
         between = [
             version
             for version in versions
@@ -162,6 +161,13 @@ class _Judge:
             if Version(pin.version) < version <= Version(was.version)
         ]
         return str(max(between)) if between else ""
+
+
+def judge(
+    environment: Environment, change: PinChange, before: Sequence[Pin], after: Sequence[Pin]
+) -> ChangedPin:
+    """Return one change and what it means."""
+    return _Judge(environment, [change]).judged(change, before, after)
 
 
 def _is_new(change: PinChange) -> bool:
@@ -180,9 +186,10 @@ def _moves_in(moves: object) -> Iterable[tuple[str, str, str, list[str]]]:
             yield name, before, after, [str(one) for one in fixes if isinstance(fixes, list)]
 
 
-def _version(text: Any) -> Version | None:
+def parse_version(text: object) -> Version | None:
+    """Return a version of a row, or None for what is none."""
     try:
-        return Version(text)
+        return Version(text)  # type: ignore[arg-type]
     except (InvalidVersion, TypeError):
         return None
 
@@ -206,7 +213,7 @@ def refuse_what_nobody_confirmed(deployment: Deployment, pins: Sequence[Pin]) ->
     if deployment.recipe == ROLLBACK or stage.exists():
         return
     runs = deployment.host_runs.exclude(placement=None)
-    runs = runs.select_related("placement__active_release__lock")
+    runs = runs.select_related("placement__active_release")
     placements = [run.placement for run in runs if run.placement]
     confirmed = confirmed_in(deployment.take_back)
     changes = changed_pins(deployment.environment, pins, placements)
