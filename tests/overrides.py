@@ -1,5 +1,6 @@
 """A site whose pins are in its repository, and overrides over them; a folder is a server."""
 
+import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -41,8 +42,8 @@ class HeldSite:
 
     def pin(self, *lines: str) -> str:
         """Commit these pins; return the commit."""
-        text = "".join(f"{line}\n" for line in lines)
-        return self.repository.commit("Pins", {"requirements.txt": text, "manage.py": ""})
+        files = {"requirements.txt": "".join(f"{line}\n" for line in lines), "manage.py": ""}
+        return self.repository.commit("Pins", files | {"made.txt": secrets.token_hex(8)})
 
     def serve(self, *lines: str, repository: tuple[str, ...] = ()) -> Release:
         """Let the server serve these pins, as a worker notes it; no server is touched."""

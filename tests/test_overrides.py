@@ -33,12 +33,12 @@ from deploy_manager.runner.overrides import end_overtaken
 from deploy_manager.runner.pins import pins_of
 from deploy_manager.runner.scheduling import write_due_deployments
 from deploy_manager.runner.upgrades.handing_back import patch_of
-from deploy_manager.runner.upgrades.overriding import note_overrides, return_overrides
 from tests.overrides import HeldSite
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.django_db(transaction=True)
 def test_an_upgrade_survives_deployments_until_the_repository_has_it(held: HeldSite) -> None:
     assert held.deploy().state == State.SUCCEEDED
     wish = UpgradeWish((PinWish("shopkit", Reach.EXACT, "1.0.2"),), reason="it greets strangers")
@@ -222,80 +222,13 @@ def test_only_what_serves_ends_an_override_and_no_rollback(held: HeldSite, recip
     assert held.live() == {"shopkit": "1.0.2"}
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_failed_deployment_ends_nothing(held: HeldSite) -> None:
     held.hold("1.0.2", "1.0")
     held.pin("helper==1.0", "shopkit==1.1")
     (held.inventory.folder / "one/full").touch()
     assert held.deploy().state == State.FAILED
     assert held.live() == {"shopkit": "1.0.2"}
-
-
-def test_a_newer_upgrade_replaces_an_older_one_and_gives_it_back(held: HeldSite) -> None:
-    held.serve("shopkit==1.0")
-    first = held.upgrade("shopkit==1.0.2", state=UpgradeState.SUCCEEDED)
-    note_overrides(first)
-    held.serve("shopkit==1.0.2", repository=("shopkit==1.0",))
-    second = held.upgrade("newcomer==1.0", "shopkit==1.1", state=UpgradeState.SUCCEEDED)
-    note_overrides(second)
-    assert held.live() == {"newcomer": "1.0", "shopkit": "1.1"}
-    live = held.environment.overrides.live()
-    assert live.get(name="shopkit").before == ["1.0"]
-    assert live.get(name="newcomer").before == []
-    return_overrides(second)
-    assert held.live() == {"shopkit": "1.0.2"}
-    assert held.environment.overrides.live().get().upgrade == first.upgrade
-    return_overrides(first)
-    assert held.live() == {}
-
-
-def test_an_upgrade_below_a_newer_one_goes_without_taking_that_one_with_it(held: HeldSite) -> None:
-    held.serve("shopkit==1.0")
-    for version in ("1.0.2", "1.1", "2.0"):
-        stage = held.upgrade(f"shopkit=={version}", state=UpgradeState.SUCCEEDED)
-        note_overrides(stage)
-        held.serve(f"shopkit=={version}", repository=("shopkit==1.0",))
-    _first, second, third = held.environment.upgrade_stages.order_by("pk")
-    return_overrides(second)
-    assert held.live() == {"shopkit": "2.0"}
-    return_overrides(third)
-    assert held.live() == {"shopkit": "1.0.2"}
-
-
-@pytest.mark.parametrize(
-    ("after", "live"),
-    [
-        (("shopkit==1.1",), {"shopkit": "1.1", "helper": ""}),
-        (("helper==1.0", "shopkit==1.0"), {}),
-        (("helper==2.0", "shopkit==1.0.2"), {"helper": "2.0", "shopkit": "1.0.2"}),
-    ],
-)
-def test_an_upgrade_holds_what_it_left_otherwise_than_the_repository(
-    held: HeldSite, after: tuple[str, ...], live: dict[str, str]
-) -> None:
-    held.serve("helper==1.0", "shopkit==1.0.2", repository=("helper==1.0", "shopkit==1.0"))
-    held.hold("1.0.2", "1.0")
-    note_overrides(held.upgrade(*after))
-    assert held.live() == live
-
-
-def test_an_upgrade_of_listed_pins_writes_no_override(held: HeldSite) -> None:
-    Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
-    held.environment.refresh_from_db()
-    held.serve("helper==1.0", "shopkit==1.0")
-    note_overrides(held.upgrade("helper==1.0", "shopkit==1.1"))
-    assert not Override.objects.exists()
-
-
-def test_an_upgrade_that_failed_elsewhere_does_not_take_a_later_one_back(held: HeldSite) -> None:
-    held.serve("helper==1.0", "shopkit==1.0")
-    stage = held.upgrade("helper==1.0", "shopkit==1.0.2", state=UpgradeState.RETURNING)
-    later = held.serve("helper==2.0", "shopkit==1.0.2", repository=("helper==1.0", "shopkit==1.0"))
-    assert later
-    held.hold("2.0", "1.0", name="helper", since=timezone.now() + timedelta(seconds=5))
-    assert advance_upgrade(stage.upgrade_id) == []
-    stage.refresh_from_db()
-    assert stage.state == UpgradeState.FAILED
-    assert "take back helper 2.0" in stage.message
 
 
 def test_the_patch_of_an_upgrade_has_what_was_held_before_it(held: HeldSite) -> None:

@@ -96,8 +96,7 @@ class OverrideAdmin(HistoryAdmin[Override]):
 
     @admin.display(description=_("why"))
     def reason(self, override: Override) -> SafeString:
-        fixes = override.fixes if isinstance(override.fixes, list) else []
-        told = gettext("fixes %s") % ", ".join(map(str, fixes)) if fixes else ""
+        told = gettext("fixes %s") % override.fixes_told if override.fixes_told else ""
         return format_html('{} <span class="dm-added">{}</span>', override.why, told)
 
     @admin.display(description=_("upgrade"))

@@ -13,6 +13,11 @@ from deploy_manager.models.upgrades import Upgrade
 from deploy_manager.models.validators import validate_package
 
 
+def texts_in(value: object) -> list[str]:
+    """Return the texts of a JSON list; of whatever else a row was made to have: none."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
 class OverrideQuerySet(models.QuerySet["Override"]):
     def live(self) -> "OverrideQuerySet":
         """What still holds."""
@@ -105,7 +110,12 @@ class Override(models.Model):
     @property
     def before_told(self) -> str:
         """The versions in the repository when it was moved; blank: it was not listed."""
-        return ", ".join(map(str, self.before)) if isinstance(self.before, list) else ""
+        return ", ".join(texts_in(self.before))
+
+    @property
+    def fixes_told(self) -> str:
+        """The advisories that it ended; blank: none is known."""
+        return ", ".join(texts_in(self.fixes))
 
     @property
     def is_live(self) -> bool:

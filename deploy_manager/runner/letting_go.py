@@ -5,6 +5,7 @@ from django.utils.translation import gettext as _
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Environment, Override
+from deploy_manager.models.overrides import texts_in
 from deploy_manager.requirements import Pin, PinChange
 from deploy_manager.runner.choices import serving_release
 from deploy_manager.runner.overrides import versions_of
@@ -23,7 +24,7 @@ def what_comes_back(environment: Environment, name: str) -> ChangedPin:
     if release and release.repository_lock:
         new = [pin for pin in pins_in(release.repository_lock.text) if pin.name == name]
     else:
-        versions = {one for row in rows for one in row.before if parse_version(one)}
+        versions = {one for row in rows for one in texts_in(row.before) if parse_version(one)}
         new = [Pin(name, version) for version in sorted(versions)]
     change = PinChange(name, versions_of(old, name), versions_of(new, name))
     return judge(environment, change, old, new)

@@ -61,7 +61,7 @@ class StandingOverride:
     def why(self) -> str:
         """Why it was moved, what that ended, and by which upgrade."""
         row = self.rows[0]
-        told = [row.why, _("fixes %s") % ", ".join(map(str, row.fixes)) if row.fixes else ""]
+        told = [row.why, _("fixes %s") % row.fixes_told if row.fixes_told else ""]
         if row.upgrade_id:
             told.append(_("upgrade #%d") % row.upgrade_id)
         return "; ".join(filter(None, told))

@@ -17,6 +17,7 @@ from deploy_manager.models import (
     UpgradeStage,
     UpgradeState,
 )
+from deploy_manager.models.overrides import texts_in
 from deploy_manager.requirements import Pin, PinChange, compare_pins
 from deploy_manager.runner.packages.exposure import audited_versions
 from deploy_manager.runner.pins import pins_in
@@ -111,7 +112,7 @@ class _Judge:
         rows = Override.objects.filter(environment=environment, name__in=names)
         for row in rows.exclude(ended_as=Override.End.RETURNED):
             if row.version or row.ended_as == Override.End.LET_GO:
-                self._note(row.name, row.before, [row.version], row.fixes)
+                self._note(row.name, texts_in(row.before), [row.version], texts_in(row.fixes))
 
     def _note(
         self, name: str, before: Iterable[str], after: Iterable[str], fixes: Iterable[str]
@@ -181,9 +182,8 @@ def _moves_in(moves: object) -> Iterable[tuple[str, str, str, list[str]]]:
         if not isinstance(move, dict):
             continue
         name, before, after = (move.get(key) for key in ("name", "before", "after"))
-        fixes = move.get("fixes") or []
         if isinstance(name, str) and isinstance(before, str) and isinstance(after, str):
-            yield name, before, after, [str(one) for one in fixes if isinstance(fixes, list)]
+            yield name, before, after, texts_in(move.get("fixes"))
 
 
 def parse_version(text: object) -> Version | None:

@@ -103,7 +103,7 @@ def _table(environment: Environment, rows: Sequence[Override]) -> Table:
             clean(row.before_told or "-"),
             describe_moment(row.since, environment),
             clean(row.why),
-            clean(", ".join(map(str, row.fixes))),
+            clean(row.fixes_told),
             f"#{row.upgrade_id}" if row.upgrade_id else "-",
             clean(state),
         )
