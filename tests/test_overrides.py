@@ -238,6 +238,7 @@ def test_the_patch_of_an_upgrade_has_what_was_held_before_it(held: HeldSite) -> 
     patch = patch_of(stage).decode()
     assert "+helper==2.0" in patch
     assert "+shopkit==1.0.2" in patch
+    assert "- shopkit 1.0 -> 1.0.2: moved by an earlier upgrade" in patch
 
 
 def test_letting_go_needs_a_reason_and_a_package_that_is_held(held: HeldSite) -> None:

@@ -69,6 +69,8 @@ def _list(environment: Environment, view: JsonLines | Lines, *, with_ended: bool
             view.write("override", **_facts(row))
     elif rows:
         view.list(_table(environment, rows))
+        if environment.pins_from != Environment.PinsFrom.COMMIT:
+            view.say("They rest: the pins are listed on the environment, not in the repository.")
     else:
         view.say(f"Nothing is held over the repository of {environment}.")
 

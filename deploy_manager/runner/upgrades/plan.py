@@ -1,6 +1,7 @@
 """What an upgrade would change, environment by environment, told before anybody asks for it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -119,8 +120,9 @@ def _unknown_packages(environments: Sequence[Environment], wish: UpgradeWish) ->
     """Say of each wish whose package no environment has that it is none's."""
     known: set[str] = set()
     for environment in environments:
-        if release := serving_release(environment):
-            known |= {pin.name for pin in _listed_pins(environment, release)}
+        release = serving_release(environment)
+        with suppress(PinError):  # told where its stage is planned
+            known |= {pin.name for pin in _listed_pins(environment, release)} if release else set()
     if not known:
         return []
     sites = ", ".join(map(str, environments))
