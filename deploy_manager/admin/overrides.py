@@ -1,41 +1,25 @@
-"""Overrides: what upgrades hold over repositories, how it ended, the page to let one go."""
+"""Overrides: what upgrades hold over repositories, why, and how it ended."""
 
 from typing import Any
 
-from django import forms
-from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.admin.addresses import upgrade_url
 from deploy_manager.admin.badges import short_time
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.environment_filter import EnvironmentFilter
 from deploy_manager.admin.permissions import may_see, may_see_any, visible_environments
-from deploy_manager.admin.upgrades.start import upgrade_url
-from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Override
-from deploy_manager.runner import let_go, may_deploy, what_comes_back
+from deploy_manager.models.rights import may_deploy
 
 NONE = "\N{EN DASH}"
-TEMPLATE = "admin/deploy_manager/override/let_go.html"
-
-
-class LetGoForm(forms.Form):
-    """Why the repository's pin is wanted."""
-
-    reason = forms.CharField(
-        label=_("Reason"),
-        max_length=500,
-        help_text=_("Stands in the history."),
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-    )
 
 
 @admin.register(Override)
@@ -132,44 +116,7 @@ class OverrideAdmin(HistoryAdmin[Override]):
         return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
 
     def let_go_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Show what would come back, and let the package's overrides go on a POST with a reason."""
-        override = self._find(request, pk)
-        environment, name = override.environment, override.name
-        form = LetGoForm(request.POST if request.method == "POST" else None)
-        if form.is_valid():
-            try:
-                reason = form.cleaned_data["reason"]
-                let_go(environment, name, by=str(request.user), reason=reason)
-            except RequestRefused as error:
-                messages.error(request, str(error))
-                return HttpResponseRedirect(_page(override))
-            self.log_change(request, override, gettext("Let go: %(why)s") % {"why": reason})
-            text = gettext("%(name)s is let go: the next deployment takes the repository's pin.")
-            messages.success(request, text % {"name": name})
-            return HttpResponseRedirect(_page(override))
-        change = what_comes_back(environment, name)
-        context: dict[str, Any] = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": gettext("Let an override go"),
-            "subtitle": str(override),
-            "original": override,
-            "change": change,
-            "changes": [change],
-            "form": form,
-        }
-        return TemplateResponse(request, TEMPLATE, context)
+        from deploy_manager.admin.letting_go import let_go_view
 
-    def _find(self, request: HttpRequest, pk: int) -> Override:
-        """One that still holds, for those who may deploy there; Http404 and PermissionDenied."""
-        override = self.get_queryset(request).filter(pk=pk).first()
-        if override is None:
-            raise Http404(gettext("There is no such override."))
-        if not may_deploy(request.user, override.environment):
-            raise PermissionDenied
-        return override
-
-
-def _page(override: Override) -> str:
-    return reverse("admin:deploy_manager_override_change", args=[override.pk])
+        found = self.get_queryset(request).filter(pk=pk)
+        return let_go_view(self, request, found.first())

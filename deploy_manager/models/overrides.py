@@ -9,13 +9,9 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.shapes import texts_in
 from deploy_manager.models.upgrades import Upgrade
 from deploy_manager.models.validators import validate_package
-
-
-def texts_in(value: object) -> list[str]:
-    """Return the texts of a JSON list; of whatever else a row was made to have: none."""
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 class OverrideQuerySet(models.QuerySet["Override"]):

@@ -5,7 +5,7 @@ from django.utils.translation import gettext as _
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Environment, Override
-from deploy_manager.models.overrides import texts_in
+from deploy_manager.models.shapes import texts_in
 from deploy_manager.requirements import Pin, PinChange
 from deploy_manager.runner.choices import serving_release
 from deploy_manager.runner.overrides import versions_of

@@ -17,7 +17,7 @@ from deploy_manager.models import (
     UpgradeStage,
     UpgradeState,
 )
-from deploy_manager.models.overrides import texts_in
+from deploy_manager.models.shapes import objects_in, texts_in
 from deploy_manager.requirements import Pin, PinChange, compare_pins
 from deploy_manager.runner.packages.exposure import audited_versions
 from deploy_manager.runner.pins import pins_in
@@ -176,11 +176,9 @@ def _is_new(change: PinChange) -> bool:
     return not change.before and bool(change.after)
 
 
-def _moves_in(moves: object) -> Iterable[tuple[str, str, str, list[str]]]:
+def _moves_in(moves: object) -> Iterable[tuple[str, str, str, tuple[str, ...]]]:
     """Read what stands on a stage's row; what is not of its kind is left."""
-    for move in moves if isinstance(moves, list) else ():
-        if not isinstance(move, dict):
-            continue
+    for move in objects_in(moves):
         name, before, after = (move.get(key) for key in ("name", "before", "after"))
         if isinstance(name, str) and isinstance(before, str) and isinstance(after, str):
             yield name, before, after, texts_in(move.get("fixes"))
@@ -225,11 +223,10 @@ def refuse_what_nobody_confirmed(deployment: Deployment, pins: Sequence[Pin]) ->
 def confirmed_in(rows: object) -> set[Key]:
     """Return what of a deployment's row is a confirmation; what is not of its kind is none."""
     found: set[Key] = set()
-    for row in rows if isinstance(rows, list) else ():
-        if isinstance(row, dict):
-            key = (row.get("name"), row.get("before"), row.get("after"))
-            if all(isinstance(one, str) for one in key):
-                found.add(key)  # type: ignore[arg-type]
+    for row in objects_in(rows):
+        key = (row.get("name"), row.get("before"), row.get("after"))
+        if all(isinstance(one, str) for one in key):
+            found.add(key)  # type: ignore[arg-type]
     return found
 
 

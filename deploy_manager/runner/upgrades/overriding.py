@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Override, UpgradeStage
-from deploy_manager.models.overrides import texts_in
+from deploy_manager.models.shapes import texts_in
 from deploy_manager.requirements import Pin, compare_pins, read_pins
 from deploy_manager.runner.overrides import lay_over
 from deploy_manager.runner.pins import pins_in
@@ -57,7 +57,7 @@ def _versions(found: Iterable[Pin | Override]) -> dict[str, str]:
 
 
 def _moves_of(stage: UpgradeStage) -> Mapping[str, Mapping[str, Any]]:
-    return {move["name"]: move for move in stage.moves if isinstance(move, dict) and "name" in move}
+    return {str(move["name"]): move for move in stage.moved}
 
 
 def _write(
@@ -73,7 +73,7 @@ def _write(
         "name": name,
         "before": sorted({pin.version for pin in listed}),
         "why": ": ".join(filter(None, (str(move.get("why", "")), stage.upgrade.reason))),
-        "fixes": texts_in(move.get("fixes")),
+        "fixes": list(texts_in(move.get("fixes"))),
         "upgrade": stage.upgrade,
     }
     if not pins:

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('deploy_manager', '0006_one_advisory_per_package'),
+        ('deploy_manager', '0007_names_that_git_allows'),
     ]
 
     operations = [
