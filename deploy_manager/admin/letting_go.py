@@ -73,6 +73,4 @@ def _let_go(
         admin.log_change(request, override, gettext("Let go: %(why)s") % {"why": reason})
         text = gettext("%(name)s is let go: the next deployment takes the repository's pin.")
         messages.success(request, text % {"name": name})
-    return HttpResponseRedirect(
-        reverse("admin:deploy_manager_override_change", args=[override.pk])
-    )
+    return HttpResponseRedirect(reverse("admin:deploy_manager_override_change", args=[override.pk]))
