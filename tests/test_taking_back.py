@@ -87,6 +87,18 @@ def test_what_an_upgrade_brought_before_there_were_overrides_counts_too(
     assert pin.undoes == ("1.0.2" if pin.is_taken_back else "")
 
 
+def test_a_version_that_an_upgrade_moved_down_from_is_taken_back_by_going_up(
+    held: HeldSite,
+) -> None:
+    held.serve("helper==1.0", "shopkit==1.0.2")
+    held.pin("helper==1.0", "shopkit==1.1")
+    held.hold("1.0.2", "1.1")
+    assert not make_plan(held.environment).pins
+    let_go(held.environment, "shopkit", by="me", reason="1.1 was mended")
+    (pin,) = make_plan(held.environment).taken_back
+    assert (pin.undoes, pin.goes_back) == ("1.0.2", False)
+
+
 def test_what_one_server_alone_would_lose_is_told_too(held: HeldSite) -> None:
     upgraded = held.serve("helper==1.0", "shopkit==1.0.2")
     held.hold("1.0.2", "1.0", ended_as="let_go", ended_at=upgraded.created_at)

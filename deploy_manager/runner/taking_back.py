@@ -96,9 +96,9 @@ class _Judge:
         """Versions that upgrades brought, by package; blank: one removed it."""
 
         self._fixed: dict[tuple[str, str], set[str]] = defaultdict(set)
-        """The advisories that upgrades ended, by package and version that had them."""
+        """The advisories that upgrades ended, by package and version that they left."""
 
-        if any(change.before or _is_new(change) for change in changes):
+        if names:
             self._look_at_upgrades(environment, names)
 
     def _look_at_upgrades(self, environment: Environment, names: set[str]) -> None:
@@ -146,13 +146,20 @@ class _Judge:
     def _ended(self, name: str) -> set[str]:
         return {one for (of, _version), found in self._fixed.items() if of == name for one in found}
 
+    def _is_left(self, pin: Pin) -> bool:
+        return (pin.name, pin.version) in self._fixed
+
     def _undone(self, old: Sequence[Pin], new: Sequence[Pin]) -> str:
-        """Return the newest version of an upgrade that lies between what comes and what goes."""
+        """Return the version of an upgrade that what comes undoes; blank: none."""
         if not new:
             return ""
         brought = self._brought.get(new[0].name, set())
         if not old:
             return _("removed") if "" in brought else ""
+        for pin in new:
+            for was in _same_place(pin, old):
+                if was.version in brought and self._is_left(pin) and pin.version not in brought:
+                    return was.version  # an upgrade had moved down, away from this very version
         versions = [version for version in map(parse_version, brought) if version]
         between = [
             version
@@ -169,11 +176,6 @@ def judge(
 ) -> ChangedPin:
     """Return one change and what it means."""
     return _Judge(environment, [change]).judged(change, before, after)
-
-
-def _is_new(change: PinChange) -> bool:
-    """Whether a package comes that was not there: an upgrade may have removed it."""
-    return not change.before and bool(change.after)
 
 
 def _moves_in(moves: object) -> Iterable[tuple[str, str, str, tuple[str, ...]]]:
