@@ -13,6 +13,7 @@ from django.utils import timezone
 from deploy_manager.models import (
     Environment,
     Lock,
+    Override,
     PolicyRun,
     Release,
     Schedule,
@@ -76,6 +77,7 @@ def _write_history(environment: Environment) -> None:
     policy.ignored.create(package="django", reason="later")
     PolicyRun.objects.create(policy=policy, slot=timezone.now())
     Schedule.objects.create(environment=environment, cron="1 2 * * *")
+    Override.objects.create(environment=environment, name="django", version="5.2.8")
 
 
 def spoil(text: str, json: Any) -> None:

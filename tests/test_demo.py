@@ -52,6 +52,8 @@ def test_the_check_deploys_verifies_and_leaves_nothing_running(tmp_path: Path) -
     printed, _ = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, printed
     assert printed.count("on server") == 4
+    good = ", ".join(["1.0.2"] * 4)
+    assert f"The sites greet with {good}: what the upgrade moved holds." in printed
     assert "login: admin" in printed
     assert processes_of(tmp_path) == []
     assert (tmp_path / "admin-password").stat().st_mode & 0o077 == 0

@@ -4,6 +4,7 @@ from deploy_manager.admin.advisories import AdvisoryAdmin
 from deploy_manager.admin.deployments import DeploymentAdmin
 from deploy_manager.admin.environments import EnvironmentAdmin
 from deploy_manager.admin.history import LockAdmin
+from deploy_manager.admin.overrides import OverrideAdmin
 from deploy_manager.admin.packages.matrix import InstalledPackageAdmin
 from deploy_manager.admin.projects import ProjectAdmin
 from deploy_manager.admin.releases import ReleaseAdmin
@@ -18,6 +19,7 @@ __all__ = [
     "EnvironmentAdmin",
     "InstalledPackageAdmin",
     "LockAdmin",
+    "OverrideAdmin",
     "PolicyRunAdmin",
     "ProjectAdmin",
     "ReleaseAdmin",

@@ -135,6 +135,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         from deploy_manager.admin.live_progress import describe_deployment
         from deploy_manager.admin.log_view import read_tails
         from deploy_manager.admin.matrix import make_matrix
+        from deploy_manager.runner.taking_back import confirmed_in
 
         matrix = make_matrix(deployment)
         return {
@@ -145,6 +146,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "deployment": deployment,
             "original": deployment,
             "facts": describe_deployment(deployment),
+            "taken_back": sorted(confirmed_in(deployment.take_back)),
             "matrix": matrix,
             "tails": read_tails(deployment, [row.host_run for row in matrix.rows]),
             "may_deploy": may_deploy(request.user, deployment.environment),

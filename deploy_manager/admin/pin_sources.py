@@ -9,7 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.models import Environment, Placement
+from deploy_manager.models import Environment, Override, Placement
 from deploy_manager.runner.pin_sources import PinSources, pin_sources
 
 NONE = "\N{EN DASH}"
@@ -32,9 +32,17 @@ def describe_pin_sources(environment: Environment) -> SafeString:
         "changed": _few([f"{name} ({_on(where)})" for name, where in found.changed.items()]),
         "unlisted": _few([f"{one.name} ({_on(one.strays)})" for one in found.unlisted]),
         "unseen": _on(found.unseen),
+        "overrides": _overrides(environment),
         **_links(environment, found),
     }
     return render_to_string("admin/deploy_manager/environment/pin_sources.html", context)
+
+
+def _overrides(environment: Environment) -> Sequence[Override]:
+    """What is held now; where the environment lists its pins, nothing is."""
+    if environment.pins_from != Environment.PinsFrom.COMMIT:
+        return ()
+    return list(environment.overrides.live())
 
 
 def _links(environment: Environment, found: PinSources) -> dict[str, str]:

@@ -13,7 +13,8 @@ from deploy_manager.admin.badges import deployment_link, deployment_url
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.models import Deployment
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.runner import retry
+from deploy_manager.runner import Wish, make_plan, retry
+from deploy_manager.runner.taking_back import confirmed_in, tell_unconfirmed
 
 
 def retry_label(deployment: Deployment) -> str:
@@ -44,8 +45,19 @@ def retry_view(
     return HttpResponseRedirect(deployment_url(again.pk))
 
 
+def _refuse_to_take_back(deployment: Deployment, recipe: str, wish: Wish) -> None:
+    """A button asks nothing: what an upgrade brought since is not taken back by it."""
+    if wish.release is None:
+        return
+    plan = make_plan(deployment.environment, recipe, wish.commit, wish.servers, wish.release)
+    confirmed = confirmed_in(list(wish.take_back))
+    if more := [pin for pin in plan.to_confirm if pin.key not in confirmed]:
+        raise RequestRefused(tell_unconfirmed(more))
+
+
 def _retry(request: HttpRequest, deployment: Deployment) -> Deployment:
     recipe, wish = retry(deployment)
+    _refuse_to_take_back(deployment, recipe, wish)
     return tasks.request(
         deployment.environment,
         recipe,

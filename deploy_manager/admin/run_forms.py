@@ -1,5 +1,6 @@
 """What the confirmation page asks: for each environment what and where, for all why and when."""
 
+import json
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -19,6 +20,7 @@ from deploy_manager.models import Deployment, Environment, Release
 from deploy_manager.models.validators import validate_ref
 from deploy_manager.recipes import Story
 from deploy_manager.runner import Wish, choose_release, converge, releases_to_return_to
+from deploy_manager.runner.taking_back import confirmed_in
 from deploy_manager.runner.telling_apart import with_twins
 
 MIGRATION = re.compile(r"[a-z_][a-z0-9_]*\.[0-9A-Za-z_]+", re.ASCII)
@@ -68,6 +70,12 @@ class RunForm(forms.Form):
     shown_ref = forms.CharField(required=False)
     shown_servers = forms.CharField(required=False)
     shown_release = forms.CharField(required=False)
+    take_back = forms.BooleanField(
+        label=_("Take this back"),
+        required=False,
+        help_text=_("What an upgrade or a fix brought is not there any more afterwards."),
+    )
+    shown_take_back = forms.CharField(required=False, max_length=100_000)
     commit = forms.CharField(
         required=False, validators=[RegexValidator(r"^[0-9a-f]{40}([0-9a-f]{24})?\Z")]
     )
@@ -112,6 +120,20 @@ class RunForm(forms.Form):
                 )
         return list(filter(None, names))
 
+    def clean_shown_take_back(self) -> list[dict[str, str]]:
+        """What the page told to be taken back; the worker refuses what goes beyond it."""
+        try:
+            found = confirmed_in(json.loads(self.cleaned_data["shown_take_back"] or "[]"))
+        except ValueError:
+            found = set()
+        return [{"name": one, "before": two, "after": three} for one, two, three in sorted(found)]
+
+    @property
+    def lacks_tick(self) -> bool:
+        """Whether something is taken back that nobody agreed to; who rolls back chose a release."""
+        sent = self.cleaned_data
+        return bool(sent["shown_take_back"]) and not (sent["take_back"] or self.goes_back)
+
     @cached_property
     def releases(self) -> list[Release]:
         """The releases that the servers may go back to, newest first; bad ones among them."""
@@ -152,6 +174,7 @@ class RunForm(forms.Form):
             servers=self.servers_now,
             release=self.find_release(),
             forced_migrations=sent.get("forced_migrations", ()),
+            take_back=() if self.lacks_tick else sent["shown_take_back"],
         )
 
     def is_confirmed(self, waits: bool) -> bool:

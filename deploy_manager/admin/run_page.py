@@ -37,9 +37,11 @@ def run_view(admin: "ModelAdmin[Environment]", request: HttpRequest, recipe: str
     page = _Page(admin, request, _find_story(recipe))
     confirms = "_confirm" in request.POST or "_wait" in request.POST
     is_agreed = confirms and page.is_agreed()
-    if is_agreed and page.occasion.is_valid():
+    if is_agreed and page.lacks_tick():
+        messages.error(request, _("An upgrade or a fix would be taken back: tick that you agree."))
+    elif is_agreed and page.occasion.is_valid():
         return page.request_all()
-    if confirms and not is_agreed:
+    elif confirms and not is_agreed:
         messages.warning(request, _("This is not what was shown before: please look again."))
     return page.render()
 
@@ -90,6 +92,10 @@ class _Page:
         """Whether what was sent, for those that are to run, is what was shown."""
         sent = self._confirmed()
         return bool(sent) and all(form.is_valid() and form.is_as_shown() for form in sent)
+
+    def lacks_tick(self) -> bool:
+        """Whether nobody agreed to what would be taken back."""
+        return any(form.lacks_tick for form in self._confirmed())
 
     def _confirmed(self) -> list[RunForm]:
         return [form for form in self._forms if form.is_confirmed(self._waits)]

@@ -1,5 +1,6 @@
 """What the confirmation page shows of one environment."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -90,6 +91,12 @@ class Proposal:
         return ",".join(self.form.servers_now)
 
     @property
+    def shown_take_back(self) -> str:
+        """What is taken back, as it is sent with the form once somebody agreed to it."""
+        pins = self.plan.taken_back if self.plan else ()
+        return json.dumps([pin.as_json() for pin in pins]) if pins else ""
+
+    @property
     def wave_count(self) -> int:
         """How many waves there are; servers that are left out are none."""
         return sum(bool(wave.number) for wave in self.waves)
@@ -168,7 +175,7 @@ def _plan(
     try:
         release = form.find_release()
         ref = release.commit if release else form.ref_now
-        plan = make_plan(environment, story.name, ref, form.servers_now)
+        plan = make_plan(environment, story.name, ref, form.servers_now, release)
     except RequestRefused as error:
         return None, None, (str(error),)
     return plan, release, plan.problems

@@ -38,7 +38,7 @@ def check_plan(environment: Environment, recipe: str, wish: Wish) -> Plan:
     An explicit ref for a recipe that takes no code is refused, not ignored.
     """
     with refusals():
-        plan = make_plan(environment, recipe, _ref(wish), wish.servers)
+        plan = make_plan(environment, recipe, _ref(wish), wish.servers, wish.release)
     if wish.ref and plan.story.uses is not Uses.NEW:
         refuse(f"{recipe} takes no code: leave out --ref.")
     if plan.problems:

@@ -12,6 +12,12 @@ from deploy_manager.management.following import Interrupts
 from deploy_manager.management.json_lines import JsonLines
 from deploy_manager.management.rehearsing import rehearse
 from deploy_manager.management.short_plan import describe
+from deploy_manager.management.taking_back import (
+    HELP_TO_TAKE_BACK,
+    agree_to_take_back,
+    override_as_json,
+    pin_as_json,
+)
 from deploy_manager.management.terminal import Lines
 from deploy_manager.management.watching import show_how_to_retry, show_request, watch
 from deploy_manager.management.wishes import Said, as_planned, wish_for
@@ -43,6 +49,7 @@ class DoorCommand(EnvironmentCommand):
             "--dry-run", action="store_true", help="show each command; touch no server"
         )
         parser.add_argument("--no-wait", action="store_true", help="ask for it and go")
+        parser.add_argument("--take-back", action="store_true", help=HELP_TO_TAKE_BACK)
 
     def run_recipe(self, recipe: str, options: dict[str, Any]) -> None:
         """See it through. Raises CommandError where it is refused, SystemExit where it failed."""
@@ -61,6 +68,7 @@ class DoorCommand(EnvironmentCommand):
         if options["dry_run"]:
             rehearse(environment, recipe, as_planned(plan, wish), view)
         else:
+            agree_to_take_back(plan, view, said=options["take_back"])
             _ask_and_watch(plan, wish, view, options["no_wait"])
 
 
@@ -120,6 +128,8 @@ def _show_plan(plan: Plan, wish: Wish, view: JsonLines | Lines) -> None:
         release=wish.release.name if wish.release else "",
         servers=[server.placement.server.name for server in plan.servers],
         waves=[server.wave for server in plan.servers],
+        pins=[pin_as_json(pin) for pin in plan.pins],
+        overrides=[override_as_json(each) for each in plan.overrides],
     )
 
 

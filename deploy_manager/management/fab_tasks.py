@@ -15,6 +15,7 @@ from invoke.tasks import Task
 from deploy_manager.management.environments import all_environments
 from deploy_manager.management.fab_upgrade import Words
 from deploy_manager.management.fab_work import RETRY, UPGRADE, Selection
+from deploy_manager.management.taking_back import HELP_TO_TAKE_BACK
 from deploy_manager.management.upgrade_asking import HELP as OF_UPGRADE
 from deploy_manager.management.upgrade_asking import REACHES
 from deploy_manager.management.wishes import CONVERGE, Said
@@ -29,6 +30,7 @@ HELP = {
     "force_migration": "leave app.0001_name as it is, though it can't be reversed; may be repeated",
     "deployment": "its number; default: the newest of the environment",
     "dry_run": "show each command; touch no server",
+    "take_back": HELP_TO_TAKE_BACK,
 }
 HELP_TO_UPGRADE = {
     **OF_UPGRADE,
@@ -106,8 +108,10 @@ def _recipe_task(selection: Selection, story: Story) -> Task[Any]:
         server: list[str] | None = None,
         reason: str = "",
         dry_run: bool = False,
+        take_back: bool = False,
     ) -> None:
-        selection.run(story.name, Said(ref=ref, servers=server or (), reason=reason), dry_run)
+        said = Said(ref=ref, servers=server or (), reason=reason)
+        selection.run(story.name, said, dry_run, take_back)
 
     def body_with_release(
         context: Any,
@@ -116,18 +120,25 @@ def _recipe_task(selection: Selection, story: Story) -> Task[Any]:
         server: list[str] | None = None,
         reason: str = "",
         dry_run: bool = False,
+        take_back: bool = False,
     ) -> None:
         forced = force_migration or ()
         said = Said(servers=server or (), reason=reason, to=to, forced_migrations=forced)
-        selection.run(story.name, said, dry_run)
+        selection.run(story.name, said, dry_run, take_back)
 
     goes_back = story.uses is Uses.GIVEN and story.name != CONVERGE
     return _task(body_with_release if goes_back else body, story.name, story.title)
 
 
 def _retry_task(selection: Selection) -> Task[Any]:
-    def body(context: Any, deployment: str = "", reason: str = "", dry_run: bool = False) -> None:
-        selection.retry(deployment, Said(reason=reason), dry_run)
+    def body(
+        context: Any,
+        deployment: str = "",
+        reason: str = "",
+        dry_run: bool = False,
+        take_back: bool = False,
+    ) -> None:
+        selection.retry(deployment, Said(reason=reason), dry_run, take_back)
 
     return _task(body, RETRY, "Run a deployment again where it did not come through")
 

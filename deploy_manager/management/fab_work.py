@@ -22,6 +22,7 @@ from deploy_manager.management.fab_upgrade import Words, upgrade
 from deploy_manager.management.following import Follower, Interrupts
 from deploy_manager.management.rehearsing import rehearse
 from deploy_manager.management.short_plan import describe
+from deploy_manager.management.taking_back import agree_to_take_back
 from deploy_manager.management.terminal import Lines, make_view
 from deploy_manager.management.watching import show_how_to_retry
 from deploy_manager.management.wishes import Said, as_planned, wish_for, wish_to_retry
@@ -43,15 +44,15 @@ class Selection:
     def select(self, environment: Environment) -> None:
         self._environment = environment
 
-    def run(self, recipe: str, said: Said, dry_run: bool) -> None:
+    def run(self, recipe: str, said: Said, dry_run: bool, takes_back: bool = False) -> None:
         """Run it here and show it. Raises Exit: 2 where it is refused, 1 where it failed."""
         environment = self._selected(recipe)
         with _exits():
             with refusals():
                 wish = wish_for(environment, recipe, said)
-            _see_through(environment, recipe, wish, dry_run)
+            _see_through(environment, recipe, wish, dry_run, takes_back)
 
-    def retry(self, number: str, said: Said, dry_run: bool) -> None:
+    def retry(self, number: str, said: Said, dry_run: bool, takes_back: bool = False) -> None:
         """Run a deployment again where it did not come through. Raises Exit as `run` does."""
         environment = self._selected(RETRY)
         with _exits():
@@ -60,7 +61,7 @@ class Selection:
                 refuse(f"{deployment} is none of {environment}.")
             with refusals():
                 recipe, wish = wish_to_retry(deployment, said)
-            _see_through(environment, recipe, wish, dry_run)
+            _see_through(environment, recipe, wish, dry_run, takes_back)
 
     def upgrade(self, words: Words) -> None:
         """Upgrade packages here and show it. Raises Exit as `run` does."""
@@ -83,13 +84,16 @@ def _exits() -> Iterator[None]:
         raise Exit(str(error), code=error.returncode) from None
 
 
-def _see_through(environment: Environment, recipe: str, wish: Wish, dry_run: bool) -> None:
+def _see_through(
+    environment: Environment, recipe: str, wish: Wish, dry_run: bool, takes_back: bool
+) -> None:
     view = make_view(make_console(sys.stdout))
     plan = check_plan(environment, recipe, wish)
     view.tell(describe(plan, wish))
     if dry_run:
         rehearse(environment, recipe, as_planned(plan, wish), view)
         return
+    agree_to_take_back(plan, view, said=takes_back)
     ended = _request_and_work(plan, wish, view)
     if ended.state != State.SUCCEEDED:
         show_how_to_retry(ended, f"fab {environment.name} {RETRY} --deployment={ended.pk}", view)

@@ -56,7 +56,11 @@ def wish_to_retry(deployment: Deployment, said: Said) -> tuple[str, Wish]:
 
 
 def as_planned(plan: Plan, wish: Wish) -> Wish:
-    """Return the wish for exactly what a plan showed: the commit is that of the plan."""
+    """Return the wish for exactly what a plan showed: its commit, and what it takes back.
+
+    To be called once somebody agreed to what is taken back.
+    """
+    wish = replace(wish, take_back=[pin.as_json() for pin in plan.taken_back])
     if plan.commit is None or wish.release is not None:
         return wish
     return replace(wish, commit=plan.commit.hash)

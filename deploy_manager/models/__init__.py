@@ -4,6 +4,7 @@ from deploy_manager.models.advisories import Advisory, AuditedVersion
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.inventory import Project, Server
+from deploy_manager.models.overrides import Override
 from deploy_manager.models.packages import IndexedPackage, InstalledPackage
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.policies import (
@@ -46,6 +47,7 @@ __all__ = [
     "LogChunk",
     "Notification",
     "OnFailure",
+    "Override",
     "Placement",
     "PolicyEnvironment",
     "PolicyRun",

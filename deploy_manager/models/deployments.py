@@ -168,6 +168,12 @@ class Deployment(Decided):
         blank=True,
         help_text=_("Migrations that can't be reversed, and are left as they are by a rollback."),
     )
+    take_back = models.JSONField(
+        _("taken back"),
+        default=list,
+        blank=True,
+        help_text=_("Versions of an upgrade or a fix that were confirmed to be taken back."),
+    )
     position = models.PositiveBigIntegerField(
         _("position"),
         default=0,

@@ -14,11 +14,23 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
         """Releases that nobody and nothing marked as bad."""
         return self.filter(bad_since=None)
 
-    def make(self, environment: Environment, commit: str, subject: str, lock: Lock) -> "Release":
+    def make(
+        self,
+        environment: Environment,
+        commit: str,
+        subject: str,
+        lock: Lock,
+        repository_lock: Lock | None = None,
+    ) -> "Release":
         """Write a new release. Its name sorts by time and tells the commit."""
         name = f"{timezone.now():%Y%m%d-%H%M%S-%f}-{commit[:8]}"
         return self.create(
-            environment=environment, name=name, commit=commit, subject=subject, lock=lock
+            environment=environment,
+            name=name,
+            commit=commit,
+            subject=subject,
+            lock=lock,
+            repository_lock=repository_lock,
         )
 
 
@@ -32,6 +44,15 @@ class Release(models.Model):
     commit = models.CharField(_("commit"), max_length=64)
     subject = models.CharField(_("subject"), max_length=300, blank=True)
     lock = models.ForeignKey(Lock, models.PROTECT, related_name="releases", verbose_name=_("pins"))
+    repository_lock = models.ForeignKey(
+        Lock,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("pins of the repository"),
+        help_text=_("What the commit itself pins, before any override; blank: not known."),
+    )
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     bad_since = models.DateTimeField(
         _("bad since"), null=True, blank=True, help_text=_("Never chosen by itself again.")

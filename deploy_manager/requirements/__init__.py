@@ -14,6 +14,7 @@ from deploy_manager.requirements.asked import (
 from deploy_manager.requirements.completing import complete_pins, find_pins, take_pins
 from deploy_manager.requirements.decoding import decode
 from deploy_manager.requirements.exporting import export_pylock, export_requirements
+from deploy_manager.requirements.fitting import check_fit
 from deploy_manager.requirements.index_facts import (
     IndexProblem,
     PackageFacts,
@@ -23,6 +24,7 @@ from deploy_manager.requirements.index_facts import (
 )
 from deploy_manager.requirements.line_kinds import Files
 from deploy_manager.requirements.moving import Moved, PinMove, move_pins
+from deploy_manager.requirements.overriding import HeldPackage, Overlaid, Standing, put_over
 from deploy_manager.requirements.patching import patch_pins, refuse_unpatchable
 from deploy_manager.requirements.pinning import NOT_PINNED, Pinned, pin_asking
 from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_digest, lock_text
@@ -43,10 +45,12 @@ __all__ = [
     "Asked",
     "Asking",
     "Files",
+    "HeldPackage",
     "IndexOption",
     "IndexProblem",
     "KnownAdvisory",
     "Moved",
+    "Overlaid",
     "PackageFacts",
     "Pin",
     "PinChange",
@@ -56,10 +60,12 @@ __all__ = [
     "Problem",
     "Reach",
     "Secret",
+    "Standing",
     "Target",
     "VersionFacts",
     "advise",
     "as_bytes",
+    "check_fit",
     "check_whole",
     "compare_pins",
     "complete_pins",
@@ -75,6 +81,7 @@ __all__ = [
     "move_pins",
     "patch_pins",
     "pin_asking",
+    "put_over",
     "read_asking",
     "read_pins",
     "read_pins_of",

@@ -15,6 +15,7 @@ from deploy_manager.models import BUSY, Deployment, Slice, SliceState, State, St
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.runner.board import Board
 from deploy_manager.runner.ending import end_hosts, sum_up
+from deploy_manager.runner.overrides import end_overtaken
 
 
 @dataclass(frozen=True)
@@ -116,5 +117,7 @@ def _pause(deployment: Deployment, held: Slice | None, seconds: int) -> Verdict:
 
 def _finish(deployment: Deployment) -> Verdict:
     end_hosts(deployment, State.SUCCEEDED, "")
-    deployment.end(*sum_up(deployment))
+    state, message = sum_up(deployment)
+    if deployment.end(state, message) and state is State.SUCCEEDED:
+        end_overtaken(deployment)
     return Verdict()

@@ -5,9 +5,18 @@ from collections.abc import Sequence
 from django.utils.translation import gettext as _
 
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import TO_RETRY, Deployment, Environment, Release, State, Step
+from deploy_manager.models import (
+    TO_RETRY,
+    Deployment,
+    Environment,
+    Override,
+    Release,
+    State,
+    Step,
+)
 from deploy_manager.runner.request import Wish
 from deploy_manager.runner.serving import most_served, served_before, serving_release
+from deploy_manager.runner.taking_back import confirmed_in
 from deploy_manager.runner.telling_apart import twins_of
 
 
@@ -101,6 +110,7 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
         reason=reason or deployment.reason,
         forced_migrations=deployment.forced_migrations,
         retry_of=deployment,
+        take_back=_still_confirmed(deployment),
         without=_done_once(deployment),
     )
     return deployment.recipe, wish
@@ -116,6 +126,19 @@ def _done_once(deployment: Deployment) -> frozenset[str]:
         done.update(once.exclude(recipe__in=undone).values_list("recipe", flat=True))
         tried = tried.retry_of
     return frozenset(done)
+
+
+def _still_confirmed(deployment: Deployment) -> list[dict[str, str]]:
+    """What was confirmed then; not what an upgrade has brought anew since."""
+    since = Override.objects.filter(
+        environment=deployment.environment, since__gte=deployment.created_at
+    )
+    anew = set(since.values_list("name", flat=True))
+    return [
+        {"name": name, "before": before, "after": after}
+        for name, before, after in sorted(confirmed_in(deployment.take_back))
+        if name not in anew
+    ]
 
 
 def converge(environment: Environment, servers: Sequence[str]) -> Wish:

@@ -38,19 +38,24 @@ def _pin(environment: Environment, row: Requirement) -> Pin:
 
 
 @lru_cache(maxsize=64)
-def pinned_in(lock: str) -> Mapping[str, Sequence[Pinned]]:
-    """Return what a lock asks for, by the names of packages; a blank one asks for nothing.
+def pins_in(lock: str) -> tuple[Pin, ...]:
+    """Return the pins of a lock that was installed; a blank one has none.
 
-    Nor does one that can't be read, of which the log of this process tells: it may serve all the
+    Nor has one that can't be read, of which the log of this process tells: it may serve all the
     same, and must be looked at or left.
     """
-    pins: dict[str, list[Pinned]] = defaultdict(list)
     try:
-        found = read_pins(lock) if lock else ()
+        return read_pins(lock) if lock else ()
     except PinError as error:
         logger.warning("A lock can't be read, nothing is measured by it: %s", error)
-        return {}
-    for pin in found:
+        return ()
+
+
+@lru_cache(maxsize=64)
+def pinned_in(lock: str) -> Mapping[str, Sequence[Pinned]]:
+    """Return what a lock asks for, by the names of packages; see `pins_in`."""
+    pins: dict[str, list[Pinned]] = defaultdict(list)
+    for pin in pins_in(lock):
         pins[pin.name].append(Pinned(pin.version, pin.marker))
     return dict(pins)
 

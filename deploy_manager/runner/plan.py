@@ -1,7 +1,8 @@
 """What a deployment would do, told before anybody asks for it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -9,11 +10,14 @@ from deploy_manager.exceptions import CodeError, PinError, RequestRefused
 from deploy_manager.git import Commit
 from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.recipes import Story, Uses
-from deploy_manager.requirements import PinChange, compare_pins, read_pins
+from deploy_manager.requirements import Pin, PinChange
+from deploy_manager.runner.overrides import StandingOverride, lay_over
+from deploy_manager.runner.pins import pins_in
 from deploy_manager.runner.request import choose_placements
 from deploy_manager.runner.serving import most_served
 from deploy_manager.runner.source import Source, find_source, mirror_of
-from deploy_manager.runner.stories import story_for
+from deploy_manager.runner.stories import ROLLBACK, changes_what_serves, story_for
+from deploy_manager.runner.taking_back import ChangedPin, changed_pins
 from deploy_manager.runner.waves import plan_steps
 
 
@@ -48,23 +52,65 @@ class Plan:
     commits: tuple[Commit, ...] = ()
     """In the commit to come and not in the one now, newest first, at most 50."""
 
-    pin_changes: tuple[PinChange, ...] = ()
+    pins: tuple[ChangedPin, ...] = ()
+    """Packages whose version becomes another one, sorted by name, and what that means."""
+
+    overrides: tuple[StandingOverride, ...] = ()
+    """What upgrades moved and the repository does not have: what holds, and what ends."""
+
     problems: tuple[str, ...] = field(default=())
     """Why the deployment would fail as things stand, or what could not be looked up."""
 
+    @property
+    def pin_changes(self) -> tuple[PinChange, ...]:
+        return tuple(PinChange(pin.name, pin.before, pin.after) for pin in self.pins)
+
+    @property
+    def taken_back(self) -> tuple[ChangedPin, ...]:
+        """What an upgrade or a fix brought, and this takes away again."""
+        return tuple(pin for pin in self.pins if pin.is_taken_back)
+
+    @property
+    def to_confirm(self) -> tuple[ChangedPin, ...]:
+        """What somebody has to agree to beforehand; who rolls back has named the release."""
+        return () if self.story.name == ROLLBACK else self.taken_back
+
 
 def make_plan(
-    environment: Environment, recipe: str = "deploy", ref: str = "", servers: Sequence[str] = ()
+    environment: Environment,
+    recipe: str = "deploy",
+    ref: str = "",
+    servers: Sequence[str] = (),
+    release: Release | None = None,
 ) -> Plan:
     """Return what a request with these words would do. Reads the repository, no server.
 
-    Raises UnknownRecipe and RequestRefused as the request itself would.
+    `release` is one that is there already, for recipes that work on one. Raises UnknownRecipe and
+    RequestRefused as the request itself would.
     """
     story = story_for(environment, recipe)
     planned = _planned_servers(story, environment, choose_placements(environment, servers))
-    if story.uses is not Uses.NEW:
-        return Plan(environment, story, "", planned)
-    return _with_code(environment, story, ref or environment.ref, planned)
+    if story.uses is Uses.NEW:
+        return _with_code(environment, story, ref or environment.ref, planned, release)
+    plan = Plan(environment, story, "", planned)
+    if release is None or not changes_what_serves(story):
+        return plan
+    try:
+        return replace(plan, **_pins(environment, pins_in(release.lock.text), planned))
+    except PinError as error:
+        return replace(plan, problems=(str(error),))
+
+
+def _pins(
+    environment: Environment, pins: tuple[Pin, ...], servers: Sequence[PlannedServer]
+) -> dict[str, Any]:
+    """What a release that is there changes, and which overrides it does not have."""
+    placements = [server.placement for server in servers]
+    laid = lay_over(environment, pins)
+    return {
+        "pins": changed_pins(environment, pins, placements),
+        "overrides": tuple(each for each in laid.overrides if each.holds),
+    }
 
 
 def _planned_servers(
@@ -80,10 +126,22 @@ def _planned_servers(
 
 
 def _with_code(
-    environment: Environment, story: Story, ref: str, servers: tuple[PlannedServer, ...]
+    environment: Environment,
+    story: Story,
+    ref: str,
+    servers: tuple[PlannedServer, ...],
+    release: Release | None,
 ) -> Plan:
     try:
         source = find_source(environment, ref)
+        told = (
+            _pins(environment, pins_in(release.lock.text), servers)
+            if release
+            else {
+                "pins": changed_pins(environment, source.pins, [one.placement for one in servers]),
+                "overrides": source.laid.overrides,
+            }
+        )
     except (CodeError, PinError) as error:
         return Plan(environment, story, ref, servers, problems=(str(error),))
     serving = most_served([server.placement for server in servers])
@@ -96,7 +154,7 @@ def _with_code(
         commit=source.commit,
         commit_now=now,
         commits=_commits_between(environment, now, source),
-        pin_changes=_pin_changes(serving, source),
+        **told,
     )
 
 
@@ -106,7 +164,3 @@ def _commits_between(environment: Environment, now: str, source: Source) -> tupl
     except CodeError:
         # The history was rewritten: what is served now is in no clone any more.
         return (source.commit,)
-
-
-def _pin_changes(serving: Release | None, source: Source) -> tuple[PinChange, ...]:
-    return compare_pins(read_pins(serving.lock.text) if serving else (), source.pins)

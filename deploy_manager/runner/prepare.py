@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Deployment, Lock, Release, Slice, Step
+from deploy_manager.models import Deployment, Environment, Lock, Release, Slice, Step
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.recipes import Uses, get_recipe
-from deploy_manager.runner.source import Source, find_source, make_archive
+from deploy_manager.requirements import lock_digest, lock_text
+from deploy_manager.runner.pins import pins_in
+from deploy_manager.runner.source import Source, find_source, make_archive, prove
+from deploy_manager.runner.stories import ACTIVATE
+from deploy_manager.runner.taking_back import refuse_what_nobody_confirmed
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ def prepare(held: Slice) -> Prepared:
     _check_again_who_may(deployment)
     if deployment.stage == 0:
         _check_recipes(deployment)
+    if deployment.release and deployment.stage == 0:
+        _check_what_is_taken_back(deployment, deployment.release)
     release = deployment.release or _release_for(held)
     archive = None
     if release and deployment.sends_code:
@@ -61,16 +67,27 @@ def _check_recipes(deployment: Deployment) -> None:
         get_recipe(name)
 
 
+def _check_what_is_taken_back(deployment: Deployment, release: Release) -> None:
+    """Switch to no release that takes back more than was confirmed. Raises RequestRefused."""
+    steps = Step.objects.filter(host_run__deployment=deployment)
+    if steps.filter(recipe=ACTIVATE).exists():
+        refuse_what_nobody_confirmed(deployment, pins_in(release.lock.text))
+
+
 def _release_for(held: Slice) -> Release | None:
     """Return the release that it works on, and write it down for all who come after."""
-    match Uses(held.deployment.uses):
+    deployment = held.deployment
+    match Uses(deployment.uses):
         case Uses.NEW:
-            source = find_source(held.deployment.environment, _ref(held.deployment))
-            release = _make_release(held.deployment, source)
+            source = find_source(deployment.environment, _ref(deployment))
+            refuse_what_nobody_confirmed(deployment, source.pins)
+            prove(deployment.environment, source)
+            release = _make_release(deployment, source)
         case Uses.NEWEST:
-            release = _newest_release(held.deployment)
+            release = _newest_release(deployment)
+            _check_what_is_taken_back(deployment, release)
         case Uses.GIVEN:
-            raise RequestRefused(f"{held.deployment.recipe} needs to be told a release.")
+            raise RequestRefused(f"{deployment.recipe} needs to be told a release.")
         case Uses.CURRENT:
             return None
     held.set_prepared(release.commit, release)
@@ -82,9 +99,19 @@ def _ref(deployment: Deployment) -> str:
 
 
 def _make_release(deployment: Deployment, source: Source) -> Release:
+    environment, subject = deployment.environment, source.commit.subject[:300]
     lock = Lock.objects.of(source.digest, source.lock)
-    subject = source.commit.subject[:300]
-    return Release.objects.make(deployment.environment, source.commit.hash, subject, lock)
+    return Release.objects.make(
+        environment, source.commit.hash, subject, lock, _repository_lock(environment, source)
+    )
+
+
+def _repository_lock(environment: Environment, source: Source) -> Lock | None:
+    """What the commit itself pins; none where the environment lists its own."""
+    if environment.pins_from != Environment.PinsFrom.COMMIT:
+        return None
+    text = lock_text(source.repository)
+    return Lock.objects.of(lock_digest(text), text)
 
 
 def _newest_release(deployment: Deployment) -> Release:

@@ -1,6 +1,6 @@
 """Write a deployment's row: who may, on which servers, with which steps, now or later."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,9 @@ class Wish:
     schedule: Schedule | None = None
     slot: datetime | None = None
     retry_of: Deployment | None = None
+    take_back: Sequence[Mapping[str, str]] = ()
+    """What was shown and confirmed to be taken back of upgrades and fixes; see ChangedPin."""
+
     without: frozenset[str] = field(default=frozenset())
     """Recipes that are left out."""
 
@@ -137,6 +140,7 @@ def _fields(wish: Wish) -> dict[str, Any]:
         "schedule": wish.schedule,
         "slot": wish.slot,
         "retry_of": wish.retry_of,
+        "take_back": [dict(each) for each in wish.take_back],
     }
 
 

@@ -9,6 +9,7 @@ from deploy_manager.exceptions import CodeError, PinError
 from deploy_manager.git import Commit, Mirror
 from deploy_manager.models import Environment, Project
 from deploy_manager.requirements import Files, Pin, lock_digest, lock_text, read_pins, read_pins_of
+from deploy_manager.runner.overrides import LaidOver, check_that_it_fits, lay_over
 from deploy_manager.runner.pins import pins_of
 
 
@@ -17,7 +18,15 @@ class Source:
     """The code and the pins of a release to come."""
 
     commit: Commit
-    pins: tuple[Pin, ...]
+    repository: tuple[Pin, ...]
+    """What the commit pins, or the environment lists."""
+
+    laid: LaidOver
+    """The same with what upgrades hold over it."""
+
+    @property
+    def pins(self) -> tuple[Pin, ...]:
+        return self.laid.pins
 
     @property
     def lock(self) -> str:
@@ -36,13 +45,20 @@ def mirror_of(project: Project) -> Mirror:
 def find_source(environment: Environment, ref: str) -> Source:
     """Fetch the repository and return what `ref` means now, with its pins.
 
-    Raises CodeError (no such ref, repository out of reach, no manage.py) and PinError.
+    Overrides are put over the pins here, for whatever way leads to a release. Raises CodeError (no
+    such ref, repository out of reach, no manage.py) and PinError.
     """
     mirror = mirror_of(environment.project)
     mirror.update()
     commit = mirror.resolve(ref)
     _require_manage_py(mirror, commit, environment.project.folder)
-    return Source(commit, _pins(environment, mirror, commit))
+    pins = _pins(environment, mirror, commit)
+    return Source(commit, pins, lay_over(environment, pins))
+
+
+def prove(environment: Environment, source: Source) -> None:
+    """Raise PinError where overrides do not fit with the pins of a commit; asks the index."""
+    check_that_it_fits(environment, source.laid)
 
 
 def make_archive(environment: Environment, commit: str) -> Path:

@@ -3,7 +3,8 @@
 from deploy_manager.models import Environment
 from deploy_manager.recipes import Story, deploy_story, get_story, upgrade_story
 
-DEPLOY, UPGRADE = "deploy", "upgrade"
+DEPLOY, ROLLBACK, UPGRADE = "deploy", "rollback", "upgrade"
+ACTIVATE = "activate"
 
 
 def story_for(environment: Environment, recipe: str) -> Story:
@@ -16,3 +17,8 @@ def story_for(environment: Environment, recipe: str) -> Story:
     if recipe == UPGRADE:
         return upgrade_story(environment.migrate)
     return get_story(recipe)
+
+
+def changes_what_serves(story: Story) -> bool:
+    """Whether it switches servers to its release."""
+    return any(recipe.name == ACTIVATE for recipe in story.recipes)

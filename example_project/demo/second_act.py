@@ -1,7 +1,8 @@
 """The second act: a package turns out to be vulnerable, and a policy upgrades it on four servers.
 
 The first version that fixes it is broken: the canary shows it, and everything is back as it
-was. The next version is good, and arrives on all four.
+was. The next version is good, and arrives on all four. A plain deployment after it, of a
+repository that still pins the first one, leaves the good one where it is.
 """
 
 import json
@@ -50,6 +51,9 @@ def play(folder: Path, environment: Environment) -> list[str]:
         package_index.publish(index, GOOD)
         _say(f"{GOOD} is published, and the policy looks again:")
         found = _upgrade(environment, UpgradeState.SUCCEEDED, GOOD)
+    if not found:
+        _say(f"The repository still pins {FIRST}. It is deployed as it is:")
+        found = _deploy(environment, GOOD)
     _call("inventory", str(environment))
     return found
 
@@ -93,6 +97,16 @@ def _upgrade(environment: Environment, ends: UpgradeState, serves: str) -> list[
     print(f"Upgrade {upgrade}: {state.label}. The sites greet with {', '.join(told)}.")
     if state is not ends or set(told) != {serves}:
         return [f"It should have {ends.label}, with {serves} everywhere.", upgrade.message]
+    return []
+
+
+def _deploy(environment: Environment, serves: str) -> list[str]:
+    """Deploy what the repository has; return what is not as it should be then."""
+    _call("deploy", str(environment))
+    told = _greetings(environment)
+    print(f"The sites greet with {', '.join(told)}: what the upgrade moved holds.")
+    if set(told) != {serves}:
+        return [f"A deployment should have left {serves} everywhere."]
     return []
 
 

@@ -29,6 +29,7 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.requirements import compare_pins, patch_pins, read_pins, refuse_unpatchable
+from deploy_manager.runner.pins import pins_in
 from deploy_manager.runner.source import mirror_of
 from deploy_manager.runner.upgrades.candidates import few
 from deploy_manager.runner.upgrades.policies import AT_WORK
@@ -185,8 +186,22 @@ def _message(stage: UpgradeStage) -> str:
     """For developers, in the language of commits: what moved, why, and where it serves."""
     moves = [f"{each['name']} to {each['after']}" for each in stage.moved if each["after"]]
     subject = f"Upgrade {moves[0]}" if len(moves) == 1 else f"Upgrade {len(moves)} packages"
-    told = "\n".join(map(_line, stage.moved))
+    told = "\n".join([*map(_line, stage.moved), *_held_before(stage)])
     return f"{subject}\n\n{told}\n\nUpgrade #{stage.upgrade_id} of {stage.environment}.\n"
+
+
+def _held_before(stage: UpgradeStage) -> list[str]:
+    """The lines of what earlier upgrades moved: the repository does not have it yet, either."""
+    release = stage.release_before
+    if release is None or release.repository_lock is None:
+        return []
+    moved = {move["name"] for move in stage.moved}
+    lacks = compare_pins(pins_in(release.repository_lock.text), read_pins(stage.lock_after.text))
+    return [
+        f"- {one.name} {one.before or '-'} -> {one.after or '-'}: moved by an earlier upgrade"
+        for one in lacks
+        if one.name not in moved
+    ]
 
 
 def _line(move: dict[str, Any]) -> str:

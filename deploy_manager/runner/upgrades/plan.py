@@ -1,6 +1,7 @@
 """What an upgrade would change, environment by environment, told before anybody asks for it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,6 @@ from deploy_manager.models import (
     Environment,
     Lock,
     OnFailure,
-    Placement,
     PolicyRun,
     Release,
 )
@@ -22,7 +22,6 @@ from deploy_manager.requirements import (
     PackageFacts,
     Pin,
     PinWish,
-    Target,
     compare_pins,
     lock_digest,
     lock_text,
@@ -30,8 +29,10 @@ from deploy_manager.requirements import (
     move_pins,
     read_pins,
 )
+from deploy_manager.runner.overrides import lay_over
 from deploy_manager.runner.pins import pins_of
 from deploy_manager.runner.serving import serving_release
+from deploy_manager.runner.targets import targets_of
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,9 @@ def _unknown_packages(environments: Sequence[Environment], wish: UpgradeWish) ->
     """Say of each wish whose package no environment has that it is none's."""
     known: set[str] = set()
     for environment in environments:
-        if release := serving_release(environment):
-            known |= {pin.name for pin in _listed_pins(environment, release)}
+        release = serving_release(environment)
+        with suppress(PinError):  # told where its stage is planned
+            known |= {pin.name for pin in _listed_pins(environment, release)} if release else set()
     if not known:
         return []
     sites = ", ".join(map(str, environments))
@@ -149,7 +151,7 @@ def _plan_stage(environment: Environment, wish: UpgradeWish) -> PlannedStage | N
             "name": change.name,
             "before": change.before,
             "after": change.after,
-            "why": reasons.get(change.name) or _("listed on the environment"),
+            "why": reasons.get(change.name) or _why(environment),
             "fixes": fixes.get((change.name, change.before), []),
             **_facts_of(facts, change.name, change.after),
         }
@@ -158,11 +160,21 @@ def _plan_stage(environment: Environment, wish: UpgradeWish) -> PlannedStage | N
     return PlannedStage(environment, release, lock_text(pins), moves)
 
 
+def _why(environment: Environment) -> str:
+    """Why a pin moves that nobody asked for now."""
+    if environment.pins_from == Environment.PinsFrom.COMMIT:
+        return _("held by an override")
+    return _("listed on the environment")
+
+
 def _listed_pins(environment: Environment, release: Release) -> tuple[Pin, ...]:
-    """What an upgrade begins from: the pins people list, or those of the code that serves."""
+    """What an upgrade begins from: the pins people list, or those of the code that serves.
+
+    Over those is put what earlier upgrades hold: a rollback may have taken it back for a while.
+    """
     if environment.pins_from == Environment.PinsFrom.ROWS and (pins := pins_of(environment)):
         return read_pins(lock_text(pins), f"{environment}'s list of requirements")
-    return read_pins(release.lock.text)
+    return lay_over(environment, read_pins(release.lock.text)).pins
 
 
 def pins_begun_from(environment: Environment, release: Release) -> str:
@@ -187,21 +199,6 @@ def _moved(
         exempt=wish.exempt,
     )
     return moved.pins, {move.name: move.why for move in moved.moves}
-
-
-def targets_of(environment: Environment) -> tuple[Target, ...]:
-    """Return the different Pythons that the servers reported; none: nobody asked them yet."""
-    known = environment.placements.exclude(python_version="")
-    return tuple(dict.fromkeys(map(_target, known.order_by("order", "pk"))))
-
-
-def _target(placement: Placement) -> Target:
-    return Target(
-        python=placement.python_version,
-        implementation=placement.implementation,
-        platform=placement.platform,
-        libc=placement.libc,
-    )
 
 
 def _fixes(versions: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:

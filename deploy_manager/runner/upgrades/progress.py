@@ -31,9 +31,13 @@ from deploy_manager.requirements import read_pins
 from deploy_manager.runner.pins import replace_pins
 from deploy_manager.runner.request import Wish, request
 from deploy_manager.runner.serving import serving_release
-from deploy_manager.runner.stories import UPGRADE
+from deploy_manager.runner.stories import ROLLBACK, UPGRADE
+from deploy_manager.runner.upgrades.overriding import (
+    note_overrides,
+    refuse_to_take_back_others,
+    return_overrides,
+)
 
-ROLLBACK = "rollback"
 PINS_CHANGED = gettext_noop(
     "What serves there changed since the upgrade was asked for: ask for it again."
 )
@@ -110,7 +114,11 @@ def _deploy(stage: UpgradeStage) -> Deployment:
     if serving is None or serving.lock_id != stage.lock_before_id:
         raise RequestRefused(_(PINS_CHANGED))
     release = Release.objects.make(
-        stage.environment, serving.commit, serving.subject, stage.lock_after
+        stage.environment,
+        serving.commit,
+        serving.subject,
+        stage.lock_after,
+        serving.repository_lock,
     )
     wish = Wish(release=release, reason=_reason(stage), waits=True, soak=stage.upgrade.soak)
     deployment = _request(stage, UPGRADE, wish)
@@ -166,6 +174,7 @@ def _succeed(stage: UpgradeStage) -> bool:
         if not running.update(state=UpgradeState.SUCCEEDED, message=""):
             return False
         _list_pins(stage.environment, stage.lock_after.text)
+        note_overrides(stage)
         later = stage.upgrade.stages.filter(number__gt=stage.number, state=UpgradeState.WAITING)
         if following := later.order_by("number").first():
             soak = timedelta(seconds=stage.upgrade.soak)
@@ -235,6 +244,7 @@ def _follow_the_return(stage: UpgradeStage) -> Deployment | bool:
     if back.state != State.SUCCEEDED:
         return _end_stage(stage, UpgradeState.RETURNING, UpgradeState.FAILED, back.message)
     _list_pins(stage.environment, stage.lock_before.text)
+    return_overrides(stage)
     return _came_back(stage, UpgradeState.RETURNING, stage.message)
 
 
@@ -244,6 +254,7 @@ def _begin_the_return(stage: UpgradeStage) -> Deployment | bool:
         with brief_transaction():
             if stage.release_before is None:
                 raise PinError(_("The release that served before is not known any more."))
+            refuse_to_take_back_others(stage, stage.release_before.lock.text)
             wish = Wish(release=stage.release_before, reason=_reason(stage), waits=True)
             back = _request(stage, ROLLBACK, wish)
             mine = UpgradeStage.objects.filter(pk=stage.pk, returned_by=None)

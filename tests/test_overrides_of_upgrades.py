@@ -1,0 +1,81 @@
+"""Upgrades write overrides, replace those of earlier ones, and give them back where they return."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from deploy_manager.models import Environment, Override, UpgradeState
+from deploy_manager.runner import advance_upgrade
+from deploy_manager.runner.upgrades.overriding import note_overrides, return_overrides
+from tests.overrides import HeldSite
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_newer_upgrade_replaces_an_older_one_and_gives_it_back(held: HeldSite) -> None:
+    held.serve("shopkit==1.0")
+    first = held.upgrade("shopkit==1.0.2", state=UpgradeState.SUCCEEDED)
+    note_overrides(first)
+    held.serve("shopkit==1.0.2", repository=("shopkit==1.0",))
+    second = held.upgrade("newcomer==1.0", "shopkit==1.1", state=UpgradeState.SUCCEEDED)
+    note_overrides(second)
+    assert held.live() == {"newcomer": "1.0", "shopkit": "1.1"}
+    live = held.environment.overrides.live()
+    assert live.get(name="shopkit").before == ["1.0"]
+    assert live.get(name="newcomer").before == []
+    return_overrides(second)
+    assert held.live() == {"shopkit": "1.0.2"}
+    assert held.environment.overrides.live().get().upgrade == first.upgrade
+    return_overrides(first)
+    assert held.live() == {}
+
+
+def test_an_upgrade_below_a_newer_one_goes_without_taking_that_one_with_it(held: HeldSite) -> None:
+    held.serve("shopkit==1.0")
+    for version in ("1.0.2", "1.1", "2.0"):
+        stage = held.upgrade(f"shopkit=={version}", state=UpgradeState.SUCCEEDED)
+        note_overrides(stage)
+        held.serve(f"shopkit=={version}", repository=("shopkit==1.0",))
+    _first, second, third = held.environment.upgrade_stages.order_by("pk")
+    return_overrides(second)
+    assert held.live() == {"shopkit": "2.0"}
+    return_overrides(third)
+    assert held.live() == {"shopkit": "1.0.2"}
+
+
+@pytest.mark.parametrize(
+    ("after", "live"),
+    [
+        (("shopkit==1.1",), {"shopkit": "1.1", "helper": ""}),
+        (("helper==1.0", "shopkit==1.0"), {}),
+        (("helper==2.0", "shopkit==1.0.2"), {"helper": "2.0", "shopkit": "1.0.2"}),
+    ],
+)
+def test_an_upgrade_holds_what_it_left_otherwise_than_the_repository(
+    held: HeldSite, after: tuple[str, ...], live: dict[str, str]
+) -> None:
+    held.serve("helper==1.0", "shopkit==1.0.2", repository=("helper==1.0", "shopkit==1.0"))
+    held.hold("1.0.2", "1.0")
+    note_overrides(held.upgrade(*after))
+    assert held.live() == live
+
+
+def test_an_upgrade_of_listed_pins_writes_no_override(held: HeldSite) -> None:
+    Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
+    held.environment.refresh_from_db()
+    held.serve("helper==1.0", "shopkit==1.0")
+    note_overrides(held.upgrade("helper==1.0", "shopkit==1.1"))
+    assert not Override.objects.exists()
+
+
+def test_an_upgrade_that_failed_elsewhere_does_not_take_a_later_one_back(held: HeldSite) -> None:
+    held.serve("helper==1.0", "shopkit==1.0")
+    stage = held.upgrade("helper==1.0", "shopkit==1.0.2", state=UpgradeState.RETURNING)
+    later = held.serve("helper==2.0", "shopkit==1.0.2", repository=("helper==1.0", "shopkit==1.0"))
+    assert later
+    held.hold("2.0", "1.0", name="helper", since=timezone.now() + timedelta(seconds=5))
+    assert advance_upgrade(stage.upgrade_id) == []
+    stage.refresh_from_db()
+    assert stage.state == UpgradeState.FAILED
+    assert "take back helper 2.0" in stage.message

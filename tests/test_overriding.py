@@ -1,0 +1,185 @@
+"""What an upgrade moved over a repository's pins: what holds, what ends, what is installed."""
+
+import pytest
+
+from deploy_manager.exceptions import PinError
+from deploy_manager.requirements import (
+    HeldPackage,
+    Pin,
+    Standing,
+    Target,
+    check_fit,
+    put_over,
+    read_pins,
+)
+from tests.parts.index import Index
+
+OLD, NEW = 'python_version < "3.12"', 'python_version >= "3.12"'
+SHA = "sha256:" + "a" * 64
+OTHER = "sha256:" + "b" * 64
+
+
+def pins(*lines: str) -> tuple[Pin, ...]:
+    return read_pins("".join(f"{line}\n" for line in lines))
+
+
+def held(line: str, *before: str) -> HeldPackage:
+    """One package as an upgrade left it, and what the repository had."""
+    found = pins(*line.split(" & "))
+    return HeldPackage(found[0].name, found, before)
+
+
+def told(after: tuple[Pin, ...]) -> list[str]:
+    return [pin.requirement for pin in after]
+
+
+@pytest.mark.parametrize(
+    ("repository", "override", "standing", "installed"),
+    [
+        ("kit==1.0", ("kit==1.0.2", "1.0"), Standing.HOLDS, "kit==1.0.2"),
+        ("kit==1.0.2", ("kit==1.0.2", "1.0"), Standing.CAUGHT_UP, "kit==1.0.2"),
+        ("kit==1.0.10", ("kit==1.0.9", "1.0"), Standing.CAUGHT_UP, "kit==1.0.10"),
+        ("kit==0.9", ("kit==1.0.2", "1.0"), Standing.HOLDS, "kit==1.0.2"),
+        ("kit==2.0rc1", ("kit==2.0", "1.0"), Standing.HOLDS, "kit==2.0"),
+        ("kit==2.0", ("kit==2.0rc1", "1.0"), Standing.CAUGHT_UP, "kit==2.0"),
+        ("kit==2.0", ("kit==2.0.post1", "2.0"), Standing.HOLDS, "kit==2.0.post1"),
+        ("kit==2026.1", ("kit==1!1.0", "2026.1"), Standing.HOLDS, "kit==1!1.0"),
+        ("kit==1!0.1", ("kit==2026.1", "1.0"), Standing.CAUGHT_UP, "kit==1!0.1"),
+        ("kit==1.0", ("kit==1.0+ours", "1.0"), Standing.HOLDS, "kit==1.0+ours"),
+        ("kit==1.0+ours", ("kit==1.0", "0.9"), Standing.CAUGHT_UP, "kit==1.0+ours"),
+        # Moved down, away from a version that was bad: it holds until the repository moves.
+        ("kit==2.0", ("kit==1.9", "2.0"), Standing.HOLDS, "kit==1.9"),
+        ("kit==2.1", ("kit==1.9", "2.0"), Standing.CAUGHT_UP, "kit==2.1"),
+        ("kit==1.9", ("kit==1.9", "2.0"), Standing.CAUGHT_UP, "kit==1.9"),
+    ],
+)
+def test_the_higher_of_both_is_installed_until_the_repository_has_it(
+    repository: str, override: tuple[str, str], standing: Standing, installed: str
+) -> None:
+    laid = put_over(pins(repository, "other==1.0"), [held(*override)])
+    assert laid.standings == {"kit": standing}
+    assert told(laid.pins) == [installed, "other==1.0"]
+
+
+def test_a_package_that_the_repository_dropped_does_not_come_back() -> None:
+    laid = put_over(pins("other==1.0"), [held("kit==1.0.2", "1.0")])
+    assert laid.standings == {"kit": Standing.DROPPED}
+    assert told(laid.pins) == ["other==1.0"]
+
+
+@pytest.mark.parametrize(
+    ("repository", "newcomer", "gone"),
+    [
+        (("kit==1.0", "gone==1.0"), Standing.HOLDS, Standing.HOLDS),
+        (("kit==2.0", "gone==1.0"), Standing.NOT_NEEDED, Standing.NOT_NEEDED),
+        (("kit==1.0",), Standing.HOLDS, Standing.CAUGHT_UP),
+        (("kit==1.0", "gone==1.1"), Standing.HOLDS, Standing.CAUGHT_UP),
+        (("kit==1.0", "gone==1.0", "newcomer==3.0"), Standing.CAUGHT_UP, Standing.HOLDS),
+    ],
+)
+def test_what_came_and_went_for_another_stays_so_as_long_as_that_one_holds(
+    repository: tuple[str, ...], newcomer: Standing, gone: Standing
+) -> None:
+    packages = [
+        held("kit==2.0", "1.0"),
+        held("newcomer==2.0"),
+        HeldPackage("gone", (), ("1.0",)),
+    ]
+    laid = put_over(pins(*repository), packages)
+    assert (laid.standings["newcomer"], laid.standings["gone"]) == (newcomer, gone)
+    names = {pin.name for pin in laid.pins}
+    assert ("gone" in names) == (gone is not Standing.HOLDS and len(repository) > 1)
+    assert ("newcomer" in names) == (
+        newcomer is Standing.HOLDS or any("newcomer" in line for line in repository)
+    )
+
+
+@pytest.mark.parametrize(
+    ("repository", "override", "installed"),
+    [
+        # The same markers: each by itself.
+        (
+            (f"kit==1.0 ; {OLD}", f"kit==2.0 ; {NEW}"),
+            f"kit==1.1 ; {OLD} & kit==2.0 ; {NEW}",
+            [f"kit==1.1 ; {OLD}", f"kit==2.0 ; {NEW}"],
+        ),
+        (
+            (f"kit==1.0 ; {OLD}", f"kit==2.2 ; {NEW}"),
+            f"kit==1.1 ; {OLD} & kit==2.1 ; {NEW}",
+            [f"kit==1.1 ; {OLD}", f"kit==2.2 ; {NEW}"],
+        ),
+        # The upgrade needed other markers than the repository has.
+        (
+            ("kit==1.0",),
+            f"kit==1.1 ; {OLD} & kit==2.0 ; {NEW}",
+            [f"kit==1.1 ; {OLD}", f"kit==2.0 ; {NEW}"],
+        ),
+        (
+            ("kit==1.5",),
+            f"kit==1.1 ; {OLD} & kit==2.0 ; {NEW}",
+            [f"kit==1.5 ; {OLD}", f"kit==2.0 ; {NEW}"],
+        ),
+        ((f"kit==1.0 ; {OLD}", f"kit==2.0 ; {NEW}"), "kit==2.1", ["kit==2.1"]),
+    ],
+)
+def test_each_marker_gets_the_higher_of_both(
+    repository: tuple[str, ...], override: str, installed: list[str]
+) -> None:
+    assert told(put_over(pins(*repository), [held(override, "1.0")]).pins) == installed
+
+
+def test_extras_are_the_repositorys_and_hashes_those_of_the_version() -> None:
+    repository = pins(f"kit[fast,tidy]==1.0 --hash={SHA}", f"other==1.0 --hash={SHA}")
+    (kit, _other) = put_over(repository, [held(f"kit[fast]==1.1 --hash={OTHER}", "1.0")]).pins
+    assert (kit.requirement, kit.hashes) == ("kit[fast,tidy]==1.1", (OTHER,))
+    (kit, _other) = put_over(repository, [held(f"kit==0.9 --hash={OTHER}", "0.8")]).pins
+    assert (kit.version, kit.hashes) == ("1.0", (SHA,))
+
+
+def test_a_repository_without_hashes_stays_without() -> None:
+    laid = put_over(pins("kit==1.0", "other==1.0"), [held(f"kit==1.1 --hash={OTHER}", "1.0")])
+    assert [pin.hashes for pin in laid.pins] == [(), ()]
+
+
+def test_hashes_for_all_but_an_override_are_no_lock() -> None:
+    with pytest.raises(PinError, match="not for kit"):
+        put_over(
+            pins(f"kit==1.0 --hash={SHA}", f"other==1.0 --hash={SHA}"), [held("kit==1.1", "1.0")]
+        )
+
+
+@pytest.fixture
+def shelf(package_index: Index) -> Index:
+    package_index.add("kit", "1.0", requires=("helper",))
+    package_index.add("kit", "1.1", requires=("helper>=2", "newcomer; python_version < '3.12'"))
+    package_index.add("kit", "2.0rc1", requires_python=">=3.12")
+    for version in ("1.0", "2.0"):
+        package_index.add("helper", version)
+    package_index.add("newcomer", "1.0")
+    return package_index
+
+
+LATE, EARLY = Target("3.13.1", platform="linux-x86_64", libc="glibc 2.36"), Target("3.11.2")
+
+
+@pytest.mark.parametrize(
+    ("lines", "targets", "why"),
+    [
+        (("kit==1.0", "helper==1.0"), (), ""),
+        (("kit==1.1", "helper==2.0"), (LATE,), ""),
+        (("kit==1.1", "helper==1.0"), (LATE,), "helper>=2"),
+        (("kit==1.1", "helper==2.0"), (LATE, EARLY), "They need newcomer==1.0"),
+        (("kit==1.1", "helper==2.0", f"newcomer==1.0 ; {OLD}"), (LATE, EARLY), ""),
+        (("kit==2.0rc1",), (LATE,), ""),
+        (("kit==2.0rc1",), (EARLY,), "Python"),
+        ((f"kit==1.1 ; {NEW}",), (EARLY,), ""),
+    ],
+)
+def test_a_set_fits_or_uv_says_why_not(
+    shelf: Index, lines: tuple[str, ...], targets: tuple[Target, ...], why: str
+) -> None:
+    if not why:
+        check_fit(pins(*lines), targets, shelf.url)
+        return
+    with pytest.raises(PinError, match=why):
+        check_fit(pins(*lines), targets, shelf.url)
