@@ -74,16 +74,10 @@ DATABASES = {
     }
 }
 
-CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", "filesystem://")
-if CELERY_BROKER_URL == "filesystem://":
-    BROKER = VAR / "broker"
-    BROKER.mkdir(mode=0o700, exist_ok=True)
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "data_folder_in": str(BROKER),
-        "data_folder_out": str(BROKER),
-        "control_folder": str(BROKER / "control"),
-        "polling_interval": 0.1,
-    }
+# The folder is the broker: see example_project/celery.py.
+CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", "embedded://")
+if CELERY_BROKER_URL == "embedded://":
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"folder": str(VAR / "broker")}
 
 # Rings lost bells, replaces workers that died, begins what is due.
 CELERY_BEAT_SCHEDULE = {

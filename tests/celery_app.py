@@ -4,6 +4,8 @@ import os
 
 from celery import Celery
 
+import deploy_manager.embedded  # noqa: F401  the broker embedded://
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 app = Celery("tests")
 app.config_from_object("django.conf:settings", namespace="CELERY")

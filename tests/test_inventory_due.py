@@ -103,7 +103,7 @@ def test_a_worker_gathers_it_all(
     package_index: Index,
     osv: OsvStub,
     settings: Settings,
-    filesystem_broker: None,
+    embedded_broker: None,
     start_worker: StartWorker,
 ) -> None:
     settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "OSV_URL": osv.url}

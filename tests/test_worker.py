@@ -19,12 +19,12 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def redis(filesystem_broker: None, use_broker: UseBroker, redis_url: str) -> None:
+def redis(embedded_broker: None, use_broker: UseBroker, redis_url: str) -> None:
     """A real Redis as broker."""
     use_broker(redis_url)
 
 
-@pytest.fixture(params=["redis", "filesystem_broker"])
+@pytest.fixture(params=["redis", "embedded_broker"])
 def broker(request: pytest.FixtureRequest) -> None:
     """A real Redis, or a folder as in the demo."""
     request.getfixturevalue(request.param)
@@ -117,6 +117,7 @@ def test_a_broker_that_says_nothing_is_not_waited_for(
         ("foo://broker", "No such transport: foo"),
         ("redis://:secret/@broker/0", "its URL can't be read"),
         ("filesystem://", "No such file or directory"),
+        ("embedded://", 'names no "folder"'),
     ],
 )
 def test_a_broker_that_is_set_wrong_stops_no_request(

@@ -77,6 +77,8 @@ def _run(folder: Path, environment: Environment, code: Path, password: str, *, s
         address = admin.removeprefix("http://").rstrip("/")
         running.start("web", "django", "runserver", "--noreload", address)
         running.start("worker", "celery", *_worker_options())
+        # Not inside of the worker, which would not start it again.
+        running.start("beat", "celery", "-A", "example_project", "beat", "--pidfile=")
         second_act.serve_index(folder, code, environment, running)
         _deploy(environment)
         if found := _problems(running, environment, admin, repository.newest_commit(code)):
@@ -88,7 +90,7 @@ def _run(folder: Path, environment: Environment, code: Path, password: str, *, s
             print("\n".join(["The second act failed:", *found]), file=sys.stderr)
             return 1
         if stay:
-            _stay(running)
+            _stay()
     return 0
 
 
@@ -115,10 +117,10 @@ def _cancel_what_was_left(environment: Environment) -> bool:
 def _problems(
     running: processes.Processes, environment: Environment, admin: str, commit: str
 ) -> list[str]:
-    ready = processes.wait_for(lambda: bool(running.ended()) or sites.answers(admin), 30)
+    ready = processes.wait_for(lambda: bool(running.given_up()) or sites.answers(admin), 30)
     found = sites.problems(environment, commit)
-    if not ready or running.ended():
-        found.append(running.ended() or f"{admin} does not answer.")
+    if not ready or running.given_up():
+        found.append(running.given_up() or f"{admin} does not answer.")
     return found
 
 
@@ -129,15 +131,15 @@ def _say_where(environment: Environment, admin: str, password: str) -> None:
     print(f"Ready after {time.time() - STARTED:.0f} s.")
 
 
-def _stay(running: processes.Processes) -> None:
+def _stay() -> None:
+    """Until a signal: what dies meanwhile is started again, and ends nothing."""
     print("Ctrl-C stops everything.", flush=True)
-    while not (ended := running.ended()):
-        time.sleep(1)
-    print(ended, file=sys.stderr)
+    while True:
+        signal.pause()
 
 
 def _worker_options() -> list[str]:
-    options = ["--beat", "--pool", "threads", "--concurrency", "4", "--loglevel", "info"]
+    options = ["--pool", "threads", "--concurrency", "4", "--loglevel", "info"]
     return ["-A", "example_project", "worker", *options]
 
 

@@ -1,11 +1,13 @@
-"""The processes of the demo: started, watched, and ended by their ids."""
+"""The processes of the demo: started, started again when they die, and ended by their ids."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -13,38 +15,34 @@ TOP = Path(__file__).parent.parent.parent
 PATIENCE = 15.0
 """Seconds that a process gets to end before it is killed."""
 
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds before each new start of one that ends again and again; after the last, no more."""
 
-class Processes:
-    """The web server and the worker; leaving the context ends them."""
+LASTED = 60.0
+"""Seconds after which a start counts as a good one: the next pause is the first again."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def __enter__(self) -> "Processes":
-        return self
+@dataclass
+class _Part:
+    """One of the processes, and how often it ended soon after it was started."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for process in self._running.values():
-            process.terminate()
-        for process in self._running.values():
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    name: str
+    command: list[str]
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+    started: float = field(init=False)
+    ended_early: int = 0
+    due: float | None = None
+    """When it is to be started again, while it is not running."""
 
-    def start(self, name: str, *arguments: str) -> None:
-        """Start a module of Python; what it prints goes to `<name>.log`."""
-        with (self._folder / f"{name}.log").open("wb") as log:
-            self._running[name] = subprocess.Popen(
-                # Not even a demo that is killed leaves one behind.
-                ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", *arguments],
+    given_up: bool = False
+
+    def start(self) -> None:
+        self.due = None
+        self.started = time.monotonic()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
                 cwd=TOP,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -53,13 +51,115 @@ class Processes:
                 start_new_session=True,
             )
 
-    def ended(self) -> str:
-        """Return what to say of a process that ended by itself; blank while all run."""
-        for name, process in self._running.items():
-            if process.poll() is not None:
-                log = (self._folder / f"{name}.log").read_text(errors="replace")
-                return f"The {name} ended by itself:\n{log[-2000:]}"
-        return ""
+
+class Processes:
+    """The web server, the worker and others; leaving the context ends them.
+
+    One that dies is started again, after a pause that grows while it dies soon: each time `tell`
+    gets a line with what happened and where its log is.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        tell: Callable[[str], None] | None = None,
+        pauses: Iterable[float] = PAUSES,
+    ) -> None:
+        self._folder = folder
+        self._tell = tell or _print
+        self._pauses = tuple(pauses)
+        self._parts: list[_Part] = []
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="watcher")
+
+    def __enter__(self) -> "Processes":
+        self._watcher.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._watcher.join()
+        for part in self._parts:
+            part.process.terminate()
+        for part in self._parts:
+            try:
+                part.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                part.process.kill()
+                part.process.wait()
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Start a module of Python; what it prints goes to `<name>.log`."""
+        # Not even a demo that is killed leaves one behind.
+        command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", *arguments]
+        part = _Part(name, command, self._folder / f"{name}.log")
+        part.log.write_bytes(b"")
+        with self._lock:
+            part.start()
+            self._parts.append(part)
+
+    def given_up(self) -> str:
+        """Return what to say of what is not started any more; blank while all are kept running."""
+        with self._lock:
+            return "\n".join(
+                f"The {part.name} ended {part.ended_early} times:\n{_end_of(part.log)}"
+                for part in self._parts
+                if part.given_up
+            )
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.2):
+            with self._lock:
+                for part in self._parts:
+                    self._look_at(part)
+
+    def _look_at(self, part: _Part) -> None:
+        if part.given_up:
+            return
+        if part.due is not None:
+            if time.monotonic() >= part.due:
+                self._start_again(part)
+        elif (code := part.process.poll()) is not None:
+            self._note_end(part, code)
+
+    def _start_again(self, part: _Part) -> None:
+        try:
+            part.start()
+        except OSError as error:  # no memory, no process left, no room for the log
+            part.due = time.monotonic() + PAUSES[-1]
+            self._tell(f"The {part.name} can't be started again yet: {error}")
+
+    def _note_end(self, part: _Part, code: int) -> None:
+        lasted = time.monotonic() - part.started
+        part.ended_early = 1 if lasted >= LASTED else part.ended_early + 1
+        how = f"exit {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        if part.ended_early > len(self._pauses):
+            part.given_up = True
+            self._tell(
+                f"The {part.name} ended ({how}), {part.ended_early} times in a row, and is not"
+                f" started again: see {part.log}, mend it and start the demo again."
+            )
+            return
+        pause = self._pauses[part.ended_early - 1]
+        part.due = time.monotonic() + pause
+        self._tell(
+            f"The {part.name} ended ({how}) and is started again in {pause:g} s; its log:"
+            f" {part.log}"
+        )
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
 
 
 def end_sites(deploy_paths: Iterable[Path]) -> None:

@@ -35,22 +35,14 @@ def use_broker() -> Iterator[UseBroker]:
 
 
 @pytest.fixture
-def filesystem_broker(use_broker: UseBroker, tmp_path: Path) -> None:
+def embedded_broker(use_broker: UseBroker, tmp_path: Path) -> None:
     """A folder as broker, as in the demo."""
-    folder = tmp_path / "broker"
-    folder.mkdir()
-    use_broker(
-        "filesystem://",
-        data_folder_in=str(folder),
-        data_folder_out=str(folder),
-        control_folder=str(folder / "control"),
-        polling_interval=0.1,
-    )
+    use_broker("embedded://", folder=str(tmp_path / "broker"))
 
 
 @pytest.fixture
 def start_worker(
-    filesystem_broker: None, transactional_db: None, tmp_path: Path, settings: Settings
+    embedded_broker: None, transactional_db: None, tmp_path: Path, settings: Settings
 ) -> Iterator[StartWorker]:
     """Start a worker on the broker in use (default: a folder); returns once it is ready."""
     with ExitStack() as stack:

@@ -1,0 +1,255 @@
+"""A broker in a folder, for one machine: no server to install, and it runs for days.
+
+In the module of your Celery app, `import deploy_manager.embedded`; in `settings.py`
+
+    CELERY_BROKER_URL = "embedded://"
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"folder": BASE_DIR / "broker"}
+
+A message is a file that appears whole, by a rename, and belongs to whoever removes it. Nothing is
+locked and nothing is written in place, so that any process may be killed at any moment. Kombu's own
+`filesystem://` writes in place: a reader that comes meanwhile dies of half a message.
+
+What a worker had taken when it was killed is gone with it: rows are asked again by the sweep. It
+knows nothing of deployments, and carries the other tasks of a project as well.
+"""
+
+import hashlib
+import logging
+import os
+import time
+import uuid
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty
+from typing import Any
+from urllib.parse import quote
+
+from kombu.exceptions import OperationalError
+from kombu.transport import TRANSPORT_ALIASES, virtual
+from kombu.utils.json import dumps, loads
+
+logger = logging.getLogger(__name__)
+
+FORGOTTEN_AFTER = 3600
+"""Seconds after which what a killed process was still writing is removed."""
+
+Binding = tuple[str, str, str]
+"""A routing key, a pattern, a queue."""
+
+
+class Channel(virtual.Channel):
+    """Queues and bindings as files; kombu does all else."""
+
+    supports_fanout = True
+
+    def __init__(self, connection: "Transport", **options: Any) -> None:
+        super().__init__(connection, **options)
+        self._folder = connection.folder
+        self._listed: dict[str, deque[str]] = defaultdict(deque)
+        """What was in a queue when it was last looked at, the oldest first."""
+
+    def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
+        self._forget_what_outlived(queue)
+        # Sorted by name they come in the order of time.
+        name = f"{time.time_ns():020}-{uuid.uuid4().hex}"
+        self._write(self._queue_folder(queue) / name, dumps(message).encode())
+
+    def _get(self, queue: str, timeout: float | None = None) -> Any:
+        folder = self._queue_folder(queue)
+        for name in self._waiting(queue):
+            data = _take(folder / name)
+            if data is None:
+                continue  # somebody else was quicker
+            try:
+                return loads(data.decode())
+            except ValueError:
+                # Left by a machine that lost its power: the file is there, what was in it is not.
+                logger.warning("A message of %d bytes in %s can't be read.", len(data), folder)
+        raise Empty
+
+    def _waiting(self, queue: str) -> Iterator[str]:
+        """Yield what was seen before, then what is new: a long queue is not listed for each."""
+        listed = self._listed[queue]
+        while listed:
+            yield listed.popleft()
+        listed.extend(_names(self._queue_folder(queue)))
+        while listed:
+            yield listed.popleft()
+
+    def _size(self, queue: str) -> int:
+        return len(_names(self._queue_folder(queue)))
+
+    def _purge(self, queue: str) -> int:
+        folder = self._queue_folder(queue)
+        return sum(_take(folder / name) is not None for name in _names(folder))
+
+    def _put_fanout(self, exchange: str, message: Any, routing_key: str, **options: Any) -> None:
+        for queue in dict.fromkeys(queue for _key, _pattern, queue in self.get_table(exchange)):
+            self._put(queue, message)
+
+    def get_table(self, exchange: str) -> list[Binding]:
+        """Return what is bound to an exchange, by whichever process."""
+        folder = self._folder / "exchanges" / _file_name(exchange)
+        found = []
+        for name in _names(folder):
+            with suppress(FileNotFoundError, ValueError):
+                key, pattern, queue = loads((folder / name).read_text())
+                found.append((key, pattern, queue))
+        return found
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        binding = _binding(routing_key, pattern, queue)
+        self._write(self._binding_file(exchange, binding), dumps(binding).encode())
+
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str = "",
+        arguments: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        exchange = exchange or ""
+        super().queue_unbind(queue, exchange, routing_key, arguments, **options)
+        kind: Any = self.typeof(exchange)
+        bound = kind.prepare_bind(queue, exchange, routing_key, arguments)
+        self._binding_file(exchange, _binding(*bound)).unlink(missing_ok=True)
+
+    def _delete(
+        self, queue: str, exchange: str, routing_key: str, pattern: str, *args: Any, **options: Any
+    ) -> None:
+        super()._delete(queue, exchange, routing_key, pattern, *args, **options)
+        binding = _binding(routing_key, pattern, queue)
+        self._binding_file(exchange, binding).unlink(missing_ok=True)
+        self._lifetime_file(queue).unlink(missing_ok=True)
+        with suppress(OSError):  # a message came, or somebody else removed it
+            self._queue_folder(queue).rmdir()
+
+    def prepare_queue_arguments(
+        self, arguments: dict[str, Any] | None, **options: Any
+    ) -> dict[str, Any]:
+        """Keep how long messages last, in seconds, which virtual transports of kombu forget."""
+        seconds = options.get("message_ttl")
+        lasting = {} if seconds is None else {"x-message-ttl": int(seconds * 1000)}
+        return {**(arguments or {}), **lasting}
+
+    def _new_queue(self, queue: str, **options: Any) -> None:
+        if milliseconds := (options.get("arguments") or {}).get("x-message-ttl"):
+            self._write(self._lifetime_file(queue), str(milliseconds).encode())
+
+    def _forget_what_outlived(self, queue: str) -> None:
+        """Events and orders to a worker that was killed would be kept for ever."""
+        try:
+            milliseconds = int(self._lifetime_file(queue).read_text())
+        except (FileNotFoundError, ValueError):
+            return
+        oldest = time.time_ns() - milliseconds * 1_000_000
+        folder = self._queue_folder(queue)
+        for name in _names(folder):
+            if name >= f"{oldest:020}":
+                break
+            (folder / name).unlink(missing_ok=True)
+
+    def _write(self, target: Path, data: bytes) -> None:
+        """Have a file appear with all that is in it."""
+        part = self._folder / "parts" / uuid.uuid4().hex
+        try:
+            with open(part, "xb", buffering=0) as file:
+                file.write(data)
+            try:
+                part.rename(target)
+            except FileNotFoundError:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                part.rename(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _queue_folder(self, queue: str) -> Path:
+        return self._folder / "queues" / _file_name(queue)
+
+    def _lifetime_file(self, queue: str) -> Path:
+        return self._folder / "lifetimes" / _file_name(queue)
+
+    def _binding_file(self, exchange: str, binding: Binding) -> Path:
+        name = hashlib.sha256(dumps(binding).encode()).hexdigest()
+        return self._folder / "exchanges" / _file_name(exchange) / name
+
+
+class Transport(virtual.Transport):
+    """What `embedded://` means to kombu."""
+
+    Channel = Channel
+    global_state = virtual.BrokerState()
+    implements = virtual.Transport.implements.extend(
+        asynchronous=False, exchange_type=frozenset(["direct", "topic", "fanout"])
+    )
+    # A disk that is full for a while: the worker connects again, and tells so.
+    connection_errors = (*virtual.Transport.connection_errors, OSError)
+    default_port = 0
+    driver_type = driver_name = "embedded"
+    polling_interval = 0.1
+    """Seconds between two looks into the folder."""
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        super().__init__(client, **options)
+        self.state = self.global_state
+
+    @property
+    def folder(self) -> Path:
+        """The one of the settings. Raises OperationalError where they name none."""
+        client: Any = self.client
+        if not (folder := client.transport_options.get("folder")):
+            raise OperationalError('CELERY_BROKER_TRANSPORT_OPTIONS names no "folder".')
+        return Path(folder)
+
+    def establish_connection(self) -> Any:
+        """Make the folder. Raises OperationalError where that is not possible."""
+        parts = self.folder / "parts"
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            parts.mkdir(exist_ok=True)
+            _forget_old(parts)
+        except OSError as error:
+            raise OperationalError(f"The broker's folder can't be used: {error}") from error
+        return super().establish_connection()
+
+    def driver_version(self) -> str:
+        return "N/A"
+
+
+def _take(path: Path) -> bytes | None:
+    """Return what is in a file and remove it; None where somebody else has taken it."""
+    try:
+        data = path.read_bytes()
+        path.unlink()
+    except FileNotFoundError:
+        return None
+    return data
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+
+
+def _forget_old(folder: Path) -> None:
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - FORGOTTEN_AFTER:
+                path.unlink()
+
+
+def _binding(routing_key: str | None, pattern: str | None, queue: str | None) -> Binding:
+    return routing_key or "", pattern or "", queue or ""
+
+
+def _file_name(name: str) -> str:
+    """A name without signs that mean something in a path."""
+    return "=" + quote(name, safe="@")
+
+
+TRANSPORT_ALIASES["embedded"] = "deploy_manager.embedded:Transport"
