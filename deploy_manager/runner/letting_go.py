@@ -7,9 +7,9 @@ from deploy_manager.logs import mask_text
 from deploy_manager.models import Environment, Override
 from deploy_manager.models.shapes import texts_in
 from deploy_manager.requirements import Pin, PinChange
-from deploy_manager.runner.choices import serving_release
 from deploy_manager.runner.overrides import versions_of
 from deploy_manager.runner.pins import pins_in
+from deploy_manager.runner.serving import serving_release
 from deploy_manager.runner.taking_back import ChangedPin, judge, parse_version
 
 

@@ -23,7 +23,8 @@ from deploy_manager.models.rights import may_deploy
 from deploy_manager.requirements import find_pins, lock_text
 from deploy_manager.requirements.targets import oldest_python
 from deploy_manager.runner.importing import read_sent
-from deploy_manager.runner.upgrades.plan import plan_upgrade, targets_of
+from deploy_manager.runner.targets import targets_of
+from deploy_manager.runner.upgrades.plan import plan_upgrade
 from deploy_manager.runner.upgrades.stored import plan_to_json, wish_from_json
 from deploy_manager.signals import resolution_due
 

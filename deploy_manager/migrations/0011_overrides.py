@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('deploy_manager', '0007_names_that_git_allows'),
+        ('deploy_manager', '0010_resolutions_and_no_builds_by_workers'),
     ]
 
     operations = [
