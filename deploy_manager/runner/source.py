@@ -9,7 +9,8 @@ from deploy_manager.exceptions import CodeError, PinError
 from deploy_manager.git import Commit, Mirror
 from deploy_manager.models import Environment, Project
 from deploy_manager.requirements import Files, Pin, lock_digest, lock_text, read_pins, read_pins_of
-from deploy_manager.runner.pins import pins_of
+from deploy_manager.runner.checking import check_row
+from deploy_manager.runner.pins import checked_pins_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Source:
 
 
 def mirror_of(project: Project) -> Mirror:
+    """Return the worker's mirror of a project's repository. Raises InvalidRow."""
+    check_row(project)
     settings = get_settings()
     return Mirror(project.repository, settings.CACHE / "git", settings.GIT_TIMEOUT)
 
@@ -36,7 +39,7 @@ def mirror_of(project: Project) -> Mirror:
 def find_source(environment: Environment, ref: str) -> Source:
     """Fetch the repository and return what `ref` means now, with its pins.
 
-    Raises CodeError (no such ref, repository out of reach, no manage.py) and PinError.
+    Raises CodeError (no such ref, repository out of reach, no manage.py), PinError, InvalidRow.
     """
     mirror = mirror_of(environment.project)
     mirror.update()
@@ -94,7 +97,7 @@ def _require_manage_py(mirror: Mirror, commit: Commit, folder: str) -> None:
 
 def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin, ...]:
     if environment.pins_from == Environment.PinsFrom.ROWS:
-        pins = pins_of(environment)
+        pins = checked_pins_of(environment)
         if not pins:
             raise PinError(f"{environment} has no requirements: run manage.py import_requirements.")
         # Rows may be edited by hand: what goes to a server is looked at like a file.

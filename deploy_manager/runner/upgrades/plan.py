@@ -1,13 +1,14 @@
 """What an upgrade would change, environment by environment, told before anybody asks for it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext as _
 
-from deploy_manager.exceptions import PinError
+from deploy_manager.exceptions import InvalidRow, PinError
 from deploy_manager.models import (
     AuditedVersion,
     Environment,
@@ -30,7 +31,8 @@ from deploy_manager.requirements import (
     move_pins,
     read_pins,
 )
-from deploy_manager.runner.pins import pins_of
+from deploy_manager.runner.checking import check_row
+from deploy_manager.runner.pins import checked_pins_of
 from deploy_manager.runner.serving import serving_release
 
 
@@ -105,7 +107,7 @@ def plan_upgrade(environments: Sequence[Environment], wish: UpgradeWish) -> Upgr
     for environment in environments:
         try:
             stage = _plan_stage(environment, wish)
-        except PinError as error:
+        except (PinError, InvalidRow) as error:
             problems.append(f"{environment}: {error}")
             continue
         if stage is None:
@@ -120,7 +122,8 @@ def _unknown_packages(environments: Sequence[Environment], wish: UpgradeWish) ->
     known: set[str] = set()
     for environment in environments:
         if release := serving_release(environment):
-            known |= {pin.name for pin in _listed_pins(environment, release)}
+            with suppress(PinError):  # that it has none to read is told of its stage
+                known |= {pin.name for pin in _listed_pins(environment, release)}
     if not known:
         return []
     sites = ", ".join(map(str, environments))
@@ -132,7 +135,8 @@ def _unknown_packages(environments: Sequence[Environment], wish: UpgradeWish) ->
 
 
 def _plan_stage(environment: Environment, wish: UpgradeWish) -> PlannedStage | None:
-    """Return the stage, or None where nothing moves. Raises PinError."""
+    """Return the stage, or None where nothing moves. Raises PinError, InvalidRow."""
+    check_row(environment)
     release = serving_release(environment)
     if release is None:
         raise PinError(_("No release serves there yet: deploy it first."))
@@ -160,7 +164,8 @@ def _plan_stage(environment: Environment, wish: UpgradeWish) -> PlannedStage | N
 
 def _listed_pins(environment: Environment, release: Release) -> tuple[Pin, ...]:
     """What an upgrade begins from: the pins people list, or those of the code that serves."""
-    if environment.pins_from == Environment.PinsFrom.ROWS and (pins := pins_of(environment)):
+    is_listed = environment.pins_from == Environment.PinsFrom.ROWS
+    if is_listed and (pins := checked_pins_of(environment)):
         return read_pins(lock_text(pins), f"{environment}'s list of requirements")
     return read_pins(release.lock.text)
 
