@@ -4,20 +4,24 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, register
+from django.core import checks
+from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Hint
 from django.db import DatabaseError
 
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError
+from deploy_manager.logs import plain
 from deploy_manager.models import Environment, Server
 from deploy_manager.recipes import broken_modules
 
 TAG = "deploy_manager"
+Check = Callable[..., list[CheckMessage]]
 CELERY_APP = """Make a Celery app, import it in your project's __init__.py, and set in settings.py:
 CELERY_BROKER_URL = "redis://127.0.0.1:6379/0\""""
 START_BROKER = (
@@ -39,6 +43,24 @@ SQLITE = """Set DATABASES["default"]["OPTIONS"] = {
     "transaction_mode": "IMMEDIATE",
     "init_command": "PRAGMA journal_mode=WAL;",
 }"""
+
+
+def register(tag: str) -> Callable[[Check], Check]:
+    """Register a check, whose messages do nothing to the terminal they are printed on."""
+
+    def wrap(check: Check) -> Check:
+        @checks.register(tag)
+        @wraps(check)
+        def plainly(**kwargs: Any) -> list[CheckMessage]:
+            found = check(**kwargs)
+            for message in found:
+                message.msg = plain(str(message.msg))
+                message.hint = message.hint and plain(str(message.hint))
+            return found
+
+        return plainly
+
+    return wrap
 
 
 @register(TAG)

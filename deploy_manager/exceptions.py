@@ -13,6 +13,10 @@ class RequestRefused(DeployManagerError):
     """A deployment was not written: what was asked for cannot run now, or not like this."""
 
 
+class InvalidRow(RequestRefused):
+    """A row holds what no form takes; the message names the row, its fields and what is wrong."""
+
+
 class CodeError(DeployManagerError):
     """The repository can't be reached, or the ref or commit is not what a deployment needs."""
 

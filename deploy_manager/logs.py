@@ -19,6 +19,19 @@ def mask_text(text: str) -> str:
     return mask(text.encode(errors="replace")).decode(errors="replace").replace("\0", "\ufffd")
 
 
+_CONTROLS = dict.fromkeys(
+    {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+    - {ord("\t"), ord("\n")},
+    "\N{REPLACEMENT CHARACTER}",
+)
+"""Control characters, and those that turn the direction of text around."""
+
+
+def plain(text: str) -> str:
+    """Return a text that does nothing to the terminal it is printed on; lines stay lines."""
+    return text.translate(_CONTROLS)
+
+
 def cut_lines(lines: bytes, most: int) -> Iterator[bytes]:
     """Yield pieces of at most `most` bytes, cut in a line only where it alone is longer."""
     start = 0

@@ -26,7 +26,7 @@ from deploy_manager.requirements import (
     export_requirements,
     read_pins,
 )
-from deploy_manager.runner.pins import pins_of, replace_pins
+from deploy_manager.runner.pins import checked_pins_of, pins_of, replace_pins
 from deploy_manager.runner.resolving import ask, find_asked
 
 if TYPE_CHECKING:
@@ -120,9 +120,9 @@ def _export(request: HttpRequest, environment: Environment, form: str) -> HttpRe
     """Send the pins, or say in plain text why they can't be had like that."""
     if not may_see(request.user, environment):
         raise PermissionDenied
-    pins = pins_of(environment)
     name, export = EXPORTS[form]
     try:
+        pins = checked_pins_of(environment)
         check_whole(pins, str(environment))
         return as_download(export(environment, pins), name)
     except PinError as error:

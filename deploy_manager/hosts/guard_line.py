@@ -1,5 +1,6 @@
 """The line to the guard on a server: started where there is none, greeted, and kept alive."""
 
+import base64
 import hashlib
 import io
 import json
@@ -26,6 +27,7 @@ from deploy_manager.exceptions import (
 from deploy_manager.hosts.channel import no_commands
 from deploy_manager.hosts.pipes import Pipe
 from deploy_manager.hosts.remote.guard.frames import READY, VERSION, Frame, Kind, Unpacker, pack
+from deploy_manager.hosts.remote.launch import MISSING
 from deploy_manager.recipes.host import OLDEST_PYTHON, TELL_VERSION, Command, Result, python_problem
 
 GREETS_WITHIN = 30.0
@@ -36,9 +38,6 @@ ANSWERS_WITHIN = 3.0
 SEEN_BYTES = 64 * 1024
 BEGUN = b"deploy-manager-begins"
 """Printed by sh before anything else: what stands before it is not ours."""
-
-MISSING = "no-guard"
-"""The last word of a server that has no such guard yet; before it stands the Python's version."""
 
 MAIN = "import sys\nfrom guard.relay import main\nsys.exit(main())\n"
 
@@ -205,11 +204,11 @@ def _start_relay(host: BareHost, work: Work) -> Pipe:
     path = f"{work.folder}/{name}"
     pipe = _try_relay(host, work, path)
     if pipe is None:
-        host.run(["mkdir", "-p", work.folder], quiet=False)
-        host.put(archive, path)
+        host.run(["mkdir", "-p", "-m", "700", "--", work.folder])
+        host.put(archive, path, 0o600)
         pipe = _try_relay(host, work, path)
     if pipe is None:
-        raise RecipeError(f"{host.name}: {path} was sent, but is not there.")
+        raise RecipeError(f"{host.name}: {path} was sent, but what is there is something else.")
     return pipe
 
 
@@ -245,13 +244,15 @@ def _try_relay(host: BareHost, work: Work, path: str) -> Pipe | None:
 
 
 def _relay_line(work: Work, path: str) -> str:
-    """Return what sh is to do: say that it is there, then be the relay, or tell it is missing."""
-    guard, python = shlex.quote(path), shlex.quote(work.python)
-    return (
-        f"echo {BEGUN.decode()}; test -f {guard} ||"
-        f" {{ {python} -c {shlex.quote(TELL_VERSION)} >&2 || exit; echo {MISSING} >&2; exit 1; }};"
-        f" exec {python} -I -S -X utf8 {guard} attach {shlex.quote(work.folder)}"
-    )
+    """Return what sh is to do: say that it is there, then be the relay, or tell it is missing.
+
+    What is run was sent for this very start, in the line itself: it compares the guard that lies on
+    the server with ours, and refuses a folder in which others could write.
+    """
+    launch = f"import base64; exec(base64.b64decode('{_launcher()}'))"
+    sha256 = hashlib.sha256(guard_archive()[0]).hexdigest()
+    words = [work.python, "-I", "-S", "-X", "utf8", "-c", launch, path, sha256, work.folder]
+    return f"echo {BEGUN.decode()}; exec {shlex.join(words)}"
 
 
 def _require_readiness(host: BareHost, work: Work, seen: bytes, said: str) -> None:
@@ -296,6 +297,13 @@ def _refusal(host: BareHost, kind: Kind, said: dict[str, Any]) -> Exception:
         who, since = said.get("who", "somebody"), said.get("since", "a while ago")
         return ServerBusy(f"{host.name} is busy there: {what} by {who}, since {since}.")
     return RecipeError(f"{host.name}: {said.get('reason', kind.name)}.")
+
+
+@cache
+def _launcher() -> str:
+    """Return what starts the guard in letters that no shell changes."""
+    source = files("deploy_manager.hosts").joinpath("remote", "launch.py").read_bytes()
+    return base64.b64encode(source).decode()
 
 
 @cache

@@ -54,11 +54,14 @@ def line_of(command: Command) -> str:
 def script_of(line: str, folder: str) -> str:
     """Return a script that runs `line` in `folder` (blank: where the account starts).
 
+    What it makes may be read by all and changed by the account alone, whatever the account's own
+    umask is: web servers serve some of it. What is private says so itself.
+
     It ends by `exit`, so that the shell stays and tells the exit code of a command that a signal
     killed: SSH itself has no exit code for those.
     """
     enter = f"cd {shlex.quote(folder)} || exit\n" if folder else ""
-    return f"{enter}{line}\n\nexit $?"
+    return f"umask 022\n{enter}{line}\n\nexit $?"
 
 
 def remote_command(script: str, marker: str) -> str:

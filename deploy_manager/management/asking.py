@@ -1,16 +1,19 @@
 """What the doors of the command line share: who asks, and on what it is shown."""
 
-import getpass
 import os
+import pwd
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, NoReturn
 
 from django.core.management import CommandError
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from deploy_manager.exceptions import DeployManagerError, UnknownRecipe
+from deploy_manager.logs import plain
 from deploy_manager.models import Environment
 from deploy_manager.recipes import Uses, all_stories
 from deploy_manager.runner import Plan, Wish, make_plan
@@ -23,13 +26,43 @@ WIDE = 1000
 """Columns of what is no terminal: a table that is piped has a line for each of its rows."""
 
 
+SAY_WHO = ("SUDO_USER", "LOGNAME", "USER")
+"""Variables that tell who sits at the keyboard, which anybody may set to anything."""
+
+LONGEST_NAME = 64
+
+
 def who_asks() -> str:
-    """Return `user@host` of this process; the account's number where it has no name."""
+    """Return `account@host` of this process, by the system's own word.
+
+    Whom its variables name besides stands behind it: `root@host (says alice)`. An account without
+    a name is told by its number.
+    """
+    number = os.getuid()
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+        account = pwd.getpwuid(number).pw_name
+    except KeyError:
+        account = str(number)
+    named = (os.environ.get(name, "") for name in SAY_WHO)
+    said = next((name for name in named if name and name != account), "")
+    shown = re.sub(r"[^\w.@\\$-]", "?", said)[:LONGEST_NAME]
+    return f"{account}@{socket.gethostname()}" + (f" (says {shown})" if shown else "")
+
+
+class PlainConsole(Console):
+    """A console on which texts have no control characters but those that rich makes itself.
+
+    What rows, files and servers say is printed here by many; this is the one place they all pass.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(plain(segment.text), segment.style)
 
 
 def check_plan(environment: Environment, recipe: str, wish: Wish) -> Plan:
@@ -75,7 +108,7 @@ def make_console(out: IO[str], *, no_color: bool = False, force_color: bool = Fa
     if reconfigure := getattr(out, "reconfigure", None):
         # A terminal that can't show a letter shows another one: that ends no deployment's watch.
         reconfigure(errors="replace")
-    console = Console(
+    console = PlainConsole(
         file=out,
         no_color=no_color or None,
         force_terminal=force_color or None,

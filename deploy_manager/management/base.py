@@ -3,15 +3,26 @@
 from argparse import ArgumentParser
 from typing import IO, Any, cast
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 
 from deploy_manager.management.asking import make_console
 from deploy_manager.management.json_lines import JsonLines
 from deploy_manager.management.terminal import Lines, make_view
+from deploy_manager.management.words import clean
 
 
-class ConsoleCommand(BaseCommand):
+class OwnCommand(BaseCommand):
+    """A command whose refusals do nothing to the terminal they are printed on."""
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except CommandError as error:
+            raise CommandError(clean(str(error)), returncode=error.returncode) from error
+
+
+class ConsoleCommand(OwnCommand):
     """A command that prints for people or, with --json, for programs."""
 
     requires_system_checks = ()

@@ -12,6 +12,7 @@ from invoke import program
 from invoke.collection import Collection
 from invoke.tasks import Task
 
+from deploy_manager.logs import plain
 from deploy_manager.management.environments import all_environments
 from deploy_manager.management.fab_upgrade import Words
 from deploy_manager.management.fab_work import RETRY, UPGRADE, Selection
@@ -19,6 +20,7 @@ from deploy_manager.management.taking_back import HELP_TO_TAKE_BACK
 from deploy_manager.management.upgrade_asking import HELP as OF_UPGRADE
 from deploy_manager.management.upgrade_asking import REACHES
 from deploy_manager.management.wishes import CONVERGE, Said
+from deploy_manager.management.words import clean
 from deploy_manager.models import Environment
 from deploy_manager.recipes import Story, Uses, all_stories
 
@@ -64,10 +66,10 @@ def make_namespace() -> Collection:
     try:
         environments = all_environments()
     except CommandError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{clean(str(error))}\n")
         environments = []
     for name, environment in name_environments(environments, set(tasks)):
-        namespace.add_task(_environment_task(selection, environment), name=name)
+        namespace.add_task(_environment_task(selection, environment), name=plain(name))
     for name, task in tasks.items():
         namespace.add_task(task, name=name)
     return namespace
@@ -98,7 +100,7 @@ def _environment_task(selection: Selection, environment: Environment) -> Task[An
     def body(context: Any) -> None:
         selection.select(environment)
 
-    return _task(body, environment.name, f"Run what follows on {environment}")
+    return _task(body, plain(environment.name), plain(f"Run what follows on {environment}"))
 
 
 def _recipe_task(selection: Selection, story: Story) -> Task[Any]:

@@ -26,6 +26,7 @@ from deploy_manager.management.taking_back import agree_to_take_back
 from deploy_manager.management.terminal import Lines, make_view
 from deploy_manager.management.watching import show_how_to_retry
 from deploy_manager.management.wishes import Said, as_planned, wish_for, wish_to_retry
+from deploy_manager.management.words import clean
 from deploy_manager.models import Deployment, Environment, State
 from deploy_manager.runner import Plan, Wish, request, run
 
@@ -81,7 +82,7 @@ def _exits() -> Iterator[None]:
     try:
         yield
     except CommandError as error:
-        raise Exit(str(error), code=error.returncode) from None
+        raise Exit(clean(str(error)), code=error.returncode) from None
 
 
 def _see_through(

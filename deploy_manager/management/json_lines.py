@@ -54,7 +54,9 @@ class JsonLines(View):
     def write(self, event: str, **values: Any) -> None:
         """Write one line at once. Raises SystemExit where nobody reads on."""
         try:
-            self._console.file.write(json.dumps({"event": event, **values}) + "\n")
+            # All else that a terminal could take for a command is escaped by JSON itself.
+            line = json.dumps({"event": event, **values}).replace("\x7f", "\\u007f")
+            self._console.file.write(f"{line}\n")
             self._console.file.flush()
         except BrokenPipeError:
             self._console.on_broken_pipe()

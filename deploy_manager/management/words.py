@@ -7,6 +7,8 @@ from datetime import datetime
 from django.utils import timezone
 from rich.text import Text
 
+from deploy_manager.logs import plain
+
 NAMES_SHOWN = 12
 
 _CONTROL_STRING = re.compile(r"\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?")
@@ -17,18 +19,12 @@ _PLACEHOLDER = "\x1b="
 
 _OVERLONG_COLOUR = re.compile(r"\x1b\[[0-?]{41,}")
 
-_CONTROLS = dict.fromkeys(
-    {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)} - {9},
-    "\N{REPLACEMENT CHARACTER}",
-)
-"""Control characters but the tab, and those that turn the direction of text around."""
-
 
 def clean_line(line: str) -> Text:
     """Return one line with its colours; where it was written over (CR) its last writing."""
     line = _OVERLONG_COLOUR.sub(_PLACEHOLDER, _CONTROL_STRING.sub(_PLACEHOLDER, line))
     text = Text.from_ansi(line.rstrip("\r\n").replace("\n", " "))
-    text.plain = text.plain.translate(_CONTROLS)
+    text.plain = plain(text.plain)
     return text
 
 

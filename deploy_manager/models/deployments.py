@@ -20,6 +20,7 @@ from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import validators
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.models.decisions import Decided, ReleaseUse
 from deploy_manager.models.environments import Environment
@@ -166,6 +167,7 @@ class Deployment(Decided):
         _("forced migrations"),
         default=list,
         blank=True,
+        validators=[validators.validate_migrations],
         help_text=_("Migrations that can't be reversed, and are left as they are by a rollback."),
     )
     take_back = models.JSONField(

@@ -15,6 +15,14 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.models import validators
 from deploy_manager.models.inventory import Project, Server
 
+RELOADED = {
+    "touch": validators.relative_path_validator,
+    "systemd": validators.unit_validator,
+    "systemd-user": validators.unit_validator,
+    "supervisor": validators.program_validator,
+}
+"""What may be named to be reloaded, by the way it is."""
+
 
 class EnvironmentQuerySet(models.QuerySet["Environment"]):
     def named(self, name: str, project: str = "") -> "EnvironmentQuerySet":
@@ -124,6 +132,7 @@ class Environment(models.Model):
         _("smoke command"),
         max_length=300,
         blank=True,
+        validators=[validators.validate_command],
         help_text=_(
             "Run in the code of a release, with its own Python as $PYTHON, before it may serve:"
             " $PYTHON manage.py test shop.smoke. Blank: none."
@@ -136,6 +145,7 @@ class Environment(models.Model):
         _("what to reload"),
         max_length=300,
         blank=True,
+        validators=[validators.validate_command],
         help_text=_("The WSGI file, the unit, the supervisor program or the command."),
     )
     wsgi_application = models.CharField(
@@ -271,7 +281,8 @@ class Environment(models.Model):
     def clean(self) -> None:
         """Take an emptied box for none: a form leaves null there, which no column takes.
 
-        Raises ValidationError for a builder that would have nothing to build.
+        Raises ValidationError for a builder that would have nothing to build, and for what can't be
+        reloaded in the way that is chosen.
         """
         self.variables = self.variables or {}
         self.shared = self.shared or []
@@ -281,6 +292,12 @@ class Environment(models.Model):
             raise ValidationError(
                 {"builder": _("A builder is for wheels that are sent: choose that, or none.")}
             )
+        check = RELOADED.get(self.reload_method)
+        if check and self.reload_target:
+            try:
+                check(self.reload_target)
+            except ValidationError as error:
+                raise ValidationError({"reload_target": error}) from None
 
     @property
     def is_frozen(self) -> bool:

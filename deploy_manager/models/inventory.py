@@ -24,7 +24,7 @@ class Project(models.Model):
         _("folder of manage.py"),
         max_length=200,
         blank=True,
-        validators=[validators.relative_path_validator],
+        validators=[validators.validate_code_path],
         help_text=_("Relative to the top of the repository; blank: the top."),
     )
     requirements_file = models.CharField(

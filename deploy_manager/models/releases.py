@@ -5,6 +5,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.requirements import Lock
 
@@ -40,8 +41,10 @@ class Release(models.Model):
     environment = models.ForeignKey(
         Environment, models.CASCADE, related_name="releases", verbose_name=_("environment")
     )
-    name = models.CharField(_("name"), max_length=100)
-    commit = models.CharField(_("commit"), max_length=64)
+    name = models.CharField(
+        _("name"), max_length=100, validators=[validators.release_name_validator]
+    )
+    commit = models.CharField(_("commit"), max_length=64, validators=[validators.commit_validator])
     subject = models.CharField(_("subject"), max_length=300, blank=True)
     lock = models.ForeignKey(Lock, models.PROTECT, related_name="releases", verbose_name=_("pins"))
     repository_lock = models.ForeignKey(

@@ -3,6 +3,7 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
 
 
@@ -12,12 +13,27 @@ class Requirement(models.Model):
     environment = models.ForeignKey(
         Environment, models.CASCADE, related_name="requirements", verbose_name=_("environment")
     )
-    name = models.CharField(_("name"), max_length=200, help_text=_("Normalised, like my-package."))
-    version = models.CharField(_("version"), max_length=100)
-    extras = models.JSONField(_("extras"), default=list, blank=True)
-    marker = models.CharField(_("marker"), max_length=1000, blank=True)
+    name = models.CharField(
+        _("name"),
+        max_length=200,
+        validators=[validators.validate_package],
+        help_text=_("Normalised, like my-package."),
+    )
+    version = models.CharField(
+        _("version"), max_length=100, validators=[validators.validate_version]
+    )
+    extras = models.JSONField(
+        _("extras"), default=list, blank=True, validators=[validators.validate_extras]
+    )
+    marker = models.CharField(
+        _("marker"), max_length=1000, blank=True, validators=[validators.validate_marker]
+    )
     hashes = models.JSONField(
-        _("hashes"), default=list, blank=True, help_text=_('Like ["sha256:…"].')
+        _("hashes"),
+        default=list,
+        blank=True,
+        validators=[validators.validate_hashes],
+        help_text=_('Like ["sha256:…"].'),
     )
     direct = models.BooleanField(
         _("direct"), default=True, help_text=_("Asked for by the project, not by another package.")

@@ -1,6 +1,7 @@
-"""Allow-lists for every value that may reach git, ssh or a shell.
+"""Allow-lists for every value that may reach git, ssh, a path or a shell.
 
-They are checked here when a model is saved through a form, and quoted again where they are used.
+They are checked when a model is saved through a form, and again by the worker, since rows are also
+written around forms; and values are quoted where they are used.
 """
 
 import re
@@ -42,8 +43,21 @@ absolute_path_validator = RegexValidator(
     _("An absolute path without spaces, like /srv/shop."),
 )
 relative_path_validator = RegexValidator(
-    r"^(?!\.\.?(/|$))[A-Za-z0-9_.+@-]+(/(?!\.\.?(/|$))[A-Za-z0-9_.+@-]+)*\Z",
+    r"^(?!\.\.?(/|$))[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]*"
+    r"(/(?!\.\.?(/|$))[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]*)*\Z",
     _("A path inside the code, like config/wsgi.py."),
+)
+release_name_validator = RegexValidator(
+    r"^(?!.*\.part\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z",
+    _("The name of a folder: letters, digits, dots, - and _."),
+)
+commit_validator = RegexValidator(r"^[0-9a-f]{7,64}\Z", _("The hash of a commit."))
+unit_validator = RegexValidator(
+    r"^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*\Z", _("The name of a systemd unit, like shop.service.")
+)
+program_validator = RegexValidator(
+    r"^[A-Za-z0-9_.][A-Za-z0-9_.-]*(:([A-Za-z0-9_.-]+|\*))?\Z",
+    _("The name of a supervisor program, like shop or shop:web."),
 )
 python_validator = RegexValidator(
     r"^(/[A-Za-z0-9_.+-]+)*/?[A-Za-z0-9_.+]+\Z",
@@ -71,6 +85,25 @@ index_url_validator = RegexValidator(
 )
 
 
+OUR_NAMES = frozenset({"venv", "venv.new", ".complete"})
+"""What deploy_manager itself puts at the top of a release's folder."""
+
+LONGEST_VARIABLE, LONGEST_VARIABLES = 64 * 1024, 512 * 1024
+"""Bytes: a system starts no process where one of its variables, or all of them, are longer."""
+
+MOST_PATHS, LONGEST_PATH = 100, 200
+
+_STRONG_HASH = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+_VERSION_LETTERS = re.compile(r"[A-Za-z0-9.!+_-]+")
+_EXTRA = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_MIGRATION = re.compile(r"[A-Za-z_]\w{0,99}\.\w{1,255}", re.ASCII)
+_ENDS_A_MARKER = re.compile(r"[#\\$\x00-\x1f\x7f-\x9f\u2028\u2029]|\s-")
+"""Behind these a line of a requirements file goes on as something else than a marker."""
+
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls but tab and line feed, letters that turn a text around, and halves of letters."""
+
+
 def validate_ref(value: str) -> None:
     """The name of a branch, a tag or a commit. Raises ValidationError."""
     if not is_ref_name(value):
@@ -87,11 +120,23 @@ def validate_variables(value: object) -> None:
     """Environment variables: a JSON object of names and single texts. Raises ValidationError."""
     if not isinstance(value, Mapping):
         raise ValidationError(_('An object is needed, like {"DEBUG": "0"}.'))
+    total = 0
     for name, text in value.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
-            raise ValidationError(_("%(name)s is no name of a variable.") % {"name": name})
-        if not isinstance(text, str) or "\0" in text:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", str(name)):
+            raise ValidationError(_("%(name)s is no name of a variable.") % {"name": _short(name)})
+        if not isinstance(text, str) or "\0" in text or not _is_unicode(text):
             raise ValidationError(_("The value of %(name)s must be a text.") % {"name": name})
+        total += len(name) + len(text.encode())
+        if len(text.encode()) > LONGEST_VARIABLE or total > LONGEST_VARIABLES:
+            raise ValidationError(
+                _("The value of %(name)s is too long for a process.") % {"name": name}
+            )
+
+
+def validate_command(value: str) -> None:
+    """A line for sh, written by who may write one. Raises ValidationError for what nobody sees."""
+    if _UNSEEN.search(value):
+        raise ValidationError(_("A command has no control characters."))
 
 
 def validate_roles(value: object) -> None:
@@ -102,12 +147,34 @@ def validate_roles(value: object) -> None:
         name_validator(role)
 
 
+def validate_code_path(value: str) -> None:
+    """A path inside the code that is none of ours. Raises ValidationError."""
+    relative_path_validator(value)
+    if value.partition("/")[0] in OUR_NAMES:
+        raise ValidationError(
+            _("%(name)s is a name that deploy_manager uses in a release.") % {"name": value}
+        )
+
+
 def validate_relative_paths(value: object) -> None:
-    """A JSON list of paths inside the code. Raises ValidationError."""
+    """A JSON list of paths inside the code that are none of ours. Raises ValidationError."""
     if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
         raise ValidationError(_('A list is needed, like ["media"].'))
+    if len(value) > MOST_PATHS or any(len(path) > LONGEST_PATH for path in value):
+        raise ValidationError(
+            _("At most %(count)d paths of %(length)d characters.")
+            % {"count": MOST_PATHS, "length": LONGEST_PATH}
+        )
     for path in value:
-        relative_path_validator(path)
+        validate_code_path(path)
+
+
+def validate_migrations(value: object) -> None:
+    """A JSON list of migrations like shop.0005_name. Raises ValidationError."""
+    if not isinstance(value, list) or not all(
+        isinstance(name, str) and _MIGRATION.fullmatch(name) for name in value
+    ):
+        raise ValidationError(_('A list of migrations is needed, like ["shop.0005_name"].'))
 
 
 def validate_share(value: str) -> None:
@@ -136,8 +203,54 @@ def validate_package(value: str) -> None:
     """A normalised name of a package. Raises ValidationError."""
     from packaging.utils import is_normalized_name
 
-    if not is_normalized_name(value):
+    # Older versions of packaging take a line's end behind a name.
+    if not is_normalized_name(value) or value != value.strip():
         raise ValidationError(_("A package is named like my-package."))
+
+
+def validate_version(value: str) -> None:
+    """One exact version, as it stands behind == in a pin. Raises ValidationError."""
+    from packaging.version import Version
+
+    try:
+        Version(value)
+    except ValueError:
+        valid = False
+    else:
+        # A version may have blanks around it, and a line's end: not where it becomes a line.
+        valid = _VERSION_LETTERS.fullmatch(value) is not None
+    if not valid:
+        raise ValidationError(_("A version is like 5.2.8."))
+
+
+def validate_marker(value: str) -> None:
+    """When a pin counts, in the words of PEP 508. Raises ValidationError."""
+    from packaging.markers import Marker
+
+    try:
+        Marker(value)
+    except (ValueError, RecursionError):
+        valid = False
+    else:
+        valid = not _ENDS_A_MARKER.search(value)
+    if not valid:
+        raise ValidationError(_("A marker is like python_version < '3.12'."))
+
+
+def validate_extras(value: object) -> None:
+    """A JSON list of a package's extras. Raises ValidationError."""
+    if not isinstance(value, list) or not all(
+        isinstance(extra, str) and _EXTRA.fullmatch(extra) for extra in value
+    ):
+        raise ValidationError(_('A list of extras is needed, like ["argon2"].'))
+
+
+def validate_hashes(value: object) -> None:
+    """A JSON list of hashes that pip takes, like sha256:…. Raises ValidationError."""
+    if not isinstance(value, list) or not all(
+        isinstance(one, str) and _STRONG_HASH.fullmatch(one) for one in value
+    ):
+        raise ValidationError(_('A list of hashes is needed, like ["sha256:…"].'))
 
 
 def validate_packages(value: object) -> None:
@@ -168,6 +281,20 @@ def validate_states(value: object) -> None:
         raise ValidationError(
             _("A list of these is needed: %(known)s.") % {"known": ", ".join(known)}
         )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _short(value: object) -> str:
+    """Return a hostile value as an error can tell it."""
+    text = _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", str(value)).replace("\n", " ")
+    return f"{text[:60]}…" if len(text) > 60 else text
 
 
 def _explained(check: Callable[[Any], object], value: object) -> None:

@@ -8,7 +8,7 @@ from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Uses, recipe
-from deploy_manager.recipes.shipping import run_shipped
+from deploy_manager.recipes.shipping import make_tools_folder, run_shipped
 
 
 @recipe(gettext_noop("Check out the latest code"), uses=Uses.NEW)
@@ -21,7 +21,8 @@ def checkout_latest(host: Host, site: Site) -> None:
     if host.run(complete, check=False, quiet=True, assume=1).ok:
         host.say(f"Release {release} is here already.")
         return
-    host.run(["mkdir", "-p", site.releases_path, site.shared_path, site.tools_path])
+    folders = shlex.join([site.releases_path, site.shared_path])
+    host.run(f"mkdir -p -- {folders} && {make_tools_folder(site)}")
     archive = f"{site.tools_path}/{release}.tar.gz"
     host.put(site.archive, archive, mode=0o600)
     run_shipped(host, site, "unpack.py", _facts(site, archive))
@@ -35,6 +36,7 @@ def _facts(site: Site, archive: str) -> dict[str, object]:
         "shared": site.shared_path,
         "folders": site.shared,
         "variables": variables_text(site),
+        "variables_path": site.variables_path,
         "max_bytes": get_settings().MAX_ARCHIVE_BYTES,
     }
 

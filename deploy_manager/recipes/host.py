@@ -130,6 +130,10 @@ class HealthCheck:
     """Seconds from the first try to the last."""
 
 
+_CURRENT_NAME = '"$(basename -- "$(readlink -f -- %s)")"'
+"""For sh: the name of the release that serves."""
+
+
 @dataclass(frozen=True)
 class Site:
     """One environment on one server: paths, pins and settings, as plain data."""
@@ -235,8 +239,11 @@ class Site:
 
     @property
     def variables_path(self) -> str:
-        """A file of quoted `export` lines that every process of the release reads."""
-        return f"{self.release_path}/.deploy.env"
+        """A file of quoted `export` lines that every process of the release at hand reads.
+
+        It lies where no commit can put a file, a link or a web server's folder.
+        """
+        return f"{self.tools_path}/environment/{self.require_release()}"
 
     def require_release(self) -> str:
         """Return the name of the release at hand; raises RecipeError where there is none yet."""
@@ -246,9 +253,23 @@ class Site:
 
     def in_release(self, *words: str) -> str:
         """Return a quoted sh line that runs `words` in the code, with the site's variables set."""
+        return f"{self.enter_release()} && {shlex.join(words)}"
+
+    def enter_release(self) -> str:
+        """Return a quoted sh line that goes to the code and sets the site's variables.
+
+        A release that was made before variables lay outside of the code has them in it.
+        """
+        known = (
+            shlex.quote(self.release)
+            if self.release
+            else _CURRENT_NAME % shlex.quote(self.current_path)
+        )
+        outside = f"{shlex.quote(f'{self.tools_path}/environment')}/{known}"
+        inside = shlex.quote(f"{self.release_path}/.deploy.env")
         return (
-            f"cd {shlex.quote(self.code_path)} && . {shlex.quote(self.variables_path)}"
-            f" && {shlex.join(words)}"
+            f"cd {shlex.quote(self.code_path)} && {{ deploy_env={outside};"
+            f' [ -f "$deploy_env" ] || deploy_env={inside}; }} && . "$deploy_env"'
         )
 
     def manage(self, *arguments: str) -> str:

@@ -56,8 +56,7 @@ def restart_program(host: Host, site: Site) -> None:
 def run_command(host: Host, site: Site) -> None:
     """Run the environment's own line for sh in the current code, with the site's variables set."""
     line = _target(site, "the command")
-    folder, variables = shlex.quote(site.code_path), shlex.quote(site.variables_path)
-    host.run(f"cd {folder} && . {variables} && {{ {line}\n}}")
+    host.run(f"{site.enter_release()} && {{ {line}\n}}")
 
 
 def reload_nothing(host: Host, site: Site) -> None:

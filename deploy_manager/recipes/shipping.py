@@ -1,9 +1,10 @@
-"""What a server needs of ours, scripts and tools: sent once, found again by its name."""
+"""What a server needs of ours, scripts and tools: sent once, found again by name and content."""
 
 import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
@@ -21,7 +22,8 @@ WHEELS = "wheels"
 def ship(host: Host, site: Site, name: str) -> str:
     """Return the server's path of `recipes/remote/<name>`, sent there unless it already is.
 
-    The path has a hash of the content in it: a script that runs is never written over.
+    The path has a hash of the content in it: a script that runs is never written over. What is
+    there is compared with it each time, and replaced where it is not the same.
     """
     content = remote_script(name)
     return _send_once(host, site, content, shipped_name(name, content), 0o644)
@@ -37,11 +39,38 @@ def ship_file(host: Host, site: Site, file: Path, name: str = "", mode: int = 0o
 
 def _send_once(host: Host, site: Site, content: bytes | Path, name: str, mode: int) -> str:
     path = f"{site.tools_path}/{name}"
-    folder = shlex.quote(site.tools_path)
-    is_there = f"mkdir -p {folder} && test -f {shlex.quote(path)}"
+    is_there = f"{make_tools_folder(site)} && {_is_ours(path, _sha256_of(content))}"
     if not host.run(is_there, check=False, quiet=True, assume=1).ok:
         host.put(content, path, mode)
     return path
+
+
+def make_tools_folder(site: Site) -> str:
+    """Return a line for sh that makes the folder of our own files, which are nobody else's."""
+    return f"mkdir -p -m 700 -- {shlex.quote(site.tools_path)}"
+
+
+def _is_ours(path: str, sha256: str) -> str:
+    """A line for sh that asks whether a path is the account's own file with this content."""
+    file = shlex.quote(path)
+    return (
+        f"[ -f {file} ] && [ ! -L {file} ] && [ -O {file} ]"
+        f' && [ "$(sha256sum <{file})" = "{sha256}  -" ]'
+    )
+
+
+def _sha256_of(content: bytes | Path) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    facts = content.stat()
+    return _sha256_of_file(content, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256_of_file(path: Path, size: int, mtime_ns: int) -> str:
+    """Computed anew for a file that has changed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def run_shipped(

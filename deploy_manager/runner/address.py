@@ -3,15 +3,17 @@
 from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.hosts import Address
 from deploy_manager.models import Server
+from deploy_manager.runner.checking import check_row
 
 
 def address_of(server: Server, behind: tuple[Server, ...] = ()) -> Address:
     """Return a server's address, with those of the gateways before it.
 
-    Raises ConfigurationError where the gateways lead in a circle.
+    Raises ConfigurationError where the gateways lead in a circle, InvalidRow.
     """
     if server in behind:
         raise ConfigurationError(f"The gateways of {behind[0]} lead back to {server}.")
+    check_row(server)
     return Address(
         name=server.name,
         local=server.is_local,

@@ -14,6 +14,7 @@ from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.hosts.dry import DryHost
 from deploy_manager.models import Environment, Lock, Placement, Release
 from deploy_manager.recipes import Site, Story, Uses, get_recipe
+from deploy_manager.runner.checking import check_environment, check_release
 from deploy_manager.runner.request import Wish, choose_placements
 from deploy_manager.runner.site import site_of
 from deploy_manager.runner.source import find_source, make_archive
@@ -42,13 +43,16 @@ class DryStep:
 def dry_run(environment: Environment, recipe: str, wish: Wish) -> Iterator[DryStep]:
     """Yield the steps that a request of this recipe and wish would take, stage by stage.
 
-    Raises UnknownRecipe, RequestRefused, CodeError, PinError: as the request or its worker would.
+    Raises UnknownRecipe, RequestRefused, InvalidRow, CodeError, PinError: as the request or its
+    worker would.
     """
+    check_environment(environment)
     story = story_for(environment, recipe)
     placements = choose_placements(environment, wish.servers)
     planned = plan_steps(story, environment, placements).without(wish.without)
     planned = planned.without_the_way_back()
     release = _release(environment, story, wish)
+    check_release(release)
     archive = _archive(environment, story, release)
     steps = [(step, each) for each, fields in planned.steps.items() for step in fields]
     for step, placement in sorted(steps, key=lambda pair: pair[0]["stage"]):

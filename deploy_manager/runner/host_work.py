@@ -1,5 +1,6 @@
 """A deployment on one server: its steps in order, and the truth about how they ended."""
 
+import re
 import shlex
 import threading
 import traceback
@@ -34,6 +35,10 @@ LOOK = (
     ' for whole in releases/*/.complete; do [ -e "$whole" ] && echo "$whole"; done; true'
 )
 """Prints where `current` leads, then the mark of each release that is whole."""
+
+MARK_OF_A_RELEASE = re.compile(
+    r"releases/(?![^/]*\.part/)([A-Za-z0-9][A-Za-z0-9._-]{0,99})/\.complete"
+)
 
 
 @dataclass(frozen=True)
@@ -269,7 +274,8 @@ class HostWork:
         except DeployManagerError:
             return None
         current, *whole = mask_text(printed).splitlines() or [""]
-        names = tuple(name for line in whole if not (name := line.split("/")[1]).endswith(".part"))
+        # A server says what it likes: what is no mark of a release with a name is none.
+        names = tuple(found[1] for line in whole if (found := MARK_OF_A_RELEASE.fullmatch(line)))
         now, release = timezone.now(), current.rpartition("/")[2]
         since = self._activated_at(release) or now
         seen = Seen(self._orders.placement, release, names, now, since)

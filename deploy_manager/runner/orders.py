@@ -11,6 +11,7 @@ from deploy_manager.recipes.environments import make_virtualenv
 from deploy_manager.recipes.host import OLDEST_PYTHON
 from deploy_manager.recipes.packing import oldest_python
 from deploy_manager.runner.address import address_of
+from deploy_manager.runner.checking import check_host_run
 from deploy_manager.runner.host_work import Orders
 from deploy_manager.runner.prepare import Prepared
 from deploy_manager.runner.site import site_of
@@ -19,12 +20,12 @@ from deploy_manager.runner.site import site_of
 def orders_of(held: Slice, prepared: Prepared, cancelled: Event) -> list[Orders]:
     """Return the orders for each host of a slice; what they build elsewhere ends once `cancelled`.
 
-    Raises DeployManagerError, ConfigurationError.
+    Raises DeployManagerError, ConfigurationError, InvalidRow; no server was touched.
     """
     environment = held.deployment.environment
     releases = dict(environment.releases.values_list("name", "pk"))
-    runs = held.host_runs.all()
-    return [_orders(run, held, prepared, releases, cancelled) for run in _with_places(runs)]
+    runs = _with_places(held.host_runs.all())
+    return [_orders(run, held, prepared, releases, cancelled) for run in runs]
 
 
 def orders_for(host_run_id: int, prepared: Prepared) -> Orders:
@@ -50,6 +51,7 @@ def _orders(
     placement = run.placement
     if placement is None:
         raise DeployManagerError(f"{run.server_name} was taken out of the environment.")
+    check_host_run(run)
     placement.environment = held.deployment.environment
     forced = held.deployment.forced_migrations
     site = site_of(placement, prepared.release, prepared.archive, forced, cancelled)

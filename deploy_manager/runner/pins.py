@@ -7,9 +7,10 @@ from functools import lru_cache
 
 from django.db import transaction
 
-from deploy_manager.exceptions import PinError
+from deploy_manager.exceptions import InvalidRow, PinError
 from deploy_manager.models import Deployment, Environment, Requirement
 from deploy_manager.requirements import Pin, read_pins
+from deploy_manager.runner.checking import check_row
 from deploy_manager.standards import Pinned
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,19 @@ def _pin(environment: Environment, row: Requirement) -> Pin:
         hashes=tuple(row.hashes),
         direct=row.direct,
     )
+
+
+def checked_pins_of(environment: Environment) -> tuple[Pin, ...]:
+    """Return an environment's rows as pins that may become lines of a file.
+
+    Raises PinError, which names the first row that is no pin.
+    """
+    for row in environment.requirements.all():
+        try:
+            check_row(row)
+        except InvalidRow as error:
+            raise PinError(str(error)) from None
+    return pins_of(environment)
 
 
 @lru_cache(maxsize=64)

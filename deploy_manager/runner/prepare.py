@@ -9,6 +9,13 @@ from deploy_manager.models import Deployment, Environment, Lock, Release, Slice,
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.recipes import Uses, get_recipe
 from deploy_manager.requirements import lock_digest, lock_text
+from deploy_manager.runner.address import address_of
+from deploy_manager.runner.checking import (
+    check_environment,
+    check_host_run,
+    check_release,
+    check_row,
+)
 from deploy_manager.runner.pins import pins_in
 from deploy_manager.runner.source import Source, find_source, make_archive, prove
 from deploy_manager.runner.stories import ACTIVATE
@@ -26,15 +33,18 @@ class Prepared:
 def prepare(held: Slice) -> Prepared:
     """Resolve what a deployment sends, once for all of its servers and for whoever takes it over.
 
-    Raises RequestRefused, UnknownRecipe, CodeError, PinError, ClaimLost; no server was touched.
+    Raises RequestRefused, InvalidRow, UnknownRecipe, CodeError, PinError, ClaimLost,
+    ConfigurationError; no server was touched.
     """
     deployment = held.deployment
     _check_again_who_may(deployment)
+    _check_rows(deployment)
     if deployment.stage == 0:
         _check_recipes(deployment)
     if deployment.release and deployment.stage == 0:
         _check_what_is_taken_back(deployment, deployment.release)
     release = deployment.release or _release_for(held)
+    check_release(release)
     archive = None
     if release and deployment.sends_code:
         archive = make_archive(deployment.environment, release.commit)
@@ -42,7 +52,12 @@ def prepare(held: Slice) -> Prepared:
 
 
 def prepare_again(deployment: Deployment) -> Prepared:
-    """Return what a deployment sent, for looking back: nothing is sent any more."""
+    """Return what a deployment sent, for looking back: nothing is sent any more.
+
+    Raises InvalidRow.
+    """
+    check_environment(deployment.environment)
+    check_release(deployment.release)
     return Prepared(deployment.release, Path(os.devnull))
 
 
@@ -55,6 +70,23 @@ def _check_again_who_may(deployment: Deployment) -> None:
         raise RequestRefused(
             f"{deployment.requested_as} may not deploy {deployment.environment} any more."
         )
+
+
+def _check_rows(deployment: Deployment) -> None:
+    """Look at the rows of all its servers before the first of them is touched.
+
+    Later each worker looks at those of its own (see orders_of).
+    """
+    check_environment(deployment.environment)
+    check_row(deployment, "forced_migrations")
+    if deployment.stage:
+        return
+    runs = deployment.host_runs.select_related("placement__server__gateway", "release_before")
+    for run in runs.prefetch_related("steps"):
+        if run.placement:
+            check_row(run.placement)
+            address_of(run.placement.server)
+        check_host_run(run)
 
 
 def _check_recipes(deployment: Deployment) -> None:

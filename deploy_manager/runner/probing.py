@@ -54,7 +54,10 @@ def probe(host_run_id: int) -> State | None:
     step = run.steps.filter(state=State.LOST).order_by("number").first()
     if step is None:
         return None
-    orders = orders_for(run.pk, prepare_again(run.deployment))
+    try:
+        orders = orders_for(run.pk, prepare_again(run.deployment))
+    except DeployManagerError:
+        return None  # its rows lead to no server that could be asked
     found = _find_out(orders, step)
     if found is None:
         return None

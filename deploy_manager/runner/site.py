@@ -11,6 +11,7 @@ from deploy_manager.hosts import Address, OpenHost, Stream, open_host
 from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.recipes import Builder, HealthCheck, Reload, Site
 from deploy_manager.runner.address import address_of
+from deploy_manager.runner.checking import check_row
 from deploy_manager.runner.pins import pinned_in
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  we ask there, not listen
@@ -26,9 +27,10 @@ def site_of(
     """Return what a recipe needs to know of one environment on one server.
 
     `release` is the one at hand; None: the one that serves. Without `cancelled`, which stops what
-    is built elsewhere, nothing is fetched or built.
+    is built elsewhere, nothing is fetched or built. Raises InvalidRow.
     """
     environment = placement.environment
+    check_row(placement)
     site = Site(
         environment=str(environment),
         deploy_path=placement.deploy_path,

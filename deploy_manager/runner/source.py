@@ -9,8 +9,9 @@ from deploy_manager.exceptions import CodeError, PinError
 from deploy_manager.git import Commit, Mirror
 from deploy_manager.models import Environment, Project
 from deploy_manager.requirements import Files, Pin, lock_digest, lock_text, read_pins, read_pins_of
+from deploy_manager.runner.checking import check_row
 from deploy_manager.runner.overrides import LaidOver, check_that_it_fits, lay_over
-from deploy_manager.runner.pins import pins_of
+from deploy_manager.runner.pins import checked_pins_of
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Source:
 
 
 def mirror_of(project: Project) -> Mirror:
+    """Return the worker's mirror of a project's repository. Raises InvalidRow."""
+    check_row(project)
     settings = get_settings()
     return Mirror(project.repository, settings.CACHE / "git", settings.GIT_TIMEOUT)
 
@@ -46,7 +49,7 @@ def find_source(environment: Environment, ref: str) -> Source:
     """Fetch the repository and return what `ref` means now, with its pins.
 
     Overrides are put over the pins here, for whatever way leads to a release. Raises CodeError (no
-    such ref, repository out of reach, no manage.py) and PinError.
+    such ref, repository out of reach, no manage.py), PinError and InvalidRow.
     """
     mirror = mirror_of(environment.project)
     mirror.update()
@@ -110,7 +113,7 @@ def _require_manage_py(mirror: Mirror, commit: Commit, folder: str) -> None:
 
 def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin, ...]:
     if environment.pins_from == Environment.PinsFrom.ROWS:
-        pins = pins_of(environment)
+        pins = checked_pins_of(environment)
         if not pins:
             raise PinError(f"{environment} has no requirements: run manage.py import_requirements.")
         # Rows may be edited by hand: what goes to a server is looked at like a file.

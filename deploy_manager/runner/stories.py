@@ -2,6 +2,7 @@
 
 from deploy_manager.models import Environment
 from deploy_manager.recipes import Story, deploy_story, get_story, upgrade_story
+from deploy_manager.runner.checking import check_row
 
 DEPLOY, ROLLBACK, UPGRADE = "deploy", "rollback", "upgrade"
 ACTIVATE = "activate"
@@ -10,8 +11,9 @@ ACTIVATE = "activate"
 def story_for(environment: Environment, recipe: str) -> Story:
     """Return what a recipe's name runs: what migrates does so when the environment says.
 
-    Raises UnknownRecipe.
+    Raises UnknownRecipe, InvalidRow.
     """
+    check_row(environment, "migrate")
     if recipe == DEPLOY:
         return deploy_story(environment.migrate)
     if recipe == UPGRADE:

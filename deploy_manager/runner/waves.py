@@ -13,6 +13,7 @@ from django.utils.translation import gettext_noop
 
 from deploy_manager.models import WAY_BACK, Environment, Placement
 from deploy_manager.recipes import Phase, Recipe, Scope, Story, get_recipe
+from deploy_manager.runner.checking import check_row
 from deploy_manager.runner.strategy import Strategy, strategy_of
 from deploy_manager.shares import cut_waves
 
@@ -62,7 +63,10 @@ class Planned:
 
 
 def plan_steps(story: Story, environment: Environment, placements: Sequence[Placement]) -> Planned:
-    """Return what a story would run on these placements, stage by stage."""
+    """Return what a story would run on these placements, stage by stage. Raises InvalidRow."""
+    check_row(environment, "strategy", "canary", "batch", "max_failures", "role_order")
+    for placement in placements:
+        check_row(placement, "roles")
     planned = Planned()
     waves = [list(placements)]
     if any(phase.in_waves for phase in story.phases):

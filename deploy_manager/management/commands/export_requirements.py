@@ -4,16 +4,17 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from deploy_manager.exceptions import PinError
+from deploy_manager.management.base import OwnCommand
 from deploy_manager.management.environments import find_environment
 from deploy_manager.models import Environment
 from deploy_manager.requirements import export_pylock, export_requirements
-from deploy_manager.runner.pins import pins_of
+from deploy_manager.runner.pins import checked_pins_of
 
 
-class Command(BaseCommand):
+class Command(OwnCommand):
     help = "Write an environment's pins as a requirements file or a pylock.toml."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -42,12 +43,12 @@ class Command(BaseCommand):
 
 
 def _export(environment: Environment, form: str) -> str:
-    pins = pins_of(environment)
-    if not pins:
-        raise CommandError(
-            f"{environment} has no requirements yet: deploy it, or run import_requirements."
-        )
     try:
+        pins = checked_pins_of(environment)
+        if not pins:
+            raise CommandError(
+                f"{environment} has no requirements yet: deploy it, or run import_requirements."
+            )
         if form == "pylock":
             return export_pylock(pins, environment.index_url)
         return export_requirements(pins)

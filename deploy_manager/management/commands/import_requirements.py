@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
+from rich.console import Console
 from rich.table import Table
 
 from deploy_manager.exceptions import PinError
 from deploy_manager.management.asking import make_console
+from deploy_manager.management.base import OwnCommand
 from deploy_manager.management.environments import find_environment
 from deploy_manager.models import Environment
 from deploy_manager.requirements import (
@@ -29,7 +31,7 @@ from deploy_manager.requirements import (
 from deploy_manager.runner.pins import pins_of, replace_pins
 
 
-class Command(BaseCommand):
+class Command(OwnCommand):
     help = "Read a requirements file, or a lock of another tool, into an environment's pins."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -51,30 +53,32 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         environment = find_environment(options["environment"], options["project"])
         pinned = _read(environment, options)
+        console = make_console(cast(IO[str], self.stdout), no_color=options["no_color"])
         for problem in pinned.problems:
-            self.stdout.write(f"Left out: {problem}")
+            console.print(f"Left out: {problem}", soft_wrap=True)
         pins = pinned.pins
-        self._show(pins_of(environment), pins, options["no_color"])
+        _show(console, pins_of(environment), pins)
         if options["dry_run"]:
-            self.stdout.write("Nothing was written.")
+            console.print("Nothing was written.")
             return
         _write(environment, pins, options["use"])
         if environment.pins_from == Environment.PinsFrom.ROWS:
-            self.stdout.write(f"The next deployment of {environment} installs these.")
+            told = f"The next deployment of {environment} installs these."
         else:
-            self.stdout.write(
+            told = (
                 f"{environment} takes its pins from the deployed commit: the next deployment"
                 " replaces these, unless you say --use."
             )
+        console.print(told, soft_wrap=True)
 
-    def _show(self, before: tuple[Pin, ...], after: tuple[Pin, ...], no_color: bool) -> None:
-        console = make_console(cast(IO[str], self.stdout), no_color=no_color)
-        changes = compare_pins(before, after)
-        if changes:
-            console.print(_table(changes))
-        elif lock_text(before) != lock_text(after):
-            console.print("The versions stay; hashes, extras or markers change.")
-        console.print(f"{len(after)} pins, {len(changes)} changed.")
+
+def _show(console: Console, before: tuple[Pin, ...], after: tuple[Pin, ...]) -> None:
+    changes = compare_pins(before, after)
+    if changes:
+        console.print(_table(changes))
+    elif lock_text(before) != lock_text(after):
+        console.print("The versions stay; hashes, extras or markers change.")
+    console.print(f"{len(after)} pins, {len(changes)} changed.")
 
 
 def _add_ways_of_reading(parser: ArgumentParser) -> None:

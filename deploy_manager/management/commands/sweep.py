@@ -11,6 +11,7 @@ from django.db import DatabaseError, connections
 from deploy_manager import tasks
 from deploy_manager.management.base import ConsoleCommand
 from deploy_manager.management.json_lines import JsonLines
+from deploy_manager.management.words import clean
 from deploy_manager.runner import sweep
 
 ENDINGS = {signal.SIGINT, signal.SIGTERM}
@@ -55,7 +56,7 @@ class Command(ConsoleCommand):
         try:
             self._sweep(options, tells_nothing=False)
         except CommandError as error:
-            self.stderr.write(str(error))
+            self.stderr.write(clean(str(error)))
         finally:
             connections.close_all()
 

@@ -3,7 +3,8 @@
 Reads JSON: deploy_path, number (complete releases to keep), keep (names that stay anyway).
 An environment that was changed by hand has a newer one beside it, with a number behind its name:
 the releases that are not serving are led there. Archives that were sent and never unpacked go too,
-and wheels that no environment has any more. Prints what it removed. What can't be removed stops
+and wheels that no environment has any more, and variables of releases that are gone. Prints what it
+removed: real folders directly in releases/ and venvs/, nothing else. What can't be removed stops
 nothing else: it is told at the end, with 1.
 """
 
@@ -19,6 +20,9 @@ from contextlib import suppress
 
 def folders_in(folder: str) -> list[str]:
     """Return the names of real folders: files and links are nobody's release."""
+    if os.path.islink(folder):
+        print(folder, "is a link: what lies behind it is left as it is")
+        return []
     if not os.path.isdir(folder):
         return []
     with os.scandir(folder) as entries:
@@ -89,11 +93,38 @@ def lead(link: str, target: str) -> list[str]:
     return []
 
 
-def remove_environments(folder: str, releases: str) -> list[str]:
-    links = (os.path.join(releases, name, "venv") for name in folders_in(releases))
+def remove_environments(folder: str, releases: str, current: str) -> list[str]:
+    links = [os.path.join(releases, name, "venv") for name in folders_in(releases)]
+    links.append(os.path.join(current, "venv"))
     used = {os.path.basename(os.path.realpath(link)) for link in links}
     unused = (name for name in folders_in(folder) if name not in used)
     return [why for name in unused for why in remove(os.path.join(folder, name))]
+
+
+def remove_variables(folder: str, releases: str) -> list[str]:
+    """Remove what releases that are gone had as variables."""
+    failures = []
+    for path in glob.glob(os.path.join(glob.escape(folder), "*")):
+        if os.path.isdir(os.path.join(releases, os.path.basename(path))):
+            continue
+        try:
+            os.unlink(path)
+        except OSError as error:
+            failures.append(f"{path} could not be removed: {error}.")
+    return failures
+
+
+def serving_in(releases: str, current: str) -> str:
+    """Return the name of the release that serves; blank: none does.
+
+    Ends the script where something else serves: what that needs is nobody's to guess.
+    """
+    if not os.path.lexists(current):
+        return ""
+    folder, name = os.path.split(os.path.realpath(current))
+    if folder != os.path.realpath(releases):
+        sys.exit(f"{current} leads out of {releases}: nothing was removed.")
+    return name
 
 
 def remove_archives(tools: str) -> list[str]:
@@ -125,12 +156,14 @@ def main() -> None:
     current = os.path.join(top, "current")
     releases = os.path.join(top, "releases")
     environments = os.path.join(top, "venvs")
-    serving = os.path.basename(os.path.realpath(current)) if os.path.lexists(current) else ""
-    failures = remove_releases(releases, facts["number"], {*facts["keep"], serving})
+    tools = os.path.join(top, ".deploy")
+    serving = serving_in(releases, current)
+    failures = remove_releases(releases, max(facts["number"], 1), {*facts["keep"], serving})
     failures += lead_to_newest(releases, environments, serving)
-    failures += remove_environments(environments, releases)
-    failures += remove_archives(os.path.join(top, ".deploy"))
-    failures += remove_wheels(os.path.join(top, ".deploy", "wheels"))
+    failures += remove_environments(environments, releases, current)
+    failures += remove_variables(os.path.join(tools, "environment"), releases)
+    failures += remove_archives(tools)
+    failures += remove_wheels(os.path.join(tools, "wheels"))
     if failures:
         sys.exit("\n".join(failures))
 

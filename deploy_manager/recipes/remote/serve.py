@@ -146,6 +146,12 @@ def from_manage_py(code: str) -> str:
     return found.group(1) if found else ""
 
 
+def variables_path() -> str:
+    """Return where the release's variables are: in it, if it was made before they lay outside."""
+    outside = os.path.join(TOOLS, "environment", os.path.basename(RELEASE))
+    return outside if os.path.exists(outside) else os.path.join(RELEASE, ".deploy.env")
+
+
 def read_variables(path: str) -> dict[str, str]:
     """Read a file of quoted `export NAME=value` lines."""
     words = shlex.split(read(path).decode("utf-8", "surrogateescape"), comments=True)
@@ -181,9 +187,11 @@ def read(path: str) -> bytes:
 
 
 def main() -> None:
+    # A master that follows another one inherits that one's umask, whoever started it.
+    os.umask(0o022)
     with open(os.path.join(TOOLS, "serve.json")) as file:
         site = json.load(file)
-    Server(site, read_variables(os.path.join(RELEASE, ".deploy.env"))).run()
+    Server(site, read_variables(variables_path())).run()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Unpack a release beside its place, then rename it there. Runs on the server, Python 3.8 or later.
 
-Reads JSON: archive, release (path), shared (path), folders, variables (text of .deploy.env),
-max_bytes (of all files together). Nothing of an archive gets outside of the release: a member that
-would ends the script by 1 with the reason on stderr, and leaves nothing behind.
+Reads JSON: archive, release (path), shared (path), folders, variables (quoted lines for sh),
+variables_path (the file of them), max_bytes (of all files together). Nothing of an archive gets
+outside of the release: a member that would ends the script by 1 with the reason on stderr, and
+leaves nothing behind. What it has under a name of ours is left out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 HEADER_BYTES = 512
+OUR_NAMES = ("venv", "venv.new", ".complete")
 
 
 def unpack(archive: str, target: str, max_bytes: int) -> None:
@@ -74,6 +76,9 @@ def is_inside(path: str, folder: str) -> bool:
 
 def link_shared(release: str, shared: str, folder: str) -> None:
     """What the code has in a shared folder is its first content; afterwards the folder stays."""
+    parts = folder.split("/")
+    if {"", ".", ".."}.intersection(parts) or parts[0] in OUR_NAMES:
+        sys.exit(f"{folder!r} is no folder of the code that can be shared.")
     there, here = os.path.join(shared, folder), os.path.join(release, folder)
     if not is_inside(os.path.dirname(here), release):
         sys.exit(f"The shared folder {folder} lies behind a link that leads out of the code.")
@@ -103,17 +108,36 @@ def lies_in_another(folder: str, folders: list[str]) -> bool:
     return any(folder.startswith(f"{other}/") for other in folders)
 
 
+def leave_out_ours(release: str) -> None:
+    """Remove what a commit has where our own mark and link come: neither is written through it."""
+    for name in OUR_NAMES:
+        path = os.path.join(release, name)
+        if not os.path.lexists(path):
+            continue
+        print(f"{name} of the code is left out: deploy_manager uses this name.")
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
 def write_private(path: str, text: str) -> None:
+    """Let a file of the account's own hold a text from one moment to the next."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    beside = f"{path}.{os.getpid()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     # Bytes that are no UTF-8 are in a text as Python keeps those of a variable: see PEP 383.
     content = text.encode("utf-8", "surrogateescape")
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with open(os.open(beside, flags, 0o600), "wb") as file:
         file.write(content)
+    os.replace(beside, path)
 
 
 def make_release(facts: dict[str, Any], beside: str) -> None:
     remove(beside)
     os.makedirs(beside)
     unpack(facts["archive"], beside, facts["max_bytes"])
+    leave_out_ours(beside)
     folders = facts["folders"]
     for folder in folders:
         # Such a folder is shared with the one around it: linking it too would lead into itself.
@@ -121,7 +145,7 @@ def make_release(facts: dict[str, Any], beside: str) -> None:
             link_shared(beside, facts["shared"], folder)
     for folder in folders:
         os.makedirs(os.path.join(facts["shared"], folder), exist_ok=True)
-    write_private(os.path.join(beside, ".deploy.env"), facts["variables"])
+    write_private(facts["variables_path"], facts["variables"])
     open(os.path.join(beside, ".complete"), "w").close()
     if not os.path.exists(os.path.join(facts["release"], ".complete")):
         remove(facts["release"])

@@ -7,7 +7,7 @@ from functools import cached_property
 from deploy_manager.models import Advisory, AuditedVersion, Environment, InstalledPackage
 from deploy_manager.requirements import Pin, read_pins
 from deploy_manager.runner.packages.exposure import PackageVersion, audited_versions
-from deploy_manager.runner.pins import pins_of
+from deploy_manager.runner.pins import checked_pins_of
 from deploy_manager.runner.serving import serving_release
 
 
@@ -68,7 +68,8 @@ class KnownPackages:
 
 def _pins(environment: Environment) -> Sequence[Pin]:
     """What an upgrade begins from: the pins people list, or those of the release that serves."""
-    if environment.pins_from == Environment.PinsFrom.ROWS and (listed := pins_of(environment)):
+    is_listed = environment.pins_from == Environment.PinsFrom.ROWS
+    if is_listed and (listed := checked_pins_of(environment)):
         return listed
     release = serving_release(environment)
     return read_pins(release.lock.text) if release else ()

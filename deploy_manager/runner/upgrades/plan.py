@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from deploy_manager.exceptions import PinError
+from deploy_manager.exceptions import InvalidRow, PinError
 from deploy_manager.models import (
     AuditedVersion,
     Environment,
@@ -29,8 +29,9 @@ from deploy_manager.requirements import (
     move_pins,
     read_pins,
 )
+from deploy_manager.runner.checking import check_row
 from deploy_manager.runner.overrides import lay_over
-from deploy_manager.runner.pins import pins_of
+from deploy_manager.runner.pins import checked_pins_of
 from deploy_manager.runner.serving import serving_release
 from deploy_manager.runner.targets import targets_of
 
@@ -106,7 +107,7 @@ def plan_upgrade(environments: Sequence[Environment], wish: UpgradeWish) -> Upgr
     for environment in environments:
         try:
             stage = _plan_stage(environment, wish)
-        except PinError as error:
+        except (PinError, InvalidRow) as error:
             problems.append(f"{environment}: {error}")
             continue
         if stage is None:
@@ -134,7 +135,8 @@ def _unknown_packages(environments: Sequence[Environment], wish: UpgradeWish) ->
 
 
 def _plan_stage(environment: Environment, wish: UpgradeWish) -> PlannedStage | None:
-    """Return the stage, or None where nothing moves. Raises PinError."""
+    """Return the stage, or None where nothing moves. Raises PinError, InvalidRow."""
+    check_row(environment)
     release = serving_release(environment)
     if release is None:
         raise PinError(_("No release serves there yet: deploy it first."))
@@ -172,7 +174,8 @@ def _listed_pins(environment: Environment, release: Release) -> tuple[Pin, ...]:
 
     Over those is put what earlier upgrades hold: a rollback may have taken it back for a while.
     """
-    if environment.pins_from == Environment.PinsFrom.ROWS and (pins := pins_of(environment)):
+    is_listed = environment.pins_from == Environment.PinsFrom.ROWS
+    if is_listed and (pins := checked_pins_of(environment)):
         return read_pins(lock_text(pins), f"{environment}'s list of requirements")
     return lay_over(environment, read_pins(release.lock.text)).pins
 

@@ -19,6 +19,7 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.requirements import PinWish
+from deploy_manager.runner.checking import check_row
 from deploy_manager.runner.serving import serving_release
 from deploy_manager.runner.upgrades.candidates import Candidates, concerned_by, few, find_candidates
 from deploy_manager.runner.upgrades.plan import (
@@ -38,9 +39,10 @@ Beat = Callable[[PolicyRun], None]
 def do_policy(run: PolicyRun, beat: Beat) -> str:
     """Write the upgrades that a policy asks for now; return what was done, a line for each thing.
 
-    Raises ClaimLost where somebody else took the run over, and PinError for requirements that can't
-    be read.
+    Raises ClaimLost where somebody else took the run over, PinError for requirements that can't be
+    read, and InvalidRow for a policy that no form takes.
     """
+    check_row(run.policy)
     environments, told = _environments(run.policy)
     if not environments:
         return _lines([_("Nothing to do: no release serves on its environments."), *told])

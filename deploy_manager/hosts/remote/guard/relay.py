@@ -17,6 +17,7 @@ from .encoding import speak_utf8
 from .files import read_json, write_json
 from .frames import READY, Frame, Kind, Unpacker, pack
 from .journal import Journal, running_elsewhere
+from .modes import mend
 
 BUSY_AFTER = 1.5
 """Seconds to try to reach a guard whose lock is held before it is told to be busy."""
@@ -31,6 +32,7 @@ def main() -> int:
     """Speak for `attach <folder>`; the greeting comes first, on standard input."""
     folder = sys.argv[2]
     home = os.getcwd()
+    os.umask(0o077)  # commands have their own: see script_of
     os.write(1, READY)
     hello, rest = _read_hello()
     if hello is None:
@@ -41,7 +43,6 @@ def main() -> int:
         _write(pack(Kind.REFUSED, {"why": "old", "python": python, "oldest": oldest}))
         return 1
     try:
-        os.makedirs(folder, exist_ok=True)
         os.chdir(folder)
         sock, answer = _reach_guard(os.getcwd(), home, hello)
     except OSError as error:
@@ -132,6 +133,7 @@ def _start_guard(folder: str, home: str, hello: dict[str, Any]) -> bytes | None:
             return _busy(work)
         if not is_fresh(folder, hello):
             return pack(Kind.REFUSED, {"why": "stale"})
+        mend(folder)
         journal.open(work_of(hello))
         write_json("holder.json", work_of(hello))
         _spawn(_listen(), folder, home, hello, lock)
