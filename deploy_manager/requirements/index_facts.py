@@ -25,6 +25,7 @@ from pypi_simple import (
 from deploy_manager.exceptions import IndexUnreachable
 from deploy_manager.logs import mask_text
 from deploy_manager.requirements.advice import parsed_version
+from deploy_manager.requirements.trust import open_client
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 15.0
 """Seconds; the second is for each piece of an answer."""
@@ -112,7 +113,7 @@ def look_up(name: str, index_url: str = "") -> PackageFacts:
     use (UV_DEFAULT_INDEX, PIP_INDEX_URL or pip's configuration). Raises IndexUnreachable where it
     does not answer as an index within seconds, or does not know the package.
     """
-    with _client(index_url or own_index_url()) as client:
+    with open_client(index_url or own_index_url()) as client:
         return _look_up(client, name)
 
 
@@ -122,7 +123,7 @@ def look_up_many(
     """Return what an index says of each package, or why it says nothing; never raises for that."""
     wanted = list(dict.fromkeys(names))
     with (
-        _client(index_url or own_index_url()) as client,
+        open_client(index_url or own_index_url()) as client,
         ThreadPoolExecutor(workers) as pool,
     ):
         return dict(zip(wanted, pool.map(lambda name: _tried(client, name), wanted), strict=True))
@@ -141,10 +142,6 @@ def _configured_for_pip() -> str:
     except subprocess.TimeoutExpired:
         return ""
     return "" if done.returncode else done.stdout.strip()
-
-
-def _client(index_url: str) -> PyPISimple:
-    return PyPISimple(index_url)
 
 
 def _tried(client: PyPISimple, name: str) -> PackageFacts | IndexProblem:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deploy_manager.exceptions import PinError
 from deploy_manager.logs import mask
+from deploy_manager.requirements.trust import UV_TRUSTS
 
 TIMEOUT = 120.0
 """Seconds."""
@@ -37,7 +38,7 @@ def run_uv(words: Sequence[str], index_url: str = "", timeout: float = TIMEOUT) 
             capture_output=True,
             timeout=timeout,
             check=False,
-            env={**os.environ, **index},
+            env={**UV_TRUSTS, **os.environ, **index},
         )
     except subprocess.TimeoutExpired:
         raise PinError(f"uv found no full set of pins within {timeout:g} s.") from None

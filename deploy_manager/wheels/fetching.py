@@ -16,6 +16,7 @@ from deploy_manager.exceptions import WheelError
 from deploy_manager.logs import mask_text
 from deploy_manager.requirements import Pin
 from deploy_manager.requirements.index_facts import own_index_url
+from deploy_manager.requirements.trust import open_client
 from deploy_manager.wheels.cache import Cache, Kept, digest_of
 from deploy_manager.wheels.choosing import choose
 from deploy_manager.wheels.python import ServerPython
@@ -29,7 +30,7 @@ LONGEST_REASON = 500
 @contextmanager
 def open_index(index_url: str) -> Iterator[PyPISimple]:
     """Yield a client of an index; blank: the one that the worker's own uv and pip use."""
-    with PyPISimple(index_url or own_index_url()) as client:
+    with open_client(index_url or own_index_url()) as client:
         yield client
 
 

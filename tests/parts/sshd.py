@@ -31,7 +31,9 @@ pytest_plugins = ["tests.parts.hosts", "tests.parts.wire"]
 ACCOUNT = "dm-tests"
 ACCOUNT_HOME = Path("/var/lib") / ACCOUNT
 PROGRAM = Path("/usr/sbin/sshd")
-PASSED_ON = re.compile(r"(PIP|UV)_|SSL_CERT_|REQUESTS_CA_BUNDLE|(https?|no)_proxy", re.IGNORECASE)
+PASSED_ON = re.compile(
+    r"(PIP|UV)_|SSL_CERT_|(REQUESTS|CURL)_CA_BUNDLE|(https?|no)_proxy", re.IGNORECASE
+)
 """What installing packages needs of the environment of the tests."""
 
 
