@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.recipe_site",
     "tests.parts.browser",
     "tests.parts.index",
+    "tests.parts.authority",  # after the index that it imports
     "tests.parts.osv",
     "tests.parts.new_project",
     "tests.parts.own_project",

@@ -68,6 +68,7 @@ ONLY_IN = {
     "apprise": {"notices"},
     "invoke": {"fabfile", "management"},
     "rich": {"management"},
+    "truststore": {"requirements", "notices"},
     "ansi2html": {"admin"},
     "pip_requirements_parser": {"requirements"},
     "virtualenv": set[str](),

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from django.db import connection
 from invoke.exceptions import Exit
 
 from deploy_manager.management.fab_upgrade import UpgradeWorker, Words
@@ -77,6 +78,7 @@ def test_what_has_to_wait_is_begun_when_it_may(four: Site4, selection: Selection
     def thaw() -> None:
         wait_until(lambda: Deployment.objects.filter(state=State.WAITING).exists())
         Environment.objects.get().thaw()
+        connection.close()  # this thread's own
 
     thawing = threading.Thread(target=thaw)
     thawing.start()

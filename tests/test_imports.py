@@ -14,6 +14,7 @@ HEAVY = (
     "uv",
     "pypi_simple",
     "requests",
+    "truststore",
     "cryptography",
     "apprise",
     "rich",

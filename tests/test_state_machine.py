@@ -55,7 +55,8 @@ class Deploying(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._savepoint = transaction.savepoint()
+        self._example = transaction.atomic()
+        self._example.__enter__()
         self._environment = make_environment()
         self._holders: list[Slice] = []
         self._positions: dict[int, int] = {}
@@ -63,7 +64,8 @@ class Deploying(RuleBasedStateMachine):
         self._bells: list[int] = []
 
     def teardown(self) -> None:
-        transaction.savepoint_rollback(self._savepoint)
+        transaction.set_rollback(True)
+        self._example.__exit__(None, None, None)
 
     @initialize()
     def begin(self) -> None:

@@ -39,6 +39,17 @@ class StyledAdmin(ModelAdmin[_Model]):
     class Media:
         css = {"all": ["deploy_manager/admin.css"]}
 
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        """As Django's: from 6.1 on it says where they are shown, and a form may have some too."""
+        where = () if action_location is None else (action_location,)
+        known: dict[str, Any] = super().get_actions(request, *where)
+        is_list = action_location is None or action_location.name == "CHANGE_LIST"
+        return self.choose_actions(request, known) if is_list else known
+
+    def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
+        """Return the actions of the list for who asks, of those that the class has."""
+        return known
+
 
 class HistoryAdmin(StyledAdmin[_Model]):
     """History: read by those who may, changed by nobody."""

@@ -104,10 +104,10 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
             Prefetch("deployments", _newest_deployments(), to_attr="newest_deployments"),
         )
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+    def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
         """Those of recipes first, for who may deploy something; then the admin's own."""
         ours = run_actions() if may_deploy_any(request) and "_popup" not in request.GET else {}
-        return {**ours, **super().get_actions(request)}
+        return {**ours, **known}
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return super().has_module_permission(request) or may_see_any(request)

@@ -74,8 +74,8 @@ class ReleaseAdmin(HistoryAdmin[Release]):
     def created(self, release: Release) -> str:
         return short_time(release.created_at)
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        return super().get_actions(request) if may_deploy_any(request) else {}
+    def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
+        return known if may_deploy_any(request) else {}
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.mark_bad_view)

@@ -22,11 +22,10 @@ class RequirementAdmin(StyledAdmin[Requirement]):
     search_fields = ("name",)
     actions = ("upgrade_packages",)
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        actions = super().get_actions(request)
+    def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
         if not may_deploy_any(request):
-            actions.pop("upgrade_packages", None)
-        return actions
+            known.pop("upgrade_packages", None)
+        return known
 
     @admin.action(description=_("Upgrade…"))
     def upgrade_packages(self, request: HttpRequest, queryset: QuerySet[Requirement]) -> Any:

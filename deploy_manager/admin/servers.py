@@ -28,12 +28,11 @@ class ServerAdmin(StyledAdmin[Server]):
     autocomplete_fields = ("gateway",)
     actions = ("fetch_host_key", "make_alike")
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+    def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
         """Those that send something, for who may deploy something only."""
-        actions = super().get_actions(request)
         if not may_deploy_any(request):
-            actions.pop("make_alike", None)
-        return actions
+            known.pop("make_alike", None)
+        return known
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.host_key_view)

@@ -191,6 +191,8 @@ def _exchange(address: Address, through: Link | None) -> HostKey:
         began = time.monotonic()
         try:
             return keys.exchange(way, GREETING_TIMEOUT)
+        except IncompatiblePeer as error:
+            raise _strange(address, error) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise _not_greeted(address, began) from error
 
@@ -207,7 +209,7 @@ def _explained(
         raise _mismatch(address, keys.host_key_of(error.key)) from error
     except IncompatiblePeer as error:
         if "host key" not in str(error):
-            raise HostUnreachable(f"{place_of(address)} speaks no SSH we know: {error}") from error
+            raise _strange(address, error) from error
         raise _mismatch(address, _exchange(address, through)) from error
     except paramiko.AuthenticationException as error:
         raise HostUnreachable(
@@ -241,6 +243,14 @@ def _mismatch(address: Address, shown: HostKey) -> HostKeyMismatch:
         " server was set up anew, use “Fetch host key” in the admin and confirm the new key;"
         " otherwise somebody may be listening in between."
     )
+
+
+def _strange(address: Address, error: IncompatiblePeer) -> HostUnreachable:
+    """Tell a server that was not to be agreed with: trying again would not help."""
+    why = ""
+    if "host key" in str(error):
+        why = " It may prove its key by SHA-1 only, as OpenSSH did before 7.2: update it."
+    return HostUnreachable(f"{place_of(address)} speaks no SSH we know: {error}.{why}")
 
 
 def _not_greeted(address: Address, began: float) -> HostUnreachable:

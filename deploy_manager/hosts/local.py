@@ -31,6 +31,7 @@ PASSED_ON = frozenset(
         "SSL_CERT_FILE",
         "SSL_CERT_DIR",
         "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
         "HTTP_PROXY",
         "HTTPS_PROXY",
         "NO_PROXY",

@@ -7,6 +7,7 @@ It reads an order, a JSON object, from its input and answers with its exit code.
 import json
 import sys
 
+import truststore
 from apprise import Apprise, NotifyFormat
 
 from deploy_manager.notices.outcomes import Outcome
@@ -25,4 +26,5 @@ def deliver(url: str, title: str = "", text: str = "") -> Outcome:
 
 
 if __name__ == "__main__":
+    truststore.inject_into_ssl()  # apprise's own would be certifi's
     sys.exit(deliver(**json.load(sys.stdin)))

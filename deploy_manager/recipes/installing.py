@@ -83,7 +83,7 @@ def _by_uv(host: Host, site: Site, path: str) -> None:
     uv = ship_file(host, site, program, name, mode=0o755)
     cache = ["--cache-dir", f"{site.tools_path}/uv-cache", "--python", f"{path}/bin/python"]
     # An index page that the cache still takes for fresh may not know a version that is just out.
-    options = ["--no-progress", "--refresh"]
+    options = ["--no-progress", "--refresh", "--system-certs"]
     what = _what_to_install(site, path)
     run_tool(host, site, site.python, [uv, "pip", "install", *cache, *options, *what])
     run_tool(host, site, site.python, [uv, "pip", "check", *cache])

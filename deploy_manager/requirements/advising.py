@@ -23,6 +23,7 @@ from deploy_manager.requirements.advice import (
     parsed_version,
 )
 from deploy_manager.requirements.osv_records import advise_from_records
+from deploy_manager.requirements.trust import RUN_TRUSTING
 from deploy_manager.requirements.uv import minimal_environment
 
 Pair = tuple[str, str]
@@ -179,7 +180,7 @@ class _Audit:
         files = ("--cache-dir", str(folder / "cache"), "--requirement", str(pinned))
         try:
             return subprocess.run(
-                [sys.executable, "-m", "pip_audit", *_OPTIONS, *files],
+                [sys.executable, "-c", RUN_TRUSTING, "pip_audit", *_OPTIONS, *files],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 cwd=folder,

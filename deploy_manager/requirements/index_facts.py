@@ -25,6 +25,7 @@ from pypi_simple import (
 from deploy_manager.exceptions import IndexUnreachable
 from deploy_manager.logs import mask_text
 from deploy_manager.requirements.advice import parsed_version
+from deploy_manager.requirements.trust import open_client
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 15.0
 """Seconds; the second is for each piece of an answer."""
@@ -142,7 +143,7 @@ def _configured_for_pip() -> str:
 
 def open_index(index_url: str = "") -> PyPISimple:
     """Return a client of an index, to be closed; blank: the one that the worker's own uv uses."""
-    return PyPISimple(index_url or own_index_url())
+    return open_client(index_url or own_index_url())
 
 
 def _tried(client: PyPISimple, name: str) -> PackageFacts | IndexProblem:

@@ -19,6 +19,7 @@ import tomli_w
 from deploy_manager.exceptions import PinError
 from deploy_manager.logs import mask
 from deploy_manager.requirements.index_facts import own_index_url
+from deploy_manager.requirements.trust import UV_TRUSTS
 
 TIMEOUT = 120.0
 """Seconds."""
@@ -125,7 +126,7 @@ def minimal_environment(home: Path) -> dict[str, str]:
         kept.setdefault("NETRC", str(netrc))
     caches = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
     kept.setdefault("UV_CACHE_DIR", f"{caches}/uv")
-    return {**kept, "HOME": str(home)}
+    return {**UV_TRUSTS, **kept, "HOME": str(home)}
 
 
 def _is_kept(name: str) -> bool:

@@ -15,7 +15,6 @@ from pypi_simple import (
 from deploy_manager.exceptions import WheelError
 from deploy_manager.logs import mask_text
 from deploy_manager.requirements import Pin
-from deploy_manager.requirements.index_facts import own_index_url
 from deploy_manager.wheels.cache import Cache, Kept, digest_of
 from deploy_manager.wheels.choosing import choose
 from deploy_manager.wheels.python import ServerPython
@@ -24,13 +23,6 @@ TIMEOUT = (5.0, 30.0)
 """Seconds to connect, and for each piece of an answer."""
 
 LONGEST_REASON = 500
-
-
-@contextmanager
-def open_index(index_url: str) -> Iterator[PyPISimple]:
-    """Yield a client of an index; blank: the one that the worker's own uv and pip use."""
-    with PyPISimple(index_url or own_index_url()) as client:
-        yield client
 
 
 def fetch(client: PyPISimple, pin: Pin, python: ServerPython, cache: Cache, key: str) -> Kept:

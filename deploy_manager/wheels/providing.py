@@ -11,9 +11,10 @@ from pypi_simple import PyPISimple
 
 from deploy_manager.exceptions import WheelError
 from deploy_manager.requirements import Pin, lock_text, read_pins
+from deploy_manager.requirements.index_facts import open_index
 from deploy_manager.standards import is_version
 from deploy_manager.wheels.cache import Cache, Kept, key_of
-from deploy_manager.wheels.fetching import fetch, open_index
+from deploy_manager.wheels.fetching import fetch
 from deploy_manager.wheels.once import once
 from deploy_manager.wheels.python import ServerPython
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import ssl
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ class Index:
 
     def __init__(self, user: str = "", password: str = "") -> None:
         self.user, self.password = user, password
+        self.scheme = "http"
         self.projects: dict[str, Project] = {}
         self.requests: list[str] = []
         """Paths, in the order they were asked for."""
@@ -61,11 +63,11 @@ class Index:
     @property
     def url(self) -> str:
         """What pip and uv take as the index; without user and password."""
-        return f"http://{self.place}/simple/"
+        return f"{self.scheme}://{self.place}/simple/"
 
     @property
     def url_with_credentials(self) -> str:
-        return f"http://{self.user}:{self.password}@{self.place}/simple/"
+        return f"{self.scheme}://{self.user}:{self.password}@{self.place}/simple/"
 
     def add(
         self,
@@ -121,6 +123,11 @@ class Index:
     def upload(self, filename: str) -> Upload | None:
         found = [one.files[filename] for one in [*self.projects.values()] if filename in one.files]
         return found[0] if found else None
+
+    def speak_tls(self, context: ssl.SSLContext) -> None:
+        """Speak HTTPS from now on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.scheme = "https"
 
     def close(self) -> None:
         """Stop serving; again does nothing."""

@@ -1,6 +1,7 @@
 """A database of advisories on loopback, which answers as OSV does, and can be spoilt."""
 
 import json
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -70,6 +71,7 @@ class OsvStub:
         self.page_size = 1000
         """Advisories in one answer; the others are told by `next_page_token`."""
 
+        self.scheme = "http"
         self.user, self.password = "", ""
         """Asked for where set (basic authentication)."""
 
@@ -85,7 +87,7 @@ class OsvStub:
     @property
     def url(self) -> str:
         """What pip-audit takes as `--osv-url`."""
-        return f"http://{self.place}/v1/query"
+        return f"{self.scheme}://{self.place}/v1/query"
 
     def add(self, identifier: str, package: str, **facts: Any) -> Record:
         """Publish an advisory; the facts are those of `advisory`."""
@@ -99,6 +101,11 @@ class OsvStub:
         end = start + self.page_size
         more = {"next_page_token": str(end)} if end < len(found) else {}
         return {**({"vulns": found[start:end]} if found else {}), **more}
+
+    def speak_tls(self, context: ssl.SSLContext) -> None:
+        """Speak HTTPS from now on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.scheme = "https"
 
     def close(self) -> None:
         """Stop serving; again does nothing."""

@@ -31,7 +31,9 @@ pytest_plugins = ["tests.parts.hosts", "tests.parts.wire"]
 ACCOUNT = "dm-tests"
 ACCOUNT_HOME = Path("/var/lib") / ACCOUNT
 PROGRAM = Path("/usr/sbin/sshd")
-PASSED_ON = re.compile(r"(PIP|UV)_|SSL_CERT_|REQUESTS_CA_BUNDLE|(https?|no)_proxy", re.IGNORECASE)
+PASSED_ON = re.compile(
+    r"(PIP|UV)_|SSL_CERT_|(REQUESTS|CURL)_CA_BUNDLE|(https?|no)_proxy", re.IGNORECASE
+)
 """What installing packages needs of the environment of the tests."""
 
 
@@ -83,8 +85,11 @@ class Sshd:
 
     def cut_connections(self) -> None:
         """Kill what serves the connections at hand, as a crash would; it goes on listening."""
-        for pid in _descendants(self.process.pid):
-            if _name_of(pid) == "sshd":
+        for monitor in _children(self.process.pid):
+            # By descent: since OpenSSH 10 they have a name of their own. As root each has a helper
+            # of the same name, without rights; what else it started are the commands.
+            alike = [pid for pid in _children(monitor) if _name_of(pid) == _name_of(monitor)]
+            for pid in (*alike, monitor):
                 _kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
@@ -253,10 +258,13 @@ def _authorize(folder: Path, ssh_key: Path) -> Path:
 
 def _descendants(pid: int) -> list[int]:
     """Return the processes that a process started, and those that they did."""
-    children = [
+    return [process for child in _children(pid) for process in (child, *_descendants(child))]
+
+
+def _children(pid: int) -> list[int]:
+    return [
         int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent(stat) == pid
     ]
-    return [process for child in children for process in (child, *_descendants(child))]
 
 
 def _parent(stat: Path) -> int:

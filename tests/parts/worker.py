@@ -25,7 +25,8 @@ def use_broker() -> Iterator[UseBroker]:
     """Have this process, and the workers it starts, use a broker: its URL and its options."""
 
     def use(url: str, **options: Any) -> None:
-        app.conf.update(broker_url=url, broker_transport_options=options)
+        # By the names in the settings: celery 5.6 hears no others where there are such.
+        app.conf.update(CELERY_BROKER_URL=url, CELERY_BROKER_TRANSPORT_OPTIONS=options)
         # What the app has opened so far belongs to the broker before: as after a fork.
         app._after_fork()  # type: ignore[attr-defined]
 
