@@ -156,6 +156,7 @@ def shelf(package_index: Index) -> Index:
     for version in ("1.0", "2.0"):
         package_index.add("helper", version)
     package_index.add("newcomer", "1.0")
+    package_index.add("old", "1.0", requires=("helper>=2",), as_sdist=True)
     return package_index
 
 
@@ -173,6 +174,8 @@ LATE, EARLY = Target("3.13.1", platform="linux-x86_64", libc="glibc 2.36"), Targ
         (("kit==2.0rc1",), (LATE,), ""),
         (("kit==2.0rc1",), (EARLY,), "Python"),
         ((f"kit==1.1 ; {NEW}",), (EARLY,), ""),
+        (("old==1.0", "helper==2.0"), (), ""),  # a source, which declares what it needs
+        (("old==1.0", "helper==1.0"), (), "helper>=2"),
     ],
 )
 def test_a_set_fits_or_uv_says_why_not(

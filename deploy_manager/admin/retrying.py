@@ -13,7 +13,10 @@ from deploy_manager.admin.badges import deployment_link, deployment_url
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.models import Deployment
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.runner import Wish, make_plan, retry
+from deploy_manager.runner import Wish, changed_pins, retry
+from deploy_manager.runner.pins import pins_in
+from deploy_manager.runner.request import choose_placements
+from deploy_manager.runner.stories import ROLLBACK
 from deploy_manager.runner.taking_back import confirmed_in, tell_unconfirmed
 
 
@@ -47,11 +50,12 @@ def retry_view(
 
 def _refuse_to_take_back(deployment: Deployment, recipe: str, wish: Wish) -> None:
     """A button asks nothing: what an upgrade brought since is not taken back by it."""
-    if wish.release is None:
+    if wish.release is None or recipe == ROLLBACK:
         return
-    plan = make_plan(deployment.environment, recipe, wish.commit, wish.servers, wish.release)
-    confirmed = confirmed_in(list(wish.take_back))
-    if more := [pin for pin in plan.to_confirm if pin.key not in confirmed]:
+    environment, confirmed = deployment.environment, confirmed_in(list(wish.take_back))
+    placements = choose_placements(environment, wish.servers)
+    changes = changed_pins(environment, pins_in(wish.release.lock.text), placements)
+    if more := [pin for pin in changes if pin.is_taken_back and pin.key not in confirmed]:
         raise RequestRefused(tell_unconfirmed(more))
 
 

@@ -1,6 +1,6 @@
 """Which pins a release would change, and which of them take back an upgrade or a fix."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from deploy_manager.models.shapes import objects_in, texts_in
 from deploy_manager.requirements import Pin, PinChange, compare_pins
 from deploy_manager.runner.packages.exposure import audited_versions
 from deploy_manager.runner.pins import pins_in
+from deploy_manager.runner.serving import most_served
 from deploy_manager.runner.stories import ROLLBACK
 
 Key = tuple[str, str, str]
@@ -68,10 +69,13 @@ def changed_pins(
 
     What most of them serve is told whole; of the others only what is taken back there, too.
     """
+    placements = list(placements)
     releases = [each.active_release for each in placements if each.active_release]
-    served = Counter(release.lock_id for release in releases)
+    usual = most_served(placements)
+    served = dict.fromkeys([usual.lock_id] if usual else [])
+    served |= dict.fromkeys(release.lock_id for release in releases)
     texts = Lock.objects.in_bulk(served)
-    locks = [pins_in(texts[lock].text) for lock, _times in served.most_common()] or [()]
+    locks = [pins_in(texts[lock].text) for lock in served] or [()]
     changes = [compare_pins(lock, pins) for lock in locks]
     judging = _Judge(environment, [change for each in changes for change in each])
     first, *others = [
