@@ -90,7 +90,7 @@ def test_names_variables_and_output_are_utf_8(odd: Place, tmp_path: Path) -> Non
     assert told[2] == "größe"
     assert (odd.folder / "releases/r1/ordner-ü/日本.txt").read_text() == "größe"
     assert (odd.folder / "releases/r1/ordner-ü/日本.sent").read_bytes() == b"sent"
-    assert "export NAME='日本'\n" in (odd.folder / "releases/r1/.deploy.env").read_text()
+    assert "export NAME='日本'\n" in Path(site.variables_path).read_text()
 
 
 @pytest.mark.parametrize("variables", [ACCOUNTS["a language that is not there"], "LANG=C.UTF-8"])

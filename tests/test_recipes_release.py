@@ -10,6 +10,7 @@ import pytest
 
 from deploy_manager.exceptions import CommandFailed, RecipeError
 from deploy_manager.requirements import lock_digest
+from deploy_manager.runner.pins import pinned_in
 from tests.recipe_site import CODE, RecipeSite
 
 PREPARE = ("checkout_latest", "make_virtualenv", "install_requirements")
@@ -142,7 +143,8 @@ def test_a_release_that_is_not_whole_is_not_activated(recipe_site: RecipeSite) -
 def test_the_project_is_checked_migrated_and_its_static_files_collected(
     recipe_site: RecipeSite, django_lock: str, tmp_path: Path
 ) -> None:
-    recipe_site.use(lock=django_lock, lock_digest=lock_digest(django_lock), shared=("shared",))
+    recipe_site.use(lock=django_lock, pins=pinned_in(django_lock), shared=("shared",))
+    recipe_site.use(lock_digest=lock_digest(django_lock))
     recipe_site.run(*PREPARE, "check", "migrate")
     assert (tmp_path / "site/shared/shared/db.sqlite3").exists()
     assert "has no STATIC_ROOT" in recipe_site.run("collect_static")

@@ -251,8 +251,13 @@ def _relay_line(work: Work, path: str) -> str:
     """
     launch = f"import base64; exec(base64.b64decode('{_launcher()}'))"
     sha256 = hashlib.sha256(guard_archive()[0]).hexdigest()
-    words = [work.python, "-I", "-S", "-X", "utf8", "-c", launch, path, sha256, work.folder]
-    return f"echo {BEGUN.decode()}; exec {shlex.join(words)}"
+    guard, python = shlex.quote(path), shlex.quote(work.python)
+    words = ["-I", "-S", "-X", "utf8", "-c", launch, path, sha256, work.folder]
+    return (
+        f"echo {BEGUN.decode()}; test -f {guard} ||"
+        f" {{ {python} -c {shlex.quote(TELL_VERSION)} >&2 || exit; echo {MISSING} >&2; exit 1; }};"
+        f" exec {python} {shlex.join(words)}"
+    )
 
 
 def _require_readiness(host: BareHost, work: Work, seen: bytes, said: str) -> None:

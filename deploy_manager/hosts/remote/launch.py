@@ -1,9 +1,9 @@
 """Start the guard of a deploy path: if what lies there is the guard we mean, and nobody else's.
 
 Run as `python -c <this text> <guard> <sha256> <folder>`, before anything of ours runs on a server.
-Ends by saying MISSING on stderr, below the Python's version, where the guard has to be sent, and
-with the reason where others could write what this account then runs. Only the standard library of
-Python 3.8 is used.
+Ends by saying MISSING on stderr, below the Python's version, where the guard has to be sent, and by
+the reason where others could write what this account then runs. Only the standard library of Python
+3.8 is used.
 """
 
 import grp
@@ -13,7 +13,7 @@ import pwd
 import stat
 import sys
 
-MISSING = "No guard of ours is here."
+MISSING = "no-guard-of-ours"
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
