@@ -17,7 +17,7 @@ from django.db import DatabaseError
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.logs import plain
-from deploy_manager.models import Environment, Server
+from deploy_manager.models import Environment, Problem, Schedule, Server
 from deploy_manager.recipes import broken_modules
 
 TAG = "deploy_manager"
@@ -144,6 +144,19 @@ def check_builders(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register(TAG)
+def check_problems(**kwargs: Any) -> list[CheckMessage]:
+    """The sweep can do what there is to do with every row."""
+    return [
+        Hint(
+            text,
+            hint="Mend it in the admin: the others go on meanwhile, and so does this one then.",
+            id="deploy_manager.W010",
+        )
+        for text in _problems()
+    ]
+
+
+@register(TAG)
 def check_sqlite(**kwargs: Any) -> list[CheckMessage]:
     """SQLite has to be told that web server, worker and commands write side by side."""
     database = django_settings.DATABASES["default"]
@@ -194,6 +207,22 @@ def _idle_builders() -> list[Environment]:
         found = Environment.objects.filter(builder__isnull=False)
         fetching = found.exclude(wheels=Environment.Wheels.SHIPPED)
         return list(fetching.select_related("project"))
+    except DatabaseError:
+        return []
+
+
+def _problems() -> list[str]:
+    """Ask the database, where it is there and migrated already."""
+    try:
+        found = Problem.objects.select_related("environment__project")
+        told = [
+            f"{each.environment or 'deploy_manager'}, since {each.since:%Y-%m-%d %H:%M %Z}: {each}"
+            for each in found
+        ]
+        idle = Schedule.objects.filter(is_enabled=True).exclude(outcome="")
+        return told + [
+            f"{each}: {each.outcome}" for each in idle.select_related("environment__project")
+        ]
     except DatabaseError:
         return []
 

@@ -17,6 +17,14 @@ class InvalidRow(RequestRefused):
     """A row holds what no form takes; the message names the row, its fields and what is wrong."""
 
 
+class TimesUnreadable(RequestRefused):
+    """The allowed times of an environment can't be read: nobody knows when it may change."""
+
+
+class LeftAlone(RequestRefused):
+    """An automatic source asked for what only a person may choose: it is left, nothing failed."""
+
+
 class CodeError(DeployManagerError):
     """The repository can't be reached, or the ref or commit is not what a deployment needs."""
 

@@ -2,13 +2,14 @@
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from celery import Task, shared_task
 from celery.signals import worker_shutting_down
-from django.db import transaction
+from django.db import DatabaseError, connections, transaction
 from django.dispatch import receiver
 
 from deploy_manager.broker import SWEEP, connect, explain
@@ -42,6 +43,7 @@ from deploy_manager.runner import request as write_request
 from deploy_manager.runner import request_upgrade as write_upgrade
 from deploy_manager.runner import run_slice as run
 from deploy_manager.runner import sweep as sweep_rows
+from deploy_manager.runner.isolation import drop_a_broken_connection
 from deploy_manager.runner.resolving import note_untold
 from deploy_manager.runner.resolving import take_up as take_up_resolution
 from deploy_manager.runner.upgrades.policies import take_up
@@ -67,9 +69,16 @@ def run_slice(slice_id: int) -> None:
 
 @shared_task(name=SWEEP, ignore_result=True)
 def sweep() -> None:
-    """Ring lost bells again, replace silent holders, begin what is due; see runner.sweep."""
-    sweep_rows(ring_slice, lambda run: None if _send(look_at, run) else True)
-    gather()
+    """Ring lost bells again, replace silent holders, begin what is due; see runner.sweep.
+
+    A database that is away for a while is asked again by the next message.
+    """
+    try:
+        sweep_rows(ring_slice, lambda run: None if _send(look_at, run) else True)
+        gather()
+    except DatabaseError as error:
+        logger.warning("The deployments can't be read: %s", error)
+        connections.close_all()
 
 
 @shared_task(name="deploy_manager.look_at", ignore_result=True)
@@ -107,7 +116,7 @@ def run_policy(policy_run_id: int) -> None:
     """Do what a run of a policy stands for; nothing where somebody else has or did it."""
     if take_up(policy_run_id):
         for upgrade in Upgrade.objects.live().filter(policy_run=policy_run_id):
-            advance(upgrade.pk)
+            _alone(partial(advance, upgrade.pk), upgrade)
 
 
 @shared_task(name="deploy_manager.resolve", ignore_result=True)
@@ -124,7 +133,7 @@ def request(environment: Environment, recipe: str = "deploy", **details: Any) ->
     """
     with transaction.atomic():
         deployment = write_request(environment, recipe, **details)
-        transaction.on_commit(partial(ring, deployment.pk))
+        transaction.on_commit(partial(ring, deployment.pk), robust=True)
     return deployment
 
 
@@ -135,7 +144,7 @@ def request_upgrade(plan: UpgradePlan, **details: Any) -> Upgrade:
     """
     with transaction.atomic():
         upgrade = write_upgrade(plan, **details)
-        transaction.on_commit(partial(advance, upgrade.pk))
+        transaction.on_commit(partial(advance, upgrade.pk), robust=True)
     return upgrade
 
 
@@ -198,14 +207,35 @@ def _send(task: "Task[Any, Any]", *keys: int, **options: Any) -> str:
 
 @receiver(deployment_ended, dispatch_uid="deploy_manager.tasks")
 def _go_on_after(deployment: Deployment, **details: Any) -> None:
-    """Tell who wants to know, and begin what waited for the end."""
+    """Tell who wants to know, and begin what waited for the end: each for itself."""
+    for act in (
+        partial(_have_notified, deployment),
+        partial(_advance_after, deployment),
+        partial(promote_next, deployment.environment, ring_slice),
+        partial(ask_after, deployment),
+        partial(ask_servers, TELLERS),
+    ):
+        _alone(act, deployment)
+
+
+def _have_notified(deployment: Deployment) -> None:
     if deployment.environment.notifications.exists() and (why := _send(notify, deployment.pk)):
         logger.warning("Nobody is told how %s ended: %s", deployment, why)
+
+
+def _advance_after(deployment: Deployment) -> None:
     if upgrade_id := upgrade_of(deployment):
         advance(upgrade_id)
-    promote_next(deployment.environment, ring_slice)
-    ask_after(deployment)
-    ask_servers(TELLERS)
+
+
+def _alone(act: Callable[[], object], row: Deployment | Upgrade) -> None:
+    """Do one of several things that a row's change calls for; what fails is left to the sweep."""
+    try:
+        act()
+    except Exception:
+        # The border of a receiver: nothing that one thing raises keeps the next from being done.
+        logger.exception("%s #%s: the sweep has to go on", row._meta.verbose_name, row.pk)
+        drop_a_broken_connection()
 
 
 @receiver(policy_run_due, dispatch_uid="deploy_manager.tasks")

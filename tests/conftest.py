@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.commands",
     "tests.inventory",
     "tests.releases",
+    "tests.loop",  # after the inventory that it imports
     "tests.recipe_site",
     "tests.parts.browser",
     "tests.parts.index",

@@ -40,17 +40,22 @@ def test_a_connection_that_was_cut_while_hosts_worked_is_made_anew(inventory: In
 
 
 @pytest.mark.parametrize(
-    ("error", "state"), [(ConnectionError("cut"), State.LOST), (CodeError("gone"), State.FAILED)]
+    ("error", "why"),
+    [(ConnectionError("cut"), "ConnectionError: cut."), (CodeError("gone"), "gone")],
 )
 def test_no_deployment_stays_running_behind_an_error_and_a_connection_that_was_cut(
-    inventory: Inventory, monkeypatch: pytest.MonkeyPatch, error: Exception, state: State
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
 ) -> None:
     def fail(deployment: Deployment) -> None:
         connection.connection.close()
         raise error
 
     monkeypatch.setattr(preparing, "_check_again_who_may", fail)
-    assert run_it(inventory).state == state
+    deployment = run_it(inventory)
+    assert (deployment.state, deployment.message) == (
+        State.FAILED,
+        f"{why} No server was touched.",
+    )
 
 
 def test_who_lost_the_claim_before_the_first_step_goes_to_no_server(

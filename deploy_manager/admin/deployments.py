@@ -41,7 +41,8 @@ from deploy_manager.admin.permissions import (
     may_see_deployment,
     visible_deployments,
 )
-from deploy_manager.models import Deployment
+from deploy_manager.admin.problems import shown_problems
+from deploy_manager.models import Deployment, Problem
 from deploy_manager.models.rights import may_deploy
 
 
@@ -147,6 +148,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "original": deployment,
             "facts": describe_deployment(deployment),
             "taken_back": sorted(confirmed_in(deployment.take_back)),
+            "problems": shown_problems(Problem.objects.about(deployment)),
             "matrix": matrix,
             "tails": read_tails(deployment, [row.host_run for row in matrix.rows]),
             "may_deploy": may_deploy(request.user, deployment.environment),

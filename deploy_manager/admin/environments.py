@@ -23,9 +23,10 @@ from deploy_manager.admin.permissions import (
     may_see_any,
     visible_environments,
 )
+from deploy_manager.admin.problems import shown_problems
 from deploy_manager.admin.run_actions import run_actions
 from deploy_manager.admin.stories import ROLLBACK
-from deploy_manager.models import Deployment, Environment, Placement
+from deploy_manager.models import Deployment, Environment, Placement, Problem
 from deploy_manager.models.rights import may_deploy
 
 
@@ -160,6 +161,8 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     ) -> HttpResponse:
         environment = self.get_object(request, object_id)
         tools = _object_tools(request, environment) if environment else {}
+        if environment:
+            tools["problems"] = shown_problems(Problem.objects.about(environment))
         return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
 
     @admin.display(description=_("site"), ordering="project__name")

@@ -4,9 +4,10 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Field, JSONField, QuerySet
+from django.db.models import Field, JSONField, OuterRef, QuerySet, Subquery
 from django.forms import Textarea
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -18,7 +19,14 @@ from deploy_manager.admin.base import ModelForm, TabularInline
 from deploy_manager.admin.stories import is_schedulable
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError
-from deploy_manager.models import Environment, Notification, Placement, Schedule, State
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    Notification,
+    Placement,
+    Schedule,
+    State,
+)
 from deploy_manager.recipes import all_stories
 from deploy_manager.times import next_slot
 
@@ -53,8 +61,12 @@ class PlacementInline(TabularInline[Placement, Environment]):
 class ScheduleInline(TabularInline[Schedule, Environment]):
     model = Schedule
     extra = 0
-    fields = ("recipe", "cron", "time_zone", "deadline", "is_enabled", "next_time")
-    readonly_fields = ("next_time",)
+    fields = ("recipe", "cron", "time_zone", "deadline", "is_enabled", "next_time", "last_run")
+    readonly_fields = ("next_time", "last_run")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        of_it = Deployment.objects.filter(schedule=OuterRef("pk")).order_by("-slot", "-pk")
+        return super().get_queryset(request).annotate(last=Subquery(of_it.values("pk")[:1]))
 
     def formfield_for_dbfield(
         self, db_field: "Field[Any, Any]", request: HttpRequest, **options: Any
@@ -72,6 +84,15 @@ class ScheduleInline(TabularInline[Schedule, Environment]):
             return short_time(next_slot(schedule.cron, schedule.time_zone, timezone.now()))
         except ValueError as error:
             return str(error)
+
+    @admin.display(description=_("last run"))
+    def last_run(self, schedule: Schedule) -> SafeString | str:
+        """Return what its last time came to."""
+        last = getattr(schedule, "last", None)
+        if schedule.outcome or last is None:
+            return format_html('<span class="dm-lines">{}</span>', schedule.outcome)
+        url = reverse("admin:deploy_manager_deployment_change", args=[last])
+        return format_html('<a href="{}">#{}</a>', url, last)
 
 
 class NotificationForm(ModelForm[Notification]):

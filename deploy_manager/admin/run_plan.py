@@ -107,6 +107,10 @@ def propose(environment: Environment, story: Story, form: RunForm) -> Proposal:
     plan, release, problems = _plan(environment, story, form)
     placements = list(environment.placements.all())
     serving = most_served(placements)
+    try:
+        not_now = why_not_now(environment, story, timezone.now())
+    except RequestRefused as error:
+        not_now, problems = "", (*problems, str(error))
     return Proposal(
         environment,
         form,
@@ -114,7 +118,7 @@ def propose(environment: Environment, story: Story, form: RunForm) -> Proposal:
         _waves(placements, serving, form, plan),
         problems,
         Deployment.objects.busy().filter(environment=environment).first(),
-        why_not_now(environment, story, timezone.now()),
+        not_now,
         release,
         serving.commit if serving else "",
         _twin(serving, release),

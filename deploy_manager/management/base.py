@@ -9,15 +9,19 @@ from rich.console import Console
 from deploy_manager.management.asking import make_console
 from deploy_manager.management.json_lines import JsonLines
 from deploy_manager.management.terminal import Lines, make_view
-from deploy_manager.management.words import clean
+from deploy_manager.management.words import as_text, clean
 
 
 class OwnCommand(BaseCommand):
-    """A command whose refusals do nothing to the terminal they are printed on."""
+    """A command that takes words of any bytes, and whose refusals do nothing to the terminal."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
+        for stream in (self.stdout, options.get("stdout")):
+            if reconfigure := getattr(stream, "reconfigure", None):
+                reconfigure(errors="replace")  # what it has no letter for ends no command
+        words = {name: as_text(said) for name, said in options.items()}
         try:
-            return super().execute(*args, **options)
+            return super().execute(*map(as_text, args), **words)
         except CommandError as error:
             raise CommandError(clean(str(error)), returncode=error.returncode) from error
 

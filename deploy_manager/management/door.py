@@ -125,6 +125,7 @@ def _show_plan(plan: Plan, wish: Wish, view: JsonLines | Lines) -> None:
         ref=plan.ref,
         commit_now=plan.commit_now,
         commit=plan.commit.hash if plan.commit else "",
+        bad=plan.bad,
         release=wish.release.name if wish.release else "",
         servers=[server.placement.server.name for server in plan.servers],
         waves=[server.wave for server in plan.servers],

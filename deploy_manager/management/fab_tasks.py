@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from inspect import signature
 from itertools import chain
 from typing import Any
@@ -20,7 +21,7 @@ from deploy_manager.management.taking_back import HELP_TO_TAKE_BACK
 from deploy_manager.management.upgrade_asking import HELP as OF_UPGRADE
 from deploy_manager.management.upgrade_asking import REACHES
 from deploy_manager.management.wishes import CONVERGE, Said
-from deploy_manager.management.words import clean
+from deploy_manager.management.words import as_text, clean
 from deploy_manager.models import Environment
 from deploy_manager.recipes import Story, Uses, all_stories
 
@@ -166,10 +167,14 @@ def _upgrade_task(selection: Selection) -> Task[Any]:
 
 
 def _task(body: Body, name: str, title: str, words: Mapping[str, str] = HELP) -> Task[Any]:
-    body.__doc__ = title
+    @wraps(body)
+    def take_words(context: Any, **said: Any) -> None:
+        body(context, **{each: as_text(word) for each, word in said.items()})
+
+    take_words.__doc__ = title
     _context, *taken = signature(body).parameters
     return Task(
-        body,
+        take_words,
         name=name,
         iterable=["server", "force_migration", "package"],
         auto_shortflags=False,

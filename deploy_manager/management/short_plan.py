@@ -34,6 +34,8 @@ def _facts(plan: Plan, wish: Wish) -> Iterator[tuple[str, str | tuple[str, str]]
     elif plan.commit is not None:
         now = plan.commit_now[:SHORT] or "nothing yet"
         yield "commit", f"{now} → {plan.commit.hash[:SHORT]} of {plan.ref}: {_subject(plan)}"
+        if plan.bad:
+            yield "", clean(plan.bad)
         if not plan.pins:
             yield "pins", "unchanged"
     yield from _pins(plan)

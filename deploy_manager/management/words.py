@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from django.utils import timezone
 from rich.text import Text
@@ -31,6 +32,16 @@ def clean_line(line: str) -> Text:
 def clean(text: str) -> str:
     """Return words of any origin as plain text without controls, line by line."""
     return "\n".join(clean_line(line).plain for line in text.split("\n"))
+
+
+def as_text(said: Any) -> Any:
+    """Return what was typed as letters that a database and a page take, whatever bytes it was.
+
+    Of a list each one; what is no text, like the path of a file, stays as it is.
+    """
+    if isinstance(said, str):
+        return said.encode(errors="replace").decode()
+    return [as_text(each) for each in said] if isinstance(said, list) else said
 
 
 def shorten(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from deploy_manager.models.policies import (
     PolicyRun,
     UpgradePolicy,
 )
+from deploy_manager.models.problems import Problem
 from deploy_manager.models.releases import Release
 from deploy_manager.models.requirements import Lock, Requirement
 from deploy_manager.models.resolutions import Resolution
@@ -51,6 +52,7 @@ __all__ = [
     "Placement",
     "PolicyEnvironment",
     "PolicyRun",
+    "Problem",
     "Project",
     "Release",
     "Requirement",

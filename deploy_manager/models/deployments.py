@@ -272,7 +272,8 @@ class Deployment(Decided):
     def end(self, state: State, message: str = "") -> bool:
         """End what holds its environment; False where it had ended before.
 
-        Hosts that never began are skipped, and what became of those that did is unknown.
+        Hosts that never began are skipped, those that did all they had to do have succeeded, and
+        what became of a step that runs is unknown; see HostRun.end_of.
         To be called by whoever holds a slice of it (see Slice.finish), or found all holders silent.
         """
         with brief_transaction():
@@ -332,19 +333,16 @@ class Deployment(Decided):
         self.refresh_from_db()
         self.slices.update(state=SliceState.ENDED)
         transaction.on_commit(partial(self._tell, deployment_ended))
-        ended = {
-            "finished_at": self.finished_at,
-            "position": self.position,
-            "message": self.message,
-        }
+        ended = {"finished_at": self.finished_at, "position": self.position}
         steps = Step.objects.filter(host_run__deployment=self)
-        hosts = HostRun.objects.filter(deployment=self, state__in=BUSY)
-        unknown = Q(state=State.RUNNING, steps__state=State.RUNNING)
-        lost = list(hosts.filter(unknown).values_list("pk", flat=True).distinct())
-        hosts.filter(pk__in=lost).update(state=State.LOST, **ended)
-        hosts.update(state=queued_as, **ended)
-        steps.filter(state=State.RUNNING).update(state=State.LOST, **ended)
-        steps.filter(state=State.QUEUED).update(state=queued_as, **ended)
+        for host in self.host_runs.filter(state__in=BUSY).prefetch_related("steps"):
+            state, message = host.end_of(queued_as, self.message)
+            HostRun.objects.filter(pk=host.pk).update(state=state, message=message, **ended)
+        why = self.message
+        steps.filter(state=State.RUNNING).update(state=State.LOST, message=why, **ended)
+        steps.filter(state=State.QUEUED).update(state=queued_as, message=why, **ended)
+        if self.state == State.FAILED and self.host_runs.filter(state=State.SUCCEEDED).exists():
+            Deployment.objects.filter(pk=self.pk).update(state=State.PARTLY_FAILED)
 
     def _tell(self, signal: Signal) -> None:
         signal.send_robust(Deployment, deployment=self)

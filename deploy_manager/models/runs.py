@@ -3,13 +3,21 @@
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.states import State, ends_with_a_time
 
+ACTIVATE = "activate"
+"""The recipe that changes what a server serves."""
+
 WAY_BACK = "roll_back"
 """The phase of the steps that bring a server back to what it served before."""
+
+HALF_DONE = gettext_noop("It serves the new release; what comes after that was not done.")
+GOING_BACK = gettext_noop("It was stopped on its way back: look what it serves.")
+STOPPED = gettext_noop("It was stopped between two steps.")
 
 
 class HostRun(models.Model):
@@ -68,6 +76,31 @@ class HostRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.server_name} of {self.deployment_id}"
+
+    def end_of(self, queued_as: State, why: str) -> tuple[State, str]:
+        """Return how a live host ends, and what is told of it, where its deployment just ended.
+
+        In the middle of a step that is unknown. Between two it came through, where nothing was
+        left to do, or stands where it is; one that never began, or was only prepared and serves
+        what it did, ends as `queued_as`.
+        """
+        steps = list(self.steps.all())
+        way = {step.state for step in steps if step.phase != WAY_BACK}
+        way_back = {step.state for step in steps if step.phase == WAY_BACK}
+        if State.RUNNING in way | way_back:
+            return State.LOST, why
+        if way == {State.SUCCEEDED}:
+            return State.SUCCEEDED, ""
+        untouched = {State.QUEUED, State.SKIPPED}
+        is_switch_to_come = any(
+            step.recipe == ACTIVATE and step.phase != WAY_BACK and step.state in untouched
+            for step in steps
+        )
+        if queued_as is State.CANCELLED or is_switch_to_come or way | way_back <= untouched:
+            return queued_as, why
+        if way_back - untouched:
+            return State.FAILED, f"{why}\n{gettext(GOING_BACK)}"
+        return State.FAILED, f"{why}\n{gettext(HALF_DONE if self.was_switched else STOPPED)}"
 
 
 class Step(models.Model):

@@ -42,6 +42,12 @@ class Schedule(models.Model):
         editable=False,
         help_text=_("Times up to here were written or have passed."),
     )
+    outcome = models.TextField(
+        _("last outcome"),
+        blank=True,
+        editable=False,
+        help_text=_("Why its last time came to nothing; blank: a deployment was asked for."),
+    )
 
     class Meta:
         ordering = ["environment", "cron", "pk"]

@@ -151,6 +151,9 @@ def _tried(client: PyPISimple, name: str) -> PackageFacts | IndexProblem:
         return _look_up(client, name)
     except IndexUnreachable as error:
         return IndexProblem(str(error))
+    except Exception as error:
+        # The border of a package: whatever comes of one, the others are looked up.
+        return IndexProblem(mask_text(f"{type(error).__name__}: {error}"))
 
 
 def _look_up(client: PyPISimple, name: str) -> PackageFacts:

@@ -5,6 +5,7 @@ command or a line of a file is checked once more by the validators of its own fi
 turn into plain facts: no server and no repository was reached yet.
 """
 
+from collections.abc import Collection
 from functools import lru_cache
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
@@ -34,10 +35,15 @@ def check_row(row: models.Model, *names: str) -> None:
         raise _invalid(row, error) from None
 
 
-def check_environment(environment: Environment) -> None:
-    """Look at an environment, its project, and what its fields say together. Raises InvalidRow."""
+def check_environment(environment: Environment, without: Collection[str] = ()) -> None:
+    """Look at an environment, its project, and what its fields say together. Raises InvalidRow.
+
+    Fields `without` which it does are not looked at.
+    """
     check_row(environment.project)
-    check_row(environment)
+    fields = environment._meta.fields
+    own = (each.name for each in fields if not each.is_relation and not each.primary_key)
+    check_row(environment, *(name for name in own if name not in without))
     try:
         environment.clean()
     except ValidationError as error:

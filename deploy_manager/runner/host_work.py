@@ -1,5 +1,6 @@
 """A deployment on one server: its steps in order, and the truth about how they ended."""
 
+import logging
 import re
 import shlex
 import threading
@@ -26,6 +27,8 @@ from deploy_manager.models import HostRun, Placement, State, Step
 from deploy_manager.recipes import Site, get_recipe
 from deploy_manager.runner.step_log import StepLog
 from deploy_manager.runner.writer import Change, Seen, Writer
+
+logger = logging.getLogger(__name__)
 
 ACTIVATE = "activate"
 """The recipe that makes a release current."""
@@ -92,11 +95,37 @@ class HostWork:
     def is_live(self) -> bool:
         return self.state.is_live and not self.is_left_to_others
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether something of it may be under way of which nobody wrote the end."""
+        return any(step.state == State.RUNNING for step in self._steps)
+
     def has_work_in(self, stage: int) -> bool:
         return self.is_live and any(self._to_run(stage))
 
     def run_stage(self, stage: int) -> None:
-        """Run this host's steps of a stage, up to the first that fails; then look what serves."""
+        """Run this host's steps of a stage, up to the first that fails; then look what serves.
+
+        This is the border of a host: what is raised around its steps ends this one and no other.
+        """
+        try:
+            self._run_stage(stage)
+        except ClaimLost:
+            self.is_left_to_others = True
+        except Exception as error:
+            logger.exception("%s stopped on an error", self.run)
+            self._stop_on(f"{type(error).__name__}: {error}")
+
+    def _stop_on(self, why: str) -> None:
+        """End it as what it is: unknown only where a command of it may be on its way."""
+        if not self.is_live:
+            return
+        if self._host is not None and any(step.state == State.RUNNING for step in self._steps):
+            self.stop(State.LOST, mask_text(f"{why}. Look at the server."))
+        else:
+            self.stop(State.FAILED, mask_text(f"{why}."))
+
+    def _run_stage(self, stage: int) -> None:
         for step in self._to_run(stage):
             if self.is_live:
                 self._run_step(step)
@@ -118,8 +147,7 @@ class HostWork:
         self.state = state
         for step in self._steps:
             if State(step.state).is_live:
-                ended = State.CANCELLED if state is State.CANCELLED else State.SKIPPED
-                self._end(step, ended, message)
+                self._end(step, _left_as(step, state), message)
         self._end(self.run, state, message)
 
     def close(self) -> None:
@@ -299,3 +327,10 @@ class HostWork:
         if is_ours and seen.release != self._before and not self.run.was_switched:
             self.run.was_switched = True
             self._put(self.run, was_switched=True)
+
+
+def _left_as(step: Step, state: State) -> State:
+    """Return how a step ends that its host, which ended so, did not come through."""
+    if step.state == State.RUNNING and state in (State.LOST, State.FAILED):
+        return state
+    return State.CANCELLED if state is State.CANCELLED else State.SKIPPED

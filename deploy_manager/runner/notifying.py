@@ -1,36 +1,31 @@
 """Who is told how a deployment ended, and in which words."""
 
-import logging
+from functools import partial
 
 from django.utils.translation import gettext as _
 
-from deploy_manager.exceptions import NoticeFailed
-from deploy_manager.models import Deployment
+from deploy_manager.models import Deployment, Notification
 from deploy_manager.notices import send
+from deploy_manager.runner.isolation import forget, one_by_one
 
-logger = logging.getLogger(__name__)
+JOB = "told how it ended"
 
 
 def send_notices(deployment_id: int) -> int:
     """Tell everybody who wants to know how a deployment ended; return how many were told.
 
-    A target that can't be reached keeps no other from being told.
+    A target that can't be reached keeps no other from being told: it is kept as a problem.
     """
     deployment = Deployment.objects.select_related("environment__project").get(pk=deployment_id)
-    targets = [
-        notification.target
-        for notification in deployment.environment.notifications.all()
-        if deployment.state in notification.states
-    ]
-    return sum(_tell(target, deployment) for target in targets)
+    notifications = deployment.environment.notifications.all()
+    return sum(one_by_one(JOB, notifications, partial(_tell, deployment), "environment"))
 
 
-def _tell(target: str, deployment: Deployment) -> bool:
-    try:
-        send(target, title_of(deployment), text_of(deployment))
-    except NoticeFailed as error:
-        logger.warning("%s: %s", deployment, error)
+def _tell(deployment: Deployment, notification: Notification) -> bool:
+    if deployment.state not in notification.states:
         return False
+    send(notification.target, title_of(deployment), text_of(deployment))
+    forget(JOB, notification)
     return True
 
 

@@ -11,6 +11,7 @@ from deploy_manager.git import Commit
 from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.recipes import Story, Uses
 from deploy_manager.requirements import Pin, PinChange
+from deploy_manager.runner.bad_releases import describe_mark, find_mark
 from deploy_manager.runner.overrides import StandingOverride, lay_over
 from deploy_manager.runner.pins import pins_in
 from deploy_manager.runner.request import choose_placements
@@ -51,6 +52,9 @@ class Plan:
 
     commits: tuple[Commit, ...] = ()
     """In the commit to come and not in the one now, newest first, at most 50."""
+
+    bad: str = ""
+    """That the commit to come is marked as bad here, and why: only people may deploy it."""
 
     pins: tuple[ChangedPin, ...] = ()
     """Packages whose version becomes another one, sorted by name, and what that means."""
@@ -154,8 +158,14 @@ def _with_code(
         commit=source.commit,
         commit_now=now,
         commits=_commits_between(environment, now, source),
+        bad=_mark_on(environment, source),
         **told,
     )
+
+
+def _mark_on(environment: Environment, source: Source) -> str:
+    marked = find_mark(environment, source.commit.hash, source.digest)
+    return describe_mark(marked) if marked else ""
 
 
 def _commits_between(environment: Environment, now: str, source: Source) -> tuple[Commit, ...]:

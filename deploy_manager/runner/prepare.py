@@ -4,12 +4,28 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from django.utils.translation import gettext as _
+
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Deployment, Environment, Lock, Release, Slice, Step
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models import (
+    WAY_BACK,
+    Deployment,
+    Environment,
+    Lock,
+    Release,
+    Slice,
+    Step,
+    UpgradeStage,
+)
 from deploy_manager.recipes import Uses, get_recipe
 from deploy_manager.requirements import lock_digest, lock_text
 from deploy_manager.runner.address import address_of
+from deploy_manager.runner.bad_releases import (
+    describe_mark,
+    find_mark,
+    is_automatic,
+    refuse_marked,
+)
 from deploy_manager.runner.checking import (
     check_environment,
     check_host_run,
@@ -17,9 +33,13 @@ from deploy_manager.runner.checking import (
     check_row,
 )
 from deploy_manager.runner.pins import pins_in
+from deploy_manager.runner.request import refuse_who_may_not
 from deploy_manager.runner.source import Source, find_source, make_archive, prove
 from deploy_manager.runner.stories import ACTIVATE
 from deploy_manager.runner.taking_back import refuse_what_nobody_confirmed
+
+TIMES = ("windows", "time_zone")
+"""Fields that say when an environment may change, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +54,20 @@ def prepare(held: Slice) -> Prepared:
     """Resolve what a deployment sends, once for all of its servers and for whoever takes it over.
 
     Raises RequestRefused, InvalidRow, UnknownRecipe, CodeError, PinError, ClaimLost,
-    ConfigurationError; no server was touched.
+    ConfigurationError, and LeftAlone for what an automatic source does not take; no server was
+    touched.
     """
     deployment = held.deployment
-    _check_again_who_may(deployment)
-    _check_rows(deployment)
+    goes_back = _goes_back(deployment)
+    if not goes_back:
+        _check_again_who_may(deployment)
+    _check_rows(deployment, goes_back)
     if deployment.stage == 0:
         _check_recipes(deployment)
     if deployment.release and deployment.stage == 0:
         _check_what_is_taken_back(deployment, deployment.release)
+        if not goes_back:
+            _check_mark(deployment, deployment.release)
     release = deployment.release or _release_for(held)
     check_release(release)
     archive = None
@@ -63,21 +88,35 @@ def prepare_again(deployment: Deployment) -> Prepared:
 
 def _check_again_who_may(deployment: Deployment) -> None:
     """What a person was allowed at the click may be forbidden by now; a command line has none."""
-    if deployment.door != "admin":
-        return
-    user = deployment.requested_by
-    if user is None or not may_deploy(user, deployment.environment):
-        raise RequestRefused(
-            f"{deployment.requested_as} may not deploy {deployment.environment} any more."
-        )
+    refuse_who_may_not(
+        deployment.door,
+        deployment.requested_by,
+        deployment.requested_as,
+        deployment.environment,
+    )
 
 
-def _check_rows(deployment: Deployment) -> None:
+def _goes_back(deployment: Deployment) -> bool:
+    """Whether it brings servers back from what failed: that is finished, whoever may do what."""
+    way_back = Step.objects.filter(
+        host_run__deployment=deployment, phase=WAY_BACK, stage=deployment.stage
+    )
+    return UpgradeStage.objects.filter(returned_by=deployment).exists() or way_back.exists()
+
+
+def _check_mark(deployment: Deployment, release: Release) -> None:
+    """What was marked as bad while it waited is begun by nobody but a person."""
+    if release.bad_since and is_automatic(deployment):
+        raise RequestRefused(_("Not done: %(mark)s") % {"mark": describe_mark(release)})
+
+
+def _check_rows(deployment: Deployment, goes_back: bool) -> None:
     """Look at the rows of all its servers before the first of them is touched.
 
-    Later each worker looks at those of its own (see orders_of).
+    Later each worker looks at those of its own (see orders_of). What goes back waits for no times,
+    so it is not held up by any.
     """
-    check_environment(deployment.environment)
+    check_environment(deployment.environment, without=TIMES if goes_back else ())
     check_row(deployment, "forced_migrations")
     if deployment.stage:
         return
@@ -112,6 +151,8 @@ def _release_for(held: Slice) -> Release | None:
     match Uses(deployment.uses):
         case Uses.NEW:
             source = find_source(deployment.environment, _ref(deployment))
+            if is_automatic(deployment):
+                refuse_marked(deployment.environment, source.commit.hash, source.digest)
             refuse_what_nobody_confirmed(deployment, source.pins)
             prove(deployment.environment, source)
             release = _make_release(deployment, source)
@@ -147,7 +188,15 @@ def _repository_lock(environment: Environment, source: Source) -> Lock | None:
 
 
 def _newest_release(deployment: Deployment) -> Release:
-    release = deployment.environment.releases.good().select_related("lock").first()
+    known = deployment.environment.releases.good().select_related("lock")
+    if is_automatic(deployment):
+        # The same commit and pins may stand in a release beside the one that was marked.
+        unmarked = (
+            each for each in known if not find_mark(each.environment, each.commit, each.lock.digest)
+        )
+        release = next(unmarked, None)
+    else:
+        release = known.first()
     if release is None:
         raise RequestRefused(
             f"{deployment.environment} has no release yet: run checkout_latest or deploy first."

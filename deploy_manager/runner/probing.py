@@ -22,16 +22,18 @@ from deploy_manager.exceptions import (
 from deploy_manager.hosts import open_replay
 from deploy_manager.hosts import probe as read_journal
 from deploy_manager.logs import mask_text
-from deploy_manager.models import LIVE, WAY_BACK, Deployment, HostRun, State, Step
+from deploy_manager.models import LIVE, WAY_BACK, Deployment, HostRun, Problem, State, Step
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.recipes import get_recipe
 from deploy_manager.runner.ending import sum_up
 from deploy_manager.runner.host_work import Orders
+from deploy_manager.runner.isolation import isolated
 from deploy_manager.runner.orders import orders_for
 from deploy_manager.runner.prepare import prepare_again
 
 PROBES_FOR = timedelta(hours=24)
 PROBES_EVERY = timedelta(seconds=15)
+JOB = "probed a lost server"
 CUT_SHORT = gettext_noop("It was cut short when the connection was lost.")
 NOT_REACHED = gettext_noop("What comes after was not done: retry it on this server.")
 
@@ -46,10 +48,27 @@ def lost_hosts() -> QuerySet[HostRun]:
 def probe(host_run_id: int) -> State | None:
     """Look what became of a lost host; return its state if that is known now.
 
-    While something still runs there, or nobody can reach it, it stays *lost*.
+    While something still runs there, or nobody can reach it, it stays *lost*. So it does where the
+    rows do not lead there: that is kept as its problem.
     """
     if not lost_hosts().filter(pk=host_run_id).update(probed_at=Now()):
         return None
+    found = HostRun.objects.filter(pk=host_run_id)
+    environment = found.values_list("deployment__environment", flat=True).first()
+    state = None
+    with isolated(JOB, HostRun, host_run_id, environment):
+        state = _probe(host_run_id)
+        Problem.objects.filter(job=JOB, key=host_run_id).delete()
+    return state
+
+
+def forget_found_hosts() -> None:
+    """Forget what kept hosts from being looked at that are lost no more, or for too long."""
+    lost = HostRun.objects.filter(state=State.LOST, finished_at__gt=Now() - PROBES_FOR)
+    Problem.objects.filter(job=JOB).exclude(key__in=lost.values("pk")).delete()
+
+
+def _probe(host_run_id: int) -> State | None:
     run = HostRun.objects.select_related("deployment", "slice").get(pk=host_run_id)
     step = run.steps.filter(state=State.LOST).order_by("number").first()
     if step is None:

@@ -23,6 +23,25 @@ from deploy_manager.runner.waves import Planned, plan_steps
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+ADMIN = "admin"
+"""The door that only people come through."""
+
+
+def refuse_who_may_not(
+    door: str, user: "User | None", requested_as: str, environment: Environment
+) -> None:
+    """Raise RequestRefused where whoever asked through a door may not, or not any more.
+
+    Through the admin that is always a person, who may be gone by now; a command line has none.
+    """
+    if user is None and door != ADMIN:
+        return
+    if user is None or not may_deploy(user, environment):
+        raise RequestRefused(
+            _("%(who)s may not deploy %(site)s any more.")
+            % {"who": requested_as, "site": environment}
+        )
+
 
 @dataclass(frozen=True)
 class Wish:

@@ -23,6 +23,7 @@ from deploy_manager.models.rights import may_deploy
 from deploy_manager.requirements import find_pins, lock_text
 from deploy_manager.requirements.targets import oldest_python
 from deploy_manager.runner.importing import read_sent
+from deploy_manager.runner.isolation import one_by_one
 from deploy_manager.runner.targets import targets_of
 from deploy_manager.runner.upgrades.plan import plan_upgrade
 from deploy_manager.runner.upgrades.stored import plan_to_json, wish_from_json
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 logger = logging.getLogger(__name__)
+
+JOB = "had questions answered"
+"""Its name among the jobs of the sweep."""
 
 BEATS_EVERY = LEASE.total_seconds() / 5
 TOLD_AGAIN_AFTER = timedelta(seconds=15)
@@ -91,10 +95,10 @@ def keep_answering() -> int:
     """
     Resolution.objects.filter(created_at__lt=timezone.now() - 2 * KEPT_FOR).delete()
     given_up = Resolution.objects.silent().filter(token__gte=TAKEN_UP_AT_MOST)
-    for each in given_up:
-        each.fail(_("Every worker that took it up fell silent: see the workers' logs."))
-    waiting = Resolution.objects.to_claim().values_list("pk", flat=True)
-    return sum(_tell(pk, TOLD_AGAIN_AFTER) for pk in waiting)
+    why = _("Every worker that took it up fell silent: see the workers' logs.")
+    one_by_one(JOB, given_up, lambda each: each.fail(why))
+    waiting = Resolution.objects.to_claim()
+    return sum(one_by_one(JOB, waiting, lambda each: _tell(each.pk, TOLD_AGAIN_AFTER)))
 
 
 def _tell(resolution_id: int, again_after: timedelta = timedelta()) -> bool:

@@ -4,22 +4,25 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from deploy_manager.conf import get_settings
-from deploy_manager.exceptions import ClaimLost, DeployManagerError
+from deploy_manager.exceptions import ClaimLost, DeployManagerError, LeftAlone
 from deploy_manager.logs import mask_text
-from deploy_manager.models import Deployment, Slice, State
+from deploy_manager.models import Deployment, HostRun, Slice, State
 from deploy_manager.runner.barrier import Verdict, open_after_pause
 from deploy_manager.runner.host_work import HostWork
+from deploy_manager.runner.isolation import explain
 from deploy_manager.runner.orders import orders_of
 from deploy_manager.runner.pins import note_pins
 from deploy_manager.runner.prepare import prepare
+from deploy_manager.runner.scheduling import note_outcome
 from deploy_manager.runner.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -36,19 +39,57 @@ def run_slice(slice_id: int, ring: Bell) -> bool:
     if held is None:
         logger.info("Slice %s is nobody's to claim: nothing to do.", slice_id)
         return False
+    works: list[HostWork] = []
     try:
-        _see_through(held, ring)
+        _see_through(held, ring, works)
     except ClaimLost as error:
         logger.warning("%s: %s", held, error)
+    except LeftAlone as error:
+        _leave(held, str(error))
+    except NotReadyError as error:
+        # What was wrong before any host's work began stands on the row, whatever raised it.
+        _give_up(held, State.FAILED, str(error))
     except DeployManagerError as error:
-        # Only what comes before the hosts raises: theirs stand on their rows.
-        untouched = "" if held.deployment.stage else " No server was touched."
-        _give_up(held, State.FAILED, f"{error}{untouched}")
+        _give_up(held, State.FAILED, str(error))
     except Exception as error:
         # The border of the task: no deployment stays "running" behind an error of ours.
         logger.exception("%s stopped on an error", held)
-        _give_up(held, State.LOST, f"{type(error).__name__}: {error}. Look at the servers.")
+        is_unknown = any(work.is_in_doubt for work in works)
+        look = " Look at the servers." if is_unknown else ""
+        _give_up(held, State.LOST if is_unknown else State.FAILED, f"{explain(error)}.{look}")
     return True
+
+
+class NotReadyError(Exception):
+    """Something went wrong before any host was worked on under this claim, in words to be told."""
+
+
+@contextmanager
+def _getting_ready(held: Slice) -> Iterator[None]:
+    """Raise NotReadyError for whatever a block raises that is no loss of the claim."""
+    try:
+        yield
+    except (ClaimLost, LeftAlone):
+        raise
+    except DeployManagerError as error:
+        raise NotReadyError(str(error)) from error
+    except Exception as error:
+        logger.exception("%s can't be made ready", held)
+        raise NotReadyError(explain(error) + ".") from error
+
+
+def _untouched(held: Slice) -> str:
+    """Say that no server was touched, where that is known: nobody worked on any before."""
+    begun = HostRun.objects.filter(deployment=held.deployment_id, started_at__isnull=False)
+    was_worked_on = held.deployment.stage or held.taken_over or begun.exists()
+    return "" if was_worked_on else " No server was touched."
+
+
+def _leave(held: Slice, why: str) -> None:
+    """End what an automatic source may not do: nothing failed, and its schedule says so, too."""
+    _give_up(held, State.CANCELLED, why)
+    if (schedule := held.deployment.schedule_id) is not None:
+        note_outcome(schedule, mask_text(why))
 
 
 def run(deployment_id: int) -> None:
@@ -83,13 +124,17 @@ def _nobody(slice_id: int) -> None:
 def _give_up(held: Slice, state: State, message: str) -> None:
     """End it over a new connection: that of before may be what failed, and stays dead then."""
     connection.close()
-    held.finish(state, mask_text(message))
+    untouched = "" if state is State.LOST else _untouched(held)
+    held.finish(state, mask_text(f"{message}{untouched}"))
 
 
-def _see_through(held: Slice, ring: Bell) -> None:
+def _see_through(held: Slice, ring: Bell, works: list[HostWork]) -> None:
+    """Do what is open for the hosts of a slice; `works` is filled with what is done for each."""
     with Writer(held) as writer:
-        prepared = prepare(held)
-        works = [HostWork(orders, writer) for orders in orders_of(held, prepared, writer.stop)]
+        with _getting_ready(held):
+            prepared = prepare(held)
+            orders = orders_of(held, prepared, writer.stop)
+            works += [HostWork(each, writer) for each in orders]
         _run_stages(held, works, writer, ring)
     if any(work.is_left_to_others for work in works):
         _hand_over(held, ring)

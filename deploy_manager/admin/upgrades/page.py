@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.forms import Script
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -22,7 +22,16 @@ from deploy_manager.admin.addresses import COMMIT_URL_NAME, PATCH_URL_NAME, patc
 from deploy_manager.admin.badges import short_time, spell_duration, state_badge
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.permissions import may_deploy_any, may_see_any, visible_environments
-from deploy_manager.models import Environment, HostRun, Upgrade, UpgradeStage, UpgradeState
+from deploy_manager.admin.problems import shown_problems
+from deploy_manager.models import (
+    Environment,
+    HostRun,
+    Problem,
+    Upgrade,
+    UpgradeStage,
+    UpgradeState,
+)
+from deploy_manager.models.problems import ProblemQuerySet
 from deploy_manager.models.rights import may_deploy
 
 PAGE = "admin/deploy_manager/upgrade/page.html"
@@ -141,6 +150,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
             "upgrade": upgrade,
             "badge": upgrade_badge(upgrade.state),
             "stages": _stages(upgrade, request),
+            "problems": shown_problems(_problems_of(upgrade)),
             "duration": spell_duration(upgrade.created_at, upgrade.finished_at),
             "may_cancel": upgrade.is_live and self._may_change(request, upgrade),
         }
@@ -190,6 +200,11 @@ def _stages(upgrade: Upgrade, request: HttpRequest) -> list[ShownStage]:
         )
         for row in rows
     ]
+
+
+def _problems_of(upgrade: Upgrade) -> ProblemQuerySet:
+    stages = Q(kind=UpgradeStage._meta.model_name, key__in=upgrade.stages.values("pk"))
+    return Problem.objects.filter(Q(kind=Upgrade._meta.model_name, key=upgrade.pk) | stages)
 
 
 def _servers(stage: UpgradeStage) -> tuple[tuple[str, SafeString], ...]:

@@ -18,11 +18,13 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.admin.addresses import patch_url
 from deploy_manager.admin.badges import short_time
 from deploy_manager.admin.base import HistoryAdmin, ModelForm, StyledAdmin, TabularInline
+from deploy_manager.admin.problems import shown_problems
 from deploy_manager.models import (
     Environment,
     IgnoredPackage,
     PolicyEnvironment,
     PolicyRun,
+    Problem,
     Upgrade,
     UpgradePolicy,
     UpgradeStage,
@@ -117,6 +119,8 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
     ) -> HttpResponse:
         policy = self.get_object(request, object_id)
         tools: dict[str, Any] = {}
+        if policy:
+            tools["problems"] = shown_problems(Problem.objects.about(policy))
         if policy and self.has_change_permission(request, policy):
             tools["run_url"] = reverse("admin:deploy_manager_upgradepolicy_run", args=[policy.pk])
         return super().change_view(request, object_id, form_url, tools | (extra_context or {}))

@@ -3,6 +3,7 @@
 import signal
 from argparse import ArgumentParser, ArgumentTypeError
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -16,6 +17,8 @@ from deploy_manager.runner import sweep
 
 ENDINGS = {signal.SIGINT, signal.SIGTERM}
 NOTHING = "There was nothing to do."
+LONGEST_PAUSE = 60.0
+"""Seconds between two looks for a database that is away."""
 
 
 class Command(ConsoleCommand):
@@ -23,6 +26,9 @@ class Command(ConsoleCommand):
         "Ring again for what no worker took, replace silent ones, begin what waits or is due."
         " Where a beat schedule has the sweep, nobody needs this."
     )
+
+    _told = ""
+    """What was wrong at the sweep before."""
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -38,9 +44,13 @@ class Command(ConsoleCommand):
             return
         # Held back, a signal ends the waiting and never a sweep in its middle.
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+        pause = options["forever"]
         while True:
-            self._sweep_and_go_on(options)
-            if signal.sigtimedwait(ENDINGS, options["forever"]):
+            if self._sweep_and_go_on(options):
+                pause = options["forever"]
+            else:
+                pause = max(options["forever"], min(2 * pause, LONGEST_PAUSE))
+            if signal.sigtimedwait(ENDINGS, pause):
                 return
 
     def _sweep(self, options: dict[str, Any], tells_nothing: bool = True) -> None:
@@ -51,14 +61,25 @@ class Command(ConsoleCommand):
         if done or tells_nothing:
             self._tell(done, options)
 
-    def _sweep_and_go_on(self, options: dict[str, Any]) -> None:
-        """A database that is away for a while ends no sweeping."""
+    def _sweep_and_go_on(self, options: dict[str, Any]) -> bool:
+        """Sweep, whatever comes of it; False where the database is away, or nothing can be done.
+
+        Nothing ends the loop but a signal: not even that nobody reads any more what it prints.
+        """
+        problem = ""
         try:
             self._sweep(options, tells_nothing=False)
         except CommandError as error:
-            self.stderr.write(clean(str(error)))
-        finally:
+            problem = clean(str(error))
+        except (Exception, SystemExit) as error:
+            problem = clean(f"The sweep stopped on {type(error).__name__}: {error}")
+        if problem and problem != self._told:  # once, not at each sweep
+            with suppress(Exception):
+                self.stderr.write(problem)
+        self._told = problem
+        with suppress(Exception):  # a connection that is broken may not even close
             connections.close_all()
+        return not problem
 
     def _tell(self, done: Counter[str], options: dict[str, Any]) -> None:
         view = self.make_view(options)

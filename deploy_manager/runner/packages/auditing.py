@@ -5,7 +5,7 @@ answered, and never cured because a later check failed.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 
 from django.db import transaction
@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import PinError
+from deploy_manager.logs import mask_text
 from deploy_manager.models import (
     Advisory,
     AuditedVersion,
@@ -24,6 +25,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.requirements import Advice, KnownAdvisory, advise, read_pins
+from deploy_manager.runner.isolation import explain
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +57,18 @@ def audit(
     wanted = sorted(_wanted(environments))
     claimed = {(row.name, row.version): row for row in _claim(wanted, limit, is_forced)}
     if claimed:
-        conf = get_settings()
-        _write(claimed, advise(claimed, conf.OSV_URL, conf.ADVISORY_FILE))
+        _write(claimed, _advise(claimed))
     return len(claimed)
+
+
+def _advise(versions: Collection[_Version]) -> dict[_Version, Advice]:
+    conf = get_settings()
+    try:
+        return advise(versions, conf.OSV_URL, conf.ADVISORY_FILE)
+    except Exception as error:
+        # The border of whoever knows: what could not be checked says why, and stays unknown.
+        logger.exception("Advisories could not be looked for")
+        return dict.fromkeys(versions, Advice(problem=mask_text(explain(error))))
 
 
 def _is_due() -> Q:
@@ -122,7 +133,14 @@ def _write(rows: dict[_Version, AuditedVersion], found: dict[_Version, Advice]) 
         known = _Known(name for name, _version in rows)
         for key, row in rows.items():
             row.problem = found[key].problem
-            _relate(row, found[key], known)
+            try:
+                with transaction.atomic():
+                    _relate(row, found[key], known)
+            except Exception as error:
+                # One answer that no row can hold leaves its version unknown, and no other.
+                logger.exception("What is known of %s can't be kept", row)
+                row.problem = mask_text(explain(error))
+                known = _Known(name for name, _version in rows)  # what it wrote is undone
         AuditedVersion.objects.bulk_update(rows.values(), ["problem"], batch_size=200)
         answered = [row.pk for row in rows.values() if not row.problem]
         AuditedVersion.objects.filter(pk__in=answered).update(checked_at=Now())

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deploy_manager.models import Deployment, Placement
+from deploy_manager.runner.isolation import job_round
 from deploy_manager.runner.packages.auditing import is_audit_due
 from deploy_manager.runner.packages.inventory import claim_due_placements
 from deploy_manager.runner.packages.looking_up import is_look_up_due
@@ -31,11 +32,14 @@ class Tellers:
 def gather(tell: Tellers) -> Counter[str]:
     """Tell workers of what is due; return how often each thing was told.
 
-    Where nobody can be told of one thing, the others are left for the next time, too.
+    Where nobody can be told of one thing, the others are left for the next time, too. What a job
+    raises is kept as its problem, and stops no other. Raises DatabaseError where it is away.
     """
     done: Counter[str] = Counter()
     for name, job in JOBS.items():
-        times = job(tell)
+        times: int | None = 0
+        with job_round(name):
+            times = job(tell)
         if times is None:
             break
         done[name] = times

@@ -120,7 +120,8 @@ def take_inventories(placements: QuerySet[Placement], at_once: int | None = None
 def _begin(pool: ThreadPoolExecutor, placement: Placement) -> "Future[Told]":
     try:
         address = address_of(placement.server)
-    except DeployManagerError as error:
+    except Exception as error:
+        # A row that leads nowhere keeps no other server from being asked.
         failed: Future[Told] = Future()
         failed.set_exception(error)
         return failed
@@ -137,7 +138,7 @@ def _note_try(placement: Placement) -> datetime | None:
 def _note_answer(placement: Placement, begun: datetime, future: "Future[Told]") -> str:
     """Write what was told; return why nothing was, or that it counts no more."""
     try:
-        told = future.result()
+        is_written = _write(placement, begun, future.result())
     except Exception as error:
         # The border of a server: whatever happens with one, the others are listed.
         if not isinstance(error, DeployManagerError):
@@ -145,7 +146,7 @@ def _note_answer(placement: Placement, begun: datetime, future: "Future[Told]") 
         problem = mask_text(str(error) or type(error).__name__)[:LONGEST_PROBLEM]
         _ours(placement, begun).update(inventory_problem=problem)
         return problem
-    return "" if _write(placement, begun, told) else ASKED_TWICE
+    return "" if is_written else ASKED_TWICE
 
 
 def _ours(placement: Placement, begun: datetime) -> QuerySet[Placement]:

@@ -1,5 +1,6 @@
 """What indexes have of the packages that are installed or pinned, kept on rows of their own."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
@@ -10,8 +11,12 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 
 from deploy_manager.conf import get_settings
+from deploy_manager.logs import mask_text
 from deploy_manager.models import IndexedPackage, InstalledPackage, Requirement
 from deploy_manager.requirements import IndexProblem, PackageFacts, look_up_many
+from deploy_manager.runner.isolation import explain
+
+logger = logging.getLogger(__name__)
 
 RETRY_AFTER = timedelta(minutes=15)
 """How long nobody asks again after an index gave no answer."""
@@ -78,7 +83,12 @@ def _claim(wanted: set[_Package], limit: int) -> list[IndexedPackage]:
 
 
 def _look_up(index_url: str, rows: dict[str, IndexedPackage]) -> int:
-    found = look_up_many(rows, index_url)
+    try:
+        found = look_up_many(rows, index_url)
+    except Exception as error:
+        # The border of an index: whatever happens with one, the others are asked.
+        logger.exception("%s could not be asked", index_url or "the index")
+        found = dict.fromkeys(rows, IndexProblem(explain(error)))
     for name, row in rows.items():
         _note(row, found[name])
     changed = ["latest", "latest_uploaded_at", "status", "problem"]
@@ -88,7 +98,7 @@ def _look_up(index_url: str, rows: dict[str, IndexedPackage]) -> int:
 
 def _note(row: IndexedPackage, found: PackageFacts | IndexProblem) -> None:
     if isinstance(found, IndexProblem):
-        row.problem = found.reason
+        row.problem = mask_text(found.reason)
         return
     newest = found.latest()
     row.latest = newest.version[:LONGEST_VERSION] if newest else ""

@@ -4,6 +4,7 @@ A commit on a ref of our own in the worker's mirror, and a patch to download: wh
 repository fetches or applies it. Nothing is ever pushed.
 """
 
+import logging
 import re
 import shlex
 import socket
@@ -20,6 +21,7 @@ from django.utils.translation import gettext as _
 from deploy_manager.exceptions import CodeError, DeployManagerError, PinError
 from deploy_manager.git import Mirror
 from deploy_manager.git.amending import Change
+from deploy_manager.logs import mask_text
 from deploy_manager.models import (
     Environment,
     PolicyRun,
@@ -29,10 +31,16 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.requirements import compare_pins, patch_pins, read_pins, refuse_unpatchable
+from deploy_manager.runner.isolation import explain, one_by_one
 from deploy_manager.runner.pins import pins_in
 from deploy_manager.runner.source import mirror_of
 from deploy_manager.runner.upgrades.candidates import few
 from deploy_manager.runner.upgrades.policies import AT_WORK
+
+logger = logging.getLogger(__name__)
+
+JOB = "handed pins back"
+"""Its name among the jobs of the sweep."""
 
 T = TypeVar("T")
 Amendment = tuple[str, str, Change, str]
@@ -45,7 +53,11 @@ LOOKS_BACK = timedelta(days=1)
 
 def hand_back_what_succeeded() -> int:
     """Hand back each upgrade whose policy says so, once; return how many there were."""
-    return sum(hand_back(upgrade) for upgrade in _succeeded() if not _is_handed_back(upgrade))
+    return sum(one_by_one(JOB, _succeeded(), _hand_back_once))
+
+
+def _hand_back_once(upgrade: Upgrade) -> bool:
+    return not _is_handed_back(upgrade) and hand_back(upgrade)
 
 
 def hand_back(upgrade: Upgrade) -> bool:
@@ -127,9 +139,12 @@ def _hand_back(stage: UpgradeStage) -> str:
     try:
         amendment = _amendment(stage)
         folder = _with_mirror(stage, lambda mirror: _commit(mirror, amendment, ref))
-    except DeployManagerError as error:
+    except Exception as error:
+        # Whatever it is, it is noted and not tried again: pins are handed back, or it is said why.
+        if not isinstance(error, DeployManagerError):
+            logger.exception("%s could not be handed back", stage)
         text = _("Upgrade #%(number)d succeeded, and %(project)s has no %(ref)s: %(reason)s")
-        return text % {**words, "reason": error}
+        return text % {**words, "reason": mask_text(explain(error))}
     text = _(
         "Upgrade #%(number)d succeeded: the pins of %(project)s are %(ref)s in %(folder)s on"
         " %(host)s."

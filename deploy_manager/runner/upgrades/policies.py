@@ -17,13 +17,18 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from deploy_manager.exceptions import ClaimLost, DeployManagerError
+from deploy_manager.logs import mask_text
 from deploy_manager.models import PolicyRun, UpgradePolicy
+from deploy_manager.runner.isolation import explain, one_by_one
 from deploy_manager.runner.scheduling import MOST_SLOTS
 from deploy_manager.runner.upgrades.policy_work import do_policy
 from deploy_manager.signals import policy_run_due
 from deploy_manager.times import next_slot, slots_between
 
 logger = logging.getLogger(__name__)
+
+JOB = "ran policies"
+"""Its name among the jobs of the sweep."""
 
 AT_WORK = gettext_noop("A worker looks for what can be upgraded.")
 """The outcome of a run that somebody has, until it is told."""
@@ -37,16 +42,14 @@ def run_due_policies(now: datetime | None = None) -> list[PolicyRun]:
     """Write the runs that are due and tell workers of them; return what was written."""
     now = now or timezone.now()
     enabled = UpgradePolicy.objects.filter(is_enabled=True, looked_at__lt=now)
-    written = [run for policy in enabled if (run := _write_due(policy, now))]
-    for run in written:
-        transaction.on_commit(partial(_ring, run))
-    return written
+    written = one_by_one(JOB, enabled, partial(_write_due, now=now))
+    return [run for run in written if run]
 
 
 def ask_for_run(policy: UpgradePolicy) -> PolicyRun:
     """Write a run of a policy for this moment and tell a worker of it."""
     run = policy.runs.create(slot=timezone.now())
-    transaction.on_commit(partial(_ring, run))
+    transaction.on_commit(partial(_ring, run), robust=True)
     return run
 
 
@@ -72,8 +75,11 @@ def take_up(run_id: int) -> bool:
         outcome = do_policy(run, _beat)
     except ClaimLost:
         return False
-    except DeployManagerError as error:
-        outcome = _("Refused: %(reason)s") % {"reason": error}
+    except Exception as error:
+        # The border of a run: whatever keeps a policy from its work stands where it is looked for.
+        if not isinstance(error, DeployManagerError):
+            logger.exception("%s stopped on an error", run)
+        outcome = _("Refused: %(reason)s") % {"reason": mask_text(explain(error))}
     return bool(_held(run).update(outcome=outcome))
 
 
@@ -83,7 +89,7 @@ def ring_waiting_runs(now: datetime | None = None) -> int:
     waiting = Q(outcome="", created_at__lt=now - RING_AGAIN_AFTER)
     silent = Q(outcome=AT_WORK, created_at__lt=now - SILENT_AFTER)
     found = PolicyRun.objects.filter(waiting | silent).select_related("policy")
-    return sum(_ring_again(run, now) for run in found)
+    return sum(one_by_one(JOB, found, partial(_ring_again, now=now)))
 
 
 def next_times(policy: UpgradePolicy, count: int, after: datetime) -> list[datetime]:
@@ -94,7 +100,7 @@ def next_times(policy: UpgradePolicy, count: int, after: datetime) -> list[datet
     return times
 
 
-def _write_due(policy: UpgradePolicy, now: datetime) -> PolicyRun | None:
+def _write_due(policy: UpgradePolicy, *, now: datetime) -> PolicyRun | None:
     since = max(policy.looked_at, now - timedelta(minutes=policy.deadline))
     slots = slots_between(policy.cron, policy.time_zone, since, now, most=MOST_SLOTS)
     written = None
@@ -102,6 +108,8 @@ def _write_due(policy: UpgradePolicy, now: datetime) -> PolicyRun | None:
         run, is_new = policy.runs.get_or_create(slot=slots[-1])
         written = run if is_new else None
     UpgradePolicy.objects.filter(pk=policy.pk, looked_at__lt=now).update(looked_at=now)
+    if written:
+        transaction.on_commit(partial(_ring, written), robust=True)
     return written
 
 
@@ -112,7 +120,7 @@ def _ring(run: PolicyRun) -> None:
             logger.warning("No worker could be told of %s: %s", run, error)
 
 
-def _ring_again(run: PolicyRun, now: datetime) -> bool:
+def _ring_again(run: PolicyRun, *, now: datetime) -> bool:
     if run.slot + timedelta(minutes=run.policy.deadline) < now:
         missed = _("Not done: no worker took it up, or came through with it, by its deadline.")
         return bool(_held(run).update(outcome=missed))

@@ -1,5 +1,6 @@
 """What a policy does when its time comes: an upgrade for each group, or a word on why not."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -9,17 +10,21 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from deploy_manager.exceptions import DeployManagerError
+from deploy_manager.exceptions import ClaimLost, DeployManagerError
+from deploy_manager.logs import mask_text
 from deploy_manager.models import (
     Environment,
     PolicyRun,
+    Release,
     Upgrade,
     UpgradePolicy,
     UpgradeStage,
     UpgradeState,
 )
 from deploy_manager.requirements import PinWish
+from deploy_manager.runner.bad_releases import describe_mark, find_mark
 from deploy_manager.runner.checking import check_row
+from deploy_manager.runner.isolation import explain
 from deploy_manager.runner.serving import serving_release
 from deploy_manager.runner.upgrades.candidates import Candidates, concerned_by, few, find_candidates
 from deploy_manager.runner.upgrades.plan import (
@@ -29,6 +34,8 @@ from deploy_manager.runner.upgrades.plan import (
     plan_upgrade,
 )
 from deploy_manager.runner.upgrades.requests import request_upgrade
+
+logger = logging.getLogger(__name__)
 
 DOOR = "policy"
 
@@ -53,7 +60,7 @@ def do_policy(run: PolicyRun, beat: Beat) -> str:
     done = []
     for wishes in found.groups:
         beat(run)
-        done.append(_do_group(run, environments, wishes, found, beat))
+        done.append(_do_group_alone(run, environments, wishes, found, beat))
     nothing = [] if any(done) else [_nothing(run.policy, found)]
     return _lines([*nothing, *done, *found.told, *told])
 
@@ -82,6 +89,26 @@ def _nothing(policy: UpgradePolicy, found: Candidates) -> str:
             count,
         )
     return text % {"count": count}
+
+
+def _do_group_alone(
+    run: PolicyRun,
+    environments: Sequence[Environment],
+    wishes: tuple[PinWish, ...],
+    found: Candidates,
+    beat: Beat,
+) -> str:
+    """Ask for one upgrade; a group that can't be planned keeps no other from being asked for."""
+    try:
+        return _do_group(run, environments, wishes, found, beat)
+    except ClaimLost:
+        raise
+    except Exception as error:
+        logger.exception("%s could not do a group", run)
+        return _("Not possible: %(names)s.\n%(problems)s") % {
+            "names": few([each.name for each in wishes]),
+            "problems": mask_text(explain(error)),
+        }
 
 
 def _do_group(
@@ -139,7 +166,22 @@ def _why_not(plan: UpgradePlan, found: Candidates) -> str:
             "%(moves)s: not tried again, since upgrade #%(number)d failed with the same and"
             " nothing has changed."
         ) % {"moves": moves_of(plan), "number": failed.pk}
+    if mark := _mark_on(plan.stages):
+        return _("Left out: %(moves)s. %(reason)s") % {
+            "moves": moves_of(plan),
+            "reason": describe_mark(mark),
+        }
     return ""
+
+
+def _mark_on(stages: Iterable[PlannedStage]) -> Release | None:
+    """Return what is marked as bad with just the pins to come; the code serves already."""
+    for stage in stages:
+        commit = stage.release_before.commit
+        mark = find_mark(stage.environment, commit, stage.digest)
+        if mark and mark.lock.digest == stage.digest:
+            return mark
+    return None
 
 
 def _failed_before(stages: Iterable[PlannedStage]) -> Upgrade | None:

@@ -4,11 +4,12 @@ Whoever sees that a deployment ended moves its upgrade on, and the sweep does so
 is a conditional UPDATE that one of them wins. Nothing is kept in memory between two of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from django.db import IntegrityError
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
@@ -28,8 +29,9 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.brief import brief_transaction
 from deploy_manager.requirements import read_pins
+from deploy_manager.runner.isolation import one_by_one
 from deploy_manager.runner.pins import replace_pins
-from deploy_manager.runner.request import Wish, request
+from deploy_manager.runner.request import Wish, refuse_who_may_not, request
 from deploy_manager.runner.serving import serving_release
 from deploy_manager.runner.stories import ROLLBACK, UPGRADE
 from deploy_manager.runner.upgrades.overriding import (
@@ -37,6 +39,12 @@ from deploy_manager.runner.upgrades.overriding import (
     refuse_to_take_back_others,
     return_overrides,
 )
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+JOB = "went on with upgrades"
+"""Its name among the jobs of the sweep."""
 
 PINS_CHANGED = gettext_noop(
     "What serves there changed since the upgrade was asked for: ask for it again."
@@ -53,22 +61,25 @@ def upgrade_of(deployment: Deployment) -> int | None:
 
 def advance_all(ring: Callable[[Deployment], object]) -> int:
     """Do what is due of every live upgrade; return how many deployments that wrote."""
-    live = Upgrade.objects.live().order_by("pk").values_list("pk", flat=True)
-    written = [deployment for pk in live for deployment in advance_upgrade(pk)]
-    for deployment in written:
-        ring(deployment)
-    return len(written)
+
+    def advance(upgrade: Upgrade) -> int:
+        written = advance_upgrade(upgrade.pk)
+        for deployment in written:
+            ring(deployment)
+        return len(written)
+
+    return sum(one_by_one(JOB, Upgrade.objects.live().order_by("pk"), advance))
 
 
 def advance_upgrade(upgrade_id: int) -> list[Deployment]:
-    """Do what is due of an upgrade; return the deployments that were written, to be rung."""
+    """Do what is due of an upgrade; return the deployments that were written, to be rung.
+
+    An environment with which something is wrong keeps no other of the upgrade's from going on.
+    """
     written: list[Deployment] = []
     for _round in range(100):
         stages = UpgradeStage.objects.filter(upgrade=upgrade_id, state__in=UPGRADE_LIVE)
-        stages = stages.select_related(
-            "upgrade", "environment__project", "deployment", "returned_by", "release_before__lock"
-        )
-        steps = [_advance(stage) for stage in _in_turn(list(stages))]
+        steps = one_by_one(JOB, _in_turn(stages), _advance, "environment")
         written += [step for step in steps if isinstance(step, Deployment)]
         if not any(steps):
             break
@@ -76,10 +87,15 @@ def advance_upgrade(upgrade_id: int) -> list[Deployment]:
     return written
 
 
-def _in_turn(stages: Sequence[UpgradeStage]) -> list[UpgradeStage]:
+def _in_turn(stages: QuerySet[UpgradeStage]) -> QuerySet[UpgradeStage]:
     """What may go on: everything that runs or returns, else the first that waits."""
-    busy = [stage for stage in stages if stage.state != UpgradeState.WAITING]
-    return busy or list(stages[:1])
+    busy = stages.exclude(state=UpgradeState.WAITING)
+    if not busy.exists():
+        first = stages.order_by("number").values("pk")[:1]
+        busy = stages.filter(pk__in=list(first.values_list("pk", flat=True)))
+    return busy.select_related(
+        "upgrade", "environment__project", "deployment", "returned_by", "release_before__lock"
+    )
 
 
 def _advance(stage: UpgradeStage) -> Deployment | bool:
@@ -120,8 +136,10 @@ def _deploy(stage: UpgradeStage) -> Deployment:
         stage.lock_after,
         serving.repository_lock,
     )
-    wish = Wish(release=release, reason=_reason(stage), waits=True, soak=stage.upgrade.soak)
-    deployment = _request(stage, UPGRADE, wish)
+    upgrade = stage.upgrade
+    refuse_who_may_not(upgrade.door, upgrade.requested_by, upgrade.requested_as, stage.environment)
+    wish = Wish(release=release, reason=_reason(stage), waits=True, soak=upgrade.soak)
+    deployment = _request(stage, UPGRADE, wish, user=upgrade.requested_by)
     UpgradeStage.objects.filter(pk=stage.pk).update(deployment=deployment, release_before=serving)
     return deployment
 
@@ -131,7 +149,9 @@ def _reason(stage: UpgradeStage) -> str:
     return ": ".join(filter(None, parts))[:500]
 
 
-def _request(stage: UpgradeStage, recipe: str, wish: Wish) -> Deployment:
+def _request(
+    stage: UpgradeStage, recipe: str, wish: Wish, user: "User | None" = None
+) -> Deployment:
     """Ask as whoever asked for the upgrade: a person's right is looked at again by the worker."""
     upgrade = stage.upgrade
     return request(
@@ -139,7 +159,7 @@ def _request(stage: UpgradeStage, recipe: str, wish: Wish) -> Deployment:
         recipe,
         door=upgrade.door,
         requested_as=upgrade.requested_as,
-        user=upgrade.requested_by,
+        user=user,
         wish=wish,
     )
 
@@ -249,7 +269,10 @@ def _follow_the_return(stage: UpgradeStage) -> Deployment | bool:
 
 
 def _begin_the_return(stage: UpgradeStage) -> Deployment | bool:
-    """Write the rollback to the release before; one of two that try has its row undone again."""
+    """Write the rollback to the release before; one of two that try has its row undone again.
+
+    Nobody's right is looked at: going back ends what was begun, whoever may do what by now.
+    """
     try:
         with brief_transaction():
             if stage.release_before is None:

@@ -1,0 +1,170 @@
+"""Two sites for the sweep: one with which something is wrong, and a healthy one beside it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    HostRun,
+    Lock,
+    PolicyRun,
+    Problem,
+    Release,
+    Resolution,
+    Schedule,
+    Slice,
+    State,
+    Upgrade,
+    UpgradePolicy,
+    UpgradeStage,
+    UpgradeState,
+)
+from deploy_manager.runner import Wish, request, sweep
+from tests.inventory import Inventory, claim
+
+
+def ago(**parts: float) -> datetime:
+    """A moment in the past."""
+    return timezone.now() - timedelta(**parts)
+
+
+@dataclass
+class Pair:
+    """`shop/bad`, which comes first wherever there is an order, and `shop/good`."""
+
+    bad: Environment
+    good: Environment
+
+    @property
+    def both(self) -> tuple[Environment, Environment]:
+        return self.bad, self.good
+
+    def ask(self, environment: Environment, recipe: str = "ping", **wishes: object) -> Deployment:
+        wish = Wish(**wishes)  # type: ignore[arg-type]
+        return request(environment, recipe, door="manage.py", requested_as="me@here", wish=wish)
+
+    def sweep(self, ring: Callable[[int], object] = lambda pk: None) -> list[int]:
+        """Sweep; return the slices that were rung for, and the hosts that were looked at."""
+        told: list[int] = []
+
+        def tell(pk: int) -> object:
+            told.append(pk)
+            return ring(pk)
+
+        sweep(tell, look=tell)
+        return told
+
+    def problems(self) -> dict[str, str]:
+        """What is written down, by the name of the environment that it is about."""
+        found = Problem.objects.select_related("environment")
+        return {each.environment.name if each.environment else "": each.text for each in found}
+
+    def waiting(self, environment: Environment) -> Deployment:
+        """What may be queued now, as a time it waited for has come."""
+        soon = timezone.now() + timedelta(hours=1)
+        deployment = self.ask(environment, "collect_static", not_before=soon)
+        Deployment.objects.filter(pk=deployment.pk).update(not_before=timezone.now())
+        return deployment
+
+    def silent(self, environment: Environment) -> Slice:
+        held = claim(self.ask(environment))
+        Slice.objects.filter(pk=held.pk).update(beat_at=ago(minutes=10))
+        return held
+
+    def overdue(self, environment: Environment) -> Deployment:
+        return self.ask(environment, deadline=timezone.now() - timedelta(seconds=1))
+
+    def pausing(self, environment: Environment) -> Deployment:
+        deployment = self.ask(environment)
+        Slice.objects.filter(deployment=deployment).update(state="waiting")
+        Deployment.objects.filter(pk=deployment.pk).update(
+            state=State.RUNNING, opens_at=ago(seconds=1)
+        )
+        return deployment
+
+    def lost(self, environment: Environment) -> HostRun:
+        held = claim(self.ask(environment))
+        run = held.deployment.host_runs.get()
+        run.steps.update(state=State.RUNNING)
+        HostRun.objects.filter(pk=run.pk).update(state=State.RUNNING)
+        held.finish(State.LOST, "Look there.")
+        return run
+
+    def schedule(self, environment: Environment, recipe: str = "ping") -> Schedule:
+        return environment.schedules.create(
+            recipe=recipe, cron="* * * * *", looked_at=ago(minutes=2)
+        )
+
+    def policy(self, environment: Environment) -> UpgradePolicy:
+        policy = UpgradePolicy.objects.create(
+            name=environment.name, cron="* * * * *", looked_at=ago(minutes=2)
+        )
+        policy.turns.create(environment=environment)
+        return policy
+
+    def question(self, environment: Environment) -> Resolution:
+        asker, _made = User.objects.get_or_create(username="eve")
+        return Resolution.objects.create(
+            kind=Resolution.Kind.PINS, environments=[environment.pk], requested_by=asker
+        )
+
+    def release(self, environment: Environment, pins: str = "", commit: str = "c" * 40) -> Release:
+        lock = Lock.objects.of((pins or "0").ljust(64, "0")[:64], pins)
+        return Release.objects.make(environment, commit, "Begin", lock)
+
+    def upgrade(self, *environments: Environment, **fields: object) -> Upgrade:
+        """An upgrade of what serves, which nobody has begun yet."""
+        upgrade = Upgrade.objects.create(
+            **{"wanted": [], "requested_as": "me@here", "door": "manage.py", **fields}
+        )
+        for number, environment in enumerate(environments, 1):
+            before = self.release(environment)
+            environment.placements.update(active_release=before)
+            after = Lock.objects.of("f" * 64, "newer==1\n")
+            UpgradeStage.objects.create(
+                upgrade=upgrade,
+                number=number,
+                environment=environment,
+                lock_before=before.lock,
+                lock_after=after,
+                release_before=before,
+            )
+        return upgrade
+
+    def succeeded(self, environment: Environment) -> Upgrade:
+        """An upgrade of a policy whose pins are to be handed back."""
+        policy = UpgradePolicy.objects.create(
+            name=environment.name, cron="0 0 1 1 *", hand_back="branch", is_enabled=False
+        )
+        run = PolicyRun.objects.create(policy=policy, slot=timezone.now(), outcome="Upgraded.")
+        upgrade = self.upgrade(environment, policy_run=run)
+        upgrade.stages.update(state=UpgradeState.SUCCEEDED)
+        Upgrade.objects.filter(pk=upgrade.pk).update(
+            state=UpgradeState.SUCCEEDED, finished_at=timezone.now()
+        )
+        return upgrade
+
+
+@pytest.fixture
+def pair(inventory: Inventory) -> Pair:
+    """`shop/bad` and `shop/good`, each on a local server of its own."""
+    first = inventory.environment
+    Environment.objects.filter(pk=first.pk).update(name="bad")
+    first.refresh_from_db()
+    good = Environment.objects.create(
+        project=first.project,
+        name="good",
+        deploy_path=str(inventory.folder),
+        reload_method=Environment.ReloadMethod.NONE,
+        health_path="",
+    )
+    placement = inventory.add_server("two")
+    placement.environment = good
+    placement.save()
+    return Pair(first, good)

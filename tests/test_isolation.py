@@ -1,0 +1,217 @@
+"""One bad row stops no other: each job of the sweep goes on beside it, and says what is wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import import_module
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, connection, models
+from django.utils import timezone
+
+from deploy_manager.models import Deployment, Environment, Problem, Slice, State
+from deploy_manager.models.problems import ProblemQuerySet
+from deploy_manager.runner import Tellers, gather, resolving, scheduling
+from deploy_manager.runner.packages import gathering
+from deploy_manager.runner.upgrades import handing_back, policies, progress
+from tests.loop import Pair
+
+pytestmark = pytest.mark.django_db
+sweeping: Any = import_module("deploy_manager.runner.sweep")
+"""The module; `runner.sweep` is its function."""
+
+
+def _sql() -> None:
+    connection.cursor().execute("SELECT 1 FROM nowhere")
+
+
+def _raise(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    "eve may not": _raise(PermissionDenied("eve may not deploy shop/bad.")),
+    "ValueError": _raise(ValueError("not enough values to unpack")),
+    "UnicodeEncodeError": _raise(UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no surrogates")),
+    "nowhere": _sql,
+}
+"""By words that stand in the problem."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a job has to do with a site, where it can be hurt, and how one sees that it was done."""
+
+    arrange: Callable[[Pair, Environment], Any]
+    where: Any
+    """None: what the sweep was given to call."""
+
+    name: str
+    was_done: Callable[[Any, list[int]], bool]
+
+
+def _state(row: models.Model) -> str:
+    row.refresh_from_db()
+    return str(row.state)  # type: ignore[attr-defined]
+
+
+def _outcome(upgrade: Any) -> str:
+    upgrade.policy_run.refresh_from_db()
+    return str(upgrade.policy_run.outcome)
+
+
+CASES: dict[str, Case] = {
+    "rang again": Case(
+        lambda pair, site: pair.ask(site).slices.get(), None, "", lambda row, told: row.pk in told
+    ),
+    "ended what nobody took up": Case(
+        lambda pair, site: pair.silent(site).deployment,
+        Deployment,
+        "end",
+        lambda row, told: _state(row) == State.LOST,
+    ),
+    "opened waves": Case(
+        lambda pair, site: pair.pausing(site),
+        sweeping,
+        "open_after_pause",
+        lambda row, told: row.slices.get().pk in told,
+    ),
+    "ended what was overdue": Case(
+        lambda pair, site: pair.overdue(site),
+        Deployment,
+        "pass_by",
+        lambda row, told: _state(row) == State.CANCELLED,
+    ),
+    "wrote what was due": Case(
+        lambda pair, site: pair.schedule(site),
+        scheduling,
+        "request",
+        lambda row, told: row.deployments.exists(),
+    ),
+    "ran policies": Case(
+        lambda pair, site: pair.policy(site),
+        policies,
+        "_write_due",
+        lambda row, told: row.runs.exists(),
+    ),
+    "had questions answered": Case(
+        lambda pair, site: pair.question(site),
+        resolving,
+        "_tell",
+        lambda row, told: type(row).objects.get(pk=row.pk).told_at is not None,
+    ),
+    "went on with upgrades": Case(
+        lambda pair, site: pair.upgrade(site),
+        progress,
+        "serving_release",
+        lambda row, told: row.stages.get().deployment is not None,
+    ),
+    "handed pins back": Case(
+        lambda pair, site: pair.succeeded(site),
+        handing_back,
+        "hand_back",
+        lambda row, told: f"upgrade-{row.pk}" in _outcome(row),
+    ),
+    "queued what waited": Case(
+        lambda pair, site: pair.waiting(site),
+        sweeping,
+        "why_not_now",
+        lambda row, told: _state(row) == State.QUEUED,
+    ),
+    "looked at lost servers": Case(
+        lambda pair, site: pair.lost(site), None, "", lambda row, told: row.pk in told
+    ),
+}
+
+
+def _hurt(
+    case: Case, bad: tuple[Any, ...], fault: Callable[[], None], patch: pytest.MonkeyPatch
+) -> Callable[[int], object]:
+    """Let the job fail at the bad site; return what the sweep is to call."""
+    inner = getattr(case.where, case.name) if case.where else lambda pk: None
+
+    def failing(row: Any, *args: Any, **options: Any) -> Any:
+        if row in bad:
+            fault()
+        return inner(row, *args, **options)
+
+    if case.where is None:
+        return failing
+    patch.setattr(case.where, case.name, failing)
+    return lambda pk: None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, marks=[pytest.mark.database] if fault is _sql else [])
+        for words, fault in FAULTS.items()
+    ],
+)
+@pytest.mark.parametrize("job", CASES)
+def test_a_row_that_fails_keeps_no_other_of_its_job_waiting(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, job: str, words: str
+) -> None:
+    case = CASES[job]
+    bad, good = (case.arrange(pair, site) for site in pair.both)
+    with monkeypatch.context() as patch:
+        call = _hurt(case, (bad, bad.pk, pair.bad), FAULTS[words], patch)
+        told = pair.sweep(call)
+        assert case.was_done(good, told)
+        written = Problem.objects.get()
+        assert (written.job, words in written.text) == (job, True)
+        long_ago = timezone.now() - timedelta(hours=1)
+        Problem.objects.update(since=long_ago)
+        Slice.objects.update(rung_at=None)
+        pair.sweep(call)
+        assert Problem.objects.get().since == long_ago, "the same once more changes nothing"
+    Slice.objects.update(rung_at=None)
+    told = pair.sweep()
+    assert case.was_done(bad, told)
+    assert not Problem.objects.exists(), "what works again is forgotten"
+
+
+def test_every_job_of_the_sweep_is_tried() -> None:
+    assert CASES.keys() == {*sweeping.JOBS, sweeping.LOOKS} - {"forgot what is gone"}
+
+
+@pytest.mark.parametrize("job", sweeping.JOBS)
+def test_a_job_that_fails_keeps_no_other_from_being_done(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    slice_, due = pair.ask(pair.bad).slices.get(), pair.schedule(pair.good)
+    monkeypatch.setitem(sweeping.JOBS, job, lambda ring: _sql())
+    told = pair.sweep()
+    assert (slice_.pk in told) is (job != "rang again")
+    assert due.deployments.exists() is (job != "wrote what was due")
+    assert [each.job for each in Problem.objects.filter(kind="")] == [job]
+
+
+def test_workers_are_woken_before_anything_that_people_wrote_is_read(pair: Pair) -> None:
+    assert next(iter(sweeping.JOBS)) == "rang again"
+
+
+@pytest.mark.parametrize("job", gathering.JOBS)
+def test_facts_are_gathered_beside_a_job_that_fails(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    monkeypatch.setitem(gathering.JOBS, job, lambda tell: _sql())
+    told = gather(Tellers(lambda *keys: True, lambda: True, lambda: True))
+    assert ("asked servers for their packages" in told) is (
+        job != "asked servers for their packages"
+    )
+    assert [each.job for each in Problem.objects.all()] == [job]
+
+
+def test_a_database_that_is_away_is_told_of_and_not_written_about(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ProblemQuerySet, "note", lambda *args, **options: _sql())
+    monkeypatch.setitem(sweeping.JOBS, "ran policies", lambda ring: _sql())
+    with pytest.raises(DatabaseError):
+        pair.sweep()

@@ -1,0 +1,112 @@
+"""What was written around a form holds up its own row only, and stands where people look."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils.html import escape
+
+from deploy_manager.checks import check_problems
+from deploy_manager.models import Deployment, Environment, Problem, State
+from deploy_manager.runner import send_notices
+from deploy_manager.runner.upgrades import policies
+from tests.loop import Pair
+from tests.parts.admin import url
+
+pytestmark = pytest.mark.django_db
+
+
+def state_of(deployment: Deployment) -> str:
+    deployment.refresh_from_db()
+    return deployment.state
+
+
+BAD_TIMES: dict[str, dict[str, Any]] = {
+    "no window": {"windows": ["whenever"]},
+    "no list": {"windows": 5},
+    "a list of numbers": {"windows": [5]},
+    "an unknown zone": {"windows": ["daily 00:00-24:00"], "time_zone": "Europe/Nowhere"},
+    "a zone that is a folder": {"windows": ["daily 00:00-24:00"], "time_zone": "Europe"},
+}
+
+
+@pytest.mark.parametrize("times", BAD_TIMES.values(), ids=BAD_TIMES)
+def test_times_that_nobody_can_read_hold_up_one_site_only_and_stand_on_its_page(
+    pair: Pair, admin_client: Client, times: dict[str, Any]
+) -> None:
+    bad, good = pair.waiting(pair.bad), pair.waiting(pair.good)
+    Environment.objects.filter(pk=pair.bad.pk).update(**times)
+    pair.sweep()
+    assert (state_of(bad), state_of(good)) == (State.WAITING, State.QUEUED)
+    why = pair.problems()["bad"]
+    assert why.startswith("The allowed times of shop/bad can't be read: ")
+    for name, key in (("environment", pair.bad.pk), ("deployment", bad.pk)):
+        page = admin_client.get(url(f"{name}_change", key)).content.decode()
+        assert escape(why) in page
+    assert why in check_problems()[0].msg
+    asked = admin_client.get(url("environment_run", "collect_static", on=pair.bad.pk))
+    assert escape(why) in asked.content.decode()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"cron": "99 * * * *"}, {"cron": ""}, {"time_zone": "Europe/Nowhere"}, {"recipe": "gone"}],
+    ids=str,
+)
+def test_a_schedule_that_nobody_can_read_says_so(pair: Pair, wrong: dict[str, Any]) -> None:
+    bad, good = pair.schedule(pair.bad), pair.schedule(pair.good)
+    type(bad).objects.filter(pk=bad.pk).update(**wrong)
+    pair.sweep()
+    assert good.deployments.exists()
+    assert pair.problems().keys() == {"bad"}
+    type(bad).objects.filter(pk=bad.pk).update(cron="* * * * *", time_zone="UTC", recipe="ping")
+    pair.sweep()
+    assert bad.deployments.exists()
+    assert not pair.problems()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"cron": "99 * * * *"}, {"time_zone": "Europe/Nowhere"}], ids=str
+)
+def test_a_policy_that_nobody_can_read_says_so(
+    pair: Pair, admin_client: Client, wrong: dict[str, Any]
+) -> None:
+    bad, good = pair.policy(pair.bad), pair.policy(pair.good)
+    type(bad).objects.filter(pk=bad.pk).update(**wrong)
+    pair.sweep()
+    assert good.runs.exists()
+    page = admin_client.get(url("upgradepolicy_change", bad.pk)).content.decode()
+    assert escape(Problem.objects.get().text) in page
+
+
+@pytest.mark.parametrize("fields", [{"packages": 5}, {"groups": 5}, {"time_zone": "Nowhere"}])
+def test_a_policys_run_says_what_kept_it_from_its_work(pair: Pair, fields: dict[str, Any]) -> None:
+    policy = pair.policy(pair.bad)
+    pair.upgrade(pair.bad).delete()
+    type(policy).objects.filter(pk=policy.pk).update(**fields)
+    policy.refresh_from_db()
+    assert policies.run_policy(policy).outcome.startswith("Refused: ")
+
+
+def test_what_is_wrong_with_a_row_goes_with_it(pair: Pair) -> None:
+    bad = pair.schedule(pair.bad)
+    type(bad).objects.filter(pk=bad.pk).update(cron="99 * * * *")
+    pair.sweep()
+    assert Problem.objects.exists()
+    bad.delete()
+    pair.sweep()
+    assert not Problem.objects.exists()
+
+
+def test_a_notification_that_is_broken_keeps_nobody_else_from_being_told(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("deploy_manager.runner.notifying.send", lambda to, *words: told.append(to))
+    for target in ("a", "b"):
+        pair.bad.notifications.create(target=target, states=["lost"])
+    pair.bad.notifications.filter(target="a").update(states=5)
+    run = pair.lost(pair.bad)
+    assert send_notices(run.deployment_id) == 1
+    assert told == ["b"]
+    assert "TypeError" in pair.problems()["bad"]
