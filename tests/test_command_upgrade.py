@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from deploy_manager.models import Advisory, AuditedVersion, Deployment, Upgrade
 from tests.commands import Worker, call, call_and_be_refused, call_and_fail, events
+from tests.parts.matrices import few
 from tests.upgrades import Site4
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
@@ -102,14 +103,15 @@ def test_left_alone_it_goes_on(four: Site4, worker: Worker) -> None:
 
 @pytest.mark.parametrize(
     ("words", "why"),
-    [
+    few(
         ((), "Say which packages"),
         (("shopkit>=1",), "write a package as django or django==5.2.8"),
         (("shop kit",), "is not understood"),
         (("nowhere",), "nowhere is not among the pins of shop/production."),
         (("shopkit==9",), "shopkit"),
         (("shopkit", "--soak", "-1"), "no less than 0"),
-    ],
+        first=3,
+    ),
 )
 def test_what_cannot_be_is_refused(four: Site4, words: tuple[str, ...], why: str) -> None:
     assert why in call_and_be_refused("upgrade", *words, *ON)

@@ -37,6 +37,7 @@ def test_cancelling_ends_it(watched: Terminal, own_project: OwnProject) -> None:
     assert own_project.deployments() == ["manage.py linger cancelled"]
 
 
+@pytest.mark.long
 def test_watching_on_is_the_answer_to_return(watched: Terminal) -> None:
     watched.type(CTRL_C)
     watched.read_until(QUESTION)
@@ -49,6 +50,7 @@ def test_watching_on_is_the_answer_to_return(watched: Terminal) -> None:
     assert watched.wait() == 1
 
 
+@pytest.mark.long
 def test_a_second_ctrl_c_leaves_it(watched: Terminal, own_project: OwnProject) -> None:
     watched.type(CTRL_C)
     watched.read_until(QUESTION)
@@ -65,6 +67,7 @@ def test_the_terminal_is_left_as_it_was(watched: Terminal) -> None:
     assert watched.seen.rindex("\x1b[?25h") > watched.seen.rindex("\x1b[?25l")
 
 
+@pytest.mark.long
 def test_where_nobody_can_answer_it_is_left_running(own_project: OwnProject) -> None:
     process = own_project.start("python", "manage.py", "recipe", "production", "linger")
     assert process.stdout is not None

@@ -45,6 +45,7 @@ def is_content(project: OwnProject) -> bool:
     return "W007" not in printed
 
 
+@pytest.mark.long
 @pytest.mark.celery_beat
 def test_the_sweep_is_sent(bare_project: OwnProject, redis_url: str, tmp_path: Path) -> None:
     append(bare_project, SETTINGS.format(broker=redis_url))

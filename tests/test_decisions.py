@@ -19,6 +19,7 @@ from deploy_manager.recipes import (
 )
 from deploy_manager.runner import request, retry, run
 from tests.inventory import Inventory
+from tests.parts.matrices import few
 from tests.releases import STORY, Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,7 +58,7 @@ def borne() -> None:
     Environment.objects.update(max_failures="100%", rollback_on_failure=False, pause=3600)
 
 
-CHANGES = pytest.mark.parametrize("change", [no_gates, no_story, borne])
+CHANGES = pytest.mark.parametrize("change", few(no_gates, no_story, borne))
 
 
 def carry_out(deployment: Deployment) -> Deployment:
@@ -189,7 +190,7 @@ def migrating(inventory: Inventory, own_recipes: None) -> Inventory:
     return inventory
 
 
-@pytest.mark.parametrize("name", ["migrate", "tables"])
+@pytest.mark.parametrize("name", few("migrate", "tables"))
 def test_what_ran_once_is_not_run_again_whatever_its_phase_is_called_now(
     migrating: Inventory, name: str
 ) -> None:

@@ -71,6 +71,7 @@ def put_site(folder: Path, manage: str) -> None:
         subprocess.run([*git, *words], check=True)
 
 
+@pytest.mark.long
 def test_a_demo_that_fails_shows_the_failed_steps(tmp_path: Path) -> None:
     put_site(tmp_path, r"raise SystemExit('\x1b[31mit\tdoes not work\x1b[0m')")
     process = demo_in(tmp_path)

@@ -51,6 +51,7 @@ def colours(sites: Path) -> list[str]:
     return [(sites / name / "current/colour").read_text() for name in ("one", "two")]
 
 
+@pytest.mark.long
 def test_the_pages_can_be_followed(shop: NewProject, tmp_path: Path) -> None:
     assert colours(tmp_path / "sites") == ["blue", "blue"]
     rolled_back, releases, dry = shop.follow(TOP / "docs/roll-back.md")

@@ -44,6 +44,7 @@ def test_it_is_done_here_without_any_worker(
     assert "succeeded" in printed
 
 
+@pytest.mark.long
 def test_a_failure_brings_everything_back_and_ends_by_1(four: Site4, selection: Selection) -> None:
     four.index.add("shopkit", "1.0.2")
     four.index.add("shopkit", "2.0")
@@ -71,6 +72,7 @@ def test_a_dry_run_and_nothing_to_do_ask_for_nothing(
     assert not Upgrade.objects.exists()
 
 
+@pytest.mark.long
 def test_what_has_to_wait_is_begun_when_it_may(four: Site4, selection: Selection) -> None:
     four.index.add("shopkit", "1.1")
     four.environment.freeze("Exams", "me")
@@ -87,6 +89,7 @@ def test_what_has_to_wait_is_begun_when_it_may(four: Site4, selection: Selection
     assert four.everywhere("shopkit==1.1")
 
 
+@pytest.mark.long
 def test_ctrl_c_cancels_it_and_brings_back_what_was_switched(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
     Environment.objects.update(pause=3600)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from deploy_manager.requirements.advising import advise
+from tests.parts.matrices import few
 from tests.parts.osv import OsvStub, Record, advisory
 
 Put = Callable[[Path, list[Record]], Path]
@@ -52,7 +53,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("put", [put_in_a_list, put_in_a_folder, put_in_a_zip])
+@pytest.mark.parametrize("put", few(put_in_a_list, put_in_a_folder, put_in_a_zip))
 def test_a_file_tells_what_the_database_tells(tmp_path: Path, osv: OsvStub, put: Put) -> None:
     osv.records = TABLE
     by_file = advise(PAIRS, advisory_file=put(tmp_path, TABLE))

@@ -12,6 +12,7 @@ import pytest
 
 from deploy_manager.requirements import complete_pins, lock_digest, lock_text
 from deploy_manager.runner.pins import pinned_in
+from tests.parts.matrices import few
 from tests.parts.served import packages_of
 from tests.recipe_site import CODE, RecipeSite
 
@@ -111,7 +112,7 @@ def test_without_an_environment_before_all_that_can_be_is_compiled(venv: Path) -
     assert not is_compiled(template)
 
 
-@pytest.mark.parametrize("installer", ["pip", "uv"])
+@pytest.mark.parametrize("installer", few("pip", "uv"))
 def test_an_upgrade_compiles_what_moves_alone(recipe_site: RecipeSite, installer: str) -> None:
     recipe_site.use(installer=installer)
     recipe_site.run("checkout_latest", "make_virtualenv", "install_requirements", "activate")

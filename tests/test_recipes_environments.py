@@ -41,6 +41,7 @@ def test_other_pins_or_another_installer_get_another_environment(
     assert environment_name(other, FACTS) != environment_name(recipe_site.site, FACTS)
 
 
+@pytest.mark.long
 def test_an_environment_whose_interpreter_is_gone_is_made_anew(recipe_site: RecipeSite) -> None:
     prepared(recipe_site, "install_requirements")
     python = Path(recipe_site.site.python_path)

@@ -10,6 +10,7 @@ from deploy_manager.hosts.dry import DryHost
 from deploy_manager.recipes import get_recipe
 from deploy_manager.recipes.holding import MOST_TOLD
 from deploy_manager.standards import Pinned
+from tests.parts.matrices import few
 from tests.recipe_site import CODE, RecipeSite, make_recipe_site
 
 FILL = ("make_virtualenv", "install_requirements")
@@ -100,6 +101,7 @@ def test_cleaning_up_leaves_what_serves_where_it_began(served: RecipeSite) -> No
     assert {old, f"{old}.2"} == set(os.listdir(served.site.venvs_path))
 
 
+@pytest.mark.long
 def test_changed_once_more_it_gets_the_next_number(served: RecipeSite) -> None:
     old = environment_of(served, "r1")
     for version in ("0.5.2", "0.5.1"):
@@ -108,6 +110,7 @@ def test_changed_once_more_it_gets_the_next_number(served: RecipeSite) -> None:
     assert environment_of(served, "r1") == f"{old}.3"
 
 
+@pytest.mark.long
 def test_one_that_was_broken_off_beside_is_made_anew(served: RecipeSite) -> None:
     old = environment_of(served, "r1")
     say_it_is(served, "sqlparse", "0.5.3", "0.5.2")
@@ -152,11 +155,11 @@ def test_markers_are_asked_of_its_own_python_and_local_versions_count(served: Re
 
 @pytest.mark.parametrize(
     ("program", "told"),
-    [
+    few(
         ("#!/bin/sh\necho oh no >&2; exit 3\n", "oh no"),
         ("#!/bin/sh\necho '[]'\n", "no answer that can be read"),
         (None, "not found"),
-    ],
+    ),
 )
 def test_one_that_does_not_tell_what_it_has_is_not_taken(
     served: RecipeSite, program: str | None, told: str

@@ -98,6 +98,7 @@ def test_a_release_that_is_not_whole_is_refused_with_those_that_are(shop: Shop) 
         shop.recipe_site.run("check_release")
 
 
+@pytest.mark.long
 def test_where_no_migrations_lie_between_nothing_is_done(shop: Shop) -> None:
     shop.serve("r2", migrations(FIRST))
     assert "No migrations lie between the two releases." in shop.back("r1")
@@ -115,6 +116,7 @@ def test_migrations_between_are_reversed_the_newest_first_and_shown(shop: Shop) 
     assert "No migrations lie between" in shop.back("r1")
 
 
+@pytest.mark.long
 def test_an_app_that_is_not_known_yet_is_left_at_zero(shop: Shop) -> None:
     shop.take("r0", {"shop/migrations/__init__.py": ""})
     assert "migrate --noinput shop zero" in shop.back("r0")
@@ -152,6 +154,7 @@ def test_a_rollback_that_has_to_keep_the_database_asks_it_nothing(shop: Shop) ->
     assert shop.applied == ["0001_first", "0002_more"]
 
 
+@pytest.mark.long
 def test_one_beside_a_migration_that_stays_can_t_be_undone_alone(shop: Shop) -> None:
     """`migrate shop 0001_first` would undo both branches."""
     ours = {**FIRST, "0002_ours": MAKE.format("Ours")}
@@ -176,6 +179,7 @@ def squashed(*replaced: str) -> dict[str, str]:
     return {"shop/migrations/0001_squashed.py": text}
 
 
+@pytest.mark.long
 def test_a_squashed_migration_is_known_where_all_that_it_replaces_is(shop: Shop) -> None:
     shop.serve("r2", {**migrations(FIRST), **squashed("0001_first")})
     assert "0001_squashed" in shop.applied
@@ -183,6 +187,7 @@ def test_a_squashed_migration_is_known_where_all_that_it_replaces_is(shop: Shop)
     assert "0001_squashed" in shop.applied
 
 
+@pytest.mark.long
 def test_a_squashed_migration_that_is_known_in_part_is_never_undone(shop: Shop) -> None:
     two = {**FIRST, "0002_more": ""}
     shop.serve("r2", {**migrations(two), **squashed("0001_first", "0002_more")})

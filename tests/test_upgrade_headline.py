@@ -183,6 +183,7 @@ def see_the_end_of_the_next_upgrade(number: int) -> Upgrade:
     return Upgrade.objects.latest("pk")
 
 
+@pytest.mark.long
 def test_a_policy_ends_an_advisory_on_four_servers(
     production: Inventory,
     index: Index,
