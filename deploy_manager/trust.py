@@ -12,7 +12,7 @@ from importlib.util import find_spec
 if __name__ == "__main__" and find_spec(sys.argv[1]) is None:
     sys.exit(f"No module named {sys.argv[1]}")  # as Python says it
 
-import truststore  # noqa: E402
+import truststore
 
 
 class SystemStore(truststore.SSLContext):
