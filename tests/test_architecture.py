@@ -15,7 +15,7 @@ import pytest
 TOP = Path(__file__).parent.parent
 HOUSE = TOP / "deploy_manager"
 LAYERS = (
-    ("conf", "exceptions", "signals"),
+    ("conf", "exceptions", "signals", "trust"),
     ("logs", "refs", "times", "shares", "standards"),
     ("requirements",),
     ("wheels",),
@@ -68,7 +68,7 @@ ONLY_IN = {
     "apprise": {"notices"},
     "invoke": {"fabfile", "management"},
     "rich": {"management"},
-    "truststore": {"requirements", "notices"},
+    "truststore": {"trust"},
     "ansi2html": {"admin"},
     "pip_requirements_parser": {"requirements"},
     "virtualenv": set[str](),

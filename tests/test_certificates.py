@@ -130,4 +130,4 @@ def test_there_is_one_way_to_a_client_of_https() -> None:
         for path in (TOP / "deploy_manager").rglob("*.py")
         if CLIENTS.search(path.read_text())
     ]
-    assert made == ["deploy_manager/requirements/trust.py"]
+    assert made == ["deploy_manager/requirements/index_client.py"]

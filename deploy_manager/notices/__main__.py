@@ -7,10 +7,12 @@ It reads an order, a JSON object, from its input and answers with its exit code.
 import json
 import sys
 
-import truststore
-from apprise import Apprise, NotifyFormat
-
 from deploy_manager.notices.outcomes import Outcome
+from deploy_manager.trust import trust_the_system
+
+trust_the_system()  # before it is imported: apprise's own would be certifi's list
+
+from apprise import Apprise, NotifyFormat  # noqa: E402
 
 
 def deliver(url: str, title: str = "", text: str = "") -> Outcome:
@@ -26,5 +28,4 @@ def deliver(url: str, title: str = "", text: str = "") -> Outcome:
 
 
 if __name__ == "__main__":
-    truststore.inject_into_ssl()  # apprise's own would be certifi's
     sys.exit(deliver(**json.load(sys.stdin)))

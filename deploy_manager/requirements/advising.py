@@ -14,6 +14,7 @@ from typing import Any
 
 from packaging.utils import InvalidName, canonicalize_name
 
+from deploy_manager import trust
 from deploy_manager.exceptions import AdvisoriesUnavailable
 from deploy_manager.logs import mask_text
 from deploy_manager.requirements.advice import (
@@ -23,7 +24,6 @@ from deploy_manager.requirements.advice import (
     parsed_version,
 )
 from deploy_manager.requirements.osv_records import advise_from_records
-from deploy_manager.requirements.trust import RUN_TRUSTING
 from deploy_manager.requirements.uv import minimal_environment
 
 Pair = tuple[str, str]
@@ -180,7 +180,7 @@ class _Audit:
         files = ("--cache-dir", str(folder / "cache"), "--requirement", str(pinned))
         try:
             return subprocess.run(
-                [sys.executable, "-c", RUN_TRUSTING, "pip_audit", *_OPTIONS, *files],
+                [sys.executable, "-P", trust.__file__, "pip_audit", *_OPTIONS, *files],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 cwd=folder,

@@ -19,10 +19,12 @@ import tomli_w
 from deploy_manager.exceptions import PinError
 from deploy_manager.logs import mask
 from deploy_manager.requirements.index_facts import own_index_url
-from deploy_manager.requirements.trust import UV_TRUSTS
 
 TIMEOUT = 120.0
 """Seconds."""
+
+TRUSTS = {"UV_SYSTEM_CERTS": "1"}
+"""Certificates as the system trusts them; SSL_CERT_FILE and SSL_CERT_DIR go before."""
 
 QUIET = ("--quiet", "--color=never", "--no-python-downloads")
 
@@ -126,7 +128,7 @@ def minimal_environment(home: Path) -> dict[str, str]:
         kept.setdefault("NETRC", str(netrc))
     caches = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
     kept.setdefault("UV_CACHE_DIR", f"{caches}/uv")
-    return {**UV_TRUSTS, **kept, "HOME": str(home)}
+    return {**TRUSTS, **kept, "HOME": str(home)}
 
 
 def _is_kept(name: str) -> bool:

@@ -95,6 +95,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     store.mkdir()
     store.chmod(0o755)
     name, key, server_key = "A company", *(ec.generate_private_key(ec.SECP256R1()) for _ in "ab")
+    # No key usage, as many a company's: of itself Python 3.13 would not take it.
     vouches = x509.BasicConstraints(ca=True, path_length=None)
     bundle = store / "ca-certificates.crt"
     bundle.write_bytes(_certificate(name, key, name, key, vouches))
