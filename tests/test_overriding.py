@@ -51,6 +51,9 @@ def told(after: tuple[Pin, ...]) -> list[str]:
         ("kit==2.0", ("kit==1.9", "2.0"), Standing.HOLDS, "kit==1.9"),
         ("kit==2.1", ("kit==1.9", "2.0"), Standing.CAUGHT_UP, "kit==2.1"),
         ("kit==1.9", ("kit==1.9", "2.0"), Standing.CAUGHT_UP, "kit==1.9"),
+        # The very same version, spelled otherwise.
+        ("kit==2.0.0", ("kit==1.9", "2.0"), Standing.HOLDS, "kit==1.9"),
+        ("kit==2.0", ("kit==1.9", "2.0.0"), Standing.HOLDS, "kit==1.9"),
     ],
 )
 def test_the_higher_of_both_is_installed_until_the_repository_has_it(
@@ -120,12 +123,24 @@ def test_what_came_and_went_for_another_stays_so_as_long_as_that_one_holds(
             [f"kit==1.5 ; {OLD}", f"kit==2.0 ; {NEW}"],
         ),
         ((f"kit==1.0 ; {OLD}", f"kit==2.0 ; {NEW}"), "kit==2.1", ["kit==2.1"]),
+        # The repository tells places apart by now, and has more in one of them.
+        (
+            (f"kit==1.0 ; {OLD}", f"kit==2.2 ; {NEW}"),
+            "kit==2.1",
+            [f"kit==2.1 ; {OLD}", f"kit==2.2 ; {NEW}"],
+        ),
     ],
 )
 def test_each_marker_gets_the_higher_of_both(
     repository: tuple[str, ...], override: str, installed: list[str]
 ) -> None:
     assert told(put_over(pins(*repository), [held(override, "1.0")]).pins) == installed
+
+
+def test_a_package_that_an_upgrade_removed_stays_out_however_its_version_is_spelled() -> None:
+    packages = [held("kit==2.0", "1.0"), HeldPackage("gone", (), ("1.0",))]
+    laid = put_over(pins("kit==1.0", "gone==1.0.0"), packages)
+    assert told(laid.pins) == ["kit==2.0"]
 
 
 def test_extras_are_the_repositorys_and_hashes_those_of_the_version() -> None:

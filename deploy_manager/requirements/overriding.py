@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from packaging.version import Version
 
+from deploy_manager.requirements.advice import parsed_version
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.reading import check_whole
 
@@ -80,9 +81,9 @@ def _standings(
 
 def _standing(listed: Sequence[Pin], package: HeldPackage) -> Standing | None:
     """How one package stands; None: as those do for whose sake it came or went."""
-    versions = {pin.version for pin in listed}
     if not package.pins:
-        return None if versions and versions == set(package.before) else Standing.CAUGHT_UP
+        versions = {Version(pin.version) for pin in listed}
+        return None if versions and versions == _read(package.before) else Standing.CAUGHT_UP
     if not listed:
         return Standing.DROPPED if package.before else None
     ahead = any(_is_ahead(pin, _same_place(pin, listed), package.before) for pin in package.pins)
@@ -96,11 +97,14 @@ def _same_place(pin: Pin, listed: Sequence[Pin]) -> list[Pin]:
 
 def _is_ahead(pin: Pin, listed: Sequence[Pin], before: Collection[str]) -> bool:
     """Whether the repository has less, or still the higher version that was moved away from."""
-    wanted = Version(pin.version)
-    return any(
-        Version(one.version) < wanted or (Version(one.version) > wanted and one.version in before)
-        for one in listed
-    )
+    wanted, left = Version(pin.version), _read(before)
+    there = [Version(one.version) for one in listed]
+    return any(version < wanted or (version > wanted and version in left) for version in there)
+
+
+def _read(versions: Collection[str]) -> set[Version]:
+    """Versions as they compare, however they are spelled: 2.0.0 is 2.0. What is none is left."""
+    return {parsed for version in versions if (parsed := parsed_version(version)) is not None}
 
 
 def _held_over(listed: Sequence[Pin], package: HeldPackage) -> list[Pin]:
@@ -110,6 +114,12 @@ def _held_over(listed: Sequence[Pin], package: HeldPackage) -> list[Pin]:
         return [
             _higher(held[pin.marker], [pin], package.before) if pin.marker in held else pin
             for pin in listed
+        ]
+    everywhere = held.get("")
+    if everywhere and not all(_is_ahead(everywhere, [one], package.before) for one in listed):
+        # It counts everywhere, but somewhere the repository has more by now: that stays there.
+        return [
+            _higher(replace(everywhere, marker=one.marker), [one], package.before) for one in listed
         ]
     return [_higher(pin, _same_place(pin, listed), package.before) for pin in package.pins]
 

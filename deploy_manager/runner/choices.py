@@ -13,6 +13,7 @@ from deploy_manager.models import (
     Release,
     State,
     Step,
+    UpgradeStage,
 )
 from deploy_manager.runner.request import Wish
 from deploy_manager.runner.serving import most_served, served_before, serving_release
@@ -101,6 +102,12 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
         raise RequestRefused(
             _("Release %(release)s was marked as bad: deploy a mended one.")
             % {"release": deployment.release}
+        )
+    if stage := UpgradeStage.objects.filter(deployment=deployment).first():
+        # Its pins hold only as an upgrade's: the next deployment would take them back, unseen.
+        raise RequestRefused(
+            _("%(deployment)s is a part of upgrade %(upgrade)s: ask for that again.")
+            % {"deployment": deployment, "upgrade": stage.upgrade}
         )
     wish = Wish(
         ref=deployment.ref,
