@@ -93,3 +93,16 @@ def test_an_upgrade_that_was_cancelled_is_asked_for_again_and_not_retried(held: 
     stage.deployment.host_runs.update(state=State.CANCELLED)
     with pytest.raises(RequestRefused, match=f"upgrade #{stage.upgrade_id}.* ask for that again"):
         retry(stage.deployment)
+
+
+def test_an_override_tells_why_it_was_moved_and_which_advisories_that_ended(
+    held: HeldSite,
+) -> None:
+    held.serve("shopkit==1.0")
+    stage = held.upgrade("shopkit==1.0.2", state=UpgradeState.SUCCEEDED)
+    stage.moves = [
+        {"name": "shopkit", "before": "1.0", "after": "1.0.2", "why": "a fix", "fixes": ["CVE-1"]}
+    ]
+    note_overrides(stage)
+    row = held.environment.overrides.live().get()
+    assert (row.why, row.fixes) == ("a fix", ["CVE-1"])

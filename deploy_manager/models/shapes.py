@@ -4,6 +4,7 @@ A page shows what is of the expected kind, instead of failing. What decides what
 by whoever runs it, and refused where it is not of that kind.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -17,5 +18,5 @@ def objects_in(value: object) -> tuple[dict[str, Any], ...]:
     return tuple(each for each in _list(value) if isinstance(each, dict))
 
 
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, (list, tuple)) else ()
