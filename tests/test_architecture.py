@@ -270,3 +270,13 @@ def test_the_sdist_holds_what_a_build_needs(built: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "deploy_manager/apps.py"} <= names
+
+
+def test_no_test_imports_the_demo_whose_celery_app_would_become_everybody_s() -> None:
+    wrong = [
+        f"{path.relative_to(TOP)}:{line} imports {module}"
+        for path in sources(TOP / "tests")
+        for module, line, _ in imported(path)
+        if module.split(".")[0] == "example_project"
+    ]
+    assert not wrong

@@ -13,12 +13,14 @@ from deploy_manager.requirements import complete_pins, lock_digest, lock_text
 from deploy_manager.requirements.advising import advise
 from deploy_manager.requirements.index_facts import look_up, open_index
 from deploy_manager.runner.pins import pinned_in
-from example_project.demo import package_index as demo_index
 from tests.parts.authority import Authority
+from tests.parts.demo import demo_module
 from tests.parts.index import Index
 from tests.parts.osv import OsvStub
 from tests.parts.receivers import Webhook, receiving
 from tests.recipe_site import RecipeSite
+
+demo_index = demo_module("package_index")
 
 pytestmark = pytest.mark.usefixtures("nothing_said")
 

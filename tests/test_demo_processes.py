@@ -5,11 +5,14 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from example_project.demo.processes import Processes
+from tests.parts.demo import demo_module
 from tests.parts.served import wait_until
+
+processes = demo_module("processes")
 
 SLEEPS = ("timeit", "-n1", "-r1", "print('began'); __import__('time').sleep(60)")
 FAILS = ("timeit", "-n1", "-r1", "print('began', flush=True); raise SystemExit(1)")
@@ -21,17 +24,17 @@ def told() -> list[str]:
 
 
 @pytest.fixture
-def running(tmp_path: Path, told: list[str]) -> Iterator[Processes]:
-    with Processes(tmp_path, told.append, pauses=(0.1, 0.2)) as processes:
-        yield processes
+def running(tmp_path: Path, told: list[str]) -> Iterator[Any]:
+    with processes.Processes(tmp_path, told.append, pauses=(0.1, 0.2)) as started:
+        yield started
 
 
-def pid_of(running: Processes, name: str) -> int:
+def pid_of(running: Any, name: str) -> Any:
     return next(part.process.pid for part in running._parts if part.name == name)
 
 
 def test_what_is_killed_comes_back_and_the_person_is_told(
-    running: Processes, told: list[str], tmp_path: Path
+    running: Any, told: list[str], tmp_path: Path
 ) -> None:
     running.start("worker", *SLEEPS)
     running.start("web", *SLEEPS)
@@ -46,14 +49,14 @@ def test_what_is_killed_comes_back_and_the_person_is_told(
     assert running.given_up() == ""
 
 
-def test_what_ends_by_itself_is_started_again_too(running: Processes, told: list[str]) -> None:
+def test_what_ends_by_itself_is_started_again_too(running: Any, told: list[str]) -> None:
     running.start("beat", "timeit", "-n1", "-r1", "pass")
     wait_until(lambda: bool(told))
     assert told[0].startswith("The beat ended (exit 0) and is started again")
 
 
 def test_what_ends_again_and_again_is_given_up_aloud(
-    running: Processes, told: list[str], tmp_path: Path
+    running: Any, told: list[str], tmp_path: Path
 ) -> None:
     running.start("other", *SLEEPS)
     running.start("worker", *FAILS)
@@ -66,7 +69,7 @@ def test_what_ends_again_and_again_is_given_up_aloud(
     os.kill(pid_of(running, "other"), 0)  # it ends nothing else
 
 
-def test_the_log_keeps_what_was_printed_before_it_died(running: Processes, tmp_path: Path) -> None:
+def test_the_log_keeps_what_was_printed_before_it_died(running: Any, tmp_path: Path) -> None:
     running.start("worker", *FAILS)
     wait_until(lambda: bool(running.given_up()))
     assert (tmp_path / "worker.log").read_text().splitlines().count("began") == 3
@@ -74,7 +77,7 @@ def test_the_log_keeps_what_was_printed_before_it_died(running: Processes, tmp_p
 
 def test_nothing_is_left_running(tmp_path: Path) -> None:
     told: list[str] = []
-    with Processes(tmp_path, told.append, pauses=(0.1,)) as running:
+    with processes.Processes(tmp_path, told.append, pauses=(0.1,)) as running:
         running.start("worker", *SLEEPS)
         os.kill(pid_of(running, "worker"), signal.SIGKILL)
         pid = pid_of(running, "worker")

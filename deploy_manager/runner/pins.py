@@ -41,13 +41,13 @@ def _pin(environment: Environment, row: Requirement) -> Pin:
 def checked_pins_of(environment: Environment) -> tuple[Pin, ...]:
     """Return an environment's rows as pins that may become lines of a file.
 
-    Raises PinError, which names the first row that is no pin.
+    Raises PinError, which names the environment and its first row that is no pin.
     """
     for row in environment.requirements.all():
         try:
             check_row(row)
         except InvalidRow as error:
-            raise PinError(str(error)) from None
+            raise PinError(f"{environment}'s list of requirements: {error}") from None
     return pins_of(environment)
 
 
