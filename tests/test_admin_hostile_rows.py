@@ -37,6 +37,10 @@ HOSTILE: list[tuple[str, Any]] = [
     ("%s %(x)s {0} \u202e\x1b[2J", [{"name": 1}]),
     ("9" * 500, True),
     ("1.0 ; 🚀", "x"),
+    ("x", ["\ud800"]),
+    ("x", {"\ud800": "\ud800"}),
+    ("x", [dict.fromkeys(("name", "before", "after", "why"), "\ud800")]),
+    ("-1", [{"name": {"a": 1}, "before": [1], "after": {}, "why": 5, "fixes": 3, "reach": []}]),
 ]
 
 

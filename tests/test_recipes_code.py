@@ -32,6 +32,19 @@ def test_a_shared_folder_in_another_loses_nothing(
     assert Path(recipe_site.site.release_path, "media/uploads/precious.txt").exists()
 
 
+def test_a_shared_folder_loses_nothing_to_the_making_of_another(recipe_site: RecipeSite) -> None:
+    recipe_site.use(shared=("media.part",))
+    recipe_site.run("checkout_latest")
+    precious = Path(recipe_site.site.shared_path, "media.part/precious.txt")
+    precious.touch()
+
+    recipe_site.use(shared=("media", "media.part"))
+    recipe_site.new_release("r2", CODE)
+    recipe_site.run("checkout_latest")
+
+    assert precious.exists()
+
+
 def test_shared_folders_in_one_another_are_made(recipe_site: RecipeSite) -> None:
     recipe_site.use(shared=("media", "media/uploads"))
     recipe_site.run("checkout_latest")

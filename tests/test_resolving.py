@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from deploy_manager import tasks
+from deploy_manager.exceptions import PinError
 from deploy_manager.models import Environment, Resolution
 from deploy_manager.models.resolutions import LEASE, TAKEN_UP_AT_MOST
 from deploy_manager.runner import resolving, sweep
@@ -211,6 +212,19 @@ class TestTheRow:
         asked.refresh_from_db()
         assert asked.state == State.FAILED
         assert "This could not be worked out: KeyError('text')" in asked.message
+
+    @pytest.mark.database
+    def test_whatever_was_said_can_be_written(
+        self, asked: Resolution, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*args: object, **options: object) -> None:
+            raise PinError("https://me:secret@index/ says \0 and \ud800.")
+
+        monkeypatch.setattr(resolving, "find_pins", refuse)
+        assert take_up(asked.pk)
+        asked.refresh_from_db()
+        assert asked.state == State.FAILED
+        assert asked.message == "https://[masked]@index/ says \ufffd and ?."
 
     @pytest.mark.parametrize("lost", ["the right", "the account"])
     @pytest.mark.parametrize("kind", [Resolution.Kind.PINS, Resolution.Kind.UPGRADE])

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.core.management import CommandError
 from django.test import Client
 from django.utils.html import escape
 
@@ -10,6 +11,7 @@ from deploy_manager.checks import check_problems
 from deploy_manager.models import Deployment, Environment, Problem, State
 from deploy_manager.runner import send_notices
 from deploy_manager.runner.upgrades import policies
+from tests.commands import call
 from tests.loop import Pair
 from tests.parts.admin import url
 
@@ -110,3 +112,43 @@ def test_a_notification_that_is_broken_keeps_nobody_else_from_being_told(
     assert send_notices(run.deployment_id) == 1
     assert told == ["b"]
     assert "TypeError" in pair.problems()["bad"]
+
+
+def test_what_was_wrong_with_a_table_that_is_gone_is_forgotten(pair: Pair) -> None:
+    Problem.objects.create(job="did more", kind="formerly", key=1, text="It was wrong.")
+    Problem.objects.create(job="did more", kind="schedule", key=2**31, text="It was wrong.")
+    pair.sweep()
+    assert not Problem.objects.exists()
+
+
+def test_the_log_of_the_sweep_does_nothing_to_a_terminal(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair.waiting(pair.bad)
+    Environment.objects.filter(pk=pair.bad.pk).update(name="bad\x1b[2J\x07", windows=["never"])
+    pair.sweep()
+    assert "can't be read" in caplog.text
+    assert not {"\x1b", "\x07"} & set(caplog.text)
+
+
+ZONE_COMMANDS = [
+    ("overrides", "bad"),
+    ("releases", "bad"),
+    ("freeze", "bad", "--reason", "Sale", "--until", "2099-01-01 10:00"),
+    ("recipe", "bad", "ping", "--no-wait", "--at", "2099-01-01 10:00"),
+    ("recipe", "bad", "ping", "--no-wait", "--at", "2099-01-01 10:00+00:00"),
+]
+
+
+@pytest.mark.parametrize("command", ZONE_COMMANDS, ids=" ".join)
+def test_commands_show_moments_where_the_time_zone_is_unknown_and_refuse_to_guess_one(
+    pair: Pair, command: tuple[str, ...]
+) -> None:
+    pair.release(pair.bad)
+    pair.bad.overrides.create(name="kit", version="1.0")
+    Environment.objects.filter(pk=pair.bad.pk).update(time_zone="Europe/Nowhere")
+    if command[-1].endswith("10:00"):
+        with pytest.raises(CommandError, match=r"clock of shop/bad can't be .*Nowhere"):
+            call(*command)
+    else:
+        assert "UTC" in call(*command)

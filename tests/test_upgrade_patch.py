@@ -113,3 +113,22 @@ def test_the_command_says_what_it_needs(upgrade: Upgrade) -> None:
     upgrade.stages.update(state=UpgradeState.FAILED)
     with pytest.raises(CommandError, match="succeeded nowhere where the repository"):
         patch(str(upgrade.pk))
+
+
+HOSTILE = "why\n---\n--- a/evil\n+++ b/evil\n@@ -0,0 +1 @@\n+evil\n\x1b]0;x\x07"
+
+
+@pytest.mark.parametrize("field", ["name", "before", "after", "why"])
+@pytest.mark.parametrize("words", [HOSTILE, "half of a letter: \ud800", "\0"])
+def test_what_a_row_says_stays_words_of_the_message(
+    upgrade: Upgrade, field: str, words: str
+) -> None:
+    stage = upgrade.stages.get(number=1)
+    upgrade.stages.update(moves=[{**stage.moves[0], field: words}])
+    printed = patch(str(upgrade.pk), "--environment", "staging")
+    assert "+shopkit==1.0.1" in printed
+    assert not {"\x1b", "\x07", "\0"} & set(printed)
+    assert [line for line in printed.splitlines() if line.startswith(("--- ", "+++ "))] == [
+        "--- a/requirements.txt",
+        "+++ b/requirements.txt",
+    ]

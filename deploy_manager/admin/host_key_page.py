@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from deploy_manager.exceptions import ConfigurationError, HostUnreachable
+from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.hosts import HostKey, fetch_host_key, fingerprint
 from deploy_manager.models import Server
 from deploy_manager.runner.address import address_of
@@ -57,7 +57,7 @@ def _fetch(server: Server) -> dict[str, Any]:
         return {"problem": _("The worker's own machine has no host key to pin.")}
     try:
         key = fetch_host_key(address_of(server))
-    except (HostUnreachable, ConfigurationError) as error:
+    except DeployManagerError as error:
         return {"problem": str(error)}
     same = key.fingerprint == shown_fingerprint(server.host_key)
     return {"key": key, "same": same, "seen": _sign(server, key)}

@@ -1,6 +1,6 @@
 """Points in time as people type them: `2026-11-24 02:00`, by the clock of a time zone."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 from django.utils import timezone
@@ -24,15 +24,26 @@ def parse_moment(text: str, environment: Environment) -> datetime:
     if moment is None or ":" not in text:
         raise RequestRefused(f"{text!r} is no date and time: write it like {SHAPE}.")
     if moment.tzinfo is None:
-        moment = _on_the_clock(moment, check_zone(environment.time_zone))
+        try:
+            zone = check_zone(environment.time_zone)
+        except ValueError as error:
+            raise RequestRefused(f"The clock of {environment} can't be read: {error}") from None
+        moment = _on_the_clock(moment, zone)
     if moment <= timezone.now():
         raise RequestRefused(f"{describe_moment(moment, environment)} has passed already.")
     return moment
 
 
 def describe_moment(moment: datetime, environment: Environment) -> str:
-    """Return a moment by the environment's own clock."""
-    return f"{moment.astimezone(check_zone(environment.time_zone)):%Y-%m-%d %H:%M:%S %Z}"
+    """Return a moment by the environment's own clock; in UTC where this machine has no such zone.
+
+    What is only shown fails on no row that was written around the form.
+    """
+    try:
+        zone: tzinfo = check_zone(environment.time_zone)
+    except ValueError:
+        zone = UTC
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def _on_the_clock(local: datetime, zone: ZoneInfo) -> datetime:

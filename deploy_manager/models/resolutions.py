@@ -14,6 +14,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.logs import mask_text
+
 LEASE = timedelta(seconds=15)
 """A worker that did not beat for so long has died."""
 
@@ -121,7 +123,7 @@ class Resolution(models.Model):
 
     def fail(self, message: str) -> bool:
         """Write why there is no answer; False where somebody else has it now."""
-        values = {"message": message, "state": self.State.FAILED, "finished_at": Now()}
+        values = {"message": mask_text(message), "state": self.State.FAILED, "finished_at": Now()}
         return bool(self._held().update(**values))
 
     def _held(self) -> ResolutionQuerySet:

@@ -14,6 +14,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection, models, transaction
 
 from deploy_manager.exceptions import DeployManagerError
+from deploy_manager.logs import plain
 from deploy_manager.models import Problem
 
 logger = logging.getLogger(__name__)
@@ -112,4 +113,5 @@ def _noted(job: str, kind: str, key: int, environment: int | None, name: str) ->
         if is_new:
             is_ours = isinstance(error, (DeployManagerError, PermissionDenied))
             trace = None if is_ours else error
-            logger.warning("“%s” fails on %s: %s", job, name or "all", error, exc_info=trace)
+            told = plain(str(error))  # the log may be an operator's terminal
+            logger.warning("“%s” fails on %s: %s", job, name or "all", told, exc_info=trace)

@@ -194,9 +194,13 @@ def _keep_answering(ring: Bell) -> int:
 
 
 def _forget_what_is_gone(ring: Bell) -> int:
-    """Forget what was wrong with rows that are there no more."""
-    for kind in set(Problem.objects.exclude(kind="").values_list("kind", flat=True)):
-        there = apps.get_model("deploy_manager", kind)._default_manager.values("pk")
+    """Forget what was wrong with rows that are there no more, and with tables that are not."""
+    ours = apps.get_app_config("deploy_manager").get_models()
+    models = {str(model._meta.model_name): model for model in ours}
+    about_rows = Problem.objects.exclude(kind="")
+    about_rows.exclude(kind__in=models).delete()
+    for kind in set(about_rows.values_list("kind", flat=True)):
+        there = models[kind]._default_manager.values("pk")
         Problem.objects.filter(kind=kind).exclude(key__in=there).delete()
     return 0
 

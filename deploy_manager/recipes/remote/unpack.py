@@ -95,7 +95,7 @@ def link_shared(release: str, shared: str, folder: str) -> None:
 def fill(shared: str, first: str) -> None:
     """Make a shared folder; it is there with all of its first content, or not at all."""
     os.makedirs(os.path.dirname(shared), exist_ok=True)
-    beside = shared + ".part"
+    beside = shared + "~"  # no shared folder is named so: what is removed is none of them
     shutil.rmtree(beside, ignore_errors=True)
     if os.path.isdir(first):
         shutil.copytree(first, beside, symlinks=True)

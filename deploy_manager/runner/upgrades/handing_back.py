@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from deploy_manager.exceptions import CodeError, DeployManagerError, PinError
 from deploy_manager.git import Mirror
 from deploy_manager.git.amending import Change
-from deploy_manager.logs import mask_text
+from deploy_manager.logs import mask_text, plain
 from deploy_manager.models import (
     Environment,
     PolicyRun,
@@ -201,8 +201,14 @@ def _message(stage: UpgradeStage) -> str:
     """For developers, in the language of commits: what moved, why, and where it serves."""
     moves = [f"{each['name']} to {each['after']}" for each in stage.moved if each["after"]]
     subject = f"Upgrade {moves[0]}" if len(moves) == 1 else f"Upgrade {len(moves)} packages"
-    told = "\n".join([*map(_line, stage.moved), *_held_before(stage)])
-    return f"{subject}\n\n{told}\n\nUpgrade #{stage.upgrade_id} of {stage.environment}.\n"
+    told = "\n".join(map(_one_line, [*map(_line, stage.moved), *_held_before(stage)]))
+    where = f"Upgrade #{stage.upgrade_id} of {stage.environment}."
+    return f"{_one_line(subject)}\n\n{told}\n\n{_one_line(where)}\n"
+
+
+def _one_line(text: str) -> str:
+    """What rows say, in a line that git takes: a patch in a message would be applied with it."""
+    return " ".join(plain(mask_text(text)).split())
 
 
 def _held_before(stage: UpgradeStage) -> list[str]:
