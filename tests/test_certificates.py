@@ -127,7 +127,6 @@ def test_the_demo_fills_its_index(
     monkeypatch.setenv("PIP_INDEX_URL", tls_index.url)
     pins = tmp_path / "requirements.txt"
     pins.write_text("shopkit==1.0\n")
-    # Apart: the demo's project has a Celery app of its own, which would be everybody's from then on.
     fill = [sys.executable, "-c", FILL, str(tmp_path / "index"), str(pins)]
     authority.known_to_the_system(lambda: subprocess.run(fill, cwd=TOP, check=True))
     assert list((tmp_path / "index/files").glob("shopkit-1.0-*.whl"))
