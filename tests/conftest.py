@@ -8,6 +8,7 @@ import pytest
 from django.utils import translation
 from pytest_django import Settings
 
+from tests.celery_app import app
 from tests.parts.privileges import may_mount
 
 pytest_plugins = [
@@ -81,6 +82,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def own_cache(settings: Settings, tmp_path: Path) -> None:
     """Mirrors and archives of one test are no other's."""
     settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "CACHE": tmp_path / "cache"}
+
+
+@pytest.fixture(autouse=True)
+def own_celery_app() -> None:
+    """The demo's, which comes with its modules, would be everybody's from then on."""
+    app.set_current()
 
 
 @pytest.fixture(autouse=True)
