@@ -92,10 +92,27 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
     migrations, and came through is not run again.
     Raises RequestRefused where there is nothing to retry.
     """
-    if deployment.is_live:
-        raise RequestRefused(_("%(deployment)s has not ended yet.") % {"deployment": deployment})
     runs = deployment.host_runs.filter(state__in=TO_RETRY).order_by("pk")
     servers = [run.server_name for run in runs]
+    _refuse_to_retry(deployment, servers)
+    wish = Wish(
+        ref=deployment.ref,
+        commit=deployment.commit,
+        release=deployment.release,
+        servers=servers,
+        reason=reason or deployment.reason,
+        forced_migrations=deployment.forced_migrations,
+        retry_of=deployment,
+        take_back=_still_confirmed(deployment),
+        without=_done_once(deployment),
+    )
+    return deployment.recipe, wish
+
+
+def _refuse_to_retry(deployment: Deployment, servers: Sequence[str]) -> None:
+    """Raise RequestRefused where there is nothing to retry, or a retry would not be the same."""
+    if deployment.is_live:
+        raise RequestRefused(_("%(deployment)s has not ended yet.") % {"deployment": deployment})
     if not servers:
         raise RequestRefused(_("Every server of %(it)s came through.") % {"it": deployment})
     if deployment.release and deployment.release.bad_since:
@@ -109,18 +126,6 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
             _("%(deployment)s is a part of upgrade %(upgrade)s: ask for that again.")
             % {"deployment": deployment, "upgrade": stage.upgrade}
         )
-    wish = Wish(
-        ref=deployment.ref,
-        commit=deployment.commit,
-        release=deployment.release,
-        servers=servers,
-        reason=reason or deployment.reason,
-        forced_migrations=deployment.forced_migrations,
-        retry_of=deployment,
-        take_back=_still_confirmed(deployment),
-        without=_done_once(deployment),
-    )
-    return deployment.recipe, wish
 
 
 def _done_once(deployment: Deployment) -> frozenset[str]:
