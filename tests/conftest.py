@@ -1,5 +1,6 @@
 """The small world of the tests: real parts in `tests/parts`, people and servers here."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,7 @@ pytest_plugins = [
 LEFT_OUT = {
     "mounts": "tests that mount small disks or make networks, which this machine forbids",
     "celery_beat": "tests of django-celery-beat, which takes no Django as new as this one",
+    "as_root": "tests that give folders to other accounts, which only root may",
     "long": "long matrices: add --long",
 }
 """By the marker of such tests."""
@@ -62,6 +64,7 @@ def left_out(config: pytest.Config) -> list[str]:
     What is only not installed fails.
     """
     found = [] if may_mount() else ["mounts"]
+    found += [] if os.geteuid() == 0 else ["as_root"]
     found += [] if django.VERSION < (6, 1) else ["celery_beat"]
     return found if config.getoption("--long") else [*found, "long"]
 

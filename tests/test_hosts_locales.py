@@ -61,7 +61,7 @@ def odd(
 ) -> Iterator[Place]:
     """A deploy path of an account with a locale of its own."""
     if "{made}" in request.param and not list(made.iterdir()):
-        pytest.skip("localedef has nothing to make a locale of here: apt-get install locales")
+        pytest.fail("localedef has nothing to make a locale of here: apt-get install locales")
     place = place_at(odd_sshd(start_sshd, request.param.format(made=made)), tmp_path)
     yield place
     place.end()

@@ -133,7 +133,7 @@ def test_what_was_made_under_another_umask_is_mended(
     assert (guarded.tools / "virtualenv-1.pyz").exists() is is_trusted
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="only root may give a folder to another group")
+@pytest.mark.as_root
 def test_what_somebody_gave_to_another_group_is_read_by_that_alone(guarded: Guarded) -> None:
     guarded.top.mkdir()
     os.chown(guarded.top, -1, 54321)
@@ -214,14 +214,12 @@ def recipe_site_without_pins(tmp_path: Path, tools_cache: Path) -> RecipeSite:
     return make_recipe_site(tmp_path, "", tools_cache)
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o757, 0o2775])
+@pytest.mark.parametrize("mode", [0o777, 0o757, pytest.param(0o2775, marks=pytest.mark.as_root)])
 def test_a_deploy_path_that_others_could_replace_is_refused(guarded: Guarded, mode: int) -> None:
     above = guarded.top / "sites"
     above.mkdir(parents=True)
     above.chmod(mode)
     if mode & 0o020 and not mode & 0o002:
-        if not IS_ROOT:
-            pytest.skip("only root may give a folder to another group")
         os.chown(above, -1, 54321)
         above.chmod(mode)
     place = replace(guarded.place, folder=above / "shop", hosts=[])
@@ -232,7 +230,7 @@ def test_a_deploy_path_that_others_could_replace_is_refused(guarded: Guarded, mo
     place.end()
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="only root may give a folder away")
+@pytest.mark.as_root
 def test_a_folder_of_ours_that_belongs_to_another_account_is_refused(guarded: Guarded) -> None:
     guarded.tools.mkdir(parents=True)
     os.chown(guarded.tools, 54321, -1)
