@@ -73,7 +73,7 @@ def test_a_shared_folder_behind_a_link_to_another_loses_nothing(
 
 
 def test_first_content_that_was_half_copied_is_copied_again(recipe_site: RecipeSite) -> None:
-    half = Path(recipe_site.site.shared_path, "assets.part")
+    half = Path(recipe_site.site.shared_path, "assets~")
     half.mkdir(parents=True)
     recipe_site.use(shared=("assets",))
 
