@@ -9,6 +9,9 @@ import paramiko
 
 from deploy_manager.hosts.hanging_up import hung_up
 
+BY_SHA_1 = {"keys": ["ssh-rsa"], "pubkeys": ["ssh-rsa"]}
+"""What paramiko 4 still takes and paramiko 5 does not know: RSA keys are proved by SHA-2."""
+
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 """How a host proves that it has an RSA key (RFC 8332). The older way, by SHA-1, is not taken."""
 
@@ -62,7 +65,7 @@ def exchange(sock: socket.socket | paramiko.Channel, timeout: float) -> HostKey:
     The key exchange only: no byte of authentication is sent.
     Raises SSHException, EOFError, OSError.
     """
-    transport = paramiko.Transport(sock)
+    transport = paramiko.Transport(sock, disabled_algorithms=BY_SHA_1)
     transport.banner_timeout = timeout
     with hung_up(transport):
         transport.start_client(timeout=timeout)

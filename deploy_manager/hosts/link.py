@@ -173,7 +173,7 @@ def _transports_for(pinned: paramiko.PKey) -> Callable[..., paramiko.Transport]:
     """Return a maker of transports that ask the server for a key of the pinned type only."""
 
     def make(way: Way, **options: Any) -> paramiko.Transport:
-        transport = paramiko.Transport(way, **options)
+        transport = paramiko.Transport(way, **{**options, "disabled_algorithms": keys.BY_SHA_1})
         transport.get_security_options().key_types = keys.algorithms_of(pinned)
         return transport
 
