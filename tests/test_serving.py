@@ -91,7 +91,7 @@ def test_live_since_is_when_it_was_activated_there(switching: Switching) -> None
     switching.switch_to("r1")
     assert Placement.objects.get().activated_at == again
     told = str(describe_live_releases(switching.inventory.environment))
-    assert f"{again:%m/%d/%Y}" in told
+    assert f"{timezone.localtime(again):%m/%d/%Y}" in told
     newest, _old = sorted(
         events(call("releases", "production", "--json")), key=lambda each: each["serves_on"] == []
     )
