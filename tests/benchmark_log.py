@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, LogChunk, Placement, Server, State
 from deploy_manager.recipes import Host, Site, recipe
-from deploy_manager.runner import run
 from tests.inventory import Inventory, make_inventory
 from tests.parts.sshd import Sshd
 

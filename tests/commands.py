@@ -11,8 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from deploy_manager import tasks
-from deploy_manager.runner import run
+from deploy_manager import dispatch
+from deploy_manager.deployments.run import run
 
 
 def call(*words: str) -> str:
@@ -68,7 +68,7 @@ class Worker:
 def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     """A worker that hears every bell of a request."""
     made = Worker()
-    monkeypatch.setattr(tasks, "ring", made.ring)
+    monkeypatch.setattr(dispatch, "wake", made.ring)
     yield made
     for thread in made.threads:
         thread.join()

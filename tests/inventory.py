@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy_manager.deployments.request import request
 from deploy_manager.models import Deployment, Environment, Placement, Project, Server, Slice
 from deploy_manager.recipes import Host, Site, recipe, registry
-from deploy_manager.runner import request
 
 
 def claim(deployment: Deployment, holder: str = "here:1") -> Slice:

@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from deploy_manager.deployments.request import Wish, request
 from deploy_manager.models import (
     Deployment,
     Environment,
@@ -25,7 +26,7 @@ from deploy_manager.models import (
     UpgradeStage,
     UpgradeState,
 )
-from deploy_manager.runner import Wish, request, sweep
+from deploy_manager.reconcile import sweep
 from tests.inventory import Inventory, claim
 
 

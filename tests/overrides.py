@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from deploy_manager.deployments.prepare import Prepared, prepare
+from deploy_manager.deployments.request import Wish, request
+from deploy_manager.deployments.run import run
 from deploy_manager.models import (
     Advisory,
     AuditedVersion,
@@ -20,9 +23,8 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.recipes import Uses, registry
-from deploy_manager.requirements import lock_digest, read_pins
-from deploy_manager.runner import Wish, request, run
-from deploy_manager.runner.prepare import Prepared, prepare
+from deploy_manager.requirements.pins import lock_digest
+from deploy_manager.requirements.reading import read_pins
 from tests.inventory import Inventory, claim, make_inventory
 from tests.parts.index import Index
 from tests.parts.repository import Repository

@@ -16,8 +16,9 @@ from deploy_manager.models import (
     UpgradePolicy,
     UpgradeState,
 )
-from deploy_manager.requirements import complete_pins, lock_digest, lock_text
-from deploy_manager.runner.upgrades.policies import run_policy
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_digest, lock_text
+from deploy_manager.upgrades.policies import run_policy
 from tests.parts.index import Index
 from tests.parts.packages import advise, audit, make_environment, place, see
 

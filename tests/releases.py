@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy_manager.deployments.request import Wish, request
+from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, Lock, Release
 from deploy_manager.recipes import Host, Phase, Site, Story, Uses, add_story, recipe
-from deploy_manager.runner import Wish, request, run
 from tests.inventory import Inventory
 
 STORY = "switch"

@@ -5,7 +5,7 @@ from typing import Any
 from django.test import Client
 
 from deploy_manager.models import Resolution
-from deploy_manager.runner.resolving import take_up
+from deploy_manager.packages.resolutions import take_up
 
 
 def answer_all() -> None:

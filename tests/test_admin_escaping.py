@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from deploy_manager.admin.ansi import to_html
+from deploy_manager.admin.deployments.ansi import to_html
 from deploy_manager.models import Environment, HostRun, Project, Release, Server, State, Step
 from deploy_manager.models.requirements import Lock
 from tests.inventory import Inventory

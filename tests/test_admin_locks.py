@@ -3,7 +3,8 @@
 import pytest
 
 from deploy_manager.models import Lock
-from deploy_manager.requirements import lock_digest, read_pins
+from deploy_manager.requirements.pins import lock_digest
+from deploy_manager.requirements.reading import read_pins
 from tests.parts.admin import url, visitor
 
 BEFORE, AFTER = "django==5.2.1\nsqlparse==0.5.1\n", "django==5.2.3\nsqlparse==0.5.1\n"

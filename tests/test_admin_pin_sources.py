@@ -8,9 +8,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from deploy_manager.admin.pin_sources import describe_pin_sources
+from deploy_manager.admin.inventory.pin_sources import describe_pin_sources
 from deploy_manager.models import Environment, Lock, Placement, Release
-from deploy_manager.requirements import lock_digest
+from deploy_manager.requirements.pins import lock_digest
 from tests.parts.admin import url, visitor
 from tests.parts.packages import make_environment, pin, place, see
 

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from deploy_manager.models import PolicyRun, UpgradePolicy
-from deploy_manager.runner.upgrades.policies import AT_WORK
+from deploy_manager.upgrades.policies import AT_WORK
 from tests.parts.admin import ObjectRights, make_user, url, visitor
 from tests.parts.packages import make_environment
 from tests.test_admin_lists import count_queries

@@ -9,9 +9,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from deploy_manager.models import Environment, Resolution, Upgrade, UpgradeState
-from deploy_manager.requirements import Pin
-from deploy_manager.runner.pins import replace_pins
-from deploy_manager.runner.resolving import KEPT_FOR
+from deploy_manager.packages.pins import replace_pins
+from deploy_manager.packages.resolutions import KEPT_FOR
+from deploy_manager.requirements.pins import Pin
 from tests.parts.admin import ObjectRights, make_user, visitor
 from tests.parts.matrices import few
 from tests.resolutions import post_and_wait

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from deploy_manager.deployments.request import Wish, request
 from deploy_manager.models import Deployment, Environment, HostRun, Schedule, State, Step
-from deploy_manager.runner import Wish, request
 from tests.inventory import Inventory
 from tests.parts.admin import url, visitor, write_deployment
 

@@ -16,7 +16,7 @@ from deploy_manager.models import (
     Release,
     Requirement,
 )
-from deploy_manager.runner.packages.auditing import audit, is_audit_due
+from deploy_manager.packages.auditing import audit, is_audit_due
 from tests.inventory import Inventory
 from tests.parts.osv import OsvStub
 

@@ -7,18 +7,20 @@ from django.test import Client
 from django.utils import timezone
 from django.utils.html import escape
 
+from deploy_manager.cli.deployments.plan import describe
+from deploy_manager.deployments import plan as planning
+from deploy_manager.deployments import prepare as preparing
+from deploy_manager.deployments.bad_releases import find_mark
+from deploy_manager.deployments.contents import Source
+from deploy_manager.deployments.plan import make_plan
+from deploy_manager.deployments.request import Wish
+from deploy_manager.deployments.run import run
+from deploy_manager.deployments.scheduling import write_due_deployments
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.git import Commit
-from deploy_manager.management.short_plan import describe
+from deploy_manager.git.mirror import Commit
 from deploy_manager.models import Deployment, Lock, Release, Schedule, State
-from deploy_manager.requirements import Pin
-from deploy_manager.runner import Wish, make_plan, run
-from deploy_manager.runner import plan as planning
-from deploy_manager.runner import prepare as preparing
-from deploy_manager.runner.bad_releases import find_mark
-from deploy_manager.runner.overrides import LaidOver
-from deploy_manager.runner.scheduling import write_due_deployments
-from deploy_manager.runner.source import Source
+from deploy_manager.packages.overrides import LaidOver
+from deploy_manager.requirements.pins import Pin
 from tests.inventory import claim
 from tests.loop import Pair
 from tests.parts.admin import url

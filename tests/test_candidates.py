@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from deploy_manager.models import Environment, Lock, Release, UpgradePolicy
-from deploy_manager.requirements import PinWish, Reach
-from deploy_manager.runner.upgrades.candidates import Candidates, few, find_candidates
+from deploy_manager.requirements.reach import PinWish, Reach
+from deploy_manager.upgrades.candidates import Candidates, few, find_candidates
 from tests.parts.packages import advise, audit, make_environment, pin, place, see
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]

@@ -10,11 +10,13 @@ import pytest
 from pytest_django import Settings
 
 from deploy_manager.exceptions import IndexUnreachable, PinError
-from deploy_manager.notices import send, sending
-from deploy_manager.requirements import complete_pins, lock_digest, lock_text
+from deploy_manager.notifications import sending
+from deploy_manager.notifications.sending import send
+from deploy_manager.packages.pins import pinned_in
 from deploy_manager.requirements.advising import advise
+from deploy_manager.requirements.completing import complete_pins
 from deploy_manager.requirements.index_facts import look_up, open_index
-from deploy_manager.runner.pins import pinned_in
+from deploy_manager.requirements.pins import lock_digest, lock_text
 from tests.parts.authority import Authority
 from tests.parts.demo import demo_module
 from tests.parts.index import Index

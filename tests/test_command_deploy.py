@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.models import Deployment, Environment, Project, State
 from tests.commands import Worker, call, call_and_be_refused, call_and_fail, events
 from tests.inventory import Inventory
@@ -82,7 +82,7 @@ def test_who_does_not_wait_is_told_where_to_look(inventory: Inventory, worker: W
 def test_where_no_worker_takes_it_that_is_said_while_waiting(
     inventory: Inventory, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy_manager.management.following.SAYS_NOBODY_TOOK_IT_AFTER", 0.1)
+    monkeypatch.setattr("deploy_manager.cli.deployments.following.SAYS_NOBODY_TOOK_IT_AFTER", 0.1)
     late: list[threading.Timer] = []
 
     def ring_late(deployment_id: int) -> bool:
@@ -90,7 +90,7 @@ def test_where_no_worker_takes_it_that_is_said_while_waiting(
         late[0].start()
         return True
 
-    monkeypatch.setattr(tasks, "ring", ring_late)
+    monkeypatch.setattr(dispatch, "wake", ring_late)
     printed = call("recipe", "production", "greet")
     late[0].join()
     assert "No worker has taken it yet" in printed

@@ -7,8 +7,8 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
+from deploy_manager.cli.moments import parse_moment
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.management.moments import parse_moment
 from deploy_manager.models import Deployment, Environment, Slice, State
 from tests.commands import Worker, call, call_and_be_refused, events
 from tests.inventory import Inventory
@@ -46,7 +46,7 @@ def test_thawing_begins_what_waited_for_it(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rung: list[int] = []
-    monkeypatch.setattr("deploy_manager.tasks.ring_slice", rung.append)
+    monkeypatch.setattr("deploy_manager.dispatch.wake_for_shard", rung.append)
     call("freeze", "production", "--reason", "Sales")
     printed = call("recipe", "production", "activate", "--wait", "--no-wait")
     assert "waiting" in printed
@@ -105,7 +105,7 @@ def test_who_waits_in_line_sees_it_begin(
     def ring_slice(pk: int) -> bool:
         return worker.ring(Slice.objects.get(pk=pk).deployment_id)
 
-    monkeypatch.setattr("deploy_manager.tasks.ring_slice", ring_slice)
+    monkeypatch.setattr("deploy_manager.dispatch.wake_for_shard", ring_slice)
     worker.is_deaf = True
     first = inventory.request("greet")
 

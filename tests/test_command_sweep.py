@@ -13,7 +13,7 @@ REQUEST = """
 import django
 django.setup()
 from deploy_manager.models import Environment
-from deploy_manager.runner import request
+from deploy_manager.deployments.request import request
 environment = Environment.objects.get(name="production")
 request(environment, "ping", door="fab", requested_as="me@here")
 """
@@ -24,7 +24,7 @@ def test_a_bell_that_was_lost_is_rung_again_and_told(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rung: list[int] = []
-    monkeypatch.setattr("deploy_manager.tasks.ring_slice", rung.append)
+    monkeypatch.setattr("deploy_manager.dispatch.wake_for_shard", rung.append)
     deployment = inventory.request("ping")
     assert call("sweep") == "rang again: 1, asked servers for their packages: 1\n"
     assert rung == [deployment.slices.get().pk]

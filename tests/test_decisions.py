@@ -5,6 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from deploy_manager.deployments.choices import retry
+from deploy_manager.deployments.request import request
+from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, Environment, HostRun, State, Step
 from deploy_manager.recipes import (
     Host,
@@ -17,7 +20,6 @@ from deploy_manager.recipes import (
     recipe,
     registry,
 )
-from deploy_manager.runner import request, retry, run
 from tests.inventory import Inventory
 from tests.parts.matrices import few
 from tests.releases import STORY, Switching

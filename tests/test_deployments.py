@@ -10,12 +10,12 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from deploy_manager.deployments.barrier import arrive
+from deploy_manager.deployments.request import request
 from deploy_manager.exceptions import ClaimLost, RequestRefused
 from deploy_manager.models import Deployment, HostRun, Release, Slice, SliceState, State, Step
 from deploy_manager.models.deployments import HOLDER_SILENT_AFTER
-from deploy_manager.models.slices import LEASE, TAKEN_OVER_AT_MOST
-from deploy_manager.runner import request
-from deploy_manager.runner.barrier import arrive
+from deploy_manager.models.shards import LEASE, TAKEN_OVER_AT_MOST
 from deploy_manager.signals import deployment_ended
 from tests.inventory import Inventory, claim
 

@@ -7,7 +7,8 @@ from tests.parts.new_project import TOP, NewProject
 
 MAKE_SITE = """
 from deploy_manager.models import *
-from deploy_manager.requirements import complete_pins, lock_digest, lock_text
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_digest, lock_text
 project = Project.objects.create(name="shop", repository="/nowhere/shop.git")
 text = lock_text(complete_pins("shopkit==1.0", index_url={index!r}))
 policy = UpgradePolicy.objects.create(name="nightly", cron="30 2 * * *", time_zone="Europe/Paris")

@@ -15,8 +15,8 @@ from tests.test_docs_deploying import CELERY
 
 MAKE_SITE = """
 from deploy_manager.models import *
-from deploy_manager.requirements import complete_pins
-from deploy_manager.runner.pins import replace_pins
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.packages.pins import replace_pins
 project = Project.objects.create(name="shop", repository={repository!r})
 pins = complete_pins("django==5.2.7", index_url={index!r})
 for name in ("staging", "production"):

@@ -2,11 +2,11 @@
 
 import pytest
 
+from deploy_manager.deployments.dry_run import NEW_RELEASE, DryStep, dry_run
+from deploy_manager.deployments.request import Wish
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Release
 from deploy_manager.recipes import Host, Phase, Site, Story, Uses, add_story, recipe
-from deploy_manager.runner import Wish
-from deploy_manager.runner.dry_run import NEW_RELEASE, DryStep, dry_run
 from tests.commands import call, call_and_be_refused, events
 from tests.inventory import Inventory
 from tests.parts.repository import Repository

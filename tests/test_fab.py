@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from deploy_manager.management.fab_tasks import name_environments
+from deploy_manager.cli.fab.tasks import name_environments
 from deploy_manager.models import Environment, Project
 from tests.parts.own_project import OwnProject
 

@@ -6,12 +6,13 @@ import pytest
 from django.db import connection
 from invoke.exceptions import Exit
 
-from deploy_manager.management.fab_upgrade import UpgradeWorker, Words
-from deploy_manager.management.fab_work import Selection
-from deploy_manager.management.following import Interrupts
-from deploy_manager.management.json_lines import JsonLines
+from deploy_manager.cli.deployments.following import Interrupts
+from deploy_manager.cli.deployments.json_lines import JsonLines
+from deploy_manager.cli.fab.upgrade import UpgradeWorker, Words
+from deploy_manager.cli.fab.work import Selection
 from deploy_manager.models import Deployment, Environment, State, Upgrade
-from deploy_manager.runner import plan_upgrade, request_upgrade
+from deploy_manager.upgrades.plan import plan_upgrade
+from deploy_manager.upgrades.requests import request_upgrade
 from tests.commands import call, call_and_be_refused, events
 from tests.parts.own_project import OwnProject
 from tests.parts.served import wait_until

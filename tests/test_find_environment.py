@@ -3,7 +3,7 @@
 import pytest
 from django.core.management import CommandError
 
-from deploy_manager.management.environments import find_environment
+from deploy_manager.cli.inventory.environments import find_environment
 from deploy_manager.models import Environment, Project
 
 pytestmark = pytest.mark.django_db

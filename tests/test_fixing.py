@@ -2,8 +2,8 @@
 
 import pytest
 
-from deploy_manager.requirements import PinWish, Reach
 from deploy_manager.requirements.fixing import versions_that_fix
+from deploy_manager.requirements.reach import PinWish, Reach
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CodeError
-from deploy_manager.git import Mirror
-from deploy_manager.git.mirror import ARCHIVES_KEPT
+from deploy_manager.git.mirror import ARCHIVES_KEPT, Mirror
 from tests.parts.repository import Repository
 
 MANY = 10**9

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CodeError
-from deploy_manager.git import Mirror
+from deploy_manager.git.mirror import Mirror
 from tests.parts.repository import Repository
 
 REF = "refs/deploy-manager/upgrade-12"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CodeError
-from deploy_manager.git import Mirror
+from deploy_manager.git.mirror import Mirror
 from tests.parts.repository import Repository
 
 

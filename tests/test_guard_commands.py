@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CommandFailed, ConnectionLost, RecipeError
-from deploy_manager.hosts import CommandRecord, Mark, Stream
+from deploy_manager.hosts.address import Stream
+from deploy_manager.hosts.guard_line import CommandRecord
+from deploy_manager.hosts.guarded import Mark
 from tests.parts.guards import Place
 from tests.parts.served import wait_until
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from deploy_manager.exceptions import ClaimLost, ConnectionLost, ServerBusy
-from deploy_manager.hosts import CommandRecord, guard_line
+from deploy_manager.hosts import guard_line
+from deploy_manager.hosts.guard_line import CommandRecord
 from tests.parts.guards import Doing, Place, has_begun, waiting_for
 from tests.parts.hosts import is_running
 from tests.parts.served import wait_until

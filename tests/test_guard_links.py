@@ -5,7 +5,9 @@ import threading
 import pytest
 
 from deploy_manager.exceptions import ClaimLost, ConnectionLost, HandedOver
-from deploy_manager.hosts import Mark, Stream, guarded
+from deploy_manager.hosts import guarded
+from deploy_manager.hosts.address import Stream
+from deploy_manager.hosts.guarded import Mark
 from tests.parts.guards import Doing, Held, Place, has_begun, waiting_for
 from tests.parts.served import wait_until
 from tests.parts.sshd import Sshd

@@ -5,7 +5,9 @@ import time
 import pytest
 
 from deploy_manager.exceptions import Cancelled, CommandTimedOut, ConnectionLost
-from deploy_manager.hosts import CommandRecord, Stream, guarded
+from deploy_manager.hosts import guarded
+from deploy_manager.hosts.address import Stream
+from deploy_manager.hosts.guard_line import CommandRecord
 from tests.parts.guards import Doing, Held, Place
 from tests.parts.hosts import is_running
 from tests.parts.served import wait_until

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from deploy_manager.exceptions import CodeError, PinError
-from deploy_manager.git import Mirror
+from deploy_manager.git.mirror import Mirror
 from deploy_manager.models import (
     Environment,
     Project,
@@ -15,9 +15,9 @@ from deploy_manager.models import (
     UpgradeStage,
     UpgradeState,
 )
-from deploy_manager.runner import sweep
-from deploy_manager.runner.source import mirror_of
-from deploy_manager.runner.upgrades.handing_back import hand_back, patch_of
+from deploy_manager.packages.repository import mirror_of
+from deploy_manager.reconcile import sweep
+from deploy_manager.upgrades.handing_back import hand_back, patch_of
 from tests.parts.admin import url, visitor
 from tests.parts.repository import Repository
 from tests.policies import Watched

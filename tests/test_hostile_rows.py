@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 from django.db.models import Model
 
+from deploy_manager.addresses import address_of
+from deploy_manager.deployments.prepare import prepare
+from deploy_manager.deployments.request import request
+from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import InvalidRow, PinError, RequestRefused
 from deploy_manager.models import (
     Deployment,
@@ -19,12 +23,9 @@ from deploy_manager.models import (
     State,
     Step,
 )
-from deploy_manager.runner import request, run
-from deploy_manager.runner.address import address_of
-from deploy_manager.runner.checking import check_environment, check_release, check_row
-from deploy_manager.runner.pins import checked_pins_of
-from deploy_manager.runner.prepare import prepare
-from deploy_manager.runner.source import mirror_of
+from deploy_manager.packages.pins import checked_pins_of
+from deploy_manager.packages.repository import mirror_of
+from deploy_manager.row_checks import check_environment, check_release, check_row
 from tests.inventory import Inventory, claim
 
 pytestmark = [pytest.mark.django_db]

@@ -9,7 +9,10 @@ import pytest
 from pytest_django import Settings
 
 from deploy_manager.exceptions import HostKeyMismatch, HostUnreachable
-from deploy_manager.hosts import Address, fetch_host_key, fingerprint, open_host
+from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.keys import fingerprint
+from deploy_manager.hosts.link import fetch_host_key
+from deploy_manager.hosts.opening import open_host
 from tests.parts.hosts import Log, OpenAddress
 from tests.parts.processes import running
 from tests.parts.sshd import Sshd, StartSshd

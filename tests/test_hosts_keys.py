@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy_manager.hosts import Address, fingerprint
+from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.keys import fingerprint
 
 
 @pytest.mark.parametrize("key_type", ["ed25519", "ecdsa", "rsa"])

@@ -15,15 +15,10 @@ from deploy_manager.exceptions import (
     HostKeyMismatch,
     HostUnreachable,
 )
-from deploy_manager.hosts import (
-    Address,
-    Stream,
-    attempts,
-    fetch_host_key,
-    link,
-    open_host,
-    pulse,
-)
+from deploy_manager.hosts import attempts, link, pulse
+from deploy_manager.hosts.address import Address, Stream
+from deploy_manager.hosts.link import fetch_host_key
+from deploy_manager.hosts.opening import open_host
 from deploy_manager.hosts.ssh import SshHost
 from tests.parts.hosts import Log, OpenAddress, Opened
 from tests.parts.sshd import Sshd, StartSshd

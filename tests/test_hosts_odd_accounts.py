@@ -18,7 +18,8 @@ from deploy_manager.exceptions import (
     HostUnreachable,
     NoCommands,
 )
-from deploy_manager.hosts import Stream, guarded
+from deploy_manager.hosts import guarded
+from deploy_manager.hosts.address import Stream
 from deploy_manager.hosts.ssh import SshHost
 from tests.parts.guards import Doing, Place, has_begun, place_at, waiting_for
 from tests.parts.hosts import OpenAddress

@@ -11,11 +11,11 @@ from packaging.specifiers import SpecifierSet
 
 import deploy_manager
 from deploy_manager.exceptions import RecipeError, WheelError
-from deploy_manager.hosts import Address
+from deploy_manager.hosts.address import Address
 from deploy_manager.recipes import packing
 from deploy_manager.recipes.building import build_wheel
 from deploy_manager.recipes.host import OLDEST_PYTHON
-from deploy_manager.wheels import own_python
+from deploy_manager.wheels.python import own_python
 from tests.parts.guards import Place
 from tests.recipe_site import RecipeSite
 from tests.wheel_site import built_by

@@ -13,7 +13,7 @@ from deploy_manager.exceptions import (
     ConnectionLost,
     HostUnreachable,
 )
-from deploy_manager.hosts import Stream
+from deploy_manager.hosts.address import Stream
 from tests.parts.hosts import Log, OpenAddress, Opened, is_running
 from tests.parts.sshd import StartSshd
 

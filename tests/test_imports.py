@@ -108,5 +108,5 @@ print(json.dumps(sorted(sys.modules)))
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()
     )
     imported = set(json.loads(done.stdout.strip().splitlines()[-1]))
-    assert "deploy_manager.admin.deployments" in imported
+    assert "deploy_manager.admin.deployments.history" in imported
     assert not imported.intersection((*HEAVY, *ENGINE))

@@ -11,8 +11,8 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 
 from deploy_manager.models import InstalledPackage, Placement, Server
-from deploy_manager.runner.packages import inventory as runner_inventory
-from deploy_manager.runner.packages.inventory import (
+from deploy_manager.packages import inventory as runner_inventory
+from deploy_manager.packages.inventory import (
     claim_due_placements,
     due_placements,
     take_inventories,

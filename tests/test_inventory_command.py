@@ -4,7 +4,7 @@ import pytest
 from django.core.management import CommandError
 
 from deploy_manager.models import Environment, Requirement, Server
-from deploy_manager.runner.packages.drift import drift
+from deploy_manager.packages.drift import drift
 from tests.commands import call, call_and_be_refused, call_and_fail, events
 from tests.parts.installed import Site
 

@@ -8,9 +8,10 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
+from deploy_manager.deployments.run import run
 from deploy_manager.models import AuditedVersion, IndexedPackage, InstalledPackage, Placement
-from deploy_manager.runner import Tellers, gather, run
+from deploy_manager.packages.gathering import Tellers, gather
 from tests.inventory import Inventory
 from tests.parts.index import Index
 from tests.parts.installed import Machine, Site, make_release
@@ -83,7 +84,7 @@ def test_servers_that_a_deployment_reached_are_asked_at_its_end(
     inventory: Inventory, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached = inventory.environment.placements.get()
-    monkeypatch.setattr(tasks, "TELLERS", told.tellers)
+    monkeypatch.setattr(dispatch, "GATHERERS", told.tellers)
     Placement.objects.update(inventory_tried_at=timezone.now() - timedelta(minutes=1))
     deployment = inventory.request("ping")
     idle = inventory.add_server("two")
@@ -94,7 +95,7 @@ def test_servers_that_a_deployment_reached_are_asked_at_its_end(
 
 def test_a_broker_that_is_away_ends_no_sweep(inventory: Inventory, use_broker: UseBroker) -> None:
     use_broker(f"redis://127.0.0.1:{free_port()}/0")
-    assert not tasks.gather()
+    assert not dispatch.gather()
     assert inventory.environment.placements.get().inventory_tried_at is None
 
 
@@ -115,11 +116,11 @@ def test_a_worker_gathers_it_all(
     machine = Machine(inventory.environment.placements.get(), inventory.folder / "one")
     machine.install("shop", "1.0")
     start_worker()
-    deployment = tasks.request(
+    deployment = dispatch.request(
         inventory.environment, "ping", door="manage.py", requested_as="me@here"
     )
     wait_until(lambda: machine.installed == {"shop": "1.0"})
-    assert tasks.gather()
+    assert dispatch.gather()
     wait_until(IndexedPackage.objects.filter(name="shop", latest="2.0").exists)
     wait_until(AuditedVersion.objects.filter(advisories__identifier="PYSEC-2026-1").exists)
     deployment.refresh_from_db()
@@ -133,9 +134,9 @@ def test_servers_that_are_due_are_one_message(site: Site, monkeypatch: pytest.Mo
         sent.append(keys)
         return ""
 
-    monkeypatch.setattr(tasks, "_send", send)
+    monkeypatch.setattr(dispatch, "send", send)
     for number in range(3):
         site.add_empty(f"web{number}")
-    assert tasks.gather()
+    assert dispatch.gather()
     assert len(sent) == 1
     assert len(sent[0]) == 3

@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from deploy_manager.models import Environment, IndexedPackage, InstalledPackage, Requirement
-from deploy_manager.runner.packages.looking_up import is_look_up_due, look_up_due
+from deploy_manager.packages.looking_up import is_look_up_due, look_up_due
 from tests.inventory import Inventory
 from tests.parts.index import Index
 

@@ -11,15 +11,17 @@ from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, connection, models
 from django.utils import timezone
 
+from deploy_manager.deployments import scheduling
 from deploy_manager.models import Deployment, Environment, Problem, Slice, State
 from deploy_manager.models.problems import ProblemQuerySet
-from deploy_manager.runner import Tellers, gather, resolving, scheduling
-from deploy_manager.runner.packages import gathering
-from deploy_manager.runner.upgrades import handing_back, policies, progress
+from deploy_manager.packages import gathering
+from deploy_manager.packages import resolutions as resolving
+from deploy_manager.packages.gathering import Tellers, gather
+from deploy_manager.upgrades import handing_back, policies, progress
 from tests.loop import Pair
 
 pytestmark = pytest.mark.django_db
-sweeping: Any = import_module("deploy_manager.runner.sweep")
+sweeping: Any = import_module("deploy_manager.reconcile")
 """The module; `runner.sweep` is its function."""
 
 

@@ -7,9 +7,10 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import Permission, User
 from pytest_django import Settings
 
+from deploy_manager.deployments.prepare import prepare
+from deploy_manager.deployments.request import Wish, request
+from deploy_manager.deployments.run import run, run_slice
 from deploy_manager.models import Deployment, Environment, State, UpgradeState
-from deploy_manager.runner import Wish, request, run, run_slice
-from deploy_manager.runner.prepare import prepare
 from tests.inventory import claim
 from tests.loop import Pair
 from tests.releases import STORY, Switching

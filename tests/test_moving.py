@@ -8,15 +8,11 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements import (
-    Pin,
-    PinWish,
-    Reach,
-    Target,
-    complete_pins,
-    lock_text,
-    move_pins,
-)
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.moving import move_pins
+from deploy_manager.requirements.pins import Pin, lock_text
+from deploy_manager.requirements.reach import PinWish, Reach
+from deploy_manager.requirements.targets import Target
 from tests.parts.index import LONG_AGO, Index
 
 DEBIAN = Target("3.11.2", platform="linux-x86_64", libc="glibc 2.36")

@@ -12,7 +12,8 @@ from pytest_django import Settings
 
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError, NoticeFailed
-from deploy_manager.notices import check_targets, send, sending
+from deploy_manager.notifications import sending
+from deploy_manager.notifications.sending import check_targets, send
 from tests.parts.processes import free_port
 from tests.parts.receivers import Mailbox, Silence, Webhook, receiving
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from deploy_manager.hosts import fingerprint
+from deploy_manager.deployments.run import run
+from deploy_manager.hosts.keys import fingerprint
 from deploy_manager.models import Deployment, Environment, Placement, Server, State, Step
-from deploy_manager.runner import run
 from tests.inventory import Inventory
 from tests.parts.guestbook import end_gunicorns, make_site
 from tests.parts.processes import free_port

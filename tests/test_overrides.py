@@ -7,6 +7,10 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from deploy_manager.deployments.choices import converge, retry
+from deploy_manager.deployments.plan import make_plan
+from deploy_manager.deployments.run import run
+from deploy_manager.deployments.scheduling import write_due_deployments
 from deploy_manager.exceptions import PinError, RequestRefused
 from deploy_manager.models import (
     Deployment,
@@ -17,22 +21,14 @@ from deploy_manager.models import (
     State,
     UpgradeState,
 )
-from deploy_manager.requirements import PinWish, Reach
-from deploy_manager.runner import (
-    UpgradeWish,
-    advance_upgrade,
-    converge,
-    let_go,
-    make_plan,
-    plan_upgrade,
-    request_upgrade,
-    retry,
-    run,
-)
-from deploy_manager.runner.overrides import end_overtaken
-from deploy_manager.runner.pins import pins_of
-from deploy_manager.runner.scheduling import write_due_deployments
-from deploy_manager.runner.upgrades.handing_back import patch_of
+from deploy_manager.packages.letting_go import let_go
+from deploy_manager.packages.overrides import end_overtaken
+from deploy_manager.packages.pins import pins_of
+from deploy_manager.requirements.reach import PinWish, Reach
+from deploy_manager.upgrades.handing_back import patch_of
+from deploy_manager.upgrades.plan import UpgradeWish, plan_upgrade
+from deploy_manager.upgrades.progress import advance_upgrade
+from deploy_manager.upgrades.requests import request_upgrade
 from tests.overrides import HeldSite
 
 pytestmark = pytest.mark.django_db

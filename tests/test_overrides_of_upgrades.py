@@ -5,10 +5,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from deploy_manager.deployments.choices import retry
+from deploy_manager.deployments.request import Wish
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Override, State, UpgradeState
-from deploy_manager.runner import Wish, advance_upgrade, retry
-from deploy_manager.runner.upgrades.overriding import note_overrides, return_overrides
+from deploy_manager.upgrades.overriding import note_overrides, return_overrides
+from deploy_manager.upgrades.progress import advance_upgrade
 from tests.overrides import HeldSite
 
 pytestmark = pytest.mark.django_db

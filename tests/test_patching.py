@@ -3,7 +3,9 @@
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements import Pin, patch_pins, read_pins, refuse_unpatchable
+from deploy_manager.requirements.patching import patch_pins, refuse_unpatchable
+from deploy_manager.requirements.pins import Pin
+from deploy_manager.requirements.reading import read_pins
 
 A, B = (f"sha256:{letter * 64}" for letter in "ab")
 PEOPLES = """\

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from django.db import IntegrityError
 
+from deploy_manager.deployments.contents import find_source
 from deploy_manager.exceptions import PinError
 from deploy_manager.models import Environment
-from deploy_manager.requirements import Pin
-from deploy_manager.runner.pins import pins_of, replace_pins
-from deploy_manager.runner.source import find_source
+from deploy_manager.packages.pins import pins_of, replace_pins
+from deploy_manager.requirements.pins import Pin
 from tests.inventory import make_inventory
 from tests.parts.repository import Repository
 

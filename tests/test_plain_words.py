@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy_manager import checks
-from deploy_manager.management.asking import make_console, who_asks
-from deploy_manager.management.fab_tasks import make_namespace
-from deploy_manager.management.json_lines import JsonLines
+from deploy_manager.cli.asking import make_console, who_asks
+from deploy_manager.cli.deployments.json_lines import JsonLines
+from deploy_manager.cli.fab.tasks import make_namespace
 from deploy_manager.models import Deployment, Environment, Project
 from tests.inventory import Inventory
 

@@ -3,10 +3,10 @@
 import pytest
 from django.utils import timezone
 
+from deploy_manager.deployments.plan import make_plan
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, Environment, Lock, Placement, Release
-from deploy_manager.requirements import PinChange
-from deploy_manager.runner import make_plan
+from deploy_manager.requirements.pins import PinChange
 from tests.inventory import Inventory, make_inventory
 from tests.parts.repository import Repository
 

@@ -7,9 +7,10 @@ import pytest
 from django.utils import timezone
 
 from deploy_manager.models import PolicyRun, Upgrade, UpgradePolicy
-from deploy_manager.runner import sweep
-from deploy_manager.runner.upgrades import policies
-from deploy_manager.runner.upgrades.policies import (
+from deploy_manager.reconcile import sweep
+from deploy_manager.signals import policy_run_due
+from deploy_manager.upgrades import policies
+from deploy_manager.upgrades.policies import (
     AT_WORK,
     ask_for_run,
     next_times,
@@ -17,8 +18,7 @@ from deploy_manager.runner.upgrades.policies import (
     run_due_policies,
     take_up,
 )
-from deploy_manager.runner.upgrades.policy_work import Beat, do_policy
-from deploy_manager.signals import policy_run_due
+from deploy_manager.upgrades.policy_work import Beat, do_policy
 from tests.parts.served import wait_until
 from tests.parts.worker import StartWorker
 from tests.policies import Watched

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy_manager import progress
+from deploy_manager.deployments import progress
 from deploy_manager.models import Deployment, State, Step
 from tests.inventory import Inventory, claim
 from tests.parts.admin import write_output

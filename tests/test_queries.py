@@ -4,8 +4,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from deploy_manager.deployments.plan import make_plan
+from deploy_manager.deployments.request import request
 from deploy_manager.models import Environment, Lock, Release
-from deploy_manager.runner import make_plan, request
 from tests.inventory import Inventory
 
 pytestmark = pytest.mark.django_db

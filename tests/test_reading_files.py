@@ -2,7 +2,9 @@
 
 import pytest
 
-from deploy_manager.requirements import Asking, Secret, pin_asking, read_asking
+from deploy_manager.requirements.any_file import read_asking
+from deploy_manager.requirements.asked import Asking, Secret
+from deploy_manager.requirements.pinning import pin_asking
 
 A = "sha256:" + "a" * 64
 

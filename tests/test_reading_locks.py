@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements import pin_asking, read_asking, read_pins_of
+from deploy_manager.requirements.any_file import read_asking
+from deploy_manager.requirements.pinning import pin_asking
+from deploy_manager.requirements.reading import read_pins_of
 from deploy_manager.requirements.uv import run_uv
 from tests.parts.index import Index
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy_manager.requirements import complete_pins, lock_digest, lock_text
-from deploy_manager.runner.pins import pinned_in
+from deploy_manager.packages.pins import pinned_in
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_digest, lock_text
 from tests.parts.matrices import few
 from tests.parts.served import packages_of
 from tests.recipe_site import CODE, RecipeSite

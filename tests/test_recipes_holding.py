@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy_manager.drift import Pinned
 from deploy_manager.hosts.dry import DryHost
 from deploy_manager.recipes import get_recipe
 from deploy_manager.recipes.holding import MOST_TOLD
-from deploy_manager.standards import Pinned
 from tests.parts.matrices import few
 from tests.recipe_site import CODE, RecipeSite, make_recipe_site
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CommandFailed, RecipeError
-from deploy_manager.requirements import lock_digest
-from deploy_manager.runner.pins import pinned_in
+from deploy_manager.packages.pins import pinned_in
+from deploy_manager.requirements.pins import lock_digest
 from tests.recipe_site import CODE, RecipeSite
 
 PREPARE = ("checkout_latest", "make_virtualenv", "install_requirements")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CommandFailed, RecipeError
-from deploy_manager.hosts import Stream
+from deploy_manager.hosts.address import Stream
 from deploy_manager.recipes import Reload
 from deploy_manager.recipes.serving import reload
 from tests.parts.served import Served

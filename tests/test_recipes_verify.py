@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CommandFailed
-from deploy_manager.hosts import Stream
+from deploy_manager.hosts.address import Stream
 from deploy_manager.recipes import HealthCheck, Reload, Site
 from deploy_manager.recipes.maintenance import maintenance_up
 from deploy_manager.recipes.serving import reload

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy_manager.deployments.choices import choose_release, converge
+from deploy_manager.deployments.request import Wish, request
+from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, Environment, State
-from deploy_manager.runner import Wish, choose_release, converge, request, run
 from tests.inventory import Inventory
 from tests.parts.repository import Repository
 from tests.recipe_site import CODE

@@ -8,11 +8,11 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from pytest_django import Settings
 
+from deploy_manager.deployments.request import request
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, State, Step
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.recipes import Host, Phase, Scope, Site, Story, add_story, recipe, registry
-from deploy_manager.runner import request
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import ObjectRights, make_user
 

@@ -3,8 +3,8 @@
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements import Pin, PinChange, compare_pins, lock_digest, lock_text
-from deploy_manager.requirements import read_pins as read
+from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_digest, lock_text
+from deploy_manager.requirements.reading import read_pins as read
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 BY_UV = f"""\

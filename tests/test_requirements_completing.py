@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements import complete_pins
+from deploy_manager.requirements.completing import complete_pins
 
 
 def test_names_become_a_full_set_of_hashed_pins() -> None:

@@ -9,12 +9,13 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.exceptions import PinError
 from deploy_manager.models import Environment, Resolution
 from deploy_manager.models.resolutions import LEASE, TAKEN_UP_AT_MOST
-from deploy_manager.runner import resolving, sweep
-from deploy_manager.runner.resolving import KEPT_FOR, TOLD_AGAIN_AFTER, ask, find_asked, take_up
+from deploy_manager.packages import resolutions as resolving
+from deploy_manager.packages.resolutions import KEPT_FOR, TOLD_AGAIN_AFTER, ask, find_asked, take_up
+from deploy_manager.reconcile import sweep
 from tests.inventory import Inventory
 from tests.parts.admin import make_user, url, visitor
 from tests.parts.index import Index
@@ -30,11 +31,11 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     told: list[int] = []
 
     def send(task: object, *keys: int, **options: object) -> str:
-        assert task is tasks.resolve
+        assert task == "resolve"
         told.extend(keys)
         return ""
 
-    monkeypatch.setattr(tasks, "_send", send)
+    monkeypatch.setattr(dispatch, "send", send)
     return told
 
 
@@ -74,7 +75,7 @@ def test_a_page_that_asks_writes_a_row_and_tells_a_worker(
 def test_without_a_broker_the_page_says_why_nobody_looks(
     owner: Client, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "_send", lambda *args, **options: "nothing listens")
+    monkeypatch.setattr(dispatch, "send", lambda *args, **options: "nothing listens")
     asked = asked_on(owner, page)
     shown = seen(owner, page, asked)
     assert "queued: no worker has taken it yet" in shown
@@ -274,7 +275,7 @@ def test_a_worker_beats_while_the_resolver_thinks(
         return {"silent": str(Resolution.objects.silent().exists())}
 
     monkeypatch.setattr(resolving, "BEATS_EVERY", 0.05)
-    monkeypatch.setitem(resolving._ANSWERS, Resolution.Kind.PINS, answer)
+    monkeypatch.setitem(resolving._answers, Resolution.Kind.PINS, answer)
     asked = ask(Resolution.Kind.PINS, [inventory.environment], {}, make_user("asker"))
     assert take_up(asked.pk)
     asked.refresh_from_db()

@@ -9,12 +9,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.urls import reverse
 
-from deploy_manager.management.fab_upgrade import upgrade as upgrade_by_fab
-from deploy_manager.management.upgrade_asking import UpgradeSaid
+from deploy_manager.cli.fab.upgrade import upgrade as upgrade_by_fab
+from deploy_manager.cli.upgrades.options import UpgradeSaid
 from deploy_manager.models import Environment, PolicyRun, Resolution, Upgrade, UpgradePolicy
-from deploy_manager.requirements import Pin
-from deploy_manager.runner.pins import replace_pins
-from deploy_manager.runner.upgrades.policies import run_policy
+from deploy_manager.packages.pins import replace_pins
+from deploy_manager.requirements.pins import Pin
+from deploy_manager.upgrades.policies import run_policy
 from tests.parts.admin import url, visitor
 from tests.parts.sources import add_trap
 from tests.resolutions import answer_all, post_and_wait

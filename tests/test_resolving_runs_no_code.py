@@ -7,18 +7,14 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements import (
-    Pin,
-    PinWish,
-    Reach,
-    Target,
-    advise,
-    complete_pins,
-    export_pylock,
-    lock_text,
-    move_pins,
-    read_pins_of,
-)
+from deploy_manager.requirements.advising import advise
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.exporting import export_pylock
+from deploy_manager.requirements.moving import move_pins
+from deploy_manager.requirements.pins import Pin, lock_text
+from deploy_manager.requirements.reach import PinWish, Reach
+from deploy_manager.requirements.reading import read_pins_of
+from deploy_manager.requirements.targets import Target
 from tests.parts.index import Index
 from tests.parts.osv import OsvStub
 from tests.parts.sources import add_trap

@@ -10,10 +10,10 @@ import pytest
 from django.db import connection
 
 from deploy_manager import recipes
+from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.models import Deployment, HostRun, State, Step
 from deploy_manager.recipes import Host, Phase, Scope, Site, Story, add_story, recipe
-from deploy_manager.runner import run
 from tests.inventory import Inventory
 from tests.parts.hosts import is_running
 

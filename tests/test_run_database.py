@@ -4,11 +4,11 @@ import pytest
 from django.db import connection, connections
 from django.db.models import F
 
+from deploy_manager.deployments import prepare as preparing
+from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import CodeError
 from deploy_manager.models import Deployment, Lock, Release, Slice, State
 from deploy_manager.recipes import Host, Site, Uses, recipe, registry
-from deploy_manager.runner import prepare as preparing
-from deploy_manager.runner import run
 from tests.inventory import Inventory
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy_manager.requirements import read_pins
+from deploy_manager.requirements.reading import read_pins
 from tests.parts.processes import free_port
 
 SAMPLE = Path(__file__).parent.parent / "example_project/sample_site"

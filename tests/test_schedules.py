@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
+from deploy_manager.deployments.scheduling import write_due_deployments
 from deploy_manager.models import Deployment, Schedule, State
-from deploy_manager.runner.scheduling import write_due_deployments
-from deploy_manager.times import slots_between
+from deploy_manager.schedule.slots import slots_between
 from tests.inventory import Inventory
 from tests.test_deployments import at_once
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from deploy_manager.admin.live_releases import describe_live_releases
-from deploy_manager.admin.strays import find_strays
+from deploy_manager.admin.deployments.out_of_sync import find_strays
+from deploy_manager.admin.inventory.live_releases import describe_live_releases
+from deploy_manager.deployments.choices import choose_release, converge
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Placement, Release, State
-from deploy_manager.runner import choose_release, converge
-from deploy_manager.runner.serving import serving_release, usual_release
+from deploy_manager.models.serving import serving_release, usual_release
 from tests.commands import call, events
 from tests.inventory import Inventory
 from tests.parts.admin import write_slice

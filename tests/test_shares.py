@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy_manager.shares import Share, cut_waves, is_too_many, parse_share
+from deploy_manager.rollout_size import Share, cut_waves, is_too_many, parse_share
 
 percentages = st.integers(0, 100)
 numbers = st.integers(0, 999_999)

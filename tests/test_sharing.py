@@ -7,8 +7,8 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
+from deploy_manager.deployments.run import run_slice
 from deploy_manager.models import Deployment, Environment, Slice, SliceState, State, Step
-from deploy_manager.runner import run_slice
 from tests.releases import Switching
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy_manager.times import check_cron, next_slot, slots_between
+from deploy_manager.schedule.slots import check_cron, next_slot, slots_between
 
 NIGHTLY, HOURLY = "30 2 * * *", "30 * * * *"
 CHANGE_DAYS = {

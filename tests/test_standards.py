@@ -3,9 +3,9 @@
 import pytest
 from django.test import Client
 
+from deploy_manager.drift import Pinned, Stray, Verdict, judge, markers_of, strays_of, wanted_of
 from deploy_manager.models import Placement
-from deploy_manager.runner.packages.drift import drift
-from deploy_manager.standards import Pinned, Stray, Verdict, judge, markers_of, strays_of, wanted_of
+from deploy_manager.packages.drift import drift
 from tests.parts.admin import visitor
 from tests.parts.packages import cells_of, look, make_environment, pin, place, see
 

@@ -24,6 +24,9 @@ from hypothesis.stateful import (
 )
 from pytest_django import Settings
 
+from deploy_manager.deployments.barrier import arrive
+from deploy_manager.deployments.request import Wish, request
+from deploy_manager.deployments.waves import ROLL_BACK
 from deploy_manager.exceptions import ClaimLost, RequestRefused
 from deploy_manager.models import (
     BUSY,
@@ -37,9 +40,7 @@ from deploy_manager.models import (
     Step,
 )
 from deploy_manager.models.requirements import Lock
-from deploy_manager.runner import Wish, request, sweep
-from deploy_manager.runner.barrier import arrive
-from deploy_manager.runner.waves import ROLL_BACK
+from deploy_manager.reconcile import sweep
 from tests.machine import machine_story, make_environment
 
 __all__ = ["machine_story"]

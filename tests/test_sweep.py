@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from deploy_manager.deployments.request import request
 from deploy_manager.models import Deployment, Environment, Slice, SliceState, State
-from deploy_manager.runner import request, sweep
+from deploy_manager.reconcile import sweep
 from tests.inventory import Inventory, claim
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]

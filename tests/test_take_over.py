@@ -10,9 +10,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from deploy_manager.deployments.run import run, run_slice
+from deploy_manager.deployments.shutdown import process_ends
 from deploy_manager.models import Deployment, HostRun, Slice, SliceState, State, Step
 from deploy_manager.recipes import Host, Site, recipe
-from deploy_manager.runner import process_ends, run, run_slice, sweep
+from deploy_manager.reconcile import sweep
 from tests.inventory import Inventory
 from tests.parts.served import wait_until
 

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from deploy_manager.cli.deployments.terminal import Lines
+from deploy_manager.deployments.choices import retry
+from deploy_manager.deployments.plan import Plan, make_plan
+from deploy_manager.deployments.request import request
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.management.terminal import Lines
 from deploy_manager.models import Deployment, State, UpgradeState
-from deploy_manager.runner import Plan, let_go, make_plan, request, retry
-from deploy_manager.runner.taking_back import confirmed_in
+from deploy_manager.packages.downgrades import confirmed_in
+from deploy_manager.packages.letting_go import let_go
 from tests.commands import Worker, call, call_and_be_refused, events
 from tests.overrides import ADVISORY, HeldSite
 from tests.parts.admin import url, visitor

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from deploy_manager.deployments.choices import choose_release
+from deploy_manager.deployments.comparing import twins_of
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Lock, Placement, Release
-from deploy_manager.requirements import lock_digest
-from deploy_manager.runner import choose_release
-from deploy_manager.runner.telling_apart import twins_of
+from deploy_manager.requirements.pins import lock_digest
 from tests.commands import call, call_and_be_refused, events
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import url, visitor

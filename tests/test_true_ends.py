@@ -10,11 +10,12 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
-from deploy_manager.management.commands import sweep as command
+from deploy_manager.deployments import barrier, orders
+from deploy_manager.deployments import prepare as preparing
+from deploy_manager.deployments.host_work import HostWork
+from deploy_manager.deployments.run import run
+from deploy_manager.management.commands import reconcile as command
 from deploy_manager.models import Deployment, Environment, HostRun, State, Step
-from deploy_manager.runner import barrier, orders, run
-from deploy_manager.runner import prepare as preparing
-from deploy_manager.runner.host_work import HostWork
 from tests.commands import call
 from tests.inventory import Inventory, claim
 

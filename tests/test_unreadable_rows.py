@@ -8,9 +8,9 @@ from django.test import Client
 from django.utils.html import escape
 
 from deploy_manager.checks import check_problems
+from deploy_manager.deployments.notifying import send_notices
 from deploy_manager.models import Deployment, Environment, Problem, State
-from deploy_manager.runner import send_notices
-from deploy_manager.runner.upgrades import policies
+from deploy_manager.upgrades import policies
 from tests.commands import call
 from tests.loop import Pair
 from tests.parts.admin import url
@@ -104,7 +104,9 @@ def test_a_notification_that_is_broken_keeps_nobody_else_from_being_told(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr("deploy_manager.runner.notifying.send", lambda to, *words: told.append(to))
+    monkeypatch.setattr(
+        "deploy_manager.deployments.notifying.send", lambda to, *words: told.append(to)
+    )
     for target in ("a", "b"):
         pair.bad.notifications.create(target=target, states=["lost"])
     pair.bad.notifications.filter(target="a").update(states=5)

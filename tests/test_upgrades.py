@@ -2,6 +2,7 @@
 
 import pytest
 
+from deploy_manager.deployments.run import run_slice
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import (
     Deployment,
@@ -12,16 +13,13 @@ from deploy_manager.models import (
     State,
     UpgradeState,
 )
-from deploy_manager.requirements import Reach, read_pins
-from deploy_manager.runner import (
-    advance_upgrade,
-    cancel_upgrade,
-    plan_upgrade,
-    request_upgrade,
-    run_slice,
-)
-from deploy_manager.runner.packages.looking_up import is_look_up_due, look_up_due
-from deploy_manager.runner.pins import pins_of, replace_pins
+from deploy_manager.packages.looking_up import is_look_up_due, look_up_due
+from deploy_manager.packages.pins import pins_of, replace_pins
+from deploy_manager.requirements.reach import Reach
+from deploy_manager.requirements.reading import read_pins
+from deploy_manager.upgrades.plan import plan_upgrade
+from deploy_manager.upgrades.progress import advance_upgrade
+from deploy_manager.upgrades.requests import cancel_upgrade, request_upgrade
 from tests.inventory import Inventory
 from tests.upgrades import SERVERS, Site4
 

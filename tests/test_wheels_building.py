@@ -8,12 +8,12 @@ from threading import Event
 
 import pytest
 
+from deploy_manager.deployments.site import site_of
 from deploy_manager.exceptions import WheelError
-from deploy_manager.hosts import Address
+from deploy_manager.hosts.address import Address
 from deploy_manager.models import Environment
 from deploy_manager.recipes.building import build_wheel
-from deploy_manager.runner.site import site_of
-from deploy_manager.wheels import ServerPython, own_python
+from deploy_manager.wheels.python import ServerPython, own_python
 from tests.inventory import Inventory
 from tests.parts.index import Index
 from tests.parts.sshd import Sshd

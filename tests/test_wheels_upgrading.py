@@ -9,6 +9,7 @@ from pytest_django import Settings
 
 from deploy_manager.checks import TAG
 from deploy_manager.conf import get_settings
+from deploy_manager.deployments.run import run
 from deploy_manager.models import (
     Deployment,
     Environment,
@@ -18,8 +19,12 @@ from deploy_manager.models import (
     Upgrade,
     UpgradeState,
 )
-from deploy_manager.requirements import PinWish, Reach, complete_pins, lock_text
-from deploy_manager.runner import UpgradeWish, advance_upgrade, plan_upgrade, request_upgrade, run
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_text
+from deploy_manager.requirements.reach import PinWish, Reach
+from deploy_manager.upgrades.plan import UpgradeWish, plan_upgrade
+from deploy_manager.upgrades.progress import advance_upgrade
+from deploy_manager.upgrades.requests import request_upgrade
 from tests.inventory import Inventory, make_inventory
 from tests.parts.index import Index
 from tests.parts.new_project import TOP, NewProject

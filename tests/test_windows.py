@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from deploy_manager.times import Window, check_zone, is_open, next_opening, parse_windows
+from deploy_manager.schedule.windows import Window, check_zone, is_open, next_opening, parse_windows
 
 MINUTE = timedelta(minutes=1)
 MINUTES_OF_A_DAY = 24 * 60

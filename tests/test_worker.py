@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.db import transaction
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.models import Deployment, State
 from tests.inventory import Inventory
 from tests.parts.processes import free_port
@@ -31,7 +31,7 @@ def broker(request: pytest.FixtureRequest) -> None:
 
 
 def ask(inventory: Inventory) -> Deployment:
-    return tasks.request(inventory.environment, "ping", door="manage.py", requested_as="me@here")
+    return dispatch.request(inventory.environment, "ping", door="manage.py", requested_as="me@here")
 
 
 def wait_for_the_end(deployment: Deployment) -> None:
@@ -64,7 +64,7 @@ def test_a_bell_that_rings_five_times_runs_it_once(
 ) -> None:
     deployment = ask(inventory)
     for _ in range(4):
-        assert tasks.ring(deployment.pk)
+        assert dispatch.wake(deployment.pk)
     start_worker()
     nothing_to_do = f"{deployment.slices.get().pk} is nobody's to claim: nothing to do"
     wait_until(lambda: (tmp_path / "worker.log").read_text().count(nothing_to_do) == 4)
@@ -101,7 +101,7 @@ def test_a_broker_that_is_away_leaves_it_queued_and_says_so(
 def test_a_broker_that_says_nothing_is_not_waited_for(
     inventory: Inventory, use_broker: UseBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "RINGS_FOR", 1)
+    monkeypatch.setattr(dispatch, "BROKER_TIMEOUT", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         use_broker(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         started = time.monotonic()
@@ -138,7 +138,7 @@ def test_once_the_broker_is_back_the_bell_can_be_rung_again(
     deployment = ask(inventory)
     use_broker(redis_url)
     start_worker()
-    assert tasks.ring(deployment.pk)
+    assert dispatch.wake(deployment.pk)
     wait_for_the_end(deployment)
     assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
 
@@ -147,7 +147,7 @@ def test_nobody_is_told_of_what_was_never_committed(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[int] = []
-    monkeypatch.setattr(tasks, "ring", told.append)
+    monkeypatch.setattr(dispatch, "wake", told.append)
     with transaction.atomic():
         ask(inventory)
         transaction.set_rollback(True)

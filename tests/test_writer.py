@@ -3,10 +3,10 @@
 import pytest
 from django.db import OperationalError
 
-from deploy_manager import progress
+from deploy_manager.deployments import progress
+from deploy_manager.deployments.writer import CHUNK_BYTES, Change, Output, Writer
 from deploy_manager.exceptions import ClaimLost
 from deploy_manager.models import Deployment, Slice, SliceState, State, Step
-from deploy_manager.runner.writer import CHUNK_BYTES, Change, Output, Writer
 from tests.inventory import Inventory, claim
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]

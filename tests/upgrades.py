@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy_manager.deployments.request import Wish, request
+from deploy_manager.deployments.run import run
 from deploy_manager.models import (
     Deployment,
     Environment,
@@ -17,17 +19,13 @@ from deploy_manager.models import (
     UpgradeStage,
 )
 from deploy_manager.recipes import Host, Site, Uses, registry
-from deploy_manager.requirements import PinWish, Reach, complete_pins, lock_digest, lock_text
-from deploy_manager.runner import (
-    UpgradeWish,
-    Wish,
-    advance_upgrade,
-    plan_upgrade,
-    request,
-    request_upgrade,
-    run,
-    sweep,
-)
+from deploy_manager.reconcile import sweep
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_digest, lock_text
+from deploy_manager.requirements.reach import PinWish, Reach
+from deploy_manager.upgrades.plan import UpgradeWish, plan_upgrade
+from deploy_manager.upgrades.progress import advance_upgrade
+from deploy_manager.upgrades.requests import request_upgrade
 from tests.inventory import Inventory
 from tests.parts.index import Index
 

@@ -9,9 +9,11 @@ from threading import Event
 
 import pytest
 
-from deploy_manager.hosts import Address, open_host
+from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.opening import open_host
 from deploy_manager.recipes import Builder, Site, get_recipe
-from deploy_manager.requirements import complete_pins, lock_digest, lock_text
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_digest, lock_text
 from tests.parts.hosts import Log
 from tests.parts.index import Index
 from tests.parts.sshd import Sshd, running_sshd

@@ -19,7 +19,7 @@ from deploy_manager.models.requirements import Lock, Requirement
 from deploy_manager.models.resolutions import Resolution
 from deploy_manager.models.runs import WAY_BACK, HostRun, LogChunk, Step
 from deploy_manager.models.schedules import Notification, Schedule
-from deploy_manager.models.slices import Slice
+from deploy_manager.models.shards import Slice
 from deploy_manager.models.states import BROKEN, BUSY, LIVE, TO_RETRY, SliceState, State
 from deploy_manager.models.upgrades import (
     UPGRADE_LIVE,

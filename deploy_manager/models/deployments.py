@@ -21,20 +21,24 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import validators
-from deploy_manager.models.brief import brief_transaction
 from deploy_manager.models.decisions import Decided, ReleaseUse
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.releases import Release
 from deploy_manager.models.runs import HostRun, Step
 from deploy_manager.models.states import BUSY, LIVE, SliceState, State, ends_with_a_time
+from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.signals import deployment_ended, deployment_requested
 
 if TYPE_CHECKING:
-    from deploy_manager.models.slices import Slice
+    from deploy_manager.models.shards import Slice
 
 HOLDER_SILENT_AFTER = timedelta(seconds=30)
 """A holder that did not beat for so long is taken for dead when somebody cancels."""
+
+
+DEPLOY, UPGRADE, ROLLBACK, CONVERGE = "deploy", "upgrade", "rollback", "converge"
+"""Pipelines that more is known of than what they run."""
 
 
 class DeploymentQuerySet(models.QuerySet["Deployment"]):

@@ -14,8 +14,9 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models.states import State
 from deploy_manager.refs import is_ref_name
-from deploy_manager.shares import cut_waves, parse_share
-from deploy_manager.times import check_cron, check_zone, parse_windows
+from deploy_manager.rollout_size import cut_waves, parse_share
+from deploy_manager.schedule.slots import check_cron
+from deploy_manager.schedule.windows import check_zone, parse_windows
 
 name_validator = RegexValidator(
     r"^[a-z][a-z0-9_-]{0,49}\Z",

@@ -24,7 +24,7 @@ from deploy_manager.recipes.shipping import (
     tool_command,
     tool_facts,
 )
-from deploy_manager.wheels import ServerPython
+from deploy_manager.wheels.python import ServerPython
 
 MOST_BYTES = 1024**3
 """The largest wheel that is taken from a builder."""

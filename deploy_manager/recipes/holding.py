@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 from importlib.resources import files
 
+from deploy_manager.drift import Markers, Stray, strays_of, wanted_of
 from deploy_manager.recipes.host import Host, Result, Site
-from deploy_manager.standards import Markers, Stray, strays_of, wanted_of
 
 _SUPPOSED = Result(0, "", "")
 """What a dry run is answered."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from deploy_manager.drift import Pinned
 from deploy_manager.exceptions import RecipeError
-from deploy_manager.standards import Pinned
 
 OLDEST_PYTHON = (3, 11)
 """What a server needs at least: the tools that are sent there are written for it."""

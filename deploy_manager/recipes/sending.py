@@ -10,7 +10,9 @@ from deploy_manager.recipes.building import build_wheel
 from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.packing import tags_zipapp
 from deploy_manager.recipes.shipping import SHIPPED_LOCK, SHOWN_CHARACTERS, WHEELS, ship, ship_file
-from deploy_manager.wheels import Cache, Kept, Provided, ServerPython, own_python, provide
+from deploy_manager.wheels.cache import Cache, Kept
+from deploy_manager.wheels.providing import Provided, provide
+from deploy_manager.wheels.python import ServerPython, own_python
 
 
 def send_wheels(host: Host, site: Site, path: str) -> None:

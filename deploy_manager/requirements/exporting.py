@@ -13,11 +13,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from pypi_simple import DistributionPackage, PyPISimple
 
+from deploy_manager.drift import is_version
 from deploy_manager.exceptions import IndexUnreachable, PinError
 from deploy_manager.requirements.index_facts import WORKERS, open_index, project_page
 from deploy_manager.requirements.lock_files import OWN_TABLE
 from deploy_manager.requirements.pins import Pin, lock_text
-from deploy_manager.standards import is_version
 
 F = TypeVar("F", PackageWheel, PackageSdist)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
-from deploy_manager.standards import markers_of
+from deploy_manager.drift import markers_of
 
 GLIBC_OF_UV = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
 """The minor versions of glibc 2 that `uv pip compile --python-platform` knows (uv 0.9)."""

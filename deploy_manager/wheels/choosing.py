@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from packaging.utils import BuildTag, InvalidWheelFilename, parse_wheel_filename
 from pypi_simple import DistributionPackage
 
+from deploy_manager.drift import is_version
 from deploy_manager.exceptions import WheelError
-from deploy_manager.requirements import Pin
-from deploy_manager.standards import is_version
+from deploy_manager.requirements.pins import Pin
 from deploy_manager.wheels.python import ServerPython
 
 

@@ -14,7 +14,7 @@ from pypi_simple import (
 
 from deploy_manager.exceptions import WheelError
 from deploy_manager.logs import mask_text
-from deploy_manager.requirements import Pin
+from deploy_manager.requirements.pins import Pin
 from deploy_manager.wheels.cache import Cache, Kept, digest_of
 from deploy_manager.wheels.choosing import choose
 from deploy_manager.wheels.python import ServerPython

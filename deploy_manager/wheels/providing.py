@@ -9,10 +9,11 @@ from pathlib import Path
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from pypi_simple import PyPISimple
 
+from deploy_manager.drift import is_version
 from deploy_manager.exceptions import WheelError
-from deploy_manager.requirements import Pin, lock_text, read_pins
 from deploy_manager.requirements.index_facts import open_index
-from deploy_manager.standards import is_version
+from deploy_manager.requirements.pins import Pin, lock_text
+from deploy_manager.requirements.reading import read_pins
 from deploy_manager.wheels.cache import Cache, Kept, key_of
 from deploy_manager.wheels.fetching import fetch
 from deploy_manager.wheels.once import once

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from deploy_manager.management.words import clean
+from deploy_manager.cli.text import clean
 from deploy_manager.models import Environment, State, Step
 
 LINES = 20

@@ -10,7 +10,8 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from deploy_manager.requirements import lock_text, read_pins
+from deploy_manager.requirements.pins import lock_text
+from deploy_manager.requirements.reading import read_pins
 
 KIT = "greetings"
 FILLED = "requirements.txt"

@@ -7,7 +7,7 @@ from collections import Counter
 from django.db import connection
 from django.utils import timezone
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.models import Deployment, HostRun, Slice, State
 from tests.chaos.dying import MOST, batches, pks
 from tests.chaos.judging import done_on, judge_all, told
@@ -31,7 +31,7 @@ def bells_repeated(world: World, count: int) -> str:
         for _ in range(TIMES - 1):
             for deployment in deployments:
                 for pk in deployment.slices.values_list("pk", flat=True):
-                    tasks.ring_slice(pk)
+                    dispatch.wake_for_shard(pk)
         world.wait_for_ends(deployments, max(30.0, number * 1.5))
         states += judge_words(world, deployments)
         claims = Slice.objects.filter(deployment__in=pks(deployments)).values_list("token")

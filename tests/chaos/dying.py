@@ -12,11 +12,11 @@ from threading import Event
 
 from django.utils import timezone
 
+from deploy_manager.deployments.orders import orders_for
+from deploy_manager.deployments.prepare import prepare_again
 from deploy_manager.exceptions import ClaimLost
-from deploy_manager.hosts import open_guarded
+from deploy_manager.hosts.guarded import open_guarded
 from deploy_manager.models import Deployment, HostRun, LogChunk, Slice, State, Step
-from deploy_manager.runner.orders import orders_for
-from deploy_manager.runner.prepare import prepare_again
 from tests.chaos.judging import (
     demand_free_locks,
     judge_all,

@@ -14,8 +14,9 @@ from pathlib import Path
 from django.db import connection
 from django.utils import timezone
 
-from deploy_manager import tasks
-from deploy_manager.hosts import Stream
+from deploy_manager import dispatch
+from deploy_manager.deployments.request import Wish
+from deploy_manager.hosts.address import Stream
 from deploy_manager.models import (
     Deployment,
     Environment,
@@ -25,7 +26,6 @@ from deploy_manager.models import (
     Release,
     Server,
 )
-from deploy_manager.runner import Wish
 from tests.chaos.parts import Postgres, Redis, Worker
 from tests.chaos.recipes import STORY
 from tests.parts.sshd import Sshd, running_sshd
@@ -115,7 +115,7 @@ class World:
     def request(self, environment: Environment, recipe: str = STORY) -> Deployment:
         """Ask for a new release on a site."""
         wish = Wish(release=self.make_release(environment))
-        return tasks.request(environment, recipe, door="manage.py", requested_as="me", wish=wish)
+        return dispatch.request(environment, recipe, door="manage.py", requested_as="me", wish=wish)
 
     def make_release(self, environment: Environment) -> Release:
         number = environment.releases.count() + 1

@@ -8,12 +8,12 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import ngettext
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.admin.addresses import LONGEST_ID
 from deploy_manager.admin.permissions import visible_environments
 from deploy_manager.models import Environment, Placement
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.runner.packages.gathering import ask_servers
+from deploy_manager.packages.gathering import ask_servers
 
 MATRIX = "admin:deploy_manager_installedpackage_changelist"
 
@@ -49,7 +49,7 @@ def _ask(request: HttpRequest, placements: QuerySet[Placement]) -> None:
     ids = list(placements.values_list("pk", flat=True))
     asked = Placement.objects.filter(pk__in=ids)
     asked.update(inventory_tried_at=None)
-    ask_servers(tasks.TELLERS)
+    ask_servers(dispatch.GATHERERS)
     waiting = asked.filter(inventory_tried_at=None).count()
     if told := len(ids) - waiting:
         text = ngettext(

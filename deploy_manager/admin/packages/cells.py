@@ -10,10 +10,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from deploy_manager.admin.packages.expected import Standard, is_newer
 from deploy_manager.admin.packages.facts import UNAUDITED, UNHEARD, Audit, PackageFacts
-from deploy_manager.admin.packages.standards import Standard, is_newer
 from deploy_manager.admin.upgrades.link import upgrade_link
-from deploy_manager.standards import Verdict, Wanted, judge
+from deploy_manager.drift import Verdict, Wanted, judge
 
 NONE = "\N{EN DASH}"
 """In the place of a version that is not there."""

@@ -10,14 +10,12 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.admin.addresses import run_url
 from deploy_manager.admin.packages.cells import Matter
+from deploy_manager.admin.packages.expected import Standard, make_standard
 from deploy_manager.admin.packages.facts import PackageFacts, Place
 from deploy_manager.admin.packages.filter import Asked
-from deploy_manager.admin.packages.standards import Standard, make_standard
-from deploy_manager.admin.stories import CONVERGE
 from deploy_manager.models import Environment
-from deploy_manager.runner.serving import usual_release
-
-DEPLOY = "deploy"
+from deploy_manager.models.deployments import CONVERGE, DEPLOY
+from deploy_manager.models.serving import usual_release
 
 _Usual = tuple[int | None, int]
 """The release that most servers of an environment serve, and how many do."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from deploy_manager.drift import Pinned
 from deploy_manager.models import (
     AuditedVersion,
     Environment,
@@ -16,8 +17,7 @@ from deploy_manager.models import (
     InstalledPackage,
     Placement,
 )
-from deploy_manager.runner.packages.drift import pins_by_environment
-from deploy_manager.standards import Pinned
+from deploy_manager.packages.drift import pins_by_environment
 
 
 class Place(NamedTuple):

@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion
 from deploy_manager.admin.packages.cells import Matter
 from deploy_manager.exceptions import PinError
 from deploy_manager.models import Environment
-from deploy_manager.runner.packages.exposure import parse_bounds
+from deploy_manager.packages.exposure import parse_bounds
 
 LONGEST = 300
 """Characters of what is searched for."""

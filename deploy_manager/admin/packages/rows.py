@@ -15,8 +15,8 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.admin.packages.cells import NONE, Cell, CellsOfPackage, Matter
 from deploy_manager.admin.packages.columns import Group
+from deploy_manager.admin.packages.expected import Standard
 from deploy_manager.admin.packages.facts import UNHEARD, Latest, PackageFacts
-from deploy_manager.admin.packages.standards import Standard
 
 FINE_STATUSES = frozenset({"", "active"})
 

@@ -7,9 +7,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from deploy_manager.admin.packages.cells import Matter
+from deploy_manager.admin.packages.expected import is_ordered
 from deploy_manager.admin.packages.facts import PackageFacts
 from deploy_manager.admin.packages.filter import Asked
-from deploy_manager.admin.packages.standards import is_ordered
 from deploy_manager.admin.packages.table import PackageTable
 from deploy_manager.admin.upgrades.link import upgrade_link
 

@@ -11,8 +11,9 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, OnFailure
-from deploy_manager.requirements import Reach
-from deploy_manager.runner import UpgradeWish, wishes_for
+from deploy_manager.requirements.reach import Reach
+from deploy_manager.upgrades.plan import UpgradeWish
+from deploy_manager.upgrades.words import wishes_for
 
 REACHES = [
     (Reach.LATEST.value, _("to the newest version")),

@@ -158,7 +158,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
 
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        from deploy_manager.runner import cancel_upgrade
+        from deploy_manager.upgrades.requests import cancel_upgrade
 
         upgrade = self._find(request, str(pk))
         if not self._may_change(request, upgrade):
@@ -182,7 +182,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
 
 def _stages(upgrade: Upgrade, request: HttpRequest) -> list[ShownStage]:
     """What the page shows of each environment, in two queries however many there are."""
-    from deploy_manager.runner.upgrades.handing_back import patchable
+    from deploy_manager.upgrades.handing_back import patchable
 
     rows = upgrade.stages.select_related(
         "environment__project", "deployment", "returned_by", "release_before"

@@ -13,7 +13,7 @@ from deploy_manager.admin.permissions import may_see
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.models import UpgradeStage
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.runner.upgrades.handing_back import keep_as_commit, patch_of
+from deploy_manager.upgrades.handing_back import keep_as_commit, patch_of
 
 
 def patch_view(request: HttpRequest, stage_pk: int) -> HttpResponse:

@@ -30,7 +30,7 @@ from deploy_manager.models import (
     UpgradeStage,
 )
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.times import check_zone
+from deploy_manager.schedule.windows import check_zone
 
 RUN_PAGE = "admin/deploy_manager/upgradepolicy/run.html"
 TIMES_SHOWN = 3
@@ -146,7 +146,7 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
         return TemplateResponse(request, RUN_PAGE, context)
 
     def _run(self, request: HttpRequest, policy: UpgradePolicy) -> HttpResponse:
-        from deploy_manager.runner.upgrades.policies import ask_for_run
+        from deploy_manager.upgrades.policies import ask_for_run
 
         run = ask_for_run(policy)
         self.log_change(request, policy, gettext("Asked for a run now."))
@@ -223,7 +223,7 @@ class PolicyRunAdmin(HistoryAdmin[PolicyRun]):
 
 def describe_outcome(run: PolicyRun) -> str:
     """Return what a run did, or why that is not known yet."""
-    from deploy_manager.runner.upgrades.policies import AT_WORK
+    from deploy_manager.upgrades.policies import AT_WORK
 
     if run.outcome == AT_WORK:
         return gettext(AT_WORK)
@@ -232,7 +232,7 @@ def describe_outcome(run: PolicyRun) -> str:
 
 def _times(policy: UpgradePolicy, count: int) -> list[str]:
     """By the clock by which its cron expression was written."""
-    from deploy_manager.runner.upgrades.policies import next_times
+    from deploy_manager.upgrades.policies import next_times
 
     try:
         zone = check_zone(policy.time_zone)

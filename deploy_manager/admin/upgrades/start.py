@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.admin.addresses import upgrade_url
 from deploy_manager.admin.permissions import may_deploy_any
 from deploy_manager.admin.upgrades.forms import UpgradeForm, initial_of
@@ -17,9 +17,9 @@ from deploy_manager.admin.waiting import waiting_page
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Resolution, Upgrade
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.runner import UpgradePlan
-from deploy_manager.runner.resolving import ask, find_asked
-from deploy_manager.runner.upgrades.stored import plan_from_json, wish_from_json, wish_to_json
+from deploy_manager.packages.resolutions import ask, find_asked
+from deploy_manager.upgrades.plan import UpgradePlan
+from deploy_manager.upgrades.stored import plan_from_json, wish_from_json, wish_to_json
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -137,7 +137,9 @@ class _Page:
         """Ask for an upgrade as it was shown; None where it is refused, which the user is told."""
         user = self._user
         try:
-            upgrade = tasks.request_upgrade(plan, door="admin", requested_as=str(user), user=user)
+            upgrade = dispatch.request_upgrade(
+                plan, door="admin", requested_as=str(user), user=user
+            )
         except RequestRefused as error:
             messages.error(self._request, str(error))
             return None

@@ -7,14 +7,20 @@ from typing import Any
 
 from rich.table import Table
 
-from deploy_manager.management.base import EnvironmentCommand
-from deploy_manager.management.environments import all_environments, find_environment
-from deploy_manager.management.json_lines import JsonLines
-from deploy_manager.management.terminal import Lines
-from deploy_manager.management.words import clean, shorten
+from deploy_manager.cli.base import EnvironmentCommand
+from deploy_manager.cli.deployments.json_lines import JsonLines
+from deploy_manager.cli.deployments.terminal import Lines
+from deploy_manager.cli.inventory.environments import all_environments, find_environment
+from deploy_manager.cli.text import clean, shorten
 from deploy_manager.models import Placement
-from deploy_manager.runner import audit, vulnerable_packages
-from deploy_manager.runner.packages.exposure import Exposure, Unknown, unknown_versions, unseen
+from deploy_manager.packages.auditing import audit
+from deploy_manager.packages.exposure import (
+    Exposure,
+    Unknown,
+    unknown_versions,
+    unseen,
+    vulnerable_packages,
+)
 
 VULNERABLE, NOT_KNOWN = 1, 2
 """Exit codes."""

@@ -4,12 +4,12 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.asking import refuse, who_asks
-from deploy_manager.management.base import EnvironmentCommand
-from deploy_manager.management.deployments import find_live_deployment
-from deploy_manager.management.door import FAILED
-from deploy_manager.management.following import Interrupts
-from deploy_manager.management.watching import show_request, watch
+from deploy_manager.cli.asking import refuse, who_asks
+from deploy_manager.cli.base import EnvironmentCommand
+from deploy_manager.cli.deployments.command import FAILED
+from deploy_manager.cli.deployments.find import find_live_deployment
+from deploy_manager.cli.deployments.following import Interrupts
+from deploy_manager.cli.deployments.watching import show_request, watch
 from deploy_manager.models import State
 
 

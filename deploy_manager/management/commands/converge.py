@@ -3,8 +3,8 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.door import DoorCommand
-from deploy_manager.management.wishes import CONVERGE
+from deploy_manager.cli.deployments.command import DoorCommand
+from deploy_manager.cli.deployments.options import CONVERGE
 
 
 class Command(DoorCommand):

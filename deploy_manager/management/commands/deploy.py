@@ -3,8 +3,8 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.door import DoorCommand, add_code, add_servers
-from deploy_manager.management.wishes import DEPLOY
+from deploy_manager.cli.deployments.command import DoorCommand, add_code, add_servers
+from deploy_manager.cli.deployments.options import DEPLOY
 
 
 class Command(DoorCommand):

@@ -6,12 +6,12 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from deploy_manager.cli.base import OwnCommand
+from deploy_manager.cli.inventory.environments import find_environment
 from deploy_manager.exceptions import PinError
-from deploy_manager.management.base import OwnCommand
-from deploy_manager.management.environments import find_environment
 from deploy_manager.models import Environment
-from deploy_manager.requirements import export_pylock, export_requirements
-from deploy_manager.runner.pins import checked_pins_of
+from deploy_manager.packages.pins import checked_pins_of
+from deploy_manager.requirements.exporting import export_pylock, export_requirements
 
 
 class Command(OwnCommand):

@@ -3,11 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.asking import refusals, refuse, who_asks
-from deploy_manager.management.base import EnvironmentCommand
-from deploy_manager.management.environments import find_environment
-from deploy_manager.management.freezes import show_freeze
-from deploy_manager.management.moments import parse_moment
+from deploy_manager.cli.asking import refusals, refuse, who_asks
+from deploy_manager.cli.base import EnvironmentCommand
+from deploy_manager.cli.inventory.environments import find_environment
+from deploy_manager.cli.inventory.freezes import show_freeze
+from deploy_manager.cli.moments import parse_moment
 from deploy_manager.models import Environment
 
 

@@ -11,24 +11,17 @@ from django.db import transaction
 from rich.console import Console
 from rich.table import Table
 
+from deploy_manager.cli.asking import make_console
+from deploy_manager.cli.base import OwnCommand
+from deploy_manager.cli.inventory.environments import find_environment
 from deploy_manager.exceptions import PinError
-from deploy_manager.management.asking import make_console
-from deploy_manager.management.base import OwnCommand
-from deploy_manager.management.environments import find_environment
 from deploy_manager.models import Environment
-from deploy_manager.requirements import (
-    NOT_PINNED,
-    Pin,
-    PinChange,
-    Pinned,
-    Problem,
-    compare_pins,
-    find_pins,
-    folder_files,
-    lock_text,
-    read_asking,
-)
-from deploy_manager.runner.pins import pins_of, replace_pins
+from deploy_manager.packages.pins import pins_of, replace_pins
+from deploy_manager.requirements.any_file import folder_files, read_asking
+from deploy_manager.requirements.asked import Problem
+from deploy_manager.requirements.completing import find_pins
+from deploy_manager.requirements.pinning import NOT_PINNED, Pinned
+from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_text
 
 
 class Command(OwnCommand):

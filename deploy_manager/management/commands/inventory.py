@@ -8,16 +8,16 @@ from typing import Any
 from django.db.models import QuerySet
 from rich.table import Table
 
-from deploy_manager.management.asking import refusals, refuse
-from deploy_manager.management.base import EnvironmentCommand
-from deploy_manager.management.environments import all_environments, find_environment
-from deploy_manager.management.json_lines import JsonLines
-from deploy_manager.management.terminal import Lines
-from deploy_manager.management.words import clean, shorten
+from deploy_manager.cli.asking import refusals, refuse
+from deploy_manager.cli.base import EnvironmentCommand
+from deploy_manager.cli.deployments.json_lines import JsonLines
+from deploy_manager.cli.deployments.terminal import Lines
+from deploy_manager.cli.inventory.environments import all_environments, find_environment
+from deploy_manager.cli.text import clean, shorten
 from deploy_manager.models import Environment, Placement
-from deploy_manager.runner import take_inventories, who_runs
-from deploy_manager.runner.packages.drift import Drift, drift
-from deploy_manager.runner.packages.exposure import Running, WhoRuns, parse_bounds
+from deploy_manager.packages.drift import Drift, drift
+from deploy_manager.packages.exposure import Running, WhoRuns, parse_bounds, who_runs
+from deploy_manager.packages.inventory import take_inventories
 
 NOT_ALL_ASKED = 1
 """Exit code."""

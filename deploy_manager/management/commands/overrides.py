@@ -6,16 +6,16 @@ from typing import Any
 
 from rich.table import Table
 
-from deploy_manager.management.asking import refusals, refuse, who_asks
-from deploy_manager.management.base import EnvironmentCommand
-from deploy_manager.management.environments import find_environment
-from deploy_manager.management.json_lines import JsonLines
-from deploy_manager.management.moments import describe_moment
-from deploy_manager.management.taking_back import FLAG, agrees, describe_pin, pin_as_json
-from deploy_manager.management.terminal import Lines
-from deploy_manager.management.words import clean
+from deploy_manager.cli.asking import refusals, refuse, who_asks
+from deploy_manager.cli.base import EnvironmentCommand
+from deploy_manager.cli.deployments.json_lines import JsonLines
+from deploy_manager.cli.deployments.terminal import Lines
+from deploy_manager.cli.inventory.environments import find_environment
+from deploy_manager.cli.moments import describe_moment
+from deploy_manager.cli.packages.pin_changes import FLAG, agrees, describe_pin, pin_as_json
+from deploy_manager.cli.text import clean
 from deploy_manager.models import Environment, Override
-from deploy_manager.runner import let_go, what_comes_back
+from deploy_manager.packages.letting_go import let_go, what_comes_back
 
 TITLES = ("package", "version", "repository had", "since", "why", "fixes", "upgrade", "state")
 

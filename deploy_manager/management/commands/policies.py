@@ -10,14 +10,14 @@ from django.utils import timezone
 from rich.table import Table
 
 from deploy_manager import tasks
-from deploy_manager.management.asking import refuse
-from deploy_manager.management.base import ConsoleCommand
-from deploy_manager.management.json_lines import JsonLines
-from deploy_manager.management.terminal import Lines
-from deploy_manager.management.words import clean
+from deploy_manager.cli.asking import refuse
+from deploy_manager.cli.base import ConsoleCommand
+from deploy_manager.cli.deployments.json_lines import JsonLines
+from deploy_manager.cli.deployments.terminal import Lines
+from deploy_manager.cli.text import clean
 from deploy_manager.models import PolicyRun, UpgradePolicy
-from deploy_manager.runner.upgrades.policies import next_times
-from deploy_manager.times import check_zone
+from deploy_manager.schedule.windows import check_zone
+from deploy_manager.upgrades.policies import next_times
 
 TITLES = ("policy", "how far", "environments", "next time", "last run", "outcome")
 

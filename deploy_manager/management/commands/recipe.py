@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.table import Table
 
-from deploy_manager.management.door import DoorCommand, add_code, add_release, add_servers
-from deploy_manager.management.environments import find_environment
-from deploy_manager.management.json_lines import JsonLines
+from deploy_manager.cli.deployments.command import DoorCommand, add_code, add_release, add_servers
+from deploy_manager.cli.deployments.json_lines import JsonLines
+from deploy_manager.cli.inventory.environments import find_environment
 from deploy_manager.recipes import all_stories
 
 

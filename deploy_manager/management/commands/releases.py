@@ -6,14 +6,14 @@ from typing import Any
 
 from rich.table import Table
 
-from deploy_manager.management.base import EnvironmentCommand
-from deploy_manager.management.environments import find_environment
-from deploy_manager.management.json_lines import JsonLines
-from deploy_manager.management.moments import describe_moment
-from deploy_manager.management.short_plan import SHORT
-from deploy_manager.management.words import clean, shorten
+from deploy_manager.cli.base import EnvironmentCommand
+from deploy_manager.cli.deployments.json_lines import JsonLines
+from deploy_manager.cli.deployments.plan import SHORT
+from deploy_manager.cli.inventory.environments import find_environment
+from deploy_manager.cli.moments import describe_moment
+from deploy_manager.cli.text import clean, shorten
+from deploy_manager.deployments.comparing import Twin, twins_of
 from deploy_manager.models import Placement, Release
-from deploy_manager.runner.telling_apart import Twin, twins_of
 
 TITLES = ("release", "commit", "subject", "pins", "made", "serves on", "whole on", "bad")
 

@@ -3,10 +3,10 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.asking import refusals
-from deploy_manager.management.deployments import find_deployment
-from deploy_manager.management.door import DoorCommand, said
-from deploy_manager.management.wishes import wish_to_retry
+from deploy_manager.cli.asking import refusals
+from deploy_manager.cli.deployments.command import DoorCommand, said
+from deploy_manager.cli.deployments.find import find_deployment
+from deploy_manager.cli.deployments.options import wish_to_retry
 
 
 class Command(DoorCommand):

@@ -3,8 +3,8 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.door import DoorCommand, add_release, add_servers
-from deploy_manager.management.wishes import ROLLBACK
+from deploy_manager.cli.deployments.command import DoorCommand, add_release, add_servers
+from deploy_manager.cli.deployments.options import ROLLBACK
 
 
 class Command(DoorCommand):

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from deploy_manager import tasks
-from deploy_manager.management.base import EnvironmentCommand
-from deploy_manager.management.environments import find_environment
-from deploy_manager.management.freezes import show_freeze
-from deploy_manager.runner import promote_next
+from deploy_manager import dispatch
+from deploy_manager.cli.base import EnvironmentCommand
+from deploy_manager.cli.inventory.environments import find_environment
+from deploy_manager.cli.inventory.freezes import show_freeze
+from deploy_manager.reconcile import promote_next
 
 
 class Command(EnvironmentCommand):
@@ -17,6 +17,6 @@ class Command(EnvironmentCommand):
         view = self.make_view(options)
         if not environment.thaw():
             view.say("There was nothing to thaw.")
-        if promote_next(environment, tasks.ring_slice):
+        if promote_next(environment, dispatch.wake_for_shard):
             view.say("What waited for it begins.")
         show_freeze(environment, view)

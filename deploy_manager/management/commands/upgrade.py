@@ -4,18 +4,18 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager import tasks
-from deploy_manager.management.asking import refusals, who_asks
-from deploy_manager.management.base import ConsoleCommand
-from deploy_manager.management.environments import find_environment
-from deploy_manager.management.following import Interrupts
-from deploy_manager.management.json_lines import JsonLines
-from deploy_manager.management.terminal import Lines
-from deploy_manager.management.upgrade_asking import HELP, REACHES, UpgradeSaid, plan_what_is_said
-from deploy_manager.management.upgrade_lines import show_request
-from deploy_manager.management.upgrade_watching import UpgradeWatcher
+from deploy_manager import dispatch
+from deploy_manager.cli.asking import refusals, who_asks
+from deploy_manager.cli.base import ConsoleCommand
+from deploy_manager.cli.deployments.following import Interrupts
+from deploy_manager.cli.deployments.json_lines import JsonLines
+from deploy_manager.cli.deployments.terminal import Lines
+from deploy_manager.cli.inventory.environments import find_environment
+from deploy_manager.cli.upgrades.lines import show_request
+from deploy_manager.cli.upgrades.options import HELP, REACHES, UpgradeSaid, plan_what_is_said
+from deploy_manager.cli.upgrades.watching import UpgradeWatcher
 from deploy_manager.models import UpgradeState
-from deploy_manager.runner import UpgradePlan
+from deploy_manager.upgrades.plan import UpgradePlan
 
 FAILED = 1
 """Exit code; 0 where every environment came through, where nothing had to be done, or was tried."""
@@ -81,7 +81,7 @@ def _see_through(plan: UpgradePlan, view: JsonLines | Lines, *, leaves: bool) ->
     interrupts = Interrupts()
     with interrupts.noted():
         with refusals():
-            upgrade = tasks.request_upgrade(plan, door="manage.py", requested_as=who_asks())
+            upgrade = dispatch.request_upgrade(plan, door="manage.py", requested_as=who_asks())
         show_request(upgrade, view)
         if leaves:
             view.say(f"Upgrade {upgrade}: the admin shows how it goes.")

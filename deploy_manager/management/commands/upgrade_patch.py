@@ -5,10 +5,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from deploy_manager.cli.asking import refusals
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.management.asking import refusals
 from deploy_manager.models import Upgrade, UpgradeStage
-from deploy_manager.runner.upgrades.handing_back import keep_as_commit, patch_of, patchable
+from deploy_manager.upgrades.handing_back import keep_as_commit, patch_of, patchable
 
 
 class Command(BaseCommand):

@@ -1,0 +1,25 @@
+"""From a Server row to where its host is found."""
+
+from deploy_manager.exceptions import ConfigurationError
+from deploy_manager.hosts.address import Address
+from deploy_manager.models import Server
+from deploy_manager.row_checks import check_row
+
+
+def address_of(server: Server, behind: tuple[Server, ...] = ()) -> Address:
+    """Return a server's address, with those of the gateways before it.
+
+    Raises ConfigurationError where the gateways lead in a circle, InvalidRow.
+    """
+    if server in behind:
+        raise ConfigurationError(f"The gateways of {behind[0]} lead back to {server}.")
+    check_row(server)
+    return Address(
+        name=server.name,
+        local=server.is_local,
+        hostname=server.address,
+        port=server.port,
+        user=server.user,
+        host_key=server.host_key,
+        gateway=address_of(server.gateway, (*behind, server)) if server.gateway else None,
+    )

@@ -1,0 +1,202 @@
+"""What the confirmation page asks: for each environment what and where, for all why and when."""
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.admin.deployments.out_of_sync import find_strays
+from deploy_manager.admin.deployments.pipelines import goes_back, makes_alike, takes_code
+from deploy_manager.admin.moments import MomentField
+from deploy_manager.deployments.choices import choose_release, converge, releases_to_return_to
+from deploy_manager.deployments.comparing import with_twins
+from deploy_manager.deployments.request import Wish
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import Deployment, Environment, Release
+from deploy_manager.models.validators import validate_ref
+from deploy_manager.packages.downgrades import confirmed_in
+from deploy_manager.recipes import Story
+
+MIGRATION = re.compile(r"[a-z_][a-z0-9_]*\.[0-9A-Za-z_]+", re.ASCII)
+
+
+class OccasionForm(forms.Form):
+    """Why, and when, for all that is asked for at once."""
+
+    reason = forms.CharField(
+        label=_("Reason"),
+        required=False,
+        max_length=Deployment._meta.get_field("reason").max_length,
+        help_text=_("For the history; may stay blank."),
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+    )
+    not_before = MomentField(
+        label=_("Run at"), required=False, help_text=_("Blank: as soon as it is asked for.")
+    )
+
+
+class RunForm(forms.Form):
+    """What to run on one environment, together with what the page showed when it was sent."""
+
+    ref = forms.CharField(
+        label=_("Branch, tag or commit"),
+        required=False,
+        validators=[validate_ref],
+        widget=forms.TextInput(attrs={"class": "vTextField", "data-replans": ""}),
+    )
+    release = forms.ChoiceField(
+        label=_("Release"), error_messages={"required": _("Choose a release.")}
+    )
+    forced_migrations = forms.CharField(
+        label=_("Migrations to leave as they are"),
+        required=False,
+        help_text=_(
+            "Where one can't be reversed, the rollback is refused and names it. If the earlier"
+            " code can live with it, write it here, like shop.0012_drop_prices."
+        ),
+        widget=forms.Textarea(attrs={"class": "dm-mono", "rows": 2, "cols": 60}),
+    )
+    servers = forms.MultipleChoiceField(
+        label=_("Servers"),
+        error_messages={"required": _("Choose one server at least.")},
+    )
+    confirmed = forms.CharField(required=False)
+    shown_ref = forms.CharField(required=False)
+    shown_servers = forms.CharField(required=False)
+    shown_release = forms.CharField(required=False)
+    take_back = forms.BooleanField(
+        label=_("Take this back"),
+        required=False,
+        help_text=_("What an upgrade or a fix brought is not there any more afterwards."),
+    )
+    shown_take_back = forms.CharField(required=False, max_length=100_000)
+    commit = forms.CharField(
+        required=False, validators=[RegexValidator(r"^[0-9a-f]{40}([0-9a-f]{24})?\Z")]
+    )
+
+    def __init__(
+        self,
+        environment: Environment,
+        story: Story,
+        data: Any = None,
+        servers: Sequence[str] = (),
+    ) -> None:
+        self.environment = environment
+        self.takes_code = takes_code(story)
+        self.goes_back = goes_back(story)
+        self.makes_alike = makes_alike(story)
+        super().__init__(data, prefix=f"e{environment.pk}", initial={"ref": environment.ref})
+        self._offer(servers)
+
+    def _offer(self, servers: Sequence[str]) -> None:
+        """Set what may be chosen, and take away what this story does not ask."""
+        names = [placement.server.name for placement in self.environment.placements.all()]
+        self.server_names = [name for name in dict.fromkeys(names) if name in servers]
+        if not self.server_names:
+            strays = find_strays(self.environment) if self.makes_alike else names
+            self.server_names = list(dict.fromkeys(strays))
+        self.fields["servers"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
+        if not self.takes_code:
+            del self.fields["ref"]
+        if self.goes_back:
+            named = [(release.name, release.name) for release in self.releases]
+            self.fields["release"].choices = named  # type: ignore[attr-defined]
+        else:
+            del self.fields["release"], self.fields["forced_migrations"]
+
+    def clean_forced_migrations(self) -> list[str]:
+        names: list[str] = re.split(r"[\s,]+", self.cleaned_data["forced_migrations"].strip())
+        for name in filter(None, names):
+            if not MIGRATION.fullmatch(name):
+                raise ValidationError(
+                    gettext("“%(name)s” is no migration: write one like shop.0005_prices.")
+                    % {"name": name}
+                )
+        return list(filter(None, names))
+
+    def clean_shown_take_back(self) -> list[dict[str, str]]:
+        """What the page told to be taken back; the worker refuses what goes beyond it."""
+        try:
+            found = confirmed_in(json.loads(self.cleaned_data["shown_take_back"] or "[]"))
+        except ValueError:
+            found = set()
+        return [{"name": one, "before": two, "after": three} for one, two, three in sorted(found)]
+
+    @property
+    def lacks_tick(self) -> bool:
+        """Whether something is taken back that nobody agreed to; who rolls back chose a release."""
+        sent = self.cleaned_data
+        return bool(sent["shown_take_back"]) and not (sent["take_back"] or self.goes_back)
+
+    @cached_property
+    def releases(self) -> list[Release]:
+        """The releases that the servers may go back to, newest first; bad ones among them."""
+        return with_twins(releases_to_return_to(self.environment)) if self.goes_back else []
+
+    @property
+    def ref_now(self) -> str:
+        """The ref to plan with; blank: the environment's own."""
+        return str(self.cleaned_data.get("ref", "")) if self.is_bound else ""
+
+    @property
+    def servers_now(self) -> list[str]:
+        """The servers to plan with."""
+        return list(self.cleaned_data.get("servers", [])) if self.is_bound else self.server_names
+
+    def find_release(self) -> Release | None:
+        """Return the release that is there already and to be sent; None: the story needs none.
+
+        Raises RequestRefused where there is none to choose.
+        """
+        if self.goes_back:
+            if not self.is_bound:
+                return choose_release(self.environment)
+            chosen = self.cleaned_data["release"]
+            return next(release for release in self.releases if release.name == chosen)
+        if not self.makes_alike:
+            return None
+        if not self.servers_now:
+            raise RequestRefused(gettext("All servers serve the same release: none was chosen."))
+        return converge(self.environment, self.servers_now).release
+
+    def wish(self) -> Wish:
+        """Return what was asked for by a valid form. Raises RequestRefused."""
+        sent = self.cleaned_data
+        return Wish(
+            ref=self.ref_now,
+            commit=sent["commit"] if self.takes_code else "",
+            servers=self.servers_now,
+            release=self.find_release(),
+            forced_migrations=sent.get("forced_migrations", ()),
+            take_back=() if self.lacks_tick else sent["shown_take_back"],
+        )
+
+    def is_confirmed(self, waits: bool) -> bool:
+        """Whether the page had this environment among those that would run, now or later."""
+        name = self.add_prefix("confirmed")
+        return self.is_bound and name in self.data and (waits or self.data[name] != "later")
+
+    def is_as_shown(self) -> bool:
+        """Whether the page showed the plan of just this ref, release and these servers."""
+        sent = self.cleaned_data
+        shown = set(filter(None, sent["shown_servers"].split(",")))
+        return (
+            sent.get("ref", "") == sent["shown_ref"]
+            and set(sent["servers"]) == shown
+            and (bool(sent["commit"]) or not self.takes_code)
+            and (not self.makes_alike or self._is_release_as_shown())
+        )
+
+    def _is_release_as_shown(self) -> bool:
+        try:
+            release = self.find_release()
+        except RequestRefused:
+            return False
+        return release is not None and release.name == self.cleaned_data["shown_release"]

@@ -1,0 +1,206 @@
+"""What the confirmation page shows of one environment."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from deploy_manager.admin.deployments.forms import RunForm
+from deploy_manager.deployments.comparing import Twin, compare
+from deploy_manager.deployments.dry_run import DryStep, dry_run
+from deploy_manager.deployments.freezes import why_not_now
+from deploy_manager.deployments.plan import Plan, make_plan
+from deploy_manager.exceptions import DeployManagerError, RequestRefused
+from deploy_manager.models import Deployment, Environment, Placement, Release
+from deploy_manager.models.serving import most_served
+from deploy_manager.recipes import Story
+
+
+@dataclass(frozen=True)
+class ServerLine:
+    """A server of the environment, chosen or not, and the steps it would take."""
+
+    placement: Placement
+    chosen: bool
+    steps: tuple[str, ...]
+    wave: int
+    """0: it is left out."""
+
+    twin: Twin | None = None
+    """How what it serves differs from what most serve, where both are of one commit."""
+
+
+@dataclass(frozen=True)
+class WaveLines:
+    """The servers that are switched together."""
+
+    number: int
+    lines: tuple[ServerLine, ...]
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What would be run in one stage, server by server."""
+
+    heading: str
+    steps: tuple[DryStep, ...]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One environment, its form, and the plan of what the form says."""
+
+    environment: Environment
+    form: RunForm
+    plan: Plan | None
+    waves: tuple[WaveLines, ...]
+    problems: tuple[str, ...] = ()
+    busy: Deployment | None = None
+    """The deployment that holds the environment: another one has to wait."""
+
+    not_now: str = ""
+    """A freeze or a closed window: it has to wait."""
+
+    release: Release | None = None
+    """The one that is there already and would be sent."""
+
+    commit_now: str = ""
+    twin: Twin | None = None
+    """How the release differs from what most of the servers serve, where that is of its commit."""
+
+    rehearsal: tuple[Rehearsed, ...] = ()
+
+    @property
+    def can_run(self) -> bool:
+        return self.can_wait and self.busy is None and not self.not_now
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether it would run, now or as soon as it may."""
+        return not self.problems
+
+    @property
+    def shown_ref(self) -> str:
+        return self.form.ref_now if self.form.is_bound else self.environment.ref
+
+    @property
+    def shown_servers(self) -> str:
+        return ",".join(self.form.servers_now)
+
+    @property
+    def shown_take_back(self) -> str:
+        """What is taken back, as it is sent with the form once somebody agreed to it."""
+        pins = self.plan.taken_back if self.plan else ()
+        return json.dumps([pin.as_json() for pin in pins]) if pins else ""
+
+    @property
+    def wave_count(self) -> int:
+        """How many waves there are; servers that are left out are none."""
+        return sum(bool(wave.number) for wave in self.waves)
+
+
+def propose(environment: Environment, story: Story, form: RunForm) -> Proposal:
+    """Plan what a form says; what stands against it is told as problems."""
+    plan, release, problems = _plan(environment, story, form)
+    placements = list(environment.placements.all())
+    serving = most_served(placements)
+    try:
+        not_now = why_not_now(environment, story, timezone.now())
+    except RequestRefused as error:
+        not_now, problems = "", (*problems, str(error))
+    return Proposal(
+        environment,
+        form,
+        plan,
+        _waves(placements, serving, form, plan),
+        problems,
+        Deployment.objects.busy().filter(environment=environment).first(),
+        not_now,
+        release,
+        serving.commit if serving else "",
+        _twin(serving, release),
+    )
+
+
+def _twin(serving: Release | None, release: Release | None) -> Twin | None:
+    """How a release differs from what serves; None where commits tell that, or it is the same."""
+    if serving is None or release is None or serving == release:
+        return None
+    return compare(serving, release) if serving.commit == release.commit else None
+
+
+def rehearse(proposal: Proposal, story: Story) -> Proposal:
+    """Return the proposal with every command it would run, or with the reason why it would not."""
+    if proposal.problems or not proposal.form.is_bound:
+        return proposal
+    try:
+        steps = list(dry_run(proposal.environment, story.name, proposal.form.wish()))
+    except DeployManagerError as error:
+        return replace(proposal, problems=(str(error),))
+    order = [phase.name for phase in story.phases]
+    steps.sort(key=lambda step: (step.stage, order.index(step.phase)))
+    stages = groupby(steps, key=lambda step: (step.stage, step.phase))
+    groups = [(phase, tuple(group)) for (_stage, phase), group in stages]
+    return replace(
+        proposal,
+        rehearsal=tuple(
+            Rehearsed(_heading(proposal, story, phase, group[0].server), group)
+            for phase, group in groups
+        ),
+    )
+
+
+def _heading(proposal: Proposal, story: Story, name: str, server: str) -> str:
+    """The phase's title, with the wave where there are several."""
+    phase = next(phase for phase in story.phases if phase.name == name)
+    if proposal.wave_count < 2 or not phase.in_waves:
+        return _(phase.title)
+    wave = next(
+        wave.number
+        for wave in proposal.waves
+        if any(line.placement.server.name == server for line in wave.lines)
+    )
+    return _("%(phase)s, wave %(number)d of %(count)d") % {
+        "phase": _(phase.title),
+        "number": wave,
+        "count": proposal.wave_count,
+    }
+
+
+def _plan(
+    environment: Environment, story: Story, form: RunForm
+) -> tuple[Plan | None, Release | None, tuple[str, ...]]:
+    """The plan, the release, and why it would fail; no plan where the form itself is wrong."""
+    if form.is_bound and not form.is_valid():
+        return None, None, tuple(str(line) for lines in form.errors.values() for line in lines)
+    try:
+        release = form.find_release()
+        ref = release.commit if release else form.ref_now
+        plan = make_plan(environment, story.name, ref, form.servers_now, release)
+    except RequestRefused as error:
+        return None, None, (str(error),)
+    return plan, release, plan.problems
+
+
+def _waves(
+    placements: Sequence[Placement], serving: Release | None, form: RunForm, plan: Plan | None
+) -> tuple[WaveLines, ...]:
+    planned = {server.placement.pk: server for server in plan.servers} if plan else {}
+    chosen = form.servers_now
+    lines = [
+        ServerLine(
+            each,
+            each.server.name in chosen,
+            tuple(map(_, planned[each.pk].steps)) if each.pk in planned else (),
+            planned[each.pk].wave if each.pk in planned else 0,
+            _twin(serving, each.active_release),
+        )
+        for each in placements
+    ]
+    # Sorted by wave, those that are left out last; the environment's order otherwise.
+    lines.sort(key=lambda line: (line.wave == 0, line.wave))
+    waves = groupby(lines, key=lambda line: line.wave)
+    return tuple(WaveLines(number, tuple(group)) for number, group in waves)

@@ -1,0 +1,1 @@
+"""What the command lines share: manage.py and fab."""

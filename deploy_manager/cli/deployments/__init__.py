@@ -1,0 +1,1 @@
+"""Deployments on a command line: requested, watched, shown."""

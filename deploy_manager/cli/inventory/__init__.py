@@ -1,0 +1,1 @@
+"""Environments as command lines name them."""

@@ -1,0 +1,169 @@
+"""What a rollback, a retry and a converge work on: releases and servers chosen from the rows."""
+
+from collections.abc import Sequence
+
+from django.utils.translation import gettext as _
+
+from deploy_manager.deployments.comparing import twins_of
+from deploy_manager.deployments.request import Wish
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import (
+    TO_RETRY,
+    Deployment,
+    Environment,
+    Override,
+    Release,
+    State,
+    Step,
+    UpgradeStage,
+)
+from deploy_manager.models.serving import most_served, served_before, serving_release
+from deploy_manager.packages.downgrades import confirmed_in
+
+
+def releases_to_return_to(environment: Environment) -> list[Release]:
+    """Return the releases that were seen whole on every server and do not serve, newest first.
+
+    Bad ones are among them: a person may choose one.
+    """
+    wholes = [set(placement.complete_releases) for placement in environment.placements.all()]
+    common = set.intersection(*wholes) if wholes else set()
+    serving = serving_release(environment)
+    found = environment.releases.filter(name__in=common).select_related("lock")
+    return [release for release in found if release != serving]
+
+
+def choose_release(environment: Environment, name: str = "") -> Release:
+    """Return the release a rollback goes to: the named one, or the good one that served before.
+
+    `name` is a release's name, or a beginning of its commit where that is one release's only.
+    Raises RequestRefused.
+    """
+    known = releases_to_return_to(environment)
+    found = _named(known, name) if name else _served_before(environment, known)
+    if not found:
+        raise RequestRefused(_no_release(environment, name, known))
+    if name and len(found) > 1:
+        raise RequestRefused(_several(name, found))
+    return found[0]
+
+
+def _named(known: Sequence[Release], name: str) -> list[Release]:
+    exactly = [each for each in known if each.name == name]
+    return exactly or [each for each in known if each.commit.startswith(name)]
+
+
+def _served_before(environment: Environment, known: Sequence[Release]) -> list[Release]:
+    """The good ones that served before what serves, the last of them first.
+
+    Where no deployment on record tells when this one came to serve, those that were made before it.
+    """
+    serving = serving_release(environment)
+    good = [each for each in known if each.bad_since is None]
+    before = served_before(environment, serving)
+    if before is not None:
+        return sorted(
+            (each for each in good if each.pk in before), key=lambda e: before.index(e.pk)
+        )
+    return [each for each in good if serving is None or each.created_at < serving.created_at]
+
+
+def _several(name: str, found: Sequence[Release]) -> str:
+    twins = twins_of(found)
+    told = "".join(f"\n- {each}: {twins.get(each.pk, each.commit)}" for each in found)
+    text = _("%(name)s begins the commit of several releases: say one by its name.%(releases)s")
+    return text % {"name": name, "releases": told}
+
+
+def _no_release(environment: Environment, name: str, known: Sequence[Release]) -> str:
+    names = ", ".join(f"{each}{_(' (bad)') if each.bad_since else ''}" for each in known)
+    words = {"site": environment, "name": name, "known": names or _("none")}
+    if name:
+        text = _("No release %(name)s is whole on every server of %(site)s. There is: %(known)s.")
+    else:
+        text = _("%(site)s has no good release before this one. There is: %(known)s.")
+    return text % words
+
+
+def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
+    """Return the recipe and the wish that run a deployment again where it did not come through.
+
+    The same release goes to failed, skipped, cancelled and lost servers only; what runs once, like
+    migrations, and came through is not run again.
+    Raises RequestRefused where there is nothing to retry.
+    """
+    runs = deployment.host_runs.filter(state__in=TO_RETRY).order_by("pk")
+    servers = [run.server_name for run in runs]
+    _refuse_to_retry(deployment, servers)
+    wish = Wish(
+        ref=deployment.ref,
+        commit=deployment.commit,
+        release=deployment.release,
+        servers=servers,
+        reason=reason or deployment.reason,
+        forced_migrations=deployment.forced_migrations,
+        retry_of=deployment,
+        take_back=_still_confirmed(deployment),
+        without=_done_once(deployment),
+    )
+    return deployment.recipe, wish
+
+
+def _refuse_to_retry(deployment: Deployment, servers: Sequence[str]) -> None:
+    """Raise RequestRefused where there is nothing to retry, or a retry would not be the same."""
+    if deployment.is_live:
+        raise RequestRefused(_("%(deployment)s has not ended yet.") % {"deployment": deployment})
+    if not servers:
+        raise RequestRefused(_("Every server of %(it)s came through.") % {"it": deployment})
+    if deployment.release and deployment.release.bad_since:
+        raise RequestRefused(
+            _("Release %(release)s was marked as bad: deploy a mended one.")
+            % {"release": deployment.release}
+        )
+    if stage := UpgradeStage.objects.filter(deployment=deployment).first():
+        # Its pins hold only as an upgrade's: the next deployment would take them back, unseen.
+        raise RequestRefused(
+            _("%(deployment)s is a part of upgrade %(upgrade)s: ask for that again.")
+            % {"deployment": deployment, "upgrade": stage.upgrade}
+        )
+
+
+def _done_once(deployment: Deployment) -> frozenset[str]:
+    """The recipes that stood for all of the servers and came through, as the rows say."""
+    done: set[str] = set()
+    tried: Deployment | None = deployment
+    while tried is not None:  # what a first retry left out was done before it
+        once = Step.objects.filter(host_run__deployment=tried, once=True)
+        undone = once.exclude(state=State.SUCCEEDED).values("recipe")
+        done.update(once.exclude(recipe__in=undone).values_list("recipe", flat=True))
+        tried = tried.retry_of
+    return frozenset(done)
+
+
+def _still_confirmed(deployment: Deployment) -> list[dict[str, str]]:
+    """What was confirmed then; not what an upgrade has brought anew since."""
+    since = Override.objects.filter(
+        environment=deployment.environment, since__gte=deployment.created_at
+    )
+    anew = set(since.values_list("name", flat=True))
+    return [
+        {"name": name, "before": before, "after": after}
+        for name, before, after in sorted(confirmed_in(deployment.take_back))
+        if name not in anew
+    ]
+
+
+def converge(environment: Environment, servers: Sequence[str]) -> Wish:
+    """Return the wish that makes servers like the others: the release that most of those serve.
+
+    Raises RequestRefused where no other server serves one.
+    """
+    others = environment.placements.exclude(server__name__in=servers)
+    good = others.filter(active_release__bad_since=None)
+    release = most_served(good.select_related("active_release__lock"))
+    if release is None:
+        raise RequestRefused(
+            _("No other server of %(site)s serves a release yet: deploy it.")
+            % {"site": environment}
+        )
+    return Wish(servers=servers, release=release)

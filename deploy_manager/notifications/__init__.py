@@ -1,0 +1,1 @@
+"""Telling people outside: by mail, chat or webhook, wherever apprise delivers."""

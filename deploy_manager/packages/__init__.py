@@ -1,0 +1,1 @@
+"""What is pinned, installed, known and expected of packages, and what that means."""

@@ -1,0 +1,198 @@
+"""What is known against the versions that are installed or pinned, kept on rows of their own.
+
+What could not be checked stays *unknown*, with the reason beside it: never safe because nobody
+answered, and never cured because a later check failed.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+
+from deploy_manager.conf import get_settings
+from deploy_manager.exceptions import PinError
+from deploy_manager.isolation import explain
+from deploy_manager.logs import mask_text
+from deploy_manager.models import (
+    Advisory,
+    AuditedVersion,
+    Environment,
+    InstalledPackage,
+    Lock,
+    Requirement,
+)
+from deploy_manager.models.transactions import brief_transaction
+from deploy_manager.requirements.advice import Advice, KnownAdvisory
+from deploy_manager.requirements.advising import advise
+from deploy_manager.requirements.reading import read_pins
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = timedelta(minutes=15)
+"""How long nobody asks again after a check gave no answer."""
+
+_Version = tuple[str, str]
+"""A package's name and one version of it."""
+
+
+def is_audit_due() -> bool:
+    """Whether there is an installed or pinned version that nobody checked for a while."""
+    fresh = AuditedVersion.objects.filter(name=OuterRef("name"), version=OuterRef("version"))
+    fresh = fresh.exclude(_is_due())
+    return any(rows.exclude(Exists(fresh)).exists() for rows in _used(None))
+
+
+def audit(
+    limit: int | None = None,
+    environments: Sequence[Environment] | None = None,
+    *,
+    is_forced: bool = False,
+) -> int:
+    """Check what is installed, pinned or in locks that serve; return how many versions were.
+
+    Versions that were checked within LOOK_UP_EVERY are left out unless `is_forced`; None of
+    `environments` means all of them. Two that check at once share the versions.
+    """
+    wanted = sorted(_wanted(environments))
+    claimed = {(row.name, row.version): row for row in _claim(wanted, limit, is_forced)}
+    if claimed:
+        _write(claimed, _advise(claimed))
+    return len(claimed)
+
+
+def _advise(versions: Collection[_Version]) -> dict[_Version, Advice]:
+    conf = get_settings()
+    try:
+        return advise(versions, conf.OSV_URL, conf.ADVISORY_FILE)
+    except Exception as error:
+        # The border of whoever knows: what could not be checked says why, and stays unknown.
+        logger.exception("Advisories could not be looked for")
+        return dict.fromkeys(versions, Advice(problem=mask_text(explain(error))))
+
+
+def _is_due() -> Q:
+    """Not checked within LOOK_UP_EVERY, and not tried in the last minutes either."""
+    since = Now() - timedelta(seconds=get_settings().LOOK_UP_EVERY)
+    is_old = Q(checked_at=None) | Q(checked_at__lt=since)
+    return is_old & (Q(tried_at=None) | Q(tried_at__lt=Now() - RETRY_AFTER))
+
+
+def _used(
+    environments: Sequence[Environment] | None,
+) -> list["QuerySet[InstalledPackage] | QuerySet[Requirement]"]:
+    installed, pinned = InstalledPackage.objects.all(), Requirement.objects.all()
+    if environments is not None:
+        installed = installed.filter(placement__environment__in=environments)
+        pinned = pinned.filter(environment__in=environments)
+    return [installed.order_by(), pinned.order_by()]
+
+
+def _wanted(environments: Sequence[Environment] | None) -> set[_Version]:
+    """Return the versions that are anywhere."""
+    found: set[_Version] = set()
+    for rows in _used(environments):
+        found.update(rows.values_list("name", "version").distinct())
+    return found | _locked(environments)
+
+
+def _locked(environments: Sequence[Environment] | None) -> set[_Version]:
+    """Return the pins of the locks that serve."""
+    locks = Lock.objects.filter(releases__active_on__isnull=False)
+    if environments is not None:
+        locks = locks.filter(releases__active_on__environment__in=environments)
+    return {pin for text in locks.values_list("text", flat=True).distinct() for pin in _pins(text)}
+
+
+def _pins(text: str) -> Iterable[_Version]:
+    try:
+        return [(pin.name, pin.version) for pin in read_pins(text)]
+    except PinError as error:
+        logger.warning("A lock can't be read: %s", error)
+        return []
+
+
+def _claim(wanted: Sequence[_Version], limit: int | None, is_forced: bool) -> list[AuditedVersion]:
+    """Take rows that nobody else took meanwhile."""
+    AuditedVersion.objects.bulk_create(
+        (AuditedVersion(name=name, version=version) for name, version in wanted),
+        ignore_conflicts=True,
+        batch_size=500,
+    )
+    rows = AuditedVersion.objects.all() if is_forced else AuditedVersion.objects.filter(_is_due())
+    among = set(wanted)
+    with transaction.atomic():
+        ordered = rows.order_by("pk").prefetch_related("advisories")
+        due = [row for row in ordered if (row.name, row.version) in among][:limit]
+        return [row for row in due if rows.filter(pk=row.pk).update(tried_at=Now())]
+
+
+def _write(rows: dict[_Version, AuditedVersion], found: dict[_Version, Advice]) -> None:
+    """Write what was found out, and what was not, in one transaction."""
+    with brief_transaction():
+        known = _Known(name for name, _version in rows)
+        for key, row in rows.items():
+            row.problem = found[key].problem
+            try:
+                with transaction.atomic():
+                    _relate(row, found[key], known)
+            except Exception as error:
+                # One answer that no row can hold leaves its version unknown, and no other.
+                logger.exception("What is known of %s can't be kept", row)
+                row.problem = mask_text(explain(error))
+                known = _Known(name for name, _version in rows)  # what it wrote is undone
+        AuditedVersion.objects.bulk_update(rows.values(), ["problem"], batch_size=200)
+        answered = [row.pk for row in rows.values() if not row.problem]
+        AuditedVersion.objects.filter(pk__in=answered).update(checked_at=Now())
+
+
+def _relate(row: AuditedVersion, advice: Advice, known: "_Known") -> None:
+    """A part of an answer adds what it knows; only a whole one takes anything away."""
+    before = {each.pk for each in row.advisories.all()}
+    now = {known.write(each).pk for each in advice.advisories}
+    row.advisories.add(*(now - before))
+    if not advice.problem:
+        row.advisories.remove(*(before - now))
+
+
+class _Known:
+    """The rows of advisories of some packages, under each of their names."""
+
+    def __init__(self, packages: Iterable[str]) -> None:
+        self._rows = {
+            (row.package, name): row
+            for row in Advisory.objects.filter(package__in=set(packages))
+            for name in row.names
+        }
+
+    def write(self, told: KnownAdvisory) -> Advisory:
+        """Return the row of an advisory, made or brought up to date; first_seen_at stays."""
+        names = (told.identifier, *told.aliases)
+        there = (self._rows.get((told.package, name)) for name in names)
+        row = next(filter(None, there), None) or self._make(told)
+        self._rows.update({(told.package, name): row for name in names})
+        return _update(row, told)
+
+    def _make(self, told: KnownAdvisory) -> Advisory:
+        """One identifier may be told of several packages, each with fixes of its own."""
+        row, _is_new = Advisory.objects.get_or_create(
+            identifier=told.identifier[:100], package=told.package
+        )
+        return row
+
+
+def _update(row: Advisory, told: KnownAdvisory) -> Advisory:
+    aliases = sorted({told.identifier, *told.aliases, *row.names} - {row.identifier})
+    facts = {
+        "aliases": aliases,
+        "summary": told.summary,
+        "fixed_in": list(told.fixed_in),
+        "url": told.url[:500],
+    }
+    if any(getattr(row, name) != value for name, value in facts.items()):
+        for name, value in facts.items():
+            setattr(row, name, value)
+        row.save(update_fields=list(facts))
+    return row

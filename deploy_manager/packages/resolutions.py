@@ -1,0 +1,180 @@
+"""What pages ask the resolver, and what a worker does about it.
+
+The row is the question: a page writes it, a worker that is told of it takes it up and writes the
+answer, and the sweep tells another worker where the first one died.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+from django.db import connection, transaction
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+
+from deploy_manager.exceptions import DeployManagerError, RequestRefused
+from deploy_manager.isolation import one_by_one
+from deploy_manager.models import Environment, Resolution
+from deploy_manager.models.resolutions import LEASE, TAKEN_UP_AT_MOST
+from deploy_manager.packages.importing import read_sent
+from deploy_manager.packages.targets import targets_of
+from deploy_manager.requirements.completing import find_pins
+from deploy_manager.requirements.pins import lock_text
+from deploy_manager.requirements.targets import oldest_python
+from deploy_manager.signals import resolution_due
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+logger = logging.getLogger(__name__)
+
+JOB = "had questions answered"
+"""Its name among the jobs of the sweep."""
+
+BEATS_EVERY = LEASE.total_seconds() / 5
+TOLD_AGAIN_AFTER = timedelta(seconds=15)
+KEPT_FOR = timedelta(hours=1)
+"""How long an answer may be confirmed; after that the question is asked again."""
+
+CHANGE = "deploy_manager.change_environment"
+
+
+def ask(
+    kind: str, environments: Sequence[Environment], asked: Mapping[str, Any], user: "User"
+) -> Resolution:
+    """Write a question and tell a worker of it after the commit."""
+    resolution = Resolution.objects.create(
+        kind=kind,
+        environments=[each.pk for each in environments],
+        asked=dict(asked),
+        requested_by=user,
+        language=translation.get_language() or "",
+    )
+    transaction.on_commit(partial(_tell, resolution.pk))
+    return resolution
+
+
+def find_asked(kind: str, pk: str, user: "User") -> Resolution | None:
+    """Return what a person asked; None for what is no longer kept, and for somebody else's."""
+    is_number = pk.isdecimal() and len(pk) < 19
+    found = Resolution.objects.filter(
+        kind=kind, requested_by=user, created_at__gt=timezone.now() - KEPT_FOR
+    )
+    return found.filter(pk=int(pk)).first() if is_number else None
+
+
+def take_up(resolution_id: int) -> bool:
+    """Answer a question, from any process; False where somebody else has or did.
+
+    This is the border of a task: whatever goes wrong is the answer.
+    """
+    held = Resolution.objects.claim(resolution_id)
+    if held is None:
+        return False
+    with translation.override(held.language or None), _beating(held):
+        try:
+            answer = _answers[held.kind](held)
+        except DeployManagerError as error:
+            return held.fail(str(error))
+        except Exception as error:
+            logger.exception("%s could not be answered", held)
+            return held.fail(_("This could not be worked out: %s") % repr(error)[:500])
+        return held.succeed(answer)
+
+
+def keep_answering() -> int:
+    """Tell workers again of what nobody took up, and end what ends its workers; how many it was.
+
+    What is no longer kept goes.
+    """
+    Resolution.objects.filter(created_at__lt=timezone.now() - 2 * KEPT_FOR).delete()
+    given_up = Resolution.objects.silent().filter(token__gte=TAKEN_UP_AT_MOST)
+    why = _("Every worker that took it up fell silent: see the workers' logs.")
+    one_by_one(JOB, given_up, lambda each: each.fail(why))
+    waiting = Resolution.objects.to_claim()
+    return sum(one_by_one(JOB, waiting, lambda each: _tell(each.pk, TOLD_AGAIN_AFTER)))
+
+
+def _tell(resolution_id: int, again_after: timedelta = timedelta()) -> bool:
+    if not Resolution.objects.mark_told(resolution_id, again_after):
+        return False
+    resolution = Resolution.objects.get(pk=resolution_id)
+    for receiver, error in resolution_due.send_robust(Resolution, resolution=resolution):
+        if isinstance(error, Exception):
+            logger.error("%r could not be told of %s: %r", receiver, resolution, error)
+    return True
+
+
+def note_untold(resolution: Resolution, why: str) -> None:
+    """Have the page say that no worker could be told; the sweep tells one later."""
+    queued = Resolution.objects.filter(pk=resolution.pk, state=Resolution.State.QUEUED)
+    queued.update(message=_("No worker could be told: %s") % why)
+
+
+Answer = Callable[[Resolution], dict[str, Any]]
+_answers: dict[str, Answer] = {}
+
+
+def answers(kind: Resolution.Kind) -> Callable[[Answer], Answer]:
+    """Register a function as what answers questions of a kind, in a worker."""
+
+    def register(answer: Answer) -> Answer:
+        _answers[kind] = answer
+        return answer
+
+    return register
+
+
+@contextmanager
+def _beating(held: Resolution) -> Iterator[None]:
+    """Beat from a thread of its own, since the resolver may take minutes."""
+    is_over = Event()
+
+    def beat() -> None:
+        try:
+            while not is_over.wait(BEATS_EVERY) and held.beat():
+                pass
+        finally:
+            connection.close()
+
+    thread = Thread(target=beat, name=f"beats for {held}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def environments_of(held: Resolution) -> list[Environment]:
+    """Return the environments a question is about; RequestRefused if one is no longer there."""
+    found = Environment.objects.select_related("project").in_bulk(held.environments)
+    if missing := [pk for pk in held.environments if pk not in found]:
+        raise RequestRefused(_("Environment %s is no longer there.") % missing[0])
+    return [found[pk] for pk in held.environments]
+
+
+@answers(Resolution.Kind.PINS)
+def _answer_pins(held: Resolution) -> dict[str, Any]:
+    """Find the pins that files ask for, as the import page asked. Raises DeployManagerError."""
+    (environment,) = environments_of(held)
+    user = held.requested_by
+    if not (user.is_active and (user.has_perm(CHANGE) or user.has_perm(CHANGE, environment))):
+        raise RequestRefused(
+            _("%(who)s may not change %(site)s any more.") % {"who": user, "site": environment}
+        )
+    asked = held.asked
+    name, asking = read_sent(environment, asked["text"], asked["name"], asked["commit"])
+    pinned = find_pins(
+        asking,
+        name,
+        resolve=asked["lock"],
+        skip_bad=asked["skip_bad"],
+        python_version=oldest_python(targets_of(environment)),
+        index_url=environment.index_url,
+    )
+    return {"pins": lock_text(pinned.pins), "problems": [str(one) for one in pinned.problems]}

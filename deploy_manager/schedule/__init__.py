@@ -1,0 +1,1 @@
+"""Windows and cron slots in named time zones; pure, no database."""

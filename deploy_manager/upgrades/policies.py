@@ -1,0 +1,143 @@
+"""Runs of policies: a row for each of their times, and one worker that does what it says.
+
+Whoever looks first writes the row; a database constraint keeps a second scheduler from writing it
+again. After a long outage the last time still within its deadline is made up for, no earlier one.
+A run whose outcome is blank waits for a worker. The one that takes it up beats between its
+upgrades; whoever fell silent is replaced, and can write nothing more: its beat is its token.
+"""
+
+import logging
+from datetime import datetime, timedelta
+from functools import partial
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from deploy_manager.deployments.scheduling import MOST_SLOTS
+from deploy_manager.exceptions import ClaimLost, DeployManagerError
+from deploy_manager.isolation import explain, one_by_one
+from deploy_manager.logs import mask_text
+from deploy_manager.models import PolicyRun, UpgradePolicy
+from deploy_manager.schedule.slots import next_slot, slots_between
+from deploy_manager.signals import policy_run_due
+from deploy_manager.upgrades.policy_work import do_policy
+
+logger = logging.getLogger(__name__)
+
+JOB = "ran policies"
+"""Its name among the jobs of the sweep."""
+
+AT_WORK = gettext_noop("A worker looks for what can be upgraded.")
+"""The outcome of a run that somebody has, until it is told."""
+
+RING_AGAIN_AFTER = timedelta(minutes=1)
+SILENT_AFTER = timedelta(minutes=15)
+"""Between two beats an upgrade is planned in every environment, and each may take two minutes."""
+
+
+def run_due_policies(now: datetime | None = None) -> list[PolicyRun]:
+    """Write the runs that are due and tell workers of them; return what was written."""
+    now = now or timezone.now()
+    enabled = UpgradePolicy.objects.filter(is_enabled=True, looked_at__lt=now)
+    written = one_by_one(JOB, enabled, partial(_write_due, now=now))
+    return [run for run in written if run]
+
+
+def ask_for_run(policy: UpgradePolicy) -> PolicyRun:
+    """Write a run of a policy for this moment and tell a worker of it."""
+    run = policy.runs.create(slot=timezone.now())
+    transaction.on_commit(partial(_ring, run), robust=True)
+    return run
+
+
+def run_policy(policy: UpgradePolicy, slot: datetime | None = None) -> PolicyRun:
+    """Run a policy here and now, and return the run with its outcome.
+
+    A run of this time that is there already is taken up, or, where somebody else has it, left.
+    """
+    run, _is_new = policy.runs.get_or_create(slot=slot or timezone.now())
+    take_up(run.pk)
+    run.refresh_from_db()
+    return run
+
+
+def take_up(run_id: int) -> bool:
+    """Do what a run stands for, from any process; False where somebody else has or did it."""
+    now = timezone.now()
+    free = Q(outcome="") | Q(outcome=AT_WORK, created_at__lt=now - SILENT_AFTER)
+    if not PolicyRun.objects.filter(free, pk=run_id).update(outcome=AT_WORK, created_at=now):
+        return False
+    run = PolicyRun.objects.select_related("policy").get(pk=run_id)
+    try:
+        outcome = do_policy(run, _beat)
+    except ClaimLost:
+        return False
+    except Exception as error:
+        # The border of a run: whatever keeps a policy from its work stands where it is looked for.
+        if not isinstance(error, DeployManagerError):
+            logger.exception("%s stopped on an error", run)
+        outcome = _("Refused: %(reason)s") % {"reason": mask_text(explain(error))}
+    return bool(_held(run).update(outcome=outcome))
+
+
+def ring_waiting_runs(now: datetime | None = None) -> int:
+    """Tell workers again of runs that nobody took up, and end those whose deadline has passed."""
+    now = now or timezone.now()
+    waiting = Q(outcome="", created_at__lt=now - RING_AGAIN_AFTER)
+    silent = Q(outcome=AT_WORK, created_at__lt=now - SILENT_AFTER)
+    found = PolicyRun.objects.filter(waiting | silent).select_related("policy")
+    return sum(one_by_one(JOB, found, partial(_ring_again, now=now)))
+
+
+def next_times(policy: UpgradePolicy, count: int, after: datetime) -> list[datetime]:
+    """Return the next times of a policy, in UTC. Raises ValueError for a wrong cron or zone."""
+    times: list[datetime] = []
+    for _number in range(count):
+        times.append(next_slot(policy.cron, policy.time_zone, times[-1] if times else after))
+    return times
+
+
+def _write_due(policy: UpgradePolicy, *, now: datetime) -> PolicyRun | None:
+    since = max(policy.looked_at, now - timedelta(minutes=policy.deadline))
+    slots = slots_between(policy.cron, policy.time_zone, since, now, most=MOST_SLOTS)
+    written = None
+    if slots:
+        run, is_new = policy.runs.get_or_create(slot=slots[-1])
+        written = run if is_new else None
+    UpgradePolicy.objects.filter(pk=policy.pk, looked_at__lt=now).update(looked_at=now)
+    if written:
+        transaction.on_commit(partial(_ring, written), robust=True)
+    return written
+
+
+def _ring(run: PolicyRun) -> None:
+    """Tell whoever listens; the row waits where nobody does."""
+    for _receiver, error in policy_run_due.send_robust(sender=PolicyRun, run=run):
+        if isinstance(error, Exception):
+            logger.warning("No worker could be told of %s: %s", run, error)
+
+
+def _ring_again(run: PolicyRun, *, now: datetime) -> bool:
+    if run.slot + timedelta(minutes=run.policy.deadline) < now:
+        missed = _("Not done: no worker took it up, or came through with it, by its deadline.")
+        return bool(_held(run).update(outcome=missed))
+    if run.outcome == "" and not _held(run).update(created_at=now):
+        return False
+    _ring(run)
+    return True
+
+
+def _held(run: PolicyRun) -> QuerySet[PolicyRun]:
+    """The run as it was read: none where anybody changed it since."""
+    return PolicyRun.objects.filter(pk=run.pk, outcome=run.outcome, created_at=run.created_at)
+
+
+def _beat(run: PolicyRun) -> None:
+    """Keep a run that this process has. Raises ClaimLost where another one has it now."""
+    now = timezone.now()
+    if not _held(run).update(created_at=now):
+        raise ClaimLost
+    run.created_at = now
