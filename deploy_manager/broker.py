@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-SWEEP = "deploy_manager.sweep"
+RECONCILE = "deploy_manager.reconcile"
 """The name of the task that keeps rows true."""
 
 CHECKS_FOR = 1
@@ -24,19 +24,19 @@ def has_broker() -> bool:
     return bool(current_app.conf.broker_url)
 
 
-def is_swept() -> bool:
-    """Whether the beat schedule of the project has the sweep in it."""
+def is_reconciled() -> bool:
+    """Whether the beat schedule of the project has the reconcile loop in it."""
     entries = (current_app.conf.beat_schedule or {}).values()
-    return any(entry.get("task") == SWEEP for entry in entries) or _is_swept_by_rows()
+    return any(entry.get("task") == RECONCILE for entry in entries) or _is_reconciled_by_rows()
 
 
-def _is_swept_by_rows() -> bool:
+def _is_reconciled_by_rows() -> bool:
     """django-celery-beat, where a project has it, keeps schedules in tables."""
     if not apps.is_installed("django_celery_beat"):
         return False
     rows = apps.get_app_config("django_celery_beat").get_model("PeriodicTask")._default_manager
     try:
-        return bool(rows.filter(task=SWEEP, enabled=True).exists())
+        return bool(rows.filter(task=RECONCILE, enabled=True).exists())
     except DatabaseError:
         return False
 

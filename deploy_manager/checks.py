@@ -27,15 +27,15 @@ CELERY_BROKER_URL = "redis://127.0.0.1:6379/0\""""
 START_BROKER = (
     """Start it, or mend CELERY_BROKER_URL in settings.py. Until then deployments stay queued."""
 )
-SWEEP = """Run celery beat (or a worker with --beat), and set in settings.py:
+RECONCILE = """Run celery beat (or a worker with --beat), and set in settings.py:
 CELERY_BEAT_SCHEDULE = {
     "deploy_manager": {
-        "task": "deploy_manager.sweep",
+        "task": "deploy_manager.reconcile",
         "schedule": 5.0,
         "options": {"expires": 5},
     },
 }
-Or run somewhere: manage.py sweep --forever 5"""
+Or run somewhere: manage.py reconcile --forever 5"""
 SSH_KEY = """Set in settings.py: DEPLOY_MANAGER = {"SSH_KEY_FILE": "/path/to/key"}
 or, for the keys of an agent: DEPLOY_MANAGER = {"SSH_AGENT": True}"""
 SQLITE = """Set DATABASES["default"]["OPTIONS"] = {
@@ -96,16 +96,16 @@ def check_broker(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register(TAG)
-def check_sweep(**kwargs: Any) -> list[CheckMessage]:
-    """Somebody sweeps: rings lost bells, replaces workers that died, begins what is due."""
+def check_reconcile(**kwargs: Any) -> list[CheckMessage]:
+    """Somebody reconciles: rings lost bells, replaces workers that died, begins what is due."""
     if not _has_broker():
         return []
     from deploy_manager import broker
 
-    if broker.is_swept():
+    if broker.is_reconciled():
         return []
-    message = "Nothing sweeps: a worker that dies leaves its deployment running."
-    return [Hint(message, hint=SWEEP, id="deploy_manager.W007")]
+    message = "Nothing reconciles: a worker that dies leaves its deployment running."
+    return [Hint(message, hint=RECONCILE, id="deploy_manager.W007")]
 
 
 @register(TAG)
@@ -145,7 +145,7 @@ def check_builders(**kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_problems(**kwargs: Any) -> list[CheckMessage]:
-    """The sweep can do what there is to do with every row."""
+    """The reconcile loop can do what there is to do with every row."""
     return [
         Hint(
             text,

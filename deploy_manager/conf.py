@@ -12,7 +12,7 @@ NUMBERS = (
     "STEP_TIMEOUT",
     "GIT_TIMEOUT",
     "MAX_HOSTS_AT_ONCE",
-    "SLICE_HOSTS",
+    "SHARD_HOSTS",
     "MAX_ARCHIVE_BYTES",
     "INVENTORY_EVERY",
     "LOOK_UP_EVERY",
@@ -41,7 +41,7 @@ class Settings:
     MAX_HOSTS_AT_ONCE: int = 50
     """How many servers one worker process drives side by side."""
 
-    SLICE_HOSTS: int = 50
+    SHARD_HOSTS: int = 50
     """How many servers of a deployment one worker takes; more are shared among workers."""
 
     MAX_ARCHIVE_BYTES: int = 1024**3

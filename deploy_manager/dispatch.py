@@ -23,7 +23,7 @@ from deploy_manager.models import (
     Environment,
     PolicyRun,
     Resolution,
-    Slice,
+    Shard,
     State,
     Upgrade,
 )
@@ -75,18 +75,18 @@ def advance(upgrade_id: int) -> None:
 
 def wake(deployment_id: int) -> bool:
     """Wake workers for what is queued of a deployment; False where no broker answers."""
-    queued = Slice.objects.to_claim().filter(deployment=deployment_id)
+    queued = Shard.objects.to_claim().filter(deployment=deployment_id)
     woken = [wake_for_shard(pk) for pk in queued.values_list("pk", flat=True)]
     return all(woken)
 
 
 def wake_for_shard(shard_id: int) -> bool:
     """Wake a worker for a shard; False where the broker can't be reached."""
-    Slice.objects.mark_rung(shard_id, timedelta(0))
-    why = send("run_slice", shard_id)
+    Shard.objects.mark_woken(shard_id, timedelta(0))
+    why = send("run_shard", shard_id)
     if why:
-        logger.warning("Slice %s is queued, but no worker was woken: %s", shard_id, why)
-        Deployment.objects.filter(slices=shard_id, state=State.QUEUED).update(
+        logger.warning("Shard %s is queued, but no worker was woken: %s", shard_id, why)
+        Deployment.objects.filter(shards=shard_id, state=State.QUEUED).update(
             message=f"No worker could be told: {why}"
         )
     return not why

@@ -47,7 +47,7 @@ class Wanted:
     """Whether it is missed where it is not there."""
 
 
-class Stray(NamedTuple):
+class Deviation(NamedTuple):
     """A package that is not as it is pinned; blank for what is not, or should not be, there."""
 
     name: str
@@ -94,14 +94,14 @@ def judge(name: str, version: str | None, wanted: Wanted | None) -> Verdict:
     return Verdict.AS_PINNED if fits else Verdict.OTHER
 
 
-def strays_of(installed: Mapping[str, str], wanted: Mapping[str, Wanted]) -> list[Stray]:
+def deviations_of(installed: Mapping[str, str], wanted: Mapping[str, Wanted]) -> list[Deviation]:
     """Return every package that is not as it is wanted, sorted by name."""
     found = []
     for name in sorted(installed.keys() | wanted.keys()):
         version, pinned = installed.get(name), wanted.get(name)
         if judge(name, version, pinned) is not Verdict.AS_PINNED:
             versions = " / ".join(pinned.versions) if pinned else ""
-            found.append(Stray(name, version or "", versions))
+            found.append(Deviation(name, version or "", versions))
     return found
 
 

@@ -9,7 +9,7 @@ A message is a file that appears whole, by a rename, and belongs to whoever remo
 locked and nothing is written in place, so that any process may be killed at any moment. Kombu's own
 `filesystem://` writes in place: a reader that comes meanwhile dies of half a message.
 
-What a worker had taken when it was killed is gone with it: rows are asked again by the sweep. It
+What a worker had taken when it was killed is gone with it: rows are sent again by `reconcile`. It
 knows nothing of deployments, and carries the other tasks of a project as well.
 """
 

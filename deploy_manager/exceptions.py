@@ -116,5 +116,5 @@ class ServerBusy(DeployManagerError):
     """Somebody else works on this deploy path; the message says who, on what, since when."""
 
 
-class NoticeFailed(DeployManagerError):
+class NotificationFailed(DeployManagerError):
     """Somebody could not be told; the message names the target, never its address."""

@@ -1,6 +1,6 @@
 """One bad row never stops the others: what fails is kept as its problem, and the next one begins.
 
-This is the border of the sweep's jobs and of each row in them: any exception ends here, whatever
+This is the border of the reconcile jobs and of each row in them: any exception ends here, whatever
 raised it. A database that can't even be told of the problem is away: that goes on up.
 """
 

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Share:
+class RolloutSize:
     """A number, or a percentage of a whole."""
 
     number: int
@@ -27,7 +27,7 @@ class Share:
         return total * self.number // 100 if self.is_percentage else self.number
 
 
-def parse_share(text: str) -> Share:
+def parse_rollout_size(text: str) -> RolloutSize:
     """Return what a text like `3`, `25%` or `25 %` means.
 
     Raises ValueError for anything else, and for more than 100 %.
@@ -35,10 +35,10 @@ def parse_share(text: str) -> Share:
     found = re.fullmatch(r"([0-9]{1,6})\s*(%?)", text.strip())
     if found is None:
         raise ValueError(f"{text!r} is no number of servers. Write one like 2, or like 25 %.")
-    share = Share(int(found[1]), bool(found[2]))
-    if share.is_percentage and share.number > 100:
+    size = RolloutSize(int(found[1]), bool(found[2]))
+    if size.is_percentage and size.number > 100:
         raise ValueError(f"{text!r} is more than all servers. Write 100 % at most.")
-    return share
+    return size
 
 
 def cut_waves(hosts: Sequence[T], canary: str, batch: str) -> list[list[T]]:
@@ -47,7 +47,7 @@ def cut_waves(hosts: Sequence[T], canary: str, batch: str) -> list[list[T]]:
     A blank canary is none; a blank batch is all the rest at once. Percentages are of all hosts.
     Raises ValueError for a batch of 0, and for what is no share.
     """
-    first = parse_share(canary).of(len(hosts)) if canary.strip() else 0
+    first = parse_rollout_size(canary).of(len(hosts)) if canary.strip() else 0
     size = _size_of_a_batch(batch, len(hosts)) if batch.strip() else len(hosts)
     starts = range(min(first, len(hosts)), len(hosts), max(size, 1))
     waves = [list(hosts[:first]), *(list(hosts[start : start + size]) for start in starts)]
@@ -60,13 +60,13 @@ def is_too_many(failures: int, total: int, most: str) -> bool:
     Percentages are rounded down here. It is a promise how much may be broken at most: when 10 %
     may fail, one of three servers, a third of them, is too many.
     """
-    return failures > (parse_share(most).at_most(total) if most.strip() else 0)
+    return failures > (parse_rollout_size(most).at_most(total) if most.strip() else 0)
 
 
 def _size_of_a_batch(batch: str, total: int) -> int:
-    share = parse_share(batch)
-    if share.number == 0:
+    size = parse_rollout_size(batch)
+    if size.number == 0:
         raise ValueError(
             f"A batch of {batch!r} servers would never come to an end. Write 1 or more."
         )
-    return share.of(total)
+    return size.of(total)

@@ -16,7 +16,7 @@ from deploy_manager.exceptions import InvalidRow, PinError
 from deploy_manager.models import Environment, HostRun, Release
 from deploy_manager.requirements.reading import read_pins
 
-_MARK = frozenset({"command", "own", "out", "err"})
+_RESUME_CURSOR = frozenset({"command", "own", "out", "err"})
 
 
 def check_row(row: models.Model, *names: str) -> None:
@@ -79,17 +79,17 @@ def check_host_run(run: HostRun) -> None:
     if run.release_before:
         check_row(run.release_before)
     for step in run.steps.all():
-        if not _is_mark(step.mark):
+        if not _is_resume_cursor(step.resume_cursor):
             raise InvalidRow(
                 _("Step %(step)s of %(server)s does not say how much of its output is stored.")
                 % {"step": step.number, "server": run.server_name}
             )
 
 
-def _is_mark(value: object) -> bool:
+def _is_resume_cursor(value: object) -> bool:
     return (
         isinstance(value, dict)
-        and value.keys() <= _MARK
+        and value.keys() <= _RESUME_CURSOR
         and all(type(number) is int and number >= 0 for number in value.values())
     )
 

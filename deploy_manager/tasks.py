@@ -8,10 +8,10 @@ from celery import shared_task
 from celery.signals import worker_shutting_down
 from django.db import DatabaseError, connections
 
-from deploy_manager.broker import SWEEP
-from deploy_manager.deployments.notifying import send_notices
+from deploy_manager.broker import RECONCILE
+from deploy_manager.deployments.notifying import send_notifications
 from deploy_manager.deployments.probing import probe
-from deploy_manager.deployments.run import run_slice as run
+from deploy_manager.deployments.run import run_shard as run
 from deploy_manager.deployments.shutdown import process_ends
 from deploy_manager.dispatch import advance, do_alone, gather, send, wake_for_shard
 from deploy_manager.models import Placement, Upgrade
@@ -19,29 +19,29 @@ from deploy_manager.packages.auditing import audit as audit_versions
 from deploy_manager.packages.inventory import take_inventories
 from deploy_manager.packages.looking_up import look_up_due
 from deploy_manager.packages.resolutions import take_up as take_up_resolution
-from deploy_manager.reconcile import sweep as sweep_rows
+from deploy_manager.reconcile import reconcile as reconcile_rows
 from deploy_manager.upgrades.policies import take_up
 
 logger = logging.getLogger(__name__)
 
 MOST_AUDITED = 300
-"""Versions that a task checks; the sweep has the next ones checked."""
+"""Versions that a task checks; the reconcile loop has the next ones checked."""
 
 
-@shared_task(name="deploy_manager.run_slice", ignore_result=True)
-def run_slice(slice_id: int) -> None:
-    """Claim a slice of a deployment and run it; do nothing where somebody else has."""
-    run(slice_id, wake_for_shard)
+@shared_task(name="deploy_manager.run_shard", ignore_result=True)
+def run_shard(shard_id: int) -> None:
+    """Claim a shard of a deployment and run it; do nothing where somebody else has."""
+    run(shard_id, wake_for_shard)
 
 
-@shared_task(name=SWEEP, ignore_result=True)
-def sweep() -> None:
-    """Ring lost bells again, replace silent holders, begin what is due; see runner.sweep.
+@shared_task(name=RECONCILE, ignore_result=True)
+def reconcile() -> None:
+    """Ring lost bells again, replace silent holders, begin what is due; see runner.reconcile.
 
     A database that is away for a while is asked again by the next message.
     """
     try:
-        sweep_rows(wake_for_shard, lambda run: None if send("look_at", run) else True)
+        reconcile_rows(wake_for_shard, lambda run: None if send("look_at", run) else True)
         gather()
     except DatabaseError as error:
         logger.warning("The deployments can't be read: %s", error)
@@ -75,7 +75,7 @@ def audit() -> None:
 @shared_task(name="deploy_manager.notify", ignore_result=True)
 def notify(deployment_id: int) -> None:
     """Tell everybody who wants to know how a deployment ended."""
-    send_notices(deployment_id)
+    send_notifications(deployment_id)
 
 
 @shared_task(name="deploy_manager.run_policy", ignore_result=True)

@@ -82,7 +82,7 @@ if CELERY_BROKER_URL == "embedded://":
 # Rings lost bells, replaces workers that died, begins what is due.
 CELERY_BEAT_SCHEDULE = {
     "deploy_manager": {
-        "task": "deploy_manager.sweep",
+        "task": "deploy_manager.reconcile",
         "schedule": 5.0,
         "options": {"expires": 5},
     },

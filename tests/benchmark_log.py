@@ -61,7 +61,7 @@ def stored(deployment: Deployment, name: str) -> Iterator[bytes]:
     chunks = LogChunk.objects.filter(
         deployment=deployment, host_run__server_name=name, stream=LogChunk.Stream.STDOUT
     )
-    for data in chunks.order_by("position").values_list("data", flat=True).iterator(chunk_size=50):
+    for data in chunks.order_by("sequence").values_list("data", flat=True).iterator(chunk_size=50):
         yield bytes(data)
 
 

@@ -32,8 +32,8 @@ from deploy_manager.models import (
 from deploy_manager.packages.inventory import take_inventories
 from deploy_manager.packages.pins import pins_of
 from deploy_manager.requirements.pins import lock_text
-from deploy_manager.requirements.reach import PinWish, Reach
-from deploy_manager.upgrades.plan import UpgradeWish, plan_upgrade
+from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.upgrades.plan import UpgradeOptions, plan_upgrade
 from deploy_manager.upgrades.progress import advance_upgrade
 from deploy_manager.upgrades.requests import request_upgrade
 from tests.big_shop import Shop
@@ -62,9 +62,9 @@ def upgrade(shop: Shop, installer: str) -> None:
     shop.environment.refresh_from_db()
     shop.release_a_version()
     began, began_at = time.perf_counter(), timezone.now()
-    plan = plan_upgrade([shop.environment], UpgradeWish((PinWish("shopkit", Reach.LATEST),)))
+    plan = plan_upgrade([shop.environment], UpgradeOptions((PinRequest("shopkit", Reach.LATEST),)))
     planned = time.perf_counter()
-    asked = request_upgrade(plan, door="manage.py", requested_as="me@here")
+    asked = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     advance_upgrade(asked.pk)
     for pk in Deployment.objects.busy().values_list("pk", flat=True):
         run(pk)
@@ -176,7 +176,7 @@ def workers(
 
 def test_from_an_advisory_to_all_servers(shop: Shop, osv: OsvStub, workers: None) -> None:
     """The advisories are due to be asked for from the start; the policy's minute is waited for."""
-    dispatch.request(shop.environment, door="manage.py", requested_as="me@here")
+    dispatch.request(shop.environment, source="manage.py", requested_by_name="me@here")
     moment(lambda: not Deployment.objects.live().exists())
     moment(lambda: shop.environment.placements.filter(installed__name="shopkit").count() == 4)
     policy = UpgradePolicy.objects.create(

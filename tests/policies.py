@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from deploy_manager.models import (
     Environment,
-    Lock,
+    LockFile,
     PolicyRun,
     Release,
     Upgrade,
@@ -37,7 +37,7 @@ class Watched:
         """Write that a release serves with the newest pins that fit these requirements."""
         environment = environment or self.environment
         text = lock_text(complete_pins(asked, index_url=self.index.url))
-        lock = Lock.objects.of(lock_digest(text), text)
+        lock = LockFile.objects.of(lock_digest(text), text)
         release = Release.objects.make(environment, "c" * 40, "Begin", lock)
         environment.placements.update(active_release=release)
         return release

@@ -154,7 +154,7 @@ def test_cancelling_a_queued_deployment_ends_it_and_is_noted(inventory: Inventor
     )
     answer = deployer.post(url("deployment_cancel", queued.pk), follow=True)
     queued.refresh_from_db()
-    assert (queued.state, queued.cancel_requested_as) == (State.CANCELLED, "deployer")
+    assert (queued.state, queued.cancel_requested_by_name) == (State.CANCELLED, "deployer")
     assert "Cancel this deployment" not in answer.content.decode()
     history = deployer.get(url("deployment_history", queued.pk)).content.decode()
     assert "Asked to cancel." in history

@@ -31,7 +31,7 @@ def test_a_freeze_says_who_and_why_wherever_the_environment_is_shown(inventory: 
     assert "Freeze…" in pages(inventory, owner)[1]
     freeze(owner, inventory, reason="Sale <b>now</b>")
     assert inventory.environment.is_frozen
-    assert inventory.environment.frozen_as == "owner"
+    assert inventory.environment.frozen_by_name == "owner"
     listed, page = pages(inventory, owner)
     assert "dm-frozen" in listed
     assert "frozen by owner until it is thawed: Sale &lt;b&gt;now&lt;/b&gt;" in page

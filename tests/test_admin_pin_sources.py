@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from deploy_manager.admin.inventory.pin_sources import describe_pin_sources
-from deploy_manager.models import Environment, Lock, Placement, Release
+from deploy_manager.models import Environment, LockFile, Placement, Release
 from deploy_manager.requirements.pins import lock_digest
 from tests.parts.admin import url, visitor
 from tests.parts.packages import make_environment, pin, place, see
@@ -34,7 +34,7 @@ def site(db: None) -> Environment:
 def serve(site: Environment, *servers: str) -> None:
     lock = "".join(f"{line}\n" for line in PINS)
     release = Release.objects.make(
-        site, "a" * 40, "Begin", Lock.objects.of(lock_digest(lock), lock)
+        site, "a" * 40, "Begin", LockFile.objects.of(lock_digest(lock), lock)
     )
     site.placements.filter(server__name__in=servers).update(active_release=release)
     for server in servers:

@@ -83,7 +83,7 @@ def test_confirmed_it_is_requested_and_its_page_tells_how_it_goes(shop: Site4) -
     assert "Deployment #" in text
     for run in shop.stage(upgrade).deployment.host_runs.all():  # type: ignore[union-attr]
         assert f'<li>{run.server_name} <span class="dm-state" data-state="succeeded">' in text
-    assert upgrade.requested_as == "deployer"
+    assert upgrade.requested_by_name == "deployer"
     assert (
         "shopkit" in client.get(reverse("admin:deploy_manager_upgrade_changelist")).content.decode()
     )
@@ -185,7 +185,7 @@ def test_cancelled_it_ends(shop: Site4) -> None:
     upgrade = confirm(client, shop)
     client.post(reverse("admin:deploy_manager_upgrade_cancel", args=[upgrade.pk]))
     assert shop.see_through(upgrade).state == UpgradeState.CANCELLED
-    assert upgrade.cancel_requested_as == "deployer"
+    assert upgrade.cancel_requested_by_name == "deployer"
 
 
 def test_actions_lead_to_the_page(shop: Site4) -> None:

@@ -11,7 +11,7 @@ from deploy_manager.models import (
     AuditedVersion,
     Environment,
     InstalledPackage,
-    Lock,
+    LockFile,
     Placement,
     Release,
     Requirement,
@@ -64,7 +64,7 @@ def test_an_advisory_is_found_with_its_fixes_and_names(placement: Placement, osv
 def test_the_pins_of_a_lock_that_serves_are_checked_and_of_no_other(placement: Placement) -> None:
     environment = placement.environment
     for name in ("serves", "rests"):
-        lock = Lock.objects.of(name.ljust(64, "0"), f"{name}==1.0\n")
+        lock = LockFile.objects.of(name.ljust(64, "0"), f"{name}==1.0\n")
         Release.objects.create(environment=environment, name=name, commit="c" * 40, lock=lock)
     placement.active_release = Release.objects.get(name="serves")
     placement.save()

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from deploy_manager.models import Environment, Lock, Release, UpgradePolicy
-from deploy_manager.requirements.reach import PinWish, Reach
+from deploy_manager.models import Environment, LockFile, Release, UpgradePolicy
+from deploy_manager.requirements.reach import PinRequest, Reach
 from deploy_manager.upgrades.candidates import Candidates, few, find_candidates
 from tests.parts.packages import advise, audit, make_environment, pin, place, see
 
@@ -35,8 +35,8 @@ def find(policy: UpgradePolicy, *sites: Environment, today: date = TODAY) -> Can
     return find_candidates(policy, sites, today)
 
 
-def wishes(found: Candidates) -> list[PinWish]:
-    return [wish for group in found.groups for wish in group]
+def requests(found: Candidates) -> list[PinRequest]:
+    return [options for group in found.groups for options in group]
 
 
 def test_a_security_policy_wants_what_is_vulnerable_and_fixed(site: Environment) -> None:
@@ -44,7 +44,7 @@ def test_a_security_policy_wants_what_is_vulnerable_and_fixed(site: Environment)
     advise("PYSEC-2", "django", "5.2.7", fixed_in=("5.2.9",))
     audit("celery==5.3.0", "kombu==5.3.0")
     found = find(make_policy(), site)
-    assert found.groups == ((PinWish("django", Reach.FIX, fixed_in=("5.2.9",)),),)
+    assert found.groups == ((PinRequest("django", Reach.FIX, fixed_in=("5.2.9",)),),)
     assert found.exempt == {"django"}
     assert found.told == ()
 
@@ -89,7 +89,7 @@ def test_other_policies_want_all_that_is_pinned(site: Environment, how_far: str)
     advise("PYSEC-1", "django", "5.2.7", fixed_in=("5.2.8",))
     found = find(make_policy(how_far), site)
     names = ("celery", "django", "kombu")
-    assert found.groups == (tuple(PinWish(name, Reach(how_far)) for name in names),)
+    assert found.groups == (tuple(PinRequest(name, Reach(how_far)) for name in names),)
     assert found.exempt == {"django"}
     assert found.told == ()
 
@@ -101,7 +101,7 @@ def test_security_fixes_may_be_told_to_cool_down(site: Environment) -> None:
 
 def test_only_the_packages_of_the_policy_count(site: Environment) -> None:
     found = find(make_policy("patch", packages=["celery", "flask"]), site)
-    assert [wish.name for wish in wishes(found)] == ["celery"]
+    assert [options.name for options in requests(found)] == ["celery"]
     assert found.told == ("Not pinned here: flask.",)
 
 
@@ -109,7 +109,7 @@ def test_each_group_is_an_upgrade_of_its_own_and_the_rest_another(site: Environm
     pin(site, "requests==2.0", "idna==3.0")
     policy = make_policy("patch", groups=[["celery", "kombu"], ["flask"], ["idna", "kombu"]])
     found = find(policy, site)
-    assert [[wish.name for wish in group] for group in found.groups] == [
+    assert [[options.name for options in group] for group in found.groups] == [
         ["celery", "kombu"],
         ["idna"],
         ["django", "requests"],
@@ -125,11 +125,11 @@ def test_an_ignored_package_is_left_alone_until_its_day_has_passed(
     policy = make_policy(how_far)
     policy.ignored.create(package="django", reason="Breaks the shop.", until=TODAY)
     found = find(policy, site)
-    assert "django" not in [wish.name for wish in wishes(found)]
+    assert "django" not in [options.name for options in requests(found)]
     assert found.ignored == {"django": "Breaks the shop."}
     assert found.told == ("Left alone until 2026-11-24: django. Breaks the shop.",)
     later = find(policy, site, today=date(2026, 11, 25))
-    assert "django" in [wish.name for wish in wishes(later)]
+    assert "django" in [options.name for options in requests(later)]
     assert (later.told, later.ignored) == ((), {})
 
 
@@ -146,12 +146,12 @@ def test_one_advisory_may_be_ignored_under_any_of_its_names(site: Environment) -
 
 def test_what_serves_counts_where_the_repository_says_what_is_installed(site: Environment) -> None:
     other = make_environment("staging", "two")
-    lock = Lock.objects.of("f" * 64, "flask==3.0\n")
+    lock = LockFile.objects.of("f" * 64, "flask==3.0\n")
     release = Release.objects.create(environment=other, name="r1", commit="c" * 40, lock=lock)
     other.placements.update(active_release=release)
     pin(other, "rubbish==1")
     found = find(make_policy("latest"), site, other)
-    assert [wish.name for wish in wishes(found)] == ["celery", "django", "flask", "kombu"]
+    assert [options.name for options in requests(found)] == ["celery", "django", "flask", "kombu"]
 
 
 def test_queries_do_not_grow_with_packages(

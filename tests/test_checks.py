@@ -46,9 +46,9 @@ def test_git_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "apt-get install git" in str(found()["E002"].hint)
 
 
-def test_somebody_has_to_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_somebody_has_to_reconcile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(app.conf.beat_schedule["deploy_manager"], "task", "another")
-    assert "manage.py sweep --forever" in str(found()["W007"].hint)
+    assert "manage.py reconcile --forever" in str(found()["W007"].hint)
 
 
 def test_a_broker_that_is_not_there_is_told(use_broker: UseBroker) -> None:
@@ -128,7 +128,7 @@ def test_recipes_that_cannot_be_imported_are_named_and_stop_nothing_else(
     load_recipes()
     message = found()["E003"].msg
     assert message.startswith("broken_shop.recipes can't be imported: ModuleNotFoundError")
-    assert registry.get_story("deploy")
+    assert registry.get_pipeline("deploy")
 
 
 def test_sqlite_has_to_be_told_that_many_write(

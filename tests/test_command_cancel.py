@@ -34,7 +34,7 @@ def test_what_runs_is_stopped_and_seen_to_its_end(inventory: Inventory, worker: 
         host.run("sleep 60")
 
     deployment = inventory.request("cancel_itself")
-    worker.ring(deployment.pk)
+    worker.wake(deployment.pk)
     begun = Step.objects.filter(host_run__deployment=deployment).exclude(started_at=None)
     wait_until(begun.exists)
     told = events(call("cancel", str(deployment.pk), "--json"))

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from deploy_manager.cli.moments import parse_moment
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Deployment, Environment, Slice, State
+from deploy_manager.models import Deployment, Environment, Shard, State
 from tests.commands import Worker, call, call_and_be_refused, events
 from tests.inventory import Inventory
 
@@ -45,8 +45,8 @@ def test_who_freezes_again_is_told_of_the_freeze_before(inventory: Inventory) ->
 def test_thawing_begins_what_waited_for_it(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rung: list[int] = []
-    monkeypatch.setattr("deploy_manager.dispatch.wake_for_shard", rung.append)
+    woken: list[int] = []
+    monkeypatch.setattr("deploy_manager.dispatch.wake_for_shard", woken.append)
     call("freeze", "production", "--reason", "Sales")
     printed = call("recipe", "production", "activate", "--wait", "--no-wait")
     assert "waiting" in printed
@@ -54,7 +54,7 @@ def test_thawing_begins_what_waited_for_it(
     assert "What waited for it begins." in call("thaw", "production")
     deployment = Deployment.objects.get()
     assert deployment.state == State.QUEUED
-    assert rung == [deployment.slices.get().pk]
+    assert woken == [deployment.shards.get().pk]
 
 
 def test_thawing_what_is_not_frozen_does_no_harm(inventory: Inventory) -> None:
@@ -90,22 +90,22 @@ def test_what_can_t_be_frozen_so_is_refused(
 def test_what_is_asked_for_at_a_time_waits_for_it(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy_manager.broker.is_swept", lambda: False)
+    monkeypatch.setattr("deploy_manager.broker.is_reconciled", lambda: False)
     later = timezone.now() + timedelta(hours=1)
     printed = call("recipe", "production", "greet", "--at", later.isoformat(), "--no-wait")
     deployment = Deployment.objects.get()
     assert (deployment.state, deployment.not_before) == (State.WAITING, later)
     assert "Waits for its time." in printed
-    assert "`manage.py sweep --forever 5` begins what waits." in printed
+    assert "`manage.py reconcile --forever 5` begins what waits." in printed
 
 
 def test_who_waits_in_line_sees_it_begin(
     inventory: Inventory, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ring_slice(pk: int) -> bool:
-        return worker.ring(Slice.objects.get(pk=pk).deployment_id)
+    def wake_for_shard(pk: int) -> bool:
+        return worker.wake(Shard.objects.get(pk=pk).deployment_id)
 
-    monkeypatch.setattr("deploy_manager.dispatch.wake_for_shard", ring_slice)
+    monkeypatch.setattr("deploy_manager.dispatch.wake_for_shard", wake_for_shard)
     worker.is_deaf = True
     first = inventory.request("greet")
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from deploy_manager.models import Deployment, Release, State
-from deploy_manager.recipes import add_story, get_story
+from deploy_manager.recipes import add_pipeline, get_pipeline
 from tests.commands import call, call_and_be_refused, call_and_fail, events
-from tests.releases import STORY, Switching
+from tests.releases import PIPELINE, Switching
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 def shop(switching: Switching) -> Switching:
     """Releases r1, r2 and r3 on the servers one and two; r3 serves."""
     for name in ("rollback", "converge"):
-        add_story(replace(get_story(STORY), name=name, title=name.capitalize()))
+        add_pipeline(replace(get_pipeline(PIPELINE), name=name, title=name.capitalize()))
     switching.inventory.add_server("two")
     for number, name in enumerate(("r1", "r2", "r3"), 1):
         assert switching.switch_to(name).state == State.SUCCEEDED

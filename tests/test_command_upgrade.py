@@ -74,7 +74,7 @@ def test_patch_goes_no_further(four: Site4) -> None:
     assert four.everywhere("shopkit==1.0.3")
 
 
-def test_nothing_newer_is_said(four: Site4) -> None:
+def test_nothing_newer_is_given(four: Site4) -> None:
     assert "nothing to do" in call("upgrade", "shopkit", *ON)
     assert not Deployment.objects.filter(upgrade_stage__isnull=False).exists()
 

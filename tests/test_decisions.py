@@ -12,17 +12,17 @@ from deploy_manager.models import Deployment, Environment, HostRun, State, Step
 from deploy_manager.recipes import (
     Host,
     Phase,
+    Pipeline,
     Scope,
     Site,
-    Story,
     Uses,
-    add_story,
+    add_pipeline,
     recipe,
     registry,
 )
 from tests.inventory import Inventory
 from tests.parts.matrices import few
-from tests.releases import STORY, Switching
+from tests.releases import PIPELINE, Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,15 +44,15 @@ def three(switching: Switching) -> Switching:
 
 def no_gates() -> None:
     """Phases have other names and titles, none is a gate, and none is run in waves."""
-    story = registry.get_story(STORY)
+    pipeline = registry.get_pipeline(PIPELINE)
     phases = (
-        Phase(f"new_{phase.name}", f"New {phase.title}", phase.recipes) for phase in story.phases
+        Phase(f"new_{phase.name}", f"New {phase.title}", phase.recipes) for phase in pipeline.phases
     )
-    add_story(replace(story, phases=tuple(phases)))
+    add_pipeline(replace(pipeline, phases=tuple(phases)))
 
 
-def no_story() -> None:
-    del registry._stories[STORY]
+def no_pipeline() -> None:
+    del registry._pipelines[PIPELINE]
 
 
 def borne() -> None:
@@ -60,7 +60,7 @@ def borne() -> None:
     Environment.objects.update(max_failures="100%", rollback_on_failure=False, pause=3600)
 
 
-CHANGES = pytest.mark.parametrize("change", few(no_gates, no_story, borne))
+CHANGES = pytest.mark.parametrize("change", few(no_gates, no_pipeline, borne))
 
 
 def carry_out(deployment: Deployment) -> Deployment:
@@ -90,7 +90,7 @@ def test_a_gate_that_was_asked_for_holds(three: Switching, change: Callable[[], 
 
 
 @CHANGES
-def test_waves_and_the_way_back_are_those_that_were_asked_for(
+def test_waves_and_the_rollback_are_those_that_were_asked_for(
     three: Switching, change: Callable[[], None]
 ) -> None:
     three.break_server("two")
@@ -180,14 +180,14 @@ def test_recipes_that_are_renamed_keep_the_titles_that_were_shown(three: Switchi
 
 @pytest.fixture
 def migrating(inventory: Inventory, own_recipes: None) -> Inventory:
-    """A story whose second phase runs once, and whose third fails on the server `two`."""
+    """A pipeline whose second phase runs once, and whose third fails on the server `two`."""
     recipe("Move the tables", scope=Scope.ONCE, name="move_tables")(lambda host, site: None)
     phases = (
         Phase("greet", "Greet", ("greet",), gate=True),
         Phase("migrate", "Migrate", ("move_tables",), gate=True),
         Phase("third", "Third", ("fail_on_the_second",)),
     )
-    add_story(Story("grow", "Grow", phases))
+    add_pipeline(Pipeline("grow", "Grow", phases))
     inventory.add_server("two")
     return inventory
 
@@ -197,13 +197,17 @@ def test_what_ran_once_is_not_run_again_whatever_its_phase_is_called_now(
     migrating: Inventory, name: str
 ) -> None:
     failed = carry_out(migrating.request("grow"))
-    story = registry.get_story("grow")
-    phases = [replace(each, name=f"{name}_{each.name}") for each in story.phases]
-    add_story(replace(story, phases=tuple(phases)))
+    pipeline = registry.get_pipeline("grow")
+    phases = [replace(each, name=f"{name}_{each.name}") for each in pipeline.phases]
+    add_pipeline(replace(pipeline, phases=tuple(phases)))
     for _again in range(2):
-        recipe_name, wish = retry(failed)
+        recipe_name, options = retry(failed)
         failed = request(
-            migrating.environment, recipe_name, door="fab", requested_as="me", wish=wish
+            migrating.environment,
+            recipe_name,
+            source="fab",
+            requested_by_name="me",
+            options=options,
         )
         carry_out(failed)
         taken = Step.objects.filter(host_run__deployment=failed).values_list("recipe", flat=True)

@@ -53,7 +53,7 @@ def test_the_lines_of_the_readme_are_all_it_takes(tmp_path: Path, redis_url: str
     told = project.run(sys.executable, "manage.py", "shell", "-v0", "-c", TELL_TASKS)
     broker, _, known = told.partition(" knows ")
     assert broker.endswith(redis_url)
-    assert {"deploy_manager.sweep", "deploy_manager.run_slice"} <= set(known.split())
+    assert {"deploy_manager.reconcile", "deploy_manager.run_shard"} <= set(known.split())
 
 
 @pytest.mark.parametrize("page", sorted([*TOP.glob("*.md"), *TOP.glob("docs/*.md")]), ids=str)

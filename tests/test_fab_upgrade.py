@@ -39,7 +39,7 @@ def test_it_is_done_here_without_any_worker(
     selection.upgrade(words("shopkit==1.1"))
     assert four.everywhere("shopkit==1.1")
     upgrade = Upgrade.objects.get()
-    assert (upgrade.door, upgrade.reason, upgrade.state) == ("fab", "It is better", "succeeded")
+    assert (upgrade.source, upgrade.reason, upgrade.state) == ("fab", "It is better", "succeeded")
     printed = capsys.readouterr().out
     assert "shop/production: 2 to move on 4 servers" in printed
     assert "succeeded" in printed
@@ -94,8 +94,8 @@ def test_what_has_to_wait_is_begun_when_it_may(four: Site4, selection: Selection
 def test_ctrl_c_cancels_it_and_brings_back_what_was_switched(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
     Environment.objects.update(pause=3600)
-    plan = plan_upgrade([four.environment], four.wish("shopkit"))
-    upgrade = request_upgrade(plan, door="fab", requested_as="me@here")
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
+    upgrade = request_upgrade(plan, source="fab", requested_by_name="me@here")
 
     class Pressed(Interrupts):
         """Pressed once the canary serves."""

@@ -7,7 +7,7 @@ import pytest
 from deploy_manager.exceptions import CommandFailed, ConnectionLost, RecipeError
 from deploy_manager.hosts.address import Stream
 from deploy_manager.hosts.guard_line import CommandRecord
-from deploy_manager.hosts.guarded import Mark
+from deploy_manager.hosts.guarded import ResumeCursor
 from tests.parts.guards import Place
 from tests.parts.served import wait_until
 
@@ -61,7 +61,7 @@ def test_what_is_stored_of_the_log_does_not_come_again(place: Place) -> None:
     held.host.run("echo two; echo three")
     whole = held.book.our_own
 
-    stored = Mark(command=1, own=len("$ echo one\n"), out=len("two\n"))
+    stored = ResumeCursor(command=1, own=len("$ echo one\n"), out=len("two\n"))
     held.book.pieces.clear()
     held.host.begin_step(1, stored)
     assert held.host.run("echo one").stdout == "one\n"

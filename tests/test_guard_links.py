@@ -7,7 +7,7 @@ import pytest
 from deploy_manager.exceptions import ClaimLost, ConnectionLost, HandedOver
 from deploy_manager.hosts import guarded
 from deploy_manager.hosts.address import Stream
-from deploy_manager.hosts.guarded import Mark
+from deploy_manager.hosts.guarded import ResumeCursor
 from tests.parts.guards import Doing, Held, Place, has_begun, waiting_for
 from tests.parts.served import wait_until
 from tests.parts.sshd import Sshd
@@ -85,7 +85,7 @@ def test_another_worker_follows_what_one_that_is_gone_began(place: Place) -> Non
 
     second = place.open(token=2, who="Bob")
     seen = first.book.of(Stream.STDOUT)
-    second.host.begin_step(1, Mark(command=0, own=0, out=len(seen)))
+    second.host.begin_step(1, ResumeCursor(command=0, own=0, out=len(seen)))
     following = Doing(second.host, command)
     wait_until(lambda: second.book.of(Stream.STDOUT) != b"")
     (place.folder / "go").touch()

@@ -16,7 +16,7 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.packages.repository import mirror_of
-from deploy_manager.reconcile import sweep
+from deploy_manager.reconcile import reconcile
 from deploy_manager.upgrades.handing_back import hand_back, patch_of
 from tests.parts.admin import url, visitor
 from tests.parts.repository import Repository
@@ -39,15 +39,15 @@ def kept(watched: Watched, repository: Repository) -> Watched:
 
 
 def succeed(kept: Watched) -> Upgrade:
-    """Let the policy upgrade, successfully, and let the sweep see it."""
+    """Let the policy upgrade, successfully, and let the reconcile loop see it."""
     kept.run()
     upgrade = kept.end(UpgradeState.SUCCEEDED)
-    swept()
+    reconciled()
     return upgrade
 
 
-def swept() -> None:
-    sweep(lambda slice_id: None, look=lambda run_id: None)
+def reconciled() -> None:
+    reconcile(lambda shard_id: None, look=lambda run_id: None)
 
 
 def show(mirror: Mirror, *words: str) -> str:
@@ -81,7 +81,7 @@ def test_a_success_is_committed_on_what_was_deployed(kept: Watched, repository: 
 def test_it_is_done_once_and_told_once(kept: Watched) -> None:
     upgrade = succeed(kept)
     told = kept.last.outcome
-    swept()
+    reconciled()
     assert kept.last.outcome == told
     assert told.count(f"Upgrade #{upgrade.pk} succeeded") == 1
 
@@ -91,7 +91,7 @@ def test_what_did_not_succeed_is_not_handed_back(kept: Watched, state: UpgradeSt
     kept.run()
     kept.end(state)
     told = kept.last.outcome
-    swept()
+    reconciled()
     assert kept.last.outcome == told
 
 
@@ -109,7 +109,7 @@ def test_a_repository_that_is_gone_is_told_and_not_asked_again(
     told = kept.last.outcome
     assert f"shop has no refs/deploy-manager/upgrade-{upgrade.pk}: " in told
     assert "can't be reached" in told
-    swept()
+    reconciled()
     assert kept.last.outcome == told
 
 

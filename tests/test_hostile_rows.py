@@ -14,7 +14,7 @@ from deploy_manager.exceptions import InvalidRow, PinError, RequestRefused
 from deploy_manager.models import (
     Deployment,
     Environment,
-    Lock,
+    LockFile,
     Placement,
     Project,
     Release,
@@ -111,7 +111,7 @@ HOSTILE: dict[str, list[object]] = {
 def rows(inventory: Inventory) -> dict[str, Model]:
     """One row of each kind, all of them sound."""
     environment = inventory.environment
-    lock = Lock.objects.of("0" * 64, "django==5.2.8\n")
+    lock = LockFile.objects.of("0" * 64, "django==5.2.8\n")
     return {
         "environment": environment,
         "project": environment.project,
@@ -277,7 +277,7 @@ def test_what_can_not_be_planned_is_refused_in_words(
     kind._default_manager.update(**values)
     inventory.environment.refresh_from_db()
     with pytest.raises(RequestRefused, match=next(reversed(values))):
-        request(inventory.environment, "deploy", door="manage.py", requested_as="me@here")
+        request(inventory.environment, "deploy", source="manage.py", requested_by_name="me@here")
 
 
 def test_a_repository_is_looked_at_wherever_it_is_read(inventory: Inventory) -> None:
@@ -288,7 +288,7 @@ def test_a_repository_is_looked_at_wherever_it_is_read(inventory: Inventory) -> 
 
 
 def test_an_address_is_looked_at_with_its_gateways(db: None, tmp_path: Path) -> None:
-    gateway = Server(name="door", address="-oProxyCommand=id", user="deploy")
+    gateway = Server(name="source", address="-oProxyCommand=id", user="deploy")
     server = Server(name="web1", address="192.0.2.1", user="deploy", gateway=gateway)
-    with pytest.raises(InvalidRow, match=r"server door .*address"):
+    with pytest.raises(InvalidRow, match=r"server source .*address"):
         address_of(server)

@@ -32,7 +32,16 @@ HEAVY = (
 
 ENGINE = tuple(
     f"deploy_manager.{room}"
-    for room in ("runner", "hosts", "requirements", "wheels", "git", "tasks", "broker", "notices")
+    for room in (
+        "runner",
+        "hosts",
+        "requirements",
+        "wheels",
+        "git",
+        "tasks",
+        "broker",
+        "notifications",
+    )
 )
 
 SETTINGS = """

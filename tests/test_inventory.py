@@ -89,7 +89,7 @@ def test_what_is_installed_by_hand_shows_and_only_what_changed_is_written(site: 
     assert web1.placement.installed.get(name="django").pk == moved
 
 
-def test_where_nothing_is_deployed_that_is_said(site: Site) -> None:
+def test_where_nothing_is_deployed_that_is_given(site: Site) -> None:
     assert problem_of(site.add_empty("web1")) == "Nothing is deployed there yet."
 
 

@@ -1,4 +1,4 @@
-"""Workers are told to gather facts when they are due: by the sweep, and after each deployment."""
+"""Workers gather facts when they are due: woken by `reconcile`, and after each deployment."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,7 +93,9 @@ def test_servers_that_a_deployment_reached_are_asked_at_its_end(
     assert told.placements == [reached.pk]
 
 
-def test_a_broker_that_is_away_ends_no_sweep(inventory: Inventory, use_broker: UseBroker) -> None:
+def test_a_broker_that_is_away_ends_no_reconcile(
+    inventory: Inventory, use_broker: UseBroker
+) -> None:
     use_broker(f"redis://127.0.0.1:{free_port()}/0")
     assert not dispatch.gather()
     assert inventory.environment.placements.get().inventory_tried_at is None
@@ -117,7 +119,7 @@ def test_a_worker_gathers_it_all(
     machine.install("shop", "1.0")
     start_worker()
     deployment = dispatch.request(
-        inventory.environment, "ping", door="manage.py", requested_as="me@here"
+        inventory.environment, "ping", source="manage.py", requested_by_name="me@here"
     )
     wait_until(lambda: machine.installed == {"shop": "1.0"})
     assert dispatch.gather()

@@ -1,4 +1,4 @@
-"""One bad row stops no other: each job of the sweep goes on beside it, and says what is wrong."""
+"""One bad row stops no other: each job of `reconcile` goes on beside it, and says what is wrong."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from django.db import DatabaseError, connection, models
 from django.utils import timezone
 
 from deploy_manager.deployments import scheduling
-from deploy_manager.models import Deployment, Environment, Problem, Slice, State
+from deploy_manager.models import Deployment, Environment, Problem, Shard, State
 from deploy_manager.models.problems import ProblemQuerySet
 from deploy_manager.packages import gathering
 from deploy_manager.packages import resolutions as resolving
@@ -21,8 +21,8 @@ from deploy_manager.upgrades import handing_back, policies, progress
 from tests.loop import Pair
 
 pytestmark = pytest.mark.django_db
-sweeping: Any = import_module("deploy_manager.reconcile")
-"""The module; `runner.sweep` is its function."""
+reconciling: Any = import_module("deploy_manager.reconcile")
+"""The module; `reconcile` is its function."""
 
 
 def _sql() -> None:
@@ -51,7 +51,7 @@ class Case:
 
     arrange: Callable[[Pair, Environment], Any]
     where: Any
-    """None: what the sweep was given to call."""
+    """None: what the reconcile loop was given to call."""
 
     name: str
     was_done: Callable[[Any, list[int]], bool]
@@ -69,7 +69,7 @@ def _outcome(upgrade: Any) -> str:
 
 CASES: dict[str, Case] = {
     "rang again": Case(
-        lambda pair, site: pair.ask(site).slices.get(), None, "", lambda row, told: row.pk in told
+        lambda pair, site: pair.ask(site).shards.get(), None, "", lambda row, told: row.pk in told
     ),
     "ended what nobody took up": Case(
         lambda pair, site: pair.silent(site).deployment,
@@ -79,9 +79,9 @@ CASES: dict[str, Case] = {
     ),
     "opened waves": Case(
         lambda pair, site: pair.pausing(site),
-        sweeping,
+        reconciling,
         "open_after_pause",
-        lambda row, told: row.slices.get().pk in told,
+        lambda row, told: row.shards.get().pk in told,
     ),
     "ended what was overdue": Case(
         lambda pair, site: pair.overdue(site),
@@ -121,7 +121,7 @@ CASES: dict[str, Case] = {
     ),
     "queued what waited": Case(
         lambda pair, site: pair.waiting(site),
-        sweeping,
+        reconciling,
         "why_not_now",
         lambda row, told: _state(row) == State.QUEUED,
     ),
@@ -134,7 +134,7 @@ CASES: dict[str, Case] = {
 def _hurt(
     case: Case, bad: tuple[Any, ...], fault: Callable[[], None], patch: pytest.MonkeyPatch
 ) -> Callable[[int], object]:
-    """Let the job fail at the bad site; return what the sweep is to call."""
+    """Let the job fail at the bad site; return what the reconcile loop is to call."""
     inner = getattr(case.where, case.name) if case.where else lambda pk: None
 
     def failing(row: Any, *args: Any, **options: Any) -> Any:
@@ -163,39 +163,39 @@ def test_a_row_that_fails_keeps_no_other_of_its_job_waiting(
     bad, good = (case.arrange(pair, site) for site in pair.both)
     with monkeypatch.context() as patch:
         call = _hurt(case, (bad, bad.pk, pair.bad), FAULTS[words], patch)
-        told = pair.sweep(call)
+        told = pair.reconcile(call)
         assert case.was_done(good, told)
         written = Problem.objects.get()
         assert (written.job, words in written.text) == (job, True)
         long_ago = timezone.now() - timedelta(hours=1)
         Problem.objects.update(since=long_ago)
-        Slice.objects.update(rung_at=None)
-        pair.sweep(call)
+        Shard.objects.update(woken_at=None)
+        pair.reconcile(call)
         assert Problem.objects.get().since == long_ago, "the same once more changes nothing"
-    Slice.objects.update(rung_at=None)
-    told = pair.sweep()
+    Shard.objects.update(woken_at=None)
+    told = pair.reconcile()
     assert case.was_done(bad, told)
     assert not Problem.objects.exists(), "what works again is forgotten"
 
 
-def test_every_job_of_the_sweep_is_tried() -> None:
-    assert CASES.keys() == {*sweeping.JOBS, sweeping.LOOKS} - {"forgot what is gone"}
+def test_every_job_of_the_reconcile_is_tried() -> None:
+    assert CASES.keys() == {*reconciling.JOBS, reconciling.LOOKS} - {"forgot what is gone"}
 
 
-@pytest.mark.parametrize("job", sweeping.JOBS)
+@pytest.mark.parametrize("job", reconciling.JOBS)
 def test_a_job_that_fails_keeps_no_other_from_being_done(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
-    slice_, due = pair.ask(pair.bad).slices.get(), pair.schedule(pair.good)
-    monkeypatch.setitem(sweeping.JOBS, job, lambda ring: _sql())
-    told = pair.sweep()
-    assert (slice_.pk in told) is (job != "rang again")
+    shard_, due = pair.ask(pair.bad).shards.get(), pair.schedule(pair.good)
+    monkeypatch.setitem(reconciling.JOBS, job, lambda wake: _sql())
+    told = pair.reconcile()
+    assert (shard_.pk in told) is (job != "rang again")
     assert due.deployments.exists() is (job != "wrote what was due")
     assert [each.job for each in Problem.objects.filter(kind="")] == [job]
 
 
 def test_workers_are_woken_before_anything_that_people_wrote_is_read(pair: Pair) -> None:
-    assert next(iter(sweeping.JOBS)) == "rang again"
+    assert next(iter(reconciling.JOBS)) == "rang again"
 
 
 @pytest.mark.parametrize("job", gathering.JOBS)
@@ -214,6 +214,6 @@ def test_a_database_that_is_away_is_told_of_and_not_written_about(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ProblemQuerySet, "note", lambda *args, **options: _sql())
-    monkeypatch.setitem(sweeping.JOBS, "ran policies", lambda ring: _sql())
+    monkeypatch.setitem(reconciling.JOBS, "ran policies", lambda wake: _sql())
     with pytest.raises(DatabaseError):
-        pair.sweep()
+        pair.reconcile()

@@ -91,4 +91,4 @@ def test_a_command_lists_overrides_and_lets_one_go(held: HeldSite) -> None:
     call("overrides", "shop/production", "--let-go", "helper", "--reason", "it is wanted")
     assert "Nothing is held" in call("overrides", "shop/production")
     told_events = events(call("overrides", "shop/production", "--all", "--json"))
-    assert {each["ended_as"] for each in told_events} == {Override.End.LET_GO}
+    assert {each["ended_how"] for each in told_events} == {Override.End.LET_GO}

@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from deploy_manager.deployments.choices import retry
-from deploy_manager.deployments.request import Wish
+from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Override, State, UpgradeState
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
@@ -89,7 +89,7 @@ def test_an_upgrade_that_was_cancelled_is_asked_for_again_and_not_retried(held: 
     held.serve("helper==1.0", "shopkit==1.0")
     stage = held.upgrade("helper==1.0", "shopkit==1.0.2", state=UpgradeState.CANCELLED)
     release = held.serve("helper==1.0", "shopkit==1.0.2")
-    stage.deployment = held.request("upgrade", **vars(Wish(release=release)))
+    stage.deployment = held.request("upgrade", **vars(DeploymentOptions(release=release)))
     stage.save()
     stage.deployment.end(State.CANCELLED)
     stage.deployment.host_runs.update(state=State.CANCELLED)

@@ -108,11 +108,11 @@ def evil_rows(inventory: Inventory) -> Environment:
     """An environment whose words were written around forms."""
     Project.objects.update(name=f"shop{EVIL}"[:50])
     Environment.objects.update(
-        frozen_reason=f"Because {EVIL}", frozen_as=f"boss{EVIL}", ref=f"main{EVIL}"
+        frozen_reason=f"Because {EVIL}", frozen_by_name=f"boss{EVIL}", ref=f"main{EVIL}"
     )
     inventory.request("ping")
     Deployment.objects.update(
-        requested_as=f"me{EVIL}", reason=EVIL, message=f"Failed {EVIL}", recipe="ping"
+        requested_by_name=f"me{EVIL}", reason=EVIL, message=f"Failed {EVIL}", recipe="ping"
     )
     return Environment.objects.select_related("project").get()
 
@@ -197,8 +197,8 @@ def test_a_freeze_and_a_deployment_tell_it(
     monkeypatch.setenv("SUDO_USER", "")
     monkeypatch.setenv("LOGNAME", "boss")
     call_command("recipe", "production", "ping", "--no-wait", stdout=io.StringIO())
-    assert Deployment.objects.get().requested_as == f"{ACCOUNT} (says boss)"
+    assert Deployment.objects.get().requested_by_name == f"{ACCOUNT} (says boss)"
     call_command("cancel", "production", "--no-wait", stdout=io.StringIO())
-    assert Deployment.objects.get().cancel_requested_as == f"{ACCOUNT} (says boss)"
+    assert Deployment.objects.get().cancel_requested_by_name == f"{ACCOUNT} (says boss)"
     call_command("freeze", "production", "--reason", "Sale", stdout=io.StringIO())
-    assert Environment.objects.get().frozen_as == f"{ACCOUNT} (says boss)"
+    assert Environment.objects.get().frozen_by_name == f"{ACCOUNT} (says boss)"

@@ -18,12 +18,12 @@ def test_what_is_vulnerable_is_upgraded_and_the_outcome_says_so(watched: Watched
     upgrade = Upgrade.objects.get()
     assert outcome == f"Upgrade #{upgrade.pk}: {MOVE} (shop/production)."
     assert watched.versions(upgrade) == {"shopkit": "1.0.1"}
-    assert (upgrade.policy_run, upgrade.door) == (watched.last, "policy")
-    assert (upgrade.requested_as, upgrade.requested_by) == ("nightly", None)
+    assert (upgrade.policy_run, upgrade.source) == (watched.last, "policy")
+    assert (upgrade.requested_by_name, upgrade.requested_by) == ("nightly", None)
     assert (upgrade.soak, upgrade.on_failure) == (600, OnFailure.STOP)
 
 
-def test_nothing_to_do_is_said_and_what_is_unknown_too(watched: Watched) -> None:
+def test_nothing_to_do_is_given_and_what_is_unknown_too(watched: Watched) -> None:
     assert watched.run() == (
         "Nothing to do: the 1 package that is known needs no fix there is.\n"
         "Unknown: 1 version could not be checked for advisories: shopkit 1.0."
@@ -98,7 +98,7 @@ def test_there_are_never_more_at_once_than_it_may_have(watched: Watched) -> None
 
 
 @pytest.mark.database
-def test_a_busy_environment_refuses_and_that_is_said(watched: Watched) -> None:
+def test_a_busy_environment_refuses_and_that_is_given(watched: Watched) -> None:
     watched.change(how_far=HOW_FAR.PATCH)
     watched.run()
     other = UpgradePolicy.objects.create(name="other", cron="0 3 * * *")

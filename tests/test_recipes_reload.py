@@ -111,7 +111,7 @@ def test_what_to_reload_must_be_named(served: Served, method: str, target: str) 
         _reload(served, method, target)
 
 
-def test_nothing_to_reload_is_said(served: Served) -> None:
+def test_nothing_to_reload_is_given(served: Served) -> None:
     _reload(served, "none")
 
     assert served.log.our_own == "There is nothing to reload.\n"

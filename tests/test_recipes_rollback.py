@@ -64,7 +64,7 @@ class Shop:
         self.recipe_site.run("migrate", "activate")
 
     def back(self, name: str) -> str:
-        """Ask for the way back to a release; return what was printed."""
+        """Ask for the rollback to a release; return what was printed."""
         self.recipe_site.use(release=name)
         return self.recipe_site.run("check_release", "reverse_migrations")
 

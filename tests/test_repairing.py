@@ -114,8 +114,8 @@ def drifting(production: Inventory) -> dict[str, list[str]]:
 
 
 def make_alike(production: Inventory, server: str) -> Deployment:
-    wish = converge(production.environment, [server])
-    words = {"door": "manage.py", "requested_as": "me@here", "wish": wish}
+    options = converge(production.environment, [server])
+    words = {"source": "manage.py", "requested_by_name": "me@here", "options": options}
     deployment = request(production.environment, "converge", **words)  # type: ignore[arg-type]
     run(deployment.pk)
     deployment.refresh_from_db()

@@ -15,7 +15,7 @@ from deploy_manager.models import Environment, Resolution
 from deploy_manager.models.resolutions import LEASE, TAKEN_UP_AT_MOST
 from deploy_manager.packages import resolutions as resolving
 from deploy_manager.packages.resolutions import KEPT_FOR, TOLD_AGAIN_AFTER, ask, find_asked, take_up
-from deploy_manager.reconcile import sweep
+from deploy_manager.reconcile import reconcile
 from tests.inventory import Inventory
 from tests.parts.admin import make_user, url, visitor
 from tests.parts.index import Index
@@ -122,7 +122,7 @@ class TestThePage:
         Resolution.objects.update(created_at=timezone.now() - KEPT_FOR)
         assert "no longer kept" in seen(owner, page, asked)
         Resolution.objects.update(created_at=timezone.now() - 3 * KEPT_FOR)
-        sweep(lambda _slice: None)
+        reconcile(lambda _shard: None)
         assert not Resolution.objects.exists()
 
     def test_no_version_is_written_that_was_not_shown(self, owner: Client, page: str) -> None:
@@ -193,16 +193,16 @@ class TestTheRow:
             assert Resolution.objects.claim(asked.pk)
             fall_silent()
         assert Resolution.objects.claim(asked.pk) is None
-        sweep(lambda _slice: None)
+        reconcile(lambda _shard: None)
         asked.refresh_from_db()
         assert asked.state == State.FAILED
         assert "Every worker that took it up fell silent" in asked.message
 
-    def test_the_sweep_tells_workers_again(self, asked: Resolution, told: list[int]) -> None:
+    def test_the_reconcile_tells_workers_again(self, asked: Resolution, told: list[int]) -> None:
         Resolution.objects.update(told_at=timezone.now())
-        assert "had questions answered" not in sweep(lambda _slice: None)
+        assert "had questions answered" not in reconcile(lambda _shard: None)
         Resolution.objects.update(told_at=timezone.now() - TOLD_AGAIN_AFTER - timedelta(seconds=1))
-        assert sweep(lambda _slice: None)["had questions answered"] == 1
+        assert reconcile(lambda _shard: None)["had questions answered"] == 1
         assert told == [asked.pk]
 
     def test_whatever_goes_wrong_is_told(

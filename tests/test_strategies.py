@@ -1,4 +1,4 @@
-"""Waves, thresholds and the way back: what a release does to servers that fail."""
+"""Waves, thresholds and the rollback: what a release does to servers that fail."""
 
 import pytest
 
@@ -101,10 +101,10 @@ def test_nothing_is_switched_where_too_few_prepared_well(four: Switching) -> Non
     assert currents(four) == ["old"] * 4
 
 
-def test_the_way_back_is_not_taken_where_all_went_well(four: Switching) -> None:
+def test_the_rollback_is_not_taken_where_all_went_well(four: Switching) -> None:
     deployment = four.switch_to("new")
-    way_back = Step.objects.filter(host_run__deployment=deployment, phase="roll_back")
-    assert set(way_back.values_list("state", "message")) == {(State.SKIPPED, "Not needed.")}
+    rollback = Step.objects.filter(host_run__deployment=deployment, phase="roll_back")
+    assert set(rollback.values_list("state", "message")) == {(State.SKIPPED, "Not needed.")}
 
 
 def test_a_pause_lies_between_two_waves(four: Switching) -> None:

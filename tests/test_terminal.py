@@ -72,13 +72,13 @@ def test_a_line_written_over_is_shown_as_it_was_last() -> None:
 
 def add_output(deployment: Deployment, server: str, data: bytes) -> None:
     step = Step.objects.get(host_run__deployment=deployment, host_run__server_name=server)
-    Deployment.objects.filter(pk=deployment.pk).update(position=deployment.position + 1)
+    Deployment.objects.filter(pk=deployment.pk).update(sequence=deployment.sequence + 1)
     deployment.refresh_from_db()
     LogChunk.objects.create(
         deployment=deployment,
         host_run=step.host_run,
         step=step,
-        position=deployment.position,
+        sequence=deployment.sequence,
         stream=1,
         data=data,
     )

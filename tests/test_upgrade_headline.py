@@ -193,7 +193,7 @@ def test_a_policy_ends_an_advisory_on_four_servers(
     page: Page,
 ) -> None:
     shop = production.environment
-    deployment = dispatch.request(shop, door="manage.py", requested_as="me@here")
+    deployment = dispatch.request(shop, source="manage.py", requested_by_name="me@here")
     wait_until_it_is(lambda: not Deployment.objects.live().exists())
     deployment.refresh_from_db()
     assert deployment.state == State.SUCCEEDED, deployment.message

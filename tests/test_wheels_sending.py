@@ -118,7 +118,7 @@ def test_the_index_is_named_without_its_password_when_it_is_down(
     assert server.says("import paint; print(paint.VERSION)") == "2.0"
 
 
-def test_pins_without_hashes_are_verified_by_the_index_and_it_is_said(
+def test_pins_without_hashes_are_verified_by_the_index_and_it_is_given(
     make_server: MakeServer, index: Index
 ) -> None:
     server = make_server(index, lock="paint==2.0\n", lock_digest="bare")

@@ -21,8 +21,8 @@ from deploy_manager.models import (
 )
 from deploy_manager.requirements.completing import complete_pins
 from deploy_manager.requirements.pins import lock_text
-from deploy_manager.requirements.reach import PinWish, Reach
-from deploy_manager.upgrades.plan import UpgradeWish, plan_upgrade
+from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.upgrades.plan import UpgradeOptions, plan_upgrade
 from deploy_manager.upgrades.progress import advance_upgrade
 from deploy_manager.upgrades.requests import request_upgrade
 from tests.inventory import Inventory, make_inventory
@@ -88,8 +88,8 @@ def log_of(deployment: Deployment) -> str:
 
 
 def upgrade_to_the_newest(environment: Environment) -> Upgrade:
-    plan = plan_upgrade([environment], UpgradeWish((PinWish("shopkit", Reach.LATEST),)))
-    upgrade = request_upgrade(plan, door="manage.py", requested_as="me@here")
+    plan = plan_upgrade([environment], UpgradeOptions((PinRequest("shopkit", Reach.LATEST),)))
+    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     while advance_upgrade(upgrade.pk):
         for pk in Deployment.objects.busy().values_list("pk", flat=True):
             run(pk)

@@ -31,7 +31,9 @@ def broker(request: pytest.FixtureRequest) -> None:
 
 
 def ask(inventory: Inventory) -> Deployment:
-    return dispatch.request(inventory.environment, "ping", door="manage.py", requested_as="me@here")
+    return dispatch.request(
+        inventory.environment, "ping", source="manage.py", requested_by_name="me@here"
+    )
 
 
 def wait_for_the_end(deployment: Deployment) -> None:
@@ -53,23 +55,23 @@ def test_what_is_asked_for_here_runs_there(
     deployment = ask(inventory)
     wait_for_the_end(deployment)
     assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
-    holder = deployment.slices.get().holder
+    holder = deployment.shards.get().holder
     assert holder
     assert not holder.endswith(f":{os.getpid()}")
     assert f"MiB free in {inventory.folder}/one" in log_of(deployment)
 
 
-def test_a_bell_that_rings_five_times_runs_it_once(
+def test_a_message_that_wakes_five_times_runs_it_once(
     inventory: Inventory, broker: None, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     deployment = ask(inventory)
     for _ in range(4):
         assert dispatch.wake(deployment.pk)
     start_worker()
-    nothing_to_do = f"{deployment.slices.get().pk} is nobody's to claim: nothing to do"
+    nothing_to_do = f"{deployment.shards.get().pk} is nobody's to claim: nothing to do"
     wait_until(lambda: (tmp_path / "worker.log").read_text().count(nothing_to_do) == 4)
     wait_for_the_end(deployment)
-    assert (deployment.state, deployment.slices.get().token) == (State.SUCCEEDED, 1)
+    assert (deployment.state, deployment.shards.get().token) == (State.SUCCEEDED, 1)
     assert log_of(deployment).count("MiB free in") == 1
 
 
@@ -131,7 +133,7 @@ def test_a_broker_that_is_set_wrong_stops_no_request(
     assert "secret" not in deployment.message
 
 
-def test_once_the_broker_is_back_the_bell_can_be_rung_again(
+def test_once_the_broker_is_back_the_message_can_be_woken_again(
     inventory: Inventory, use_broker: UseBroker, redis_url: str, start_worker: StartWorker
 ) -> None:
     use_broker(f"redis://127.0.0.1:{free_port()}/0")

@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from deploy_manager.deployments.request import Wish, request
+from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run
 from deploy_manager.models import (
     Deployment,
     Environment,
-    Lock,
+    LockFile,
     Release,
     State,
     Upgrade,
     UpgradeStage,
 )
 from deploy_manager.recipes import Host, Site, Uses, registry
-from deploy_manager.reconcile import sweep
+from deploy_manager.reconcile import reconcile
 from deploy_manager.requirements.completing import complete_pins
 from deploy_manager.requirements.pins import lock_digest, lock_text
-from deploy_manager.requirements.reach import PinWish, Reach
-from deploy_manager.upgrades.plan import UpgradeWish, plan_upgrade
+from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.upgrades.plan import UpgradeOptions, plan_upgrade
 from deploy_manager.upgrades.progress import advance_upgrade
 from deploy_manager.upgrades.requests import request_upgrade
 from tests.inventory import Inventory
@@ -57,36 +57,36 @@ class Site4:
         """Let every server serve the newest pins that fit these requirements."""
         environment = environment or self.environment
         text = lock_text(complete_pins(asked, index_url=self.index.url))
-        lock = Lock.objects.of(lock_digest(text), text)
+        lock = LockFile.objects.of(lock_digest(text), text)
         release = Release.objects.make(environment, "c" * 40, "Begin", lock)
         deployment = request(
             environment,
             "upgrade",
-            door="manage.py",
-            requested_as="me@here",
-            wish=Wish(release=release),
+            source="manage.py",
+            requested_by_name="me@here",
+            options=DeploymentOptions(release=release),
         )
         run(deployment.pk)
         deployment.refresh_from_db()
         assert deployment.state == State.SUCCEEDED, deployment.message
         return release
 
-    def wish(self, name: str, reach: Reach = Reach.LATEST, version: str = "") -> UpgradeWish:
-        return UpgradeWish((PinWish(name, reach, version),))
+    def options(self, name: str, reach: Reach = Reach.LATEST, version: str = "") -> UpgradeOptions:
+        return UpgradeOptions((PinRequest(name, reach, version),))
 
-    def upgrade(self, wish: UpgradeWish, *others: Environment) -> Upgrade:
+    def upgrade(self, options: UpgradeOptions, *others: Environment) -> Upgrade:
         """Ask for an upgrade, here last, and see it through."""
-        plan = plan_upgrade([*others, self.environment], wish)
-        upgrade = request_upgrade(plan, door="manage.py", requested_as="me@here")
+        plan = plan_upgrade([*others, self.environment], options)
+        upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
         return self.see_through(upgrade)
 
     def see_through(self, upgrade: Upgrade) -> Upgrade:
-        """Do what workers and sweeps do until it ends, or until nothing can be done any more."""
+        """Do what workers and `reconcile` do until it ends or nothing can be done any more."""
         until = time.monotonic() + PATIENCE
         is_moving = True
         while is_moving and time.monotonic() < until:
             written = advance_upgrade(upgrade.pk)
-            sweep(lambda slice_id: None)
+            reconcile(lambda shard_id: None)
             busy = list(Deployment.objects.busy().values_list("pk", flat=True))
             for pk in busy:
                 run(pk)  # returns at once where a worker has it

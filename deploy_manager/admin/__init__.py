@@ -1,4 +1,4 @@
-"""The door with a mouse: inventory to edit, deployments to start and to watch, history to read."""
+"""The admin: inventory to edit, deployments to start and to watch, history to read."""
 
 from deploy_manager.admin.deployments.history import DeploymentAdmin
 from deploy_manager.admin.deployments.releases import ReleaseAdmin
@@ -6,7 +6,7 @@ from deploy_manager.admin.inventory.environments import EnvironmentAdmin
 from deploy_manager.admin.inventory.projects import ProjectAdmin
 from deploy_manager.admin.inventory.servers import ServerAdmin
 from deploy_manager.admin.packages.advisories import AdvisoryAdmin
-from deploy_manager.admin.packages.lock_files import LockAdmin
+from deploy_manager.admin.packages.lock_files import LockFileAdmin
 from deploy_manager.admin.packages.matrix import InstalledPackageAdmin
 from deploy_manager.admin.packages.overrides import OverrideAdmin
 from deploy_manager.admin.packages.requirements import RequirementAdmin
@@ -18,7 +18,7 @@ __all__ = [
     "DeploymentAdmin",
     "EnvironmentAdmin",
     "InstalledPackageAdmin",
-    "LockAdmin",
+    "LockFileAdmin",
     "OverrideAdmin",
     "PolicyRunAdmin",
     "ProjectAdmin",

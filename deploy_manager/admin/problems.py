@@ -1,4 +1,4 @@
-"""What the sweep can't do with a row, told on its page."""
+"""What the reconcile loop can't do with a row, told on its page."""
 
 from deploy_manager.models import Problem
 from deploy_manager.models.problems import ProblemQuerySet

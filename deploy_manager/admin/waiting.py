@@ -23,7 +23,7 @@ def waiting_page(
 ) -> HttpResponse:
     """Show how far a worker is; the page asks for itself again until there is an answer.
 
-    The context has its `title`, and `way_back`, where to go who does not want to wait.
+    The context has its `title`, and `back_url`, the address of "Cancel".
     """
     script = Script("deploy_manager/waiting.js", defer=True)
     waits = (timezone.now() - asked.created_at).total_seconds()

@@ -1,4 +1,4 @@
-"""What the doors of the command line share: who asks, and on what it is shown."""
+"""What the sources of the command line share: who asks, and on what it is shown."""
 
 import os
 import pwd
@@ -13,11 +13,11 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from deploy_manager.deployments.plan import Plan, make_plan
-from deploy_manager.deployments.request import Wish
+from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import DeployManagerError, UnknownRecipe
 from deploy_manager.logs import plain
 from deploy_manager.models import Environment
-from deploy_manager.recipes import Uses, all_stories
+from deploy_manager.recipes import Uses, all_pipelines
 
 REFUSED = 2
 """Exit code for wrong usage, and for what was not even written."""
@@ -45,8 +45,8 @@ def who_asks() -> str:
     except KeyError:
         account = str(number)
     named = (os.environ.get(name, "") for name in SAY_WHO)
-    said = next((name for name in named if name and name != account), "")
-    shown = re.sub(r"[^\w.@\\$-]", "?", said)[:LONGEST_NAME]
+    arguments = next((name for name in named if name and name != account), "")
+    shown = re.sub(r"[^\w.@\\$-]", "?", arguments)[:LONGEST_NAME]
     return f"{account}@{socket.gethostname()}" + (f" (says {shown})" if shown else "")
 
 
@@ -66,23 +66,23 @@ class PlainConsole(Console):
                 yield Segment(plain(segment.text), segment.style)
 
 
-def check_plan(environment: Environment, recipe: str, wish: Wish) -> Plan:
+def check_plan(environment: Environment, recipe: str, wanted: DeploymentOptions) -> Plan:
     """Return what would run. Raises CommandError (exit code 2) where that would fail as it stands.
 
     An explicit ref for a recipe that takes no code is refused, not ignored.
     """
     with refusals():
-        plan = make_plan(environment, recipe, _ref(wish), wish.servers, wish.release)
-    if wish.ref and plan.story.uses is not Uses.NEW:
+        plan = make_plan(environment, recipe, _ref(wanted), wanted.servers, wanted.release)
+    if wanted.ref and plan.pipeline.uses is not Uses.NEW:
         refuse(f"{recipe} takes no code: leave out --ref.")
     if plan.problems:
         refuse("\n".join(plan.problems))
     return plan
 
 
-def _ref(wish: Wish) -> str:
+def _ref(wanted: DeploymentOptions) -> str:
     """What was resolved before is not looked for anew."""
-    return wish.release.commit if wish.release else wish.commit or wish.ref
+    return wanted.release.commit if wanted.release else wanted.commit or wanted.ref
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except UnknownRecipe as error:
-        names = ", ".join(story.name for story in all_stories())
+        names = ", ".join(pipeline.name for pipeline in all_pipelines())
         refuse(f"{str(error).partition('. ')[0]}. There are: {names}.")
     except DeployManagerError as error:
         refuse(str(error))

@@ -19,7 +19,7 @@ class OwnCommand(BaseCommand):
         for stream in (self.stdout, options.get("stdout")):
             if reconfigure := getattr(stream, "reconfigure", None):
                 reconfigure(errors="replace")  # what it has no letter for ends no command
-        words = {name: as_text(said) for name, said in options.items()}
+        words = {name: as_text(arguments) for name, arguments in options.items()}
         try:
             return super().execute(*map(as_text, args), **words)
         except CommandError as error:

@@ -34,14 +34,14 @@ def clean(text: str) -> str:
     return "\n".join(clean_line(line).plain for line in text.split("\n"))
 
 
-def as_text(said: Any) -> Any:
+def as_text(arguments: Any) -> Any:
     """Return what was typed as letters that a database and a page take, whatever bytes it was.
 
     Of a list each one; what is no text, like the path of a file, stays as it is.
     """
-    if isinstance(said, str):
-        return said.encode(errors="replace").decode()
-    return [as_text(each) for each in said] if isinstance(said, list) else said
+    if isinstance(arguments, str):
+        return arguments.encode(errors="replace").decode()
+    return [as_text(each) for each in arguments] if isinstance(arguments, list) else arguments
 
 
 def shorten(names: Sequence[str]) -> str:

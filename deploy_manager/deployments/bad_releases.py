@@ -13,7 +13,7 @@ AUTOMATIC = ("schedule", "policy")
 
 def is_automatic(deployment: Deployment) -> bool:
     """Whether nobody looked at what it deploys."""
-    return deployment.schedule_id is not None or deployment.door in AUTOMATIC
+    return deployment.schedule_id is not None or deployment.source in AUTOMATIC
 
 
 def find_mark(environment: Environment, commit: str, digest: str) -> Release | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from django.utils.translation import gettext as _
 
 from deploy_manager.deployments.comparing import twins_of
-from deploy_manager.deployments.request import Wish
+from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import (
     TO_RETRY,
@@ -85,8 +85,8 @@ def _no_release(environment: Environment, name: str, known: Sequence[Release]) -
     return text % words
 
 
-def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
-    """Return the recipe and the wish that run a deployment again where it did not come through.
+def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOptions]:
+    """Return the recipe and the request that run a deployment again where it did not come through.
 
     The same release goes to failed, skipped, cancelled and lost servers only; what runs once, like
     migrations, and came through is not run again.
@@ -95,7 +95,7 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
     runs = deployment.host_runs.filter(state__in=TO_RETRY).order_by("pk")
     servers = [run.server_name for run in runs]
     _refuse_to_retry(deployment, servers)
-    wish = Wish(
+    options = DeploymentOptions(
         ref=deployment.ref,
         commit=deployment.commit,
         release=deployment.release,
@@ -106,7 +106,7 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, Wish]:
         take_back=_still_confirmed(deployment),
         without=_done_once(deployment),
     )
-    return deployment.recipe, wish
+    return deployment.recipe, options
 
 
 def _refuse_to_retry(deployment: Deployment, servers: Sequence[str]) -> None:
@@ -153,8 +153,8 @@ def _still_confirmed(deployment: Deployment) -> list[dict[str, str]]:
     ]
 
 
-def converge(environment: Environment, servers: Sequence[str]) -> Wish:
-    """Return the wish that makes servers like the others: the release that most of those serve.
+def converge(environment: Environment, servers: Sequence[str]) -> DeploymentOptions:
+    """Return the request that makes servers like the others: the release that most of those serve.
 
     Raises RequestRefused where no other server serves one.
     """
@@ -166,4 +166,4 @@ def converge(environment: Environment, servers: Sequence[str]) -> Wish:
             _("No other server of %(site)s serves a release yet: deploy it.")
             % {"site": environment}
         )
-    return Wish(servers=servers, release=release)
+    return DeploymentOptions(servers=servers, release=release)

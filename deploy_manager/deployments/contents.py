@@ -15,7 +15,7 @@ from deploy_manager.requirements.reading import read_pins, read_pins_of
 
 
 @dataclass(frozen=True)
-class Source:
+class Contents:
     """The code and the pins of a release to come."""
 
     commit: Commit
@@ -38,7 +38,7 @@ class Source:
         return lock_digest(self.lock)
 
 
-def find_source(environment: Environment, ref: str) -> Source:
+def find_contents(environment: Environment, ref: str) -> Contents:
     """Fetch the repository and return what `ref` means now, with its pins.
 
     Overrides are put over the pins here, for whatever way leads to a release. Raises CodeError (no
@@ -49,12 +49,12 @@ def find_source(environment: Environment, ref: str) -> Source:
     commit = mirror.resolve(ref)
     _require_manage_py(mirror, commit, environment.project.folder)
     pins = _pins(environment, mirror, commit)
-    return Source(commit, pins, lay_over(environment, pins))
+    return Contents(commit, pins, lay_over(environment, pins))
 
 
-def prove(environment: Environment, source: Source) -> None:
+def prove(environment: Environment, contents: Contents) -> None:
     """Raise PinError where overrides do not fit with the pins of a commit; asks the index."""
-    check_that_it_fits(environment, source.laid)
+    check_that_it_fits(environment, contents.laid)
 
 
 def make_archive(environment: Environment, commit: str) -> Path:

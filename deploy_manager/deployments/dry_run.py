@@ -10,15 +10,15 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from deploy_manager.deployments.contents import find_source, make_archive
-from deploy_manager.deployments.pipelines import story_for
-from deploy_manager.deployments.request import Wish, choose_placements
+from deploy_manager.deployments.contents import find_contents, make_archive
+from deploy_manager.deployments.pipelines import pipeline_for
+from deploy_manager.deployments.request import DeploymentOptions, choose_placements
 from deploy_manager.deployments.site import site_of
 from deploy_manager.deployments.waves import Planned, plan_steps
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.hosts.dry import DryHost
-from deploy_manager.models import Environment, Lock, Placement, Release
-from deploy_manager.recipes import Site, Story, Uses, get_recipe
+from deploy_manager.models import Environment, LockFile, Placement, Release
+from deploy_manager.recipes import Pipeline, Site, Uses, get_recipe
 from deploy_manager.row_checks import check_environment, check_release
 
 NEW_RELEASE = "new-release"
@@ -40,23 +40,23 @@ class DryStep:
     lines: tuple[str, ...]
 
 
-def dry_run(environment: Environment, recipe: str, wish: Wish) -> Iterator[DryStep]:
-    """Yield the steps that a request of this recipe and wish would take, stage by stage.
+def dry_run(environment: Environment, recipe: str, options: DeploymentOptions) -> Iterator[DryStep]:
+    """Yield the steps that a request of this recipe and request would take, stage by stage.
 
     Raises UnknownRecipe, RequestRefused, InvalidRow, CodeError, PinError: as the request or its
     worker would.
     """
     check_environment(environment)
-    story = story_for(environment, recipe)
-    placements = choose_placements(environment, wish.servers)
-    planned = plan_steps(story, environment, placements).without(wish.without)
-    planned = planned.without_the_way_back()
-    release = _release(environment, story, wish)
+    pipeline = pipeline_for(environment, recipe)
+    placements = choose_placements(environment, options.servers)
+    planned = plan_steps(pipeline, environment, placements).without(options.without)
+    planned = planned.without_rollback()
+    release = _release(environment, pipeline, options)
     check_release(release)
-    archive = _archive(environment, story, release)
+    archive = _archive(environment, pipeline, release)
     steps = [(step, each) for each, fields in planned.steps.items() for step in fields]
     for step, placement in sorted(steps, key=lambda pair: pair[0]["stage"]):
-        site = site_of(placement, release, archive, wish.forced_migrations)
+        site = site_of(placement, release, archive, options.forced_migrations)
         yield DryStep(
             server=placement.server.name,
             stage=step["stage"],
@@ -76,34 +76,36 @@ def _heading(step: dict[str, Any], planned: Planned, placement: Placement) -> st
     return f"{title}, wave {planned.waves[placement]} of {waves}"
 
 
-def _release(environment: Environment, story: Story, wish: Wish) -> Release | None:
+def _release(
+    environment: Environment, pipeline: Pipeline, options: DeploymentOptions
+) -> Release | None:
     """The release at hand; one that is yet to be made is in no table."""
-    if wish.release is not None:
-        return wish.release
-    match story.uses:
+    if options.release is not None:
+        return options.release
+    match pipeline.uses:
         case Uses.GIVEN:
             raise RequestRefused(
-                _("%(recipe)s needs to be told a release.") % {"recipe": story.name}
+                _("%(recipe)s needs to be told a release.") % {"recipe": pipeline.name}
             )
         case Uses.NEW:
-            return _new_release(environment, wish.commit or wish.ref or environment.ref)
+            return _new_release(environment, options.commit or options.ref or environment.ref)
         case Uses.NEWEST:
             return environment.releases.good().select_related("lock").first()
     return None
 
 
 def _new_release(environment: Environment, ref: str) -> Release:
-    source = find_source(environment, ref)
+    contents = find_contents(environment, ref)
     return Release(
         environment=environment,
-        name=f"{NEW_RELEASE}-{source.commit.hash[:8]}",
-        commit=source.commit.hash,
-        lock=Lock(digest=source.digest, text=source.lock),
+        name=f"{NEW_RELEASE}-{contents.commit.hash[:8]}",
+        commit=contents.commit.hash,
+        lock=LockFile(digest=contents.digest, text=contents.lock),
     )
 
 
-def _archive(environment: Environment, story: Story, release: Release | None) -> Path | None:
-    if release and any(recipe.uses is Uses.NEW for recipe in story.recipes):
+def _archive(environment: Environment, pipeline: Pipeline, release: Release | None) -> Path | None:
+    if release and any(recipe.uses is Uses.NEW for recipe in pipeline.recipes):
         return make_archive(environment, release.commit)
     return None
 

@@ -9,23 +9,23 @@ from django.utils.translation import gettext as _
 from deploy_manager.exceptions import TimesUnreadable
 from deploy_manager.models import Environment
 from deploy_manager.models.validators import validate_windows
-from deploy_manager.recipes import Story, Uses
+from deploy_manager.recipes import Pipeline, Uses
 from deploy_manager.schedule.windows import is_open, next_opening, parse_windows
 
 ROLLBACK = "rollback"
 
 
-def why_not_now(environment: Environment, story: Story, at: datetime) -> str:
-    """Why a story may not begin at this moment; blank: nothing speaks against it.
+def why_not_now(environment: Environment, pipeline: Pipeline, at: datetime) -> str:
+    """Why a pipeline may not begin at this moment; blank: nothing speaks against it.
 
     What changes no release, like maintenance, may at any time; a rollback waits for no window.
     Raises TimesUnreadable.
     """
-    if story.uses is Uses.CURRENT:
+    if pipeline.uses is Uses.CURRENT:
         return ""
     if environment.is_frozen:
         return environment.describe_freeze()
-    if story.name == ROLLBACK:
+    if pipeline.name == ROLLBACK:
         return ""
     try:
         opens = _next_opening(environment, at)

@@ -25,7 +25,7 @@ from deploy_manager.exceptions import (
 )
 from deploy_manager.hosts.address import Address, Stream
 from deploy_manager.hosts.guard_line import Work
-from deploy_manager.hosts.guarded import GuardedHost, Mark, open_guarded
+from deploy_manager.hosts.guarded import GuardedHost, ResumeCursor, open_guarded
 from deploy_manager.logs import mask_text
 from deploy_manager.models import HostRun, Placement, State, Step
 from deploy_manager.recipes import Site, get_recipe
@@ -65,8 +65,8 @@ class Orders:
     """The release that served before this deployment, as far as it was written down."""
 
     def site_for(self, step: Step, before: str = "") -> Site:
-        """Return what a step's recipe is handed: on the way back, the release before."""
-        if not step.is_way_back:
+        """Return what a step's recipe is handed: on the rollback, the release before."""
+        if not step.is_rollback:
             return self.site
         return replace(self.site, release=before or self.before, keep_database=True)
 
@@ -133,7 +133,7 @@ class HostWork:
                 self._run_step(step)
         if not self.is_left_to_others:
             self._look()
-        if self.is_live and any(step.stage == stage for step in self._way_back):
+        if self.is_live and any(step.stage == stage for step in self._rollback):
             self._end_host(State.ROLLED_BACK, f"Rolled back to {self._before}.")
 
     def stop(self, state: State, message: str) -> None:
@@ -159,11 +159,11 @@ class HostWork:
 
     @property
     def _way(self) -> list[Step]:
-        return [step for step in self._steps if not step.is_way_back]
+        return [step for step in self._steps if not step.is_rollback]
 
     @property
-    def _way_back(self) -> list[Step]:
-        return [step for step in self._steps if step.is_way_back]
+    def _rollback(self) -> list[Step]:
+        return [step for step in self._steps if step.is_rollback]
 
     def _to_run(self, stage: int) -> list[Step]:
         return [step for step in self._steps if step.stage == stage and State(step.state).is_live]
@@ -205,13 +205,13 @@ class HostWork:
         return State.SUCCEEDED, "", 0
 
     def _run_recipe(self, step: Step) -> None:
-        if self._cancelled.is_set() and not step.mark:
+        if self._cancelled.is_set() and not step.resume_cursor:
             raise Cancelled(gettext_noop("Cancelled before it began."))
         if self._writer.leave.is_set():
             raise HandedOver
         host = self._open()
         recipe = get_recipe(step.recipe)
-        host.begin_step(step.number, Mark(**step.mark), step.once)
+        host.begin_step(step.number, ResumeCursor(**step.resume_cursor), step.once)
         recipe.function(host, self._orders.site_for(step, self._before))
 
     def _open(self) -> GuardedHost:
@@ -247,7 +247,7 @@ class HostWork:
         if step.state == State.QUEUED:
             step.state = State.RUNNING
             self._put(step, state=State.RUNNING, started_at=timezone.now())
-        self._log.begin(step, Mark(**step.mark))
+        self._log.begin(step, ResumeCursor(**step.resume_cursor))
 
     def _end(self, row: HostRun | Step, state: State, message: str, **values: Any) -> None:
         row.state, row.finished_at = state, timezone.now()
@@ -262,24 +262,24 @@ class HostWork:
         A cancellation between the switch and the proof that it serves leaves nothing half done.
         """
         wants_back = self._orders.rolls_back or state is State.CANCELLED
-        may_go_back = wants_back and step not in self._way_back and self._was_switched()
+        may_go_back = wants_back and step not in self._rollback and self._was_switched()
         if may_go_back and self._go_back():
             message = f"{message}\nRolled back to {self._before}."
             state = State.ROLLED_BACK if state is State.FAILED else state
         self.stop(state, message)
 
     def _go_back(self) -> bool:
-        """Whether every step of the way back succeeded; no cancellation stops it half-way."""
+        """Whether every step of the rollback succeeded; no cancellation stops it half-way."""
         if self._writer.stop.is_set():
             self.close()
             self._host = None
             self._cancelled = threading.Event()
-        return all(self._see_through(step)[0] is State.SUCCEEDED for step in self._way_back)
+        return all(self._see_through(step)[0] is State.SUCCEEDED for step in self._rollback)
 
     def _was_switched(self) -> bool:
         self._look()
-        has_way_back = bool(self._before and self._way_back)
-        return has_way_back and self.run.was_switched
+        has_rollback = bool(self._before and self._rollback)
+        return has_rollback and self.run.was_switched
 
     def _note_what_serves_before(self) -> None:
         """Write down what served before this deployment changed anything, once."""
@@ -320,7 +320,7 @@ class HostWork:
             for step in self._steps
             if step.recipe == ACTIVATE
             and step.state == State.SUCCEEDED
-            and release == (self._before if step.is_way_back else self._site.release)
+            and release == (self._before if step.is_rollback else self._site.release)
         ]
         return max(filter(None, ended), default=None)
 

@@ -11,7 +11,7 @@ from deploy_manager.notifications.sending import send
 JOB = "told how it ended"
 
 
-def send_notices(deployment_id: int) -> int:
+def send_notifications(deployment_id: int) -> int:
     """Tell everybody who wants to know how a deployment ended; return how many were told.
 
     A target that can't be reached keeps no other from being told: it is kept as a problem.
@@ -42,8 +42,8 @@ def title_of(deployment: Deployment) -> str:
 def text_of(deployment: Deployment) -> str:
     """Return who asked for it, what was sent, and how each server ended."""
     lines = [
-        _("Requested by %(who)s through %(door)s.")
-        % {"who": deployment.requested_as, "door": deployment.door},
+        _("Requested by %(who)s through %(source)s.")
+        % {"who": deployment.requested_by_name, "source": deployment.source},
         deployment.reason,
         deployment.commit and _("Commit %(commit)s") % {"commit": deployment.commit[:12]},
         deployment.message,

@@ -1,4 +1,4 @@
-"""From the rows of a slice to what the work on each of its hosts needs to know."""
+"""From the rows of a shard to what the work on each of its hosts needs to know."""
 
 from threading import Event
 
@@ -10,15 +10,15 @@ from deploy_manager.deployments.prepare import Prepared
 from deploy_manager.deployments.site import site_of
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.hosts.guard_line import Work
-from deploy_manager.models import HostRun, Placement, Slice
+from deploy_manager.models import HostRun, Placement, Shard
 from deploy_manager.recipes.environments import make_virtualenv
 from deploy_manager.recipes.host import OLDEST_PYTHON
 from deploy_manager.recipes.packing import oldest_python
 from deploy_manager.row_checks import check_host_run
 
 
-def orders_of(held: Slice, prepared: Prepared, cancelled: Event) -> list[Orders]:
-    """Return the orders for each host of a slice; what they build elsewhere ends once `cancelled`.
+def orders_of(held: Shard, prepared: Prepared, cancelled: Event) -> list[Orders]:
+    """Return the orders for each host of a shard; what they build elsewhere ends once `cancelled`.
 
     Raises DeployManagerError, ConfigurationError, InvalidRow; no server was touched.
     """
@@ -31,7 +31,7 @@ def orders_of(held: Slice, prepared: Prepared, cancelled: Event) -> list[Orders]
 def orders_for(host_run_id: int, prepared: Prepared) -> Orders:
     """Return the orders of one host of a deployment that may have ended."""
     run = _with_places(HostRun.objects.filter(pk=host_run_id)).get()
-    held = Slice.objects.select_related("deployment__environment__project").get(pk=run.slice_id)
+    held = Shard.objects.select_related("deployment__environment__project").get(pk=run.shard_id)
     return _orders(run, held, prepared, {})
 
 
@@ -43,7 +43,7 @@ def _with_places(runs: QuerySet[HostRun]) -> QuerySet[HostRun]:
 
 def _orders(
     run: HostRun,
-    held: Slice,
+    held: Shard,
     prepared: Prepared,
     releases: dict[str, int],
     cancelled: Event | None = None,
@@ -67,7 +67,7 @@ def _orders(
     )
 
 
-def _work(run: HostRun, placement: Placement, held: Slice, folder: str) -> Work:
+def _work(run: HostRun, placement: Placement, held: Shard, folder: str) -> Work:
     deployment = held.deployment
     makes_environment = any(step.recipe == make_virtualenv.__name__ for step in run.steps.all())
     return Work(
@@ -76,7 +76,7 @@ def _work(run: HostRun, placement: Placement, held: Slice, folder: str) -> Work:
         key=placement.environment.key.hex,
         deployment=deployment.pk,
         token=held.token,
-        who=f"{deployment.requested_as} ({held.holder})",
+        who=f"{deployment.requested_by_name} ({held.holder})",
         what=str(deployment),
         oldest_python=oldest_python() if makes_environment else OLDEST_PYTHON,
     )

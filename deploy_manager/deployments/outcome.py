@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from django.db.models.functions import Now
 
-from deploy_manager.models import BROKEN, BUSY, WAY_BACK, Deployment, HostRun, State, Step
+from deploy_manager.models import BROKEN, BUSY, ROLLBACK_PHASE, Deployment, HostRun, State, Step
 
 NOT_NEEDED = "Not needed."
 
@@ -20,15 +20,15 @@ def end_hosts(
     if hosts is not None:
         live = live.filter(pk__in=list(hosts))
     for host in live.prefetch_related("steps"):
-        way = [step for step in host.steps.all() if not step.is_way_back]
+        way = [step for step in host.steps.all() if not step.is_rollback]
         came_through = all(step.state == State.SUCCEEDED for step in way)
         _end_host(deployment, host, *((State.SUCCEEDED, "") if came_through else (state, message)))
 
 
 def _end_host(deployment: Deployment, host: HostRun, state: State, message: str) -> None:
-    ended = {"finished_at": Now(), "position": deployment.position}
+    ended = {"finished_at": Now(), "sequence": deployment.sequence}
     left = Step.objects.filter(host_run=host, state__in=BUSY)
-    left.filter(phase=WAY_BACK).update(state=State.SKIPPED, message=NOT_NEEDED, **ended)
+    left.filter(phase=ROLLBACK_PHASE).update(state=State.SKIPPED, message=NOT_NEEDED, **ended)
     skipped = State.CANCELLED if state is State.CANCELLED else State.SKIPPED
     left.update(state=skipped, message=message, **ended)
     HostRun.objects.filter(pk=host.pk).update(state=state, message=message, **ended)
@@ -43,7 +43,7 @@ def sum_up(deployment: Deployment) -> tuple[State, str]:
     if states == {State.SUCCEEDED}:
         return State.SUCCEEDED, ""
     if State.CANCELLED in states:
-        by = f"Cancelled by {deployment.cancel_requested_as}."
+        by = f"Cancelled by {deployment.cancel_requested_by_name}."
         return State.CANCELLED, "\n".join(filter(None, (by, _reached(hosts), reasons)))
     if State.SUCCEEDED in states:
         return State.PARTLY_FAILED, reasons

@@ -7,8 +7,8 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from deploy_manager.deployments.bad_releases import describe_mark, find_mark
-from deploy_manager.deployments.contents import Source, find_source
-from deploy_manager.deployments.pipelines import changes_what_serves, story_for
+from deploy_manager.deployments.contents import Contents, find_contents
+from deploy_manager.deployments.pipelines import changes_what_serves, pipeline_for
 from deploy_manager.deployments.request import choose_placements
 from deploy_manager.deployments.waves import plan_steps
 from deploy_manager.exceptions import CodeError, PinError, RequestRefused
@@ -20,7 +20,7 @@ from deploy_manager.packages.downgrades import ChangedPin, changed_pins
 from deploy_manager.packages.overrides import StandingOverride, lay_over
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.packages.repository import mirror_of
-from deploy_manager.recipes import Story, Uses
+from deploy_manager.recipes import Pipeline, Uses
 from deploy_manager.requirements.pins import Pin, PinChange
 
 
@@ -43,7 +43,7 @@ class Plan:
     """Commit now and commit to come, the log between them, servers, and pins that change."""
 
     environment: Environment
-    story: Story
+    pipeline: Pipeline
     ref: str
     servers: tuple[PlannedServer, ...]
     commit: Commit | None = None
@@ -79,7 +79,7 @@ class Plan:
     @property
     def to_confirm(self) -> tuple[ChangedPin, ...]:
         """What somebody has to agree to beforehand; who rolls back has named the release."""
-        return () if self.story.name == ROLLBACK else self.taken_back
+        return () if self.pipeline.name == ROLLBACK else self.taken_back
 
 
 def make_plan(
@@ -94,12 +94,12 @@ def make_plan(
     `release` is one that is there already, for recipes that work on one. Raises UnknownRecipe and
     RequestRefused as the request itself would.
     """
-    story = story_for(environment, recipe)
-    planned = _planned_servers(story, environment, choose_placements(environment, servers))
-    if story.uses is Uses.NEW:
-        return _with_code(environment, story, ref or environment.ref, planned, release)
-    plan = Plan(environment, story, "", planned)
-    if release is None or not changes_what_serves(story):
+    pipeline = pipeline_for(environment, recipe)
+    planned = _planned_servers(pipeline, environment, choose_placements(environment, servers))
+    if pipeline.uses is Uses.NEW:
+        return _with_code(environment, pipeline, ref or environment.ref, planned, release)
+    plan = Plan(environment, pipeline, "", planned)
+    if release is None or not changes_what_serves(pipeline):
         return plan
     try:
         return replace(plan, **_pins(environment, pins_in(release.lock.text), planned))
@@ -120,9 +120,9 @@ def _pins(
 
 
 def _planned_servers(
-    story: Story, environment: Environment, placements: Sequence[Placement]
+    pipeline: Pipeline, environment: Environment, placements: Sequence[Placement]
 ) -> tuple[PlannedServer, ...]:
-    planned = plan_steps(story, environment, placements).without_the_way_back()
+    planned = plan_steps(pipeline, environment, placements).without_rollback()
     if not planned.steps:
         raise RequestRefused(_("No server chosen has a role that this is for."))
     return tuple(
@@ -133,46 +133,48 @@ def _planned_servers(
 
 def _with_code(
     environment: Environment,
-    story: Story,
+    pipeline: Pipeline,
     ref: str,
     servers: tuple[PlannedServer, ...],
     release: Release | None,
 ) -> Plan:
     try:
-        source = find_source(environment, ref)
+        contents = find_contents(environment, ref)
         told = (
             _pins(environment, pins_in(release.lock.text), servers)
             if release
             else {
-                "pins": changed_pins(environment, source.pins, [one.placement for one in servers]),
-                "overrides": source.laid.overrides,
+                "pins": changed_pins(
+                    environment, contents.pins, [one.placement for one in servers]
+                ),
+                "overrides": contents.laid.overrides,
             }
         )
     except (CodeError, PinError) as error:
-        return Plan(environment, story, ref, servers, problems=(str(error),))
+        return Plan(environment, pipeline, ref, servers, problems=(str(error),))
     serving = most_served([server.placement for server in servers])
     now = serving.commit if serving else ""
     return Plan(
         environment,
-        story,
+        pipeline,
         ref,
         servers,
-        commit=source.commit,
+        commit=contents.commit,
         commit_now=now,
-        commits=_commits_between(environment, now, source),
-        bad=_mark_on(environment, source),
+        commits=_commits_between(environment, now, contents),
+        bad=_mark_on(environment, contents),
         **told,
     )
 
 
-def _mark_on(environment: Environment, source: Source) -> str:
-    marked = find_mark(environment, source.commit.hash, source.digest)
+def _mark_on(environment: Environment, contents: Contents) -> str:
+    marked = find_mark(environment, contents.commit.hash, contents.digest)
     return describe_mark(marked) if marked else ""
 
 
-def _commits_between(environment: Environment, now: str, source: Source) -> tuple[Commit, ...]:
+def _commits_between(environment: Environment, now: str, contents: Contents) -> tuple[Commit, ...]:
     try:
-        return tuple(mirror_of(environment.project).log(now, source.commit.hash))
+        return tuple(mirror_of(environment.project).log(now, contents.commit.hash))
     except CodeError:
         # The history was rewritten: what is served now is in no clone any more.
-        return (source.commit,)
+        return (contents.commit,)

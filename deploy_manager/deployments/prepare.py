@@ -13,16 +13,16 @@ from deploy_manager.deployments.bad_releases import (
     is_automatic,
     refuse_marked,
 )
-from deploy_manager.deployments.contents import Source, find_source, make_archive, prove
+from deploy_manager.deployments.contents import Contents, find_contents, make_archive, prove
 from deploy_manager.deployments.request import refuse_who_may_not
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import (
-    WAY_BACK,
+    ROLLBACK_PHASE,
     Deployment,
     Environment,
-    Lock,
+    LockFile,
     Release,
-    Slice,
+    Shard,
     Step,
     UpgradeStage,
 )
@@ -50,7 +50,7 @@ class Prepared:
     archive: Path | None = None
 
 
-def prepare(held: Slice) -> Prepared:
+def prepare(held: Shard) -> Prepared:
     """Resolve what a deployment sends, once for all of its servers and for whoever takes it over.
 
     Raises RequestRefused, InvalidRow, UnknownRecipe, CodeError, PinError, ClaimLost,
@@ -89,19 +89,19 @@ def prepare_again(deployment: Deployment) -> Prepared:
 def _check_again_who_may(deployment: Deployment) -> None:
     """What a person was allowed at the click may be forbidden by now; a command line has none."""
     refuse_who_may_not(
-        deployment.door,
+        deployment.source,
         deployment.requested_by,
-        deployment.requested_as,
+        deployment.requested_by_name,
         deployment.environment,
     )
 
 
 def _goes_back(deployment: Deployment) -> bool:
     """Whether it brings servers back from what failed: that is finished, whoever may do what."""
-    way_back = Step.objects.filter(
-        host_run__deployment=deployment, phase=WAY_BACK, stage=deployment.stage
+    rollback = Step.objects.filter(
+        host_run__deployment=deployment, phase=ROLLBACK_PHASE, stage=deployment.stage
     )
-    return UpgradeStage.objects.filter(returned_by=deployment).exists() or way_back.exists()
+    return UpgradeStage.objects.filter(returned_by=deployment).exists() or rollback.exists()
 
 
 def _check_mark(deployment: Deployment, release: Release) -> None:
@@ -145,17 +145,17 @@ def _check_what_is_taken_back(deployment: Deployment, release: Release) -> None:
         refuse_what_nobody_confirmed(deployment, pins_in(release.lock.text))
 
 
-def _release_for(held: Slice) -> Release | None:
+def _release_for(held: Shard) -> Release | None:
     """Return the release that it works on, and write it down for all who come after."""
     deployment = held.deployment
     match Uses(deployment.uses):
         case Uses.NEW:
-            source = find_source(deployment.environment, _ref(deployment))
+            contents = find_contents(deployment.environment, _ref(deployment))
             if is_automatic(deployment):
-                refuse_marked(deployment.environment, source.commit.hash, source.digest)
-            refuse_what_nobody_confirmed(deployment, source.pins)
-            prove(deployment.environment, source)
-            release = _make_release(deployment, source)
+                refuse_marked(deployment.environment, contents.commit.hash, contents.digest)
+            refuse_what_nobody_confirmed(deployment, contents.pins)
+            prove(deployment.environment, contents)
+            release = _make_release(deployment, contents)
         case Uses.NEWEST:
             release = _newest_release(deployment)
             _check_what_is_taken_back(deployment, release)
@@ -171,20 +171,20 @@ def _ref(deployment: Deployment) -> str:
     return deployment.commit or deployment.ref
 
 
-def _make_release(deployment: Deployment, source: Source) -> Release:
-    environment, subject = deployment.environment, source.commit.subject[:300]
-    lock = Lock.objects.of(source.digest, source.lock)
+def _make_release(deployment: Deployment, contents: Contents) -> Release:
+    environment, subject = deployment.environment, contents.commit.subject[:300]
+    lock = LockFile.objects.of(contents.digest, contents.lock)
     return Release.objects.make(
-        environment, source.commit.hash, subject, lock, _repository_lock(environment, source)
+        environment, contents.commit.hash, subject, lock, _repository_lock(environment, contents)
     )
 
 
-def _repository_lock(environment: Environment, source: Source) -> Lock | None:
+def _repository_lock(environment: Environment, contents: Contents) -> LockFile | None:
     """What the commit itself pins; none where the environment lists its own."""
     if environment.pins_from != Environment.PinsFrom.COMMIT:
         return None
-    text = lock_text(source.repository)
-    return Lock.objects.of(lock_digest(text), text)
+    text = lock_text(contents.repository)
+    return LockFile.objects.of(lock_digest(text), text)
 
 
 def _newest_release(deployment: Deployment) -> Release:

@@ -27,7 +27,7 @@ from deploy_manager.hosts.guarded import open_replay
 from deploy_manager.hosts.opening import probe as read_journal
 from deploy_manager.isolation import isolated
 from deploy_manager.logs import mask_text
-from deploy_manager.models import LIVE, WAY_BACK, Deployment, HostRun, Problem, State, Step
+from deploy_manager.models import LIVE, ROLLBACK_PHASE, Deployment, HostRun, Problem, State, Step
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.recipes import get_recipe
 
@@ -69,7 +69,7 @@ def forget_found_hosts() -> None:
 
 
 def _probe(host_run_id: int) -> State | None:
-    run = HostRun.objects.select_related("deployment", "slice").get(pk=host_run_id)
+    run = HostRun.objects.select_related("deployment", "shard").get(pk=host_run_id)
     step = run.steps.filter(state=State.LOST).order_by("number").first()
     if step is None:
         return None
@@ -90,10 +90,10 @@ def resolve(run: HostRun, step: Step, state: State, message: str) -> State | Non
     ended = State.SUCCEEDED if came_through else State.FAILED
     why = message if state is State.FAILED else "" if came_through else NOT_REACHED
     with brief_transaction():
-        positions = Deployment.objects.filter(pk=run.deployment_id)
-        positions.update(position=F("position") + 1)
-        deployment = positions.select_related("environment__project").get()
-        values = {"position": deployment.position}
+        sequences = Deployment.objects.filter(pk=run.deployment_id)
+        sequences.update(sequence=F("sequence") + 1)
+        deployment = sequences.select_related("environment__project").get()
+        values = {"sequence": deployment.sequence}
         lost = HostRun.objects.filter(pk=run.pk, state=State.LOST)
         if not lost.update(state=ended, message=why, **values):
             return None
@@ -101,12 +101,12 @@ def resolve(run: HostRun, step: Step, state: State, message: str) -> State | Non
             state=state, message=message, **values
         )
         ended_as, words = sum_up(deployment)
-        positions.exclude(state__in=LIVE).update(state=ended_as, message=words)
+        sequences.exclude(state__in=LIVE).update(state=ended_as, message=words)
     return ended
 
 
 def _left_undone(run: HostRun, step: Step) -> bool:
-    later = run.steps.filter(number__gt=step.number).exclude(phase=WAY_BACK)
+    later = run.steps.filter(number__gt=step.number).exclude(phase=ROLLBACK_PHASE)
     return later.exists()
 
 

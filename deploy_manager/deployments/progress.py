@@ -37,11 +37,11 @@ def read(deployment_id: int, after: int = FROM_THE_START, max_bytes: int = 256 *
     )
     chunks = list(_chunks(deployment, after, max_bytes))
     left = deployment.log_chunks.filter(
-        position__gt=chunks[-1].position if chunks else after, position__lte=deployment.position
+        sequence__gt=chunks[-1].sequence if chunks else after, sequence__lte=deployment.sequence
     )
     more = left.exists()
-    cursor = chunks[-1].position if more and chunks else deployment.position
-    changed = {"position__gt": after, "position__lte": cursor}
+    cursor = chunks[-1].sequence if more and chunks else deployment.sequence
+    changed = {"sequence__gt": after, "sequence__lte": cursor}
     return Progress(
         deployment=deployment,
         host_runs=list(deployment.host_runs.filter(**changed).order_by("pk")),
@@ -58,8 +58,8 @@ def read(deployment_id: int, after: int = FROM_THE_START, max_bytes: int = 256 *
 
 def _chunks(deployment: Deployment, after: int, max_bytes: int) -> Iterator[LogChunk]:
     found = deployment.log_chunks.filter(
-        position__gt=after, position__lte=deployment.position
-    ).order_by("position")
+        sequence__gt=after, sequence__lte=deployment.sequence
+    ).order_by("sequence")
     size = 0
     for chunk in found.iterator(chunk_size=20):
         yield chunk

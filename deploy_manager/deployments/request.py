@@ -11,40 +11,40 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments.freezes import why_not_now
-from deploy_manager.deployments.pipelines import story_for
+from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.strategy import strategy_of
 from deploy_manager.deployments.waves import Planned, plan_steps
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Deployment, Environment, Placement, Release, Schedule, State
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.recipes import Story, Uses
+from deploy_manager.recipes import Pipeline, Uses
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 ADMIN = "admin"
-"""The door that only people come through."""
+"""The source that only people come through."""
 
 
 def refuse_who_may_not(
-    door: str, user: "User | None", requested_as: str, environment: Environment
+    source: str, user: "User | None", requested_by_name: str, environment: Environment
 ) -> None:
-    """Raise RequestRefused where whoever asked through a door may not, or not any more.
+    """Raise RequestRefused where whoever asked through a source may not, or not any more.
 
     Through the admin that is always a person, who may be gone by now; a command line has none.
     """
-    if user is None and door != ADMIN:
+    if user is None and source != ADMIN:
         return
     if user is None or not may_deploy(user, environment):
         raise RequestRefused(
             _("%(who)s may not deploy %(site)s any more.")
-            % {"who": requested_as, "site": environment}
+            % {"who": requested_by_name, "site": environment}
         )
 
 
 @dataclass(frozen=True)
-class Wish:
+class DeploymentOptions:
     """What a deployment may be asked for beyond its recipe; the defaults are the usual."""
 
     ref: str = ""
@@ -85,99 +85,105 @@ def request(
     environment: Environment,
     recipe: str = "deploy",
     *,
-    door: str,
-    requested_as: str,
+    source: str,
+    requested_by_name: str,
     user: "User | None" = None,
-    wish: Wish | None = None,
-    **wishes: object,
+    options: DeploymentOptions | None = None,
+    **requests: object,
 ) -> Deployment:
     """Write the deployment, its hosts and their steps, and return it: *queued*, or *waiting*.
 
     `user` is the person of the admin; a command line has none and is trusted. What else is wished
-    for stands in `wish`, or in keywords of the same names.
+    for stands in `request`, or in keywords of the same names.
     Raises UnknownRecipe, RequestRefused, PermissionDenied.
     """
     if user is not None and not may_deploy(user, environment):
         raise PermissionDenied(f"{user} may not deploy {environment}.")
-    wish = wish or Wish(**wishes)  # type: ignore[arg-type]
-    story = story_for(environment, recipe)
-    planned = _plan(story, environment, wish)
+    options = options or DeploymentOptions(**requests)  # type: ignore[arg-type]
+    pipeline = pipeline_for(environment, recipe)
+    planned = _plan(pipeline, environment, options)
     return Deployment.objects.request(
         environment,
         recipe,
         planned.steps,
         planned.waves,
-        get_settings().SLICE_HOSTS,
-        door=door,
-        requested_as=requested_as,
+        get_settings().SHARD_HOSTS,
+        source=source,
+        requested_by_name=requested_by_name,
         requested_by=user,
-        ref=_ref(environment, story, wish),
-        **_decisions(environment, story, wish),
-        **_begins_as(environment, story, wish),
-        **_fields(wish),
+        ref=_ref(environment, pipeline, options),
+        **_decisions(environment, pipeline, options),
+        **_begins_as(environment, pipeline, options),
+        **_fields(options),
     )
 
 
-def _ref(environment: Environment, story: Story, wish: Wish) -> str:
+def _ref(environment: Environment, pipeline: Pipeline, options: DeploymentOptions) -> str:
     """Return what the worker resolves; blank: the release is known, or none is needed."""
-    takes_code = story.uses is Uses.NEW and wish.release is None
-    return wish.ref or environment.ref if takes_code else ""
+    takes_code = pipeline.uses is Uses.NEW and options.release is None
+    return options.ref or environment.ref if takes_code else ""
 
 
-def _plan(story: Story, environment: Environment, wish: Wish) -> Planned:
+def _plan(pipeline: Pipeline, environment: Environment, options: DeploymentOptions) -> Planned:
     """Return what would run where. Raises RequestRefused."""
-    if story.uses is Uses.GIVEN and wish.release is None:
-        raise RequestRefused(_("%(recipe)s needs to be told a release.") % {"recipe": story.name})
-    planned = plan_steps(story, environment, choose_placements(environment, wish.servers))
-    planned = planned.without(wish.without)
+    if pipeline.uses is Uses.GIVEN and options.release is None:
+        raise RequestRefused(
+            _("%(recipe)s needs to be told a release.") % {"recipe": pipeline.name}
+        )
+    planned = plan_steps(pipeline, environment, choose_placements(environment, options.servers))
+    planned = planned.without(options.without)
     if not planned.steps:
         raise RequestRefused(_("No server chosen has a role that this is for."))
     return planned
 
 
-def _decisions(environment: Environment, story: Story, wish: Wish) -> dict[str, Any]:
+def _decisions(
+    environment: Environment, pipeline: Pipeline, options: DeploymentOptions
+) -> dict[str, Any]:
     """Return what whoever carries it out does not decide again."""
-    strategy = strategy_of(environment, story.name)
+    strategy = strategy_of(environment, pipeline.name)
     return {
-        "uses": story.uses.value,
-        "sends_code": any(recipe.uses is Uses.NEW for recipe in story.recipes),
-        "pause": max(strategy.pause, wish.soak),
+        "uses": pipeline.uses.value,
+        "sends_code": any(recipe.uses is Uses.NEW for recipe in pipeline.recipes),
+        "pause": max(strategy.pause, options.soak),
         "max_failures": strategy.max_failures,
         "rolls_back": strategy.rolls_back,
     }
 
 
-def _fields(wish: Wish) -> dict[str, Any]:
-    """Return what of a wish stands on the row as it was said."""
+def _fields(options: DeploymentOptions) -> dict[str, Any]:
+    """Return what of a request stands on the row as it was said."""
     return {
-        "commit": wish.release.commit if wish.release else wish.commit,
-        "release": wish.release,
-        "reason": _check_reason(wish.reason),
-        "forced_migrations": list(wish.forced_migrations),
-        "not_before": wish.not_before,
-        "deadline": wish.deadline,
-        "schedule": wish.schedule,
-        "slot": wish.slot,
-        "retry_of": wish.retry_of,
-        "take_back": [dict(each) for each in wish.take_back],
+        "commit": options.release.commit if options.release else options.commit,
+        "release": options.release,
+        "reason": _check_reason(options.reason),
+        "forced_migrations": list(options.forced_migrations),
+        "not_before": options.not_before,
+        "deadline": options.deadline,
+        "schedule": options.schedule,
+        "slot": options.slot,
+        "retry_of": options.retry_of,
+        "take_back": [dict(each) for each in options.take_back],
     }
 
 
-def _begins_as(environment: Environment, story: Story, wish: Wish) -> dict[str, Any]:
+def _begins_as(
+    environment: Environment, pipeline: Pipeline, options: DeploymentOptions
+) -> dict[str, Any]:
     """Return *queued*, or *waiting* and what for. Raises RequestRefused where it may not wait."""
-    why = _why_to_wait(environment, story, wish)
+    why = _why_to_wait(environment, pipeline, options)
     return {"state": State.WAITING if why else State.QUEUED, "message": why}
 
 
-def _why_to_wait(environment: Environment, story: Story, wish: Wish) -> str:
-    if wish.not_before and wish.not_before > timezone.now():
+def _why_to_wait(environment: Environment, pipeline: Pipeline, options: DeploymentOptions) -> str:
+    if options.not_before and options.not_before > timezone.now():
         return _("Waits for its time.")
-    if why := why_not_now(environment, story, timezone.now()):
-        if wish.waits or wish.not_before:
+    if why := why_not_now(environment, pipeline, timezone.now()):
+        if options.waits or options.not_before:
             return why
         raise RequestRefused(why)
     busy = Deployment.objects.busy().filter(environment=environment).first()
-    return busy.describe_as_busy() if busy and wish.waits else ""
+    return busy.describe_as_busy() if busy and options.waits else ""
 
 
 def _check_reason(reason: str) -> str:

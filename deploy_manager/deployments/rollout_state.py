@@ -7,7 +7,7 @@ from deploy_manager.models import BROKEN, BUSY, Deployment, HostRun, State, Step
 from deploy_manager.rollout_size import is_too_many
 
 
-class Board:
+class RolloutState:
     """A deployment's hosts and steps, as they were written, and what follows from them."""
 
     def __init__(self, deployment: Deployment) -> None:
@@ -32,7 +32,7 @@ class Board:
 
     def why_to_stop(self) -> str:
         """Why no other server may get the release; blank: nothing speaks against it."""
-        if not self._broken or self._deployment.stage == self._stage_of_the_way_back:
+        if not self._broken or self._deployment.stage == self._rollback_stage:
             return ""
         for host in self._broken:
             if step := self._failed_for_all(host):
@@ -76,18 +76,18 @@ class Board:
         )
 
     def turn_back(self) -> None:
-        """Let the way back be the next stage."""
+        """Let the rollback be the next stage."""
         self._turns_back = True
 
     def next_stage(self) -> int | None:
         """The next stage with something to do on a host that is live; None: nothing is left."""
         if self._turns_back:
-            return self._stage_of_the_way_back
+            return self._rollback_stage
         stages = [
             step.stage
             for host in self._live
             for step in host.steps.all()
-            if step.state in BUSY and not step.is_way_back
+            if step.state in BUSY and not step.is_rollback
         ]
         later = [stage for stage in stages if stage > self._deployment.stage]
         return min(later, default=None)
@@ -110,8 +110,8 @@ class Board:
         return self._deployment.stage
 
     @property
-    def _stage_of_the_way_back(self) -> int | None:
-        return next((step.stage for step in self._steps if step.is_way_back), None)
+    def _rollback_stage(self) -> int | None:
+        return next((step.stage for step in self._steps if step.is_rollback), None)
 
     @property
     def _steps(self) -> Iterator[Step]:
@@ -124,5 +124,5 @@ class Board:
 def _failed_step(host: HostRun) -> Step | None:
     """The step that broke a host; None where it was none."""
     failed = (State.FAILED, State.LOST)
-    way = (step for step in host.steps.all() if not step.is_way_back)
+    way = (step for step in host.steps.all() if not step.is_rollback)
     return next((step for step in way if step.state in failed), None)

@@ -1,4 +1,4 @@
-"""Claim slices of a deployment and see them through, to an end that is true for every server."""
+"""Claim shards of a deployment and see them through, to an end that is true for every server."""
 
 import logging
 import os
@@ -22,26 +22,26 @@ from deploy_manager.deployments.writer import Writer
 from deploy_manager.exceptions import ClaimLost, DeployManagerError, LeftAlone
 from deploy_manager.isolation import explain
 from deploy_manager.logs import mask_text
-from deploy_manager.models import Deployment, HostRun, Slice, State
+from deploy_manager.models import Deployment, HostRun, Shard, State
 from deploy_manager.packages.pins import note_pins
 
 logger = logging.getLogger(__name__)
 
-Bell = Callable[[int], object]
-"""Tells some worker that a slice has something to do."""
+Wake = Callable[[int], object]
+"""Tells some worker that a shard has something to do."""
 
 LOOKS_EVERY = 0.5
 
 
-def run_slice(slice_id: int, ring: Bell) -> bool:
-    """Claim a slice and do what is open for its hosts; False where there was nothing to claim."""
-    held = Slice.objects.claim(slice_id, f"{socket.gethostname()}:{os.getpid()}")
+def run_shard(shard_id: int, wake: Wake) -> bool:
+    """Claim a shard and do what is open for its hosts; False where there was nothing to claim."""
+    held = Shard.objects.claim(shard_id, f"{socket.gethostname()}:{os.getpid()}")
     if held is None:
-        logger.info("Slice %s is nobody's to claim: nothing to do.", slice_id)
+        logger.info("Shard %s is nobody's to claim: nothing to do.", shard_id)
         return False
     works: list[HostWork] = []
     try:
-        _see_through(held, ring, works)
+        _see_through(held, wake, works)
     except ClaimLost as error:
         logger.warning("%s: %s", held, error)
     except LeftAlone as error:
@@ -65,7 +65,7 @@ class NotReadyError(Exception):
 
 
 @contextmanager
-def _getting_ready(held: Slice) -> Iterator[None]:
+def _getting_ready(held: Shard) -> Iterator[None]:
     """Raise NotReadyError for whatever a block raises that is no loss of the claim."""
     try:
         yield
@@ -78,14 +78,14 @@ def _getting_ready(held: Slice) -> Iterator[None]:
         raise NotReadyError(explain(error) + ".") from error
 
 
-def _untouched(held: Slice) -> str:
+def _untouched(held: Shard) -> str:
     """Say that no server was touched, where that is known: nobody worked on any before."""
     begun = HostRun.objects.filter(deployment=held.deployment_id, started_at__isnull=False)
     was_worked_on = held.deployment.stage or held.taken_over or begun.exists()
     return "" if was_worked_on else " No server was touched."
 
 
-def _leave(held: Slice, why: str) -> None:
+def _leave(held: Shard, why: str) -> None:
     """End what an automatic source may not do: nothing failed, and its schedule says so, too."""
     _give_up(held, State.CANCELLED, why)
     if (schedule := held.deployment.schedule_id) is not None:
@@ -93,16 +93,16 @@ def _leave(held: Slice, why: str) -> None:
 
 
 def run(deployment_id: int) -> None:
-    """See a deployment through in this process alone, slice after slice, pauses and all.
+    """See a deployment through in this process alone, shard after shard, pauses and all.
 
     Returns at once where somebody else has it.
     """
     while True:
-        free = Slice.objects.to_claim().filter(deployment=deployment_id).order_by("number")
-        slices = list(free.values_list("pk", flat=True))
-        for pk in slices:
-            run_slice(pk, _nobody)
-        if not slices and not _wait_for_the_next_wave(deployment_id):
+        free = Shard.objects.to_claim().filter(deployment=deployment_id).order_by("number")
+        shards = list(free.values_list("pk", flat=True))
+        for pk in shards:
+            run_shard(pk, _nobody)
+        if not shards and not _wait_for_the_next_wave(deployment_id):
             return
 
 
@@ -117,45 +117,45 @@ def _wait_for_the_next_wave(deployment_id: int) -> bool:
     return True
 
 
-def _nobody(slice_id: int) -> None:
-    """Rings no bell: this process comes back for the slice itself."""
+def _nobody(shard_id: int) -> None:
+    """Rings no bell: this process comes back for the shard itself."""
 
 
-def _give_up(held: Slice, state: State, message: str) -> None:
+def _give_up(held: Shard, state: State, message: str) -> None:
     """End it over a new connection: that of before may be what failed, and stays dead then."""
     connection.close()
     untouched = "" if state is State.LOST else _untouched(held)
     held.finish(state, mask_text(f"{message}{untouched}"))
 
 
-def _see_through(held: Slice, ring: Bell, works: list[HostWork]) -> None:
-    """Do what is open for the hosts of a slice; `works` is filled with what is done for each."""
+def _see_through(held: Shard, wake: Wake, works: list[HostWork]) -> None:
+    """Do what is open for the hosts of a shard; `works` is filled with what is done for each."""
     with Writer(held) as writer:
         with _getting_ready(held):
             prepared = prepare(held)
             orders = orders_of(held, prepared, writer.stop)
             works += [HostWork(each, writer) for each in orders]
-        _run_stages(held, works, writer, ring)
+        _run_stages(held, works, writer, wake)
     if any(work.is_left_to_others for work in works):
-        _hand_over(held, ring)
+        _hand_over(held, wake)
     elif not Deployment.objects.live().filter(pk=held.deployment_id).exists():
         note_pins(held.deployment)
 
 
-def _hand_over(held: Slice, ring: Bell) -> None:
+def _hand_over(held: Shard, wake: Wake) -> None:
     if held.release():
         logger.info("%s is handed over to another worker.", held)
-        ring(held.pk)
+        wake(held.pk)
 
 
-def _run_stages(held: Slice, works: Sequence[HostWork], writer: Writer, ring: Bell) -> None:
+def _run_stages(held: Shard, works: Sequence[HostWork], writer: Writer, wake: Wake) -> None:
     most = min(len(works), get_settings().MAX_HOSTS_AT_ONCE)
     with ThreadPoolExecutor(max_workers=most, thread_name_prefix="host") as pool:
         stage: int | None = held.deployment.stage
         while stage is not None:
             verdict = _run_stage(stage, works, writer, pool)
-            for slice_id in verdict.ring:
-                ring(slice_id)
+            for shard_id in verdict.wake:
+                wake(shard_id)
             stage = verdict.stage
         list(pool.map(HostWork.close, works))
 

@@ -12,22 +12,22 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from deploy_manager.deployments.request import Wish, request
+from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.exceptions import RequestRefused, TimesUnreadable
 from deploy_manager.isolation import explain, one_by_one
 from deploy_manager.models import Deployment, Schedule
 from deploy_manager.schedule.slots import slots_between
 
-DOOR = "schedule"
+SOURCE = "schedule"
 JOB = "wrote what was due"
-"""Its name among the jobs of the sweep."""
+"""Its name among the jobs of the reconcile loop."""
 
 MOST_SLOTS = 7 * 24 * 60
 """One for each minute of the longest deadline."""
 
 
 def write_due_deployments(
-    now: datetime | None = None, ring: Callable[[Deployment], object] | None = None
+    now: datetime | None = None, wake: Callable[[Deployment], object] | None = None
 ) -> list[Deployment]:
     """Write what schedules ask for now; what may not run yet waits for its deadline at most.
 
@@ -39,7 +39,7 @@ def write_due_deployments(
     written = one_by_one(
         JOB,
         due.select_related("environment__project"),
-        partial(_write, now=now, ring=ring),
+        partial(_write, now=now, wake=wake),
         "environment",
     )
     return [deployment for deployment in written if deployment]
@@ -52,14 +52,14 @@ def note_outcome(schedule_id: int, outcome: str) -> None:
 
 
 def _write(
-    schedule: Schedule, *, now: datetime, ring: Callable[[Deployment], object] | None
+    schedule: Schedule, *, now: datetime, wake: Callable[[Deployment], object] | None
 ) -> Deployment | None:
     since = max(schedule.looked_at, now - timedelta(minutes=schedule.deadline))
     slots = slots_between(schedule.cron, schedule.time_zone, since, now, most=MOST_SLOTS)
     deployment = _request(schedule, slots[-1], now) if slots else None
     Schedule.objects.filter(pk=schedule.pk, looked_at__lt=now).update(looked_at=now)
-    if deployment and ring:
-        ring(deployment)
+    if deployment and wake:
+        wake(deployment)
     return deployment
 
 
@@ -68,15 +68,15 @@ def _request(schedule: Schedule, slot: datetime, now: datetime) -> Deployment | 
     deadline = slot + timedelta(minutes=schedule.deadline)
     if deadline < now or schedule.deployments.filter(slot=slot).exists():
         return None
-    wish = Wish(waits=True, deadline=deadline, schedule=schedule, slot=slot)
+    options = DeploymentOptions(waits=True, deadline=deadline, schedule=schedule, slot=slot)
     try:
         with transaction.atomic():  # so that why it failed can be written behind it
             deployment = request(
                 schedule.environment,
                 schedule.recipe,
-                door=DOOR,
-                requested_as=str(schedule),
-                wish=wish,
+                source=SOURCE,
+                requested_by_name=str(schedule),
+                options=options,
             )
     except Exception as error:
         words = {"time": f"{slot:%Y-%m-%d %H:%M %Z}", "why": explain(error)}

@@ -3,4 +3,4 @@
 import threading
 
 process_ends = threading.Event()
-"""Once set, every slice that this process holds is given back within a second or two."""
+"""Once set, every shard that this process holds is given back within a second or two."""

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from deploy_manager.deployments.writer import Output, Writer
 from deploy_manager.hosts.address import Stream
-from deploy_manager.hosts.guarded import Mark
+from deploy_manager.hosts.guarded import ResumeCursor
 from deploy_manager.logs import LineBuffer, mask
 from deploy_manager.models import Step
 
@@ -23,12 +23,12 @@ class StepLog:
         self._writer = writer
         self._lock = threading.Lock()
         self._step: Step | None = None
-        self._stored = Mark()
+        self._stored = ResumeCursor()
         self._command = 0
         self._fed: dict[Stream, int] = {}
         self._buffers: dict[Stream, LineBuffer] = {}
 
-    def begin(self, step: Step, stored: Mark) -> None:
+    def begin(self, step: Step, stored: ResumeCursor) -> None:
         """Take what a step prints after what is stored of it."""
         with self._lock:
             self._step = step
@@ -49,7 +49,9 @@ class StepLog:
         """Take a line that a second run of the step would not print: it has no place."""
         with self._lock:
             if self._step is not None:
-                self._writer.put(Output(self._step, Stream.OUR_OWN, mask(line), self._mark()))
+                self._writer.put(
+                    Output(self._step, Stream.OUR_OWN, mask(line), self._resume_cursor())
+                )
 
     def end(self) -> None:
         """Write what never ended with a line's end."""
@@ -69,10 +71,10 @@ class StepLog:
 
     def _write(self, stream: Stream, data: bytes) -> None:
         if self._step is not None and data:
-            self._writer.put(Output(self._step, stream, data, self._mark()))
+            self._writer.put(Output(self._step, stream, data, self._resume_cursor()))
 
-    def _mark(self) -> dict[str, int]:
+    def _resume_cursor(self) -> dict[str, int]:
         done = {
             name: self._fed[stream] - self._buffers[stream].held for stream, name in FIELDS.items()
         }
-        return asdict(Mark(self._command, **done))
+        return asdict(ResumeCursor(self._command, **done))

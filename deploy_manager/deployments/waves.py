@@ -1,6 +1,6 @@
 """Stages: which steps run when, and in which wave a server is switched.
 
-A stage is what every host ends before any host begins the next one: a phase of the story, or one
+A stage is what every host ends before any host begins the next one: a phase of the pipeline, or one
 wave of the phases that are run in waves. Steps know the number of their stage.
 """
 
@@ -12,12 +12,12 @@ from typing import Any
 from django.utils.translation import gettext_noop
 
 from deploy_manager.deployments.strategy import Strategy, strategy_of
-from deploy_manager.models import WAY_BACK, Environment, Placement
-from deploy_manager.recipes import Phase, Recipe, Scope, Story, get_recipe
+from deploy_manager.models import ROLLBACK_PHASE, Environment, Placement
+from deploy_manager.recipes import Phase, Pipeline, Recipe, Scope, get_recipe
 from deploy_manager.rollout_size import cut_waves
 from deploy_manager.row_checks import check_row
 
-ROLL_BACK = Phase(WAY_BACK, gettext_noop("Roll back"), ("activate", "reload", "verify"))
+ROLL_BACK = Phase(ROLLBACK_PHASE, gettext_noop("Roll back"), ("activate", "reload", "verify"))
 """What brings a server back that was switched. Its steps are skipped where nothing went wrong."""
 
 
@@ -32,9 +32,9 @@ class Planned:
         """Return what is left when some recipes are not run."""
         return self._keep(lambda step: step["recipe"] not in recipes)
 
-    def without_the_way_back(self) -> "Planned":
+    def without_rollback(self) -> "Planned":
         """Return what is run where nothing goes wrong."""
-        return self._keep(lambda step: step["phase"] != WAY_BACK)
+        return self._keep(lambda step: step["phase"] != ROLLBACK_PHASE)
 
     def _keep(self, is_kept: Callable[[dict[str, Any]], bool]) -> "Planned":
         kept = {each: list(filter(is_kept, fields)) for each, fields in self.steps.items()}
@@ -62,26 +62,28 @@ class Planned:
                 )
 
 
-def plan_steps(story: Story, environment: Environment, placements: Sequence[Placement]) -> Planned:
-    """Return what a story would run on these placements, stage by stage. Raises InvalidRow."""
+def plan_steps(
+    pipeline: Pipeline, environment: Environment, placements: Sequence[Placement]
+) -> Planned:
+    """Return what a pipeline would run on these placements, stage by stage. Raises InvalidRow."""
     check_row(environment, "strategy", "canary", "batch", "max_failures", "role_order")
     for placement in placements:
         check_row(placement, "roles")
     planned = Planned()
     waves = [list(placements)]
-    if any(phase.in_waves for phase in story.phases):
-        waves = cut_into_waves(environment, strategy_of(environment, story.name), placements)
+    if any(phase.in_waves for phase in pipeline.phases):
+        waves = cut_into_waves(environment, strategy_of(environment, pipeline.name), placements)
     planned.waves = {
         placement: number for number, wave in enumerate(waves, 1) for placement in wave
     }
     stage = 1
-    for phases in _groups(story):
+    for phases in _groups(pipeline):
         parts = waves if phases[0].in_waves else [list(placements)]
         for part in parts:
             for phase in phases:
                 planned.add(phase, stage, part, placements)
             stage += 1
-    _plan_the_way_back(story, planned, stage)
+    _plan_rollback(pipeline, planned, stage)
     planned.steps = {each: planned.steps[each] for each in placements if each in planned.steps}
     return planned
 
@@ -111,23 +113,23 @@ def _rank(placement: Placement, order: Sequence[str]) -> int:
     return min(ranks, default=len(order))
 
 
-def _groups(story: Story) -> Iterator[list[Phase]]:
+def _groups(pipeline: Pipeline) -> Iterator[list[Phase]]:
     """Yield phases one by one, and those that are run in waves together."""
-    for in_waves, phases in groupby(story.phases, key=lambda phase: phase.in_waves):
+    for in_waves, phases in groupby(pipeline.phases, key=lambda phase: phase.in_waves):
         if in_waves:
             yield list(phases)
         else:
             yield from ([phase] for phase in phases)
 
 
-def _plan_the_way_back(story: Story, planned: Planned, stage: int) -> None:
+def _plan_rollback(pipeline: Pipeline, planned: Planned, stage: int) -> None:
     """Plan the return of each server that will be switched; mostly nobody needs it."""
     switches = [
         placement
         for placement, steps in planned.steps.items()
         if any(step["recipe"] == "activate" for step in steps)
     ]
-    if any(phase.in_waves for phase in story.phases):
+    if any(phase.in_waves for phase in pipeline.phases):
         planned.add(ROLL_BACK, stage, switches, switches)
 
 

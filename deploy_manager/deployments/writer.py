@@ -29,7 +29,7 @@ from deploy_manager.models import (
     LogChunk,
     Placement,
     Release,
-    Slice,
+    Shard,
     Step,
 )
 from deploy_manager.models.transactions import brief_transaction
@@ -64,7 +64,7 @@ class Output:
     step: Step
     stream: int
     data: bytes
-    mark: dict[str, int]
+    resume_cursor: dict[str, int]
     """Up to where the step's output is stored with this; see hosts.Mark."""
 
     @property
@@ -110,7 +110,7 @@ class Writer(AbstractContextManager["Writer"]):
     everything could be written.
     """
 
-    def __init__(self, held: Slice) -> None:
+    def __init__(self, held: Shard) -> None:
         self.stop = threading.Event()
         self.leave = threading.Event()
         self._held = held
@@ -140,7 +140,7 @@ class Writer(AbstractContextManager["Writer"]):
     def put(self, event: Event | None) -> None:
         """Hand in an event, None as the last one; waits while the database is behind.
 
-        After an error, or once the slice went home, nothing more is taken.
+        After an error, or once the shard went home, nothing more is taken.
         """
         while self._error is None and not self._is_over:
             try:
@@ -156,7 +156,7 @@ class Writer(AbstractContextManager["Writer"]):
     def arrive(self) -> Verdict:
         """Write what is left of a stage and arrive at its end; see barrier.arrive.
 
-        Where the slice then goes home nothing is written any more, not even a heartbeat.
+        Where the shard then goes home nothing is written any more, not even a heartbeat.
         Raises ClaimLost, or what stops the writer.
         """
         verdict: Verdict = self._send(Errand(self._arrive))
@@ -256,8 +256,8 @@ class Writer(AbstractContextManager["Writer"]):
         with brief_transaction():
             if self._held.held().filter(batch=self._batch).exists():
                 return  # the connection died, but not before the commit
-            position = self._held.advance(len(rows), batch=self._batch)
-            numbered = list(enumerate(rows, position + 1))
+            sequence = self._held.advance(len(rows), batch=self._batch)
+            numbered = list(enumerate(rows, sequence + 1))
             _write_output(self._deployment, numbered)
             _write_changes(numbered)
             for event in batch:
@@ -297,23 +297,25 @@ def _write_output(deployment: Deployment, rows: list[tuple[int, Change | Output]
             deployment=deployment,
             host_run_id=row.host_run_id,
             step=row.step,
-            position=position,
+            sequence=sequence,
             stream=row.stream,
             data=row.data,
         )
-        for position, row in rows
+        for sequence, row in rows
         if isinstance(row, Output)
     )
-    marks = {row.step.pk: row.mark for _position, row in rows if isinstance(row, Output)}
-    for step, mark in marks.items():
-        Step.objects.filter(pk=step).update(mark=mark)
+    resume_cursors = {
+        row.step.pk: row.resume_cursor for _sequence, row in rows if isinstance(row, Output)
+    }
+    for step, resume_cursor in resume_cursors.items():
+        Step.objects.filter(pk=step).update(resume_cursor=resume_cursor)
 
 
 def _write_changes(rows: list[tuple[int, Change | Output]]) -> None:
-    for position, row in rows:
+    for sequence, row in rows:
         if isinstance(row, Change):
             live = type(row.row)._default_manager.filter(pk=row.row.pk, state__in=LIVE)
-            live.update(position=position, **row.values)
+            live.update(sequence=sequence, **row.values)
 
 
 def _write_seen(deployment: Deployment, event: Seen) -> None:

@@ -31,7 +31,7 @@ STREAMS = {Kind.OUT: Stream.STDOUT, Kind.ERR: Stream.STDERR}
 
 
 @dataclass(frozen=True)
-class Wish:
+class CommandRequest:
     """A command, named by its step and its place in it."""
 
     step: int
@@ -53,9 +53,9 @@ class Wish:
 class GuardedRunning:
     """Follows one command."""
 
-    def __init__(self, host: "GuardedHost", wish: Wish, stdin: bytes) -> None:
+    def __init__(self, host: "GuardedHost", request: CommandRequest, stdin: bytes) -> None:
         self._host = host
-        self._wish = wish
+        self._request = request
         self._stdin = stdin
         self._lines = host.lines()
         self._line: GuardLine | None = None
@@ -94,13 +94,13 @@ class GuardedRunning:
         line.send(
             Kind.RUN,
             {
-                "step": self._wish.step,
-                "index": self._wish.index,
-                "script": self._wish.script,
-                "limit": self._wish.limit,
-                "journal": self._wish.is_kept,
-                "fresh": self._wish.is_fresh,
-                "known_only": self._wish.is_known_only,
+                "step": self._request.step,
+                "index": self._request.index,
+                "script": self._request.script,
+                "limit": self._request.limit,
+                "journal": self._request.is_kept,
+                "fresh": self._request.is_fresh,
+                "known_only": self._request.is_known_only,
                 "out_from": self._read[Kind.OUT],
                 "err_from": self._read[Kind.ERR],
             },

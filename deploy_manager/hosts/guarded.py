@@ -24,7 +24,12 @@ from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Address, Sink, Stream
 from deploy_manager.hosts.base import ShellHost
 from deploy_manager.hosts.guard_line import GuardLine, Work, open_line
-from deploy_manager.hosts.guard_running import GuardedRunning, Wish, reply_to_put, wait_until_killed
+from deploy_manager.hosts.guard_running import (
+    CommandRequest,
+    GuardedRunning,
+    reply_to_put,
+    wait_until_killed,
+)
 from deploy_manager.hosts.link import connect
 from deploy_manager.hosts.local import LocalHost
 from deploy_manager.hosts.remote.guard.frames import Kind
@@ -45,7 +50,7 @@ LOOKS_FOR = 20.0
 
 
 @dataclass(frozen=True)
-class Mark:
+class ResumeCursor:
     """Up to where a step's log is stored: the command, and bytes of each stream.
 
     `own` counts our own lines in the whole step; `out` and `err` what that command printed.
@@ -91,9 +96,11 @@ class GuardedHost(ShellHost):
         self._may_go_on = may_go_on
         self._line: GuardLine | None = self._connect(cancelled)
         self._step, self._index = 0, 0
-        self._stored, self._is_once, self._own = Mark(), False, 0
+        self._stored, self._is_once, self._own = ResumeCursor(), False, 0
 
-    def begin_step(self, number: int, stored: Mark = Mark(), once: bool = False) -> None:
+    def begin_step(
+        self, number: int, stored: ResumeCursor = ResumeCursor(), once: bool = False
+    ) -> None:
         """Begin a step, or go on with it: commands that were run are not run again.
 
         What is `stored` of its output is not given to the sink again. A step that may be run `once`
@@ -105,8 +112,8 @@ class GuardedHost(ShellHost):
     def look(self, command: Command) -> Result:
         """Run a command that changes nothing: not in the log, and after a cancellation too."""
         script = shell.script_of(shell.line_of(command), "")
-        wish = Wish(*LOOK, script, LOOKS_FOR, is_kept=False)
-        return self._watch(wish, b"", "Looking around", LOOKS_FOR, no_sink, Event())
+        request = CommandRequest(*LOOK, script, LOOKS_FOR, is_kept=False)
+        return self._watch(request, b"", "Looking around", LOOKS_FOR, no_sink, Event())
 
     def put(self, content: bytes | Path, target: str, mode: int = 0o644) -> None:
         """See Host.put. Raises RecipeError and HandedOver too."""
@@ -213,7 +220,7 @@ class GuardedHost(ShellHost):
     ) -> Result:
         index, self._index = self._index, self._index + 1
         self._journal.begin_command(index)
-        wish = Wish(
+        request = CommandRequest(
             self._step,
             index,
             script,
@@ -222,12 +229,18 @@ class GuardedHost(ShellHost):
             is_fresh=not self._is_once and not self._is_known_only,
         )
         unstored = sink if sink is no_sink else self._unstored(index)
-        return self._watch(wish, stdin, name, timeout, unstored, self._cancelled)
+        return self._watch(request, stdin, name, timeout, unstored, self._cancelled)
 
     def _watch(
-        self, wish: Wish, stdin: bytes, name: str, timeout: float, sink: Sink, cancelled: Event
+        self,
+        request: CommandRequest,
+        stdin: bytes,
+        name: str,
+        timeout: float,
+        sink: Sink,
+        cancelled: Event,
     ) -> Result:
-        running = GuardedRunning(self, wish, stdin)
+        running = GuardedRunning(self, request, stdin)
         return Watch(running, sink, cancelled, timeout).see_through(name)
 
     def _unstored(self, index: int) -> Sink:

@@ -15,12 +15,12 @@ from deploy_manager.models.policies import (
 )
 from deploy_manager.models.problems import Problem
 from deploy_manager.models.releases import Release
-from deploy_manager.models.requirements import Lock, Requirement
+from deploy_manager.models.requirements import LockFile, Requirement
 from deploy_manager.models.resolutions import Resolution
-from deploy_manager.models.runs import WAY_BACK, HostRun, LogChunk, Step
+from deploy_manager.models.runs import ROLLBACK_PHASE, HostRun, LogChunk, Step
 from deploy_manager.models.schedules import Notification, Schedule
-from deploy_manager.models.shards import Slice
-from deploy_manager.models.states import BROKEN, BUSY, LIVE, TO_RETRY, SliceState, State
+from deploy_manager.models.shards import Shard
+from deploy_manager.models.states import BROKEN, BUSY, LIVE, TO_RETRY, ShardState, State
 from deploy_manager.models.upgrades import (
     UPGRADE_LIVE,
     OnFailure,
@@ -33,9 +33,9 @@ __all__ = [
     "BROKEN",
     "BUSY",
     "LIVE",
+    "ROLLBACK_PHASE",
     "TO_RETRY",
     "UPGRADE_LIVE",
-    "WAY_BACK",
     "Advisory",
     "AuditedVersion",
     "Deployment",
@@ -44,7 +44,7 @@ __all__ = [
     "IgnoredPackage",
     "IndexedPackage",
     "InstalledPackage",
-    "Lock",
+    "LockFile",
     "LogChunk",
     "Notification",
     "OnFailure",
@@ -59,8 +59,8 @@ __all__ = [
     "Resolution",
     "Schedule",
     "Server",
-    "Slice",
-    "SliceState",
+    "Shard",
+    "ShardState",
     "State",
     "Step",
     "Upgrade",

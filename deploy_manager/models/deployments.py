@@ -1,7 +1,7 @@
 """What was asked for and what became of it. The row is the queue: states change here only.
 
 Every transition is one conditional UPDATE that says whether it won. Who runs a deployment holds
-slices of it (see models.slices).
+shards of it (see models.shards).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,12 +26,12 @@ from deploy_manager.models.environments import Environment
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.releases import Release
 from deploy_manager.models.runs import HostRun, Step
-from deploy_manager.models.states import BUSY, LIVE, SliceState, State, ends_with_a_time
+from deploy_manager.models.states import BUSY, LIVE, ShardState, State, ends_with_a_time
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.signals import deployment_ended, deployment_requested
 
 if TYPE_CHECKING:
-    from deploy_manager.models.shards import Slice
+    from deploy_manager.models.shards import Shard
 
 HOLDER_SILENT_AFTER = timedelta(seconds=30)
 """A holder that did not beat for so long is taken for dead when somebody cancels."""
@@ -56,20 +56,20 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         recipe: str,
         steps: Mapping[Placement, Sequence[dict[str, Any]]],
         waves: Mapping[Placement, int] | None = None,
-        slice_hosts: int = 50,
+        shard_hosts: int = 50,
         **fields: Any,
     ) -> "Deployment":
-        """Write a deployment, its slices, host runs and their steps in one transaction.
+        """Write a deployment, its shards, host runs and their steps in one transaction.
 
         `steps` are the fields of each placement's steps, in order; `waves` the number of the wave
-        it is switched in (default: 1). No slice gets more than `slice_hosts` of the hosts.
+        it is switched in (default: 1). No shard gets more than `slice_hosts` of the hosts.
         Raises RequestRefused where the environment is busy and this one was not asked to wait.
         """
         for _try in range(2):
             try:
                 with brief_transaction():
                     deployment = self.create(environment=environment, recipe=recipe, **fields)
-                    deployment.write_hosts(steps, waves or {}, slice_hosts)
+                    deployment.write_hosts(steps, waves or {}, shard_hosts)
                 return deployment
             except IntegrityError:
                 if holder := self.busy().filter(environment=environment).first():
@@ -83,7 +83,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         try:
             with brief_transaction():
                 waiting = self.filter(pk=pk, state=State.WAITING)
-                changes = {"state": State.QUEUED, "message": "", "position": F("position") + 1}
+                changes = {"state": State.QUEUED, "message": "", "sequence": F("sequence") + 1}
                 return bool(waiting.update(**changes))
         except IntegrityError:
             return False
@@ -91,7 +91,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
     def lock(self, pk: int, changes: int = 1) -> bool:
         """Lock a deployment's row until the transaction ends; False where it has ended."""
         busy = self.filter(pk=pk, state__in=BUSY)
-        return bool(busy.update(position=F("position") + changes))
+        return bool(busy.update(sequence=F("sequence") + changes))
 
     def begin(self, pk: int) -> bool:
         """Note that a worker took it up; False where one has before."""
@@ -120,12 +120,12 @@ class Deployment(Decided):
         related_name="+",
         verbose_name=_("requested by"),
     )
-    requested_as = models.CharField(
+    requested_by_name = models.CharField(
         _("requested as"),
         max_length=200,
         help_text=_("The user's name, or user@host of the command line."),
     )
-    door = models.CharField(_("through"), max_length=20, help_text=_("admin, manage.py or fab"))
+    source = models.CharField(_("through"), max_length=20, help_text=_("admin, manage.py or fab"))
     reason = models.CharField(_("reason"), max_length=500, blank=True)
     release = models.ForeignKey(
         Release,
@@ -139,7 +139,7 @@ class Deployment(Decided):
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
     cancel_requested_at = models.DateTimeField(_("cancel requested"), null=True)
-    cancel_requested_as = models.CharField(_("cancelled by"), max_length=200, blank=True)
+    cancel_requested_by_name = models.CharField(_("cancelled by"), max_length=200, blank=True)
     stage = models.PositiveSmallIntegerField(
         _("stage"), default=0, help_text=_("The stage that is open: its steps may run.")
     )
@@ -180,8 +180,8 @@ class Deployment(Decided):
         blank=True,
         help_text=_("Versions of an upgrade or a fix that were confirmed to be taken back."),
     )
-    position = models.PositiveBigIntegerField(
-        _("position"),
+    sequence = models.PositiveBigIntegerField(
+        _("sequence"),
         default=0,
         help_text=_("Counts every change of this deployment, its hosts, steps and log."),
     )
@@ -228,7 +228,7 @@ class Deployment(Decided):
             "site": self.environment,
             "recipe": self.recipe,
             "number": self.pk,
-            "who": self.requested_as,
+            "who": self.requested_by_name,
             "state": self.get_state_display(),
             "since": f"{since:%Y-%m-%d %H:%M:%S %Z}",
         }
@@ -237,18 +237,18 @@ class Deployment(Decided):
         self,
         steps: Mapping[Placement, Sequence[dict[str, Any]]],
         waves: Mapping[Placement, int],
-        slice_hosts: int,
+        shard_hosts: int,
     ) -> None:
-        """Write the slices, host runs and steps of a new deployment.
+        """Write the shards, host runs and steps of a new deployment.
 
-        The first slice is queued; it finds out what is to be sent before any other begins. The
-        hosts of a wave are spread over all slices, so that workers share each wave.
+        The first shard is queued; it finds out what is to be sent before any other begins. The
+        hosts of a wave are spread over all shards, so that workers share each wave.
         """
-        slices = self._write_slices(ceil(len(steps) / slice_hosts))
+        shards = self._write_shards(ceil(len(steps) / shard_hosts))
         runs = HostRun.objects.bulk_create(
             HostRun(
                 deployment=self,
-                slice=slices[index % len(slices)],
+                shard=shards[index % len(shards)],
                 placement=placement,
                 server_name=placement.server.name,
                 wave=waves.get(placement, 1),
@@ -262,12 +262,12 @@ class Deployment(Decided):
         )
         transaction.on_commit(partial(self._tell, deployment_requested))
 
-    def _write_slices(self, number: int) -> "list[Slice]":
-        return self.slices.bulk_create(
-            self.slices.model(
+    def _write_shards(self, number: int) -> "list[Shard]":
+        return self.shards.bulk_create(
+            self.shards.model(
                 deployment=self,
                 number=index + 1,
-                state=SliceState.WAITING if index else SliceState.QUEUED,
+                state=ShardState.WAITING if index else ShardState.QUEUED,
                 arrived=1 if index else 0,
             )
             for index in range(number)
@@ -278,12 +278,12 @@ class Deployment(Decided):
 
         Hosts that never began are skipped, those that did all they had to do have succeeded, and
         what became of a step that runs is unknown; see HostRun.end_of.
-        To be called by whoever holds a slice of it (see Slice.finish), or found all holders silent.
+        To be called by whoever holds a shard of it (see Shard.finish), or found all holders silent.
         """
         with brief_transaction():
             busy = Deployment.objects.busy().filter(pk=self.pk)
             won = busy.update(
-                state=state, message=message, finished_at=Now(), position=F("position") + 1
+                state=state, message=message, finished_at=Now(), sequence=F("sequence") + 1
             )
             if won:
                 self._end_what_is_left(State.SKIPPED)
@@ -297,7 +297,7 @@ class Deployment(Decided):
             )
             message = gettext_noop("Its deadline passed before it could begin.")
             changes = {"state": State.CANCELLED, "message": message, "finished_at": Now()}
-            won = pending.update(position=F("position") + 1, **changes)
+            won = pending.update(sequence=F("sequence") + 1, **changes)
             if won:
                 self._end_what_is_left(State.CANCELLED)
         return bool(won)
@@ -311,7 +311,7 @@ class Deployment(Decided):
         with brief_transaction():
             mine = Deployment.objects.filter(pk=self.pk)
             asked = mine.live().update(
-                cancel_requested_at=Now(), cancel_requested_as=by, position=F("position") + 1
+                cancel_requested_at=Now(), cancel_requested_by_name=by, sequence=F("sequence") + 1
             )
             if asked:
                 self._cancel_what_nobody_holds(by)
@@ -320,7 +320,7 @@ class Deployment(Decided):
 
     def _cancel_what_nobody_holds(self, by: str) -> None:
         steps = Step.objects.filter(host_run__deployment=self, state=State.RUNNING)
-        held = self.slices.filter(state=SliceState.HELD)
+        held = self.shards.filter(state=ShardState.HELD)
         mine = Deployment.objects.live().filter(pk=self.pk)
         if not held.exists() and not steps.exists():
             message = f"Cancelled by {by}."
@@ -333,11 +333,11 @@ class Deployment(Decided):
         self._end_what_is_left(State.CANCELLED)
 
     def _end_what_is_left(self, queued_as: State) -> None:
-        """End the slices, hosts and steps of a deployment that ended without them."""
+        """End the shards, hosts and steps of a deployment that ended without them."""
         self.refresh_from_db()
-        self.slices.update(state=SliceState.ENDED)
+        self.shards.update(state=ShardState.ENDED)
         transaction.on_commit(partial(self._tell, deployment_ended))
-        ended = {"finished_at": self.finished_at, "position": self.position}
+        ended = {"finished_at": self.finished_at, "sequence": self.sequence}
         steps = Step.objects.filter(host_run__deployment=self)
         for host in self.host_runs.filter(state__in=BUSY).prefetch_related("steps"):
             state, message = host.end_of(queued_as, self.message)

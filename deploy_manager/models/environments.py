@@ -207,7 +207,7 @@ class Environment(models.Model):
         max_length=10,
         blank=True,
         default="1",
-        validators=[validators.validate_share],
+        validators=[validators.validate_rollout_size],
         help_text=_("How many servers go first: 1, or 10 %. Blank: none. For waves only."),
     )
     batch = models.CharField(
@@ -224,7 +224,7 @@ class Environment(models.Model):
         _("failures that are borne"),
         max_length=10,
         default="0",
-        validators=[validators.validate_share],
+        validators=[validators.validate_rollout_size],
         help_text=_("More failed servers than this, 1 or 10 %, stop the rest."),
     )
     role_order = models.JSONField(
@@ -256,7 +256,7 @@ class Environment(models.Model):
     frozen_until = models.DateTimeField(
         _("frozen until"), null=True, blank=True, help_text=_("Blank: until somebody thaws it.")
     )
-    frozen_as = models.CharField(_("frozen by"), max_length=200, blank=True)
+    frozen_by_name = models.CharField(_("frozen by"), max_length=200, blank=True)
     frozen_at = models.DateTimeField(_("frozen since"), null=True, blank=True)
     servers: "models.ManyToManyField[Server, Any]" = models.ManyToManyField(
         Server, through="Placement", related_name="environments", verbose_name=_("servers")
@@ -307,12 +307,14 @@ class Environment(models.Model):
 
     def freeze(self, reason: str, by: str, until: datetime | None = None) -> None:
         """Let no release change here, until a time or until it is thawed."""
-        self._set_frozen(frozen_reason=reason, frozen_as=by, frozen_until=until, frozen_at=Now())
+        self._set_frozen(
+            frozen_reason=reason, frozen_by_name=by, frozen_until=until, frozen_at=Now()
+        )
 
     def thaw(self) -> bool:
         """Let releases change again; False where it was not frozen."""
         was_frozen = self.is_frozen
-        self._set_frozen(frozen_reason="", frozen_as="", frozen_until=None, frozen_at=None)
+        self._set_frozen(frozen_reason="", frozen_by_name="", frozen_until=None, frozen_at=None)
         return was_frozen
 
     def _set_frozen(self, **values: Any) -> None:
@@ -328,7 +330,7 @@ class Environment(models.Model):
             )
         return gettext("%(site)s is frozen by %(who)s %(until)s: %(reason)s") % {
             "site": self,
-            "who": self.frozen_as,
+            "who": self.frozen_by_name,
             "until": until,
             "reason": self.frozen_reason,
         }

@@ -22,7 +22,7 @@ class OverrideQuerySet(models.QuerySet["Override"]):
     def end(self, how: "Override.End", why: str, by: str = "", **fields: Any) -> int:
         """End those that still hold; return how many did."""
         return self.live().update(
-            ended_at=Now(), ended_as=how, ended_why=why, ended_by_name=by[:200], **fields
+            ended_at=Now(), ended_how=how, ended_why=why, ended_by_name=by[:200], **fields
         )
 
 
@@ -68,7 +68,7 @@ class Override(models.Model):
         verbose_name=_("upgrade"),
     )
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
-    ended_as = models.CharField(_("how it ended"), max_length=20, choices=End.choices, blank=True)
+    ended_how = models.CharField(_("how it ended"), max_length=20, choices=End.choices, blank=True)
     ended_why = models.TextField(_("why it ended"), blank=True)
     ended_by_name = models.CharField(_("ended by"), max_length=200, blank=True)
     replaced_by = models.ForeignKey(
@@ -94,8 +94,8 @@ class Override(models.Model):
                 name="one_live_override_per_package_and_marker",
             ),
             models.CheckConstraint(
-                condition=Q(ended_at=None, ended_as="")
-                | (Q(ended_at__isnull=False) & ~Q(ended_as="")),
+                condition=Q(ended_at=None, ended_how="")
+                | (Q(ended_at__isnull=False) & ~Q(ended_how="")),
                 name="an_override_ends_in_some_way",
             ),
         ]

@@ -1,4 +1,4 @@
-"""What keeps the sweep from doing its work on a row: written once, gone when it works again."""
+"""What keeps `reconcile` from doing its work on a row: written once, gone when it works again."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ class ProblemQuerySet(models.QuerySet["Problem"]):
 
 
 class Problem(models.Model):
-    """One job of the sweep, one row on which it fails, and why."""
+    """One job of the reconcile loop, one row on which it fails, and why."""
 
     job = models.CharField(_("job"), max_length=50)
     kind = models.CharField(

@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
-from deploy_manager.models.requirements import Lock
+from deploy_manager.models.requirements import LockFile
 
 
 class ReleaseQuerySet(models.QuerySet["Release"]):
@@ -20,8 +20,8 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
         environment: Environment,
         commit: str,
         subject: str,
-        lock: Lock,
-        repository_lock: Lock | None = None,
+        lock: LockFile,
+        repository_lock: LockFile | None = None,
     ) -> "Release":
         """Write a new release. Its name sorts by time and tells the commit."""
         name = f"{timezone.now():%Y%m%d-%H%M%S-%f}-{commit[:8]}"
@@ -46,9 +46,11 @@ class Release(models.Model):
     )
     commit = models.CharField(_("commit"), max_length=64, validators=[validators.commit_validator])
     subject = models.CharField(_("subject"), max_length=300, blank=True)
-    lock = models.ForeignKey(Lock, models.PROTECT, related_name="releases", verbose_name=_("pins"))
+    lock = models.ForeignKey(
+        LockFile, models.PROTECT, related_name="releases", verbose_name=_("pins")
+    )
     repository_lock = models.ForeignKey(
-        Lock,
+        LockFile,
         models.PROTECT,
         null=True,
         blank=True,

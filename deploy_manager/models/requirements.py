@@ -53,24 +53,24 @@ class Requirement(models.Model):
         return f"{self.name}=={self.version}"
 
 
-class LockQuerySet(models.QuerySet["Lock"]):
-    def of(self, digest: str, text: str) -> "Lock":
+class LockFileQuerySet(models.QuerySet["LockFile"]):
+    def of(self, digest: str, text: str) -> "LockFile":
         """Return the lock of this text, writing it the first time it is seen."""
         return self.get_or_create(digest=digest, defaults={"text": text})[0]
 
 
-class Lock(models.Model):
+class LockFile(models.Model):
     """The full set of pins as installed: never changed, named by its hash."""
 
     digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)
     text = models.TextField(_("pins"), editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
-    objects = LockQuerySet.as_manager()
+    objects = LockFileQuerySet.as_manager()
 
     class Meta:
-        verbose_name = _("lock")
-        verbose_name_plural = _("locks")
+        verbose_name = _("lock file")
+        verbose_name_plural = _("lock files")
 
     def __str__(self) -> str:
         return self.digest[:12]

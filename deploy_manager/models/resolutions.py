@@ -1,6 +1,6 @@
 """Questions to the resolver that a page asked: a worker answers them, no web process does.
 
-As with slices each transition is a conditional UPDATE that says whether it won, and who lost the
+As with shards each transition is a conditional UPDATE that says whether it won, and who lost the
 claim can write nothing more: its token is another one.
 """
 

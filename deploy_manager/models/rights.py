@@ -1,4 +1,4 @@
-"""Who may deploy what: asked by every door, so it stands where no engine has to be imported."""
+"""Who may deploy what: asked by every source, so it stands where no engine has to be imported."""
 
 from typing import TYPE_CHECKING
 

@@ -12,11 +12,11 @@ from deploy_manager.models.states import State, ends_with_a_time
 ACTIVATE = "activate"
 """The recipe that changes what a server serves."""
 
-WAY_BACK = "roll_back"
+ROLLBACK_PHASE = "roll_back"
 """The phase of the steps that bring a server back to what it served before."""
 
 HALF_DONE = gettext_noop("It serves the new release; what comes after that was not done.")
-GOING_BACK = gettext_noop("It was stopped on its way back: look what it serves.")
+GOING_BACK = gettext_noop("It was stopped on its rollback: look what it serves.")
 STOPPED = gettext_noop("It was stopped between two steps.")
 
 
@@ -33,8 +33,8 @@ class HostRun(models.Model):
         related_name="host_runs",
         verbose_name=_("placement"),
     )
-    slice = models.ForeignKey(
-        "Slice", models.CASCADE, related_name="host_runs", verbose_name=_("slice"), editable=False
+    shard = models.ForeignKey(
+        "Shard", models.CASCADE, related_name="host_runs", verbose_name=_("shard"), editable=False
     )
     server_name = models.CharField(_("server"), max_length=100)
     wave = models.PositiveSmallIntegerField(_("wave"), default=1)
@@ -56,7 +56,7 @@ class HostRun(models.Model):
     message = models.TextField(_("message"), blank=True)
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
-    position = models.PositiveBigIntegerField(default=0, editable=False)
+    sequence = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
         ordering = ["deployment", "pk"]
@@ -85,20 +85,20 @@ class HostRun(models.Model):
         what it did, ends as `queued_as`.
         """
         steps = list(self.steps.all())
-        way = {step.state for step in steps if step.phase != WAY_BACK}
-        way_back = {step.state for step in steps if step.phase == WAY_BACK}
-        if State.RUNNING in way | way_back:
+        way = {step.state for step in steps if step.phase != ROLLBACK_PHASE}
+        rollback = {step.state for step in steps if step.phase == ROLLBACK_PHASE}
+        if State.RUNNING in way | rollback:
             return State.LOST, why
         if way == {State.SUCCEEDED}:
             return State.SUCCEEDED, ""
         untouched = {State.QUEUED, State.SKIPPED}
         is_switch_to_come = any(
-            step.recipe == ACTIVATE and step.phase != WAY_BACK and step.state in untouched
+            step.recipe == ACTIVATE and step.phase != ROLLBACK_PHASE and step.state in untouched
             for step in steps
         )
-        if queued_as is State.CANCELLED or is_switch_to_come or way | way_back <= untouched:
+        if queued_as is State.CANCELLED or is_switch_to_come or way | rollback <= untouched:
             return queued_as, why
-        if way_back - untouched:
+        if rollback - untouched:
             return State.FAILED, f"{why}\n{gettext(GOING_BACK)}"
         return State.FAILED, f"{why}\n{gettext(HALF_DONE if self.was_switched else STOPPED)}"
 
@@ -131,12 +131,12 @@ class Step(models.Model):
     message = models.TextField(_("message"), blank=True)
     exit_code = models.IntegerField(_("exit code"), null=True)
     stage = models.PositiveSmallIntegerField(_("stage"), default=1)
-    mark = models.JSONField(
+    resume_cursor = models.JSONField(
         default=dict, editable=False, help_text=_("Up to where its output is stored.")
     )
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
-    position = models.PositiveBigIntegerField(default=0, editable=False)
+    sequence = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
         ordering = ["host_run", "number"]
@@ -159,9 +159,9 @@ class Step(models.Model):
         return f"{self.number}. {self.title}"
 
     @property
-    def is_way_back(self) -> bool:
+    def is_rollback(self) -> bool:
         """Whether it was planned for the case that something goes wrong."""
-        return self.phase == WAY_BACK
+        return self.phase == ROLLBACK_PHASE
 
     @property
     def phase_name(self) -> str:
@@ -186,21 +186,21 @@ class LogChunk(models.Model):
     step = models.ForeignKey(
         Step, models.CASCADE, related_name="log_chunks", verbose_name=_("step")
     )
-    position = models.PositiveBigIntegerField(_("position"))
+    sequence = models.PositiveBigIntegerField(_("sequence"))
     stream = models.PositiveSmallIntegerField(_("stream"), choices=Stream.choices)
     data = models.BinaryField(_("data"))
     created_at = models.DateTimeField(_("written"), default=timezone.now)
 
     class Meta:
-        ordering = ["deployment", "position"]
+        ordering = ["deployment", "sequence"]
         verbose_name = _("log chunk")
         verbose_name_plural = _("log chunks")
         default_permissions = ("view",)
         constraints = [
             models.UniqueConstraint(
-                fields=["deployment", "position"], name="log_chunks_stand_in_one_order"
+                fields=["deployment", "sequence"], name="log_chunks_stand_in_one_order"
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.position} of {self.deployment_id}"
+        return f"{self.sequence} of {self.deployment_id}"

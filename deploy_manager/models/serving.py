@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 
 from django.db.models import Exists, OuterRef
 
-from deploy_manager.models import WAY_BACK, Environment, HostRun, Placement, Release, State, Step
+from deploy_manager.models import (
+    ROLLBACK_PHASE,
+    Environment,
+    HostRun,
+    Placement,
+    Release,
+    State,
+    Step,
+)
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 MOST_DEPLOYMENTS = 200
@@ -86,7 +94,9 @@ def _come_to_serve(release: int | None, order: list[int], left: set[int]) -> Non
 
 def _switches(environment: Environment) -> Iterable[list[HostRun]]:
     """Yield for each deployment, the oldest first, the servers that it left with its release."""
-    went_back = Step.objects.filter(host_run=OuterRef("pk"), phase=WAY_BACK, state=State.SUCCEEDED)
+    went_back = Step.objects.filter(
+        host_run=OuterRef("pk"), phase=ROLLBACK_PHASE, state=State.SUCCEEDED
+    )
     switched = HostRun.objects.filter(
         deployment__environment=environment,
         deployment__release__isnull=False,

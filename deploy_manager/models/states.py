@@ -24,7 +24,7 @@ class State(models.TextChoices):
         return self in LIVE
 
 
-class SliceState(models.TextChoices):
+class ShardState(models.TextChoices):
     """Where the claim on some hosts of a deployment stands."""
 
     WAITING = "waiting", _("waits for the others")

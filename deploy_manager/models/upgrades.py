@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.releases import Release
-from deploy_manager.models.requirements import Lock
+from deploy_manager.models.requirements import LockFile
 from deploy_manager.models.shapes import objects_in, texts_in
 
 
@@ -72,8 +72,8 @@ class Upgrade(models.Model):
         related_name="+",
         verbose_name=_("requested by"),
     )
-    requested_as = models.CharField(_("requested as"), max_length=200)
-    door = models.CharField(_("through"), max_length=20)
+    requested_by_name = models.CharField(_("requested as"), max_length=200)
+    source = models.CharField(_("through"), max_length=20)
     policy_run = models.ForeignKey(
         "PolicyRun",
         models.SET_NULL,
@@ -90,7 +90,7 @@ class Upgrade(models.Model):
     on_failure = models.CharField(
         _("on failure"), max_length=10, choices=OnFailure.choices, default=OnFailure.RETURN
     )
-    cancel_requested_as = models.CharField(_("cancelled by"), max_length=200, blank=True)
+    cancel_requested_by_name = models.CharField(_("cancelled by"), max_length=200, blank=True)
     created_at = models.DateTimeField(_("requested"), default=timezone.now, db_index=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
 
@@ -136,10 +136,10 @@ class UpgradeStage(models.Model):
     )
     message = models.TextField(_("message"), blank=True)
     lock_before = models.ForeignKey(
-        Lock, models.PROTECT, related_name="+", verbose_name=_("pins before")
+        LockFile, models.PROTECT, related_name="+", verbose_name=_("pins before")
     )
     lock_after = models.ForeignKey(
-        Lock, models.PROTECT, related_name="+", verbose_name=_("pins after")
+        LockFile, models.PROTECT, related_name="+", verbose_name=_("pins after")
     )
     moves = models.JSONField(
         _("changes"),

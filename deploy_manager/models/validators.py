@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models.states import State
 from deploy_manager.refs import is_ref_name
-from deploy_manager.rollout_size import cut_waves, parse_share
+from deploy_manager.rollout_size import cut_waves, parse_rollout_size
 from deploy_manager.schedule.slots import check_cron
 from deploy_manager.schedule.windows import check_zone, parse_windows
 
@@ -178,9 +178,9 @@ def validate_migrations(value: object) -> None:
         raise ValidationError(_('A list of migrations is needed, like ["shop.0005_name"].'))
 
 
-def validate_share(value: str) -> None:
+def validate_rollout_size(value: str) -> None:
     """A number of hosts, or a percentage of them: 2, 25 %. Raises ValidationError."""
-    _explained(parse_share, value)
+    _explained(parse_rollout_size, value)
 
 
 def validate_batch(value: str) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 
 from deploy_manager.conf import get_settings
-from deploy_manager.exceptions import NoticeFailed
+from deploy_manager.exceptions import NotificationFailed
 from deploy_manager.notifications.outcomes import Outcome
 
 SECONDS = 10.0
@@ -43,7 +43,7 @@ def check_targets(names: Iterable[str]) -> list[str]:
 def _problem_of(target: str) -> str:
     try:
         _run(target, {"url": _url_of(target)})
-    except NoticeFailed as error:
+    except NotificationFailed as error:
         return str(error)
     return ""
 
@@ -51,7 +51,7 @@ def _problem_of(target: str) -> str:
 def _url_of(target: str) -> str:
     known = get_settings().NOTIFY
     if target not in known:
-        raise NoticeFailed(
+        raise NotificationFailed(
             f"DEPLOY_MANAGER['NOTIFY'] has no {target!r}."
             f" It knows: {', '.join(sorted(known)) or 'nobody'}."
         )
@@ -71,11 +71,13 @@ def _run(target: str, order: dict[str, str]) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise NoticeFailed(f"{target!r} was not told within {SECONDS:g} s. {LOOK_CLOSER}") from None
+        raise NotificationFailed(
+            f"{target!r} was not told within {SECONDS:g} s. {LOOK_CLOSER}"
+        ) from None
     except OSError as error:
-        raise NoticeFailed(f"{target!r} was not told: {error}.") from None
+        raise NotificationFailed(f"{target!r} was not told: {error}.") from None
     if done.returncode != Outcome.DONE:
-        raise NoticeFailed(_explain(target, done.returncode))
+        raise NotificationFailed(_explain(target, done.returncode))
 
 
 def _explain(target: str, exit_code: int) -> str:

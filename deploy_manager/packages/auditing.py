@@ -21,7 +21,7 @@ from deploy_manager.models import (
     AuditedVersion,
     Environment,
     InstalledPackage,
-    Lock,
+    LockFile,
     Requirement,
 )
 from deploy_manager.models.transactions import brief_transaction
@@ -100,7 +100,7 @@ def _wanted(environments: Sequence[Environment] | None) -> set[_Version]:
 
 def _locked(environments: Sequence[Environment] | None) -> set[_Version]:
     """Return the pins of the locks that serve."""
-    locks = Lock.objects.filter(releases__active_on__isnull=False)
+    locks = LockFile.objects.filter(releases__active_on__isnull=False)
     if environments is not None:
         locks = locks.filter(releases__active_on__environment__in=environments)
     return {pin for text in locks.values_list("text", flat=True).distinct() for pin in _pins(text)}

@@ -11,7 +11,7 @@ from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import (
     Deployment,
     Environment,
-    Lock,
+    LockFile,
     Override,
     Placement,
     UpgradeStage,
@@ -74,7 +74,7 @@ def changed_pins(
     usual = most_served(placements)
     served = dict.fromkeys([usual.lock_id] if usual else [])
     served |= dict.fromkeys(release.lock_id for release in releases)
-    texts = Lock.objects.in_bulk(served)
+    texts = LockFile.objects.in_bulk(served)
     locks = [pins_in(texts[lock].text) for lock in served] or [()]
     changes = [compare_pins(lock, pins) for lock in locks]
     judging = _Judge(environment, [change for each in changes for change in each])
@@ -114,8 +114,8 @@ class _Judge:
                 if name in names and after:
                     self._note(name, before.split(", "), after.split(", "), fixes)
         rows = Override.objects.filter(environment=environment, name__in=names)
-        for row in rows.exclude(ended_as=Override.End.RETURNED):
-            if row.version or row.ended_as == Override.End.LET_GO:
+        for row in rows.exclude(ended_how=Override.End.RETURNED):
+            if row.version or row.ended_how == Override.End.LET_GO:
                 self._note(row.name, texts_in(row.before), [row.version], texts_in(row.fixes))
 
     def _note(
@@ -211,7 +211,7 @@ def _goes_back(old: Sequence[Pin], new: Sequence[Pin]) -> bool:
 def refuse_what_nobody_confirmed(deployment: Deployment, pins: Sequence[Pin]) -> None:
     """Raise RequestRefused where these pins take back more than was shown and confirmed.
 
-    An upgrade, with its way back, was planned as a whole; a rollback names its very release.
+    An upgrade, with its rollback, was planned as a whole; a rollback names its very release.
     """
     stage = UpgradeStage.objects.filter(deployment=deployment)
     if deployment.recipe == ROLLBACK or stage.exists():

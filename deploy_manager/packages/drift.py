@@ -1,5 +1,5 @@
 """Where servers differ in what they have installed: from the pins, or where nothing is pinned, from
-each other. What differs is judged by `standards`, as everywhere.
+each other. What differs is judged by `drift`, as everywhere.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ class Drift:
     versions: Mapping[str, tuple[Placement, ...]]
     """Who has which; blank: who has it not."""
 
-    strays: tuple[Placement, ...]
+    deviations: tuple[Placement, ...]
     """Who has it otherwise than it is pinned; nobody where nothing is."""
 
 
@@ -90,14 +90,14 @@ def _of_one(
         for each in seen:
             version = each.installed.get(name, "")
             versions[version] = (*versions.get(version, ()), each.placement)
-        strays = _strays(name, seen) if pins else ()
-        if strays or (not pins and len(versions) > 1):
+        deviations = _deviations(name, seen) if pins else ()
+        if deviations or (not pins and len(versions) > 1):
             pinned = tuple(dict.fromkeys(pin.version for pin in pins.get(name, ())))
-            found.append(Drift(environment, name, pinned, versions, strays))
+            found.append(Drift(environment, name, pinned, versions, deviations))
     return found
 
 
-def _strays(name: str, seen: Sequence[_Seen]) -> tuple[Placement, ...]:
+def _deviations(name: str, seen: Sequence[_Seen]) -> tuple[Placement, ...]:
     return tuple(
         each.placement
         for each in seen

@@ -222,8 +222,8 @@ def _read(server: str, result: Result) -> Told:
     if not result.ok:
         # An account that runs no commands may say so on standard output.
         words = result.stderr.strip() or result.stdout.strip()
-        said = words.rpartition("\n")[2] or f"exit code {result.exit_code}"
-        raise RecipeError(f"The active release of {server} can't be asked: {said}")
+        last_line = words.rpartition("\n")[2] or f"exit code {result.exit_code}"
+        raise RecipeError(f"The active release of {server} can't be asked: {last_line}")
     # What a module of the site prints when Python starts stands before it.
     answer = result.stdout.strip().rpartition("\n")[2]
     if len(result.stdout) > LONGEST_ANSWER:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deploy_manager.drift import strays_of
+from deploy_manager.drift import deviations_of
 from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.models.serving import serving_release
 from deploy_manager.packages.drift import Drift, drift, wanted_on
@@ -66,6 +66,6 @@ def _changed(seen: Sequence[Placement]) -> dict[str, tuple[Placement, ...]]:
         if placement.active_release:
             wanted = wanted_on(placement, pinned_in(placement.active_release.lock.text))
             installed = {package.name: package.version for package in placement.installed.all()}
-            for stray in strays_of(installed, wanted):
-                found[stray.name].append(placement)
+            for deviation in deviations_of(installed, wanted):
+                found[deviation.name].append(placement)
     return {name: tuple(placements) for name, placements in sorted(found.items())}

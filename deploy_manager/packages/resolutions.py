@@ -1,7 +1,7 @@
 """What pages ask the resolver, and what a worker does about it.
 
 The row is the question: a page writes it, a worker that is told of it takes it up and writes the
-answer, and the sweep tells another worker where the first one died.
+answer, and the reconcile loop tells another worker where the first one died.
 """
 
 import logging
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 JOB = "had questions answered"
-"""Its name among the jobs of the sweep."""
+"""Its name among the jobs of the reconcile loop."""
 
 BEATS_EVERY = LEASE.total_seconds() / 5
 TOLD_AGAIN_AFTER = timedelta(seconds=15)
@@ -110,7 +110,7 @@ def _tell(resolution_id: int, again_after: timedelta = timedelta()) -> bool:
 
 
 def note_untold(resolution: Resolution, why: str) -> None:
-    """Have the page say that no worker could be told; the sweep tells one later."""
+    """Have the page say that no worker could be told; the reconcile loop tells one later."""
     queued = Resolution.objects.filter(pk=resolution.pk, state=Resolution.State.QUEUED)
     queued.update(message=_("No worker could be told: %s") % why)
 

@@ -109,8 +109,8 @@ def _build(host: BuildHost, site: Site, sdist: Path, target: Path, folder: str) 
     # The index is told by input, since a command line is everybody's to read.
     built = host.run(command, stdin=tool_facts(site), check=False)
     if not built.ok:
-        said = (built.stderr.strip() or built.stdout.strip())[-SHOWN_CHARACTERS:]
-        raise WheelError(f"{sdist.name} could not be built on {host.name}:\n{said}")
+        last_line = (built.stderr.strip() or built.stdout.strip())[-SHOWN_CHARACTERS:]
+        raise WheelError(f"{sdist.name} could not be built on {host.name}:\n{last_line}")
     made = host.run(["ls", f"{folder}/made"], quiet=True).stdout.splitlines()
     if len(made) != 1 or "/" in made[0]:
         raise WheelError(f"{sdist.name} was built to {len(made)} wheels, not to one.")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from importlib.resources import files
 
-from deploy_manager.drift import Markers, Stray, strays_of, wanted_of
+from deploy_manager.drift import Deviation, Markers, deviations_of, wanted_of
 from deploy_manager.recipes.host import Host, Result, Site
 
 _SUPPOSED = Result(0, "", "")
@@ -33,9 +33,9 @@ def what_differs(host: Host, site: Site, path: str) -> list[str]:
     try:
         installed, markers = _read(answer)
     except (ValueError, KeyError, TypeError, AttributeError):
-        said = answer.stderr.strip().rpartition("\n")[2] or "no answer that can be read"
-        return [f"its Python does not tell what is installed: {said[:1000]}"]
-    return list(_told(strays_of(installed, wanted_of(site.pins, markers))))
+        last_line = answer.stderr.strip().rpartition("\n")[2] or "no answer that can be read"
+        return [f"its Python does not tell what is installed: {last_line[:1000]}"]
+    return list(_told(deviations_of(installed, wanted_of(site.pins, markers))))
 
 
 def _read(answer: Result) -> tuple[dict[str, str], Markers]:
@@ -45,10 +45,10 @@ def _read(answer: Result) -> tuple[dict[str, str], Markers]:
     return dict(facts["packages"]), tuple(sorted(facts["markers"].items()))
 
 
-def _told(strays: list[Stray]) -> Iterator[str]:
-    for stray in strays[:MOST_TOLD]:
-        is_ = f"is {stray.version}" if stray.version else "is missing"
-        should = f"should be {stray.wanted}" if stray.wanted else "should not be there"
-        yield f"{stray.name} {is_}, {should}"
-    if len(strays) > MOST_TOLD:
-        yield f"and {len(strays) - MOST_TOLD} more"
+def _told(deviations: list[Deviation]) -> Iterator[str]:
+    for deviation in deviations[:MOST_TOLD]:
+        is_ = f"is {deviation.version}" if deviation.version else "is missing"
+        should = f"should be {deviation.wanted}" if deviation.wanted else "should not be there"
+        yield f"{deviation.name} {is_}, {should}"
+    if len(deviations) > MOST_TOLD:
+        yield f"and {len(deviations) - MOST_TOLD} more"

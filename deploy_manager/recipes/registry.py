@@ -75,7 +75,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Story:
+class Pipeline:
     """What a request may name: a recipe by itself, or several in phases."""
 
     name: str
@@ -101,7 +101,7 @@ class Story:
 
 
 _recipes: dict[str, Recipe] = {}
-_stories: dict[str, Story] = {}
+_pipelines: dict[str, Pipeline] = {}
 _broken: dict[str, str] = {}
 
 
@@ -138,7 +138,7 @@ def _add(entry: Recipe) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,49}", entry.name):
         raise ValueError(f"A recipe's name is like clear_cache, not {entry.name!r}.")
     known = _recipes.get(entry.name)
-    if entry.name in _stories or (known and _origin(known) != _origin(entry)):
+    if entry.name in _pipelines or (known and _origin(known) != _origin(entry)):
         raise ValueError(f"There is a recipe {entry.name!r} already: give yours another name.")
     _recipes[entry.name] = entry
 
@@ -147,9 +147,9 @@ def _origin(entry: Recipe) -> tuple[str, str]:
     return entry.function.__module__, entry.function.__qualname__
 
 
-def add_story(story: Story) -> None:
+def add_pipeline(pipeline: Pipeline) -> None:
     """Register recipes that run together, in phases, under one name."""
-    _stories[story.name] = story
+    _pipelines[pipeline.name] = pipeline
 
 
 def load_recipes() -> None:
@@ -183,18 +183,18 @@ def get_recipe(name: str) -> Recipe:
         ) from None
 
 
-def get_story(name: str) -> Story:
-    """Return what a request of this name runs; a single recipe is a story of one phase.
+def get_pipeline(name: str) -> Pipeline:
+    """Return what a request of this name runs; a single recipe is a pipeline of one phase.
 
     Raises UnknownRecipe.
     """
-    if name in _stories:
-        return _stories[name]
+    if name in _pipelines:
+        return _pipelines[name]
     entry = get_recipe(name)
-    return Story(entry.name, entry.title, (Phase("run", gettext_noop("Run"), (entry.name,)),))
+    return Pipeline(entry.name, entry.title, (Phase("run", gettext_noop("Run"), (entry.name,)),))
 
 
-def all_stories() -> Iterator[Story]:
+def all_pipelines() -> Iterator[Pipeline]:
     """Every name a request may have: first those of several recipes, then single recipes."""
-    yield from _stories.values()
-    yield from (get_story(name) for name in _recipes)
+    yield from _pipelines.values()
+    yield from (get_pipeline(name) for name in _recipes)

@@ -80,8 +80,8 @@ def _ask(host: Host, site: Site, what: str, stdin: bytes = b"") -> Any:
     with suppress(ValueError, IndexError):
         if result.ok:
             return json.loads(result.stdout.splitlines()[-1])
-    said = (result.stderr or result.stdout).strip().rpartition("\n")[2][-SHOWN_CHARACTERS:]
-    raise RecipeError(f"The migrations of {site.release_path} can't be read: {said}")
+    last_line = (result.stderr or result.stdout).strip().rpartition("\n")[2][-SHOWN_CHARACTERS:]
+    raise RecipeError(f"The migrations of {site.release_path} can't be read: {last_line}")
 
 
 def _is_forced(between: Sequence[Migration], site: Site) -> bool:

@@ -41,9 +41,9 @@ def _ask(host: Host, site: Site, path: str) -> ServerPython:
     try:
         return ServerPython.told(answer.stdout)
     except ValueError:
-        said = answer.stderr.strip().rpartition("\n")[2] or "no answer that can be read"
+        last_line = answer.stderr.strip().rpartition("\n")[2] or "no answer that can be read"
         raise RecipeError(
-            f"{host.name} does not tell which wheels it takes: {said[:1000]}"
+            f"{host.name} does not tell which wheels it takes: {last_line[:1000]}"
         ) from None
 
 

@@ -87,8 +87,8 @@ def run_shipped(
     command = [site.python, ship(host, site, name)]
     result = host.run(command, stdin=json.dumps(facts).encode(), timeout=timeout, check=False)
     if not result.ok:
-        said = result.stderr.strip() or f"{name} ended with exit code {result.exit_code}."
-        raise CommandFailed(said[-SHOWN_CHARACTERS:], result.exit_code)
+        last_line = result.stderr.strip() or f"{name} ended with exit code {result.exit_code}."
+        raise CommandFailed(last_line[-SHOWN_CHARACTERS:], result.exit_code)
     return result
 
 

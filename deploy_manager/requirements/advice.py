@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion, Version
 from deploy_manager.logs import mask_text
 
 LONGEST_SUMMARY = 1000
-"""Characters; some databases tell the whole story."""
+"""Characters; some databases tell the whole pipeline."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 _PAGE = "https://osv.dev/vulnerability/"

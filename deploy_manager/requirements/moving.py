@@ -1,6 +1,6 @@
-"""From one full lock and a wish to the next full lock, resolved by uv.
+"""From one full lock and a request to the next full lock, resolved by uv.
 
-uv is asked twice. First how far the wishes go when all else may move with them; then for exactly
+uv is asked twice. First how far the requests go when all else may move with them; then for exactly
 those versions with everything else where it is, unless it must move: the old lock is uv's own
 output file, whose pins it prefers. What must move goes no lower, and no further than it has to fit.
 
@@ -25,7 +25,13 @@ from deploy_manager.requirements.cooldown import cooldown_options
 from deploy_manager.requirements.declared import declared_by, sources_of
 from deploy_manager.requirements.index_facts import IndexProblem, PackageFacts, look_up_many
 from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_text
-from deploy_manager.requirements.reach import PinWish, Reach, no_lower, within_major, within_minor
+from deploy_manager.requirements.reach import (
+    PinRequest,
+    Reach,
+    no_lower,
+    within_major,
+    within_minor,
+)
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.requirements.targets import Target, oldest_python
 from deploy_manager.requirements.uv import TIMEOUT
@@ -54,7 +60,7 @@ class Moved:
 
 def move_pins(
     lock: str,
-    wishes: Sequence[PinWish],
+    requests: Sequence[PinRequest],
     *,
     targets: Sequence[Target] = (),
     index_url: str = "",
@@ -62,21 +68,21 @@ def move_pins(
     exempt: Collection[str] = (),
     timeout: float = TIMEOUT,
 ) -> Moved:
-    """Return the lock that fulfils the wishes and moves as little else as can be.
+    """Return the lock that fulfils the requests and moves as little else as can be.
 
     `targets` are the different Pythons of the servers (none: the worker's own). With `before`, no
     version is taken that was uploaded later, but for the packages that are `exempt`. Raises
     PinError for a package that is not in the lock, and where there is no solution: in uv's words.
     """
     pins = read_pins(lock, "the lock")
-    wanted = {wish.name: wish for wish in wishes}
+    wanted = {request.name: request for request in requests}
     if unknown := sorted(wanted.keys() - {pin.name for pin in pins}):
         raise PinError(f"{', '.join(unknown)} is not among the pins.")
     options = [*FULL, *_target_options(pins, targets)]
     options += cooldown_options(pins, index_url, before, exempt)
     specifiers = _specifiers(pins, wanted)
     resolver = _Resolver(pins, wanted, options, targets, index_url, timeout)
-    if any(wish.reach is not Reach.EXACT for wish in wishes):
+    if any(request.reach is not Reach.EXACT for request in requests):
         furthest = read_pins(resolver.resolve(specifiers, ["--upgrade"]), "the furthest pins")
         specifiers = {pin.name: f"=={pin.version}" for pin in furthest if pin.name in wanted}
     resolved = resolver.resolve(specifiers, [f"-P{name}" for name in wanted])
@@ -104,7 +110,7 @@ def _target_options(pins: Sequence[Pin], targets: Sequence[Target]) -> list[str]
     return [*options, f"--python-platform={platforms.pop()}"]
 
 
-def _specifiers(pins: Sequence[Pin], wanted: dict[str, PinWish]) -> dict[str, str]:
+def _specifiers(pins: Sequence[Pin], wanted: dict[str, PinRequest]) -> dict[str, str]:
     return {p.name: wanted[p.name].specifier(p.version) for p in pins if p.name in wanted}
 
 
@@ -114,7 +120,7 @@ class _Resolver:
     def __init__(
         self,
         pins: Sequence[Pin],
-        wanted: Mapping[str, PinWish],
+        wanted: Mapping[str, PinRequest],
         options: Sequence[str],
         targets: Sequence[Target],
         index_url: str,
@@ -155,11 +161,11 @@ class _Resolver:
     def _find_source(self, name: str) -> Source | None:
         """Where a package may stay at its version it does, else it goes as far as it is told."""
         pinned = [pin for pin in self._pins if pin.name == name]
-        wish = self._wanted.get(name)
-        if len(pinned) == 1 and (not wish or _may_stay(pinned[0], wish)):
+        request = self._wanted.get(name)
+        if len(pinned) == 1 and (not request or _may_stay(pinned[0], request)):
             pin = pinned[0]
             return Source(pin.version, declared_by(name, pin.version, pin.hashes, self._index_url))
-        reach = wish.specifier(pinned[0].version) if wish and pinned else ""
+        reach = request.specifier(pinned[0].version) if request and pinned else ""
         for version in sources_of(name, SpecifierSet(reach), self._index_url)[:1]:
             declared = declared_by(name, version, (), self._index_url)
             return Source(version, declared) if declared else None
@@ -189,17 +195,17 @@ def _is_source(facts: PackageFacts | IndexProblem | None, version: str) -> bool:
     return about is not None and not about.has_wheel
 
 
-def _may_stay(pin: Pin, wish: PinWish) -> bool:
-    return SpecifierSet(wish.specifier(pin.version)).contains(pin.version, prereleases=True)
+def _may_stay(pin: Pin, request: PinRequest) -> bool:
+    return SpecifierSet(request.specifier(pin.version)).contains(pin.version, prereleases=True)
 
 
 def _named(pin: Pin) -> str:
     return f"{pin.name}[{','.join(pin.extras)}]" if pin.extras else pin.name
 
 
-def _bounds(pins: Sequence[Pin], wanted: Mapping[str, PinWish]) -> list[str]:
+def _bounds(pins: Sequence[Pin], wanted: Mapping[str, PinRequest]) -> list[str]:
     """The lines of how far anything else may go, if it must: as far as what it must go for."""
-    reaches = {wish.reach for wish in wanted.values()}
+    reaches = {request.reach for request in wanted.values()}
     if reaches & {Reach.EXACT, Reach.LATEST}:
         bound = no_lower
     else:
@@ -211,12 +217,12 @@ def _bounds(pins: Sequence[Pin], wanted: Mapping[str, PinWish]) -> list[str]:
     ]
 
 
-def _explain(reason: str, wanted: Mapping[str, PinWish]) -> str:
+def _explain(reason: str, wanted: Mapping[str, PinRequest]) -> str:
     """Return uv's report, and what it was asked."""
     reason = reason.replace("the constraints", "the current pins")
     asked = ", ".join(
-        f"{wish.name}{f'=={wish.version}' if wish.version else f' ({wish.reach})'}"
-        for wish in wanted.values()
+        f"{request.name}{f'=={request.version}' if request.version else f' ({request.reach})'}"
+        for request in wanted.values()
     )
     return f"No set of versions fits with {asked}:\n{reason}"
 

@@ -22,7 +22,7 @@ class Reach(StrEnum):
 
 
 @dataclass(frozen=True)
-class PinWish:
+class PinRequest:
     """A package that is to move, and how far."""
 
     name: str

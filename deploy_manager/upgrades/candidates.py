@@ -12,7 +12,7 @@ from deploy_manager.models import Advisory, Environment, IgnoredPackage, Placeme
 from deploy_manager.packages.exposure import PackageVersion, unseen
 from deploy_manager.packages.known import KnownPackages
 from deploy_manager.requirements.fixing import versions_that_fix
-from deploy_manager.requirements.reach import PinWish, Reach
+from deploy_manager.requirements.reach import PinRequest, Reach
 
 FEW = 5
 """Names that a line of an outcome tells; the others are counted."""
@@ -20,9 +20,9 @@ FEW = 5
 
 @dataclass(frozen=True)
 class Candidates:
-    """What a policy would upgrade: for each group the wishes of one upgrade."""
+    """What a policy would upgrade: for each group the requests of one upgrade."""
 
-    groups: tuple[tuple[PinWish, ...], ...]
+    groups: tuple[tuple[PinRequest, ...], ...]
     exempt: frozenset[str]
     """Packages that need no cooldown: something known against them has a fix."""
 
@@ -53,7 +53,7 @@ def find_candidates(
     told = _tell_security(known, against, ignoring) if is_security else _tell(known, ignoring)
     undecided = {name for name, _version in known.unknown} if is_security else set()
     return Candidates(
-        groups=_grouped(_wishes(policy, known, fixable, ignoring), policy.groups),
+        groups=_grouped(_requests(policy, known, fixable, ignoring), policy.groups),
         exempt=frozenset(fixable if policy.security_skips_cooldown else ()),
         ignored={name: row.reason for name, row in ignoring.packages.items()},
         considered=len(known.names - undecided),
@@ -62,10 +62,10 @@ def find_candidates(
 
 
 def concerned_by(
-    wishes: Sequence[PinWish], environments: Sequence[Environment]
+    requests: Sequence[PinRequest], environments: Sequence[Environment]
 ) -> list[Environment]:
     """Leave out environments where fixes have nothing to fix: another line of versions may be."""
-    names = [wish.name for wish in wishes if wish.reach is Reach.FIX]
+    names = [request.name for request in requests if request.reach is Reach.FIX]
     if not names:
         return list(environments)
     known = ((each, KnownPackages([each], names)) for each in environments)
@@ -91,32 +91,32 @@ class _Ignoring:
         return [each for each in found if each.first_fixed and not self.row_for(each)]
 
 
-def _wishes(
+def _requests(
     policy: UpgradePolicy,
     known: KnownPackages,
     fixable: Mapping[str, Sequence[Advisory]],
     ignoring: _Ignoring,
-) -> list[PinWish]:
+) -> list[PinRequest]:
     if policy.how_far == policy.HowFar.SECURITY:
         return [_fix(name, found) for name, found in fixable.items()]
     reach = Reach(policy.how_far)
-    return [PinWish(name, reach) for name in sorted(known.names - ignoring.packages.keys())]
+    return [PinRequest(name, reach) for name in sorted(known.names - ignoring.packages.keys())]
 
 
-def _fix(name: str, found: Iterable[Advisory]) -> PinWish:
-    return PinWish(
+def _fix(name: str, found: Iterable[Advisory]) -> PinRequest:
+    return PinRequest(
         name, Reach.FIX, fixed_in=versions_that_fix([each.first_fixed for each in found])
     )
 
 
 def _grouped(
-    wishes: Sequence[PinWish], groups: Sequence[Sequence[str]]
-) -> tuple[tuple[PinWish, ...], ...]:
-    """Cut wishes into upgrades: one for each group, and one for all that are in no group."""
-    cut: dict[int, list[PinWish]] = defaultdict(list)
-    for wish in wishes:
-        of = (number for number, group in enumerate(groups) if wish.name in group)
-        cut[next(of, len(groups))].append(wish)
+    requests: Sequence[PinRequest], groups: Sequence[Sequence[str]]
+) -> tuple[tuple[PinRequest, ...], ...]:
+    """Cut requests into upgrades: one for each group, and one for all that are in no group."""
+    cut: dict[int, list[PinRequest]] = defaultdict(list)
+    for request in requests:
+        of = (number for number, group in enumerate(groups) if request.name in group)
+        cut[next(of, len(groups))].append(request)
     return tuple(tuple(cut[number]) for number in sorted(cut))
 
 
@@ -133,7 +133,7 @@ def _tell_security(
             yield _left_alone(name, row)
         else:
             yield from _tell_advisories(name, found, ignoring)
-    yield from _tell_strays(known, known.installed - known.pinned)
+    yield from _tell_deviations(known, known.installed - known.pinned)
     if known.unknown:
         yield _tell_unknown([f"{name} {version}" for name, version in sorted(known.unknown)])
 
@@ -149,10 +149,10 @@ def _tell_advisories(name: str, found: Iterable[Advisory], ignoring: _Ignoring) 
             }
 
 
-def _tell_strays(known: KnownPackages, strays: set[PackageVersion]) -> Iterable[str]:
+def _tell_deviations(known: KnownPackages, deviations: set[PackageVersion]) -> Iterable[str]:
     """Say what no upgrade mends, since what is installed is not what is pinned."""
     found = [
-        f"{n} {version}" for n, version in sorted(strays) if known.advisories_of([(n, version)])
+        f"{n} {version}" for n, version in sorted(deviations) if known.advisories_of([(n, version)])
     ]
     if found:
         yield _("Vulnerable and installed, but not pinned: %(names)s. Converge, or pin it.") % {

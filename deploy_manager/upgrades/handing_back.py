@@ -42,7 +42,7 @@ from deploy_manager.upgrades.policies import AT_WORK
 logger = logging.getLogger(__name__)
 
 JOB = "handed pins back"
-"""Its name among the jobs of the sweep."""
+"""Its name among the jobs of the reconcile loop."""
 
 T = TypeVar("T")
 Amendment = tuple[str, str, Change, str]

@@ -102,24 +102,24 @@ def return_overrides(stage: UpgradeStage) -> None:
     why = _("Upgrade %(upgrade)s was taken back.") % {"upgrade": stage.upgrade}
     mine = here.filter(upgrade=stage.upgrade)
     mine.end(Override.End.RETURNED, why)
-    later = {row.name: row.replaced_by_id for row in mine.filter(ended_as=Override.End.REPLACED)}
-    mine.filter(ended_as=Override.End.REPLACED).update(
-        ended_as=Override.End.RETURNED, ended_why=why, replaced_by=None
+    later = {row.name: row.replaced_by_id for row in mine.filter(ended_how=Override.End.REPLACED)}
+    mine.filter(ended_how=Override.End.REPLACED).update(
+        ended_how=Override.End.RETURNED, ended_why=why, replaced_by=None
     )
     live = set(here.live().values_list("name", flat=True))
-    earlier = here.filter(ended_as=Override.End.REPLACED, replaced_by=stage.upgrade)
+    earlier = here.filter(ended_how=Override.End.REPLACED, replaced_by=stage.upgrade)
     for row in earlier:
         again = Override.objects.filter(pk=row.pk)
         if row.name in live:
             again.update(replaced_by=later.get(row.name))
         else:
             again.update(
-                ended_at=None, ended_as="", ended_why="", ended_by_name="", replaced_by=None
+                ended_at=None, ended_how="", ended_why="", ended_by_name="", replaced_by=None
             )
 
 
 def refuse_to_take_back_others(stage: UpgradeStage, lock: str) -> None:
-    """Raise RequestRefused where an upgrade's way back would take back a later one, too."""
+    """Raise RequestRefused where an upgrade's rollback would take back a later one, too."""
     since = stage.deployment.created_at if stage.deployment else stage.upgrade.created_at
     laid = lay_over(stage.environment, pins_in(lock))
     others = [

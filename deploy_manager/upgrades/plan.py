@@ -12,7 +12,7 @@ from deploy_manager.exceptions import InvalidRow, PinError
 from deploy_manager.models import (
     AuditedVersion,
     Environment,
-    Lock,
+    LockFile,
     OnFailure,
     PolicyRun,
     Release,
@@ -24,16 +24,16 @@ from deploy_manager.packages.targets import targets_of
 from deploy_manager.requirements.index_facts import IndexProblem, PackageFacts, look_up_many
 from deploy_manager.requirements.moving import move_pins
 from deploy_manager.requirements.pins import Pin, compare_pins, lock_digest, lock_text
-from deploy_manager.requirements.reach import PinWish
+from deploy_manager.requirements.reach import PinRequest
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.row_checks import check_row
 
 
 @dataclass(frozen=True)
-class UpgradeWish:
+class UpgradeOptions:
     """Which packages are to move, how far, and how careful the way there is."""
 
-    pins: tuple[PinWish, ...]
+    pins: tuple[PinRequest, ...]
     """None: an environment goes to the pins that are listed on it."""
 
     reason: str = ""
@@ -66,16 +66,16 @@ class PlannedStage:
     def digest(self) -> str:
         return lock_digest(self.lock)
 
-    def lock_after(self) -> Lock:
+    def lock_after(self) -> LockFile:
         """Return the row of the lock to come, writing it the first time."""
-        return Lock.objects.of(self.digest, self.lock)
+        return LockFile.objects.of(self.digest, self.lock)
 
 
 @dataclass(frozen=True)
 class UpgradePlan:
     """The stages of an upgrade in their order, and what speaks against it."""
 
-    wish: UpgradeWish
+    options: UpgradeOptions
     stages: tuple[PlannedStage, ...]
     unmoved: tuple[Environment, ...] = ()
     """Environments in which there is nothing to do."""
@@ -94,12 +94,12 @@ class UpgradePlan:
         return lock_digest("\n".join(parts))
 
 
-def plan_upgrade(environments: Sequence[Environment], wish: UpgradeWish) -> UpgradePlan:
-    """Return what the wish would change. Asks the package index, no server; writes nothing."""
-    stages, unmoved, problems = [], [], _unknown_packages(environments, wish)
+def plan_upgrade(environments: Sequence[Environment], options: UpgradeOptions) -> UpgradePlan:
+    """Return what the request would change. Asks the package index, no server; writes nothing."""
+    stages, unmoved, problems = [], [], _unknown_packages(environments, options)
     for environment in environments:
         try:
-            stage = _plan_stage(environment, wish)
+            stage = _plan_stage(environment, options)
         except (PinError, InvalidRow) as error:
             problems.append(f"{environment}: {error}")
             continue
@@ -107,11 +107,11 @@ def plan_upgrade(environments: Sequence[Environment], wish: UpgradeWish) -> Upgr
             unmoved.append(environment)
         else:
             stages.append(stage)
-    return UpgradePlan(wish, tuple(stages), tuple(unmoved), tuple(problems))
+    return UpgradePlan(options, tuple(stages), tuple(unmoved), tuple(problems))
 
 
-def _unknown_packages(environments: Sequence[Environment], wish: UpgradeWish) -> list[str]:
-    """Say of each wish whose package no environment has that it is none's."""
+def _unknown_packages(environments: Sequence[Environment], options: UpgradeOptions) -> list[str]:
+    """Say of each request whose package no environment has that it is none's."""
     known: set[str] = set()
     for environment in environments:
         release = serving_release(environment)
@@ -122,19 +122,19 @@ def _unknown_packages(environments: Sequence[Environment], wish: UpgradeWish) ->
     sites = ", ".join(map(str, environments))
     return [
         _("%(name)s is not among the pins of %(sites)s.") % {"name": each.name, "sites": sites}
-        for each in wish.pins
+        for each in options.pins
         if each.name not in known
     ]
 
 
-def _plan_stage(environment: Environment, wish: UpgradeWish) -> PlannedStage | None:
+def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedStage | None:
     """Return the stage, or None where nothing moves. Raises PinError, InvalidRow."""
     check_row(environment)
     release = serving_release(environment)
     if release is None:
         raise PinError(_("No release serves there yet: deploy it first."))
     listed = _listed_pins(environment, release)
-    pins, reasons = _moved(environment, listed, wish)
+    pins, reasons = _moved(environment, listed, options)
     changes = compare_pins(read_pins(release.lock.text), pins)
     if not changes:
         return None
@@ -179,20 +179,20 @@ def pins_begun_from(environment: Environment, release: Release) -> str:
 
 
 def _moved(
-    environment: Environment, pins: Sequence[Pin], wish: UpgradeWish
+    environment: Environment, pins: Sequence[Pin], options: UpgradeOptions
 ) -> tuple[Sequence[Pin], dict[str, str]]:
     """Return the pins to come, and why each one moves. Raises PinError."""
     names = {pin.name for pin in pins}
-    wishes = [each for each in wish.pins if each.name in names]
-    if not wishes:
+    requests = [each for each in options.pins if each.name in names]
+    if not requests:
         return pins, {}
     moved = move_pins(
         lock_text(pins),
-        wishes,
+        requests,
         targets=targets_of(environment),
         index_url=environment.index_url,
-        before=wish.before,
-        exempt=wish.exempt,
+        before=options.before,
+        exempt=options.exempt,
     )
     return moved.pins, {move.name: move.why for move in moved.moves}
 

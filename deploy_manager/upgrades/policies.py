@@ -28,12 +28,12 @@ from deploy_manager.upgrades.policy_work import do_policy
 logger = logging.getLogger(__name__)
 
 JOB = "ran policies"
-"""Its name among the jobs of the sweep."""
+"""Its name among the jobs of the reconcile loop."""
 
 AT_WORK = gettext_noop("A worker looks for what can be upgraded.")
 """The outcome of a run that somebody has, until it is told."""
 
-RING_AGAIN_AFTER = timedelta(minutes=1)
+WAKE_AGAIN_AFTER = timedelta(minutes=1)
 SILENT_AFTER = timedelta(minutes=15)
 """Between two beats an upgrade is planned in every environment, and each may take two minutes."""
 
@@ -49,7 +49,7 @@ def run_due_policies(now: datetime | None = None) -> list[PolicyRun]:
 def ask_for_run(policy: UpgradePolicy) -> PolicyRun:
     """Write a run of a policy for this moment and tell a worker of it."""
     run = policy.runs.create(slot=timezone.now())
-    transaction.on_commit(partial(_ring, run), robust=True)
+    transaction.on_commit(partial(_wake, run), robust=True)
     return run
 
 
@@ -83,13 +83,13 @@ def take_up(run_id: int) -> bool:
     return bool(_held(run).update(outcome=outcome))
 
 
-def ring_waiting_runs(now: datetime | None = None) -> int:
+def wake_for_waiting_runs(now: datetime | None = None) -> int:
     """Tell workers again of runs that nobody took up, and end those whose deadline has passed."""
     now = now or timezone.now()
-    waiting = Q(outcome="", created_at__lt=now - RING_AGAIN_AFTER)
+    waiting = Q(outcome="", created_at__lt=now - WAKE_AGAIN_AFTER)
     silent = Q(outcome=AT_WORK, created_at__lt=now - SILENT_AFTER)
     found = PolicyRun.objects.filter(waiting | silent).select_related("policy")
-    return sum(one_by_one(JOB, found, partial(_ring_again, now=now)))
+    return sum(one_by_one(JOB, found, partial(_wake_again, now=now)))
 
 
 def next_times(policy: UpgradePolicy, count: int, after: datetime) -> list[datetime]:
@@ -109,24 +109,24 @@ def _write_due(policy: UpgradePolicy, *, now: datetime) -> PolicyRun | None:
         written = run if is_new else None
     UpgradePolicy.objects.filter(pk=policy.pk, looked_at__lt=now).update(looked_at=now)
     if written:
-        transaction.on_commit(partial(_ring, written), robust=True)
+        transaction.on_commit(partial(_wake, written), robust=True)
     return written
 
 
-def _ring(run: PolicyRun) -> None:
+def _wake(run: PolicyRun) -> None:
     """Tell whoever listens; the row waits where nobody does."""
     for _receiver, error in policy_run_due.send_robust(sender=PolicyRun, run=run):
         if isinstance(error, Exception):
             logger.warning("No worker could be told of %s: %s", run, error)
 
 
-def _ring_again(run: PolicyRun, *, now: datetime) -> bool:
+def _wake_again(run: PolicyRun, *, now: datetime) -> bool:
     if run.slot + timedelta(minutes=run.policy.deadline) < now:
         missed = _("Not done: no worker took it up, or came through with it, by its deadline.")
         return bool(_held(run).update(outcome=missed))
     if run.outcome == "" and not _held(run).update(created_at=now):
         return False
-    _ring(run)
+    _wake(run)
     return True
 
 

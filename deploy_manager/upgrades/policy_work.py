@@ -24,20 +24,20 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.models.serving import serving_release
-from deploy_manager.requirements.reach import PinWish
+from deploy_manager.requirements.reach import PinRequest
 from deploy_manager.row_checks import check_row
 from deploy_manager.upgrades.candidates import Candidates, concerned_by, few, find_candidates
 from deploy_manager.upgrades.plan import (
     PlannedStage,
+    UpgradeOptions,
     UpgradePlan,
-    UpgradeWish,
     plan_upgrade,
 )
 from deploy_manager.upgrades.requests import request_upgrade
 
 logger = logging.getLogger(__name__)
 
-DOOR = "policy"
+SOURCE = "policy"
 
 Beat = Callable[[PolicyRun], None]
 """Keeps the run; raises ClaimLost where another process has it now."""
@@ -58,9 +58,9 @@ def do_policy(run: PolicyRun, beat: Beat) -> str:
     zone = ZoneInfo(run.policy.time_zone)
     found = find_candidates(run.policy, environments, timezone.now().astimezone(zone).date())
     done = []
-    for wishes in found.groups:
+    for requests in found.groups:
         beat(run)
-        done.append(_do_group_alone(run, environments, wishes, found, beat))
+        done.append(_do_group_alone(run, environments, requests, found, beat))
     nothing = [] if any(done) else [_nothing(run.policy, found)]
     return _lines([*nothing, *done, *found.told, *told])
 
@@ -94,19 +94,19 @@ def _nothing(policy: UpgradePolicy, found: Candidates) -> str:
 def _do_group_alone(
     run: PolicyRun,
     environments: Sequence[Environment],
-    wishes: tuple[PinWish, ...],
+    requests: tuple[PinRequest, ...],
     found: Candidates,
     beat: Beat,
 ) -> str:
     """Ask for one upgrade; a group that can't be planned keeps no other from being asked for."""
     try:
-        return _do_group(run, environments, wishes, found, beat)
+        return _do_group(run, environments, requests, found, beat)
     except ClaimLost:
         raise
     except Exception as error:
         logger.exception("%s could not do a group", run)
         return _("Not possible: %(names)s.\n%(problems)s") % {
-            "names": few([each.name for each in wishes]),
+            "names": few([each.name for each in requests]),
             "problems": mask_text(explain(error)),
         }
 
@@ -114,14 +114,14 @@ def _do_group_alone(
 def _do_group(
     run: PolicyRun,
     environments: Sequence[Environment],
-    wishes: tuple[PinWish, ...],
+    requests: tuple[PinRequest, ...],
     found: Candidates,
     beat: Beat,
 ) -> str:
     """Ask for one upgrade; return what came of it, blank where nothing would move."""
-    concerned = concerned_by(wishes, environments)
-    plan = plan_upgrade(concerned, _wish(run, wishes, found))
-    names = few([each.name for each in wishes])
+    concerned = concerned_by(requests, environments)
+    plan = plan_upgrade(concerned, _options(run, requests, found))
+    names = few([each.name for each in requests])
     if plan.problems:
         return _("Not possible: %(names)s.\n%(problems)s") % {
             "names": names,
@@ -138,11 +138,11 @@ def _do_group(
         return _("Refused: %(moves)s. %(reason)s") % {"moves": moves_of(plan), "reason": error}
 
 
-def _wish(run: PolicyRun, wishes: tuple[PinWish, ...], found: Candidates) -> UpgradeWish:
+def _options(run: PolicyRun, requests: tuple[PinRequest, ...], found: Candidates) -> UpgradeOptions:
     policy = run.policy
     cooldown = timedelta(days=policy.cooldown)
-    return UpgradeWish(
-        pins=wishes,
+    return UpgradeOptions(
+        pins=requests,
         reason=_("Policy: %(policy)s") % {"policy": policy},
         soak=policy.soak * 60,
         on_failure=policy.on_failure,
@@ -209,7 +209,7 @@ def _ask(policy: UpgradePolicy, plan: UpgradePlan) -> str:
                 "moves": moves_of(plan),
                 "live": live,
             }
-        upgrade = request_upgrade(plan, door=DOOR, requested_as=str(policy))
+        upgrade = request_upgrade(plan, source=SOURCE, requested_by_name=str(policy))
     return _("Upgrade #%(number)d: %(moves)s (%(sites)s).") % {
         "number": upgrade.pk,
         "moves": moves_of(plan),

@@ -1,6 +1,6 @@
 """Upgrades on their way, moved on by what became of their deployments.
 
-Whoever sees that a deployment ended moves its upgrade on, and the sweep does so again: every change
+Whoever sees that a deployment ended moves its upgrade on, and `reconcile` does, too: every change
 is a conditional UPDATE that one of them wins. Nothing is kept in memory between two of them.
 """
 
@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from deploy_manager.deployments.request import Wish, refuse_who_may_not, request
+from deploy_manager.deployments.request import DeploymentOptions, refuse_who_may_not, request
 from deploy_manager.exceptions import DeployManagerError, PinError, RequestRefused
 from deploy_manager.isolation import one_by_one
 from deploy_manager.logs import mask_text
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 JOB = "went on with upgrades"
-"""Its name among the jobs of the sweep."""
+"""Its name among the jobs of the reconcile loop."""
 
 PINS_CHANGED = gettext_noop(
     "What serves there changed since the upgrade was asked for: ask for it again."
@@ -59,13 +59,13 @@ def upgrade_of(deployment: Deployment) -> int | None:
     return UpgradeStage.objects.filter(mine).values_list("upgrade", flat=True).first()
 
 
-def advance_all(ring: Callable[[Deployment], object]) -> int:
+def advance_all(wake: Callable[[Deployment], object]) -> int:
     """Do what is due of every live upgrade; return how many deployments that wrote."""
 
     def advance(upgrade: Upgrade) -> int:
         written = advance_upgrade(upgrade.pk)
         for deployment in written:
-            ring(deployment)
+            wake(deployment)
         return len(written)
 
     return sum(one_by_one(JOB, Upgrade.objects.live().order_by("pk"), advance))
@@ -137,9 +137,13 @@ def _deploy(stage: UpgradeStage) -> Deployment:
         serving.repository_lock,
     )
     upgrade = stage.upgrade
-    refuse_who_may_not(upgrade.door, upgrade.requested_by, upgrade.requested_as, stage.environment)
-    wish = Wish(release=release, reason=_reason(stage), waits=True, soak=upgrade.soak)
-    deployment = _request(stage, UPGRADE, wish, user=upgrade.requested_by)
+    refuse_who_may_not(
+        upgrade.source, upgrade.requested_by, upgrade.requested_by_name, stage.environment
+    )
+    options = DeploymentOptions(
+        release=release, reason=_reason(stage), waits=True, soak=upgrade.soak
+    )
+    deployment = _request(stage, UPGRADE, options, user=upgrade.requested_by)
     UpgradeStage.objects.filter(pk=stage.pk).update(deployment=deployment, release_before=serving)
     return deployment
 
@@ -150,17 +154,17 @@ def _reason(stage: UpgradeStage) -> str:
 
 
 def _request(
-    stage: UpgradeStage, recipe: str, wish: Wish, user: "User | None" = None
+    stage: UpgradeStage, recipe: str, options: DeploymentOptions, user: "User | None" = None
 ) -> Deployment:
     """Ask as whoever asked for the upgrade: a person's right is looked at again by the worker."""
     upgrade = stage.upgrade
     return request(
         stage.environment,
         recipe,
-        door=upgrade.door,
-        requested_as=upgrade.requested_as,
+        source=upgrade.source,
+        requested_by_name=upgrade.requested_by_name,
         user=user,
-        wish=wish,
+        options=options,
     )
 
 
@@ -278,8 +282,10 @@ def _begin_the_return(stage: UpgradeStage) -> Deployment | bool:
             if stage.release_before is None:
                 raise PinError(_("The release that served before is not known any more."))
             refuse_to_take_back_others(stage, stage.release_before.lock.text)
-            wish = Wish(release=stage.release_before, reason=_reason(stage), waits=True)
-            back = _request(stage, ROLLBACK, wish)
+            options = DeploymentOptions(
+                release=stage.release_before, reason=_reason(stage), waits=True
+            )
+            back = _request(stage, ROLLBACK, options)
             mine = UpgradeStage.objects.filter(pk=stage.pk, returned_by=None)
             if not mine.filter(state=UpgradeState.RETURNING).update(returned_by=back):
                 raise _BegunTwiceError

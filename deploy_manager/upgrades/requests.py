@@ -18,7 +18,7 @@ from deploy_manager.models import (
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.packages.looking_up import look_up_again
-from deploy_manager.requirements.reach import PinWish
+from deploy_manager.requirements.reach import PinRequest
 from deploy_manager.upgrades.plan import PlannedStage, UpgradePlan
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def request_upgrade(
-    plan: UpgradePlan, *, door: str, requested_as: str, user: "User | None" = None
+    plan: UpgradePlan, *, source: str, requested_by_name: str, user: "User | None" = None
 ) -> Upgrade:
     """Write an upgrade as it was planned; `advance_upgrade` begins it.
 
@@ -35,18 +35,18 @@ def request_upgrade(
     part of another upgrade; PermissionDenied.
     """
     _refuse_what_cannot_be(plan, user)
-    wish = plan.wish
+    options = plan.options
     try:
         with brief_transaction():
             upgrade = Upgrade.objects.create(
-                wanted=[_as_json(each) for each in wish.pins],
-                reason=mask_text(wish.reason)[:500],
+                wanted=[_as_json(each) for each in options.pins],
+                reason=mask_text(options.reason)[:500],
                 requested_by=user,
-                requested_as=requested_as,
-                door=door,
-                policy_run=wish.policy_run,
-                soak=wish.soak,
-                on_failure=wish.on_failure,
+                requested_by_name=requested_by_name,
+                source=source,
+                policy_run=options.policy_run,
+                soak=options.soak,
+                on_failure=options.on_failure,
             )
             UpgradeStage.objects.bulk_create(_stages(upgrade, plan.stages))
     except IntegrityError:
@@ -56,8 +56,8 @@ def request_upgrade(
     return upgrade
 
 
-def _as_json(wish: PinWish) -> dict[str, str]:
-    return {"name": wish.name, "reach": wish.reach.value, "version": wish.version}
+def _as_json(options: PinRequest) -> dict[str, str]:
+    return {"name": options.name, "reach": options.reach.value, "version": options.version}
 
 
 def _refuse_what_cannot_be(plan: UpgradePlan, user: "User | None") -> None:
@@ -102,7 +102,7 @@ def cancel_upgrade(upgrade: Upgrade, by: str) -> bool:
     Servers that had been switched return; what came through on other environments before stays.
     """
     live = Upgrade.objects.live().filter(pk=upgrade.pk)
-    if not live.update(cancel_requested_as=by):
+    if not live.update(cancel_requested_by_name=by):
         return False
     waiting = upgrade.stages.filter(state=UpgradeState.WAITING)
     waiting.update(state=UpgradeState.CANCELLED, message=f"Cancelled by {by}.")

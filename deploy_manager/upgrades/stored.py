@@ -10,17 +10,17 @@ from deploy_manager.models import Environment, Release, Resolution
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.models.serving import serving_release
 from deploy_manager.packages.resolutions import answers, environments_of
-from deploy_manager.requirements.reach import PinWish, Reach
+from deploy_manager.requirements.reach import PinRequest, Reach
 from deploy_manager.upgrades.plan import (
     PlannedStage,
+    UpgradeOptions,
     UpgradePlan,
-    UpgradeWish,
     pins_begun_from,
     plan_upgrade,
 )
 
 
-def wish_to_json(wish: UpgradeWish) -> dict[str, Any]:
+def options_to_json(options: UpgradeOptions) -> dict[str, Any]:
     return {
         "pins": [
             {
@@ -29,27 +29,27 @@ def wish_to_json(wish: UpgradeWish) -> dict[str, Any]:
                 "version": pin.version,
                 "fixed_in": list(pin.fixed_in),
             }
-            for pin in wish.pins
+            for pin in options.pins
         ],
-        "reason": wish.reason,
-        "soak": wish.soak,
-        "on_failure": str(wish.on_failure),
-        "before": wish.before.isoformat() if wish.before else "",
-        "exempt": sorted(wish.exempt),
+        "reason": options.reason,
+        "soak": options.soak,
+        "on_failure": str(options.on_failure),
+        "before": options.before.isoformat() if options.before else "",
+        "exempt": sorted(options.exempt),
     }
 
 
-def wish_from_json(said: dict[str, Any]) -> UpgradeWish:
-    return UpgradeWish(
+def options_from_json(data: dict[str, Any]) -> UpgradeOptions:
+    return UpgradeOptions(
         pins=tuple(
-            PinWish(each["name"], Reach(each["reach"]), each["version"], tuple(each["fixed_in"]))
-            for each in said["pins"]
+            PinRequest(each["name"], Reach(each["reach"]), each["version"], tuple(each["fixed_in"]))
+            for each in data["pins"]
         ),
-        reason=said["reason"],
-        soak=said["soak"],
-        on_failure=said["on_failure"],
-        before=datetime.fromisoformat(said["before"]) if said["before"] else None,
-        exempt=frozenset(said["exempt"]),
+        reason=data["reason"],
+        soak=data["soak"],
+        on_failure=data["on_failure"],
+        before=datetime.fromisoformat(data["before"]) if data["before"] else None,
+        exempt=frozenset(data["exempt"]),
     )
 
 
@@ -70,31 +70,31 @@ def plan_to_json(plan: UpgradePlan) -> dict[str, Any]:
     }
 
 
-def plan_from_json(said: dict[str, Any], wish: UpgradeWish) -> UpgradePlan:
+def plan_from_json(data: dict[str, Any], options: UpgradeOptions) -> UpgradePlan:
     """Return a plan as it was made. Raises RequestRefused where it holds no longer.
 
     It does not where another release serves by now, or other pins are listed.
     """
     return UpgradePlan(
-        wish,
-        tuple(_stage(each) for each in said["stages"]),
-        tuple(Environment.objects.select_related("project").filter(pk__in=said["unmoved"])),
-        tuple(said["problems"]),
+        options,
+        tuple(_stage(each) for each in data["stages"]),
+        tuple(Environment.objects.select_related("project").filter(pk__in=data["unmoved"])),
+        tuple(data["problems"]),
     )
 
 
-def _stage(said: dict[str, Any]) -> PlannedStage:
-    found = Environment.objects.select_related("project").filter(pk=said["environment"])
+def _stage(data: dict[str, Any]) -> PlannedStage:
+    found = Environment.objects.select_related("project").filter(pk=data["environment"])
     environment = found.first()
-    release = Release.objects.select_related("lock").filter(pk=said["release_before"]).first()
+    release = Release.objects.select_related("lock").filter(pk=data["release_before"]).first()
     if environment is None or release is None or serving_release(environment) != release:
         raise RequestRefused(_("Another release serves by now: look again at what would move."))
-    if pins_begun_from(environment, release) != said["begun_from"]:
+    if pins_begun_from(environment, release) != data["begun_from"]:
         raise RequestRefused(
             _("The pins of %(site)s have changed since: look again at what would move.")
             % {"site": environment}
         )
-    return PlannedStage(environment, release, said["lock"], tuple(said["moves"]))
+    return PlannedStage(environment, release, data["lock"], tuple(data["moves"]))
 
 
 @answers(Resolution.Kind.UPGRADE)
@@ -107,4 +107,4 @@ def _answer(held: Resolution) -> dict[str, Any]:
                 _("%(who)s may not deploy %(site)s any more.")
                 % {"who": held.requested_by, "site": environment}
             )
-    return plan_to_json(plan_upgrade(environments, wish_from_json(held.asked["wish"])))
+    return plan_to_json(plan_upgrade(environments, options_from_json(held.asked["options"])))

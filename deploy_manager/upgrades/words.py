@@ -11,13 +11,13 @@ from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment
 from deploy_manager.packages.known import KnownPackages
 from deploy_manager.requirements.fixing import versions_that_fix
-from deploy_manager.requirements.reach import PinWish, Reach
+from deploy_manager.requirements.reach import PinRequest, Reach
 
 
-def wishes_for(
+def pin_requests_for(
     words: Sequence[str], reach: Reach | None, environments: Sequence[Environment]
-) -> tuple[PinWish, ...]:
-    """Return the wishes of words like `django==5.2.8` and `celery`.
+) -> tuple[PinRequest, ...]:
+    """Return the requests of words like `django==5.2.8` and `celery`.
 
     A package without a version goes as far as `reach` says (None: to the latest). No words: every
     package of the environments; for a fix, every one with a known advisory.
@@ -25,7 +25,7 @@ def wishes_for(
     for an environment's list of requirements that can't be read.
     """
     if words:
-        return tuple(_wish(word, reach or Reach.LATEST, environments) for word in words)
+        return tuple(_request(word, reach or Reach.LATEST, environments) for word in words)
     if reach is None:
         raise RequestRefused(
             _("Say which packages, like django==5.2.8, or how far all of them may go.")
@@ -33,23 +33,23 @@ def wishes_for(
     known = KnownPackages(environments)
     if reach is Reach.FIX:
         return fixes_for(known)
-    return tuple(PinWish(name, reach) for name in sorted(known.names))
+    return tuple(PinRequest(name, reach) for name in sorted(known.names))
 
 
-def fixes_for(known: KnownPackages) -> tuple[PinWish, ...]:
-    """Return the wishes that end what is known against the pins of environments, where they can."""
+def fixes_for(known: KnownPackages) -> tuple[PinRequest, ...]:
+    """Return the requests that end what is known against the pins of environments, if they can."""
     fixed_in = {
         name: [each.first_fixed for each in found if each.first_fixed]
         for name, found in known.advisories_of(known.pinned).items()
     }
     return tuple(
-        PinWish(name, Reach.FIX, fixed_in=versions_that_fix(versions))
+        PinRequest(name, Reach.FIX, fixed_in=versions_that_fix(versions))
         for name, versions in sorted(fixed_in.items())
         if versions
     )
 
 
-def _wish(word: str, reach: Reach, environments: Sequence[Environment]) -> PinWish:
+def _request(word: str, reach: Reach, environments: Sequence[Environment]) -> PinRequest:
     try:
         asked = Requirement(word)
     except InvalidRequirement:
@@ -60,11 +60,11 @@ def _wish(word: str, reach: Reach, environments: Sequence[Environment]) -> PinWi
         raise RequestRefused(_not_understood(word))
     if not specifiers:
         fixes = fixes_for(KnownPackages(environments, [name])) if reach is Reach.FIX else ()
-        return fixes[0] if fixes else PinWish(name, reach)
+        return fixes[0] if fixes else PinRequest(name, reach)
     version = specifiers[0].version
     if specifiers[0].operator != "==" or version.endswith(".*"):
         raise RequestRefused(_not_understood(word))
-    return PinWish(name, Reach.EXACT, str(Version(version)))
+    return PinRequest(name, Reach.EXACT, str(Version(version)))
 
 
 def _not_understood(word: str) -> str:

@@ -26,6 +26,6 @@ def describe_failures(environment: Environment) -> list[str]:
 
 
 def _end_of_log(step: Step) -> Iterator[str]:
-    chunks = step.log_chunks.order_by("position").values_list("data", flat=True)
+    chunks = step.log_chunks.order_by("sequence").values_list("data", flat=True)
     text = b"".join(map(bytes, chunks)).decode(errors="replace")
     yield from (f"  {line}" for line in clean(text).splitlines()[-LINES:])

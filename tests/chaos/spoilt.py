@@ -43,7 +43,7 @@ class Shop:
         pin = pin or f"{PACKAGE}==1.{self.server.newest}"
         files = {"manage.py": MANAGE, "requirements.txt": f"{pin}\n"}
         self.repository.commit(f"Version {self.server.newest}", files)
-        deployment = dispatch.request(self.environment, door="manage.py", requested_as="me")
+        deployment = dispatch.request(self.environment, source="manage.py", requested_by_name="me")
         self.world.wait_for_ends([deployment], 60)
         deployment.refresh_from_db()
         return deployment

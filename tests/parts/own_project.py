@@ -89,12 +89,12 @@ UPDATE deploy_manager_placement SET own_deploy_path = ? || (
     SELECT name FROM deploy_manager_server WHERE id = server_id
 )
 """
-DOORS = """
+SOURCES = """
 import django
 django.setup()
 from deploy_manager.models import Deployment
 for entry in Deployment.objects.order_by("pk"):
-    print(entry.door, entry.recipe, entry.state)
+    print(entry.source, entry.recipe, entry.state)
 """
 
 
@@ -150,8 +150,8 @@ class OwnProject:
             database.execute(MOVE, [str(self.folder / "sites") + "/"])
 
     def deployments(self) -> list[str]:
-        """Return door, recipe and state of each."""
-        return self.run("python", "-c", DOORS)[1].splitlines()
+        """Return source, recipe and state of each."""
+        return self.run("python", "-c", SOURCES)[1].splitlines()
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""One action for each story and recipe, for those who may deploy something."""
+"""One action for each pipeline and recipe, for those who may deploy something."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from deploy_manager.admin.deployments.pipelines import is_startable
 from deploy_manager.models import Environment
 from deploy_manager.models.deployments import CONVERGE, DEPLOY, ROLLBACK
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.recipes import Story, all_stories
+from deploy_manager.recipes import Pipeline, all_pipelines
 
 UPGRADE_ACTION = "upgrade_packages"
 FIRST = (DEPLOY, ROLLBACK, CONVERGE)
@@ -23,11 +23,11 @@ Action = Callable[[Any, HttpRequest, QuerySet[Environment]], HttpResponse | None
 
 def run_actions() -> dict[str, tuple[Action, str, str]]:
     """The actions as `ModelAdmin.get_actions` returns them, those of the whole site first."""
-    startable = [story for story in all_stories() if is_startable(story)]
-    stories = sorted(startable, key=lambda story: story.name not in FIRST)
+    startable = [pipeline for pipeline in all_pipelines() if is_startable(pipeline)]
+    pipelines = sorted(startable, key=lambda pipeline: pipeline.name not in FIRST)
     actions = {
-        f"run_{story.name}": (_action(story), f"run_{story.name}", _describe(story))
-        for story in stories
+        f"run_{pipeline.name}": (_action(pipeline), f"run_{pipeline.name}", _describe(pipeline))
+        for pipeline in pipelines
     }
     return actions | {UPGRADE_ACTION: (_upgrade, UPGRADE_ACTION, _("Upgrade packages…"))}
 
@@ -38,13 +38,13 @@ def _upgrade(admin: Any, request: HttpRequest, queryset: QuerySet[Environment]) 
     return HttpResponseRedirect(start_url(chosen))
 
 
-def _describe(story: Story) -> str:
+def _describe(pipeline: Pipeline) -> str:
     """The title; the admin formats it with %, which a title must not stumble over."""
-    title = _(story.title).replace("%", "%%")
-    return f"{title}…" if story.name in FIRST[1:] else title
+    title = _(pipeline.title).replace("%", "%%")
+    return f"{title}…" if pipeline.name in FIRST[1:] else title
 
 
-def _action(story: Story) -> Action:
+def _action(pipeline: Pipeline) -> Action:
     def show_plan(
         admin: Any, request: HttpRequest, queryset: QuerySet[Environment]
     ) -> HttpResponse | None:
@@ -54,6 +54,6 @@ def _action(story: Story) -> Action:
             names = ", ".join(map(str, refused))
             messages.error(request, _("You may not deploy %(names)s.") % {"names": names})
             return None
-        return HttpResponseRedirect(run_url(story.name, [entry.pk for entry in chosen]))
+        return HttpResponseRedirect(run_url(pipeline.name, [entry.pk for entry in chosen]))
 
     return show_plan

@@ -12,17 +12,17 @@ from django.core.validators import RegexValidator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.deployments.out_of_sync import find_strays
+from deploy_manager.admin.deployments.out_of_sync import find_out_of_sync
 from deploy_manager.admin.deployments.pipelines import goes_back, makes_alike, takes_code
 from deploy_manager.admin.moments import MomentField
 from deploy_manager.deployments.choices import choose_release, converge, releases_to_return_to
 from deploy_manager.deployments.comparing import with_twins
-from deploy_manager.deployments.request import Wish
+from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Release
 from deploy_manager.models.validators import validate_ref
 from deploy_manager.packages.downgrades import confirmed_in
-from deploy_manager.recipes import Story
+from deploy_manager.recipes import Pipeline
 
 MIGRATION = re.compile(r"[a-z_][a-z0-9_]*\.[0-9A-Za-z_]+", re.ASCII)
 
@@ -84,24 +84,24 @@ class RunForm(forms.Form):
     def __init__(
         self,
         environment: Environment,
-        story: Story,
+        pipeline: Pipeline,
         data: Any = None,
         servers: Sequence[str] = (),
     ) -> None:
         self.environment = environment
-        self.takes_code = takes_code(story)
-        self.goes_back = goes_back(story)
-        self.makes_alike = makes_alike(story)
+        self.takes_code = takes_code(pipeline)
+        self.goes_back = goes_back(pipeline)
+        self.makes_alike = makes_alike(pipeline)
         super().__init__(data, prefix=f"e{environment.pk}", initial={"ref": environment.ref})
         self._offer(servers)
 
     def _offer(self, servers: Sequence[str]) -> None:
-        """Set what may be chosen, and take away what this story does not ask."""
+        """Set what may be chosen, and take away what this pipeline does not ask."""
         names = [placement.server.name for placement in self.environment.placements.all()]
         self.server_names = [name for name in dict.fromkeys(names) if name in servers]
         if not self.server_names:
-            strays = find_strays(self.environment) if self.makes_alike else names
-            self.server_names = list(dict.fromkeys(strays))
+            deviations = find_out_of_sync(self.environment) if self.makes_alike else names
+            self.server_names = list(dict.fromkeys(deviations))
         self.fields["servers"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
         if not self.takes_code:
             del self.fields["ref"]
@@ -151,7 +151,7 @@ class RunForm(forms.Form):
         return list(self.cleaned_data.get("servers", [])) if self.is_bound else self.server_names
 
     def find_release(self) -> Release | None:
-        """Return the release that is there already and to be sent; None: the story needs none.
+        """Return the release that is there already and to be sent; None: the pipeline needs none.
 
         Raises RequestRefused where there is none to choose.
         """
@@ -166,10 +166,10 @@ class RunForm(forms.Form):
             raise RequestRefused(gettext("All servers serve the same release: none was chosen."))
         return converge(self.environment, self.servers_now).release
 
-    def wish(self) -> Wish:
+    def options(self) -> DeploymentOptions:
         """Return what was asked for by a valid form. Raises RequestRefused."""
         sent = self.cleaned_data
-        return Wish(
+        return DeploymentOptions(
             ref=self.ref_now,
             commit=sent["commit"] if self.takes_code else "",
             servers=self.servers_now,

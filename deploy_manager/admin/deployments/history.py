@@ -57,9 +57,9 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         "duration",
     )
     list_display_links = ("what", "state_shown")
-    list_filter = ("state", ("environment", EnvironmentFilter), "recipe", "door")
+    list_filter = ("state", ("environment", EnvironmentFilter), "recipe", "source")
     list_select_related = ("environment__project",)
-    search_fields = ("requested_as", "commit", "ref", "reason")
+    search_fields = ("requested_by_name", "commit", "ref", "reason")
     date_hierarchy = "created_at"
     change_form_template = "admin/deploy_manager/deployment/change_form.html"
 
@@ -82,8 +82,8 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     def requested(self, deployment: Deployment) -> SafeString:
         return format_html(
             '{} <span class="dm-quiet">{}<br><span class="dm-nowrap">{}</span></span>',
-            deployment.requested_as,
-            deployment.door,
+            deployment.requested_by_name,
+            deployment.source,
             short_time(deployment.created_at),
         )
 

@@ -40,7 +40,7 @@ def describe_deployment(deployment: Deployment) -> dict[str, Any]:
             "subject": deployment.release.subject if deployment.release else "",
             "started_at": short_time(deployment.started_at),
             "finished_at": short_time(deployment.finished_at),
-            "cancel": deployment.cancel_requested_as if deployment.cancel_requested_at else "",
+            "cancel": deployment.cancel_requested_by_name if deployment.cancel_requested_at else "",
             "retry": retry_label(deployment),
         }
         | _describe_pause(deployment)

@@ -71,14 +71,14 @@ def _last_chunks(deployment: Deployment, budget: int) -> QuerySet[LogChunk]:
     """Of each server as many of the last chunks as the budget has room for, at least one."""
     own_bytes = Length("data")
     return (
-        deployment.log_chunks.filter(position__lte=deployment.position)
+        deployment.log_chunks.filter(sequence__lte=deployment.sequence)
         .annotate(
-            bytes_from_here=Window(Sum(own_bytes), [F("host_run")], F("position").desc()),
+            bytes_from_here=Window(Sum(own_bytes), [F("host_run")], F("sequence").desc()),
             bytes_in_all=Window(Sum(own_bytes), [F("host_run")]),
         )
         .filter(bytes_from_here__lt=budget + own_bytes)
         .select_related("step")
-        .order_by("host_run", "position")
+        .order_by("host_run", "sequence")
     )
 
 
@@ -91,5 +91,5 @@ def whole_log(deployment: Deployment) -> Iterator[bytes]:
 
 def log_of(run: HostRun) -> Iterator[bytes]:
     """Yield one server's output exactly as it was kept."""
-    for chunk in run.log_chunks.order_by("position").iterator(chunk_size=20):
+    for chunk in run.log_chunks.order_by("sequence").iterator(chunk_size=20):
         yield bytes(chunk.data)

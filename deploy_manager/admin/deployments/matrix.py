@@ -10,7 +10,7 @@ from itertools import groupby
 from django.utils.translation import gettext as _
 
 from deploy_manager.admin.badges import spell_duration
-from deploy_manager.models import WAY_BACK, Deployment, HostRun, Step
+from deploy_manager.models import ROLLBACK_PHASE, Deployment, HostRun, Step
 
 _Key = tuple[str, str]
 """A phase and a recipe: what makes two servers' steps stand in one column."""
@@ -24,7 +24,7 @@ class Phase:
     columns: tuple[str, ...]
     """The titles of its steps."""
 
-    is_way_back: bool = False
+    is_rollback: bool = False
     """Whether it is planned for the case that something goes wrong, and hidden until then."""
 
 
@@ -36,7 +36,7 @@ class Cell:
     """None where the server has no such step."""
 
     duration: str = ""
-    is_way_back: bool = False
+    is_rollback: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Matrix:
     phases: tuple[Phase, ...]
     waves: tuple[Wave, ...]
     went_back: bool
-    """Whether a step of the way back ran."""
+    """Whether a step of the rollback ran."""
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -84,7 +84,7 @@ def make_matrix(deployment: Deployment) -> Matrix:
     return Matrix(
         phases=tuple(_phases(keys, titles)),
         waves=tuple(Wave(number, tuple(group)) for number, group in waves),
-        went_back=any(step.is_way_back and step.started_at for step in steps),
+        went_back=any(step.is_rollback and step.started_at for step in steps),
     )
 
 
@@ -99,7 +99,7 @@ def _cells(steps: Sequence[Step], keys: Sequence[_Key]) -> tuple[Cell, ...]:
 
 def _cell(step: Step | None, key: _Key) -> Cell:
     duration = spell_duration(step.started_at, step.finished_at) if step else ""
-    return Cell(step, duration, is_way_back=key[0] == WAY_BACK)
+    return Cell(step, duration, is_rollback=key[0] == ROLLBACK_PHASE)
 
 
 def _merge(orders: Iterable[Sequence[_Key]]) -> list[_Key]:
@@ -118,4 +118,4 @@ def _phases(keys: Sequence[_Key], titles: Mapping[_Key, tuple[str, str]]) -> Ite
     """Under the titles that were written when it was asked for: history stays readable."""
     for name, group in groupby(keys, key=lambda key: key[0]):
         found = [titles[key] for key in group]
-        yield Phase(found[0][0], tuple(title for _phase, title in found), name == WAY_BACK)
+        yield Phase(found[0][0], tuple(title for _phase, title in found), name == ROLLBACK_PHASE)

@@ -4,7 +4,7 @@ from deploy_manager.models import Environment
 from deploy_manager.models.serving import most_served
 
 
-def find_strays(environment: Environment) -> list[str]:
+def find_out_of_sync(environment: Environment) -> list[str]:
     """Return the names of servers that serve another release than most, or none at all.
 
     Asks nothing that is prefetched.

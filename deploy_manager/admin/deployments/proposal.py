@@ -16,7 +16,7 @@ from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.models import Deployment, Environment, Placement, Release
 from deploy_manager.models.serving import most_served
-from deploy_manager.recipes import Story
+from deploy_manager.recipes import Pipeline
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,13 @@ class Proposal:
         return sum(bool(wave.number) for wave in self.waves)
 
 
-def propose(environment: Environment, story: Story, form: RunForm) -> Proposal:
+def propose(environment: Environment, pipeline: Pipeline, form: RunForm) -> Proposal:
     """Plan what a form says; what stands against it is told as problems."""
-    plan, release, problems = _plan(environment, story, form)
+    plan, release, problems = _plan(environment, pipeline, form)
     placements = list(environment.placements.all())
     serving = most_served(placements)
     try:
-        not_now = why_not_now(environment, story, timezone.now())
+        not_now = why_not_now(environment, pipeline, timezone.now())
     except RequestRefused as error:
         not_now, problems = "", (*problems, str(error))
     return Proposal(
@@ -132,30 +132,30 @@ def _twin(serving: Release | None, release: Release | None) -> Twin | None:
     return compare(serving, release) if serving.commit == release.commit else None
 
 
-def rehearse(proposal: Proposal, story: Story) -> Proposal:
+def rehearse(proposal: Proposal, pipeline: Pipeline) -> Proposal:
     """Return the proposal with every command it would run, or with the reason why it would not."""
     if proposal.problems or not proposal.form.is_bound:
         return proposal
     try:
-        steps = list(dry_run(proposal.environment, story.name, proposal.form.wish()))
+        steps = list(dry_run(proposal.environment, pipeline.name, proposal.form.options()))
     except DeployManagerError as error:
         return replace(proposal, problems=(str(error),))
-    order = [phase.name for phase in story.phases]
+    order = [phase.name for phase in pipeline.phases]
     steps.sort(key=lambda step: (step.stage, order.index(step.phase)))
     stages = groupby(steps, key=lambda step: (step.stage, step.phase))
     groups = [(phase, tuple(group)) for (_stage, phase), group in stages]
     return replace(
         proposal,
         rehearsal=tuple(
-            Rehearsed(_heading(proposal, story, phase, group[0].server), group)
+            Rehearsed(_heading(proposal, pipeline, phase, group[0].server), group)
             for phase, group in groups
         ),
     )
 
 
-def _heading(proposal: Proposal, story: Story, name: str, server: str) -> str:
+def _heading(proposal: Proposal, pipeline: Pipeline, name: str, server: str) -> str:
     """The phase's title, with the wave where there are several."""
-    phase = next(phase for phase in story.phases if phase.name == name)
+    phase = next(phase for phase in pipeline.phases if phase.name == name)
     if proposal.wave_count < 2 or not phase.in_waves:
         return _(phase.title)
     wave = next(
@@ -171,7 +171,7 @@ def _heading(proposal: Proposal, story: Story, name: str, server: str) -> str:
 
 
 def _plan(
-    environment: Environment, story: Story, form: RunForm
+    environment: Environment, pipeline: Pipeline, form: RunForm
 ) -> tuple[Plan | None, Release | None, tuple[str, ...]]:
     """The plan, the release, and why it would fail; no plan where the form itself is wrong."""
     if form.is_bound and not form.is_valid():
@@ -179,7 +179,7 @@ def _plan(
     try:
         release = form.find_release()
         ref = release.commit if release else form.ref_now
-        plan = make_plan(environment, story.name, ref, form.servers_now, release)
+        plan = make_plan(environment, pipeline.name, ref, form.servers_now, release)
     except RequestRefused as error:
         return None, None, (str(error),)
     return plan, release, plan.problems

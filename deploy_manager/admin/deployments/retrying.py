@@ -11,7 +11,7 @@ from django.utils.translation import ngettext
 from deploy_manager import dispatch
 from deploy_manager.admin.badges import deployment_link, deployment_url
 from deploy_manager.deployments.choices import retry
-from deploy_manager.deployments.request import Wish, choose_placements
+from deploy_manager.deployments.request import DeploymentOptions, choose_placements
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.models import Deployment
 from deploy_manager.models.deployments import ROLLBACK
@@ -48,25 +48,25 @@ def retry_view(
     return HttpResponseRedirect(deployment_url(again.pk))
 
 
-def _refuse_to_take_back(deployment: Deployment, recipe: str, wish: Wish) -> None:
+def _refuse_to_take_back(deployment: Deployment, recipe: str, options: DeploymentOptions) -> None:
     """A button asks nothing: what an upgrade brought since is not taken back by it."""
-    if wish.release is None or recipe == ROLLBACK:
+    if options.release is None or recipe == ROLLBACK:
         return
-    environment, confirmed = deployment.environment, confirmed_in(list(wish.take_back))
-    placements = choose_placements(environment, wish.servers)
-    changes = changed_pins(environment, pins_in(wish.release.lock.text), placements)
+    environment, confirmed = deployment.environment, confirmed_in(list(options.take_back))
+    placements = choose_placements(environment, options.servers)
+    changes = changed_pins(environment, pins_in(options.release.lock.text), placements)
     if more := [pin for pin in changes if pin.is_taken_back and pin.key not in confirmed]:
         raise RequestRefused(tell_unconfirmed(more))
 
 
 def _retry(request: HttpRequest, deployment: Deployment) -> Deployment:
-    recipe, wish = retry(deployment)
-    _refuse_to_take_back(deployment, recipe, wish)
+    recipe, options = retry(deployment)
+    _refuse_to_take_back(deployment, recipe, options)
     return dispatch.request(
         deployment.environment,
         recipe,
-        door="admin",
-        requested_as=str(request.user),
+        source="admin",
+        requested_by_name=str(request.user),
         user=request.user,
-        wish=wish,
+        options=options,
     )

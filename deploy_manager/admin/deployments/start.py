@@ -23,7 +23,7 @@ from deploy_manager.admin.permissions import visible_environments
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, Environment, State
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.recipes import Story, get_story
+from deploy_manager.recipes import Pipeline, get_pipeline
 
 CHANGELIST = "admin:deploy_manager_environment_changelist"
 TEMPLATE = "admin/deploy_manager/environment/run.html"
@@ -34,7 +34,7 @@ def run_view(admin: "ModelAdmin[Environment]", request: HttpRequest, recipe: str
 
     `_confirm` asks for what may run now, `_wait` for the others too, `_rehearse` shows commands.
     """
-    page = _Page(admin, request, _find_story(recipe))
+    page = _Page(admin, request, _find_pipeline(recipe))
     confirms = "_confirm" in request.POST or "_wait" in request.POST
     is_agreed = confirms and page.is_agreed()
     if is_agreed and page.lacks_tick():
@@ -46,9 +46,9 @@ def run_view(admin: "ModelAdmin[Environment]", request: HttpRequest, recipe: str
     return page.render()
 
 
-def _find_story(recipe: str) -> Story:
+def _find_pipeline(recipe: str) -> Pipeline:
     try:
-        return get_story(recipe)
+        return get_pipeline(recipe)
     except UnknownRecipe as error:
         raise Http404(str(error)) from None
 
@@ -74,17 +74,17 @@ class _Page:
     """One request's forms, and what is done with them."""
 
     def __init__(
-        self, admin: "ModelAdmin[Environment]", request: HttpRequest, story: Story
+        self, admin: "ModelAdmin[Environment]", request: HttpRequest, pipeline: Pipeline
     ) -> None:
         self._admin = admin
         self._request = request
-        self._story = story
+        self._pipeline = pipeline
         self._waits = "_wait" in request.POST
         data = request.POST if request.method == "POST" else None
         servers = request.GET.getlist("server")
         self.occasion = OccasionForm(data)
         self._forms = [
-            RunForm(environment, story, data, servers)
+            RunForm(environment, pipeline, data, servers)
             for environment in _find_environments(request)
         ]
 
@@ -113,11 +113,11 @@ class _Page:
         try:
             deployment = dispatch.request(
                 form.environment,
-                self._story.name,
-                door="admin",
-                requested_as=str(user),
+                self._pipeline.name,
+                source="admin",
+                requested_by_name=str(user),
                 user=user,
-                wish=replace(form.wish(), waits=self._waits, **self.occasion.cleaned_data),
+                options=replace(form.options(), waits=self._waits, **self.occasion.cleaned_data),
             )
         except RequestRefused as error:
             messages.error(self._request, _refusal(form.environment, error))
@@ -128,15 +128,15 @@ class _Page:
 
     def render(self) -> HttpResponse:
         """Show what would happen, and every command of it where that is asked for."""
-        proposals = [propose(form.environment, self._story, form) for form in self._forms]
+        proposals = [propose(form.environment, self._pipeline, form) for form in self._forms]
         if "_rehearse" in self._request.POST:
-            proposals = [rehearse(proposal, self._story) for proposal in proposals]
+            proposals = [rehearse(proposal, self._pipeline) for proposal in proposals]
         context: dict[str, Any] = {
             **self._admin.admin_site.each_context(self._request),
             "opts": self._admin.opts,
             "media": self._admin.media,
-            "title": _(self._story.title),
-            "story": self._story,
+            "title": _(self._pipeline.title),
+            "pipeline": self._pipeline,
             "proposals": proposals,
             "occasion": self.occasion,
             "time_zone": timezone.get_current_timezone_name(),

@@ -67,7 +67,7 @@ def freeze_view(admin: "ModelAdmin[Environment]", request: HttpRequest, pk: int)
 
 
 def frozen_mark(environment: Environment) -> SafeString | str:
-    """A word for lists, with the whole story where the mouse rests; blank where it may change."""
+    """A word for lists, with who, until and why as its title; blank if it may change."""
     if not environment.is_frozen:
         return ""
     return format_html(

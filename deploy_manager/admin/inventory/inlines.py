@@ -27,7 +27,7 @@ from deploy_manager.models import (
     Schedule,
     State,
 )
-from deploy_manager.recipes import all_stories
+from deploy_manager.recipes import all_pipelines
 from deploy_manager.schedule.slots import next_slot
 
 
@@ -124,7 +124,11 @@ class NotificationInline(TabularInline[Notification, Environment]):
 
 
 def _recipes_to_schedule() -> list[tuple[str, str]]:
-    return [(story.name, gettext(story.title)) for story in all_stories() if is_schedulable(story)]
+    return [
+        (pipeline.name, gettext(pipeline.title))
+        for pipeline in all_pipelines()
+        if is_schedulable(pipeline)
+    ]
 
 
 def _targets() -> list[str]:

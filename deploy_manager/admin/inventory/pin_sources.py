@@ -30,7 +30,7 @@ def describe_pin_sources(environment: Environment) -> SafeString:
         "found": found,
         "moves": _few([f"{one.name} {one.before or NONE} → {one.after or NONE}" for one in moves]),
         "changed": _few([f"{name} ({_on(where)})" for name, where in found.changed.items()]),
-        "unlisted": _few([f"{one.name} ({_on(one.strays)})" for one in found.unlisted]),
+        "unlisted": _few([f"{one.name} ({_on(one.deviations)})" for one in found.unlisted]),
         "unseen": _on(found.unseen),
         "overrides": _overrides(environment),
         **_links(environment, found),

@@ -29,7 +29,7 @@ def look_again_view(request: HttpRequest) -> HttpResponse:
     if not environments or not all(may_deploy(request.user, each) for each in environments):
         raise PermissionDenied
     _ask(request, placements.filter(environment__in=environments))
-    return HttpResponseRedirect(_way_back(request))
+    return HttpResponseRedirect(_back_url(request))
 
 
 def _find(request: HttpRequest) -> QuerySet[Placement]:
@@ -45,7 +45,7 @@ def _number(request: HttpRequest, name: str) -> int | None:
 
 
 def _ask(request: HttpRequest, placements: QuerySet[Placement]) -> None:
-    """Make servers due and tell a worker; who could not be told of yet is told by the sweep."""
+    """Make servers due and wake a worker; the reconcile loop wakes one later if none could be."""
     ids = list(placements.values_list("pk", flat=True))
     asked = Placement.objects.filter(pk__in=ids)
     asked.update(inventory_tried_at=None)
@@ -67,7 +67,7 @@ def _ask(request: HttpRequest, placements: QuerySet[Placement]) -> None:
         messages.warning(request, text % {"count": waiting})
 
 
-def _way_back(request: HttpRequest) -> str:
+def _back_url(request: HttpRequest) -> str:
     address = request.POST.get("next", "")
     is_ours = url_has_allowed_host_and_scheme(
         address, {request.get_host()}, require_https=request.is_secure()

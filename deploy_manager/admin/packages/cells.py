@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from deploy_manager.admin.packages.expected import Standard, is_newer
+from deploy_manager.admin.packages.expected import Expected, is_newer
 from deploy_manager.admin.packages.facts import UNAUDITED, UNHEARD, Audit, PackageFacts
 from deploy_manager.admin.upgrades.link import upgrade_link
 from deploy_manager.drift import Verdict, Wanted, judge
@@ -84,7 +84,7 @@ class _Found:
 
     name: str
     version: str | None
-    standard: Standard
+    expected: Expected
     wanted: Wanted | None
     latest: str
     audit: Audit
@@ -96,7 +96,7 @@ class _Found:
     @property
     def verdict(self) -> Verdict:
         """Where nothing is pinned there is nothing to be unlike."""
-        if not self.standard.wanted:
+        if not self.expected.wanted:
             return Verdict.AS_PINNED
         return judge(self.name, self.version, self.wanted)
 
@@ -107,10 +107,10 @@ class CellsOfPackage(dict[str | None, Cell]):
     Most servers are alike, so that few are made for many servers.
     """
 
-    def __init__(self, name: str, standard: Standard, facts: PackageFacts) -> None:
+    def __init__(self, name: str, expected: Expected, facts: PackageFacts) -> None:
         super().__init__()
         self._name = name
-        self._standard = standard
+        self._expected = expected
         self._facts = facts
 
     def __missing__(self, version: str | None) -> Cell:
@@ -118,13 +118,13 @@ class CellsOfPackage(dict[str | None, Cell]):
         return cell
 
     def _find(self, version: str | None) -> _Found:
-        name, standard = self._name, self._standard
+        name, expected = self._name, self._expected
         return _Found(
             name,
             version,
-            standard,
-            standard.wanted.get(name),
-            self._facts.latest.get((standard.environment.index_url, name), UNHEARD).version,
+            expected,
+            expected.wanted.get(name),
+            self._facts.latest.get((expected.environment.index_url, name), UNHEARD).version,
             self._facts.audits.get((name, version or ""), UNAUDITED),
         )
 
@@ -145,7 +145,7 @@ def _cell(found: _Found) -> Cell:
 
 
 def _judge(found: _Found) -> Matter:
-    matter = MATTERS[found.verdict] if found.standard.is_known else Matter.UNKNOWN
+    matter = MATTERS[found.verdict] if found.expected.is_known else Matter.UNKNOWN
     if found.version is None:
         return matter
     if found.audit.identifiers:
@@ -170,12 +170,12 @@ def _name(matter: Matter, found: _Found) -> tuple[str, str]:
 def _version(matter: Matter, found: _Found) -> SafeString | str:
     """The version, which leads to its upgrade where there is one to be had."""
     version = found.version or NONE
-    if found.version is None or not found.standard.may_upgrade:
+    if found.version is None or not found.expected.may_upgrade:
         return version
     if not matter & (Matter.VULNERABLE | Matter.BEHIND):
         return version
     reach = "fix" if Matter.VULNERABLE in matter else "latest"
-    address = upgrade_link(found.name, [found.standard.environment.pk], reach=reach)
+    address = upgrade_link(found.name, [found.expected.environment.pk], reach=reach)
     return format_html('<a href="{}">{}</a>', address, version)
 
 

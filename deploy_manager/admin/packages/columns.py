@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.admin.addresses import run_url
 from deploy_manager.admin.packages.cells import Matter
-from deploy_manager.admin.packages.expected import Standard, make_standard
+from deploy_manager.admin.packages.expected import Expected, make_expected
 from deploy_manager.admin.packages.facts import PackageFacts, Place
 from deploy_manager.admin.packages.filter import Asked
 from deploy_manager.models import Environment
@@ -26,10 +26,10 @@ class Column:
     """One server in one environment."""
 
     place: Place
-    standard: Standard
+    expected: Expected
     installed: dict[str, str]
     repair: str
-    """The story that makes it as it should be: converge, or deploy where no other is a model."""
+    """The pipeline that makes it as it should be: converge, or deploy where no other is a model."""
 
     matter: Matter = Matter.NOTHING
     """What is wrong with the packages of it that are shown."""
@@ -79,8 +79,8 @@ class Group:
     may_deploy: bool
 
     @cached_property
-    def standards(self) -> frozenset[Standard]:
-        return frozenset(column.standard for column in self.columns)
+    def expectations(self) -> frozenset[Expected]:
+        return frozenset(column.expected for column in self.columns)
 
     @property
     def rank(self) -> int:
@@ -130,16 +130,18 @@ class _ColumnMaker:
     def __init__(self, facts: PackageFacts, deployable: Collection[Environment]) -> None:
         self._facts = facts
         self._deployable = deployable
-        self._standards: dict[tuple[object, ...], Standard] = {}
+        self._expectations: dict[tuple[object, ...], Expected] = {}
 
     def make(self, place: Place, environment: Environment, usual: _Usual) -> Column:
         """Return a server's column."""
         alike = (environment.pk, place.is_known, *place[-3:])
-        if alike not in self._standards:
+        if alike not in self._expectations:
             may_upgrade = environment in self._deployable
-            self._standards[alike] = make_standard(place, environment, self._facts, may_upgrade)
+            self._expectations[alike] = make_expected(place, environment, self._facts, may_upgrade)
         installed = self._facts.installed.get(place.pk, {})
-        return Column(place, self._standards[alike], installed, _repair(place, environment, usual))
+        return Column(
+            place, self._expectations[alike], installed, _repair(place, environment, usual)
+        )
 
 
 def _repair(place: Place, environment: Environment, usual: _Usual) -> str:

@@ -11,7 +11,7 @@ from deploy_manager.models import Environment
 
 
 @dataclass(frozen=True, eq=False)
-class Standard:
+class Expected:
     """What servers of one environment that are alike are measured by."""
 
     environment: Environment
@@ -25,14 +25,14 @@ class Standard:
     """By the name of a package; empty where nothing is pinned."""
 
 
-def make_standard(
+def make_expected(
     place: Place, environment: Environment, facts: PackageFacts, may_upgrade: bool
-) -> Standard:
+) -> Expected:
     """Return what a server is measured by."""
     is_told = bool(place.python)
     markers = markers_of(place.implementation, place.python, place.platform) if is_told else None
     wanted = wanted_of(facts.pinned.get(environment.pk, {}), markers)
-    return Standard(environment, place.is_known, may_upgrade, wanted)
+    return Expected(environment, place.is_known, may_upgrade, wanted)
 
 
 @lru_cache(maxsize=16384)

@@ -77,7 +77,7 @@ def _answer(
             title=_("Import requirements"),
             subtitle=str(environment),
             original=environment,
-            way_back=request.path,
+            back_url=request.path,
         )
     answer = asked.answer or {"pins": "", "problems": []}
     failure = asked.message or (MEND if answer["problems"] and not asked.asked["skip_bad"] else "")

@@ -14,14 +14,14 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.downloads import as_download
 from deploy_manager.exceptions import PinError
-from deploy_manager.models import Lock
+from deploy_manager.models import LockFile
 
 MOST_TO_COMPARE = 10
-COMPARISON = "admin/deploy_manager/lock/comparison.html"
+COMPARISON = "admin/deploy_manager/lockfile/comparison.html"
 
 
-@admin.register(Lock)
-class LockAdmin(HistoryAdmin[Lock]):
+@admin.register(LockFile)
+class LockFileAdmin(HistoryAdmin[LockFile]):
     list_display = ("__str__", "pin_count", "created_at")
     search_fields = ("digest", "text")
     fields = ("digest", "created_at", "download", "others", "pins")
@@ -70,37 +70,39 @@ class LockAdmin(HistoryAdmin[Lock]):
         }
         return TemplateResponse(request, COMPARISON, context)
 
-    def _refuse(self, request: HttpRequest, lock: Lock, error: PinError) -> HttpResponse:
+    def _refuse(self, request: HttpRequest, lock: LockFile, error: PinError) -> HttpResponse:
         """Say on the lock's own page why it can't be read."""
         messages.error(request, str(error))
-        return HttpResponseRedirect(reverse("admin:deploy_manager_lock_change", args=[lock.pk]))
+        return HttpResponseRedirect(reverse("admin:deploy_manager_lockfile_change", args=[lock.pk]))
 
-    def _seen(self, request: HttpRequest, pk: int) -> Lock:
-        lock = get_object_or_404(Lock, pk=pk)
+    def _seen(self, request: HttpRequest, pk: int) -> LockFile:
+        lock = get_object_or_404(LockFile, pk=pk)
         if not self.has_view_permission(request, lock):
             raise PermissionDenied
         return lock
 
     @admin.display(description=_("packages"))
-    def pin_count(self, lock: Lock) -> int:
+    def pin_count(self, lock: LockFile) -> int:
         return sum("==" in line for line in lock.text.splitlines())
 
     @admin.display(description=_("as a file"))
-    def download(self, lock: Lock) -> SafeString:
+    def download(self, lock: LockFile) -> SafeString:
         address = reverse(f"admin:{_url_name('download')}", args=[lock.pk])
         return format_html('<a href="{}">requirements.txt</a>', address)
 
     @admin.display(description=_("compare with"))
-    def others(self, lock: Lock) -> SafeString | str:
-        newest = Lock.objects.exclude(pk=lock.pk).order_by("-created_at", "-pk")[:MOST_TO_COMPARE]
+    def others(self, lock: LockFile) -> SafeString | str:
+        newest = LockFile.objects.exclude(pk=lock.pk).order_by("-created_at", "-pk")[
+            :MOST_TO_COMPARE
+        ]
         name = f"admin:{_url_name('comparison')}"
         links = [(reverse(name, args=[lock.pk, one.pk]), str(one)) for one in newest]
         return format_html_join(" ", '<a href="{}">{}</a>', links) or "-"
 
     @admin.display(description=_("pins"))
-    def pins(self, lock: Lock) -> SafeString:
+    def pins(self, lock: LockFile) -> SafeString:
         return format_html('<pre class="dm-text">{}</pre>', lock.text)
 
 
 def _url_name(view: str) -> str:
-    return f"deploy_manager_lock_{view}"
+    return f"deploy_manager_lockfile_{view}"

@@ -29,7 +29,7 @@ class OverrideAdmin(HistoryAdmin[Override]):
     list_filter = (
         ("environment", EnvironmentFilter),
         ("ended_at", admin.EmptyFieldListFilter),
-        "ended_as",
+        "ended_how",
     )
     search_fields = ("name", "why")
     fields = (
@@ -97,7 +97,7 @@ class OverrideAdmin(HistoryAdmin[Override]):
             return format_html('<strong class="dm-mixed">{}</strong>', gettext("holds"))
         return format_html(
             '{} <span class="dm-quiet dm-lines">{}</span>',
-            override.get_ended_as_display(),
+            override.get_ended_how_display(),
             override.ended_why,
         )
 

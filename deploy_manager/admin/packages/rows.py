@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.admin.packages.cells import NONE, Cell, CellsOfPackage, Matter
 from deploy_manager.admin.packages.columns import Group
-from deploy_manager.admin.packages.expected import Standard
+from deploy_manager.admin.packages.expected import Expected
 from deploy_manager.admin.packages.facts import UNHEARD, Latest, PackageFacts
 
 FINE_STATUSES = frozenset({"", "active"})
@@ -66,11 +66,11 @@ class RowMaker:
 
     def _cells(self, group: Group, name: str) -> tuple[list[Cell], list[Cell]]:
         """The cell of each column; and those of them that are not the same."""
-        made: dict[Standard, CellsOfPackage] = {
-            standard: CellsOfPackage(name, standard, self._facts) for standard in group.standards
+        made: dict[Expected, CellsOfPackage] = {
+            expected: CellsOfPackage(name, expected, self._facts) for expected in group.expectations
         }
-        cells = [made[column.standard][column.installed.get(name)] for column in group.columns]
-        return cells, [cell for of_standard in made.values() for cell in of_standard.values()]
+        cells = [made[column.expected][column.installed.get(name)] for column in group.columns]
+        return cells, [cell for of_expected in made.values() for cell in of_expected.values()]
 
     def _pinned(self, group: Group, name: str) -> SafeString:
         pins = self._facts.pinned.get(group.environment.pk, {}).get(name, ())

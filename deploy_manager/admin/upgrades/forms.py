@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, OnFailure
 from deploy_manager.requirements.reach import Reach
-from deploy_manager.upgrades.plan import UpgradeWish
-from deploy_manager.upgrades.words import wishes_for
+from deploy_manager.upgrades.plan import UpgradeOptions
+from deploy_manager.upgrades.words import pin_requests_for
 
 REACHES = [
     (Reach.LATEST.value, _("to the newest version")),
@@ -71,12 +71,14 @@ class UpgradeForm(forms.Form):
         self._environments = environments
 
     def clean(self) -> dict[str, Any]:
-        """Turn the words into wishes; what is not understood stands at its field."""
+        """Turn the words into requests; what is not understood stands at its field."""
         cleaned = super().clean() or self.cleaned_data
         if not self.errors:
             words = cleaned["packages"].replace(",", " ").split()
             try:
-                cleaned["pins"] = wishes_for(words, Reach(cleaned["reach"]), self._environments)
+                cleaned["pins"] = pin_requests_for(
+                    words, Reach(cleaned["reach"]), self._environments
+                )
             except RequestRefused as error:
                 self.add_error("packages", str(error))
             else:
@@ -84,17 +86,17 @@ class UpgradeForm(forms.Form):
                     self.add_error("packages", _("There is nothing like that to upgrade."))
         return cleaned
 
-    def wish(self) -> UpgradeWish:
+    def options(self) -> UpgradeOptions:
         """Return what was asked for; only of a form that is valid."""
-        said = self.cleaned_data
-        cooldown = timedelta(days=said["cooldown"])
-        return UpgradeWish(
-            pins=said["pins"],
-            reason=said["reason"],
-            soak=60 * said["soak"],
-            on_failure=said["on_failure"],
+        cleaned = self.cleaned_data
+        cooldown = timedelta(days=cleaned["cooldown"])
+        return UpgradeOptions(
+            pins=cleaned["pins"],
+            reason=cleaned["reason"],
+            soak=60 * cleaned["soak"],
+            on_failure=cleaned["on_failure"],
             before=timezone.now() - cooldown if cooldown else None,
-            exempt=frozenset(pin.name for pin in said["pins"] if pin.reach is Reach.FIX),
+            exempt=frozenset(pin.name for pin in cleaned["pins"] if pin.reach is Reach.FIX),
         )
 
 

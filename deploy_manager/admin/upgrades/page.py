@@ -62,8 +62,8 @@ class ShownStage:
 class UpgradeAdmin(HistoryAdmin[Upgrade]):
     list_display = ("what", "state_shown", "where", "requested", "duration")
     list_display_links = ("what", "state_shown")
-    list_filter = ("state", "door")
-    search_fields = ("requested_as", "reason", "stages__environment__name")
+    list_filter = ("state", "source")
+    search_fields = ("requested_by_name", "reason", "stages__environment__name")
     date_hierarchy = "created_at"
 
     class Media:
@@ -83,7 +83,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
 
     @admin.display(description=_("requested"), ordering="created_at")
     def requested(self, upgrade: Upgrade) -> str:
-        return f"{short_time(upgrade.created_at)} {upgrade.requested_as}"
+        return f"{short_time(upgrade.created_at)} {upgrade.requested_by_name}"
 
     @admin.display(description=_("duration"))
     def duration(self, upgrade: Upgrade) -> str:

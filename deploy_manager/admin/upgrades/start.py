@@ -19,7 +19,7 @@ from deploy_manager.models import Environment, Resolution, Upgrade
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.packages.resolutions import ask, find_asked
 from deploy_manager.upgrades.plan import UpgradePlan
-from deploy_manager.upgrades.stored import plan_from_json, wish_from_json, wish_to_json
+from deploy_manager.upgrades.stored import options_from_json, options_to_json, plan_from_json
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -49,7 +49,7 @@ class _Page:
             key=lambda environment: (self._turns[environment] or 0, environment.pk),
         )
         data = request.POST if is_sent else None
-        initial = self._asked.asked["said"] if self._asked else initial_of(request.GET)
+        initial = self._asked.asked["sent"] if self._asked else initial_of(request.GET)
         self._form = UpgradeForm(data, initial, self._chosen)
 
     def _find_asked(self, is_sent: bool) -> Resolution | None:
@@ -73,8 +73,8 @@ class _Page:
         if is_sent:
             return {each: _turn(self._request.POST.get(f"turn-{each.pk}", "")) for each in mine}
         if self._asked:
-            said = self._asked.asked["said"]
-            return {each: _turn(said.get(f"turn-{each.pk}", "")) for each in mine}
+            sent = self._asked.asked["sent"]
+            return {each: _turn(sent.get(f"turn-{each.pk}", "")) for each in mine}
         asked = self._request.GET.getlist("environment")
         return {
             each: asked.index(str(each.pk)) + 1 if str(each.pk) in asked else None for each in mine
@@ -84,7 +84,7 @@ class _Page:
         if self._request.method == "POST":
             return self._answer_form()
         if self._asked and self._asked.is_live:
-            page = {"title": _("Upgrade packages"), "way_back": self._request.path}
+            page = {"title": _("Upgrade packages"), "back_url": self._request.path}
             return waiting_page(self._admin, self._request, self._asked, **page)
         if self._asked:
             self._read_answer(self._asked)
@@ -103,8 +103,8 @@ class _Page:
                 messages.warning(self._request, words)
             elif upgrade := self._request_upgrade(plan):
                 return HttpResponseRedirect(upgrade_url(upgrade.pk))
-        said = {"wish": wish_to_json(self._form.wish()), "said": self._said()}
-        asked = ask(Resolution.Kind.UPGRADE, self._chosen, said, self._user)
+        sent = {"options": options_to_json(self._form.options()), "sent": self._sent()}
+        asked = ask(Resolution.Kind.UPGRADE, self._chosen, sent, self._user)
         return HttpResponseRedirect(f"{self._request.path}?asked={asked.pk}")
 
     def _read_answer(self, asked: Resolution) -> None:
@@ -117,7 +117,7 @@ class _Page:
         except RequestRefused as error:
             messages.warning(self._request, str(error))
 
-    def _said(self) -> dict[str, str]:
+    def _sent(self) -> dict[str, str]:
         """What the form was sent with, as it was typed."""
         names = [*self._form.fields, *(f"turn-{each.pk}" for each in self._chosen)]
         return {name: self._request.POST.get(name, "") for name in names}
@@ -125,7 +125,7 @@ class _Page:
     def _shown_plan(self) -> UpgradePlan | None:
         """Return the plan that was shown; None where other things were said, or it has changed."""
         asked = self._asked
-        if asked is None or asked.answer is None or asked.asked["said"] != self._said():
+        if asked is None or asked.answer is None or asked.asked["sent"] != self._sent():
             return None
         try:
             plan = _planned(asked)
@@ -138,7 +138,7 @@ class _Page:
         user = self._user
         try:
             upgrade = dispatch.request_upgrade(
-                plan, door="admin", requested_as=str(user), user=user
+                plan, source="admin", requested_by_name=str(user), user=user
             )
         except RequestRefused as error:
             messages.error(self._request, str(error))
@@ -163,7 +163,7 @@ class _Page:
 
 def _planned(asked: Resolution) -> UpgradePlan:
     """Return the plan that a worker made. Raises RequestRefused where it holds no longer."""
-    return plan_from_json(asked.answer or {}, wish_from_json(asked.asked["wish"]))
+    return plan_from_json(asked.answer or {}, options_from_json(asked.asked["options"]))
 
 
 def _turn(text: str) -> int | None:

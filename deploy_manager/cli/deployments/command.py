@@ -10,7 +10,7 @@ from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.deployments.dry_run import rehearse
 from deploy_manager.cli.deployments.following import Interrupts
 from deploy_manager.cli.deployments.json_lines import JsonLines
-from deploy_manager.cli.deployments.options import Said, as_planned, wish_for
+from deploy_manager.cli.deployments.options import Arguments, as_planned, options_for
 from deploy_manager.cli.deployments.plan import describe
 from deploy_manager.cli.deployments.terminal import Lines
 from deploy_manager.cli.deployments.watching import show_how_to_retry, show_request, watch
@@ -22,15 +22,15 @@ from deploy_manager.cli.packages.pin_changes import (
     pin_as_json,
 )
 from deploy_manager.deployments.plan import Plan
-from deploy_manager.deployments.request import Wish
+from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.models import Deployment, Environment, State
 
 FAILED = 1
 """Exit code; 0 only where every server succeeded, or where nobody was to wait."""
 
 
-class DoorCommand(EnvironmentCommand):
-    """Runs one recipe on an environment through the normal door."""
+class RequestCommand(EnvironmentCommand):
+    """Runs one recipe on an environment through the normal source."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -56,21 +56,25 @@ class DoorCommand(EnvironmentCommand):
         """See it through. Raises CommandError where it is refused, SystemExit where it failed."""
         with refusals():
             environment = find_environment(options["environment"], options["project"])
-            wish = wish_for(environment, recipe, said(options))
-        self.see_through(environment, recipe, wish, options)
+            wanted = options_for(environment, recipe, arguments(options))
+        self.see_through(environment, recipe, wanted, options)
 
     def see_through(
-        self, environment: Environment, recipe: str, wish: Wish, options: dict[str, Any]
+        self,
+        environment: Environment,
+        recipe: str,
+        wanted: DeploymentOptions,
+        options: dict[str, Any],
     ) -> None:
         """Plan, ask for and follow what is wished for; or only show it."""
         view = self.make_view(options)
-        plan = check_plan(environment, recipe, wish)
-        _show_plan(plan, wish, view)
+        plan = check_plan(environment, recipe, wanted)
+        _show_plan(plan, wanted, view)
         if options["dry_run"]:
-            rehearse(environment, recipe, as_planned(plan, wish), view)
+            rehearse(environment, recipe, as_planned(plan, wanted), view)
         else:
-            agree_to_take_back(plan, view, said=options["take_back"])
-            _ask_and_watch(plan, wish, view, options["no_wait"])
+            agree_to_take_back(plan, view, arguments=options["take_back"])
+            _ask_and_watch(plan, wanted, view, options["no_wait"])
 
 
 def add_code(parser: ArgumentParser) -> None:
@@ -102,9 +106,9 @@ def add_release(parser: ArgumentParser) -> None:
     )
 
 
-def said(options: dict[str, Any]) -> Said:
+def arguments(options: dict[str, Any]) -> Arguments:
     """Return the words of a command line, as far as the command takes them."""
-    return Said(
+    return Arguments(
         ref=options.get("ref", ""),
         servers=options.get("server", ()),
         reason=options["reason"],
@@ -115,19 +119,19 @@ def said(options: dict[str, Any]) -> Said:
     )
 
 
-def _show_plan(plan: Plan, wish: Wish, view: JsonLines | Lines) -> None:
+def _show_plan(plan: Plan, wanted: DeploymentOptions, view: JsonLines | Lines) -> None:
     if isinstance(view, Lines):
-        view.tell(describe(plan, wish))
+        view.tell(describe(plan, wanted))
         return
     view.write(
         "plan",
         environment=str(plan.environment),
-        recipe=plan.story.name,
+        recipe=plan.pipeline.name,
         ref=plan.ref,
         commit_now=plan.commit_now,
         commit=plan.commit.hash if plan.commit else "",
         bad=plan.bad,
-        release=wish.release.name if wish.release else "",
+        release=wanted.release.name if wanted.release else "",
         servers=[server.placement.server.name for server in plan.servers],
         waves=[server.wave for server in plan.servers],
         pins=[pin_as_json(pin) for pin in plan.pins],
@@ -135,10 +139,12 @@ def _show_plan(plan: Plan, wish: Wish, view: JsonLines | Lines) -> None:
     )
 
 
-def _ask_and_watch(plan: Plan, wish: Wish, view: JsonLines | Lines, leaves: bool) -> None:
+def _ask_and_watch(
+    plan: Plan, wanted: DeploymentOptions, view: JsonLines | Lines, leaves: bool
+) -> None:
     interrupts = Interrupts()
     with interrupts.noted():
-        deployment = _request(plan, as_planned(plan, wish))
+        deployment = _request(plan, as_planned(plan, wanted))
         show_request(deployment, view)
         if not leaves:
             ended = watch(deployment, view, interrupts)
@@ -149,12 +155,12 @@ def _ask_and_watch(plan: Plan, wish: Wish, view: JsonLines | Lines, leaves: bool
             view.say(f"In the admin, under Deployments, #{deployment.pk} shows how it goes.")
 
 
-def _request(plan: Plan, wish: Wish) -> Deployment:
+def _request(plan: Plan, wanted: DeploymentOptions) -> Deployment:
     with refusals():
         return dispatch.request(
             plan.environment,
-            plan.story.name,
-            door="manage.py",
-            requested_as=who_asks(),
-            wish=wish,
+            plan.pipeline.name,
+            source="manage.py",
+            requested_by_name=who_asks(),
+            options=wanted,
         )

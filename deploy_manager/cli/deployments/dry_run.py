@@ -9,17 +9,19 @@ from deploy_manager.cli.deployments.json_lines import JsonLines
 from deploy_manager.cli.deployments.terminal import Lines
 from deploy_manager.cli.text import clean
 from deploy_manager.deployments.dry_run import DryStep, dry_run
-from deploy_manager.deployments.request import Wish
+from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.models import Environment
 
 
-def rehearse(environment: Environment, recipe: str, wish: Wish, view: JsonLines | Lines) -> None:
+def rehearse(
+    environment: Environment, recipe: str, wanted: DeploymentOptions, view: JsonLines | Lines
+) -> None:
     """Show what would be run on each server. No server is touched, no row written.
 
     Raises CommandError where it would be refused as it stands.
     """
     with refusals():
-        steps = dry_run(environment, recipe, wish)
+        steps = dry_run(environment, recipe, wanted)
         for _stage, of_stage in groupby(steps, key=lambda step: (step.stage, step.heading)):
             _show_stage(list(of_stage), view)
     view.say("Nothing was run.")

@@ -32,7 +32,7 @@ class JsonLines(View):
             *progress.steps,
             *progress.host_runs,
         ]
-        for change in sorted(changes, key=attrgetter("position")):
+        for change in sorted(changes, key=attrgetter("sequence")):
             self._show(change)
 
     def say(self, text: str) -> None:

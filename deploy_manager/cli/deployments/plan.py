@@ -9,7 +9,7 @@ from deploy_manager.cli.moments import describe_moment
 from deploy_manager.cli.packages.pin_changes import SECURITY, describe_override, describe_pin
 from deploy_manager.cli.text import clean, shorten
 from deploy_manager.deployments.plan import Plan
-from deploy_manager.deployments.request import Wish
+from deploy_manager.deployments.request import DeploymentOptions
 
 SHORT = 8
 """Letters of a commit's hash that people read."""
@@ -17,21 +17,21 @@ SHORT = 8
 SHOWN_WAVES = 5
 
 
-def describe(plan: Plan, wish: Wish) -> Text:
+def describe(plan: Plan, wanted: DeploymentOptions) -> Text:
     """Return what runs where: commit now and to come, pins that change, servers, waves, time."""
-    lines = [Text(f"{plan.environment}: {plan.story.title}", "bold")]
-    for name, words in _facts(plan, wish):
+    lines = [Text(f"{plan.environment}: {plan.pipeline.title}", "bold")]
+    for name, words in _facts(plan, wanted):
         lines.append(Text.assemble((f"  {name:<9}", "dim"), words))
     lines += [Text(f"  {words}", SECURITY) for words in _taken_back(plan)]
     return Text("\n").join(lines)
 
 
-def _facts(plan: Plan, wish: Wish) -> Iterator[tuple[str, str | tuple[str, str]]]:
-    if wish.release is not None:
-        subject = clean(wish.release.subject)
-        yield "release", f"{wish.release}: {subject}" if subject else str(wish.release)
-        if wish.release.bad_since:
-            yield "", f"marked as bad: {clean(wish.release.bad_reason)}"
+def _facts(plan: Plan, wanted: DeploymentOptions) -> Iterator[tuple[str, str | tuple[str, str]]]:
+    if wanted.release is not None:
+        subject = clean(wanted.release.subject)
+        yield "release", f"{wanted.release}: {subject}" if subject else str(wanted.release)
+        if wanted.release.bad_since:
+            yield "", f"marked as bad: {clean(wanted.release.bad_reason)}"
     elif plan.commit is not None:
         now = plan.commit_now[:SHORT] or "nothing yet"
         yield "commit", f"{now} → {plan.commit.hash[:SHORT]} of {plan.ref}: {_subject(plan)}"
@@ -42,8 +42,8 @@ def _facts(plan: Plan, wish: Wish) -> Iterator[tuple[str, str | tuple[str, str]]
     yield from _pins(plan)
     yield "servers", shorten([server.placement.server.name for server in plan.servers])
     yield from _waves(plan)
-    if wish.not_before:
-        yield "at", describe_moment(wish.not_before, plan.environment)
+    if wanted.not_before:
+        yield "at", describe_moment(wanted.not_before, plan.environment)
 
 
 def _pins(plan: Plan) -> Iterator[tuple[str, str | tuple[str, str]]]:
@@ -61,7 +61,7 @@ def _taken_back(plan: Plan) -> Iterator[str]:
         return
     names = ", ".join(pin.name for pin in plan.taken_back)
     yield f"This takes back what an upgrade or a fix brought: {clean(names)}."
-    if plan.story.name == ROLLBACK and (held := [each.name for each in plan.overrides]):
+    if plan.pipeline.name == ROLLBACK and (held := [each.name for each in plan.overrides]):
         site = plan.environment
         yield (
             f"Held as ever: {clean(', '.join(held))}. The next deployment brings it again, unless"

@@ -64,7 +64,7 @@ class Lines(View):
     def show(self, progress: Progress) -> None:
         self._hosts.update({run.pk: run for run in progress.host_runs})
         changes: list[LogChunk | Step] = [*progress.chunks, *progress.steps]
-        for change in sorted(changes, key=attrgetter("position")):
+        for change in sorted(changes, key=attrgetter("sequence")):
             if isinstance(change, LogChunk):
                 self._show_output(change)
             else:
@@ -191,12 +191,12 @@ class LiveTable(Lines):
 
 
 def _title(step: Step) -> str:
-    return f"{step.phase_name}: {step.title}" if step.is_way_back else step.title
+    return f"{step.phase_name}: {step.title}" if step.is_rollback else step.title
 
 
 def _steps_taken(steps: Iterable[Step]) -> list[Step]:
-    """The steps of the way; those of the way back only where they are needed."""
-    return [step for step in steps if not step.is_way_back or step.started_at]
+    """The steps of the way; those of the rollback only where they are needed."""
+    return [step for step in steps if not step.is_rollback or step.started_at]
 
 
 def choose_rows(hosts: Sequence[HostRun], room: int) -> Sequence[HostRun]:

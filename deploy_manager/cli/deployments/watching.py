@@ -1,4 +1,4 @@
-"""What a door shows of a deployment: the request, its course, and how to go on after its end."""
+"""What a source shows of a deployment: the request, its course, and how to go on after its end."""
 
 import sys
 from collections.abc import Callable
@@ -33,8 +33,8 @@ def show_request(deployment: Deployment, view: JsonLines | Lines) -> None:
     view.tell(Text(f"#{deployment.pk} {deployment.get_state_display()}"))
     if deployment.message:
         view.say(deployment.message)
-    if deployment.state == State.WAITING and not broker.is_swept():
-        view.say("No beat schedule has the sweep: `manage.py sweep --forever 5` begins what waits.")
+    if deployment.state == State.WAITING and not broker.is_reconciled():
+        view.say("Nothing reconciles here: `manage.py reconcile --forever 5` begins what waits.")
 
 
 def watch(
@@ -56,10 +56,10 @@ def show_how_to_retry(deployment: Deployment, command: str, view: JsonLines | Li
     if deployment.is_live or isinstance(view, JsonLines):
         return
     try:
-        _recipe, wish = retry(deployment)
+        _recipe, wanted = retry(deployment)
     except RequestRefused:
         return
-    view.say(f"`{command}` runs it again on {shorten(wish.servers)}.")
+    view.say(f"`{command}` runs it again on {shorten(wanted.servers)}.")
 
 
 def _stay(deployment: Deployment, view: JsonLines | Lines) -> bool:

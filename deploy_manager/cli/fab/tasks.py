@@ -13,7 +13,7 @@ from invoke import program
 from invoke.collection import Collection
 from invoke.tasks import Task
 
-from deploy_manager.cli.deployments.options import CONVERGE, Said
+from deploy_manager.cli.deployments.options import CONVERGE, Arguments
 from deploy_manager.cli.fab.upgrade import Words
 from deploy_manager.cli.fab.work import RETRY, UPGRADE, Selection
 from deploy_manager.cli.inventory.environments import all_environments
@@ -23,7 +23,7 @@ from deploy_manager.cli.upgrades.options import HELP as OF_UPGRADE
 from deploy_manager.cli.upgrades.options import REACHES
 from deploy_manager.logs import plain
 from deploy_manager.models import Environment
-from deploy_manager.recipes import Story, Uses, all_stories
+from deploy_manager.recipes import Pipeline, Uses, all_pipelines
 
 HELP = {
     "ref": "branch, tag or commit, for this time only",
@@ -53,7 +53,7 @@ class ExactNames(Collection):
 
 
 def make_namespace() -> Collection:
-    """Return the tasks: one for each environment, one for each recipe and story, and `retry`.
+    """Return the tasks: one for each environment, one for each recipe and pipeline, and `retry`.
 
     Where the tables can't be read yet it says so, and the recipes can still be listed.
     """
@@ -61,7 +61,7 @@ def make_namespace() -> Collection:
     # before any fabfile could say otherwise (invoke 2.2, Program.load_collection).
     setattr(program, "Collection", ExactNames)  # noqa: B010  it exports no such name
     selection, namespace = Selection(), ExactNames()
-    tasks = {story.name: _recipe_task(selection, story) for story in all_stories()}
+    tasks = {pipeline.name: _recipe_task(selection, pipeline) for pipeline in all_pipelines()}
     tasks.setdefault(RETRY, _retry_task(selection))
     tasks[UPGRADE] = _upgrade_task(selection)
     try:
@@ -104,7 +104,7 @@ def _environment_task(selection: Selection, environment: Environment) -> Task[An
     return _task(body, plain(environment.name), plain(f"Run what follows on {environment}"))
 
 
-def _recipe_task(selection: Selection, story: Story) -> Task[Any]:
+def _recipe_task(selection: Selection, pipeline: Pipeline) -> Task[Any]:
     def body(
         context: Any,
         ref: str = "",
@@ -113,8 +113,8 @@ def _recipe_task(selection: Selection, story: Story) -> Task[Any]:
         dry_run: bool = False,
         take_back: bool = False,
     ) -> None:
-        said = Said(ref=ref, servers=server or (), reason=reason)
-        selection.run(story.name, said, dry_run, take_back)
+        arguments = Arguments(ref=ref, servers=server or (), reason=reason)
+        selection.run(pipeline.name, arguments, dry_run, take_back)
 
     def body_with_release(
         context: Any,
@@ -126,11 +126,11 @@ def _recipe_task(selection: Selection, story: Story) -> Task[Any]:
         take_back: bool = False,
     ) -> None:
         forced = force_migration or ()
-        said = Said(servers=server or (), reason=reason, to=to, forced_migrations=forced)
-        selection.run(story.name, said, dry_run, take_back)
+        arguments = Arguments(servers=server or (), reason=reason, to=to, forced_migrations=forced)
+        selection.run(pipeline.name, arguments, dry_run, take_back)
 
-    goes_back = story.uses is Uses.GIVEN and story.name != CONVERGE
-    return _task(body_with_release if goes_back else body, story.name, story.title)
+    goes_back = pipeline.uses is Uses.GIVEN and pipeline.name != CONVERGE
+    return _task(body_with_release if goes_back else body, pipeline.name, pipeline.title)
 
 
 def _retry_task(selection: Selection) -> Task[Any]:
@@ -141,7 +141,7 @@ def _retry_task(selection: Selection) -> Task[Any]:
         dry_run: bool = False,
         take_back: bool = False,
     ) -> None:
-        selection.retry(deployment, Said(reason=reason), dry_run, take_back)
+        selection.retry(deployment, Arguments(reason=reason), dry_run, take_back)
 
     return _task(body, RETRY, "Run a deployment again where it did not come through")
 
@@ -168,8 +168,8 @@ def _upgrade_task(selection: Selection) -> Task[Any]:
 
 def _task(body: Body, name: str, title: str, words: Mapping[str, str] = HELP) -> Task[Any]:
     @wraps(body)
-    def take_words(context: Any, **said: Any) -> None:
-        body(context, **{each: as_text(word) for each, word in said.items()})
+    def take_words(context: Any, **arguments: Any) -> None:
+        body(context, **{each: as_text(word) for each, word in arguments.items()})
 
     take_words.__doc__ = title
     _context, *taken = signature(body).parameters

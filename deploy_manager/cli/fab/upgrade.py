@@ -12,7 +12,7 @@ from invoke.exceptions import Exit
 from deploy_manager.cli.asking import make_console, refusals, refuse, who_asks
 from deploy_manager.cli.deployments.following import Follower, Interrupts
 from deploy_manager.cli.deployments.terminal import make_view
-from deploy_manager.cli.upgrades.options import UpgradeSaid, plan_what_is_said
+from deploy_manager.cli.upgrades.options import UpgradeArguments, plan_for_arguments
 from deploy_manager.cli.upgrades.watching import UpgradeWatcher
 from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, Environment, UpgradeState
@@ -33,21 +33,21 @@ class Words:
 
     packages: Sequence[str]
     reaches: Mapping[str, bool]
-    """Which of REACHES were said."""
+    """Which of REACHES were arguments."""
 
     soak: str
     cooldown: str
     reason: str
     dry_run: bool
 
-    def read(self) -> UpgradeSaid:
+    def read(self) -> UpgradeArguments:
         """Return what is meant; refused where that can't be."""
-        said = [name for name, is_said in self.reaches.items() if is_said]
-        if len(said) > 1:
-            refuse(f"Say one of {', '.join(f'--{name}' for name in said)}.")
-        return UpgradeSaid(
+        arguments = [name for name, is_given in self.reaches.items() if is_given]
+        if len(arguments) > 1:
+            refuse(f"Say one of {', '.join(f'--{name}' for name in arguments)}.")
+        return UpgradeArguments(
             packages=self.packages,
-            reach="".join(said),
+            reach="".join(arguments),
             reason=self.reason,
             soak=_whole_number("soak", self.soak),
             cooldown=_whole_number("cooldown", self.cooldown),
@@ -62,16 +62,16 @@ def _whole_number(option: str, text: str) -> int:
         refuse(f"--{option}: {text!r} is no whole number.")
 
 
-def upgrade(environment: Environment, said: UpgradeSaid) -> None:
+def upgrade(environment: Environment, arguments: UpgradeArguments) -> None:
     """Plan it, show it and see it through here. Raises CommandError, or Exit where it failed."""
     view = make_view(make_console(sys.stdout))
-    plan = plan_what_is_said([environment], said, view)
+    plan = plan_for_arguments([environment], arguments, view)
     if plan is None:
         return
     interrupts = Interrupts()
     with interrupts.noted():
         with refusals():
-            asked = request_upgrade(plan, door="fab", requested_as=who_asks())
+            asked = request_upgrade(plan, source="fab", requested_by_name=who_asks())
         ended = UpgradeWorker(asked, view, interrupts).watch()
     if ended.state != UpgradeState.SUCCEEDED:
         raise Exit(code=FAILED)
@@ -111,6 +111,6 @@ def _work_on(deployment_id: int, is_over: Event) -> None:
             )
             if not deployment.is_live or is_over.wait(LOOKS_EVERY):
                 return
-            promote_next(deployment.environment, lambda _slice: None)
+            promote_next(deployment.environment, lambda _shard: None)
     finally:
         connections.close_all()

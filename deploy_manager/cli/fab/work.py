@@ -20,7 +20,12 @@ from deploy_manager.cli.asking import (
 from deploy_manager.cli.deployments.dry_run import rehearse
 from deploy_manager.cli.deployments.find import find_deployment
 from deploy_manager.cli.deployments.following import Follower, Interrupts
-from deploy_manager.cli.deployments.options import Said, as_planned, wish_for, wish_to_retry
+from deploy_manager.cli.deployments.options import (
+    Arguments,
+    as_planned,
+    options_for,
+    options_to_retry,
+)
 from deploy_manager.cli.deployments.plan import describe
 from deploy_manager.cli.deployments.terminal import Lines, make_view
 from deploy_manager.cli.deployments.watching import show_how_to_retry
@@ -28,7 +33,7 @@ from deploy_manager.cli.fab.upgrade import Words, upgrade
 from deploy_manager.cli.packages.pin_changes import agree_to_take_back
 from deploy_manager.cli.text import clean
 from deploy_manager.deployments.plan import Plan
-from deploy_manager.deployments.request import Wish, request
+from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, Environment, State
 
@@ -47,15 +52,19 @@ class Selection:
     def select(self, environment: Environment) -> None:
         self._environment = environment
 
-    def run(self, recipe: str, said: Said, dry_run: bool, takes_back: bool = False) -> None:
+    def run(
+        self, recipe: str, arguments: Arguments, dry_run: bool, takes_back: bool = False
+    ) -> None:
         """Run it here and show it. Raises Exit: 2 where it is refused, 1 where it failed."""
         environment = self._selected(recipe)
         with _exits():
             with refusals():
-                wish = wish_for(environment, recipe, said)
-            _see_through(environment, recipe, wish, dry_run, takes_back)
+                wanted = options_for(environment, recipe, arguments)
+            _see_through(environment, recipe, wanted, dry_run, takes_back)
 
-    def retry(self, number: str, said: Said, dry_run: bool, takes_back: bool = False) -> None:
+    def retry(
+        self, number: str, arguments: Arguments, dry_run: bool, takes_back: bool = False
+    ) -> None:
         """Run a deployment again where it did not come through. Raises Exit as `run` does."""
         environment = self._selected(RETRY)
         with _exits():
@@ -63,8 +72,8 @@ class Selection:
             if deployment.environment != environment:
                 refuse(f"{deployment} is none of {environment}.")
             with refusals():
-                recipe, wish = wish_to_retry(deployment, said)
-            _see_through(environment, recipe, wish, dry_run, takes_back)
+                recipe, wanted = options_to_retry(deployment, arguments)
+            _see_through(environment, recipe, wanted, dry_run, takes_back)
 
     def upgrade(self, words: Words) -> None:
         """Upgrade packages here and show it. Raises Exit as `run` does."""
@@ -88,32 +97,36 @@ def _exits() -> Iterator[None]:
 
 
 def _see_through(
-    environment: Environment, recipe: str, wish: Wish, dry_run: bool, takes_back: bool
+    environment: Environment,
+    recipe: str,
+    wanted: DeploymentOptions,
+    dry_run: bool,
+    takes_back: bool,
 ) -> None:
     view = make_view(make_console(sys.stdout))
-    plan = check_plan(environment, recipe, wish)
-    view.tell(describe(plan, wish))
+    plan = check_plan(environment, recipe, wanted)
+    view.tell(describe(plan, wanted))
     if dry_run:
-        rehearse(environment, recipe, as_planned(plan, wish), view)
+        rehearse(environment, recipe, as_planned(plan, wanted), view)
         return
-    agree_to_take_back(plan, view, said=takes_back)
-    ended = _request_and_work(plan, wish, view)
+    agree_to_take_back(plan, view, arguments=takes_back)
+    ended = _request_and_work(plan, wanted, view)
     if ended.state != State.SUCCEEDED:
         show_how_to_retry(ended, f"fab {environment.name} {RETRY} --deployment={ended.pk}", view)
         raise Exit(code=FAILED)
 
 
-def _request_and_work(plan: Plan, wish: Wish, view: Lines) -> Deployment:
+def _request_and_work(plan: Plan, wanted: DeploymentOptions, view: Lines) -> Deployment:
     """Return how it ended. Raises CommandError where it is refused."""
     interrupts = Interrupts()
     with interrupts.noted():
         with refusals():
             deployment = request(
                 plan.environment,
-                plan.story.name,
-                door="fab",
-                requested_as=who_asks(),
-                wish=as_planned(plan, wish),
+                plan.pipeline.name,
+                source="fab",
+                requested_by_name=who_asks(),
+                options=as_planned(plan, wanted),
             )
         return _work_and_watch(deployment, view, interrupts)
 

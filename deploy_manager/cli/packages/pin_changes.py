@@ -17,12 +17,12 @@ SECURITY = "bold red"
 FLAG = "--take-back"
 
 
-def agree_to_take_back(plan: Plan, view: JsonLines | Lines, *, said: bool) -> None:
+def agree_to_take_back(plan: Plan, view: JsonLines | Lines, *, arguments: bool) -> None:
     """Return where nothing is taken back, or somebody agrees: by the flag, or when asked.
 
     Raises CommandError (exit code 2) where nobody does.
     """
-    if said or not plan.to_confirm:
+    if arguments or not plan.to_confirm:
         return
     told = clean("; ".join(map(str, plan.to_confirm)))
     if not agrees(f"Take back {told}? [y/N] ", view):

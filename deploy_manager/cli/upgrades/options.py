@@ -14,8 +14,8 @@ from deploy_manager.cli.upgrades.lines import show_nothing_done, show_upgrade_pl
 from deploy_manager.models import Environment, OnFailure
 from deploy_manager.packages.known import KnownPackages
 from deploy_manager.requirements.reach import Reach
-from deploy_manager.upgrades.plan import UpgradePlan, UpgradeWish, plan_upgrade
-from deploy_manager.upgrades.words import wishes_for
+from deploy_manager.upgrades.plan import UpgradeOptions, UpgradePlan, plan_upgrade
+from deploy_manager.upgrades.words import pin_requests_for
 
 REACHES = {
     "security": (Reach.FIX, "what is known to be vulnerable, to the lowest version that is not"),
@@ -33,7 +33,7 @@ HELP = {
 
 
 @dataclass(frozen=True)
-class UpgradeSaid:
+class UpgradeArguments:
     """What somebody typed of an upgrade."""
 
     packages: Sequence[str] = ()
@@ -55,17 +55,17 @@ class UpgradeSaid:
     only_shows: bool = False
 
 
-def plan_what_is_said(
-    environments: Sequence[Environment], said: UpgradeSaid, view: JsonLines | Lines
+def plan_for_arguments(
+    environments: Sequence[Environment], arguments: UpgradeArguments, view: JsonLines | Lines
 ) -> UpgradePlan | None:
     """Show the plan and return it; None where nothing is to be asked for.
 
-    Raises CommandError (exit code 2) for what is no wish, or has no solution.
+    Raises CommandError (exit code 2) for what is no request, or has no solution.
     """
     with refusals():
-        wish = _wish(environments, said)
-        plan = plan_upgrade(environments, wish) if wish.pins else None
-    if said.reach == "security":
+        wanted = _wanted(environments, arguments)
+        plan = plan_upgrade(environments, wanted) if wanted.pins else None
+    if arguments.reach == "security":
         _tell_what_is_unknown(environments, view)
     if plan is None:
         view.say("Nothing to do: nothing is known against what is pinned.")
@@ -74,22 +74,24 @@ def plan_what_is_said(
     show_upgrade_plan(plan, view)
     if plan.problems:
         refuse("\n".join(plan.problems))
-    if plan.is_empty or said.only_shows:
+    if plan.is_empty or arguments.only_shows:
         show_nothing_done(environments, "unchanged" if plan.is_empty else "planned", view)
         return None
     return plan
 
 
-def _wish(environments: Sequence[Environment], said: UpgradeSaid) -> UpgradeWish:
-    if said.soak < 0 or said.cooldown < 0:
+def _wanted(environments: Sequence[Environment], arguments: UpgradeArguments) -> UpgradeOptions:
+    if arguments.soak < 0 or arguments.cooldown < 0:
         refuse("--soak and --cooldown are no less than 0.")
-    pins = wishes_for(said.packages, REACHES[said.reach][0] if said.reach else None, environments)
-    cooldown = timedelta(days=said.cooldown)
-    return UpgradeWish(
+    pins = pin_requests_for(
+        arguments.packages, REACHES[arguments.reach][0] if arguments.reach else None, environments
+    )
+    cooldown = timedelta(days=arguments.cooldown)
+    return UpgradeOptions(
         pins=pins,
-        reason=said.reason,
-        soak=said.soak,
-        on_failure=OnFailure.STOP if said.stops else OnFailure.RETURN,
+        reason=arguments.reason,
+        soak=arguments.soak,
+        on_failure=OnFailure.STOP if arguments.stops else OnFailure.RETURN,
         before=timezone.now() - cooldown if cooldown else None,
         exempt=frozenset(pin.name for pin in pins if pin.reach is Reach.FIX),
     )

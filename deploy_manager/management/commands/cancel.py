@@ -28,7 +28,7 @@ class Command(EnvironmentCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         view = self.make_view(options)
         deployment = find_live_deployment(options["deployment"], options["project"])
-        seen = deployment.position
+        seen = deployment.sequence
         if not deployment.request_cancel(who_asks()):
             refuse(f"{deployment} has ended already: {deployment.get_state_display()}.")
         interrupts = Interrupts()

@@ -3,11 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.cli.deployments.command import DoorCommand
+from deploy_manager.cli.deployments.command import RequestCommand
 from deploy_manager.cli.deployments.options import CONVERGE
 
 
-class Command(DoorCommand):
+class Command(RequestCommand):
     help = "Make new or strayed servers like the others: the release that most of those serve."
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:

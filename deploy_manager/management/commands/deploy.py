@@ -3,11 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.cli.deployments.command import DoorCommand, add_code, add_servers
+from deploy_manager.cli.deployments.command import RequestCommand, add_code, add_servers
 from deploy_manager.cli.deployments.options import DEPLOY
 
 
-class Command(DoorCommand):
+class Command(RequestCommand):
     help = "Deploy an environment and watch it; exit code 0 only if every server succeeded."
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:

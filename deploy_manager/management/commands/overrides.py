@@ -86,7 +86,7 @@ def _facts(row: Override) -> dict[str, Any]:
         "since": row.since.isoformat(),
         "upgrade": row.upgrade_id,
         "ended_at": row.ended_at.isoformat() if row.ended_at else None,
-        "ended_as": row.ended_as,
+        "ended_how": row.ended_how,
         "ended_why": row.ended_why,
         "ended_by": row.ended_by_name,
     }
@@ -97,7 +97,7 @@ def _table(environment: Environment, rows: Sequence[Override]) -> Table:
     for title in TITLES:
         table.add_column(title, overflow="fold")
     for row in rows:
-        state = "holds" if row.is_live else f"{row.get_ended_as_display()}: {row.ended_why}"
+        state = "holds" if row.is_live else f"{row.get_ended_how_display()}: {row.ended_why}"
         marker = f" ; {row.marker}" if row.marker else ""
         table.add_row(
             clean(f"{row.name}{marker}"),

@@ -5,13 +5,18 @@ from typing import Any
 
 from rich.table import Table
 
-from deploy_manager.cli.deployments.command import DoorCommand, add_code, add_release, add_servers
+from deploy_manager.cli.deployments.command import (
+    RequestCommand,
+    add_code,
+    add_release,
+    add_servers,
+)
 from deploy_manager.cli.deployments.json_lines import JsonLines
 from deploy_manager.cli.inventory.environments import find_environment
-from deploy_manager.recipes import all_stories
+from deploy_manager.recipes import all_pipelines
 
 
-class Command(DoorCommand):
+class Command(RequestCommand):
     help = "Run a recipe on an environment and watch it; without a name: list the recipes."
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
@@ -31,10 +36,10 @@ class Command(DoorCommand):
         console = self.make_console(options)
         if options["json"]:
             lines = JsonLines(console)
-            for story in all_stories():
-                lines.write("recipe", name=story.name, title=story.title)
+            for pipeline in all_pipelines():
+                lines.write("recipe", name=pipeline.name, title=pipeline.title)
             return
         table = Table(box=None, show_header=False, pad_edge=False)
-        for story in all_stories():
-            table.add_row(story.name, story.title)
+        for pipeline in all_pipelines():
+            table.add_row(pipeline.name, pipeline.title)
         console.print(table)

@@ -4,12 +4,12 @@ from argparse import ArgumentParser
 from typing import Any
 
 from deploy_manager.cli.asking import refusals
-from deploy_manager.cli.deployments.command import DoorCommand, said
+from deploy_manager.cli.deployments.command import RequestCommand, arguments
 from deploy_manager.cli.deployments.find import find_deployment
-from deploy_manager.cli.deployments.options import wish_to_retry
+from deploy_manager.cli.deployments.options import options_to_retry
 
 
-class Command(DoorCommand):
+class Command(RequestCommand):
     help = "Run a deployment again on the servers that did not come through: the same release."
 
     def add_subject(self, parser: ArgumentParser) -> None:
@@ -23,5 +23,5 @@ class Command(DoorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         with refusals():
             deployment = find_deployment(options["deployment"], options["project"])
-            recipe, wish = wish_to_retry(deployment, said(options))
-        self.see_through(deployment.environment, recipe, wish, options)
+            recipe, wanted = options_to_retry(deployment, arguments(options))
+        self.see_through(deployment.environment, recipe, wanted, options)

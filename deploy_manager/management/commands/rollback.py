@@ -3,11 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.cli.deployments.command import DoorCommand, add_release, add_servers
+from deploy_manager.cli.deployments.command import RequestCommand, add_release, add_servers
 from deploy_manager.cli.deployments.options import ROLLBACK
 
 
-class Command(DoorCommand):
+class Command(RequestCommand):
     help = "Let an environment serve an earlier release again: a switch, nothing is installed."
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:

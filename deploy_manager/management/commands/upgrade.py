@@ -12,7 +12,7 @@ from deploy_manager.cli.deployments.json_lines import JsonLines
 from deploy_manager.cli.deployments.terminal import Lines
 from deploy_manager.cli.inventory.environments import find_environment
 from deploy_manager.cli.upgrades.lines import show_request
-from deploy_manager.cli.upgrades.options import HELP, REACHES, UpgradeSaid, plan_what_is_said
+from deploy_manager.cli.upgrades.options import HELP, REACHES, UpgradeArguments, plan_for_arguments
 from deploy_manager.cli.upgrades.watching import UpgradeWatcher
 from deploy_manager.models import UpgradeState
 from deploy_manager.upgrades.plan import UpgradePlan
@@ -51,7 +51,7 @@ class Command(ConsoleCommand):
             environments = [
                 find_environment(name, options["project"]) for name in options["environment"]
             ]
-        plan = plan_what_is_said(environments, _said(options), view)
+        plan = plan_for_arguments(environments, _arguments(options), view)
         if plan is not None:
             _see_through(plan, view, leaves=options["no_wait"])
 
@@ -65,8 +65,8 @@ def _add_cares(parser: ArgumentParser) -> None:
     parser.add_argument("--no-wait", action="store_true", help="ask for it and go")
 
 
-def _said(options: dict[str, Any]) -> UpgradeSaid:
-    return UpgradeSaid(
+def _arguments(options: dict[str, Any]) -> UpgradeArguments:
+    return UpgradeArguments(
         packages=options["packages"],
         reach=options["reach"] or "",
         reason=options["reason"],
@@ -81,7 +81,9 @@ def _see_through(plan: UpgradePlan, view: JsonLines | Lines, *, leaves: bool) ->
     interrupts = Interrupts()
     with interrupts.noted():
         with refusals():
-            upgrade = dispatch.request_upgrade(plan, door="manage.py", requested_as=who_asks())
+            upgrade = dispatch.request_upgrade(
+                plan, source="manage.py", requested_by_name=who_asks()
+            )
         show_request(upgrade, view)
         if leaves:
             view.say(f"Upgrade {upgrade}: the admin shows how it goes.")

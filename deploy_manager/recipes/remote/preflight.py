@@ -76,8 +76,8 @@ def environment(facts: dict) -> str:
 def run(command: list[str], otherwise: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().rpartition("\n")[2]
-        raise Amiss(f"{otherwise[:1].upper()}{otherwise[1:]}: {said}")
+        last_line = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+        raise Amiss(f"{otherwise[:1].upper()}{otherwise[1:]}: {last_line}")
 
 
 def clock(facts: dict) -> str:

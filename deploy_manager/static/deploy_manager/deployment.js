@@ -79,7 +79,7 @@
   const showStep = (row, now) => {
     const cell = find(`.dm-cell[data-step="${row.id}"]`);
     if (!cell) return;
-    if (row.duration && cell.closest(".dm-way-back")) find(".dm-matrix").classList.add("dm-went-back");
+    if (row.duration && cell.closest(".dm-rollback")) find(".dm-matrix").classList.add("dm-went-back");
     cell.title = row.message;
     setState(cell.querySelector('[data-part="state"]'), row);
     setDuration(cell.querySelector('[data-part="duration"]'), row, now);

@@ -22,11 +22,11 @@ GRACE_AFTER_LIMIT = 5.0
 class Command:
     """One command of a step, or a look around."""
 
-    def __init__(self, entry: Entry, wish: dict[str, Any]) -> None:
+    def __init__(self, entry: Entry, request: dict[str, Any]) -> None:
         self.entry = entry
         self.pipes: dict[int, int] = {}
-        self._digest = wish["digest"]
-        self._limit = time.monotonic() + wish["limit"] + GRACE_AFTER_LIMIT
+        self._digest = request["digest"]
+        self._limit = time.monotonic() + request["limit"] + GRACE_AFTER_LIMIT
         self._heard = self._ended = 0.0
         self._kill_at: float | None = None
         self._problem = ""

@@ -36,7 +36,7 @@ class Orders:
         self._selector = selector
         self._client: Client | None = None
         self._command: Command | None = None
-        self._wish: dict[str, Any] | None = None
+        self._request: dict[str, Any] | None = None
         self._is_put_off = False
         self._stdin: BinaryIO | None = None
         self._no_input = ""
@@ -46,7 +46,7 @@ class Orders:
         self._killing = 0.0
         self._doomed: list[int] = []
         self._obeyed: dict[Kind, Callable[[bytes], None]] = {
-            Kind.RUN: self._note_wish,
+            Kind.RUN: self._note_request,
             Kind.INPUT: self._keep_input,
             Kind.START: self._start,
             Kind.KILL: self._kill,
@@ -68,7 +68,7 @@ class Orders:
     def serve(self, client: Client | None) -> None:
         """Obey this client from now on; what the one before had not ended asking for is void."""
         self._client = client
-        self._forget_wish()
+        self._forget_request()
         self._stop_following()
         self._killing = 0.0
         if self._putting is not None:
@@ -107,12 +107,12 @@ class Orders:
 
     # -- commands
 
-    def _note_wish(self, payload: bytes) -> None:
-        self._forget_wish()
-        self._wish = json.loads(payload)
+    def _note_request(self, payload: bytes) -> None:
+        self._forget_request()
+        self._request = json.loads(payload)
 
-    def _forget_wish(self) -> None:
-        self._wish, self._is_put_off, self._no_input = None, False, ""
+    def _forget_request(self) -> None:
+        self._request, self._is_put_off, self._no_input = None, False, ""
         if self._stdin is not None:
             self._stdin.close()
             self._stdin = None
@@ -129,26 +129,26 @@ class Orders:
 
     def _start(self, payload: bytes) -> None:
         """Run what was asked for, unless it was before: then tell again what came of it."""
-        wish = self._wish
-        if wish is None:
+        request = self._request
+        if request is None:
             return
         self._say(Kind.STARTED)
-        wish["digest"] = digest_of(wish["script"])
-        entry = self._journal.entry(wish["step"], wish["index"])
+        request["digest"] = digest_of(request["script"])
+        entry = self._journal.entry(request["step"], request["index"])
         known = entry.command
-        is_same = bool(known) and known["digest"] == wish["digest"]
-        if is_same and (wish["journal"] or self._runs(entry)):
+        is_same = bool(known) and known["digest"] == request["digest"]
+        if is_same and (request["journal"] or self._runs(entry)):
             self._tell_again(entry)
-        elif known and not is_same and not wish["fresh"] and wish["journal"]:
+        elif known and not is_same and not request["fresh"] and request["journal"]:
             self._say(Kind.UNKNOWN, {"reason": "it asks for something else than before"})
-        elif wish.get("known_only"):
+        elif request.get("known_only"):
             self._say(Kind.UNKNOWN, {"reason": "it was never begun", "never": True})
         elif self._command is not None:
             self._is_put_off = True  # until what runs has ended
         else:
             if known:
-                self._journal.forget_from(wish["step"], wish["index"])
-            self._run(Command(entry, wish), wish)
+                self._journal.forget_from(request["step"], request["index"])
+            self._run(Command(entry, request), request)
 
     def _tell_again(self, entry: Entry) -> None:
         """Tell what a command printed and how it ended; follow it where it still runs."""
@@ -162,14 +162,14 @@ class Orders:
     def _runs(self, entry: Entry) -> bool:
         return self._command is not None and self._command.entry.folder == entry.folder
 
-    def _run(self, command: Command, wish: dict[str, Any]) -> None:
+    def _run(self, command: Command, request: dict[str, Any]) -> None:
         if self._no_input:
             self._say(Kind.FAILED, {"reason": f"a command's input was not kept: {self._no_input}"})
             return
         if self._stdin is not None:
             self._stdin.seek(0)
         try:
-            command.start(wish["script"], self._stdin, self._home)
+            command.start(request["script"], self._stdin, self._home)
         except OSError as error:
             reason = f"the command could not be started: {error.strerror or error}"
             self._say(Kind.FAILED, {"reason": reason})
@@ -209,8 +209,8 @@ class Orders:
 
     def _follow(self, entry: Entry) -> None:
         self._stop_following()
-        wish = self._wish or {}
-        offsets = {spool.OUT: wish.get("out_from", 0), spool.ERR: wish.get("err_from", 0)}
+        request = self._request or {}
+        offsets = {spool.OUT: request.get("out_from", 0), spool.ERR: request.get("err_from", 0)}
         self._followed, self._reader = entry, spool.Reader(entry.folder, offsets)
 
     def _stop_following(self) -> None:

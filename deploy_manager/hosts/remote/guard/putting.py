@@ -11,10 +11,10 @@ from typing import Any
 class Putting:
     """Writes beside the target, then renames."""
 
-    def __init__(self, wish: dict[str, Any], home: str) -> None:
-        self._path = os.path.join(home, wish["path"])
+    def __init__(self, request: dict[str, Any], home: str) -> None:
+        self._path = os.path.join(home, request["path"])
         self._beside = f"{self._path}.{secrets.token_hex(6)}.part"
-        self._mode = wish["mode"]
+        self._mode = request["mode"]
         self._file: Any = None
         self.problem = ""
         """Why it can't be written; blank while it can."""

@@ -104,7 +104,7 @@ def test_a_version_that_an_upgrade_moved_down_from_is_taken_back_by_going_up(
 
 def test_what_one_server_alone_would_lose_is_told_too(held: HeldSite) -> None:
     upgraded = held.serve("helper==1.0", "shopkit==1.0.2")
-    held.hold("1.0.2", "1.0", ended_as="let_go", ended_at=upgraded.created_at)
+    held.hold("1.0.2", "1.0", ended_how="let_go", ended_at=upgraded.created_at)
     for name in ("two", "three"):
         held.inventory.add_server(name)
     ahead = held.environment.placements.get(server__name="one")
@@ -289,6 +289,8 @@ def test_a_page_that_hides_it_confirms_nothing(given_up: HeldSite, shown: str) -
 
 
 def test_a_schedule_takes_nothing_back(given_up: HeldSite) -> None:
-    deployment = request(given_up.environment, "deploy", door="schedule", requested_as="nightly")
+    deployment = request(
+        given_up.environment, "deploy", source="schedule", requested_by_name="nightly"
+    )
     with pytest.raises(RequestRefused, match="deploy it by hand"):
         given_up.prepared(deployment)

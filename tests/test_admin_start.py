@@ -7,7 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from deploy_manager.models import Deployment, Environment, Project, Release, State
-from deploy_manager.recipes import all_stories
+from deploy_manager.recipes import all_pipelines
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import make_user, url, visitor, write_deployment
 from tests.parts.admin_run import confirmed, make_served_shop, run_page
@@ -38,8 +38,8 @@ def test_deploy_stands_first_among_the_actions(shop: Inventory) -> None:
     assert names[:3] == ["run_deploy", "run_rollback", "run_converge"]
     parts_of_a_rollback = {"check_release", "reverse_migrations"}
     begun_from_its_packages = {"upgrade"}
-    stories = {story.name for story in all_stories()}
-    startable = stories - parts_of_a_rollback - begun_from_its_packages
+    pipelines = {pipeline.name for pipeline in all_pipelines()}
+    startable = pipelines - parts_of_a_rollback - begun_from_its_packages
     assert set(names) == {f"run_{name}" for name in startable} | {"upgrade_packages"}
 
 
@@ -67,7 +67,7 @@ def test_confirming_writes_what_was_shown_and_opens_its_page(shop: Inventory, ne
     deployment = Deployment.objects.get()
     assert answer["Location"] == url("deployment_change", deployment.pk)
     assert (deployment.commit, deployment.ref, deployment.reason) == (newest, "main", "Stock")
-    assert (deployment.door, deployment.requested_as) == ("admin", "deployer")
+    assert (deployment.source, deployment.requested_by_name) == ("admin", "deployer")
     assert deployment.requested_by is not None
     assert LogEntry.objects.get().object_id == str(deployment.pk)
 

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 
 from deploy_manager import dispatch
-from deploy_manager.models import Deployment, HostRun, Slice, State
+from deploy_manager.models import Deployment, HostRun, Shard, State
 from tests.chaos.dying import MOST, batches, pks
 from tests.chaos.judging import done_on, judge_all, told
 from tests.chaos.world import World, hang_up, wait_until
@@ -17,7 +17,7 @@ TIMES = 5
 WORKERS = 8
 
 
-def bells_repeated(world: World, count: int) -> str:
+def messages_repeated(world: World, count: int) -> str:
     """Every message is delivered five times, to eight workers."""
     sites = [world.make_site(1) for _ in range(min(count, 50))]
     for _ in range(3 if world.is_short else WORKERS):
@@ -30,11 +30,11 @@ def bells_repeated(world: World, count: int) -> str:
         deployments = [world.request(site, "chaos_word") for site in sites[:number]]
         for _ in range(TIMES - 1):
             for deployment in deployments:
-                for pk in deployment.slices.values_list("pk", flat=True):
+                for pk in deployment.shards.values_list("pk", flat=True):
                     dispatch.wake_for_shard(pk)
         world.wait_for_ends(deployments, max(30.0, number * 1.5))
         states += judge_words(world, deployments)
-        claims = Slice.objects.filter(deployment__in=pks(deployments)).values_list("token")
+        claims = Shard.objects.filter(deployment__in=pks(deployments)).values_list("token")
         world.demand(set(claims) == {(1,)}, f"claimed more than once: {set(claims)}")
     took = time.monotonic() - began
     needless = "is nobody's to claim: nothing to do"

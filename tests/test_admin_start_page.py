@@ -8,7 +8,7 @@ from django.test import Client
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from deploy_manager.models import Deployment, Lock, Placement, Release
+from deploy_manager.models import Deployment, LockFile, Placement, Release
 from tests.inventory import Inventory
 from tests.parts.admin import make_user
 from tests.parts.admin_run import make_served_shop, run_page
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 def shop(tmp_path: Path, transactional_db: None) -> Inventory:
     """The newer of two releases, both whole on two servers, serves."""
     made = make_served_shop(tmp_path)
-    newer = Release.objects.make(made.environment, "b" * 40, "Sell", Lock.objects.get())
+    newer = Release.objects.make(made.environment, "b" * 40, "Sell", LockFile.objects.get())
     names = list(Release.objects.values_list("name", flat=True))
     Placement.objects.update(complete_releases=names, active_release=newer)
     return made

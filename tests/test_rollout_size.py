@@ -6,30 +6,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy_manager.rollout_size import Share, cut_waves, is_too_many, parse_share
+from deploy_manager.rollout_size import RolloutSize, cut_waves, is_too_many, parse_rollout_size
 
 percentages = st.integers(0, 100)
 numbers = st.integers(0, 999_999)
 totals = st.integers(0, 5000)
-shares = st.one_of(numbers.map(str), percentages.map("{}%".format), percentages.map("{} %".format))
-batches = shares.filter(lambda text: parse_share(text).number > 0)
-small_shares = st.one_of(st.integers(0, 40).map(str), percentages.map("{} %".format))
+sizes = st.one_of(numbers.map(str), percentages.map("{}%".format), percentages.map("{} %".format))
+batches = sizes.filter(lambda text: parse_rollout_size(text).number > 0)
+small_sizes = st.one_of(st.integers(0, 40).map(str), percentages.map("{} %".format))
 small_batches = st.one_of(st.integers(1, 40).map(str), st.integers(1, 100).map("{}%".format))
 
 
 @pytest.mark.parametrize(
-    ("text", "share"),
+    ("text", "size"),
     [
-        ("3", Share(3)),
-        ("0", Share(0)),
-        (" 12 ", Share(12)),
-        ("25%", Share(25, True)),
-        ("25 %", Share(25, True)),
-        ("100 %", Share(100, True)),
+        ("3", RolloutSize(3)),
+        ("0", RolloutSize(0)),
+        (" 12 ", RolloutSize(12)),
+        ("25%", RolloutSize(25, True)),
+        ("25 %", RolloutSize(25, True)),
+        ("100 %", RolloutSize(100, True)),
     ],
 )
-def test_a_share_is_a_number_or_a_percentage(text: str, share: Share) -> None:
-    assert parse_share(text) == share
+def test_a_share_is_a_number_or_a_percentage(text: str, size: RolloutSize) -> None:
+    assert parse_rollout_size(text) == size
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_share_is_a_number_or_a_percentage(text: str, share: Share) -> None:
 )
 def test_what_is_no_share_is_refused_in_words(text: str) -> None:
     with pytest.raises(ValueError, match="is no number of servers") as told:
-        parse_share(text)
+        parse_rollout_size(text)
     assert repr(text) in str(told.value)
     assert "25 %" in str(told.value)
 
@@ -45,7 +45,7 @@ def test_what_is_no_share_is_refused_in_words(text: str) -> None:
 @pytest.mark.parametrize("text", ["101 %", "999999%"])
 def test_there_is_no_more_than_100_percent(text: str) -> None:
     with pytest.raises(ValueError, match="Write 100 % at most"):
-        parse_share(text)
+        parse_rollout_size(text)
 
 
 @pytest.mark.parametrize(
@@ -53,23 +53,23 @@ def test_there_is_no_more_than_100_percent(text: str) -> None:
     [("10 %", 3, 1, 0), ("0", 3, 0, 0), ("50 %", 3, 2, 1), ("50 %", 4, 2, 2), ("5", 3, 5, 5)],
 )
 def test_percentages_are_rounded(text: str, total: int, number: int, at_most: int) -> None:
-    assert parse_share(text).of(total) == number
-    assert parse_share(text).at_most(total) == at_most
+    assert parse_rollout_size(text).of(total) == number
+    assert parse_rollout_size(text).at_most(total) == at_most
 
 
 @settings(deadline=None)
 @given(percentages, totals)
 def test_a_percentage_is_within_one_of_the_exact_figure(percentage: int, total: int) -> None:
-    share, hundredths = Share(percentage, is_percentage=True), percentage * total
-    assert share.of(total) == ceil(hundredths / 100)
-    assert 0 <= share.of(total) * 100 - hundredths < 100
-    assert 0 <= hundredths - share.at_most(total) * 100 < 100
-    assert (share.of(total) == 0) is (hundredths == 0)
+    size, hundredths = RolloutSize(percentage, is_percentage=True), percentage * total
+    assert size.of(total) == ceil(hundredths / 100)
+    assert 0 <= size.of(total) * 100 - hundredths < 100
+    assert 0 <= hundredths - size.at_most(total) * 100 < 100
+    assert (size.of(total) == 0) is (hundredths == 0)
 
 
 @settings(deadline=None)
 @given(
-    st.integers(0, 60), st.one_of(st.just(""), small_shares), st.one_of(st.just(""), small_batches)
+    st.integers(0, 60), st.one_of(st.just(""), small_sizes), st.one_of(st.just(""), small_batches)
 )
 def test_every_host_is_in_one_wave_in_order_and_no_wave_is_empty(
     total: int, canary: str, batch: str
@@ -81,13 +81,13 @@ def test_every_host_is_in_one_wave_in_order_and_no_wave_is_empty(
 
 
 @settings(deadline=None)
-@given(st.integers(1, 60), small_shares, small_batches)
+@given(st.integers(1, 60), small_sizes, small_batches)
 def test_waves_are_as_large_as_was_asked_for(total: int, canary: str, batch: str) -> None:
     waves = cut_waves(range(total), canary, batch)
-    first = min(parse_share(canary).of(total), total)
+    first = min(parse_rollout_size(canary).of(total), total)
     rest = waves[1:] if first else waves
     assert not first or len(waves[0]) == first
-    size = parse_share(batch).of(total)
+    size = parse_rollout_size(batch).of(total)
     assert all(len(wave) == size for wave in rest[:-1])
     assert all(len(wave) <= size for wave in rest[-1:])
 
@@ -147,7 +147,7 @@ def test_what_is_not_too_many_is_no_larger_part_than_allowed(
 
 
 @settings(deadline=None)
-@given(totals, shares)
+@given(totals, sizes)
 def test_no_failure_is_never_too_many(total: int, most: str) -> None:
     assert not is_too_many(0, total, most)
 
@@ -155,4 +155,4 @@ def test_no_failure_is_never_too_many(total: int, most: str) -> None:
 @settings(deadline=None)
 @given(totals, batches)
 def test_a_batch_of_some_takes_somebody(total: int, batch: str) -> None:
-    assert parse_share(batch).of(total) > 0 or total == 0
+    assert parse_rollout_size(batch).of(total) > 0 or total == 0

@@ -3,7 +3,15 @@
 import pytest
 from django.test import Client
 
-from deploy_manager.drift import Pinned, Stray, Verdict, judge, markers_of, strays_of, wanted_of
+from deploy_manager.drift import (
+    Deviation,
+    Pinned,
+    Verdict,
+    deviations_of,
+    judge,
+    markers_of,
+    wanted_of,
+)
 from deploy_manager.models import Placement
 from deploy_manager.packages.drift import drift
 from tests.parts.admin import visitor
@@ -47,12 +55,12 @@ def test_where_the_python_is_not_known_no_marker_rules_anything_out() -> None:
     assert judge("numpy", None, wanted["numpy"]) is Verdict.AS_PINNED
 
 
-def test_all_that_strays_is_told_by_name() -> None:
-    found = strays_of({"django": "5.2.7", "rich": "14.0"}, wanted_of(PINS, LINUX))
+def test_all_that_deviations_is_told_by_name() -> None:
+    found = deviations_of({"django": "5.2.7", "rich": "14.0"}, wanted_of(PINS, LINUX))
     assert found == [
-        Stray("django", "5.2.7", "5.2.8"),
-        Stray("numpy", "", "2.1"),
-        Stray("rich", "14.0", ""),
+        Deviation("django", "5.2.7", "5.2.8"),
+        Deviation("numpy", "", "2.1"),
+        Deviation("rich", "14.0", ""),
     ]
 
 

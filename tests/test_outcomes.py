@@ -121,7 +121,7 @@ ENDS: list[tuple[list[tuple[str, State]], list[State], bool, State]] = [
     ([("prepare", S), ("activate", S), ("tidy", F)], [S, Q], True, State.FAILED),
     ([("one", S), ("another", Q)], [], False, State.FAILED),
 ]
-"""Steps, those of the way back, whether it was switched, and how the server ends."""
+"""Steps, those of the rollback, whether it was switched, and how the server ends."""
 
 
 @pytest.mark.parametrize(("steps", "back", "was_switched", "ended"), ENDS)
@@ -184,13 +184,13 @@ def test_a_reason_in_another_encoding_is_kept_as_far_as_it_is_text(inventory: In
     assert inventory.environment.frozen_reason == "the caf? opens"
 
 
-def test_nothing_but_a_signal_ends_sweeping_for_ever(
+def test_nothing_but_a_signal_ends_reconciling_for_ever(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
     errors = [OperationalError("away"), OperationalError("away"), RuntimeError("odd"), None]
 
-    def sweep(ring: object) -> Counter[str]:
+    def reconcile(wake: object) -> Counter[str]:
         if error := errors[len(pauses)]:
             raise error
         return Counter()
@@ -199,13 +199,13 @@ def test_nothing_but_a_signal_ends_sweeping_for_ever(
         pauses.append(pause)
         return len(pauses) == len(errors)
 
-    monkeypatch.setattr(command, "sweep", sweep)
+    monkeypatch.setattr(command, "reconcile", reconcile)
     monkeypatch.setattr(signal, "sigtimedwait", wait)
     monkeypatch.setattr(signal, "pthread_sigmask", lambda *args: None)
     told = StringIO()
-    call_command("sweep", "--forever", "5", stderr=told)
+    call_command("reconcile", "--forever", "5", stderr=told)
     assert pauses == [10, 20, 40, 5]
     assert told.getvalue().splitlines() == [
         "The deployments can't be read: away",
-        "The sweep stopped on RuntimeError: odd",
+        "The reconcile loop stopped on RuntimeError: odd",
     ]

@@ -1,12 +1,20 @@
-"""The stories that come with the app: their phases, and the release each of them works on."""
+"""The pipelines that come with the app: their phases, and the release each of them works on."""
 
 import pytest
 
-from deploy_manager.recipes import Phase, Scope, Story, Uses, deploy_story, get_recipe, get_story
+from deploy_manager.recipes import (
+    Phase,
+    Pipeline,
+    Scope,
+    Uses,
+    deploy_pipeline,
+    get_pipeline,
+    get_recipe,
+)
 
 
-def names(story: Story) -> list[str]:
-    return [phase.name for phase in story.phases]
+def names(pipeline: Pipeline) -> list[str]:
+    return [phase.name for phase in pipeline.phases]
 
 
 @pytest.mark.parametrize(
@@ -18,37 +26,37 @@ def names(story: Story) -> list[str]:
     ],
 )
 def test_a_deployment_migrates_when_the_environment_says(migrate: str, phases: list[str]) -> None:
-    assert names(deploy_story(migrate)) == phases
-    gates = {phase.name for phase in deploy_story(migrate).phases if phase.gate}
+    assert names(deploy_pipeline(migrate)) == phases
+    gates = {phase.name for phase in deploy_pipeline(migrate).phases if phase.gate}
     assert gates == {"prepare", "migrate"} & set(phases)
 
 
 def test_deploy_migrates_before_unless_told() -> None:
-    assert get_story("deploy") == deploy_story("before")
+    assert get_pipeline("deploy") == deploy_pipeline("before")
 
 
 @pytest.mark.parametrize("name", ["deploy", "rollback", "converge"])
 def test_only_what_changes_or_proves_what_serves_is_run_in_waves(name: str) -> None:
-    in_waves = [phase.name for phase in get_story(name).phases if phase.in_waves]
+    in_waves = [phase.name for phase in get_pipeline(name).phases if phase.in_waves]
     assert in_waves == ["activate", "verify"]
 
 
 def test_a_rollback_installs_and_cleans_up_nothing() -> None:
-    story = get_story("rollback")
-    assert [recipe.name for recipe in story.recipes] == [
+    pipeline = get_pipeline("rollback")
+    assert [recipe.name for recipe in pipeline.recipes] == [
         "check_release",
         "reverse_migrations",
         "activate",
         "reload",
         "verify",
     ]
-    assert {phase.name for phase in story.phases if phase.gate} == {"prepare", "migrate"}
+    assert {phase.name for phase in pipeline.phases if phase.gate} == {"prepare", "migrate"}
 
 
 def test_to_converge_is_to_prepare_what_others_serve_and_never_to_migrate() -> None:
-    story = get_story("converge")
-    assert names(story) == ["preflight", "prepare", "activate", "verify", "clean_up"]
-    assert {phase.name for phase in story.phases if phase.gate} == {"preflight", "prepare"}
+    pipeline = get_pipeline("converge")
+    assert names(pipeline) == ["preflight", "prepare", "activate", "verify", "clean_up"]
+    assert {phase.name for phase in pipeline.phases if phase.gate} == {"preflight", "prepare"}
 
 
 @pytest.mark.parametrize(
@@ -61,14 +69,14 @@ def test_to_converge_is_to_prepare_what_others_serve_and_never_to_migrate() -> N
         ("preflight", Uses.CURRENT),
     ],
 )
-def test_a_story_knows_which_release_it_works_on(name: str, uses: Uses) -> None:
-    assert get_story(name).uses is uses
+def test_a_pipeline_knows_which_release_it_works_on(name: str, uses: Uses) -> None:
+    assert get_pipeline(name).uses is uses
 
 
-def test_a_story_takes_a_given_release_where_it_says_so() -> None:
+def test_a_pipeline_takes_a_given_release_where_it_says_so() -> None:
     phases = (Phase("prepare", "Prepare", ("checkout_latest",)),)
-    assert Story("again", "Again", phases).uses is Uses.NEW
-    assert Story("again", "Again", phases, given=True).uses is Uses.GIVEN
+    assert Pipeline("again", "Again", phases).uses is Uses.NEW
+    assert Pipeline("again", "Again", phases, given=True).uses is Uses.GIVEN
 
 
 @pytest.mark.parametrize("name", ["migrate", "show_migrations", "reverse_migrations"])

@@ -1,4 +1,4 @@
-"""The built-in stories on two servers: deploy, make another like it, deploy again, go back."""
+"""The built-in pipelines on two servers: deploy, make another like it, deploy again, go back."""
 
 import os
 import sqlite3
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.deployments.choices import choose_release, converge
-from deploy_manager.deployments.request import Wish, request
+from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, Environment, State
 from tests.inventory import Inventory
@@ -44,10 +44,12 @@ def shop(inventory: Inventory, repository: Repository) -> Inventory:
     return inventory
 
 
-def run_through(shop: Inventory, recipe: str, wish: Wish | None = None) -> Deployment:
-    """Run a story to its end."""
+def run_through(
+    shop: Inventory, recipe: str, options: DeploymentOptions | None = None
+) -> Deployment:
+    """Run a pipeline to its end."""
     deployment = request(
-        shop.environment, recipe, door="manage.py", requested_as="me@here", wish=wish
+        shop.environment, recipe, source="manage.py", requested_by_name="me@here", options=options
     )
     run(deployment.pk)
     deployment.refresh_from_db()
@@ -82,7 +84,7 @@ def test_a_server_is_made_like_the_others_and_all_go_back_with_their_database(
     assert applied(shop) == ["0001_first", "0002_second"]
 
     release = choose_release(shop.environment)
-    back = run_through(shop, "rollback", Wish(release=release))
+    back = run_through(shop, "rollback", DeploymentOptions(release=release))
     assert (back.state, back.message) == (State.SUCCEEDED, "")
     assert first.release == release
     assert [current(shop, server) for server in ("one", "two")] == [release.name] * 2

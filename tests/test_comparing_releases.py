@@ -7,7 +7,7 @@ import pytest
 from deploy_manager.deployments.choices import choose_release
 from deploy_manager.deployments.comparing import twins_of
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Lock, Placement, Release
+from deploy_manager.models import LockFile, Placement, Release
 from deploy_manager.requirements.pins import lock_digest
 from tests.commands import call, call_and_be_refused, events
 from tests.inventory import Inventory, make_inventory
@@ -27,7 +27,7 @@ def make(inventory: Inventory, name: str, lock: str, commit: str = "c") -> Relea
         name=name,
         commit=commit * 40,
         subject="Sell shoes",
-        lock=Lock.objects.of(lock_digest(lock), lock),
+        lock=LockFile.objects.of(lock_digest(lock), lock),
     )
 
 
@@ -155,8 +155,8 @@ def test_servers_that_differ_by_their_pins_are_told_apart(shop: Inventory) -> No
     for name in ("two", "three"):
         shop.add_server(name)
     serves(Release.objects.get(name="r2"))
-    stray = Placement.objects.get(server__name="one")
-    stray.active_release = Release.objects.get(name="r1")
-    stray.save()
+    deviation = Placement.objects.get(server__name="one")
+    deviation.active_release = Release.objects.get(name="r1")
+    deviation.save()
     page = shown(run_page(shop, "converge"), "deployer")
     assert "pins differ: greetings 1.0.2 -> 1.0" in page

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy_manager.models import Lock
+from deploy_manager.models import LockFile
 from deploy_manager.requirements.pins import lock_digest
 from deploy_manager.requirements.reading import read_pins
 from tests.parts.admin import url, visitor
@@ -11,11 +11,11 @@ BEFORE, AFTER = "django==5.2.1\nsqlparse==0.5.1\n", "django==5.2.3\nsqlparse==0.
 
 
 @pytest.fixture
-def locks(db: None) -> list[Lock]:
-    return [Lock.objects.of(lock_digest(text), text) for text in (BEFORE, AFTER)]
+def locks(db: None) -> list[LockFile]:
+    return [LockFile.objects.of(lock_digest(text), text) for text in (BEFORE, AFTER)]
 
 
-def test_a_lock_is_downloaded_as_a_file_that_reads_back(locks: list[Lock]) -> None:
+def test_a_lock_is_downloaded_as_a_file_that_reads_back(locks: list[LockFile]) -> None:
     owner = visitor("owner")
     address = url("lock_download", locks[1].pk)
     assert address in owner.get(url("lock_change", locks[1].pk)).content.decode()
@@ -25,7 +25,7 @@ def test_a_lock_is_downloaded_as_a_file_that_reads_back(locks: list[Lock]) -> No
     assert visitor("stranger").get(address).status_code == 403
 
 
-def test_two_locks_are_compared(locks: list[Lock]) -> None:
+def test_two_locks_are_compared(locks: list[LockFile]) -> None:
     owner = visitor("owner")
     before, after = locks
     address = url("lock_comparison", after.pk, before.pk)

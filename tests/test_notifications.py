@@ -11,7 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from deploy_manager.conf import get_settings
-from deploy_manager.exceptions import ConfigurationError, NoticeFailed
+from deploy_manager.exceptions import ConfigurationError, NotificationFailed
 from deploy_manager.notifications import sending
 from deploy_manager.notifications.sending import check_targets, send
 from tests.parts.processes import free_port
@@ -97,7 +97,7 @@ def test_a_refused_notice_is_told_without_its_url(
     with receiving(Webhook) as receiver:
         receiver.status = status
         notify(team=webhook(receiver.port))
-        with pytest.raises(NoticeFailed, match="'team' is down or refused") as told:
+        with pytest.raises(NotificationFailed, match="'team' is down or refused") as told:
             send("team", "Deployed", "All is well.")
     assert receiver.told
     written = "".join([str(told.value), caplog.text, *capfd.readouterr()])
@@ -110,7 +110,7 @@ def test_a_server_that_is_down_is_told_without_its_url(
     notify: Notify, url: Callable[[int], str]
 ) -> None:
     notify(team=url(free_port()))
-    with pytest.raises(NoticeFailed, match="'team' is down or refused") as told:
+    with pytest.raises(NotificationFailed, match="'team' is down or refused") as told:
         send("team", "Deployed", "All is well.")
     assert SECRET not in str(told.value)
 
@@ -123,7 +123,7 @@ def test_a_server_that_never_answers_is_left(
     with receiving(Silence) as receiver:
         notify(team=url(receiver.port))
         started = time.monotonic()
-        with pytest.raises(NoticeFailed, match="'team' was not told within 2 s") as told:
+        with pytest.raises(NotificationFailed, match="'team' was not told within 2 s") as told:
             send("team", "Deployed", "All is well.")
         assert time.monotonic() - started < 8
     assert SECRET not in str(told.value)
@@ -138,14 +138,14 @@ def test_a_url_that_nobody_can_read_is_told_without_it(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     notify(team=url)
-    with pytest.raises(NoticeFailed, match="can't read the URL of 'team'") as told:
+    with pytest.raises(NotificationFailed, match="can't read the URL of 'team'") as told:
         send("team", "Deployed", "All is well.")
     assert SECRET not in "".join([str(told.value), caplog.text, *capfd.readouterr()])
 
 
 def test_an_unknown_target_is_told_with_those_that_are_known(notify: Notify) -> None:
     notify(team=webhook(1), ada=webhook(1))
-    with pytest.raises(NoticeFailed) as told:
+    with pytest.raises(NotificationFailed) as told:
         send("taem", "Deployed", "All is well.")
     assert str(told.value) == "DEPLOY_MANAGER['NOTIFY'] has no 'taem'. It knows: ada, team."
 
@@ -166,7 +166,7 @@ def test_a_process_that_can_not_be_started_is_told(
 ) -> None:
     notify(team=webhook(1))
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(NoticeFailed, match=r"'team' was not told: .*nowhere"):
+    with pytest.raises(NotificationFailed, match=r"'team' was not told: .*nowhere"):
         send("team", "Deployed", "All is well.")
 
 
