@@ -33,7 +33,11 @@ HEAVY = (
 ENGINE = tuple(
     f"deploy_manager.{room}"
     for room in (
-        "runner",
+        "packages",
+        "deployments",
+        "upgrades",
+        "reconcile",
+        "dispatch",
         "hosts",
         "requirements",
         "wheels",

@@ -23,7 +23,7 @@ def step(deployment: Deployment) -> Step:
 
 
 def change(step: Step) -> None:
-    """Change a step as the runner's writer numbers it."""
+    """Change a step as the engine's writer numbers it."""
     deployment = step.host_run.deployment
     sequence = deployment.shards.get().advance(1)
     Step.objects.filter(pk=step.pk).update(message="changed", sequence=sequence + 1)

@@ -58,7 +58,7 @@ def lock_of(index: Index, *wanted: str) -> dict[str, str]:
 
 
 def built_by(address: Address, python: str = "/usr/bin/python3") -> Builder:
-    """A builder as the runner makes it."""
+    """A builder as a deployment makes it."""
 
     @contextmanager
     def open_it() -> Iterator[object]:

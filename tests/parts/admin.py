@@ -173,7 +173,7 @@ def write_shard(deployment: Deployment) -> Shard:
 
 @transaction.atomic
 def write_output(step: Step, data: bytes, stream: int = LogChunk.Stream.STDOUT) -> LogChunk:
-    """Add output to a step as the runner's writer does: number and chunk in one transaction."""
+    """Add output to a step as the engine's writer does: number and chunk in one transaction."""
     deployment = step.host_run.deployment
     deployment.refresh_from_db()
     deployment.sequence += 1
