@@ -1,4 +1,4 @@
-"""Everything that is only told stands in pyproject.toml; here is what a build does."""
+"""The metadata is in pyproject.toml; this is what a build does besides."""
 
 from pathlib import Path
 
