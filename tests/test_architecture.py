@@ -193,7 +193,7 @@ def committed() -> list[Path]:
         ["git", "-C", str(TOP), "ls-files", "-z"], capture_output=True, text=True, check=True
     )
     paths = [TOP / name for name in listed.stdout.split("\0") if name]
-    return [path for path in paths if path.is_file() and path.suffix not in (".mo", ".png")]
+    return [path for path in paths if path.is_file() and path.suffix != ".png"]
 
 
 def test_nothing_names_the_machine_it_was_written_on_or_an_index() -> None:
@@ -215,9 +215,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy = code / path.relative_to(TOP)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
-    for path in TOP.rglob("*.mo"):
-        if is_ours(path):
-            (code / path.relative_to(TOP)).write_bytes(path.read_bytes())
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), str(code)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
