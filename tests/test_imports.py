@@ -19,7 +19,7 @@ HEAVY = (
     "apprise",
     "rich",
     "pip_requirements_parser",
-    "pip_audit",
+    "urllib3",
     "ansi2html",
     "virtualenv",
     "packaging",
@@ -32,7 +32,17 @@ HEAVY = (
 
 ENGINE = tuple(
     f"deploy_manager.{room}"
-    for room in ("runner", "hosts", "requirements", "wheels", "git", "tasks", "broker", "notices")
+    for room in (
+        "runner",
+        "hosts",
+        "requirements",
+        "advisories",
+        "wheels",
+        "git",
+        "tasks",
+        "broker",
+        "notices",
+    )
 )
 
 SETTINGS = """
