@@ -1,8 +1,10 @@
 """The settings of this app: one dictionary, DEPLOY_MANAGER, read lazily and typed."""
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 
@@ -16,7 +18,10 @@ NUMBERS = (
     "MAX_ARCHIVE_BYTES",
     "INVENTORY_EVERY",
     "LOOK_UP_EVERY",
+    "ADVISORY_TIMEOUT",
 )
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,15 @@ class Settings:
     LOOK_UP_EVERY: float = 6 * 3600.0
     """Seconds after which indexes and advisories are asked again about a package."""
 
-    OSV_URL: str = ""
-    """Where advisories are asked for; blank: OSV's own public address."""
+    ADVISORIES: tuple[str | Path, ...] = field(default=("https://api.osv.dev",), repr=False)
+    """Who is asked what is known against versions: in order, the next about what is still unknown.
 
-    ADVISORY_FILE: Path | None = None
-    """OSV records in a file, a folder or a zip, asked instead where nothing reaches OSV."""
+    An address that answers as OSV does, which may hold a password; a file, folder or zip of OSV
+    records; or the dotted path of a class like those in `advisories/`.
+    """
+
+    ADVISORY_TIMEOUT: float = 120.0
+    """Seconds that each of them gets for one check."""
 
     NOTIFY: dict[str, str] = field(default_factory=dict, repr=False)
     """Who can be told how deployments end: names, and apprise URLs, which hold secrets."""
@@ -66,8 +75,7 @@ class Settings:
         object.__setattr__(self, "CACHE", Path(self.CACHE).expanduser())
         if self.SSH_KEY_FILE is not None:
             object.__setattr__(self, "SSH_KEY_FILE", Path(self.SSH_KEY_FILE).expanduser())
-        if self.ADVISORY_FILE is not None:
-            object.__setattr__(self, "ADVISORY_FILE", Path(self.ADVISORY_FILE).expanduser())
+        object.__setattr__(self, "ADVISORIES", _sources(self.ADVISORIES))
         for name in NUMBERS:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or value <= 0:
@@ -77,6 +85,39 @@ class Settings:
                 "DEPLOY_MANAGER['NOTIFY'] is a dictionary of names and apprise URLs,"
                 ' like {"team": "mailto://..."}.'
             )
+
+
+def _sources(entries: object) -> tuple[str | Path, ...]:
+    """Return the sources of advisories, those that are files as a Path."""
+    if not isinstance(entries, (list, tuple)) or not entries:
+        raise ConfigurationError(
+            "DEPLOY_MANAGER['ADVISORIES'] is a list that is not empty,"
+            ' like ["https://api.osv.dev", "/srv/osv.zip"].'
+        )
+    return tuple(_source(place, entry) for place, entry in enumerate(entries))
+
+
+def _source(place: int, entry: object) -> str | Path:
+    """The message names the place, since an address may hold a password."""
+    if isinstance(entry, Path) or (isinstance(entry, str) and entry.startswith(("/", "~"))):
+        return Path(entry).expanduser()
+    if isinstance(entry, str) and (_is_an_address(entry) or _DOTTED.fullmatch(entry)):
+        return entry
+    raise ConfigurationError(
+        f"DEPLOY_MANAGER['ADVISORIES'][{place}] is an address like \"https://api.osv.dev\","
+        ' the absolute path of a file, folder or zip of OSV records like "/srv/osv.zip",'
+        ' or the dotted path of a class like "shop.advisories.OurSource".'
+    )
+
+
+def _is_an_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018  # raises if it isn't one
+    except ValueError:
+        return False
+    is_bare = not parts.query and not parts.fragment  # paths are added to it
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and is_bare
 
 
 def _is_a_dictionary_of_texts(value: object) -> bool:

@@ -1,16 +1,6 @@
-"""Whose certificates are trusted: those of the system's store, as pip has it.
+"""Whose certificates are trusted: those of the system's store, as pip has it."""
 
-Run as a program, by its path, it has a module trust them: `trust.py <module> <words>…`. So it
-imports nothing of ours.
-"""
-
-import runpy
 import ssl
-import sys
-from importlib.util import find_spec
-
-if __name__ == "__main__" and find_spec(sys.argv[1]) is None:
-    sys.exit(f"No module named {sys.argv[1]}")  # as Python says it
 
 import truststore
 
@@ -35,8 +25,3 @@ class SystemStore(truststore.SSLContext):
 def trust_the_system() -> None:
     """Have the libraries that are imported from now on do so, in a process that is ours alone."""
     ssl.SSLContext = SystemStore  # type: ignore[misc, assignment]
-
-
-if __name__ == "__main__":
-    trust_the_system()
-    runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)

@@ -89,9 +89,10 @@ CELERY_BEAT_SCHEDULE = {
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat")
 
-DEPLOY_MANAGER = {"CACHE": VAR / "cache"}
-if not os.environ.get("OSV_URL"):
-    # The demo's own: what it holds is all that is known.
-    DEPLOY_MANAGER["ADVISORY_FILE"] = VAR / "advisories"
+DEPLOY_MANAGER = {
+    "CACHE": VAR / "cache",
+    # The demo's own folder holds all that is known, unless an address is named.
+    "ADVISORIES": [os.environ.get("OSV_URL") or VAR / "advisories"],
+}
 if key := os.environ.get("SSH_KEY_FILE"):
     DEPLOY_MANAGER["SSH_KEY_FILE"] = Path(key)

@@ -168,7 +168,11 @@ def workers(
     use_broker: UseBroker,
 ) -> None:
     """A worker and a scheduler in processes of their own; what is due is seen every second."""
-    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "OSV_URL": osv.url, "LOOK_UP_EVERY": 5}
+    settings.DEPLOY_MANAGER = {
+        **settings.DEPLOY_MANAGER,
+        "ADVISORIES": [osv.url],
+        "LOOK_UP_EVERY": 5,
+    }
     use_broker(redis_url)
     start_worker()
     start_scheduler(1)

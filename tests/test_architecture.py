@@ -16,9 +16,9 @@ TOP = Path(__file__).parent.parent
 HOUSE = TOP / "deploy_manager"
 LAYERS = (
     ("conf", "exceptions", "signals", "trust"),
-    ("logs", "refs", "schedule", "rollout_size", "drift"),
+    ("logs", "refs", "schedule", "rollout_size", "drift", "https"),
     ("requirements",),
-    ("wheels",),
+    ("wheels", "advisories"),
     ("models", "recipes", "git"),
     ("hosts", "notifications", "row_checks", "isolation"),
     ("addresses",),
@@ -33,15 +33,21 @@ LAYERS = (
 )
 """From the ground up; a room imports from its own and from lower layers only."""
 
-PURE = {"requirements", "wheels", "recipes", "git", "hosts", "notifications"}
+PURE = {"requirements", "wheels", "advisories", "recipes", "git", "hosts", "notifications"}
 """Rooms without a database."""
 
 NOT_KNOWN = {
     *((room, "models") for room in PURE),
-    *permutations(("logs", "refs", "schedule", "rollout_size", "drift"), 2),
+    *permutations(("logs", "refs", "schedule", "rollout_size", "drift", "https"), 2),
+    *permutations(("wheels", "advisories"), 2),
     *permutations(("models", "recipes", "git"), 2),
     *permutations(("hosts", "notifications"), 2),
     *permutations(("checks", "admin", "cli"), 2),
+    *(
+        (room, other)
+        for room in ("models", "git", "hosts", "recipes", "notifications")
+        for other in ("advisories", "https")
+    ),
     *((room, other) for room in ("models", "git") for other in ("requirements", "wheels")),
     *((room, other) for room in ("hosts",) for other in ("requirements", "wheels", "git")),
     *(("notifications", other) for other in ("requirements", "wheels", "git", "recipes")),
@@ -153,6 +159,7 @@ def test_programs_that_read_what_strangers_wrote_are_run_in_few_places() -> None
         for room in (
             "requirements",
             "wheels",
+            "advisories",
             "packages",
             "deployments",
             "upgrades",
@@ -163,7 +170,7 @@ def test_programs_that_read_what_strangers_wrote_are_run_in_few_places() -> None
         for module, _line, _inside in imported(path)
         if module == "subprocess"
     }
-    assert runs == {"requirements/uv.py", "requirements/advising.py", "requirements/index_facts.py"}
+    assert runs == {"requirements/uv.py", "requirements/index_facts.py"}
 
 
 def test_the_house_is_imported_at_the_top_of_files() -> None:

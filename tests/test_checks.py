@@ -32,13 +32,37 @@ def test_nothing_is_missing_in_these_settings() -> None:
 
 def test_a_setting_that_we_do_not_know_is_named(settings: Settings) -> None:
     settings.DEPLOY_MANAGER = {"SSH_KEY": "key"}
-    assert "no setting SSH_KEY. It knows: ADVISORY_FILE, CACHE" in found()["E001"].msg
+    assert (
+        "no setting SSH_KEY. It knows: ADVISORIES, ADVISORY_TIMEOUT, CACHE" in found()["E001"].msg
+    )
 
 
 @pytest.mark.parametrize("value", ["soon", 0, None])
 def test_a_number_that_is_none_is_named(settings: Settings, value: object) -> None:
     settings.DEPLOY_MANAGER = {"STEP_TIMEOUT": value}
     assert "STEP_TIMEOUT" in found()["E001"].msg
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        "https://osv.test",
+        ["https://osv.test", "ftp://me:s3cret@osv.test"],
+        ["https://osv.test", "https://me:s3cret@osv.test?key=s3cret"],
+        ["https://osv.test", "https://me:s3cret@osv.test:port"],
+        ["https://osv.test", ""],
+        ["https://osv.test", 5],
+    ],
+)
+def test_sources_of_advisories_that_are_none_are_named_without_a_password(
+    settings: Settings, value: object
+) -> None:
+    settings.DEPLOY_MANAGER = {"ADVISORIES": value}
+    message = found()["E001"].msg
+    assert "'ADVISORIES']" in message
+    assert "[1]" in message or len(value) != 2  # type: ignore[arg-type]
+    assert "s3cret" not in message
 
 
 def test_git_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def shop(
     """Both environments deployed as they were, and a worker."""
     repository.commit("Begin", {"manage.py": ""})
     project = new_project
-    project.append("config/settings.py", f'DEPLOY_MANAGER["OSV_URL"] = "{osv.url}"\n')
+    project.append("config/settings.py", f'DEPLOY_MANAGER["ADVISORIES"] = ["{osv.url}"]\n')
     rows = MAKE_SITE.format(
         repository=str(repository.path), index=index.url, folder=str(tmp_path / "sites")
     )

@@ -109,7 +109,7 @@ def test_a_worker_gathers_it_all(
     embedded_broker: None,
     start_worker: StartWorker,
 ) -> None:
-    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "OSV_URL": osv.url}
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "ADVISORIES": [osv.url]}
     osv.add("PYSEC-2026-1", "shop", fixed="2.0")
     package_index.add("shop", "2.0")
     inventory.environment.index_url = package_index.url

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements.advising import advise
 from deploy_manager.requirements.completing import complete_pins
 from deploy_manager.requirements.exporting import export_pylock
 from deploy_manager.requirements.moving import move_pins
@@ -16,7 +15,6 @@ from deploy_manager.requirements.reach import PinRequest, Reach
 from deploy_manager.requirements.reading import read_pins_of
 from deploy_manager.requirements.targets import Target
 from tests.parts.index import Index
-from tests.parts.osv import OsvStub
 from tests.parts.sources import add_trap
 
 DEBIAN = Target("3.11.2", platform="linux-x86_64", libc="glibc 2.36")
@@ -196,15 +194,6 @@ def test_files_of_a_source_are_listed_for_a_pylock_without_building_it(index: In
     (file,) = index.projects["brush"].files.values()
     pins = (Pin("brush", "1.0", hashes=(f"sha256:{file.sha256}",)),)
     assert "brush-1.0.tar.gz" in export_pylock(pins, index.url)
-
-
-def test_advisories_are_asked_for_without_asking_an_index(
-    index: Index, osv: OsvStub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PIP_INDEX_URL", index.url)
-    before = len(index.requests)
-    assert advise([("brush", "1.0")], osv.url)[("brush", "1.0")].problem == ""
-    assert index.requests[before:] == []
 
 
 def test_programs_that_read_what_strangers_wrote_get_no_secret(

@@ -131,7 +131,7 @@ def workers(
     """A worker and a scheduler in processes of their own, which look facts up every second."""
     settings.DEPLOY_MANAGER = {
         **settings.DEPLOY_MANAGER,
-        "OSV_URL": osv.url,
+        "ADVISORIES": [osv.url],
         "LOOK_UP_EVERY": 1,
         "INVENTORY_EVERY": 5,
     }

@@ -12,6 +12,9 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
+from deploy_manager.advisories.advice import Advice, KnownAdvisory
+from deploy_manager.advisories.asking import advise
+from deploy_manager.advisories.sources import sources_of
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import PinError
 from deploy_manager.isolation import explain
@@ -25,8 +28,6 @@ from deploy_manager.models import (
     Requirement,
 )
 from deploy_manager.models.transactions import brief_transaction
-from deploy_manager.requirements.advice import Advice, KnownAdvisory
-from deploy_manager.requirements.advising import advise
 from deploy_manager.requirements.reading import read_pins
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def audit(
 def _advise(versions: Collection[_Version]) -> dict[_Version, Advice]:
     conf = get_settings()
     try:
-        return advise(versions, conf.OSV_URL, conf.ADVISORY_FILE)
+        return advise(versions, sources_of(conf.ADVISORIES), conf.ADVISORY_TIMEOUT)
     except Exception as error:
         # The border of whoever knows: what could not be checked says why, and stays unknown.
         logger.exception("Advisories could not be looked for")
@@ -149,11 +150,14 @@ def _write(rows: dict[_Version, AuditedVersion], found: dict[_Version, Advice]) 
 
 
 def _relate(row: AuditedVersion, advice: Advice, known: "_Known") -> None:
-    """A part of an answer adds what it knows; only a whole one takes anything away."""
+    """Whatever is known is added; only a full answer of the first source takes anything away.
+
+    One that stands in for it, a file of last month for instance, may not know of it yet.
+    """
     before = {each.pk for each in row.advisories.all()}
     now = {known.write(each).pk for each in advice.advisories}
     row.advisories.add(*(now - before))
-    if not advice.problem:
+    if not advice.problem and not advice.stands_in:
         row.advisories.remove(*(before - now))
 
 

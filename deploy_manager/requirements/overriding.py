@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from packaging.version import Version
 
-from deploy_manager.requirements.advice import parsed_version
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.reading import check_whole
+from deploy_manager.requirements.versions import parsed_version
 
 THE_PINS = "the repository's pins with the overrides"
 

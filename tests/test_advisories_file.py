@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from deploy_manager.requirements.advising import advise
+from deploy_manager.advisories.advice import Advice, Pair
+from deploy_manager.advisories.asking import advise
+from deploy_manager.advisories.file_source import FileSource
+from deploy_manager.advisories.osv_source import OsvSource
 from tests.parts.matrices import few
 from tests.parts.osv import OsvStub, Record, advisory
 
@@ -53,11 +56,15 @@ PAIRS = [
 ]
 
 
+def ask(path: Path, *pairs: Pair, timeout: float = 60) -> dict[Pair, Advice]:
+    return advise(pairs, [FileSource(path)], timeout)
+
+
 @pytest.mark.parametrize("put", few(put_in_a_list, put_in_a_folder, put_in_a_zip))
-def test_a_file_tells_what_the_database_tells(tmp_path: Path, osv: OsvStub, put: Put) -> None:
+def test_a_file_says_what_the_database_says(tmp_path: Path, osv: OsvStub, put: Put) -> None:
     osv.records = TABLE
-    by_file = advise(PAIRS, advisory_file=put(tmp_path, TABLE))
-    assert by_file == advise(PAIRS, osv.url)
+    by_file = ask(put(tmp_path, TABLE), *PAIRS)
+    assert by_file == advise(PAIRS, [OsvSource(osv.url)])
     assert [
         (*pair, *(one.identifier for one in advice.advisories))
         for pair, advice in by_file.items()
@@ -78,32 +85,30 @@ def test_every_line_of_versions_has_its_own_fix(tmp_path: Path) -> None:
     record = advisory("PYSEC-1", "django", fixed="4.2.9")
     record["affected"][0]["ranges"][0]["events"] += [{"introduced": "5.0"}, {"fixed": "5.0.2"}]
     record["affected"] += advisory("x", "django", introduced="5.1", fixed="5.1.1")["affected"]
-    advice = advise(
-        [("django", "5.0.1"), ("django", "4.2.9")], advisory_file=_file(tmp_path, record)
-    )
+    advice = ask(_file(tmp_path, record), ("django", "5.0.1"), ("django", "4.2.9"))
     assert advice[("django", "5.0.1")].advisories[0].fixed_in == ("4.2.9", "5.0.2", "5.1.1")
     assert not advice[("django", "4.2.9")].advisories
 
 
 def test_a_local_version_is_as_vulnerable_as_the_public_one(tmp_path: Path) -> None:
     path = _file(tmp_path, advisory("GHSA-a", "torch", last_affected="2.0"))
-    assert advise([("torch", "2.0+cpu")], advisory_file=path)[("torch", "2.0+cpu")].advisories
+    assert ask(path, ("torch", "2.0+cpu"))[("torch", "2.0+cpu")].advisories
 
 
 def test_what_is_of_another_ecosystem_is_not_meant(tmp_path: Path) -> None:
     record = advisory("GHSA-a", "django", fixed="9")
     record["affected"][0]["package"]["ecosystem"] = "npm"
     path = _file(tmp_path, record)
-    assert not advise([("django", "5.0")], advisory_file=path)[("django", "5.0")].advisories
+    assert not ask(path, ("django", "5.0"))[("django", "5.0")].advisories
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "advisories.json is no OSV record: JSONDecodeError"),
+        ("", "advisories.json is not an OSV record: JSONDecodeError"),
         ("[]", "holds no OSV record"),
-        ("[1]", "is no OSV record"),
-        ('{"summary": "no name"}', "is no OSV record: KeyError 'id'"),
+        ("[1]", "is not an OSV record"),
+        ('{"summary": "no name"}', "is not an OSV record: KeyError 'id'"),
         ('{"id": "A", "schema_version": "2.0"}', "another major version of the schema"),
         ('{"id": "A", "affected": [{"package": {"ecosystem": "PyPI"}}]}', "KeyError 'name'"),
     ],
@@ -113,13 +118,13 @@ def test_a_file_that_is_not_understood_makes_everything_unknown(
 ) -> None:
     path = tmp_path / "advisories.json"
     path.write_text(content)
-    advice = advise([("a", "1"), ("b", "1")], advisory_file=path)
+    advice = ask(path, ("a", "1"), ("b", "1"))
     assert all(problem in one.problem for one in advice.values())
 
 
 def test_a_file_that_is_not_there_makes_everything_unknown(tmp_path: Path) -> None:
-    advice = advise([("a", "1")], advisory_file=tmp_path / "nowhere.json")
-    assert "nowhere.json can't be read: " in advice[("a", "1")].problem
+    advice = ask(tmp_path / "nowhere.json", ("a", "1"))
+    assert "nowhere.json did not answer: it can't be read: " in advice[("a", "1")].problem
 
 
 @pytest.mark.parametrize(
@@ -136,7 +141,7 @@ def test_a_record_that_is_not_understood_makes_its_package_unknown(
     record = advisory("GHSA-bad", "django")
     record["affected"][0]["ranges"] = [bad]
     path = put_in_a_list(tmp_path, [record, advisory("GHSA-good", "django", fixed="9")])
-    advice = advise([("django", "5.0"), ("flask", "1.0")], advisory_file=path)
+    advice = ask(path, ("django", "5.0"), ("flask", "1.0"))
     assert "GHSA-bad can't be understood" in advice[("django", "5.0")].problem
     assert [one.identifier for one in advice[("django", "5.0")].advisories] == ["GHSA-good"]
     assert not advice[("flask", "1.0")].problem
@@ -147,7 +152,7 @@ def test_a_broken_zip_makes_everything_unknown(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[40:60] = b"?" * 20
     path.write_bytes(content)
-    assert "can't be read" in advise([("a", "1")], advisory_file=path)[("a", "1")].problem
+    assert "can't be read" in ask(path, ("a", "1"))[("a", "1")].problem
 
 
 def _file(folder: Path, record: Record) -> Path:
