@@ -143,6 +143,7 @@ Placement.objects.create(environment=environment, server=server)
 """
 
 
+@pytest.mark.long
 def test_the_page_can_be_followed(
     repository: Repository,
     index: Index,
