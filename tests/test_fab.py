@@ -109,6 +109,7 @@ def test_a_dry_run_shows_the_commands_and_writes_no_row(own_project: OwnProject)
     assert own_project.deployments() == []
 
 
+@pytest.mark.long
 def test_a_retry_goes_where_it_failed(own_project: OwnProject) -> None:
     _, printed = own_project.run("fab", "production", "fail_on_two")
     assert "`fab production retry --deployment=1` runs it again on two." in printed
