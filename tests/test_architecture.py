@@ -1,6 +1,7 @@
 """The house stays as docs/architecture.md draws it."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -82,9 +83,13 @@ def room_of(path: Path) -> str:
     return path.relative_to(HOUSE).parts[0].removesuffix(".py")
 
 
-def imported(path: Path) -> Iterator[tuple[str, int, bool]]:
-    """Yield every module a file imports, the line, and whether that is inside of a function."""
-    tree = ast.parse(path.read_text())
+@functools.cache
+def imported(path: Path) -> list[tuple[str, int, bool]]:
+    """Return every module a file imports, the line, and whether that is inside of a function."""
+    return list(_imported(ast.parse(path.read_text())))
+
+
+def _imported(tree: ast.Module) -> Iterator[tuple[str, int, bool]]:
     inner = {
         id(node)
         for function in ast.walk(tree)

@@ -21,6 +21,7 @@ from deploy_manager.requirements.pins import lock_digest, lock_text
 from tests.parts.authority import Authority
 from tests.parts.demo import demo_module
 from tests.parts.index import Index
+from tests.parts.matrices import few
 from tests.parts.osv import OsvStub
 from tests.parts.receivers import Webhook, receiving
 from tests.recipe_site import RecipeSite
@@ -115,7 +116,7 @@ def test_people_are_told(
 
 
 @pytest.mark.mounts
-@pytest.mark.parametrize("installer", ["pip", "uv"])
+@pytest.mark.parametrize("installer", few("uv", "pip"))
 def test_servers_trust_an_index_as_their_system_does(
     authority: Authority, tls_index: Index, recipe_site: RecipeSite, installer: str
 ) -> None:

@@ -7,6 +7,7 @@ from django.core.management import CommandError
 
 from tests.commands import call, events
 from tests.inventory import Inventory
+from tests.parts.matrices import few
 from tests.parts.own_project import OwnProject
 
 REQUEST = """
@@ -38,7 +39,7 @@ def test_a_pause_is_a_number_of_seconds(seconds: str) -> None:
         call("reconcile", f"--forever={seconds}")
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ending", few(signal.SIGTERM, signal.SIGINT))
 def test_it_reconciles_until_it_is_told_to_end(own_project: OwnProject, ending: int) -> None:
     process = own_project.start("python", "manage.py", "reconcile", "--forever", "0.2")
     own_project.run("python", "-c", REQUEST)

@@ -8,20 +8,25 @@ import pytest
 from deploy_manager.models import Deployment, Release, State
 from deploy_manager.recipes import add_pipeline, get_pipeline
 from tests.commands import call, call_and_be_refused, call_and_fail, events
+from tests.parts.kept import KeptSites
 from tests.releases import PIPELINE, Switching
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
 
 
 @pytest.fixture
-def shop(switching: Switching) -> Switching:
+def shop(switching: Switching, kept_sites: KeptSites) -> Switching:
     """Releases r1, r2 and r3 on the servers one and two; r3 serves."""
     for name in ("rollback", "converge"):
         add_pipeline(replace(get_pipeline(PIPELINE), name=name, title=name.capitalize()))
-    switching.inventory.add_server("two")
-    for number, name in enumerate(("r1", "r2", "r3"), 1):
-        assert switching.switch_to(name).state == State.SUCCEEDED
-        Release.objects.filter(name=name).update(commit=str(number) * 40)
+
+    def make() -> None:
+        switching.inventory.add_server("two")
+        for number, name in enumerate(("r1", "r2", "r3"), 1):
+            assert switching.switch_to(name).state == State.SUCCEEDED
+            Release.objects.filter(name=name).update(commit=str(number) * 40)
+
+    kept_sites.begin("r1-r2-r3", switching.inventory, make)
     return switching
 
 

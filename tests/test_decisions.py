@@ -21,6 +21,7 @@ from deploy_manager.recipes import (
     registry,
 )
 from tests.inventory import Inventory
+from tests.parts.kept import KeptSites
 from tests.parts.matrices import few
 from tests.releases import PIPELINE, Switching
 
@@ -30,11 +31,15 @@ NAMES = ("one", "two", "three")
 
 
 @pytest.fixture
-def three(switching: Switching) -> Switching:
+def three(switching: Switching, kept_sites: KeptSites) -> Switching:
     """Three servers that serve the release `old`, and go one after the other."""
-    for name in NAMES[1:]:
-        switching.inventory.add_server(name)
-    assert switching.switch_to("old").state == State.SUCCEEDED
+
+    def make() -> None:
+        for name in NAMES[1:]:
+            switching.inventory.add_server(name)
+        assert switching.switch_to("old").state == State.SUCCEEDED
+
+    kept_sites.begin("three-old", switching.inventory, make)
     Environment.objects.update(
         strategy=Environment.Strategy.WAVES, batch="1", rollback_on_failure=True
     )

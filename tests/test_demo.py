@@ -47,6 +47,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_the_check_deploys_verifies_and_leaves_nothing_running(tmp_path: Path) -> None:
     process = demo_in(tmp_path)
     printed, _ = process.communicate(timeout=LONGEST)

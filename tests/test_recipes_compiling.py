@@ -113,7 +113,7 @@ def test_without_an_environment_before_all_that_can_be_is_compiled(venv: Path) -
     assert not is_compiled(template)
 
 
-@pytest.mark.parametrize("installer", few("pip", "uv"))
+@pytest.mark.parametrize("installer", few("uv", "pip"))
 def test_an_upgrade_compiles_what_moves_alone(recipe_site: RecipeSite, installer: str) -> None:
     recipe_site.use(installer=installer)
     recipe_site.run("checkout_latest", "make_virtualenv", "install_requirements", "activate")

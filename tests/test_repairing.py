@@ -149,6 +149,7 @@ def visited(placement: Placement) -> Iterator[set[str]]:
         visitor.join()
 
 
+@pytest.mark.long
 def test_what_was_changed_by_hand_is_repaired_while_the_site_serves(
     production: Inventory, index: Index
 ) -> None:

@@ -53,7 +53,9 @@ def work_off(deployment: Deployment) -> list[int]:
     return woken
 
 
-def test_every_server_is_reached_once(seven: Switching) -> None:
+def test_every_server_is_reached_once_and_none_switched_before_all_are_prepared(
+    seven: Switching,
+) -> None:
     deployment = seven.request("new")
     assert deployment.shards.count() == 4
     work_off(deployment)
@@ -62,11 +64,6 @@ def test_every_server_is_reached_once(seven: Switching) -> None:
         assert seven.current(run.server_name) == "new"
         assert seven.told(run.server_name) == ["prepare", "prove", "tidy"]
     assert set(deployment.shards.values_list("state", flat=True)) == {ShardState.ENDED}
-
-
-def test_no_server_is_switched_before_all_are_prepared(seven: Switching) -> None:
-    deployment = seven.request("new")
-    work_off(deployment)
     steps = Step.objects.filter(host_run__deployment=deployment)
     prepared = steps.filter(phase="prepare").order_by("finished_at").last()
     switched = steps.filter(phase="activate").order_by("started_at").first()

@@ -3,17 +3,22 @@
 import pytest
 
 from deploy_manager.models import Deployment, Environment, HostRun, State, Step
+from tests.parts.kept import KeptSites
 from tests.releases import Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def four(switching: Switching) -> Switching:
+def four(switching: Switching, kept_sites: KeptSites) -> Switching:
     """Four servers that serve the release `old`."""
-    for name in ("two", "three", "four"):
-        switching.inventory.add_server(name)
-    assert switching.switch_to("old").state == State.SUCCEEDED
+
+    def make() -> None:
+        for name in ("two", "three", "four"):
+            switching.inventory.add_server(name)
+        assert switching.switch_to("old").state == State.SUCCEEDED
+
+    kept_sites.begin("four-old", switching.inventory, make)
     return switching
 
 

@@ -177,6 +177,7 @@ class TestTwoEnvironments:
         assert upgrade.state == UpgradeState.ROLLED_BACK
         assert four.everywhere("shopkit==1.0", (*SERVERS, "zero"))
 
+    @pytest.mark.long
     def test_unless_it_is_to_stay(self, four: Site4, staging: Environment) -> None:
         four.index.add("shopkit", "2.0")
         (four.folder("two") / "ill").touch()
@@ -189,6 +190,7 @@ class TestTwoEnvironments:
         assert four.everywhere("shopkit==1.0")
         assert four.everywhere("shopkit==2.0", ("zero",))
 
+    @pytest.mark.long
     def test_where_the_first_fails_the_second_is_never_touched(
         self, four: Site4, staging: Environment
     ) -> None:

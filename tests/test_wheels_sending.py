@@ -11,6 +11,7 @@ from deploy_manager.exceptions import RecipeError, WheelError
 from deploy_manager.hosts.dry import DryHost
 from deploy_manager.recipes import get_recipe
 from tests.parts.index import Index
+from tests.parts.matrices import few
 from tests.wheel_site import MakeServer, lock_of
 
 
@@ -23,7 +24,7 @@ def index() -> Iterator[Index]:
         yield index
 
 
-@pytest.mark.parametrize("installer", ["pip", "uv"])
+@pytest.mark.parametrize("installer", few("pip", "uv"))
 def test_a_server_without_index_gets_everything(
     make_server: MakeServer, index: Index, installer: str
 ) -> None:

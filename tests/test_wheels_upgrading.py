@@ -97,6 +97,7 @@ def upgrade_to_the_newest(environment: Environment) -> Upgrade:
     return upgrade
 
 
+@pytest.mark.long
 def test_a_deployment_and_an_upgrade_need_no_index_on_the_servers(
     production: Inventory, index: Index, builds: Path
 ) -> None:
@@ -143,6 +144,7 @@ Placement.objects.create(environment=environment, server=server)
 """
 
 
+@pytest.mark.long
 def test_the_page_can_be_followed(
     repository: Repository,
     index: Index,

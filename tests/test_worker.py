@@ -11,6 +11,7 @@ from django.db import transaction
 from deploy_manager import dispatch
 from deploy_manager.models import Deployment, State
 from tests.inventory import Inventory
+from tests.parts.matrices import few
 from tests.parts.processes import free_port
 from tests.parts.served import wait_until
 from tests.parts.worker import StartWorker, UseBroker
@@ -24,7 +25,7 @@ def redis(embedded_broker: None, use_broker: UseBroker, redis_url: str) -> None:
     use_broker(redis_url)
 
 
-@pytest.fixture(params=["redis", "embedded_broker"])
+@pytest.fixture(params=few("redis", "embedded_broker"))
 def broker(request: pytest.FixtureRequest) -> None:
     """A real Redis, or a folder as in the demo."""
     request.getfixturevalue(request.param)
@@ -65,6 +66,7 @@ def test_a_message_that_wakes_five_times_runs_it_once(
     inventory: Inventory, broker: None, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     deployment = ask(inventory)
+    assert deployment.state == State.QUEUED  # and taken once a worker comes
     for _ in range(4):
         assert dispatch.wake(deployment.pk)
     start_worker()
@@ -73,16 +75,6 @@ def test_a_message_that_wakes_five_times_runs_it_once(
     wait_for_the_end(deployment)
     assert (deployment.state, deployment.shards.get().token) == (State.SUCCEEDED, 1)
     assert log_of(deployment).count("MiB free in") == 1
-
-
-def test_what_was_asked_for_before_a_worker_came_is_taken_then(
-    inventory: Inventory, redis: None, start_worker: StartWorker
-) -> None:
-    deployment = ask(inventory)
-    assert deployment.state == State.QUEUED
-    start_worker()
-    wait_for_the_end(deployment)
-    assert deployment.state == State.SUCCEEDED
 
 
 def test_a_broker_that_is_away_leaves_it_queued_and_says_so(

@@ -28,6 +28,7 @@ from deploy_manager.upgrades.progress import advance_upgrade
 from deploy_manager.upgrades.requests import request_upgrade
 from tests.inventory import Inventory
 from tests.parts.index import Index
+from tests.parts.kept import KeptSites
 
 QUIET = (
     "make_virtualenv",
@@ -39,7 +40,7 @@ QUIET = (
     "reload",
     "clean_up",
 )
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds."""
 
 SERVERS = ("one", "two", "three", "four")
@@ -147,14 +148,20 @@ def quick_recipes(own_recipes: None) -> None:
 
 
 @pytest.fixture
-def four(inventory: Inventory, quick_recipes: None, package_index: Index) -> Site4:
+def four(
+    inventory: Inventory, quick_recipes: None, package_index: Index, kept_sites: KeptSites
+) -> Site4:
     """Four servers that serve shopkit 1.0 and its helper; the index has more of both."""
-    for name in SERVERS[1:]:
-        inventory.add_server(name)
-    Environment.objects.update(index_url=package_index.url)
-    inventory.environment.refresh_from_db()
     package_index.add("shopkit", "1.0", requires=("helper",))
     package_index.add("helper", "1.0")
     site = Site4(inventory, package_index)
-    site.serve("shopkit\n")
+
+    def make() -> None:
+        for name in SERVERS[1:]:
+            inventory.add_server(name)
+        Environment.objects.update(index_url=package_index.url)
+        inventory.environment.refresh_from_db()
+        site.serve("shopkit\n")
+
+    kept_sites.begin("four", inventory, make, [package_index.url])
     return site

@@ -98,6 +98,7 @@ def make_server(
             deploy_path=str(folder),
             release="r1",
             wheels="shipped",
+            installer="uv",
             index_url=index.url_with_credentials,
             cache=tools_cache,
             wheels_cache=tmp_path / "wheels",
