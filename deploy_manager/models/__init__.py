@@ -1,4 +1,4 @@
-"""The tables: inventory, requirements, releases and deployments."""
+"""The tables: inventory, packages, releases, deployments and upgrades."""
 
 from deploy_manager.models.advisories import Advisory, AuditedVersion
 from deploy_manager.models.deployments import Deployment

@@ -21,7 +21,7 @@ from deploy_manager.models.inventory import Project, Server
 from deploy_manager.models.transactions import brief_transaction
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser
+    from django.contrib.auth.models import User
 
 
 class EnvironmentQuerySet(models.QuerySet["Environment"]):
@@ -92,7 +92,7 @@ class Environment(SitePart, PackagesPart, ServingPart, HealthPart, RolloutPart, 
         reason: str,
         by: str,
         until: datetime | None = None,
-        user: "AbstractBaseUser | None" = None,
+        user: "User | None" = None,
     ) -> bool:
         """Let no release change here, until a time or until it is thawed.
 

@@ -57,7 +57,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
             _("Site"),
             {
                 "description": _(
-                    "What every process of the site gets, and what outlives releases."
+                    "Settings of every process of the site, and what outlives releases."
                 ),
                 "fields": ("settings_module", "variables", "shared", "keep_releases"),
             },

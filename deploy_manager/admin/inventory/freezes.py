@@ -70,7 +70,8 @@ def freeze_view(admin: "ModelAdmin[Environment]", request: HttpRequest, pk: int)
     )
     if form.is_valid():
         reason, until = mask_text(form.cleaned_data["reason"]), form.cleaned_data["until"]
-        if environment.freeze(reason, by, until, request.user):
+        user = request.user if request.user.is_authenticated else None
+        if environment.freeze(reason, by, until, user):
             admin.log_change(request, environment, environment.describe_freeze())
             messages.success(request, environment.describe_freeze())
         else:
