@@ -222,8 +222,8 @@ CHANGES: list[tuple[type[Model], dict[str, object]]] = [
     (Placement, {"own_deploy_path": "relative"}),
     (Server, {"name": "one\nServer two"}),
     (Deployment, {"forced_migrations": {"a": 1}}),
-    (Step, {"mark": {"command": "x"}}),
-    (Step, {"mark": [1]}),
+    (Step, {"resume_cursor": {"command": "x"}}),
+    (Step, {"resume_cursor": [1]}),
 ]
 
 

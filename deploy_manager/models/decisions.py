@@ -26,6 +26,7 @@ class Decided(models.Model):
     sends_code = models.BooleanField(
         _("sends code"), default=False, help_text=_("Whether one of its steps makes a release.")
     )
+    # These three are taken from the environment: later changes there are for later deployments.
     pause = models.PositiveIntegerField(
         _("pause"), default=0, help_text=_("Seconds between two waves.")
     )

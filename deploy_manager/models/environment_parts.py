@@ -93,6 +93,7 @@ class PackagesPart(models.Model):
     wheels = models.CharField(
         _("wheels"), max_length=10, choices=Wheels.choices, default=Wheels.INDEX
     )
+    # Null: packages without a wheel can't be installed, as nothing builds them.
     builder = models.ForeignKey(
         Server,
         models.PROTECT,
@@ -147,6 +148,7 @@ class ServingPart(models.Model):
     reload_method = models.CharField(
         _("reload"), max_length=20, choices=ReloadMethod.choices, default=ReloadMethod.GUNICORN
     )
+    # Validated in `clean`, by method: only the method "command" may hold a whole command line.
     reload_target = models.CharField(
         _("what to reload"),
         max_length=300,
@@ -161,6 +163,7 @@ class ServingPart(models.Model):
         validators=[validators.wsgi_validator],
         help_text=_("For gunicorn, like config.wsgi:application. Blank: the one in the settings."),
     )
+    # A placement can have its own, for servers with several sites.
     bind = models.CharField(
         _("address of the site's server"),
         max_length=200,
@@ -209,6 +212,7 @@ class HealthPart(models.Model):
         validators=[validators.host_header_validator],
         help_text=_("A name from ALLOWED_HOSTS. Blank: the address that is requested."),
     )
+    # Of all attempts together: a server that is still starting is asked again.
     health_deadline = models.PositiveSmallIntegerField(_("health deadline (seconds)"), default=30)
 
     class Meta:
@@ -246,6 +250,7 @@ class RolloutPart(models.Model):
         validators=[validators.validate_batch],
         help_text=_("How many servers a wave has after the canary. Blank: all the rest."),
     )
+    # A day at most: what waits holds the environment meanwhile.
     pause = models.PositiveIntegerField(
         _("pause between waves (seconds)"), default=0, validators=[MaxValueValidator(86400)]
     )

@@ -91,6 +91,7 @@ class Placement(models.Model):
         verbose_name = _("placement")
         verbose_name_plural = _("placements")
         constraints = [
+            # With the path: one server may hold a site several times, as in a rehearsal.
             models.UniqueConstraint(
                 fields=["environment", "server", "own_deploy_path"],
                 name="one_placement_per_server_and_path",

@@ -94,7 +94,7 @@ class UpgradePolicy(models.Model):
         default=HandBack.NONE,
         help_text=_("For repositories whose requirements file lists the pins that are installed."),
     )
-    # Times of the schedule up to here had their run, or were left out.
+    # Times up to here had their run, or were left out; a new policy begins with the next one.
     looked_at = models.DateTimeField(_("looked at"), default=timezone.now, editable=False)
 
     class Meta:

@@ -24,6 +24,7 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
         repository_lock: LockFile | None = None,
     ) -> "Release":
         """Write a new release; its name sorts by time and contains the commit."""
+        # With microseconds: two deployments in one second must not get the same folder.
         name = f"{timezone.now():%Y%m%d-%H%M%S-%f}-{commit[:8]}"
         return self.create(
             environment=environment,
@@ -46,6 +47,7 @@ class Release(models.Model):
     )
     commit = models.CharField(_("commit"), max_length=64, validators=[validators.commit_validator])
     subject = models.CharField(_("subject"), max_length=300, blank=True)
+    # Protected: a rollback to a release needs its pins.
     lock = models.ForeignKey(
         LockFile, models.PROTECT, related_name="releases", verbose_name=_("pins")
     )

@@ -77,6 +77,7 @@ class Resolution(models.Model):
     answer = models.JSONField(_("answer"), null=True)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
     message = models.TextField(_("message"), blank=True)
+    # Not kept without its account: the answer is shown to that person only.
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("requested by")
     )
@@ -100,7 +101,7 @@ class Resolution(models.Model):
         verbose_name_plural = _("questions to the resolver")
         default_permissions = ()
         constraints = [
-            # Without a heartbeat it would never count as silent: no other worker could claim it.
+            # Without a heartbeat it would never count as silent, and stay claimed for ever.
             models.CheckConstraint(
                 condition=~Q(state="running") | (Q(token__gt=0) & ~Q(beat_at=None)),
                 name="a_running_resolution_has_a_token_and_beats",

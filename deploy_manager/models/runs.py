@@ -194,7 +194,7 @@ class LogChunk(models.Model):
     )
     sequence = models.PositiveBigIntegerField(_("sequence"))
     stream = models.PositiveSmallIntegerField(_("stream"), choices=Stream.choices)
-    # Bytes, since a program may print anything, also what is no text in any encoding.
+    # Bytes, since a program may print anything, also bytes that are not text in any encoding.
     data = models.BinaryField(_("data"))
     created_at = models.DateTimeField(_("written"), default=timezone.now)
 

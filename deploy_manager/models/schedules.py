@@ -36,6 +36,7 @@ class Schedule(models.Model):
         help_text=_("A run that has not begun this long after its time is left out."),
     )
     is_enabled = models.BooleanField(_("enabled"), default=True)
+    # Not null: a new schedule begins with the next time, not with those that have passed.
     looked_at = models.DateTimeField(
         _("looked at"),
         default=timezone.now,

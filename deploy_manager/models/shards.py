@@ -52,6 +52,7 @@ class ShardQuerySet(models.QuerySet["Shard"]):
             found = self.to_claim().filter(pk=pk).values_list("deployment", "state").first()
             if found is None or not Deployment.objects.lock(found[0]):
                 return None
+            # In the state that was read, which decides whether this is a takeover.
             won = (
                 self.to_claim()
                 .filter(pk=pk, state=found[1])
@@ -104,7 +105,7 @@ class Shard(models.Model):
             models.UniqueConstraint(
                 fields=["deployment", "number"], name="a_shard_has_its_own_number"
             ),
-            # A held shard without a heartbeat would never count as silent: nobody could claim it.
+            # Without a heartbeat it would never count as silent, and stay claimed for ever.
             models.CheckConstraint(
                 condition=~Q(state="held") | (Q(token__gt=0) & ~Q(beat_at=None)),
                 name="a_held_shard_has_a_token_and_beats",

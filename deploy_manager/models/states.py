@@ -48,6 +48,7 @@ TO_RETRY = (*BROKEN, State.SKIPPED, State.CANCELLED)
 
 def ends_with_a_time(name: str) -> models.CheckConstraint:
     """Return a constraint: a row is live exactly as long as it has no time of its end."""
+    # Plain strings, so that migrations import nothing of this module.
     live = Q(state__in=[state.value for state in LIVE])
     return models.CheckConstraint(
         condition=(live & Q(finished_at=None)) | (~live & ~Q(finished_at=None)), name=name

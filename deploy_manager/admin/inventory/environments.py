@@ -1,4 +1,4 @@
-"""Environments: what serves where, and the actions that deploy it."""
+"""Environments: the list with what they serve, the form, and the actions that deploy them."""
 
 from typing import Any
 
@@ -139,7 +139,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         )
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
-        """Those of recipes first, for who may deploy something; then the admin's own."""
+        """Put those of recipes first, if the user may deploy something; then the admin's own."""
         ours = run_actions() if may_deploy_any(request) and "_popup" not in request.GET else {}
         return {**ours, **known}
 
@@ -230,7 +230,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
 
 
 def _object_tools(request: HttpRequest, environment: Environment) -> dict[str, Any]:
-    """Where the buttons above an environment lead; none that the user may not press."""
+    """Return the addresses of an environment's buttons; none without the right to deploy."""
     if not may_deploy(request.user, environment):
         return {}
     return {
@@ -241,7 +241,7 @@ def _object_tools(request: HttpRequest, environment: Environment) -> dict[str, A
 
 
 def _newest_deployments() -> QuerySet[Deployment]:
-    """The last deployment of each environment."""
+    """Return the last deployment of each environment."""
     last = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-created_at", "-pk")
     return Deployment.objects.filter(
         pk__in=Environment.objects.values_list(Subquery(last.values("pk")[:1]), flat=True)
