@@ -31,15 +31,15 @@ def test_a_frozen_environment_refuses_and_says_why(inventory: Inventory) -> None
 def test_a_freeze_may_have_an_end_by_the_environments_own_clock(inventory: Inventory) -> None:
     Environment.objects.update(time_zone="Europe/Paris")
     call("freeze", "production", "--reason", "Sales", "--until", "2099-07-01 08:00")
-    inventory.environment.refresh_from_db()
-    assert inventory.environment.frozen_until == datetime(2099, 7, 1, 6, tzinfo=UTC)
+    assert inventory.environment.freezes.get().until == datetime(2099, 7, 1, 6, tzinfo=UTC)
 
 
 def test_who_freezes_again_is_told_of_the_freeze_before(inventory: Inventory) -> None:
     call("freeze", "production", "--reason", "Sales")
     assert "Until now: " in call("freeze", "production", "--reason", "Holidays")
-    inventory.environment.refresh_from_db()
-    assert inventory.environment.frozen_reason == "Holidays"
+    newest, before = inventory.environment.freezes.all()
+    assert newest.reason == "Holidays"
+    assert before.ended_by_name == newest.frozen_by_name
 
 
 def test_thawing_begins_what_waited_for_it(
@@ -51,7 +51,7 @@ def test_thawing_begins_what_waited_for_it(
     printed = call("recipe", "production", "activate", "--wait", "--no-wait")
     assert "waiting" in printed
     assert "is frozen by" in printed
-    assert "What waited for it begins." in call("thaw", "production")
+    assert "The deployment that waited for it begins." in call("thaw", "production")
     deployment = Deployment.objects.get()
     assert deployment.state == State.QUEUED
     assert woken == [deployment.shards.get().pk]
@@ -74,7 +74,7 @@ def test_thawing_what_is_not_frozen_does_no_harm(inventory: Inventory) -> None:
         ("Sales", "tomorrow", "'tomorrow' is no date and time: write it like 2026-11-24 02:00"),
         ("Sales", "2099-01-01", "is no date and time"),
         ("Sales", "2001-01-01 08:00", "2001-01-01 08:00:00 UTC has passed already."),
-        (" ", "", "Say why"),
+        (" ", "", "Give a reason"),
         ("x" * 501, "", "longer than 500"),
     ],
 )
@@ -83,7 +83,6 @@ def test_what_can_t_be_frozen_so_is_refused(
 ) -> None:
     refused = call_and_be_refused("freeze", "production", "--reason", reason, "--until", until)
     assert told in refused
-    inventory.environment.refresh_from_db()
     assert not inventory.environment.is_frozen
 
 

@@ -81,7 +81,7 @@ def test_what_has_to_wait_is_begun_when_it_may(four: Site4, selection: Selection
 
     def thaw() -> None:
         wait_until(lambda: Deployment.objects.filter(state=State.WAITING).exists())
-        Environment.objects.get().thaw()
+        Environment.objects.get().thaw("me")
         connection.close()  # this thread's own
 
     thawing = threading.Thread(target=thaw)

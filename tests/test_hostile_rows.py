@@ -222,8 +222,8 @@ CHANGES: list[tuple[type[Model], dict[str, object]]] = [
     (Placement, {"own_deploy_path": "relative"}),
     (Server, {"name": "one\nServer two"}),
     (Deployment, {"forced_migrations": {"a": 1}}),
-    (Step, {"mark": {"command": "x"}}),
-    (Step, {"mark": [1]}),
+    (Step, {"resume_cursor": {"command": "x"}}),
+    (Step, {"resume_cursor": [1]}),
 ]
 
 
@@ -244,7 +244,7 @@ def test_and_its_message_says_so(inventory: Inventory, own_recipes: None) -> Non
     run(deployment.pk)
     deployment.refresh_from_db()
     assert deployment.state == State.FAILED
-    assert "a; touch x is no name of a variable." in deployment.message
+    assert "a; touch x is not the name of a variable." in deployment.message
     assert deployment.message.endswith("No server was touched.")
     assert not list((inventory.folder / "one").iterdir())
 

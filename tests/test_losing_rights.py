@@ -127,7 +127,8 @@ def test_a_server_that_was_switched_before_the_right_was_lost_is_not_called_skip
     assert told == {
         "one": (
             State.FAILED,
-            f"{deployment.message}\nIt serves the new release; what comes after that was not done.",
+            f"{deployment.message}\nIt serves the new release,"
+            " but the steps after the switch were not run.",
         ),
         "two": (State.SKIPPED, deployment.message),
     }

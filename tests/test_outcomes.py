@@ -180,8 +180,7 @@ def test_words_in_another_encoding_are_refused_in_words(
 
 def test_a_reason_in_another_encoding_is_kept_as_far_as_it_is_text(inventory: Inventory) -> None:
     call("freeze", "production", "--reason", f"the {NOT_WORDS} opens")
-    inventory.environment.refresh_from_db()
-    assert inventory.environment.frozen_reason == "the caf? opens"
+    assert inventory.environment.freezes.get().reason == "the caf? opens"
 
 
 def test_nothing_but_a_signal_ends_reconciling_for_ever(

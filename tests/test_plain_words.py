@@ -19,7 +19,7 @@ from deploy_manager import checks
 from deploy_manager.cli.asking import make_console, who_asks
 from deploy_manager.cli.deployments.json_lines import JsonLines
 from deploy_manager.cli.fab.tasks import make_namespace
-from deploy_manager.models import Deployment, Environment, Project
+from deploy_manager.models import Deployment, Environment, Freeze, Project
 from tests.inventory import Inventory
 
 HOSTILE = [
@@ -107,9 +107,8 @@ EVIL = "".join(HOSTILE)
 def evil_rows(inventory: Inventory) -> Environment:
     """An environment whose words were written around forms."""
     Project.objects.update(name=f"shop{EVIL}"[:50])
-    Environment.objects.update(
-        frozen_reason=f"Because {EVIL}", frozen_by_name=f"boss{EVIL}", ref=f"main{EVIL}"
-    )
+    Environment.objects.update(ref=f"main{EVIL}")
+    inventory.environment.freeze(f"Because {EVIL}", f"boss{EVIL}")
     inventory.request("ping")
     Deployment.objects.update(
         requested_by_name=f"me{EVIL}", reason=EVIL, message=f"Failed {EVIL}", recipe="ping"
@@ -201,4 +200,4 @@ def test_a_freeze_and_a_deployment_tell_it(
     call_command("cancel", "production", "--no-wait", stdout=io.StringIO())
     assert Deployment.objects.get().cancel_requested_by_name == f"{ACCOUNT} (says boss)"
     call_command("freeze", "production", "--reason", "Sale", stdout=io.StringIO())
-    assert Environment.objects.get().frozen_by_name == f"{ACCOUNT} (says boss)"
+    assert Freeze.objects.get().frozen_by_name == f"{ACCOUNT} (says boss)"

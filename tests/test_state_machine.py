@@ -168,7 +168,7 @@ class Deploying(RuleBasedStateMachine):
         if chance == 0:
             self._environment.freeze("holidays", "the boss")
         else:
-            self._environment.thaw()
+            self._environment.thaw("me")
 
     @invariant()
     def one_holds_the_environment(self) -> None:

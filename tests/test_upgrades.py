@@ -284,7 +284,7 @@ def test_a_frozen_environment_waits(four: Site4) -> None:
     assert upgrade.state == UpgradeState.RUNNING
     waiting = Deployment.objects.get(state=State.WAITING)
     assert "Exams" in waiting.message
-    four.environment.thaw()
+    four.environment.thaw("me")
     assert four.see_through(upgrade).state == UpgradeState.SUCCEEDED
 
 

@@ -123,7 +123,7 @@ def test_a_builder_with_nothing_to_build_is_refused(inventory: Inventory) -> Non
     environment = inventory.environment
     environment.builder = inventory.add_server("forge").server
 
-    with pytest.raises(ValidationError, match="A builder is for wheels that are sent"):
+    with pytest.raises(ValidationError, match="A builder is only for wheels that the worker sends"):
         environment.full_clean()
 
     environment.save()

@@ -16,39 +16,32 @@ ROLLBACK = "rollback"
 
 
 def why_not_now(environment: Environment, pipeline: Pipeline, at: datetime) -> str:
-    """Why a pipeline may not begin at this moment; blank: nothing speaks against it.
+    """Return why a pipeline may not begin at this moment; blank: it may.
 
-    What changes no release, like maintenance, may at any time; a rollback waits for no window.
+    One that changes no release, like maintenance, may at any time; a rollback waits for no window.
     Raises TimesUnreadable.
     """
     if pipeline.uses is Uses.CURRENT:
         return ""
-    if environment.is_frozen:
-        return environment.describe_freeze()
+    if freeze := environment.active_freeze:
+        return freeze.describe()
     if pipeline.name == ROLLBACK:
         return ""
     try:
-        opens = _next_opening(environment, at)
+        # Rows are written around forms, too, and a zone may be one that this machine doesn't know.
+        validate_windows(environment.windows)
+        windows = parse_windows(environment.windows)
+        if is_open(windows, environment.time_zone, at):
+            return ""
+        opens = next_opening(windows, environment.time_zone, at)
+        opens = opens.astimezone(ZoneInfo(environment.time_zone))
     except (ValidationError, ValueError) as error:
-        # Written around the form, or a zone that this machine does not know.
         why = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
         raise TimesUnreadable(
             _("The allowed times of %(site)s can't be read: %(why)s")
             % {"site": environment, "why": why}
         ) from None
-    if opens is None:
-        return ""
     return _("%(site)s may be changed at its allowed times only: next %(opens)s.") % {
         "site": environment,
         "opens": f"{opens:%Y-%m-%d %H:%M %Z}",
     }
-
-
-def _next_opening(environment: Environment, at: datetime) -> datetime | None:
-    """Return when it may be changed next, by its own clock; None: now."""
-    validate_windows(environment.windows)
-    windows = parse_windows(environment.windows)
-    if is_open(windows, environment.time_zone, at):
-        return None
-    zone = ZoneInfo(environment.time_zone)
-    return next_opening(windows, environment.time_zone, at).astimezone(zone)

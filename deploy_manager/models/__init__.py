@@ -1,8 +1,9 @@
-"""The tables: inventory, requirements, releases and deployments."""
+"""The tables: inventory, packages, releases, deployments and upgrades."""
 
 from deploy_manager.models.advisories import Advisory, AuditedVersion
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.freezes import Freeze
 from deploy_manager.models.inventory import Project, Server
 from deploy_manager.models.overrides import Override
 from deploy_manager.models.packages import IndexedPackage, InstalledPackage
@@ -40,6 +41,7 @@ __all__ = [
     "AuditedVersion",
     "Deployment",
     "Environment",
+    "Freeze",
     "HostRun",
     "IgnoredPackage",
     "IndexedPackage",

@@ -1,7 +1,7 @@
-"""What was asked for and what became of it. The row is the queue: states change here only.
+"""Deployments: the rows are the queue, and their states change in this module only.
 
-Every transition is one conditional UPDATE that says whether it won. Who runs a deployment holds
-shards of it (see models.shards).
+Every transition is one conditional UPDATE that says whether it won. A worker that runs a deployment
+holds shards of it (see models.shards).
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,20 +34,23 @@ if TYPE_CHECKING:
     from deploy_manager.models.shards import Shard
 
 HOLDER_SILENT_AFTER = timedelta(seconds=30)
-"""A holder that did not beat for so long is taken for dead when somebody cancels."""
+"""A holder without a heartbeat for so long counts as dead when a deployment is cancelled.
 
+Longer than the lease, after which another worker may take over: a cancel that gives up on a worker
+which is only slow would leave the servers in an unknown state.
+"""
 
 DEPLOY, UPGRADE, ROLLBACK, CONVERGE = "deploy", "upgrade", "rollback", "converge"
-"""Pipelines that more is known of than what they run."""
+"""Names of the pipelines that code treats in a special way."""
 
 
 class DeploymentQuerySet(models.QuerySet["Deployment"]):
     def live(self) -> "DeploymentQuerySet":
-        """What has not ended yet."""
+        """Deployments that have not ended yet."""
         return self.filter(state__in=LIVE)
 
     def busy(self) -> "DeploymentQuerySet":
-        """What holds its environment."""
+        """Deployments that hold their environment."""
         return self.filter(state__in=BUSY)
 
     def request(
@@ -62,9 +65,10 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         """Write a deployment, its shards, host runs and their steps in one transaction.
 
         `steps` are the fields of each placement's steps, in order; `waves` the number of the wave
-        it is switched in (default: 1). No shard gets more than `slice_hosts` of the hosts.
-        Raises RequestRefused where the environment is busy and this one was not asked to wait.
+        it is switched in (default: 1). No shard gets more than `shard_hosts` of the hosts.
+        Raises RequestRefused if the environment is busy, unless the new one begins as waiting.
         """
+        # Once more if the deployment in the way has ended before it could be named.
         for _try in range(2):
             try:
                 with brief_transaction():
@@ -75,11 +79,11 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
                 if holder := self.busy().filter(environment=environment).first():
                     raise RequestRefused(holder.describe_as_busy()) from None
         raise RequestRefused(
-            gettext("%(site)s was busy just now: ask again.") % {"site": environment}
+            gettext("%(site)s was busy just now: try again.") % {"site": environment}
         )
 
     def promote(self, pk: int) -> bool:
-        """Queue what waits; False where something else holds its environment."""
+        """Queue a waiting deployment; False if it no longer waits, or another is live there."""
         try:
             with brief_transaction():
                 waiting = self.filter(pk=pk, state=State.WAITING)
@@ -89,18 +93,19 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
             return False
 
     def lock(self, pk: int, changes: int = 1) -> bool:
-        """Lock a deployment's row until the transaction ends; False where it has ended."""
+        """Lock a deployment's row until the transaction ends; False if the deployment has ended."""
+        # By an UPDATE, since SQLite has no SELECT … FOR UPDATE; it numbers the changes as well.
         busy = self.filter(pk=pk, state__in=BUSY)
         return bool(busy.update(sequence=F("sequence") + changes))
 
     def begin(self, pk: int) -> bool:
-        """Note that a worker took it up; False where one has before."""
+        """Note that a worker took it up; False if one has before."""
         queued = self.filter(pk=pk, state=State.QUEUED)
         return bool(queued.update(state=State.RUNNING, started_at=Now(), message=""))
 
 
 class Deployment(Decided):
-    """One request to run a recipe on an environment: who, why, what, and how it went."""
+    """One request to run a recipe or a pipeline on an environment, and how it went."""
 
     environment = models.ForeignKey(
         Environment, models.PROTECT, related_name="deployments", verbose_name=_("environment")
@@ -108,10 +113,12 @@ class Deployment(Decided):
     recipe = models.CharField(_("recipe"), max_length=50)
     ref = models.CharField(_("branch or tag"), max_length=200, blank=True)
     commit = models.CharField(
-        _("commit"), max_length=64, blank=True, help_text=_("Resolved once, for every server.")
+        _("commit"), max_length=64, blank=True, help_text=_("Resolved once for all servers.")
     )
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
     message = models.TextField(_("message"), blank=True, help_text=_("Why it ended as it did."))
+    # Null for the command line and for automatic ones, and once the account is deleted: the name
+    # stays.
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,
@@ -127,6 +134,7 @@ class Deployment(Decided):
     )
     source = models.CharField(_("through"), max_length=20, help_text=_("admin, manage.py or fab"))
     reason = models.CharField(_("reason"), max_length=500, blank=True)
+    # Null until it is made or chosen, and once it is deleted.
     release = models.ForeignKey(
         Release,
         models.SET_NULL,
@@ -135,20 +143,22 @@ class Deployment(Decided):
         related_name="deployments",
         verbose_name=_("release"),
     )
+    # Indexed, since every list and "the last deployment of each environment" sort by it.
     created_at = models.DateTimeField(_("requested"), default=timezone.now, db_index=True)
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
     cancel_requested_at = models.DateTimeField(_("cancel requested"), null=True)
     cancel_requested_by_name = models.CharField(_("cancelled by"), max_length=200, blank=True)
     stage = models.PositiveSmallIntegerField(
-        _("stage"), default=0, help_text=_("The stage that is open: its steps may run.")
+        _("stage"), default=0, help_text=_("The open stage: its steps may run.")
     )
     opens_at = models.DateTimeField(
         _("next wave"), null=True, help_text=_("When the pause between two waves ends.")
     )
+    # Null: at once, and without a deadline.
     not_before = models.DateTimeField(_("run at"), null=True, blank=True)
     deadline = models.DateTimeField(
-        _("not after"), null=True, blank=True, help_text=_("What has not begun by then never does.")
+        _("not after"), null=True, blank=True, help_text=_("Cancelled if it has not begun by then.")
     )
     schedule = models.ForeignKey(
         "Schedule",
@@ -172,18 +182,20 @@ class Deployment(Decided):
         default=list,
         blank=True,
         validators=[validators.validate_migrations],
-        help_text=_("Migrations that can't be reversed, and are left as they are by a rollback."),
+        help_text=_("Irreversible migrations that a rollback leaves as they are."),
     )
     take_back = models.JSONField(
         _("taken back"),
         default=list,
         blank=True,
-        help_text=_("Versions of an upgrade or a fix that were confirmed to be taken back."),
+        help_text=_("Versions of an upgrade or a fix that it was confirmed to take back."),
     )
     sequence = models.PositiveBigIntegerField(
         _("sequence"),
         default=0,
-        help_text=_("Counts every change of this deployment, its hosts, steps and log."),
+        # Pages ask for what came after the last number they saw: times would not do, as two
+        # changes can have the same, and one that is committed later can have an earlier one.
+        help_text=_("Counts the changes of this deployment, its hosts, steps and log."),
     )
 
     objects = DeploymentQuerySet.as_manager()
@@ -194,6 +206,7 @@ class Deployment(Decided):
         verbose_name_plural = _("deployments")
         default_permissions = ("view",)
         constraints = [
+            # The lock on an environment: while a row is queued or running, no other can become so.
             models.UniqueConstraint(
                 fields=["environment"],
                 condition=Q(state__in=["queued", "running"]),
@@ -206,6 +219,8 @@ class Deployment(Decided):
             models.CheckConstraint(
                 condition=Q(uses__in=ReleaseUse.values), name="a_deployment_uses_a_known_release"
             ),
+            # Two reconcilers that find the same slot due: the second insert fails. Rows without a
+            # schedule are free, since nulls are never equal.
             models.UniqueConstraint(
                 fields=["schedule", "slot"], name="one_deployment_per_schedule_and_slot"
             ),
@@ -220,7 +235,7 @@ class Deployment(Decided):
         return self.state in LIVE
 
     def describe_as_busy(self) -> str:
-        """Who holds the environment, with what, since when: told to whoever comes second."""
+        """Return who holds the environment, with what and since when: why another is refused."""
         since = timezone.localtime(self.started_at or self.created_at)
         return gettext(
             "%(site)s is busy: %(recipe)s #%(number)d by %(who)s is %(state)s since %(since)s."
@@ -241,10 +256,20 @@ class Deployment(Decided):
     ) -> None:
         """Write the shards, host runs and steps of a new deployment.
 
-        The first shard is queued; it finds out what is to be sent before any other begins. The
-        hosts of a wave are spread over all shards, so that workers share each wave.
+        Only the first shard is queued: its worker resolves what is sent before any other begins.
+        The hosts of a wave are spread over all shards, so that workers share each wave.
         """
-        shards = self._write_shards(ceil(len(steps) / shard_hosts))
+        shards: list[Shard] = self.shards.bulk_create(
+            self.shards.model(
+                deployment=self,
+                number=index + 1,
+                state=ShardState.WAITING if index else ShardState.QUEUED,
+                # The others have nothing to do in stage 0, so they count as done with it: else the
+                # barrier before stage 1 would wait for them.
+                arrived=1 if index else 0,
+            )
+            for index in range(ceil(len(steps) / shard_hosts))
+        )
         runs = HostRun.objects.bulk_create(
             HostRun(
                 deployment=self,
@@ -260,25 +285,14 @@ class Deployment(Decided):
             for run, planned in zip(runs, steps.values(), strict=True)
             for number, step in enumerate(planned, 1)
         )
-        transaction.on_commit(partial(self._tell, deployment_requested))
-
-    def _write_shards(self, number: int) -> "list[Shard]":
-        return self.shards.bulk_create(
-            self.shards.model(
-                deployment=self,
-                number=index + 1,
-                state=ShardState.WAITING if index else ShardState.QUEUED,
-                arrived=1 if index else 0,
-            )
-            for index in range(number)
-        )
+        transaction.on_commit(partial(self._send, deployment_requested))
 
     def end(self, state: State, message: str = "") -> bool:
-        """End what holds its environment; False where it had ended before.
+        """End a deployment that is queued or running; False if it had ended before.
 
         Hosts that never began are skipped, those that did all they had to do have succeeded, and
-        what became of a step that runs is unknown; see HostRun.end_of.
-        To be called by whoever holds a shard of it (see Shard.finish), or found all holders silent.
+        the outcome of a step that runs is unknown; see HostRun.end_of.
+        Only for a worker that holds a shard of it (see Shard.finish), or found all holders silent.
         """
         with brief_transaction():
             busy = Deployment.objects.busy().filter(pk=self.pk)
@@ -290,7 +304,7 @@ class Deployment(Decided):
         return bool(won)
 
     def pass_by(self) -> bool:
-        """End what has not begun, since its deadline passed; False where it began or ended."""
+        """Cancel it if its deadline passed before it began; False if it has begun or ended."""
         with brief_transaction():
             pending = Deployment.objects.filter(
                 pk=self.pk, state__in=[State.WAITING, State.QUEUED], deadline__lt=Now()
@@ -303,10 +317,10 @@ class Deployment(Decided):
         return bool(won)
 
     def request_cancel(self, by: str) -> bool:
-        """Ask to cancel: what nobody holds ends at once, what runs is stopped by its holders.
+        """Ask to cancel: if no worker holds it, it ends at once, else its holders stop it.
 
-        Where a holder is silent nobody would: then the deployment ends as *lost*.
-        Returns False where there was nothing to cancel.
+        If all holders are silent, it ends as *lost*, for the servers may be in any state.
+        Returns False if there was nothing to cancel.
         """
         with brief_transaction():
             mine = Deployment.objects.filter(pk=self.pk)
@@ -314,29 +328,26 @@ class Deployment(Decided):
                 cancel_requested_at=Now(), cancel_requested_by_name=by, sequence=F("sequence") + 1
             )
             if asked:
-                self._cancel_what_nobody_holds(by)
+                live = mine.live()
+                held = self.shards.filter(state=ShardState.HELD)
+                running = Step.objects.filter(host_run__deployment=self, state=State.RUNNING)
+                ended = 0
+                if not held.exists() and not running.exists():
+                    message = f"Cancelled by {by}."
+                    ended = live.update(state=State.CANCELLED, finished_at=Now(), message=message)
+                elif held and not held.exclude(beat_at__lt=Now() - HOLDER_SILENT_AFTER).exists():
+                    message = gettext_noop("The worker that ran it fell silent: check the servers.")
+                    ended = live.update(state=State.LOST, finished_at=Now(), message=message)
+                if ended:
+                    self._end_what_is_left(State.CANCELLED)
         self.refresh_from_db()
         return bool(asked)
-
-    def _cancel_what_nobody_holds(self, by: str) -> None:
-        steps = Step.objects.filter(host_run__deployment=self, state=State.RUNNING)
-        held = self.shards.filter(state=ShardState.HELD)
-        mine = Deployment.objects.live().filter(pk=self.pk)
-        if not held.exists() and not steps.exists():
-            message = f"Cancelled by {by}."
-            mine.update(state=State.CANCELLED, finished_at=Now(), message=message)
-        elif held and not held.exclude(beat_at__lt=Now() - HOLDER_SILENT_AFTER).exists():
-            message = gettext_noop("The worker that ran it fell silent: look at the servers.")
-            mine.update(state=State.LOST, finished_at=Now(), message=message)
-        else:
-            return
-        self._end_what_is_left(State.CANCELLED)
 
     def _end_what_is_left(self, queued_as: State) -> None:
         """End the shards, hosts and steps of a deployment that ended without them."""
         self.refresh_from_db()
         self.shards.update(state=ShardState.ENDED)
-        transaction.on_commit(partial(self._tell, deployment_ended))
+        transaction.on_commit(partial(self._send, deployment_ended))
         ended = {"finished_at": self.finished_at, "sequence": self.sequence}
         steps = Step.objects.filter(host_run__deployment=self)
         for host in self.host_runs.filter(state__in=BUSY).prefetch_related("steps"):
@@ -348,5 +359,6 @@ class Deployment(Decided):
         if self.state == State.FAILED and self.host_runs.filter(state=State.SUCCEEDED).exists():
             Deployment.objects.filter(pk=self.pk).update(state=State.PARTLY_FAILED)
 
-    def _tell(self, signal: Signal) -> None:
+    def _send(self, signal: Signal) -> None:
+        # Robust: a receiver that fails must not undo or hide what is committed already.
         signal.send_robust(Deployment, deployment=self)

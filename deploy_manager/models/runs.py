@@ -1,4 +1,4 @@
-"""A deployment server by server: its steps and what they printed."""
+"""Host runs, steps and log chunks: a deployment server by server, and its output."""
 
 from django.db import models
 from django.db.models import Q
@@ -10,13 +10,13 @@ from deploy_manager.models.placements import Placement
 from deploy_manager.models.states import State, ends_with_a_time
 
 ACTIVATE = "activate"
-"""The recipe that changes what a server serves."""
+"""The recipe that switches a server to another release."""
 
 ROLLBACK_PHASE = "roll_back"
-"""The phase of the steps that bring a server back to what it served before."""
+"""The phase of the steps that bring a server back to the release it served before."""
 
-HALF_DONE = gettext_noop("It serves the new release; what comes after that was not done.")
-GOING_BACK = gettext_noop("It was stopped on its rollback: look what it serves.")
+HALF_DONE = gettext_noop("It serves the new release, but the steps after the switch were not run.")
+GOING_BACK = gettext_noop("It was stopped in its rollback: check which release it serves.")
 STOPPED = gettext_noop("It was stopped between two steps.")
 
 
@@ -26,6 +26,7 @@ class HostRun(models.Model):
     deployment = models.ForeignKey(
         "Deployment", models.CASCADE, related_name="host_runs", verbose_name=_("deployment")
     )
+    # Null once the server has left the environment: its name, and what happened, stay.
     placement = models.ForeignKey(
         Placement,
         models.SET_NULL,
@@ -38,6 +39,7 @@ class HostRun(models.Model):
     )
     server_name = models.CharField(_("server"), max_length=100)
     wave = models.PositiveSmallIntegerField(_("wave"), default=1)
+    # Null if it served none, if that is not known yet, or once that release is deleted.
     release_before = models.ForeignKey(
         "Release",
         models.SET_NULL,
@@ -47,10 +49,12 @@ class HostRun(models.Model):
         verbose_name=_("release before"),
     )
     probed_at = models.DateTimeField(
-        _("probed"), null=True, editable=False, help_text=_("When its journal was last asked for.")
+        _("probed"), null=True, editable=False, help_text=_("When its journal was last read.")
     )
     was_switched = models.BooleanField(
-        _("switched"), default=False, help_text=_("Whether this deployment changed what it serves.")
+        _("switched"),
+        default=False,
+        help_text=_("Whether this deployment switched it to another release."),
     )
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
     message = models.TextField(_("message"), blank=True)
@@ -78,25 +82,25 @@ class HostRun(models.Model):
         return f"{self.server_name} of {self.deployment_id}"
 
     def end_of(self, queued_as: State, why: str) -> tuple[State, str]:
-        """Return how a live host ends, and what is told of it, where its deployment just ended.
+        """Return the state and the message of a live host whose deployment has just ended.
 
-        In the middle of a step that is unknown. Between two it came through, where nothing was
-        left to do, or stands where it is; one that never began, or was only prepared and serves
-        what it did, ends as `queued_as`.
+        In the middle of a step, its state is unknown. Between two steps it has succeeded if none
+        was left, and failed otherwise. One that never began, or was only prepared and still serves
+        what it served before, ends as `queued_as`.
         """
         steps = list(self.steps.all())
-        way = {step.state for step in steps if step.phase != ROLLBACK_PHASE}
+        forward = {step.state for step in steps if step.phase != ROLLBACK_PHASE}
         rollback = {step.state for step in steps if step.phase == ROLLBACK_PHASE}
-        if State.RUNNING in way | rollback:
+        if State.RUNNING in forward | rollback:
             return State.LOST, why
-        if way == {State.SUCCEEDED}:
+        if forward == {State.SUCCEEDED}:
             return State.SUCCEEDED, ""
         untouched = {State.QUEUED, State.SKIPPED}
         is_switch_to_come = any(
             step.recipe == ACTIVATE and step.phase != ROLLBACK_PHASE and step.state in untouched
             for step in steps
         )
-        if queued_as is State.CANCELLED or is_switch_to_come or way | rollback <= untouched:
+        if queued_as is State.CANCELLED or is_switch_to_come or forward | rollback <= untouched:
             return queued_as, why
         if rollback - untouched:
             return State.FAILED, f"{why}\n{gettext(GOING_BACK)}"
@@ -118,21 +122,22 @@ class Step(models.Model):
         help_text=_("Whether too many failures in its phase stop the deployment."),
     )
     in_waves = models.BooleanField(
-        _("in waves"), default=False, help_text=_("Whether its phase is run wave by wave.")
+        _("in waves"), default=False, help_text=_("Whether its phase runs wave by wave.")
     )
     once = models.BooleanField(
         _("once"),
         default=False,
-        help_text=_("Whether it stands for all servers, or all of a role."),
+        help_text=_("Whether one server runs it for all of them, or for all of a role."),
     )
     recipe = models.CharField(_("recipe"), max_length=50)
     title = models.CharField(_("title"), max_length=100)
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
     message = models.TextField(_("message"), blank=True)
+    # Null: no command of it has ended, or it ran none.
     exit_code = models.IntegerField(_("exit code"), null=True)
     stage = models.PositiveSmallIntegerField(_("stage"), default=1)
     resume_cursor = models.JSONField(
-        default=dict, editable=False, help_text=_("Up to where its output is stored.")
+        default=dict, editable=False, help_text=_("How far its output is stored.")
     )
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
@@ -160,23 +165,24 @@ class Step(models.Model):
 
     @property
     def is_rollback(self) -> bool:
-        """Whether it was planned for the case that something goes wrong."""
+        """Whether it belongs to the rollback, which only runs if something fails."""
         return self.phase == ROLLBACK_PHASE
 
     @property
     def phase_name(self) -> str:
-        """What people call its phase."""
+        """The title of its phase, or the phase's name if it has none."""
         return self.phase_title or self.phase
 
 
 class LogChunk(models.Model):
-    """Whole lines of a step's output as they came, at most 64 KiB. Bytes, for they may be any."""
+    """Whole lines of a step's output, at most 64 KiB."""
 
     class Stream(models.IntegerChoices):
         OUR_OWN = 0, _("deploy_manager")
         STDOUT = 1, "stdout"
         STDERR = 2, "stderr"
 
+    # Repeated from the step: a page reads the log of a whole deployment in order, without joins.
     deployment = models.ForeignKey(
         "Deployment", models.CASCADE, related_name="log_chunks", verbose_name=_("deployment")
     )
@@ -188,6 +194,7 @@ class LogChunk(models.Model):
     )
     sequence = models.PositiveBigIntegerField(_("sequence"))
     stream = models.PositiveSmallIntegerField(_("stream"), choices=Stream.choices)
+    # Bytes, since a program may print anything, also bytes that are not text in any encoding.
     data = models.BinaryField(_("data"))
     created_at = models.DateTimeField(_("written"), default=timezone.now)
 
@@ -197,6 +204,7 @@ class LogChunk(models.Model):
         verbose_name_plural = _("log chunks")
         default_permissions = ("view",)
         constraints = [
+            # Also the index that "everything after this number" is read by.
             models.UniqueConstraint(
                 fields=["deployment", "sequence"], name="log_chunks_stand_in_one_order"
             ),

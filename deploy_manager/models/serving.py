@@ -1,4 +1,4 @@
-"""What serves: the one answer for all who ask, from what servers were last seen to serve."""
+"""The release that an environment serves, from what was last seen on its servers."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -18,14 +18,14 @@ from deploy_manager.models import (
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 MOST_DEPLOYMENTS = 200
-"""How far history is read back: more than any environment keeps releases."""
+"""Deployments that are read back: more than any environment keeps releases."""
 
 
 def usual_release(served: Iterable[tuple[int | None, datetime | None]]) -> int | None:
     """Return the release that most servers serve; of several, the one that was activated last.
 
     `served` has each server's release and when that was activated there; None: it serves none, or
-    nobody knows when.
+    the time is not known.
     """
     counts: Counter[int] = Counter()
     latest: dict[int, datetime] = {}
@@ -37,9 +37,9 @@ def usual_release(served: Iterable[tuple[int | None, datetime | None]]) -> int |
 
 
 def most_served(placements: Iterable[Placement]) -> Release | None:
-    """Return the release that most of these were last seen to serve; None: none of them does.
+    """Return the release that most of these were last seen to serve; None: they serve none.
 
-    Asks nothing that is prefetched.
+    Makes no query for prefetched placements.
     """
     placements = list(placements)
     found = {each.active_release_id: each.active_release for each in placements}
@@ -55,10 +55,19 @@ def serving_release(environment: Environment) -> Release | None:
 def served_before(environment: Environment, serving: Release | None) -> list[int] | None:
     """Return the keys of the releases that served before one, the last of them first.
 
-    One that was gone back from is none of them, until it is activated again. None: deployments do
-    not tell when this one came to serve.
+    A release that was rolled back is left out until it is activated again. None: the recorded
+    deployments don't show when this one came to serve.
     """
-    order = _served_in_turn(environment)
+    order: list[int] = []
+    served: dict[int, tuple[int | None, datetime | None]] = {}
+    for runs in _switches(environment):
+        for run in runs:
+            # A server joins with what it served before its first switch.
+            served.setdefault(run.placement_id or 0, (run.release_before_id, None))
+        _come_to_serve(usual_release(served.values()), order)
+        for run in runs:
+            served[run.placement_id or 0] = (run.deployment.release_id, run.finished_at)
+        _come_to_serve(usual_release(served.values()), order)
     if serving is None:
         return order[::-1] or None
     if serving.pk not in order:
@@ -66,34 +75,18 @@ def served_before(environment: Environment, serving: Release | None) -> list[int
     return order[: order.index(serving.pk)][::-1]
 
 
-def _served_in_turn(environment: Environment) -> list[int]:
-    """What most of the servers served one after the other, as deployments on record tell it."""
-    order: list[int] = []
-    left: set[int] = set()
-    served: dict[int, tuple[int | None, datetime | None]] = {}
-    for runs in _switches(environment):
-        for run in runs:
-            served.setdefault(run.placement_id or 0, (run.release_before_id, None))
-        _come_to_serve(usual_release(served.values()), order, left)
-        for run in runs:
-            served[run.placement_id or 0] = (run.deployment.release_id, run.finished_at)
-        _come_to_serve(usual_release(served.values()), order, left)
-    return order
-
-
-def _come_to_serve(release: int | None, order: list[int], left: set[int]) -> None:
-    """Note what serves now; where it had served before, what served last was gone back from."""
+def _come_to_serve(release: int | None, order: list[int]) -> None:
+    """Note what serves now; if it had served before, the release before it was rolled back."""
     if release is None or order[-1:] == [release]:
         return
     if release in order:
-        left.add(order.pop())
+        order.pop()
         order.remove(release)
-    left.discard(release)
     order.append(release)
 
 
 def _switches(environment: Environment) -> Iterable[list[HostRun]]:
-    """Yield for each deployment, the oldest first, the servers that it left with its release."""
+    """Return for each deployment, the oldest first, the servers that it left with its release."""
     went_back = Step.objects.filter(
         host_run=OuterRef("pk"), phase=ROLLBACK_PHASE, state=State.SUCCEEDED
     )

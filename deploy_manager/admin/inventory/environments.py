@@ -1,4 +1,4 @@
-"""Environments: what serves where, and the actions that deploy it."""
+"""Environments: the list with what they serve, the form, and the actions that deploy them."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from deploy_manager.admin.addresses import run_url
 from deploy_manager.admin.badges import deployment_link, state_badge
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.deployments.actions import run_actions
-from deploy_manager.admin.inventory.freezes import freeze_view, frozen_mark
+from deploy_manager.admin.inventory.freezes import describe_freezes, freeze_view, frozen_mark
 from deploy_manager.admin.inventory.inlines import (
     NotificationInline,
     PlacementInline,
@@ -29,7 +29,7 @@ from deploy_manager.admin.permissions import (
     visible_environments,
 )
 from deploy_manager.admin.problems import shown_problems
-from deploy_manager.models import Deployment, Environment, Placement, Problem
+from deploy_manager.models import Deployment, Environment, Freeze, Placement, Problem
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.rights import may_deploy
 
@@ -39,20 +39,73 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     list_display = ("site", "ref", "server_count", "live_now", "last_deployment")
     list_filter = ("project",)
     search_fields = ("name", "project__name")
-    readonly_fields = ("pins_now",)
+    readonly_fields = ("pins_now", "freezes")
     inlines = (PlacementInline, ScheduleInline, NotificationInline)
     formfield_overrides = {
         JSONField: {"widget": Textarea(attrs={"rows": 3, "cols": 60, "class": "dm-mono"})}
     }
+    # As models.environment_parts.
     fieldsets = (
-        (None, {"fields": ("project", "name", "ref", "deploy_path")}),
         (
-            _("Site"),
-            {"fields": ("settings_module", "variables", "shared", "python")},
+            None,
+            {
+                "description": _("The code, and where it is deployed on each server."),
+                "fields": ("project", "name", "ref", "deploy_path"),
+            },
         ),
         (
-            _("Strategy"),
+            _("Site"),
             {
+                "description": _(
+                    "Settings of every process of the site, and what outlives releases."
+                ),
+                "fields": ("settings_module", "variables", "shared", "keep_releases"),
+            },
+        ),
+        (
+            _("Packages"),
+            {
+                "description": _("What is installed, from where, and by what."),
+                "fields": (
+                    "pins_now",
+                    "pins_from",
+                    "python",
+                    "installer",
+                    "index_url",
+                    "wheels",
+                    "builder",
+                    "smoke_command",
+                ),
+            },
+        ),
+        (
+            _("Serving"),
+            {
+                "description": _("What serves the site, and how it is brought to a new release."),
+                "fields": ("reload_method", "reload_target", "wsgi_application", "bind", "workers"),
+            },
+        ),
+        (
+            _("Health check"),
+            {
+                "description": _(
+                    "A request that each server must answer after a release was activated on it."
+                ),
+                "fields": (
+                    "health_path",
+                    "health_status",
+                    "health_text",
+                    "health_host",
+                    "health_deadline",
+                ),
+            },
+        ),
+        (
+            _("Rollout"),
+            {
+                "description": _(
+                    "How a deployment spreads over the servers, and what happens if it fails."
+                ),
                 "fields": (
                     "strategy",
                     "canary",
@@ -62,41 +115,16 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
                     "role_order",
                     "migrate",
                     "rollback_on_failure",
-                )
+                ),
             },
         ),
-        (_("Times"), {"fields": ("windows", "time_zone")}),
         (
-            _("Packages"),
+            _("Allowed times"),
             {
-                "fields": (
-                    "pins_now",
-                    "pins_from",
-                    "installer",
-                    "index_url",
-                    "wheels",
-                    "builder",
-                    "smoke_command",
-                )
+                "description": _("When releases may change. A rollback waits for no allowed time."),
+                "fields": ("windows", "time_zone", "freezes"),
             },
         ),
-        (
-            _("Serving"),
-            {"fields": ("reload_method", "reload_target", "wsgi_application", "bind", "workers")},
-        ),
-        (
-            _("Health check"),
-            {
-                "fields": (
-                    "health_path",
-                    "health_status",
-                    "health_text",
-                    "health_host",
-                    "health_deadline",
-                )
-            },
-        ),
-        (_("Cleaning up"), {"fields": ("keep_releases",)}),
     )
 
     class Media:
@@ -107,10 +135,11 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         return visible_environments(request, found).prefetch_related(
             Prefetch("placements", Placement.objects.select_related("active_release")),
             Prefetch("deployments", _newest_deployments(), to_attr="newest_deployments"),
+            Prefetch("freezes", Freeze.objects.open(), to_attr="open_freezes"),
         )
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
-        """Those of recipes first, for who may deploy something; then the admin's own."""
+        """Put those of recipes first, if the user may deploy something; then the admin's own."""
         ours = run_actions() if may_deploy_any(request) and "_popup" not in request.GET else {}
         return {**ours, **known}
 
@@ -166,6 +195,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         environment = self.get_object(request, object_id)
         tools = _object_tools(request, environment) if environment else {}
         if environment:
+            tools["freeze"] = environment.active_freeze
             tools["problems"] = shown_problems(Problem.objects.about(environment))
         return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
 
@@ -178,6 +208,10 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         from deploy_manager.admin.inventory.pin_sources import describe_pin_sources
 
         return describe_pin_sources(environment) if environment.pk else ""
+
+    @admin.display(description=_("freezes"))
+    def freezes(self, environment: Environment) -> SafeString | str:
+        return describe_freezes(environment) if environment.pk else ""
 
     @admin.display(description=_("servers"))
     def server_count(self, environment: Environment) -> int:
@@ -196,7 +230,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
 
 
 def _object_tools(request: HttpRequest, environment: Environment) -> dict[str, Any]:
-    """Where the buttons above an environment lead; none that the user may not press."""
+    """Return the addresses of an environment's buttons; none without the right to deploy."""
     if not may_deploy(request.user, environment):
         return {}
     return {
@@ -207,7 +241,7 @@ def _object_tools(request: HttpRequest, environment: Environment) -> dict[str, A
 
 
 def _newest_deployments() -> QuerySet[Deployment]:
-    """The last deployment of each environment."""
+    """Return the last deployment of each environment."""
     last = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-created_at", "-pk")
     return Deployment.objects.filter(
         pk__in=Environment.objects.values_list(Subquery(last.values("pk")[:1]), flat=True)

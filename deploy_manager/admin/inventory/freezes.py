@@ -1,10 +1,11 @@
-"""The page that freezes an environment, tells why it is frozen, and thaws it."""
+"""The page that freezes and thaws an environment, and the freezes on the environment's own page."""
 
 from django import forms
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -16,43 +17,67 @@ from django.utils.translation import gettext_lazy
 from deploy_manager.admin.moments import MomentField
 from deploy_manager.admin.permissions import visible_environments
 from deploy_manager.logs import mask_text
-from deploy_manager.models import Environment
+from deploy_manager.models import Environment, Freeze
 from deploy_manager.models.rights import may_deploy
 
 TEMPLATE = "admin/deploy_manager/environment/freeze.html"
+HISTORY_TEMPLATE = "admin/deploy_manager/environment/freezes.html"
+
+MOST_SHOWN = 20
+"""Freezes on an environment's page, the newest first."""
 
 
 class FreezeForm(forms.Form):
-    """Why nothing may change, and until when."""
+    """The reason why nothing may change, and until when."""
 
     reason = forms.CharField(
         label=gettext_lazy("Reason"),
-        max_length=Environment._meta.get_field("frozen_reason").max_length,
-        help_text=gettext_lazy("Told to everybody who asks for a change."),
+        max_length=Freeze._meta.get_field("reason").max_length,
+        help_text=gettext_lazy("Shown to everyone who asks for a change."),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
     until = MomentField(
         label=gettext_lazy("Until"),
         required=False,
-        help_text=gettext_lazy("Blank: until somebody thaws it."),
+        help_text=gettext_lazy("Blank: until it is thawed."),
     )
 
 
 def freeze_view(admin: "ModelAdmin[Environment]", request: HttpRequest, pk: int) -> HttpResponse:
-    """Show whether it is frozen; freeze it on a POST of the form, thaw it on one of `_thaw`."""
-    environment = _find(request, pk)
+    """Show whether it is frozen; freeze it on a POST of the form, thaw it on one of `_thaw`.
+
+    Raises Http404 and PermissionDenied.
+    """
+    found = Environment.objects.select_related("project").filter(pk=pk)
+    environment = visible_environments(request, found).first()
+    if environment is None:
+        raise Http404(_("There is no such environment."))
+    if not may_deploy(request.user, environment):
+        raise PermissionDenied
+    back = reverse("admin:deploy_manager_environment_change", args=[environment.pk])
+    by = str(request.user)
     if request.method == "POST" and "_thaw" in request.POST:
-        return _thaw(admin, request, environment)
+        if environment.thaw(by):
+            admin.log_change(request, environment, _("Thawed."))
+            messages.success(request, _("%(site)s may change again.") % {"site": environment})
+        else:
+            messages.warning(request, _("%(site)s was not frozen.") % {"site": environment})
+        return HttpResponseRedirect(back)
+    freeze = environment.active_freeze
     form = FreezeForm(
         request.POST if request.method == "POST" else None,
-        initial={"reason": environment.frozen_reason, "until": environment.frozen_until},
+        initial={"reason": freeze.reason, "until": freeze.until} if freeze else None,
     )
     if form.is_valid():
-        reason = mask_text(form.cleaned_data["reason"])
-        environment.freeze(reason, str(request.user), form.cleaned_data["until"])
-        admin.log_change(request, environment, environment.describe_freeze())
-        messages.success(request, environment.describe_freeze())
-        return _back(environment)
+        reason, until = mask_text(form.cleaned_data["reason"]), form.cleaned_data["until"]
+        user = request.user if request.user.is_authenticated else None
+        if environment.freeze(reason, by, until, user):
+            admin.log_change(request, environment, environment.describe_freeze())
+            messages.success(request, environment.describe_freeze())
+        else:
+            text = _("Someone else froze it at the same moment. %(freeze)s")
+            messages.warning(request, text % {"freeze": environment.describe_freeze()})
+        return HttpResponseRedirect(back)
     context = {
         **admin.admin_site.each_context(request),
         "opts": admin.opts,
@@ -60,6 +85,7 @@ def freeze_view(admin: "ModelAdmin[Environment]", request: HttpRequest, pk: int)
         "title": _("Freeze"),
         "subtitle": str(environment),
         "original": environment,
+        "freeze": freeze,
         "form": form,
         "time_zone": timezone.get_current_timezone_name(),
     }
@@ -67,37 +93,16 @@ def freeze_view(admin: "ModelAdmin[Environment]", request: HttpRequest, pk: int)
 
 
 def frozen_mark(environment: Environment) -> SafeString | str:
-    """A word for lists, with who, until and why as its title; blank if it may change."""
-    if not environment.is_frozen:
+    """Return a word for lists, with who, until and why as its title; blank: it may change."""
+    freeze = environment.active_freeze
+    if freeze is None:
         return ""
     return format_html(
-        '<span class="dm-frozen" title="{}">{}</span>', environment.describe_freeze(), _("frozen")
+        '<span class="dm-frozen" title="{}">{}</span>', freeze.describe(), _("frozen")
     )
 
 
-def _find(request: HttpRequest, pk: int) -> Environment:
-    """The environment, for those who may deploy it; raises Http404 and PermissionDenied."""
-    found = Environment.objects.select_related("project").filter(pk=pk)
-    environment = visible_environments(request, found).first()
-    if environment is None:
-        raise Http404(_("There is no such environment."))
-    if not may_deploy(request.user, environment):
-        raise PermissionDenied
-    return environment
-
-
-def _thaw(
-    admin: "ModelAdmin[Environment]", request: HttpRequest, environment: Environment
-) -> HttpResponse:
-    if environment.thaw():
-        admin.log_change(request, environment, _("Thawed."))
-        messages.success(request, _("%(site)s may change again.") % {"site": environment})
-    else:
-        messages.warning(request, _("%(site)s was not frozen.") % {"site": environment})
-    return _back(environment)
-
-
-def _back(environment: Environment) -> HttpResponse:
-    return HttpResponseRedirect(
-        reverse("admin:deploy_manager_environment_change", args=[environment.pk])
-    )
+def describe_freezes(environment: Environment) -> SafeString:
+    """Return a table of the last freezes: who, why, from when until when, ended by whom."""
+    freezes = environment.freezes.all()[:MOST_SHOWN]
+    return render_to_string(HISTORY_TEMPLATE, {"freezes": freezes})

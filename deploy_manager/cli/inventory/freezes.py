@@ -1,4 +1,4 @@
-"""A freeze on a console."""
+"""Freezes on the command line."""
 
 from deploy_manager.cli.deployments.json_lines import JsonLines
 from deploy_manager.cli.deployments.terminal import Lines
@@ -7,15 +7,14 @@ from deploy_manager.models import Environment
 
 def show_freeze(environment: Environment, view: JsonLines | Lines) -> None:
     """Show whether releases may change, and if not, why and until when."""
+    freeze = environment.active_freeze
     if isinstance(view, Lines):
-        free = f"{environment} is not frozen."
-        view.say(environment.describe_freeze() if environment.is_frozen else free)
+        view.say(freeze.describe() if freeze else f"{environment} is not frozen.")
         return
-    until = environment.frozen_until
     view.write(
         "freeze",
         environment=str(environment),
-        frozen=environment.is_frozen,
-        reason=environment.frozen_reason,
-        until=until.isoformat() if until else None,
+        frozen=freeze is not None,
+        reason=freeze.reason if freeze else "",
+        until=freeze.until.isoformat() if freeze and freeze.until else None,
     )

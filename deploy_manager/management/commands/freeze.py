@@ -1,4 +1,4 @@
-"""Let no release change on an environment."""
+"""Stop releases from changing on an environment."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -8,37 +8,36 @@ from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.inventory.environments import find_environment
 from deploy_manager.cli.inventory.freezes import show_freeze
 from deploy_manager.cli.moments import parse_moment
-from deploy_manager.models import Environment
+from deploy_manager.models import Freeze
 
 
 class Command(EnvironmentCommand):
-    help = "Let no release change on an environment until a time, or until it is thawed."
+    help = "Stop releases from changing on an environment until a time, or until it is thawed."
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--reason", required=True, help="told to whoever asks for a change")
+        parser.add_argument(
+            "--reason", required=True, help="shown to everyone who asks for a change"
+        )
         parser.add_argument(
             "--until",
             default="",
             metavar="'2027-01-04 08:00'",
-            help="by the environment's own clock unless it has an offset; default: till thawed",
+            help="by the environment's own clock unless it has an offset; default: until thawed",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         environment = find_environment(options["environment"], options["project"])
-        reason = _check_reason(options["reason"])
+        reason = options["reason"]
+        most = Freeze._meta.get_field("reason").max_length or 0
+        if not reason.strip():
+            refuse("Give a reason: it is shown to everyone who asks for a change.")
+        if len(reason) > most:
+            refuse(f"The reason is longer than {most} characters.")
         with refusals():
             until = parse_moment(options["until"], environment) if options["until"] else None
         view = self.make_view(options)
-        if environment.is_frozen:
-            view.say(f"Until now: {environment.describe_freeze()}")
-        environment.freeze(reason, who_asks(), until)
+        if before := environment.active_freeze:
+            view.say(f"Until now: {before.describe()}")
+        if not environment.freeze(reason, who_asks(), until):
+            view.say("Someone else froze it at the same moment.")
         show_freeze(environment, view)
-
-
-def _check_reason(reason: str) -> str:
-    most = Environment._meta.get_field("frozen_reason").max_length or 0
-    if not reason.strip():
-        refuse("Say why: whoever is kept from a change is told.")
-    if len(reason) > most:
-        refuse(f"The reason is longer than {most} characters.")
-    return reason
