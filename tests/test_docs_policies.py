@@ -19,7 +19,7 @@ for number, name in enumerate(("staging", "production"), 1):
         name=name, deploy_path="/nowhere/" + name, index_url={index!r}
     )
     server = Server.objects.create(name=name, connection="local")
-    lock = Lock.objects.of(lock_digest(text), text)
+    lock = LockFile.objects.of(lock_digest(text), text)
     release = Release.objects.make(environment, "c" * 40, "Begin", lock)
     Placement.objects.create(environment=environment, server=server, active_release=release)
     policy.turns.create(environment=environment, order=number)
