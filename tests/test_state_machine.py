@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 )
 from pytest_django import Settings
 
-from deploy_manager.deployments.barrier import arrive
 from deploy_manager.deployments.request import DeploymentOptions, request
+from deploy_manager.deployments.rollout import arrive
 from deploy_manager.deployments.waves import ROLL_BACK
 from deploy_manager.exceptions import ClaimLost, RequestRefused
 from deploy_manager.models import (
