@@ -1,4 +1,4 @@
-"""What is marked as bad on a site is taken by people only, and whoever leaves it says so."""
+"""A bad release is deployed by people only; an automatic source skips it and says so."""
 
 from datetime import UTC, datetime, timedelta
 

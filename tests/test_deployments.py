@@ -1,4 +1,4 @@
-"""A deployment's state changes only for who wins; whoever comes second is told so."""
+"""A deployment's state changes only for the one that wins; the others learn that they lost."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -97,7 +97,7 @@ class Deploying(RuleBasedStateMachine):
     @precondition(lambda self: self._messages)
     @rule(data=st.data())
     def claim(self, data: st.DataObject) -> None:
-        """A bell rings, perhaps for the second time."""
+        """A message arrives, perhaps for the second time."""
         self._claim(data.draw(st.sampled_from(self._messages[-6:])))
 
     def _claim(self, pk: int) -> None:

@@ -1,4 +1,4 @@
-"""A worker process takes what was asked for: the row is the queue, the broker only the bell."""
+"""A worker process carries out a request: the row is the queue, the broker only wakes workers."""
 
 import os
 import socket

@@ -37,6 +37,7 @@ def _is_overruled(marked: Release, digest: str) -> bool:
         release__commit=marked.commit,
         release__bad_since=None,
     )
+    # By digest, since the pins at hand may be in no lock file yet.
     proof = Q(release__lock__digest=digest, finished_at__gt=marked.bad_since)
     if marked.lock.digest != digest:
         proof |= ~Q(release__lock=marked.lock)

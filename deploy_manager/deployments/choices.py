@@ -26,8 +26,9 @@ def releases_to_return_to(environment: Environment) -> list[Release]:
 
     Bad ones are among them: a person may choose one.
     """
-    wholes = [set(placement.complete_releases) for placement in environment.placements.all()]
-    common = set.intersection(*wholes) if wholes else set()
+    complete = [set(placement.complete_releases) for placement in environment.placements.all()]
+    # Of no sets there is no intersection: Python raises.
+    common = set.intersection(*complete) if complete else set()
     serving = serving_release(environment)
     found = environment.releases.filter(name__in=common).select_related("lock")
     return [release for release in found if release != serving]
@@ -77,10 +78,10 @@ def _no_release(environment: Environment, name: str, known: Sequence[Release]) -
     words = {"site": environment, "name": name, "known": names or _("none")}
     if name:
         text = _(
-            "No release %(name)s is complete on every server of %(site)s. There is: %(known)s."
+            "No release %(name)s is complete on every server of %(site)s. Available: %(known)s."
         )
     else:
-        text = _("%(site)s has no good release before this one. There is: %(known)s.")
+        text = _("%(site)s has no good release before this one. Available: %(known)s.")
     return text % words
 
 

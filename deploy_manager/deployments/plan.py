@@ -108,7 +108,7 @@ def make_plan(
     plan = Plan(environment, pipeline, "", planned)
     if release is None or not changes_what_serves(pipeline):
         return plan
-    try:
+    try:  # the lock file may have been written around the form, and not be readable
         return replace(plan, **_pins(environment, pins_in(release.lock.text), planned))
     except PinError as error:
         return replace(plan, problems=(str(error),))

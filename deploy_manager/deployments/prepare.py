@@ -93,6 +93,7 @@ def prepare_again(deployment: Deployment) -> Prepared:
     """
     check_environment(deployment.environment)
     check_release(deployment.release)
+    # Recipes that send code want some archive, but a replay sends nothing.
     return Prepared(deployment.release, Path(os.devnull))
 
 
@@ -114,6 +115,7 @@ def _check_rows(deployment: Deployment, is_rollback: bool) -> None:
     check_row(deployment, "forced_migrations")
     if deployment.stage:
         return
+    # One query and a prefetch for any number of servers.
     runs = deployment.host_runs.select_related("placement__server__gateway", "release_before")
     for run in runs.prefetch_related("steps"):
         if run.placement:

@@ -105,6 +105,7 @@ def resolve(run: HostRun, step: Step, state: State, message: str) -> State | Non
             state=state, message=message, **values
         )
         ended_as, words = sum_up(deployment)
+        # A deployment that is still live sums up its hosts itself when it ends.
         sequences.exclude(state__in=LIVE).update(state=ended_as, message=words)
     return ended
 
@@ -121,6 +122,7 @@ def _find_out(orders: Orders, step: Step) -> tuple[State, str] | None:
         # It can't be reached; or this worker's code does not have the recipe to replay.
         return None
     try:
+        # `once`: a replay must never begin the step afresh, even if its commands differ by now.
         host.begin_step(step.number, once=True)
         function(host, orders.site_for(step))
     except NeverBegun:

@@ -51,7 +51,7 @@ def arrive(held: Shard) -> Verdict:
     Raises ClaimLost.
     """
     with brief_transaction():
-        held.advance(1)
+        held.advance(1)  # locks the deployment's row: of two that arrive at once one is the last
         deployment = Deployment.objects.get(pk=held.deployment_id)
         Shard.objects.filter(pk=held.pk).update(arrived=deployment.stage + 1)
         others = deployment.shards.filter(arrived__lte=deployment.stage)
@@ -64,6 +64,7 @@ def arrive(held: Shard) -> Verdict:
 def open_after_pause(deployment_id: int) -> tuple[int, ...]:
     """Open the stage that a pause held back; return the shards to wake, none while it lasts."""
     with brief_transaction():
+        # Conditional: any number of processes may come here when the pause ends; one opens it.
         due = Deployment.objects.filter(pk=deployment_id, state=State.RUNNING, opens_at__lte=Now())
         if not due.update(opens_at=None, sequence=F("sequence") + 1):
             return ()
@@ -78,6 +79,7 @@ def _continue(deployment: Deployment, held: Shard | None, has_paused: bool = Fal
         end_idle_hosts(deployment, State.CANCELLED, by)
         return _finish(deployment)
     if why := state.why_to_stop():
+        # Servers that were switched go on to be verified, unless they return to what they served.
         end_idle_hosts(deployment, State.SKIPPED, why, state.not_switched())
         if state.wants_rollback():
             state.turn_back()
@@ -267,6 +269,7 @@ def sum_up(deployment: Deployment) -> tuple[State, str]:
     states = {State(host.state) for host in hosts}
     broken = [host for host in hosts if host.state in BROKEN]
     reasons = "\n".join(f"{host.server_name}: {host.message}" for host in broken)
+    # The order matters: a cancellation comes first, then that some servers succeeded.
     if states == {State.SUCCEEDED}:
         return State.SUCCEEDED, ""
     if State.CANCELLED in states:

@@ -80,6 +80,7 @@ class Planned:
         """Add a phase's steps on a part of the placements, as one stage."""
         for recipe in map(get_recipe, phase.recipes):
             for placement in placements_for(recipe, everyone):
+                # Chosen among all placements first: what runs once runs in one wave only.
                 if placement not in part:
                     continue
                 self.steps.setdefault(placement, []).append(
@@ -100,6 +101,7 @@ def plan_steps(
     pipeline: Pipeline, environment: Environment, placements: Sequence[Placement]
 ) -> Planned:
     """Return what a pipeline would run on these placements, stage by stage. Raises InvalidRow."""
+    # The form checks these, but rows are also written around it, and sizes are parsed below.
     check_row(environment, "strategy", "canary", "batch", "max_failures", "role_order")
     for placement in placements:
         check_row(placement, "roles")
