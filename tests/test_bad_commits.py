@@ -56,7 +56,7 @@ def tip(monkeypatch: pytest.MonkeyPatch) -> list[Contents]:
     tips = [contents()]
     for module in (preparing, planning):
         monkeypatch.setattr(module, "find_contents", lambda site, ref: tips[-1])
-    monkeypatch.setattr(preparing, "prove", lambda site, source: None)
+    monkeypatch.setattr(preparing, "check_that_it_fits", lambda site, laid: None)
     monkeypatch.setattr(preparing, "make_archive", lambda site, commit: None)
     return tips
 
