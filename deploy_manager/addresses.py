@@ -1,4 +1,4 @@
-"""From a Server row to where its host is found."""
+"""Addresses: how a server is reached, from its row."""
 
 from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.hosts.address import Address
@@ -9,7 +9,8 @@ from deploy_manager.row_checks import check_row
 def address_of(server: Server, behind: tuple[Server, ...] = ()) -> Address:
     """Return a server's address, with those of the gateways before it.
 
-    Raises ConfigurationError where the gateways lead in a circle, InvalidRow.
+    `behind` are the servers that are reached through it. Raises InvalidRow, and ConfigurationError
+    if the gateways form a circle.
     """
     if server in behind:
         raise ConfigurationError(f"The gateways of {behind[0]} lead back to {server}.")

@@ -1,7 +1,7 @@
-"""Write a request and wake workers after the commit. A message names a row; the row says the rest.
+"""Waking workers: requests are written, and a message with a row's key is sent after the commit.
 
-Nothing depends on a message's arrival: where no broker answers the row stays queued, its message
-says why nobody was woken, and the next round of `reconcile` wakes a worker.
+Nothing depends on a message's arrival: if no broker answers the row stays queued, its message says
+why no worker was woken, and the next round of `reconcile` wakes one.
 """
 
 import logging
@@ -39,19 +39,20 @@ from deploy_manager.upgrades.requests import request_upgrade as write_upgrade
 logger = logging.getLogger(__name__)
 
 VOID_AFTER = 15
-"""Seconds after which a message to gather facts is void: the next round has sent another one."""
+"""Seconds after which a message to gather facts expires: the next round has sent another one."""
 
 BROKER_TIMEOUT = 5
-"""Seconds that a request waits for the broker: somebody waits for its page."""
+"""Seconds that a request waits for the broker: a person is waiting for the page."""
 
 
 def request(environment: Environment, recipe: str = "deploy", **details: Any) -> Deployment:
     """Write a deployment and wake a worker after the commit.
 
-    Takes and raises what `deployments.request` does.
+    For arguments and exceptions see `deployments.request.request`.
     """
     with transaction.atomic():
         deployment = write_request(environment, recipe, **details)
+        # Robust: what is committed stays requested, whatever happens while a worker is woken.
         transaction.on_commit(partial(wake, deployment.pk), robust=True)
     return deployment
 
@@ -59,7 +60,7 @@ def request(environment: Environment, recipe: str = "deploy", **details: Any) ->
 def request_upgrade(plan: UpgradePlan, **details: Any) -> Upgrade:
     """Write an upgrade and begin it after the commit.
 
-    Takes and raises what `upgrades.requests` does.
+    For arguments and exceptions see `upgrades.requests.request_upgrade`.
     """
     with transaction.atomic():
         upgrade = write_upgrade(plan, **details)
@@ -68,26 +69,27 @@ def request_upgrade(plan: UpgradePlan, **details: Any) -> Upgrade:
 
 
 def advance(upgrade_id: int) -> None:
-    """Do what is due of an upgrade, and wake workers for the deployments which that wrote."""
+    """Do what is due of an upgrade, and wake workers for the deployments that were written."""
     for deployment in advance_upgrade(upgrade_id):
         wake(deployment.pk)
 
 
 def wake(deployment_id: int) -> bool:
-    """Wake workers for what is queued of a deployment; False where no broker answers."""
+    """Wake workers for the queued shards of a deployment; False if no broker answers."""
     queued = Shard.objects.to_claim().filter(deployment=deployment_id)
     woken = [wake_for_shard(pk) for pk in queued.values_list("pk", flat=True)]
     return all(woken)
 
 
 def wake_for_shard(shard_id: int) -> bool:
-    """Wake a worker for a shard; False where the broker can't be reached."""
+    """Wake a worker for a shard; False if the broker can't be reached."""
+    # Before it is sent: a worker may claim the shard before the next line.
     Shard.objects.mark_woken(shard_id, timedelta(0))
     why = send("run_shard", shard_id)
     if why:
         logger.warning("Shard %s is queued, but no worker was woken: %s", shard_id, why)
         Deployment.objects.filter(shards=shard_id, state=State.QUEUED).update(
-            message=f"No worker could be told: {why}"
+            message=f"No worker could be woken: {why}"
         )
     return not why
 
@@ -98,7 +100,7 @@ def gather() -> Counter[str]:
 
 
 def _have_gathered(task: str, *keys: int) -> bool:
-    """Send a task that gathers facts; what nobody takes in time is void, for it is sent again."""
+    """Send a task that gathers facts; one without keys is sent again later, so it expires."""
     why = send(task, *keys) if keys else send(task, expires=VOID_AFTER)
     if why:
         logger.warning("No worker was woken for %s: %s", task, why)
@@ -113,7 +115,7 @@ GATHERERS = Tellers(
 
 
 def send(task: str, *keys: int, **options: Any) -> str:
-    """Send a task of `tasks.py` by its name, about rows or none; return why it could not be."""
+    """Send a task of `tasks.py` by its name, with keys of rows; return why that failed, or ""."""
     try:
         with connect(BROKER_TIMEOUT) as connection:
             producer = connection.Producer(auto_declare=False)
@@ -126,17 +128,27 @@ def send(task: str, *keys: int, **options: Any) -> str:
                 **options,
             )
     except Exception as error:
-        # The border to the broker: the row is written, whatever its library raises.
+        # The border to the broker: the row is written, whatever error the library raises.
         return explain(error)
     return ""
 
 
 @receiver(deployment_ended, dispatch_uid="deploy_manager.dispatch")
 def _go_on_after(deployment: Deployment, **details: Any) -> None:
-    """Notify people, and begin what waited for the end: each for itself."""
+    """Notify people, and begin what waited for the end; no error in one stops the next."""
+
+    def notify() -> None:
+        notifications = deployment.environment.notifications
+        if notifications.exists() and (why := send("notify", deployment.pk)):
+            logger.warning("No notification of how %s ended was sent: %s", deployment, why)
+
+    def advance_its_upgrade() -> None:
+        if upgrade_id := upgrade_of(deployment):
+            advance(upgrade_id)
+
     for act in (
-        partial(_have_notified, deployment),
-        partial(_advance_after, deployment),
+        notify,
+        advance_its_upgrade,
         partial(promote_next, deployment.environment, wake_for_shard),
         partial(ask_after, deployment),
         partial(ask_servers, GATHERERS),
@@ -144,23 +156,13 @@ def _go_on_after(deployment: Deployment, **details: Any) -> None:
         do_alone(act, deployment)
 
 
-def _have_notified(deployment: Deployment) -> None:
-    if deployment.environment.notifications.exists() and (why := send("notify", deployment.pk)):
-        logger.warning("Nobody is notified how %s ended: %s", deployment, why)
-
-
-def _advance_after(deployment: Deployment) -> None:
-    if upgrade_id := upgrade_of(deployment):
-        advance(upgrade_id)
-
-
 def do_alone(act: Callable[[], object], row: Deployment | Upgrade) -> None:
-    """Do one of several things that a row's change calls for; what fails is left to `reconcile`."""
+    """Do one of several things that follow a row's change; `reconcile` makes up for an error."""
     try:
         act()
     except Exception:
-        # The border of a receiver: nothing that one thing raises keeps the next from being done.
-        logger.exception("%s #%s: reconcile has to go on", row._meta.verbose_name, row.pk)
+        # The border of a receiver: an error in one thing does not stop the next.
+        logger.exception("%s #%s: left to reconcile", row._meta.verbose_name, row.pk)
         drop_a_broken_connection()
 
 

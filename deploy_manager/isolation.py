@@ -1,7 +1,7 @@
-"""One bad row never stops the others: what fails is kept as its problem, and the next one begins.
+"""Isolation: one bad row never stops the others. Its error is kept as a Problem of the row.
 
-This is the border of the reconcile jobs and of each row in them: any exception ends here, whatever
-raised it. A database that can't even be told of the problem is away: that goes on up.
+This is the border of the jobs of `reconcile` and of each row in them: every exception ends here. If
+the problem can't be written either, the database is away: that exception is raised.
 """
 
 import logging
@@ -23,14 +23,14 @@ M = TypeVar("M", bound=models.Model)
 T = TypeVar("T")
 
 _failing: ContextVar[set[int] | None] = ContextVar("failing", default=None)
-"""The problems that this round of a job has met."""
+"""The problems that this round of a job ran into."""
 
 
 @contextmanager
 def job_round(job: str) -> Iterator[None]:
-    """Do a round of a whole job; what it met before and does not meet any more is forgotten.
+    """Do a round of a job; problems of earlier rounds that do not come up again are deleted.
 
-    Raises DatabaseError where the database is away.
+    Raises DatabaseError if the database is away.
     """
     failing: set[int] = set()
     token = _failing.set(failing)
@@ -48,11 +48,11 @@ def job_round(job: str) -> Iterator[None]:
 def one_by_one(
     job: str, rows: "models.QuerySet[M]", act: Callable[[M], T], environment: str = ""
 ) -> list[T]:
-    """Act on each row by itself; return what came of those that did well, in their order.
+    """Act on each row in isolation; return the results of those without an error, in their order.
 
-    Each is read by itself, too: one that can't even be read keeps no other from being so. What is
-    gone, or does not belong to `rows` any more when its turn comes, is left. `environment` is the
-    field by which a row knows on whose page its problems are told.
+    Each is read in isolation, too: one that can't be read stops no other. A row that is deleted, or
+    no longer in `rows` when its turn comes, is passed over. `environment` is the field that leads
+    to the environment whose page shows a row's problems.
     """
     fields = ("pk", environment) if environment else ("pk",)
     done: list[T] = []
@@ -68,9 +68,9 @@ def one_by_one(
 def isolated(
     job: str, model: type[models.Model], pk: int, environment: int | None = None
 ) -> Iterator[None]:
-    """Keep what a block raises as the problem of one row, in the page of that environment.
+    """Keep an exception of a block as the problem of one row, shown on that environment's page.
 
-    Raises DatabaseError where the database is away.
+    Raises DatabaseError if the database is away.
     """
     name = f"{model._meta.verbose_name} #{pk}"
     with _noted(job, model._meta.model_name or "", pk, environment, name):
@@ -78,27 +78,27 @@ def isolated(
 
 
 def forget(job: str, row: models.Model) -> None:
-    """Forget a problem of a job that has no rounds: it did well."""
+    """Delete a row's problem of a job without rounds, after it succeeded."""
     Problem.objects.about(row).filter(job=job).delete()
 
 
 def explain(error: BaseException) -> str:
-    """Return what an exception means to a person: ours are words already."""
+    """Return an exception as text for people: the messages of our own are that already."""
     if isinstance(error, (DeployManagerError, PermissionDenied)) and str(error):
         return str(error)
     return f"{type(error).__name__}: {error}"
 
 
 def drop_a_broken_connection() -> None:
-    """Let what comes next have a new connection, where an error left this one unusable."""
-    if not connection.in_atomic_block:  # that of a caller goes on, or fails by itself
+    """Close the connection if an error left it unusable: the next query opens a new one."""
+    if not connection.in_atomic_block:  # a transaction of a caller's must not be cut
         connection.close_if_unusable_or_obsolete()
 
 
 @contextmanager
 def _noted(job: str, kind: str, key: int, environment: int | None, name: str) -> Iterator[None]:
-    # In a transaction of a caller's an error must undo this row's part only, or it poisons the
-    # rest. Elsewhere there is none, so that what a row did is there before anybody is told of it.
+    # Inside a caller's transaction an error must undo only this row's part, or it poisons the rest.
+    # Otherwise there is none, so that a row's changes are committed before a worker is woken.
     savepoint = transaction.atomic() if connection.in_atomic_block else nullcontext()
     try:
         with savepoint:
@@ -113,5 +113,5 @@ def _noted(job: str, kind: str, key: int, environment: int | None, name: str) ->
         if is_new:
             is_ours = isinstance(error, (DeployManagerError, PermissionDenied))
             trace = None if is_ours else error
-            told = plain(str(error))  # the log may be an operator's terminal
-            logger.warning("“%s” fails on %s: %s", job, name or "all", told, exc_info=trace)
+            text = plain(str(error))  # the log may be an operator's terminal
+            logger.warning("“%s” fails on %s: %s", job, name or "all", text, exc_info=trace)

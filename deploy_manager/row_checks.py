@@ -1,8 +1,8 @@
-"""Rows as forms would take them: looked at again before anything is done with what they hold.
+"""Row checks: what forms check is checked again before a row's values are used.
 
-Rows are also written by `update()`, `loaddata` and SQL. So whatever becomes a path, a word of a
-command or a line of a file is checked once more by the validators of its own field, wherever rows
-turn into plain facts: no server and no repository was reached yet.
+Rows are also written by `update()`, `loaddata` and SQL. So every value that becomes a path, a word
+of a command or a line of a file is checked once more by the validators of its field, before any
+server or repository is reached.
 """
 
 from collections.abc import Collection
@@ -20,7 +20,7 @@ _RESUME_CURSOR = frozenset({"command", "own", "out", "err"})
 
 
 def check_row(row: models.Model, *names: str) -> None:
-    """Look at the fields of these names, or at all that do not lead to other rows.
+    """Check the fields of these names, or all that are not relations.
 
     Raises InvalidRow, which names the row, each field, and what is wrong with it.
     """
@@ -36,9 +36,9 @@ def check_row(row: models.Model, *names: str) -> None:
 
 
 def check_environment(environment: Environment, without: Collection[str] = ()) -> None:
-    """Look at an environment, its project, and what its fields say together. Raises InvalidRow.
+    """Check an environment, its project, and its fields together. Raises InvalidRow.
 
-    Fields `without` which it does are not looked at.
+    The fields named in `without` are not checked.
     """
     check_row(environment.project)
     fields = environment._meta.fields
@@ -51,7 +51,7 @@ def check_environment(environment: Environment, without: Collection[str] = ()) -
 
 
 def check_release(release: Release | None) -> None:
-    """Look at a release, and whether its lock is exact pins: that goes to servers as it is.
+    """Check a release, and that its lock file holds exact pins: it is sent to servers as it is.
 
     Raises InvalidRow.
     """
@@ -65,7 +65,7 @@ def check_release(release: Release | None) -> None:
         )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # each shard's worker checks the same lock file again
 def _why_no_pins(lock: str) -> str:
     try:
         read_pins(lock) if lock.strip() else ()
@@ -75,38 +75,32 @@ def _why_no_pins(lock: str) -> str:
 
 
 def check_host_run(run: HostRun) -> None:
-    """Look at what a server's part of a deployment goes on from. Raises InvalidRow."""
+    """Check the state from which a server's part of a deployment continues. Raises InvalidRow."""
     if run.release_before:
         check_row(run.release_before)
     for step in run.steps.all():
-        if not _is_resume_cursor(step.resume_cursor):
+        cursor = step.resume_cursor
+        is_cursor = (
+            isinstance(cursor, dict)
+            and cursor.keys() <= _RESUME_CURSOR
+            # type(), since True is an instance of int, but JSON's true is no position.
+            and all(type(number) is int and number >= 0 for number in cursor.values())
+        )
+        if not is_cursor:
             raise InvalidRow(
                 _("Step %(step)s of %(server)s does not say how much of its output is stored.")
                 % {"step": step.number, "server": run.server_name}
             )
 
 
-def _is_resume_cursor(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.keys() <= _RESUME_CURSOR
-        and all(type(number) is int and number >= 0 for number in value.values())
-    )
-
-
 def _invalid(row: models.Model, error: ValidationError) -> InvalidRow:
-    told = [
-        f"{_label(row, name)}: {' '.join(messages)}"
+    labels = {each.name: f"{each.verbose_name} ({each.name})" for each in row._meta.fields}
+    labels[NON_FIELD_ERRORS] = str(row._meta.verbose_name)
+    problems = " ".join(
+        f"{labels[name]}: {' '.join(messages)}"
         for name, messages in sorted(error.message_dict.items())
-    ]
-    return InvalidRow(
-        _("%(kind)s %(row)s can't be used as it is. %(problems)s Mend it in the admin.")
-        % {"kind": row._meta.verbose_name, "row": row, "problems": " ".join(told)}
     )
-
-
-def _label(row: models.Model, name: str) -> str:
-    if name == NON_FIELD_ERRORS:
-        return str(row._meta.verbose_name)
-    labels = {field.name: field.verbose_name for field in row._meta.fields}
-    return f"{labels[name]} ({name})"
+    return InvalidRow(
+        _("%(kind)s %(row)s can't be used as it is. %(problems)s Fix it in the admin.")
+        % {"kind": row._meta.verbose_name, "row": row, "problems": problems}
+    )

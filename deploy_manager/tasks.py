@@ -1,4 +1,4 @@
-"""Celery tasks: each carries a row's id and nothing else; the row says the rest."""
+"""Celery tasks: each message carries a row's id and nothing else; the row says the rest."""
 
 import logging
 from functools import partial
@@ -25,20 +25,20 @@ from deploy_manager.upgrades.policies import take_up
 logger = logging.getLogger(__name__)
 
 MOST_AUDITED = 300
-"""Versions that a task checks; the reconcile loop has the next ones checked."""
+"""Versions that one task checks; the next round of `reconcile` sends a task for more."""
 
 
 @shared_task(name="deploy_manager.run_shard", ignore_result=True)
 def run_shard(shard_id: int) -> None:
-    """Claim a shard of a deployment and run it; do nothing where somebody else has."""
+    """Claim a shard of a deployment and run it; do nothing if another worker holds it."""
     run(shard_id, wake_for_shard)
 
 
 @shared_task(name=RECONCILE, ignore_result=True)
 def reconcile() -> None:
-    """Ring lost bells again, replace silent holders, begin what is due; see runner.reconcile.
+    """Send lost messages again, replace silent holders, begin what is due; see reconcile.py.
 
-    A database that is away for a while is asked again by the next message.
+    If the database is away, the next message tries again.
     """
     try:
         reconcile_rows(wake_for_shard, lambda run: None if send("look_at", run) else True)
@@ -50,37 +50,37 @@ def reconcile() -> None:
 
 @shared_task(name="deploy_manager.look_at", ignore_result=True)
 def look_at(host_run_id: int) -> None:
-    """Find out what became of a lost host; see runner.probing."""
+    """Find out how a lost host ended; see deployments.probing."""
     probe(host_run_id)
 
 
 @shared_task(name="deploy_manager.take_inventory", ignore_result=True)
 def take_inventory(*placement_ids: int) -> None:
-    """Ask servers side by side what is installed; see runner.packages.inventory."""
+    """Ask servers side by side what is installed; see packages.inventory."""
     take_inventories(Placement.objects.filter(pk__in=placement_ids))
 
 
 @shared_task(name="deploy_manager.look_up", ignore_result=True)
 def look_up() -> None:
-    """Ask indexes what they have of the packages that are due; see runner.packages.looking_up."""
+    """Ask indexes for the releases of the packages that are due; see packages.looking_up."""
     look_up_due()
 
 
 @shared_task(name="deploy_manager.audit", ignore_result=True)
 def audit() -> None:
-    """Look for advisories about the versions that are due; see runner.packages.auditing."""
+    """Look for advisories about the versions that are due; see packages.auditing."""
     audit_versions(limit=MOST_AUDITED)
 
 
 @shared_task(name="deploy_manager.notify", ignore_result=True)
 def notify(deployment_id: int) -> None:
-    """Tell everybody who wants to know how a deployment ended."""
+    """Send the notifications of how a deployment ended; see deployments.notifying."""
     send_notifications(deployment_id)
 
 
 @shared_task(name="deploy_manager.run_policy", ignore_result=True)
 def run_policy(policy_run_id: int) -> None:
-    """Do what a run of a policy stands for; nothing where somebody else has or did it."""
+    """Carry out a policy's run; do nothing if another worker does or did."""
     if take_up(policy_run_id):
         for upgrade in Upgrade.objects.live().filter(policy_run=policy_run_id):
             do_alone(partial(advance, upgrade.pk), upgrade)
@@ -88,14 +88,14 @@ def run_policy(policy_run_id: int) -> None:
 
 @shared_task(name="deploy_manager.resolve", ignore_result=True)
 def resolve(resolution_id: int) -> None:
-    """Answer a question to the resolver; nothing where somebody else has or did."""
+    """Answer a question to the resolver; do nothing if another worker does or did."""
     take_up_resolution(resolution_id)
 
 
 @worker_shutting_down.connect(dispatch_uid="deploy_manager.tasks")
 def _hand_over(**details: Any) -> None:
-    """Give back what this worker runs: it goes on on the servers, and another worker takes it up.
+    """Release what this worker runs: it keeps running on servers, and another worker continues it.
 
-    So that the site which hosts deploy_manager can deploy itself, worker and all.
+    So the site that deploy_manager itself runs in can be deployed by it, workers included.
     """
     process_ends.set()

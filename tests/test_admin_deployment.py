@@ -100,11 +100,11 @@ def test_progress_says_when_it_ended(inventory: Inventory) -> None:
 
 def test_a_queued_deployment_says_that_nobody_took_it_and_why(inventory: Inventory) -> None:
     queued = write_deployment(
-        inventory.environment, state=State.QUEUED, message="No worker could be told: refused"
+        inventory.environment, state=State.QUEUED, message="No worker could be woken: refused"
     )
     page = visitor("viewer").get(url("deployment_change", queued.pk)).content.decode()
     assert "no worker has taken it yet" in page
-    assert "No worker could be told: refused" in page
+    assert "No worker could be woken: refused" in page
 
 
 def test_the_page_ends_with_the_last_output_and_says_that_it_left_some_out(

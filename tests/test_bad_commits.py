@@ -1,4 +1,4 @@
-"""What is marked as bad on a site is taken by people only, and whoever leaves it says so."""
+"""A bad release is deployed by people only; an automatic source skips it and says so."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -56,7 +56,7 @@ def tip(monkeypatch: pytest.MonkeyPatch) -> list[Contents]:
     tips = [contents()]
     for module in (preparing, planning):
         monkeypatch.setattr(module, "find_contents", lambda site, ref: tips[-1])
-    monkeypatch.setattr(preparing, "prove", lambda site, source: None)
+    monkeypatch.setattr(preparing, "check_that_it_fits", lambda site, laid: None)
     monkeypatch.setattr(preparing, "make_archive", lambda site, commit: None)
     return tips
 
@@ -76,7 +76,7 @@ def test_a_schedule_leaves_a_commit_that_was_marked_and_goes_on_with_the_next(
     make(pair, contents(), is_bad=True)
     schedule = pair.schedule(pair.bad, "deploy")
     skipped = run_nightly(pair, schedule)
-    why = "Skipped: commit bbbbbbbb is marked as bad on shop/bad since "
+    why = "Skipped: commit bbbbbbbb has been marked as bad on shop/bad since "
     assert skipped.state == State.CANCELLED
     assert skipped.message.startswith(why)
     assert skipped.message.endswith(": The till is broken. No server was touched.")
@@ -100,7 +100,7 @@ def test_people_may_deploy_it_and_are_told(
 ) -> None:
     make(pair, contents(), is_bad=True)
     plan = make_plan(pair.bad)
-    assert plan.bad.startswith("commit bbbbbbbb is marked as bad on shop/bad since ")
+    assert plan.bad.startswith("commit bbbbbbbb has been marked as bad on shop/bad since ")
     assert plan.bad in describe(plan, DeploymentOptions()).plain
     page = admin_client.get(url("environment_run", "deploy", on=pair.bad.pk))
     assert escape(plan.bad) in page.content.decode()

@@ -27,7 +27,7 @@ def test_a_message_that_was_lost_is_woken_again_and_told(
     woken: list[int] = []
     monkeypatch.setattr("deploy_manager.dispatch.wake_for_shard", woken.append)
     deployment = inventory.request("ping")
-    assert call("reconcile") == "rang again: 1, asked servers for their packages: 1\n"
+    assert call("reconcile") == "woke workers again: 1, asked servers for their packages: 1\n"
     assert woken == [deployment.shards.get().pk]
     assert events(call("reconcile", "--json")) == [{"event": "reconciled", "done": {}}]
     assert call("reconcile") == "There was nothing to do.\n"
@@ -44,7 +44,7 @@ def test_it_reconciles_until_it_is_told_to_end(own_project: OwnProject, ending: 
     process = own_project.start("python", "manage.py", "reconcile", "--forever", "0.2")
     own_project.run("python", "-c", REQUEST)
     assert process.stdout is not None
-    assert any(line.startswith("rang again: 1") for line in process.stdout)
+    assert any(line.startswith("woke workers again: 1") for line in process.stdout)
     process.send_signal(ending)
     rest, _ = process.communicate(timeout=30)
     assert (process.returncode, rest) == (0, "")

@@ -59,7 +59,8 @@ def test_a_person_may_choose_a_bad_release_and_is_told(shop: Switching) -> None:
 def test_a_release_that_is_not_whole_everywhere_is_refused(shop: Switching) -> None:
     shop.make_release("r4")
     told = call_and_be_refused("rollback", "production", "--to", "r4")
-    assert "No release r4 is whole on every server of shop/production. There is: r2, r1." in told
+    assert "No release r4 is complete on every server of shop/production." in told
+    assert "Available: r2, r1." in told
     assert not Deployment.objects.filter(recipe="rollback").exists()
 
 

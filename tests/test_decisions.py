@@ -60,12 +60,12 @@ def no_pipeline() -> None:
     del registry._pipelines[PIPELINE]
 
 
-def borne() -> None:
-    """Somebody bears any failure from now on."""
+def tolerance() -> None:
+    """The environment tolerates any failure from now on."""
     Environment.objects.update(max_failures="100%", rollback_on_failure=False, pause=3600)
 
 
-CHANGES = pytest.mark.parametrize("change", few(no_gates, no_pipeline, borne))
+CHANGES = pytest.mark.parametrize("change", few(no_gates, no_pipeline, tolerance))
 
 
 def carry_out(deployment: Deployment) -> Deployment:

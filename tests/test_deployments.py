@@ -1,4 +1,4 @@
-"""A deployment's state changes only for who wins; whoever comes second is told so."""
+"""A deployment's state changes only for the one that wins; the others learn that they lost."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +10,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from deploy_manager.deployments.barrier import arrive
 from deploy_manager.deployments.request import request
+from deploy_manager.deployments.rollout import arrive
 from deploy_manager.exceptions import ClaimLost, RequestRefused
 from deploy_manager.models import Deployment, HostRun, Release, Shard, ShardState, State, Step
 from deploy_manager.models.deployments import HOLDER_SILENT_AFTER

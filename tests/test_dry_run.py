@@ -81,7 +81,7 @@ def test_a_recipe_that_needs_an_answer_says_so_and_ends_no_other(inventory: Inve
 
     (shown,) = steps(inventory, "read_number")
     assert shown.lines[0] == "$ cat number"
-    assert "depends on what the server answers" in shown.lines[1]
+    assert "depends on the server's answers" in shown.lines[1]
 
 
 def test_what_would_be_refused_is_refused(shop: Inventory, repository: Repository) -> None:
@@ -89,7 +89,7 @@ def test_what_would_be_refused_is_refused(shop: Inventory, repository: Repositor
     def go_back(host: Host, site: Site) -> None:
         """Needs a release."""
 
-    with pytest.raises(RequestRefused, match="go_back needs to be told a release"):
+    with pytest.raises(RequestRefused, match="go_back needs a release: name one"):
         steps(shop, "go_back")
     repository.git("rm", "--quiet", "requirements.txt")
     repository.commit("Forget the pins", {})

@@ -131,7 +131,7 @@ def test_what_was_run_elsewhere_is_not_retried_here(own_project: OwnProject) -> 
 def test_there_must_be_a_release_to_go_back_to(own_project: OwnProject) -> None:
     code, printed = own_project.run("fab", "production", "rollback", "--to=20260101")
     assert code == 2
-    assert "No release 20260101 is whole on every server of shop/production." in printed
+    assert "No release 20260101 is complete on every server of shop/production." in printed
     code, printed = own_project.run("fab", "production", "converge", "--server=two")
     assert code == 2
     assert "No other server of shop/production serves a release yet: deploy it." in printed

@@ -68,10 +68,10 @@ def _outcome(upgrade: Any) -> str:
 
 
 CASES: dict[str, Case] = {
-    "rang again": Case(
+    "woke workers again": Case(
         lambda pair, site: pair.ask(site).shards.get(), None, "", lambda row, told: row.pk in told
     ),
-    "ended what nobody took up": Case(
+    "ended abandoned deployments": Case(
         lambda pair, site: pair.silent(site).deployment,
         Deployment,
         "end",
@@ -83,13 +83,13 @@ CASES: dict[str, Case] = {
         "open_after_pause",
         lambda row, told: row.shards.get().pk in told,
     ),
-    "ended what was overdue": Case(
+    "ended overdue deployments": Case(
         lambda pair, site: pair.overdue(site),
         Deployment,
         "pass_by",
         lambda row, told: _state(row) == State.CANCELLED,
     ),
-    "wrote what was due": Case(
+    "wrote scheduled deployments": Case(
         lambda pair, site: pair.schedule(site),
         scheduling,
         "request",
@@ -119,7 +119,7 @@ CASES: dict[str, Case] = {
         "hand_back",
         lambda row, told: f"upgrade-{row.pk}" in _outcome(row),
     ),
-    "queued what waited": Case(
+    "queued waiting deployments": Case(
         lambda pair, site: pair.waiting(site),
         reconciling,
         "why_not_now",
@@ -179,7 +179,9 @@ def test_a_row_that_fails_keeps_no_other_of_its_job_waiting(
 
 
 def test_every_job_of_the_reconcile_is_tried() -> None:
-    assert CASES.keys() == {*reconciling.JOBS, reconciling.LOOKS} - {"forgot what is gone"}
+    assert CASES.keys() == {*reconciling.JOBS, reconciling.LOOKS} - {
+        "deleted problems of deleted rows"
+    }
 
 
 @pytest.mark.parametrize("job", reconciling.JOBS)
@@ -189,13 +191,13 @@ def test_a_job_that_fails_keeps_no_other_from_being_done(
     shard_, due = pair.ask(pair.bad).shards.get(), pair.schedule(pair.good)
     monkeypatch.setitem(reconciling.JOBS, job, lambda wake: _sql())
     told = pair.reconcile()
-    assert (shard_.pk in told) is (job != "rang again")
-    assert due.deployments.exists() is (job != "wrote what was due")
+    assert (shard_.pk in told) is (job != "woke workers again")
+    assert due.deployments.exists() is (job != "wrote scheduled deployments")
     assert [each.job for each in Problem.objects.filter(kind="")] == [job]
 
 
 def test_workers_are_woken_before_anything_that_people_wrote_is_read(pair: Pair) -> None:
-    assert next(iter(reconciling.JOBS)) == "rang again"
+    assert next(iter(reconciling.JOBS)) == "woke workers again"
 
 
 @pytest.mark.parametrize("job", gathering.JOBS)

@@ -53,7 +53,7 @@ def test_an_upgrade_whose_asker_may_no_more_returns_what_it_moved_and_ends(
     pair.reconcile()
     second.refresh_from_db()
     assert second.state == UpgradeState.FAILED
-    assert second.message == "eve may not deploy shop/good any more."
+    assert second.message == "eve may no longer deploy shop/good."
     first.refresh_from_db()
     assert first.state == UpgradeState.RETURNING
     assert first.returned_by is not None
@@ -62,7 +62,7 @@ def test_an_upgrade_whose_asker_may_no_more_returns_what_it_moved_and_ends(
     pair.reconcile()
     upgrade.refresh_from_db()
     assert upgrade.state == UpgradeState.FAILED
-    assert "eve may not deploy shop/good any more." in upgrade.message
+    assert "eve may no longer deploy shop/good." in upgrade.message
     assert not pair.problems()
 
 
@@ -122,7 +122,7 @@ def test_a_server_that_was_switched_before_the_right_was_lost_is_not_called_skip
     run(deployment.pk)
     deployment.refresh_from_db()
     assert deployment.state == State.FAILED
-    assert deployment.message == "eve may not deploy shop/production any more."
+    assert deployment.message == "eve may no longer deploy shop/production."
     told = {host.server_name: (host.state, host.message) for host in deployment.host_runs.all()}
     assert told == {
         "one": (

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
-from deploy_manager.deployments import barrier, orders
+from deploy_manager.deployments import orders, rollout
 from deploy_manager.deployments import prepare as preparing
 from deploy_manager.deployments.host_work import HostWork
 from deploy_manager.deployments.run import run
@@ -84,14 +84,14 @@ def test_an_error_of_ours_around_one_server_ends_that_one_only(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inventory.add_server("two")
-    begin = HostWork._begin
+    run_step = HostWork._run_step
 
     def fail_on_one(work: HostWork, step: Step) -> None:
         if work.run.server_name == "one":
             raise TypeError("a mark that is none")
-        begin(work, step)
+        run_step(work, step)
 
-    monkeypatch.setattr(HostWork, "_begin", fail_on_one)
+    monkeypatch.setattr(HostWork, "_run_step", fail_on_one)
     deployment = run_it(inventory)
     assert deployment.state == State.PARTLY_FAILED
     assert hosts_of(deployment) == {"one": State.FAILED, "two": State.SUCCEEDED}
@@ -104,7 +104,7 @@ def test_an_error_of_ours_between_two_stages_says_what_each_server_came_through(
     def fail(*args: Any, **options: Any) -> None:
         raise ValueError("'many' is no share")
 
-    monkeypatch.setattr(barrier, "_finish", fail)
+    monkeypatch.setattr(rollout, "_finish", fail)
     deployment = run_it(inventory)
     assert hosts_of(deployment) == {"one": State.SUCCEEDED}
     assert deployment.state == State.PARTLY_FAILED

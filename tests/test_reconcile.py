@@ -1,4 +1,4 @@
-"""The reconcile loop mends what bells and workers left behind, by the rows alone."""
+"""`reconcile` makes up for lost messages and dead workers, by the rows alone."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
 def reconciled() -> list[int]:
-    """Reconcile; return the shards that were rung for."""
+    """Reconcile; return the shards that workers were woken for."""
     woken: list[int] = []
     reconcile(woken.append, look=lambda pk: None)
     return woken
@@ -30,13 +30,13 @@ def ask(environment: Environment, **requests: Any) -> Deployment:
 
 
 def long_ago(**ago: int) -> None:
-    """Let every heartbeat and every bell be so old."""
+    """Let every heartbeat and every message be so old."""
     then = timezone.now() - timedelta(**ago)
     Shard.objects.exclude(beat_at=None).update(beat_at=then)
     Shard.objects.update(woken_at=then)
 
 
-def test_a_lost_message_is_woken_again_but_not_all_the_time(inventory: Inventory) -> None:
+def test_a_lost_message_is_sent_again_but_not_all_the_time(inventory: Inventory) -> None:
     shard_ = inventory.request("ping").shards.get()
     assert reconciled() == [shard_.pk]
     assert reconciled() == []

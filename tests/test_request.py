@@ -91,7 +91,7 @@ def test_hosts_without_a_step_are_left_out(shop: Inventory, pipeline: Pipeline) 
 def test_where_no_chosen_server_has_the_role_it_is_refused(
     shop: Inventory, pipeline: Pipeline
 ) -> None:
-    with pytest.raises(RequestRefused, match="No server chosen has a role"):
+    with pytest.raises(RequestRefused, match="None of the chosen servers has a role"):
         ask(shop, "where_static", servers=["one"])
 
 

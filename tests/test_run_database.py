@@ -50,7 +50,7 @@ def test_no_deployment_stays_running_behind_an_error_and_a_connection_that_was_c
         connection.connection.close()
         raise error
 
-    monkeypatch.setattr(preparing, "_check_again_who_may", fail)
+    monkeypatch.setattr(preparing, "_is_rollback", fail)
     deployment = run_it(inventory)
     assert (deployment.state, deployment.message) == (
         State.FAILED,

@@ -1,4 +1,4 @@
-"""One deployment for each time of a schedule, whoever looks and however often; none too late."""
+"""One deployment for each time of a schedule, however often and from where it is run; none late."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -26,7 +26,7 @@ def seven(switching: Switching, settings: Settings) -> Switching:
 
 
 def work_off(deployment: Deployment) -> list[int]:
-    """Let workers take the bells as they are rung; return the shards in the order of the bells."""
+    """Let workers take messages as they are sent; return their shards in the order of sending."""
     messages: queue.Queue[int | None] = queue.Queue()
     woken: list[int] = []
 

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 )
 from pytest_django import Settings
 
-from deploy_manager.deployments.barrier import arrive
 from deploy_manager.deployments.request import DeploymentOptions, request
+from deploy_manager.deployments.rollout import arrive
 from deploy_manager.deployments.waves import ROLL_BACK
 from deploy_manager.exceptions import ClaimLost, RequestRefused
 from deploy_manager.models import (
@@ -97,7 +97,7 @@ class Deploying(RuleBasedStateMachine):
     @precondition(lambda self: self._messages)
     @rule(data=st.data())
     def claim(self, data: st.DataObject) -> None:
-        """A bell rings, perhaps for the second time."""
+        """A message arrives, perhaps for the second time."""
         self._claim(data.draw(st.sampled_from(self._messages[-6:])))
 
     def _claim(self, pk: int) -> None:

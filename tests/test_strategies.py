@@ -85,7 +85,7 @@ def test_too_many_failures_bring_all_back_and_mark_the_release(four: Switching) 
     assert four.told("two").count("tidy") == 1  # of the first deployment only
 
 
-def test_failures_that_are_borne_stop_nobody(four: Switching) -> None:
+def test_tolerated_failures_stop_no_other_server(four: Switching) -> None:
     set_up(four, **WAVES, max_failures="25%")
     four.break_server("two")
     deployment = four.switch_to("new")

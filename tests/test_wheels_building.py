@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from deploy_manager.deployments.site import site_of
+from deploy_manager.deployments.orders import site_of
 from deploy_manager.exceptions import WheelError
 from deploy_manager.hosts.address import Address
 from deploy_manager.models import Environment

@@ -1,4 +1,4 @@
-"""A worker process takes what was asked for: the row is the queue, the broker only the bell."""
+"""A worker process carries out a request: the row is the queue, the broker only wakes workers."""
 
 import os
 import socket
@@ -70,7 +70,7 @@ def test_a_message_that_wakes_five_times_runs_it_once(
     for _ in range(4):
         assert dispatch.wake(deployment.pk)
     start_worker()
-    nothing_to_do = f"{deployment.shards.get().pk} is nobody's to claim: nothing to do"
+    nothing_to_do = f"{deployment.shards.get().pk} is not free to claim: nothing to do"
     wait_until(lambda: (tmp_path / "worker.log").read_text().count(nothing_to_do) == 4)
     wait_for_the_end(deployment)
     assert (deployment.state, deployment.shards.get().token) == (State.SUCCEEDED, 1)
@@ -87,7 +87,7 @@ def test_a_broker_that_is_away_leaves_it_queued_and_says_so(
     assert time.monotonic() - started < 2
     deployment.refresh_from_db()
     assert deployment.state == State.QUEUED
-    assert deployment.message.startswith("No worker could be told: ")
+    assert deployment.message.startswith("No worker could be woken: ")
     assert str(port) in deployment.message
     assert "secret" not in deployment.message
 
@@ -102,7 +102,7 @@ def test_a_broker_that_says_nothing_is_not_waited_for(
         deployment = ask(inventory)
         assert time.monotonic() - started < 3
     deployment.refresh_from_db()
-    assert deployment.message.startswith("No worker could be told: ")
+    assert deployment.message.startswith("No worker could be woken: ")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a rollback, a retry and a converge work on: releases and servers chosen from the rows."""
+"""Choosing the release and the servers of a rollback, a retry and a converge."""
 
 from collections.abc import Sequence
 
@@ -22,12 +22,13 @@ from deploy_manager.packages.downgrades import confirmed_in
 
 
 def releases_to_return_to(environment: Environment) -> list[Release]:
-    """Return the releases that were seen whole on every server and do not serve, newest first.
+    """Return the releases that are complete on every server and do not serve, newest first.
 
     Bad ones are among them: a person may choose one.
     """
-    wholes = [set(placement.complete_releases) for placement in environment.placements.all()]
-    common = set.intersection(*wholes) if wholes else set()
+    complete = [set(placement.complete_releases) for placement in environment.placements.all()]
+    # Of no sets there is no intersection: Python raises.
+    common = set.intersection(*complete) if complete else set()
     serving = serving_release(environment)
     found = environment.releases.filter(name__in=common).select_related("lock")
     return [release for release in found if release != serving]
@@ -36,27 +37,31 @@ def releases_to_return_to(environment: Environment) -> list[Release]:
 def choose_release(environment: Environment, name: str = "") -> Release:
     """Return the release a rollback goes to: the named one, or the good one that served before.
 
-    `name` is a release's name, or a beginning of its commit where that is one release's only.
+    `name` is a release's name, or the beginning of its commit if no other release begins so.
     Raises RequestRefused.
     """
     known = releases_to_return_to(environment)
-    found = _named(known, name) if name else _served_before(environment, known)
+    if not name:
+        found = _served_before(environment, known)
+    else:
+        found = [each for each in known if each.name == name]
+        found = found or [each for each in known if each.commit.startswith(name)]
     if not found:
         raise RequestRefused(_no_release(environment, name, known))
     if name and len(found) > 1:
-        raise RequestRefused(_several(name, found))
+        twins = twins_of(found)
+        lines = "".join(f"\n- {each}: {twins.get(each.pk, each.commit)}" for each in found)
+        raise RequestRefused(
+            _("Several releases have a commit that begins with %(name)s: name one.%(releases)s")
+            % {"name": name, "releases": lines}
+        )
     return found[0]
 
 
-def _named(known: Sequence[Release], name: str) -> list[Release]:
-    exactly = [each for each in known if each.name == name]
-    return exactly or [each for each in known if each.commit.startswith(name)]
-
-
 def _served_before(environment: Environment, known: Sequence[Release]) -> list[Release]:
-    """The good ones that served before what serves, the last of them first.
+    """The good releases that served before the current one, the last of them first.
 
-    Where no deployment on record tells when this one came to serve, those that were made before it.
+    If no deployment on record says when the current one began to serve: those made before it.
     """
     serving = serving_release(environment)
     good = [each for each in known if each.bad_since is None]
@@ -68,33 +73,42 @@ def _served_before(environment: Environment, known: Sequence[Release]) -> list[R
     return [each for each in good if serving is None or each.created_at < serving.created_at]
 
 
-def _several(name: str, found: Sequence[Release]) -> str:
-    twins = twins_of(found)
-    told = "".join(f"\n- {each}: {twins.get(each.pk, each.commit)}" for each in found)
-    text = _("%(name)s begins the commit of several releases: say one by its name.%(releases)s")
-    return text % {"name": name, "releases": told}
-
-
 def _no_release(environment: Environment, name: str, known: Sequence[Release]) -> str:
     names = ", ".join(f"{each}{_(' (bad)') if each.bad_since else ''}" for each in known)
     words = {"site": environment, "name": name, "known": names or _("none")}
     if name:
-        text = _("No release %(name)s is whole on every server of %(site)s. There is: %(known)s.")
+        text = _(
+            "No release %(name)s is complete on every server of %(site)s. Available: %(known)s."
+        )
     else:
-        text = _("%(site)s has no good release before this one. There is: %(known)s.")
+        text = _("%(site)s has no good release before this one. Available: %(known)s.")
     return text % words
 
 
 def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOptions]:
-    """Return the recipe and the request that run a deployment again where it did not come through.
+    """Return the recipe and the options that run a deployment again on the servers it missed.
 
-    The same release goes to failed, skipped, cancelled and lost servers only; what runs once, like
-    migrations, and came through is not run again.
-    Raises RequestRefused where there is nothing to retry.
+    The same release goes to failed, skipped, cancelled and lost servers only; recipes that run
+    once, like migrations, are not run again if they succeeded.
+    Raises RequestRefused if there is nothing to retry, or a retry would not do the same.
     """
     runs = deployment.host_runs.filter(state__in=TO_RETRY).order_by("pk")
     servers = [run.server_name for run in runs]
-    _refuse_to_retry(deployment, servers)
+    if deployment.is_live:
+        raise RequestRefused(_("%(deployment)s has not ended yet.") % {"deployment": deployment})
+    if not servers:
+        raise RequestRefused(_("Every server of %(it)s succeeded.") % {"it": deployment})
+    if deployment.release and deployment.release.bad_since:
+        raise RequestRefused(
+            _("Release %(release)s was marked as bad: deploy a fixed one.")
+            % {"release": deployment.release}
+        )
+    if stage := UpgradeStage.objects.filter(deployment=deployment).first():
+        # Its pins hold only as an upgrade's: the next deployment would take them back, unseen.
+        raise RequestRefused(
+            _("%(deployment)s is part of upgrade %(upgrade)s: request that again.")
+            % {"deployment": deployment, "upgrade": stage.upgrade}
+        )
     options = DeploymentOptions(
         ref=deployment.ref,
         commit=deployment.commit,
@@ -109,30 +123,11 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
     return deployment.recipe, options
 
 
-def _refuse_to_retry(deployment: Deployment, servers: Sequence[str]) -> None:
-    """Raise RequestRefused where there is nothing to retry, or a retry would not be the same."""
-    if deployment.is_live:
-        raise RequestRefused(_("%(deployment)s has not ended yet.") % {"deployment": deployment})
-    if not servers:
-        raise RequestRefused(_("Every server of %(it)s came through.") % {"it": deployment})
-    if deployment.release and deployment.release.bad_since:
-        raise RequestRefused(
-            _("Release %(release)s was marked as bad: deploy a mended one.")
-            % {"release": deployment.release}
-        )
-    if stage := UpgradeStage.objects.filter(deployment=deployment).first():
-        # Its pins hold only as an upgrade's: the next deployment would take them back, unseen.
-        raise RequestRefused(
-            _("%(deployment)s is a part of upgrade %(upgrade)s: ask for that again.")
-            % {"deployment": deployment, "upgrade": stage.upgrade}
-        )
-
-
 def _done_once(deployment: Deployment) -> frozenset[str]:
-    """The recipes that stood for all of the servers and came through, as the rows say."""
+    """The recipes that run once for all servers and succeeded, as the rows say."""
     done: set[str] = set()
     tried: Deployment | None = deployment
-    while tried is not None:  # what a first retry left out was done before it
+    while tried is not None:  # a retry of a retry: the first one left out what was done before
         once = Step.objects.filter(host_run__deployment=tried, once=True)
         undone = once.exclude(state=State.SUCCEEDED).values("recipe")
         done.update(once.exclude(recipe__in=undone).values_list("recipe", flat=True))
@@ -141,7 +136,7 @@ def _done_once(deployment: Deployment) -> frozenset[str]:
 
 
 def _still_confirmed(deployment: Deployment) -> list[dict[str, str]]:
-    """What was confirmed then; not what an upgrade has brought anew since."""
+    """The pins confirmed to be taken back then, without those an upgrade has moved since."""
     since = Override.objects.filter(
         environment=deployment.environment, since__gte=deployment.created_at
     )
@@ -154,9 +149,9 @@ def _still_confirmed(deployment: Deployment) -> list[dict[str, str]]:
 
 
 def converge(environment: Environment, servers: Sequence[str]) -> DeploymentOptions:
-    """Return the request that makes servers like the others: the release that most of those serve.
+    """Return the options that make servers like the others: the release most of those serve.
 
-    Raises RequestRefused where no other server serves one.
+    Raises RequestRefused if no other server serves one.
     """
     others = environment.placements.exclude(server__name__in=servers)
     good = others.filter(active_release__bad_since=None)

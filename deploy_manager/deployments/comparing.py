@@ -1,4 +1,4 @@
-"""Releases of one commit told apart: by their pins, since their code is the same."""
+"""Comparing releases of one commit: by their pins, since their code is the same."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,12 @@ from deploy_manager.requirements.pins import Pin, PinChange, compare_pins
 from deploy_manager.requirements.reading import read_pins
 
 MOST_NAMED = 5
-"""Packages that a line names; it counts the others."""
+"""Packages that a line names; the others are counted."""
 
 
 @dataclass(frozen=True)
 class Twin:
-    """Another release of the same commit, and what is otherwise than in it."""
+    """Another release of the same commit, and how it differs."""
 
     other: Release
     changes: tuple[PinChange, ...] = ()
@@ -36,7 +36,7 @@ class Twin:
 
     @property
     def difference(self) -> str:
-        """What is otherwise, in words."""
+        """The difference in words."""
         if self.has_same_pins:
             return _("same pins")
         if self.problem:
@@ -44,15 +44,19 @@ class Twin:
         if not self.changes:
             return _("same versions, but other hashes, extras or markers")
         more = len(self.changes) - MOST_NAMED
-        told = ", ".join(map(_spell, self.changes[:MOST_NAMED]))
-        told += _(" and %(count)d more") % {"count": more} if more > 0 else ""
-        return _("pins differ: %(changes)s") % {"changes": told}
+        absent = _("none")
+        named = ", ".join(
+            f"{each.name} {each.before or absent} -> {each.after or absent}"
+            for each in self.changes[:MOST_NAMED]
+        )
+        named += _(" and %(count)d more") % {"count": more} if more > 0 else ""
+        return _("pins differ: %(changes)s") % {"changes": named}
 
 
 def twins_of(releases: Iterable[Release]) -> dict[int, Twin]:
-    """Return by its key, for each release that shares its commit, how it differs from another.
+    """Return, by key, how each release that shares its commit differs from another one.
 
-    That is the one made before it with other pins, for the first of them the one made after it.
+    The other is the one made before it with other pins, or for the first the one made after it.
     One query, however many there are.
     """
     shown = list(releases)
@@ -71,7 +75,7 @@ def twins_of(releases: Iterable[Release]) -> dict[int, Twin]:
 
 
 def with_twins(releases: Iterable[Release]) -> list[Release]:
-    """Return releases with their `twin`, for templates; None where no other has their commit."""
+    """Return releases with their `twin`, for templates; None if no other has their commit."""
     shown = list(releases)
     twins = twins_of(shown)
     for each in shown:
@@ -90,17 +94,12 @@ def compare(other: Release, release: Release) -> Twin:
 
 
 def _to_compare(release: Release, alike: Sequence[Release]) -> Release:
-    """The nearest before it with other pins, else after it, else the nearest there is."""
+    """The nearest before it with other pins, else the nearest after it, else the nearest of all."""
     at = [each.pk for each in alike].index(release.pk)
     near = [*reversed(alike[:at]), *alike[at + 1 :]]
     return next((each for each in near if each.lock_id != release.lock_id), near[0])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # a list of releases compares each lock file with two others
 def _pins(lock: str) -> tuple[Pin, ...]:
     return tuple(read_pins(lock)) if lock else ()
-
-
-def _spell(change: PinChange) -> str:
-    absent = _("none")
-    return f"{change.name} {change.before or absent} -> {change.after or absent}"

@@ -1,4 +1,4 @@
-"""What a deployment sends: one commit and one lock, resolved once, before any server is touched."""
+"""The contents of a release: one commit and its pins, resolved before any server is touched."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -7,7 +7,7 @@ from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import CodeError, PinError
 from deploy_manager.git.mirror import Commit, Mirror
 from deploy_manager.models import Environment
-from deploy_manager.packages.overrides import LaidOver, check_that_it_fits, lay_over
+from deploy_manager.packages.overrides import LaidOver, lay_over
 from deploy_manager.packages.pins import checked_pins_of
 from deploy_manager.packages.repository import committed_files, mirror_of
 from deploy_manager.requirements.pins import Pin, lock_digest, lock_text
@@ -20,10 +20,10 @@ class Contents:
 
     commit: Commit
     repository: tuple[Pin, ...]
-    """What the commit pins, or the environment lists."""
+    """The pins of the commit, or those that the environment lists."""
 
     laid: LaidOver
-    """The same with what upgrades hold over it."""
+    """The same pins, with the overrides of upgrades laid over them."""
 
     @property
     def pins(self) -> tuple[Pin, ...]:
@@ -41,50 +41,20 @@ class Contents:
 def find_contents(environment: Environment, ref: str) -> Contents:
     """Fetch the repository and return what `ref` means now, with its pins.
 
-    Overrides are put over the pins here, for whatever way leads to a release. Raises CodeError (no
-    such ref, repository out of reach, no manage.py), PinError and InvalidRow.
+    Overrides are laid over the pins here, for every way that leads to a release. Raises CodeError
+    (no such ref, repository out of reach, no manage.py), PinError and InvalidRow.
     """
     mirror = mirror_of(environment.project)
     mirror.update()
     commit = mirror.resolve(ref)
-    _require_manage_py(mirror, commit, environment.project.folder)
+    path = str(PurePosixPath(environment.project.folder) / "manage.py")
+    if mirror.read_file(commit.hash, path) is None:
+        found = mirror.find(commit.hash, "manage.py")
+        folders = ", ".join(str(PurePosixPath(each).parent) for each in found)
+        hint = f" There is one in {folders}: set the project's folder." if folders else ""
+        raise CodeError(f"Commit {commit.hash[:8]} has no {path}.{hint}")
     pins = _pins(environment, mirror, commit)
     return Contents(commit, pins, lay_over(environment, pins))
-
-
-def prove(environment: Environment, contents: Contents) -> None:
-    """Raise PinError where overrides do not fit with the pins of a commit; asks the index."""
-    check_that_it_fits(environment, contents.laid)
-
-
-def make_archive(environment: Environment, commit: str) -> Path:
-    """Return the commit's code as a .tar.gz on this machine. Raises CodeError.
-
-    Another worker may have resolved the commit: then it is fetched here first.
-    """
-    mirror = mirror_of(environment.project)
-    try:
-        return mirror.archive(commit, get_settings().MAX_ARCHIVE_BYTES)
-    except CodeError:
-        mirror.update()
-        return mirror.archive(commit, get_settings().MAX_ARCHIVE_BYTES)
-
-
-def _require_manage_py(mirror: Mirror, commit: Commit, folder: str) -> None:
-    path = str(PurePosixPath(folder) / "manage.py")
-    if mirror.read_file(commit.hash, path) is not None:
-        return
-    elsewhere = [
-        str(PurePosixPath(found).parent) for found in mirror.find(commit.hash, "manage.py")
-    ]
-    raise CodeError(
-        f"Commit {commit.hash[:8]} has no {path}."
-        + (
-            f" There is one in {', '.join(elsewhere)}: set the project's folder."
-            if elsewhere
-            else ""
-        )
-    )
 
 
 def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin, ...]:
@@ -92,7 +62,7 @@ def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin
         pins = checked_pins_of(environment)
         if not pins:
             raise PinError(f"{environment} has no requirements: run manage.py import_requirements.")
-        # Rows may be edited by hand: what goes to a server is looked at like a file.
+        # Rows may be edited by hand: what goes to a server is read like a file.
         return read_pins(lock_text(pins), f"{environment}'s list of requirements")
     path = environment.project.requirements_file
     files = committed_files(mirror, commit.hash)
@@ -102,3 +72,14 @@ def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin
             " or import the pins with manage.py import_requirements."
         )
     return read_pins_of(path, files, environment.project.folder)
+
+
+def make_archive(environment: Environment, commit: str) -> Path:
+    """Return the commit's code as a .tar.gz on this machine. Raises CodeError."""
+    mirror = mirror_of(environment.project)
+    try:
+        return mirror.archive(commit, get_settings().MAX_ARCHIVE_BYTES)
+    except CodeError:
+        # Another worker may have resolved the commit: this machine's clone does not have it yet.
+        mirror.update()
+        return mirror.archive(commit, get_settings().MAX_ARCHIVE_BYTES)

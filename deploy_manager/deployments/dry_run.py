@@ -1,19 +1,18 @@
-"""What a deployment would run on each server, command by command: no server and no row is touched.
+"""Dry runs: the commands a deployment would run on each server; no server or row is touched.
 
-The code is looked up in the repository, as for a real one; what a server would answer is not known.
+The code is looked up in the repository, as for a real one; a server's answers are not known.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from deploy_manager.deployments.contents import find_contents, make_archive
+from deploy_manager.deployments.orders import site_of
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.request import DeploymentOptions, choose_placements
-from deploy_manager.deployments.site import site_of
 from deploy_manager.deployments.waves import Planned, plan_steps
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.hosts.dry import DryHost
@@ -22,18 +21,18 @@ from deploy_manager.recipes import Pipeline, Site, Uses, get_recipe
 from deploy_manager.row_checks import check_environment, check_release
 
 NEW_RELEASE = "new-release"
-"""The name of a release that is not made yet begins so."""
+"""The beginning of the name of a release that does not exist yet."""
 
 
 @dataclass(frozen=True)
 class DryStep:
-    """One recipe on one server, and the lines it would have there."""
+    """One recipe on one server, and the lines that show what it would do there."""
 
     server: str
     stage: int
     phase: str
     heading: str
-    """The phase's title, with the wave where there are several."""
+    """The phase's title, with the wave if there are several."""
 
     recipe: str
     title: str
@@ -41,7 +40,7 @@ class DryStep:
 
 
 def dry_run(environment: Environment, recipe: str, options: DeploymentOptions) -> Iterator[DryStep]:
-    """Yield the steps that a request of this recipe and request would take, stage by stage.
+    """Yield the steps that a request of this recipe with these options would take, stage by stage.
 
     Raises UnknownRecipe, RequestRefused, InvalidRow, CodeError, PinError: as the request or its
     worker would.
@@ -53,7 +52,9 @@ def dry_run(environment: Environment, recipe: str, options: DeploymentOptions) -
     planned = planned.without_rollback()
     release = _release(environment, pipeline, options)
     check_release(release)
-    archive = _archive(environment, pipeline, release)
+    archive = None
+    if release and any(each.uses is Uses.NEW for each in pipeline.recipes):
+        archive = make_archive(environment, release.commit)
     steps = [(step, each) for each, fields in planned.steps.items() for step in fields]
     for step, placement in sorted(steps, key=lambda pair: pair[0]["stage"]):
         site = site_of(placement, release, archive, options.forced_migrations)
@@ -79,34 +80,25 @@ def _heading(step: dict[str, Any], planned: Planned, placement: Placement) -> st
 def _release(
     environment: Environment, pipeline: Pipeline, options: DeploymentOptions
 ) -> Release | None:
-    """The release at hand; one that is yet to be made is in no table."""
+    """The release to work on; one that does not exist yet is not saved."""
     if options.release is not None:
         return options.release
     match pipeline.uses:
         case Uses.GIVEN:
             raise RequestRefused(
-                _("%(recipe)s needs to be told a release.") % {"recipe": pipeline.name}
+                _("%(recipe)s needs a release: name one.") % {"recipe": pipeline.name}
             )
         case Uses.NEW:
-            return _new_release(environment, options.commit or options.ref or environment.ref)
+            ref = options.commit or options.ref or environment.ref
+            contents = find_contents(environment, ref)
+            return Release(
+                environment=environment,
+                name=f"{NEW_RELEASE}-{contents.commit.hash[:8]}",
+                commit=contents.commit.hash,
+                lock=LockFile(digest=contents.digest, text=contents.lock),
+            )
         case Uses.NEWEST:
             return environment.releases.good().select_related("lock").first()
-    return None
-
-
-def _new_release(environment: Environment, ref: str) -> Release:
-    contents = find_contents(environment, ref)
-    return Release(
-        environment=environment,
-        name=f"{NEW_RELEASE}-{contents.commit.hash[:8]}",
-        commit=contents.commit.hash,
-        lock=LockFile(digest=contents.digest, text=contents.lock),
-    )
-
-
-def _archive(environment: Environment, pipeline: Pipeline, release: Release | None) -> Path | None:
-    if release and any(recipe.uses is Uses.NEW for recipe in pipeline.recipes):
-        return make_archive(environment, release.commit)
     return None
 
 
@@ -118,6 +110,6 @@ def _lines(recipe: str, placement: Placement, site: Site) -> tuple[str, ...]:
     except DeployManagerError as error:
         lines.append(_("It would stop here: %s") % error)
     except Exception as error:
-        # What a recipe makes of an empty answer is its own affair.
-        lines.append(_("What follows depends on what the server answers: %s") % repr(error))
+        # Every answer is empty here, and a recipe may raise anything when it reads one.
+        lines.append(_("The rest depends on the server's answers: %s") % repr(error))
     return tuple(lines)

@@ -1,4 +1,4 @@
-"""Who is told how a deployment ended, and in which words."""
+"""Notifications of how a deployment ended: to whom they go, and their text."""
 
 from functools import partial
 
@@ -8,20 +8,20 @@ from deploy_manager.isolation import forget, one_by_one
 from deploy_manager.models import Deployment, Notification
 from deploy_manager.notifications.sending import send
 
-JOB = "told how it ended"
+JOB = "sent notifications"
 
 
 def send_notifications(deployment_id: int) -> int:
-    """Tell everybody who wants to know how a deployment ended; return how many were told.
+    """Notify every target that asked for it how a deployment ended; return how many were sent.
 
-    A target that can't be reached keeps no other from being told: it is kept as a problem.
+    A target that can't be reached stops no other: the error is kept as its problem.
     """
     deployment = Deployment.objects.select_related("environment__project").get(pk=deployment_id)
     notifications = deployment.environment.notifications.all()
-    return sum(one_by_one(JOB, notifications, partial(_tell, deployment), "environment"))
+    return sum(one_by_one(JOB, notifications, partial(_notify, deployment), "environment"))
 
 
-def _tell(deployment: Deployment, notification: Notification) -> bool:
+def _notify(deployment: Deployment, notification: Notification) -> bool:
     if deployment.state not in notification.states:
         return False
     send(notification.target, title_of(deployment), text_of(deployment))
@@ -30,7 +30,7 @@ def _tell(deployment: Deployment, notification: Notification) -> bool:
 
 
 def title_of(deployment: Deployment) -> str:
-    """Return what happened, in a line."""
+    """Return what happened, in one line."""
     return _("%(site)s: %(recipe)s #%(number)d %(state)s") % {
         "site": deployment.environment,
         "recipe": deployment.recipe,
@@ -40,7 +40,7 @@ def title_of(deployment: Deployment) -> str:
 
 
 def text_of(deployment: Deployment) -> str:
-    """Return who asked for it, what was sent, and how each server ended."""
+    """Return who requested it, what was sent, and how each server ended."""
     lines = [
         _("Requested by %(who)s through %(source)s.")
         % {"who": deployment.requested_by_name, "source": deployment.source},

@@ -1,4 +1,4 @@
-"""Which pipeline a name stands for on an environment."""
+"""Pipelines by name, as an environment runs them."""
 
 from deploy_manager.models import Environment
 from deploy_manager.models.deployments import DEPLOY, UPGRADE
@@ -8,7 +8,7 @@ from deploy_manager.row_checks import check_row
 
 
 def pipeline_for(environment: Environment, recipe: str) -> Pipeline:
-    """Return what a recipe's name runs: what migrates does so when the environment says.
+    """Return the pipeline of this name; the environment says in which phase it migrates.
 
     Raises UnknownRecipe, InvalidRow.
     """

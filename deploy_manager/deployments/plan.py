@@ -1,4 +1,4 @@
-"""What a deployment would do, told before anybody asks for it."""
+"""Plans: what a deployment would do, shown before it is requested."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,7 +7,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from deploy_manager.deployments.bad_releases import describe_mark, find_mark
-from deploy_manager.deployments.contents import Contents, find_contents
+from deploy_manager.deployments.contents import find_contents
 from deploy_manager.deployments.pipelines import changes_what_serves, pipeline_for
 from deploy_manager.deployments.request import choose_placements
 from deploy_manager.deployments.waves import plan_steps
@@ -26,7 +26,7 @@ from deploy_manager.requirements.pins import Pin, PinChange
 
 @dataclass(frozen=True)
 class PlannedServer:
-    """One server's part: what it serves now and the titles of the steps it will take."""
+    """One server's part: the commit it serves now and the titles of its steps."""
 
     placement: Placement
     steps: tuple[str, ...]
@@ -47,25 +47,25 @@ class Plan:
     ref: str
     servers: tuple[PlannedServer, ...]
     commit: Commit | None = None
-    """The commit to come; None where the recipe takes none, or a problem hides it."""
+    """The commit to come; None if the recipe takes none, or a problem hides it."""
 
     commit_now: str = ""
-    """What most of the servers serve; blank: nothing yet."""
+    """The commit most of the servers serve; blank: none yet."""
 
     commits: tuple[Commit, ...] = ()
     """In the commit to come and not in the one now, newest first, at most 50."""
 
     bad: str = ""
-    """That the commit to come is marked as bad here, and why: only people may deploy it."""
+    """Why the commit to come is marked as bad here: only people may deploy it then."""
 
     pins: tuple[ChangedPin, ...] = ()
-    """Packages whose version becomes another one, sorted by name, and what that means."""
+    """Packages whose version changes, sorted by name, and what each change means."""
 
     overrides: tuple[StandingOverride, ...] = ()
-    """What upgrades moved and the repository does not have: what holds, and what ends."""
+    """Pins that upgrades moved and the repository does not have: which hold, and which end."""
 
     problems: tuple[str, ...] = field(default=())
-    """Why the deployment would fail as things stand, or what could not be looked up."""
+    """Why the deployment would fail as it is, or what could not be looked up."""
 
     @property
     def pin_changes(self) -> tuple[PinChange, ...]:
@@ -73,12 +73,12 @@ class Plan:
 
     @property
     def taken_back(self) -> tuple[ChangedPin, ...]:
-        """What an upgrade or a fix brought, and this takes away again."""
+        """Changes that undo what an upgrade or a fix brought."""
         return tuple(pin for pin in self.pins if pin.is_taken_back)
 
     @property
     def to_confirm(self) -> tuple[ChangedPin, ...]:
-        """What somebody has to agree to beforehand; who rolls back has named the release."""
+        """Changes to confirm before the request; whoever rolls back has chosen the release."""
         return () if self.pipeline.name == ROLLBACK else self.taken_back
 
 
@@ -89,19 +89,26 @@ def make_plan(
     servers: Sequence[str] = (),
     release: Release | None = None,
 ) -> Plan:
-    """Return what a request with these words would do. Reads the repository, no server.
+    """Return what a request with these arguments would do. Reads the repository, no server.
 
-    `release` is one that is there already, for recipes that work on one. Raises UnknownRecipe and
-    RequestRefused as the request itself would.
+    `release` is an existing one, for recipes that work on one. Raises UnknownRecipe and
+    RequestRefused, as the request itself would.
     """
     pipeline = pipeline_for(environment, recipe)
-    planned = _planned_servers(pipeline, environment, choose_placements(environment, servers))
+    placements = choose_placements(environment, servers)
+    steps = plan_steps(pipeline, environment, placements).without_rollback()
+    if not steps.steps:
+        raise RequestRefused(_("None of the chosen servers has a role for this recipe."))
+    planned = tuple(
+        PlannedServer(placement, tuple(step["title"] for step in fields), steps.waves[placement])
+        for placement, fields in steps.steps.items()
+    )
     if pipeline.uses is Uses.NEW:
         return _with_code(environment, pipeline, ref or environment.ref, planned, release)
     plan = Plan(environment, pipeline, "", planned)
     if release is None or not changes_what_serves(pipeline):
         return plan
-    try:
+    try:  # the lock file may have been written around the form, and not be readable
         return replace(plan, **_pins(environment, pins_in(release.lock.text), planned))
     except PinError as error:
         return replace(plan, problems=(str(error),))
@@ -110,25 +117,11 @@ def make_plan(
 def _pins(
     environment: Environment, pins: tuple[Pin, ...], servers: Sequence[PlannedServer]
 ) -> dict[str, Any]:
-    """What a release that is there changes, and which overrides it does not have."""
-    placements = [server.placement for server in servers]
-    laid = lay_over(environment, pins)
+    """Return the pins that an existing release changes, and the overrides it does not have."""
     return {
-        "pins": changed_pins(environment, pins, placements),
-        "overrides": tuple(each for each in laid.overrides if each.holds),
+        "pins": changed_pins(environment, pins, [server.placement for server in servers]),
+        "overrides": tuple(each for each in lay_over(environment, pins).overrides if each.holds),
     }
-
-
-def _planned_servers(
-    pipeline: Pipeline, environment: Environment, placements: Sequence[Placement]
-) -> tuple[PlannedServer, ...]:
-    planned = plan_steps(pipeline, environment, placements).without_rollback()
-    if not planned.steps:
-        raise RequestRefused(_("No server chosen has a role that this is for."))
-    return tuple(
-        PlannedServer(placement, tuple(step["title"] for step in fields), planned.waves[placement])
-        for placement, fields in planned.steps.items()
-    )
 
 
 def _with_code(
@@ -138,22 +131,24 @@ def _with_code(
     servers: tuple[PlannedServer, ...],
     release: Release | None,
 ) -> Plan:
+    placements = [server.placement for server in servers]
     try:
         contents = find_contents(environment, ref)
-        told = (
-            _pins(environment, pins_in(release.lock.text), servers)
-            if release
-            else {
-                "pins": changed_pins(
-                    environment, contents.pins, [one.placement for one in servers]
-                ),
-                "overrides": contents.laid.overrides,
-            }
-        )
+        if release:
+            pins = _pins(environment, pins_in(release.lock.text), servers)
+        else:
+            changed = changed_pins(environment, contents.pins, placements)
+            pins = {"pins": changed, "overrides": contents.laid.overrides}
     except (CodeError, PinError) as error:
         return Plan(environment, pipeline, ref, servers, problems=(str(error),))
-    serving = most_served([server.placement for server in servers])
+    serving = most_served(placements)
     now = serving.commit if serving else ""
+    try:
+        commits = tuple(mirror_of(environment.project).log(now, contents.commit.hash))
+    except CodeError:
+        # The history was rewritten: the commit that is served now is in no clone any more.
+        commits = (contents.commit,)
+    marked = find_mark(environment, contents.commit.hash, contents.digest)
     return Plan(
         environment,
         pipeline,
@@ -161,20 +156,7 @@ def _with_code(
         servers,
         commit=contents.commit,
         commit_now=now,
-        commits=_commits_between(environment, now, contents),
-        bad=_mark_on(environment, contents),
-        **told,
+        commits=commits,
+        bad=describe_mark(marked) if marked else "",
+        **pins,
     )
-
-
-def _mark_on(environment: Environment, contents: Contents) -> str:
-    marked = find_mark(environment, contents.commit.hash, contents.digest)
-    return describe_mark(marked) if marked else ""
-
-
-def _commits_between(environment: Environment, now: str, contents: Contents) -> tuple[Commit, ...]:
-    try:
-        return tuple(mirror_of(environment.project).log(now, contents.commit.hash))
-    except CodeError:
-        # The history was rewritten: what is served now is in no clone any more.
-        return (contents.commit,)

@@ -1,4 +1,4 @@
-"""What the worker does before any server: may this still run, and with which code and pins."""
+"""Preparing a deployment before any server is touched: may it still run, with which release."""
 
 import os
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from deploy_manager.deployments.bad_releases import (
     is_automatic,
     refuse_marked,
 )
-from deploy_manager.deployments.contents import Contents, find_contents, make_archive, prove
+from deploy_manager.deployments.contents import find_contents, make_archive
 from deploy_manager.deployments.request import refuse_who_may_not
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import (
@@ -28,6 +28,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.runs import ACTIVATE
 from deploy_manager.packages.downgrades import refuse_what_nobody_confirmed
+from deploy_manager.packages.overrides import check_that_it_fits
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.recipes import Uses, get_recipe
 from deploy_manager.requirements.pins import lock_digest, lock_text
@@ -39,36 +40,45 @@ from deploy_manager.row_checks import (
 )
 
 TIMES = ("windows", "time_zone")
-"""Fields that say when an environment may change, and nothing else."""
+"""Fields that only say when an environment may change."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The release at hand; None: the one that serves."""
+    """The release to work on; None: the one that serves."""
 
     release: Release | None = None
     archive: Path | None = None
 
 
 def prepare(held: Shard) -> Prepared:
-    """Resolve what a deployment sends, once for all of its servers and for whoever takes it over.
+    """Resolve what a deployment sends, once for all its servers and for all later workers.
 
     Raises RequestRefused, InvalidRow, UnknownRecipe, CodeError, PinError, ClaimLost,
-    ConfigurationError, and LeftAlone for what an automatic source does not take; no server was
+    ConfigurationError, and LeftAlone for what an automatic source does not deploy; no server was
     touched.
     """
-    deployment = held.deployment
-    goes_back = _goes_back(deployment)
-    if not goes_back:
-        _check_again_who_may(deployment)
-    _check_rows(deployment, goes_back)
+    deployment, release = held.deployment, held.deployment.release
+    is_rollback = _is_rollback(deployment)
+    if not is_rollback:
+        # Rights may have been lost since the request; a command line has no user to lose them.
+        refuse_who_may_not(
+            deployment.source,
+            deployment.requested_by,
+            deployment.requested_by_name,
+            deployment.environment,
+        )
+    _check_rows(deployment, is_rollback)
     if deployment.stage == 0:
-        _check_recipes(deployment)
-    if deployment.release and deployment.stage == 0:
-        _check_what_is_taken_back(deployment, deployment.release)
-        if not goes_back:
-            _check_mark(deployment, deployment.release)
-    release = deployment.release or _release_for(held)
+        # Begin nothing that this code can't carry out. A recipe that goes later fails in its turn.
+        steps = Step.objects.filter(host_run__deployment=deployment).order_by("recipe")
+        for name in steps.values_list("recipe", flat=True).distinct():
+            get_recipe(name)
+        if release:
+            _refuse_downgrades(deployment, release)
+            if release.bad_since and is_automatic(deployment) and not is_rollback:
+                raise RequestRefused(_("Not done: %(mark)s") % {"mark": describe_mark(release)})
+    release = release or _release_for(held)
     check_release(release)
     archive = None
     if release and deployment.sends_code:
@@ -77,49 +87,35 @@ def prepare(held: Shard) -> Prepared:
 
 
 def prepare_again(deployment: Deployment) -> Prepared:
-    """Return what a deployment sent, for looking back: nothing is sent any more.
+    """Return what a deployment sent, for a probe of its servers: nothing is sent any more.
 
     Raises InvalidRow.
     """
     check_environment(deployment.environment)
     check_release(deployment.release)
+    # Recipes that send code want some archive, but a replay sends nothing.
     return Prepared(deployment.release, Path(os.devnull))
 
 
-def _check_again_who_may(deployment: Deployment) -> None:
-    """What a person was allowed at the click may be forbidden by now; a command line has none."""
-    refuse_who_may_not(
-        deployment.source,
-        deployment.requested_by,
-        deployment.requested_by_name,
-        deployment.environment,
-    )
-
-
-def _goes_back(deployment: Deployment) -> bool:
-    """Whether it brings servers back from what failed: that is finished, whoever may do what."""
+def _is_rollback(deployment: Deployment) -> bool:
+    """Whether it returns servers from what failed: that is finished whatever rights were lost."""
     rollback = Step.objects.filter(
         host_run__deployment=deployment, phase=ROLLBACK_PHASE, stage=deployment.stage
     )
     return UpgradeStage.objects.filter(returned_by=deployment).exists() or rollback.exists()
 
 
-def _check_mark(deployment: Deployment, release: Release) -> None:
-    """What was marked as bad while it waited is begun by nobody but a person."""
-    if release.bad_since and is_automatic(deployment):
-        raise RequestRefused(_("Not done: %(mark)s") % {"mark": describe_mark(release)})
+def _check_rows(deployment: Deployment, is_rollback: bool) -> None:
+    """Check the rows of all its servers before the first of them is touched.
 
-
-def _check_rows(deployment: Deployment, goes_back: bool) -> None:
-    """Look at the rows of all its servers before the first of them is touched.
-
-    Later each worker looks at those of its own (see orders_of). What goes back waits for no times,
-    so it is not held up by any.
+    Later each worker checks those of its own shard (see orders_of). A rollback waits for no allowed
+    times, so fields that hold some can't stop it.
     """
-    check_environment(deployment.environment, without=TIMES if goes_back else ())
+    check_environment(deployment.environment, without=TIMES if is_rollback else ())
     check_row(deployment, "forced_migrations")
     if deployment.stage:
         return
+    # One query and a prefetch for any number of servers.
     runs = deployment.host_runs.select_related("placement__server__gateway", "release_before")
     for run in runs.prefetch_related("steps"):
         if run.placement:
@@ -128,69 +124,50 @@ def _check_rows(deployment: Deployment, goes_back: bool) -> None:
         check_host_run(run)
 
 
-def _check_recipes(deployment: Deployment) -> None:
-    """Begin nothing that this code can't carry out. Later a recipe that is gone fails in its turn.
-
-    Raises UnknownRecipe.
-    """
-    steps = Step.objects.filter(host_run__deployment=deployment).order_by("recipe")
-    for name in steps.values_list("recipe", flat=True).distinct():
-        get_recipe(name)
-
-
-def _check_what_is_taken_back(deployment: Deployment, release: Release) -> None:
-    """Switch to no release that takes back more than was confirmed. Raises RequestRefused."""
+def _refuse_downgrades(deployment: Deployment, release: Release) -> None:
+    """Raise RequestRefused if switching to a release takes back more than was confirmed."""
     steps = Step.objects.filter(host_run__deployment=deployment)
     if steps.filter(recipe=ACTIVATE).exists():
         refuse_what_nobody_confirmed(deployment, pins_in(release.lock.text))
 
 
 def _release_for(held: Shard) -> Release | None:
-    """Return the release that it works on, and write it down for all who come after."""
+    """Return the release to work on, and write it down for the workers that come after."""
     deployment = held.deployment
     match Uses(deployment.uses):
         case Uses.NEW:
-            contents = find_contents(deployment.environment, _ref(deployment))
-            if is_automatic(deployment):
-                refuse_marked(deployment.environment, contents.commit.hash, contents.digest)
-            refuse_what_nobody_confirmed(deployment, contents.pins)
-            prove(deployment.environment, contents)
-            release = _make_release(deployment, contents)
+            release = _new_release(deployment)
         case Uses.NEWEST:
             release = _newest_release(deployment)
-            _check_what_is_taken_back(deployment, release)
+            _refuse_downgrades(deployment, release)
         case Uses.GIVEN:
-            raise RequestRefused(f"{deployment.recipe} needs to be told a release.")
+            raise RequestRefused(f"{deployment.recipe} needs a release: name one.")
         case Uses.CURRENT:
             return None
     held.set_prepared(release.commit, release)
     return release
 
 
-def _ref(deployment: Deployment) -> str:
-    return deployment.commit or deployment.ref
-
-
-def _make_release(deployment: Deployment, contents: Contents) -> Release:
-    environment, subject = deployment.environment, contents.commit.subject[:300]
+def _new_release(deployment: Deployment) -> Release:
+    environment = deployment.environment
+    contents = find_contents(environment, deployment.commit or deployment.ref)
+    if is_automatic(deployment):
+        refuse_marked(environment, contents.commit.hash, contents.digest)
+    refuse_what_nobody_confirmed(deployment, contents.pins)
+    check_that_it_fits(environment, contents.laid)  # asks the index, so it comes after the rest
     lock = LockFile.objects.of(contents.digest, contents.lock)
-    return Release.objects.make(
-        environment, contents.commit.hash, subject, lock, _repository_lock(environment, contents)
-    )
-
-
-def _repository_lock(environment: Environment, contents: Contents) -> LockFile | None:
-    """What the commit itself pins; none where the environment lists its own."""
-    if environment.pins_from != Environment.PinsFrom.COMMIT:
-        return None
-    text = lock_text(contents.repository)
-    return LockFile.objects.of(lock_digest(text), text)
+    repository_lock = None
+    if environment.pins_from == Environment.PinsFrom.COMMIT:
+        text = lock_text(contents.repository)
+        repository_lock = LockFile.objects.of(lock_digest(text), text)
+    subject = contents.commit.subject[:300]  # as long as the field
+    return Release.objects.make(environment, contents.commit.hash, subject, lock, repository_lock)
 
 
 def _newest_release(deployment: Deployment) -> Release:
     known = deployment.environment.releases.good().select_related("lock")
     if is_automatic(deployment):
-        # The same commit and pins may stand in a release beside the one that was marked.
+        # A release that is not marked may have the commit and the pins of one that is.
         unmarked = (
             each for each in known if not find_mark(each.environment, each.commit, each.lock.digest)
         )

@@ -1,7 +1,7 @@
-"""From *lost* to the truth: what the journal on a server knows of a step nobody saw the end of.
+"""Probing lost hosts: the journal on the server tells how a step ended that nobody saw end.
 
-Nothing is run there. The recipe is gone through once more, and each of its commands is answered
-from the journal; where the journal knows no answer the step was cut short.
+Nothing is run there. The recipe is replayed, and each of its commands is answered from the journal;
+if the journal has no answer the step was cut short.
 """
 
 import threading
@@ -11,10 +11,9 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 
-from deploy_manager.deployments.host_work import Orders
-from deploy_manager.deployments.orders import orders_for
-from deploy_manager.deployments.outcome import sum_up
+from deploy_manager.deployments.orders import Orders, orders_for
 from deploy_manager.deployments.prepare import prepare_again
+from deploy_manager.deployments.rollout import sum_up
 from deploy_manager.exceptions import (
     ClaimLost,
     ConnectionLost,
@@ -35,22 +34,23 @@ PROBES_FOR = timedelta(hours=24)
 PROBES_EVERY = timedelta(seconds=15)
 JOB = "probed a lost server"
 CUT_SHORT = gettext_noop("It was cut short when the connection was lost.")
-NOT_REACHED = gettext_noop("What comes after was not done: retry it on this server.")
+NOT_REACHED = gettext_noop("The steps after it were not done: retry it on this server.")
 
 
 def lost_hosts() -> QuerySet[HostRun]:
-    """Hosts whose state is unknown, and at which nobody looked just now."""
+    """Hosts whose state is unknown and that were not probed just now."""
     since = Q(probed_at=None) | Q(probed_at__lt=Now() - PROBES_EVERY)
     recent = {"finished_at__gt": Now() - PROBES_FOR}
     return HostRun.objects.filter(since, state=State.LOST, placement__isnull=False, **recent)
 
 
 def probe(host_run_id: int) -> State | None:
-    """Look what became of a lost host; return its state if that is known now.
+    """Find out how a lost host ended; return its state if that is known now.
 
-    While something still runs there, or nobody can reach it, it stays *lost*. So it does where the
-    rows do not lead there: that is kept as its problem.
+    It stays *lost* while something still runs there, or while it can't be reached. So it does if
+    its rows are invalid: that is kept as its problem.
     """
+    # Conditional: of several workers that are sent here only one asks the server.
     if not lost_hosts().filter(pk=host_run_id).update(probed_at=Now()):
         return None
     found = HostRun.objects.filter(pk=host_run_id)
@@ -63,7 +63,7 @@ def probe(host_run_id: int) -> State | None:
 
 
 def forget_found_hosts() -> None:
-    """Forget what kept hosts from being looked at that are lost no more, or for too long."""
+    """Delete the problems of hosts that are not lost any more, or have been for too long."""
     lost = HostRun.objects.filter(state=State.LOST, finished_at__gt=Now() - PROBES_FOR)
     Problem.objects.filter(job=JOB).exclude(key__in=lost.values("pk")).delete()
 
@@ -76,7 +76,7 @@ def _probe(host_run_id: int) -> State | None:
     try:
         orders = orders_for(run.pk, prepare_again(run.deployment))
     except DeployManagerError:
-        return None  # its rows lead to no server that could be asked
+        return None  # there is no server any more to ask, or its row is invalid
     found = _find_out(orders, step)
     if found is None:
         return None
@@ -85,8 +85,12 @@ def _probe(host_run_id: int) -> State | None:
 
 
 def resolve(run: HostRun, step: Step, state: State, message: str) -> State | None:
-    """Write what became of a lost host; None where somebody else did before."""
-    came_through = state is State.SUCCEEDED and not _left_undone(run, step)
+    """Write how a lost host ended; None if another worker did before.
+
+    Its other steps ended when it was lost, so this changes one step; see models.runs.end_hosts.
+    """
+    later = run.steps.filter(number__gt=step.number).exclude(phase=ROLLBACK_PHASE)
+    came_through = state is State.SUCCEEDED and not later.exists()
     ended = State.SUCCEEDED if came_through else State.FAILED
     why = message if state is State.FAILED else "" if came_through else NOT_REACHED
     with brief_transaction():
@@ -101,17 +105,13 @@ def resolve(run: HostRun, step: Step, state: State, message: str) -> State | Non
             state=state, message=message, **values
         )
         ended_as, words = sum_up(deployment)
+        # A deployment that is still live sums up its hosts itself when it ends.
         sequences.exclude(state__in=LIVE).update(state=ended_as, message=words)
     return ended
 
 
-def _left_undone(run: HostRun, step: Step) -> bool:
-    later = run.steps.filter(number__gt=step.number).exclude(phase=ROLLBACK_PHASE)
-    return later.exists()
-
-
 def _find_out(orders: Orders, step: Step) -> tuple[State, str] | None:
-    """Return how a step ended; None where that can't be known yet."""
+    """Return how a step ended; None if that can't be known yet."""
     try:
         function = get_recipe(step.recipe).function
         known = read_journal(orders.address, orders.work, threading.Event())
@@ -119,9 +119,10 @@ def _find_out(orders: Orders, step: Step) -> tuple[State, str] | None:
             return None
         host = open_replay(orders.address, orders.work)
     except DeployManagerError:
-        # Nobody reaches it; or this worker's code has no such recipe to ask the journal by.
+        # It can't be reached; or this worker's code does not have the recipe to replay.
         return None
     try:
+        # `once`: a replay must never begin the step afresh, even if its commands differ by now.
         host.begin_step(step.number, once=True)
         function(host, orders.site_for(step))
     except NeverBegun:
@@ -129,7 +130,7 @@ def _find_out(orders: Orders, step: Step) -> tuple[State, str] | None:
     except (ConnectionLost, ClaimLost, ServerBusy, HostUnreachable):
         return None
     except (Exception, SystemExit) as error:
-        # The border of a recipe, as when it was run: whatever it raises is how it ended.
+        # The border of a recipe, as when it was run: any error it raises is how it ended.
         return State.FAILED, str(error)
     finally:
         host.close()

@@ -1,7 +1,7 @@
-"""What changed in a deployment after a cursor: the page and the terminal read it the same way.
+"""The progress of a deployment: what changed after a cursor, for pages and terminals alike.
 
-The cursor is a `Deployment.position`. The writer of a deployment numbers every change in the order
-of its commits, so nothing can appear behind a cursor later.
+The cursor is a `Deployment.sequence`. Every change is numbered in the order of the commits, with
+the deployment's row locked, so nothing can appear before a cursor later.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ class Progress:
     steps: list[Step]
     chunks: list[LogChunk]
     cursor: int
-    """Ask for what comes after this next time."""
+    """Pass this as `after` the next time."""
 
     more: bool
-    """There is more already: ask again at once."""
+    """Whether there is more already: read again at once."""
 
 
 def read(deployment_id: int, after: int = FROM_THE_START, max_bytes: int = 256 * 1024) -> Progress:
@@ -40,6 +40,7 @@ def read(deployment_id: int, after: int = FROM_THE_START, max_bytes: int = 256 *
         sequence__gt=chunks[-1].sequence if chunks else after, sequence__lte=deployment.sequence
     )
     more = left.exists()
+    # Not past the last chunk read: hosts and steps that changed after it come with the next ones.
     cursor = chunks[-1].sequence if more and chunks else deployment.sequence
     changed = {"sequence__gt": after, "sequence__lte": cursor}
     return Progress(

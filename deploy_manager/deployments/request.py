@@ -1,4 +1,4 @@
-"""Write a deployment's row: who may, on which servers, with which steps, now or later."""
+"""Requests for deployments: who may make one, on which servers, with which steps, now or later."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +12,7 @@ from django.utils.translation import gettext as _
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments.freezes import why_not_now
 from deploy_manager.deployments.pipelines import pipeline_for
-from deploy_manager.deployments.strategy import strategy_of
-from deploy_manager.deployments.waves import Planned, plan_steps
+from deploy_manager.deployments.waves import plan_steps, strategy_of
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Deployment, Environment, Placement, Release, Schedule, State
@@ -24,47 +23,47 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 ADMIN = "admin"
-"""The source that only people come through."""
+"""The source of requests that only people make."""
 
 
 def refuse_who_may_not(
     source: str, user: "User | None", requested_by_name: str, environment: Environment
 ) -> None:
-    """Raise RequestRefused where whoever asked through a source may not, or not any more.
+    """Raise RequestRefused if the user who made a request may not deploy, or not any more.
 
-    Through the admin that is always a person, who may be gone by now; a command line has none.
+    Through the admin there always is one, who may have been deleted since; a command line has none.
     """
     if user is None and source != ADMIN:
         return
     if user is None or not may_deploy(user, environment):
         raise RequestRefused(
-            _("%(who)s may not deploy %(site)s any more.")
+            _("%(who)s may no longer deploy %(site)s.")
             % {"who": requested_by_name, "site": environment}
         )
 
 
 @dataclass(frozen=True)
 class DeploymentOptions:
-    """What a deployment may be asked for beyond its recipe; the defaults are the usual."""
+    """Options of a deployment beyond its recipe; the defaults are the usual ones."""
 
     ref: str = ""
     """Branch, tag or commit; blank: the environment's."""
 
     commit: str = ""
-    """The commit that was looked at; blank: the worker resolves `ref`."""
+    """The commit that was shown; blank: the worker resolves `ref`."""
 
     servers: Sequence[str] = ()
-    """Names; none: all of the environment."""
+    """Names of servers; none: all of the environment."""
 
     reason: str = ""
     release: Release | None = None
-    """For recipes that work on a release that is there: which one."""
+    """For recipes that work on an existing release: which one."""
 
     forced_migrations: Sequence[str] = ()
-    """Migrations that a rollback may leave though they can't be reversed: shop.0005_name."""
+    """Migrations that a rollback may leave as they can't be reversed: shop.0005_name."""
 
     waits: bool = False
-    """Whether to wait where the environment is busy or its window closed, instead of a refusal."""
+    """Whether to wait, not be refused, while the environment is busy or its window closed."""
 
     not_before: datetime | None = None
     deadline: datetime | None = None
@@ -72,13 +71,13 @@ class DeploymentOptions:
     slot: datetime | None = None
     retry_of: Deployment | None = None
     take_back: Sequence[Mapping[str, str]] = ()
-    """What was shown and confirmed to be taken back of upgrades and fixes; see ChangedPin."""
+    """The pins of upgrades and fixes that were confirmed to be taken back; see ChangedPin."""
 
     without: frozenset[str] = field(default=frozenset())
-    """Recipes that are left out."""
+    """Recipes to leave out."""
 
     soak: int = 0
-    """Seconds between two waves, where that is longer than the environment's pause."""
+    """Seconds between two waves, if that is longer than the environment's pause."""
 
 
 def request(
@@ -89,19 +88,27 @@ def request(
     requested_by_name: str,
     user: "User | None" = None,
     options: DeploymentOptions | None = None,
-    **requests: object,
+    **fields: object,
 ) -> Deployment:
     """Write the deployment, its hosts and their steps, and return it: *queued*, or *waiting*.
 
-    `user` is the person of the admin; a command line has none and is trusted. What else is wished
-    for stands in `request`, or in keywords of the same names.
+    `user` is the person of the admin; a command line has none and is trusted. Everything else is
+    in `options`, or in keywords of the names of their fields.
     Raises UnknownRecipe, RequestRefused, PermissionDenied.
     """
     if user is not None and not may_deploy(user, environment):
         raise PermissionDenied(f"{user} may not deploy {environment}.")
-    options = options or DeploymentOptions(**requests)  # type: ignore[arg-type]
+    options = options or DeploymentOptions(**fields)  # type: ignore[arg-type]
     pipeline = pipeline_for(environment, recipe)
-    planned = _plan(pipeline, environment, options)
+    if pipeline.uses is Uses.GIVEN and options.release is None:
+        raise RequestRefused(_("%(recipe)s needs a release: name one.") % {"recipe": pipeline.name})
+    planned = plan_steps(pipeline, environment, choose_placements(environment, options.servers))
+    planned = planned.without(options.without)
+    if not planned.steps:
+        raise RequestRefused(_("None of the chosen servers has a role for this recipe."))
+    strategy = strategy_of(environment, pipeline.name)
+    takes_code = pipeline.uses is Uses.NEW and options.release is None
+    why_to_wait = _why_to_wait(environment, pipeline, options)
     return Deployment.objects.request(
         environment,
         recipe,
@@ -111,52 +118,30 @@ def request(
         source=source,
         requested_by_name=requested_by_name,
         requested_by=user,
-        ref=_ref(environment, pipeline, options),
-        **_decisions(environment, pipeline, options),
-        **_begins_as(environment, pipeline, options),
+        ref=options.ref or environment.ref if takes_code else "",
+        state=State.WAITING if why_to_wait else State.QUEUED,
+        message=why_to_wait,
+        # Decided now, and not again by the code that carries it out, which may be another version.
+        uses=pipeline.uses.value,
+        sends_code=any(each.uses is Uses.NEW for each in pipeline.recipes),
+        pause=max(strategy.pause, options.soak),
+        max_failures=strategy.max_failures,
+        rolls_back=strategy.rolls_back,
         **_fields(options),
     )
 
 
-def _ref(environment: Environment, pipeline: Pipeline, options: DeploymentOptions) -> str:
-    """Return what the worker resolves; blank: the release is known, or none is needed."""
-    takes_code = pipeline.uses is Uses.NEW and options.release is None
-    return options.ref or environment.ref if takes_code else ""
-
-
-def _plan(pipeline: Pipeline, environment: Environment, options: DeploymentOptions) -> Planned:
-    """Return what would run where. Raises RequestRefused."""
-    if pipeline.uses is Uses.GIVEN and options.release is None:
-        raise RequestRefused(
-            _("%(recipe)s needs to be told a release.") % {"recipe": pipeline.name}
-        )
-    planned = plan_steps(pipeline, environment, choose_placements(environment, options.servers))
-    planned = planned.without(options.without)
-    if not planned.steps:
-        raise RequestRefused(_("No server chosen has a role that this is for."))
-    return planned
-
-
-def _decisions(
-    environment: Environment, pipeline: Pipeline, options: DeploymentOptions
-) -> dict[str, Any]:
-    """Return what whoever carries it out does not decide again."""
-    strategy = strategy_of(environment, pipeline.name)
-    return {
-        "uses": pipeline.uses.value,
-        "sends_code": any(recipe.uses is Uses.NEW for recipe in pipeline.recipes),
-        "pause": max(strategy.pause, options.soak),
-        "max_failures": strategy.max_failures,
-        "rolls_back": strategy.rolls_back,
-    }
-
-
 def _fields(options: DeploymentOptions) -> dict[str, Any]:
-    """Return what of a request stands on the row as it was said."""
+    """Return the options that are written on the row as they are."""
+    reason = mask_text(options.reason)
+    # Checked here, since SQLite takes any length and PostgreSQL raises an error of its own.
+    most = Deployment._meta.get_field("reason").max_length or 0
+    if len(reason) > most:
+        raise RequestRefused(_("The reason is longer than %(most)d characters.") % {"most": most})
     return {
         "commit": options.release.commit if options.release else options.commit,
         "release": options.release,
-        "reason": _check_reason(options.reason),
+        "reason": reason,
         "forced_migrations": list(options.forced_migrations),
         "not_before": options.not_before,
         "deadline": options.deadline,
@@ -167,38 +152,23 @@ def _fields(options: DeploymentOptions) -> dict[str, Any]:
     }
 
 
-def _begins_as(
-    environment: Environment, pipeline: Pipeline, options: DeploymentOptions
-) -> dict[str, Any]:
-    """Return *queued*, or *waiting* and what for. Raises RequestRefused where it may not wait."""
-    why = _why_to_wait(environment, pipeline, options)
-    return {"state": State.WAITING if why else State.QUEUED, "message": why}
-
-
 def _why_to_wait(environment: Environment, pipeline: Pipeline, options: DeploymentOptions) -> str:
+    """Return what it waits for; blank: it may begin. Raises RequestRefused if it may not wait."""
     if options.not_before and options.not_before > timezone.now():
         return _("Waits for its time.")
     if why := why_not_now(environment, pipeline, timezone.now()):
         if options.waits or options.not_before:
             return why
         raise RequestRefused(why)
+    # One that does not wait is refused by a database constraint, in DeploymentQuerySet.request.
     busy = Deployment.objects.busy().filter(environment=environment).first()
     return busy.describe_as_busy() if busy and options.waits else ""
 
 
-def _check_reason(reason: str) -> str:
-    """Return a reason as every database takes it; raises RequestRefused where it is too long."""
-    reason = mask_text(reason)
-    most = Deployment._meta.get_field("reason").max_length or 0
-    if len(reason) > most:
-        raise RequestRefused(_("The reason is longer than %(most)d characters.") % {"most": most})
-    return reason
-
-
 def choose_placements(environment: Environment, servers: Sequence[str] = ()) -> list[Placement]:
-    """Return the placements on these servers, in order; all where none is named.
+    """Return the placements on these servers, in order; all if none is named.
 
-    Raises RequestRefused for a name that is not in the environment, or where there is none at all.
+    Raises RequestRefused for a server that is not in the environment, or if it has none at all.
     """
     placements = list(environment.placements.select_related("server", "active_release"))
     known = {placement.server.name for placement in placements}

@@ -1,4 +1,4 @@
-"""Claim shards of a deployment and see them through, to an end that is true for every server."""
+"""Run deployments: claim shards and carry them out, to an end that is true for every server."""
 
 import logging
 import os
@@ -13,10 +13,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from deploy_manager.conf import get_settings
-from deploy_manager.deployments.barrier import Verdict, open_after_pause
 from deploy_manager.deployments.host_work import HostWork
 from deploy_manager.deployments.orders import orders_of
 from deploy_manager.deployments.prepare import prepare
+from deploy_manager.deployments.rollout import Verdict, open_after_pause
 from deploy_manager.deployments.scheduling import note_outcome
 from deploy_manager.deployments.writer import Writer
 from deploy_manager.exceptions import ClaimLost, DeployManagerError, LeftAlone
@@ -28,28 +28,29 @@ from deploy_manager.packages.pins import note_pins
 logger = logging.getLogger(__name__)
 
 Wake = Callable[[int], object]
-"""Tells some worker that a shard has something to do."""
+"""Wakes a worker for the shard with this key."""
 
 LOOKS_EVERY = 0.5
+"""Seconds."""
 
 
 def run_shard(shard_id: int, wake: Wake) -> bool:
-    """Claim a shard and do what is open for its hosts; False where there was nothing to claim."""
+    """Claim a shard and do what is open for its hosts; False if there was nothing to claim."""
     held = Shard.objects.claim(shard_id, f"{socket.gethostname()}:{os.getpid()}")
     if held is None:
-        logger.info("Shard %s is nobody's to claim: nothing to do.", shard_id)
+        logger.info("Shard %s is not free to claim: nothing to do.", shard_id)
         return False
     works: list[HostWork] = []
     try:
-        _see_through(held, wake, works)
+        _carry_out(held, wake, works)
     except ClaimLost as error:
         logger.warning("%s: %s", held, error)
     except LeftAlone as error:
-        _leave(held, str(error))
-    except NotReadyError as error:
-        # What was wrong before any host's work began stands on the row, whatever raised it.
-        _give_up(held, State.FAILED, str(error))
-    except DeployManagerError as error:
+        # An automatic source may not deploy this: nothing failed, and its schedule shows why.
+        _give_up(held, State.CANCELLED, str(error))
+        if (schedule := held.deployment.schedule_id) is not None:
+            note_outcome(schedule, mask_text(str(error)))
+    except (NotReadyError, DeployManagerError) as error:
         _give_up(held, State.FAILED, str(error))
     except Exception as error:
         # The border of the task: no deployment stays "running" behind an error of ours.
@@ -61,12 +62,12 @@ def run_shard(shard_id: int, wake: Wake) -> bool:
 
 
 class NotReadyError(Exception):
-    """Something went wrong before any host was worked on under this claim, in words to be told."""
+    """Any error before a host was worked on under this claim; its text is shown to people."""
 
 
 @contextmanager
 def _getting_ready(held: Shard) -> Iterator[None]:
-    """Raise NotReadyError for whatever a block raises that is no loss of the claim."""
+    """Raise NotReadyError for every error of a block, except the loss of the claim."""
     try:
         yield
     except (ClaimLost, LeftAlone):
@@ -78,58 +79,41 @@ def _getting_ready(held: Shard) -> Iterator[None]:
         raise NotReadyError(explain(error) + ".") from error
 
 
-def _untouched(held: Shard) -> str:
-    """Say that no server was touched, where that is known: nobody worked on any before."""
+def _give_up(held: Shard, state: State, message: str) -> None:
+    """End the deployment, and say that no server was touched if that is known."""
+    # A new connection: the one before may be what failed, and would stay broken.
+    connection.close()
     begun = HostRun.objects.filter(deployment=held.deployment_id, started_at__isnull=False)
     was_worked_on = held.deployment.stage or held.taken_over or begun.exists()
-    return "" if was_worked_on else " No server was touched."
-
-
-def _leave(held: Shard, why: str) -> None:
-    """End what an automatic source may not do: nothing failed, and its schedule says so, too."""
-    _give_up(held, State.CANCELLED, why)
-    if (schedule := held.deployment.schedule_id) is not None:
-        note_outcome(schedule, mask_text(why))
+    if state is not State.LOST and not was_worked_on:
+        message = f"{message} No server was touched."
+    held.finish(state, mask_text(message))
 
 
 def run(deployment_id: int) -> None:
-    """See a deployment through in this process alone, shard after shard, pauses and all.
+    """Carry out a deployment in this process alone, shard after shard, pauses included.
 
-    Returns at once where somebody else has it.
+    Returns at once if a worker has it.
     """
     while True:
         free = Shard.objects.to_claim().filter(deployment=deployment_id).order_by("number")
         shards = list(free.values_list("pk", flat=True))
         for pk in shards:
-            run_shard(pk, _nobody)
-        if not shards and not _wait_for_the_next_wave(deployment_id):
+            # Wakes no worker: this process comes back for the shards itself.
+            run_shard(pk, lambda shard_id: None)
+        if shards:
+            continue
+        deployment = Deployment.objects.busy().filter(pk=deployment_id).first()
+        if deployment is None or deployment.opens_at is None:
             return
+        left = (deployment.opens_at - timezone.now()).total_seconds()
+        # In short naps: it may be cancelled, or its wave opened by another process.
+        time.sleep(min(max(left, 0.0), LOOKS_EVERY))
+        open_after_pause(deployment_id)
 
 
-def _wait_for_the_next_wave(deployment_id: int) -> bool:
-    """Wait for a part of the pause; False where there is none."""
-    deployment = Deployment.objects.busy().filter(pk=deployment_id).first()
-    if deployment is None or deployment.opens_at is None:
-        return False
-    left = (deployment.opens_at - timezone.now()).total_seconds()
-    time.sleep(min(max(left, 0.0), LOOKS_EVERY))
-    open_after_pause(deployment_id)
-    return True
-
-
-def _nobody(shard_id: int) -> None:
-    """Rings no bell: this process comes back for the shard itself."""
-
-
-def _give_up(held: Shard, state: State, message: str) -> None:
-    """End it over a new connection: that of before may be what failed, and stays dead then."""
-    connection.close()
-    untouched = "" if state is State.LOST else _untouched(held)
-    held.finish(state, mask_text(f"{message}{untouched}"))
-
-
-def _see_through(held: Shard, wake: Wake, works: list[HostWork]) -> None:
-    """Do what is open for the hosts of a shard; `works` is filled with what is done for each."""
+def _carry_out(held: Shard, wake: Wake, works: list[HostWork]) -> None:
+    """Do what is open for the hosts of a shard; fills `works` with the work on each."""
     with Writer(held) as writer:
         with _getting_ready(held):
             prepared = prepare(held)
@@ -137,15 +121,11 @@ def _see_through(held: Shard, wake: Wake, works: list[HostWork]) -> None:
             works += [HostWork(each, writer) for each in orders]
         _run_stages(held, works, writer, wake)
     if any(work.is_left_to_others for work in works):
-        _hand_over(held, wake)
+        if held.release():
+            logger.info("%s is handed over to another worker.", held)
+            wake(held.pk)
     elif not Deployment.objects.live().filter(pk=held.deployment_id).exists():
         note_pins(held.deployment)
-
-
-def _hand_over(held: Shard, wake: Wake) -> None:
-    if held.release():
-        logger.info("%s is handed over to another worker.", held)
-        wake(held.pk)
 
 
 def _run_stages(held: Shard, works: Sequence[HostWork], writer: Writer, wake: Wake) -> None:
@@ -157,18 +137,21 @@ def _run_stages(held: Shard, works: Sequence[HostWork], writer: Writer, wake: Wa
             for shard_id in verdict.wake:
                 wake(shard_id)
             stage = verdict.stage
+        # In the pool as well: a server that does not answer may delay its close.
         list(pool.map(HostWork.close, works))
 
 
 def _run_stage(
     stage: int, works: Sequence[HostWork], writer: Writer, pool: ThreadPoolExecutor
 ) -> Verdict:
-    connection.close()  # what is idle for as long as servers work is cut by somebody
+    # This thread's connection is idle while servers work, and databases and proxies cut idle ones.
+    connection.close()
     busy = [work for work in works if work.has_work_in(stage)]
     list(pool.map(HostWork.run_stage, busy, [stage] * len(busy)))
     if any(work.is_left_to_others for work in works):
         return Verdict()
     if writer.stop.is_set():
+        # Hosts without work in this stage, too: the barrier would open the next one for them.
         for work in works:
             work.stop(State.CANCELLED, gettext_noop("Cancelled."))
     return writer.arrive()

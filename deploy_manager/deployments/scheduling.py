@@ -1,6 +1,6 @@
-"""Deployments that a schedule asks for: one row for each of its times, and none past its deadline.
+"""Scheduled deployments: one row for each time of a schedule, and none past its deadline.
 
-Whoever looks first writes the row; a database constraint keeps a second scheduler from writing it
+The first process to look writes the row; a database constraint keeps a second one from writing it
 again. After a long outage the last time still within its deadline is made up for, no earlier one.
 """
 
@@ -19,9 +19,10 @@ from deploy_manager.models import Deployment, Schedule
 from deploy_manager.schedule.slots import slots_between
 
 SOURCE = "schedule"
-JOB = "wrote what was due"
-"""Its name among the jobs of the reconcile loop."""
+JOB = "wrote scheduled deployments"
+"""Its name among the jobs of `reconcile`."""
 
+# Cron's finest step is a minute, and a deadline is a week at most: more would be a loop.
 MOST_SLOTS = 7 * 24 * 60
 """One for each minute of the longest deadline."""
 
@@ -29,24 +30,20 @@ MOST_SLOTS = 7 * 24 * 60
 def write_due_deployments(
     now: datetime | None = None, wake: Callable[[Deployment], object] | None = None
 ) -> list[Deployment]:
-    """Write what schedules ask for now; what may not run yet waits for its deadline at most.
+    """Write the deployments that are due; one that may not begin yet waits until its deadline.
 
-    `ring` is told of each as soon as it is written. What keeps one schedule from being read or
-    asked for is kept as its problem.
+    `wake` is called with each as soon as it is written. An error with one schedule is kept as its
+    problem and stops no other.
     """
     now = now or timezone.now()
     due = Schedule.objects.filter(is_enabled=True, looked_at__lt=now)
-    written = one_by_one(
-        JOB,
-        due.select_related("environment__project"),
-        partial(_write, now=now, wake=wake),
-        "environment",
-    )
+    due = due.select_related("environment__project")
+    written = one_by_one(JOB, due, partial(_write, now=now, wake=wake), "environment")
     return [deployment for deployment in written if deployment]
 
 
 def note_outcome(schedule_id: int, outcome: str) -> None:
-    """Write on a schedule why its last time came to nothing; blank: it did not."""
+    """Write on a schedule why its last time was not deployed; blank: it was."""
     schedules = Schedule.objects.filter(pk=schedule_id).exclude(outcome=outcome)
     schedules.update(outcome=outcome)
 
@@ -57,6 +54,8 @@ def _write(
     since = max(schedule.looked_at, now - timedelta(minutes=schedule.deadline))
     slots = slots_between(schedule.cron, schedule.time_zone, since, now, most=MOST_SLOTS)
     deployment = _request(schedule, slots[-1], now) if slots else None
+    # Last, so that a time is looked at again if its request failed on an error of ours.
+    # And never back: another process may have looked at a later time meanwhile.
     Schedule.objects.filter(pk=schedule.pk, looked_at__lt=now).update(looked_at=now)
     if deployment and wake:
         wake(deployment)
@@ -64,13 +63,17 @@ def _write(
 
 
 def _request(schedule: Schedule, slot: datetime, now: datetime) -> Deployment | None:
-    """Ask for one time of a schedule. What can be mended until its deadline is tried again."""
+    """Request the deployment of one time. Until its deadline an error that can be fixed is retried.
+
+    A refusal is final, except for allowed times that can't be read.
+    """
     deadline = slot + timedelta(minutes=schedule.deadline)
     if deadline < now or schedule.deployments.filter(slot=slot).exists():
         return None
     options = DeploymentOptions(waits=True, deadline=deadline, schedule=schedule, slot=slot)
     try:
-        with transaction.atomic():  # so that why it failed can be written behind it
+        # A savepoint: after a database error the outcome below could not be written otherwise.
+        with transaction.atomic():
             deployment = request(
                 schedule.environment,
                 schedule.recipe,
@@ -80,7 +83,7 @@ def _request(schedule: Schedule, slot: datetime, now: datetime) -> Deployment | 
             )
     except Exception as error:
         words = {"time": f"{slot:%Y-%m-%d %H:%M %Z}", "why": explain(error)}
-        note_outcome(schedule.pk, _("Nothing was asked for at %(time)s: %(why)s") % words)
+        note_outcome(schedule.pk, _("Nothing was requested at %(time)s: %(why)s") % words)
         if isinstance(error, RequestRefused) and not isinstance(error, TimesUnreadable):
             return None
         raise

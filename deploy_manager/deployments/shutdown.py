@@ -1,6 +1,6 @@
-"""When this process ends: what runs on servers goes on there, and another worker takes it up."""
+"""The end of this process: commands on servers keep running, and another worker continues them."""
 
 import threading
 
 process_ends = threading.Event()
-"""Once set, every shard that this process holds is given back within a second or two."""
+"""Once set, every shard that this process holds is released within a second or two."""

@@ -1,4 +1,4 @@
-"""What a host prints: whole masked lines of the running step, and up to where they are stored."""
+"""The log of a step: a host's output as whole, masked lines, and how much of it is stored."""
 
 import threading
 from dataclasses import asdict
@@ -13,10 +13,9 @@ FIELDS = {Stream.OUR_OWN: "own", Stream.STDOUT: "out", Stream.STDERR: "err"}
 
 
 class StepLog:
-    """The sink of a host. Each piece says where reading would have to go on after it.
+    """The sink of a host. Each piece says where reading has to resume after it.
 
-    Bytes of a line that is not complete yet do not count: whoever takes the work over reads them
-    again.
+    Bytes of a line that is not complete yet do not count: who takes over reads them again.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -29,7 +28,7 @@ class StepLog:
         self._buffers: dict[Stream, LineBuffer] = {}
 
     def begin(self, step: Step, stored: ResumeCursor) -> None:
-        """Take what a step prints after what is stored of it."""
+        """Take a step's output from where the stored part of it ends."""
         with self._lock:
             self._step = step
             self._stored, self._command = stored, stored.command
@@ -37,8 +36,9 @@ class StepLog:
             self._buffers = {stream: LineBuffer() for stream in Stream}
 
     def begin_command(self, index: int) -> None:
-        """Note that what comes is printed by the step's next command."""
+        """Note that the output to come is that of the step's next command."""
         with self._lock:
+            # A step that is resumed goes through its commands again: these are stored already.
             if index <= self._stored.command:
                 return
             self._flush()
@@ -46,7 +46,7 @@ class StepLog:
             self._fed |= {Stream.STDOUT: 0, Stream.STDERR: 0}
 
     def note(self, line: bytes) -> None:
-        """Take a line that a second run of the step would not print: it has no place."""
+        """Take a line that a second run of the step would not print: it moves no cursor."""
         with self._lock:
             if self._step is not None:
                 self._writer.put(
@@ -54,7 +54,7 @@ class StepLog:
                 )
 
     def end(self) -> None:
-        """Write what never ended with a line's end."""
+        """Write a last line without a line feed."""
         with self._lock:
             self._flush()
 

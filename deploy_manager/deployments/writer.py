@@ -1,8 +1,8 @@
 """The one thread that writes a running deployment's rows.
 
-Hosts report from many threads; one queue brings order, one transaction for each batch brings
-speed, and the claim's token in each transaction makes sure that only the holder writes.
-A database that goes away for some seconds loses nothing: the batch is written again, once.
+Hosts report from many threads: one queue keeps their order, one transaction per batch keeps it
+fast, and the claim's token in each transaction makes sure that only the holder writes.
+If the database is away for some seconds nothing is lost: the batch is written again, once.
 """
 
 import logging
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
-from deploy_manager.deployments.barrier import Verdict, arrive
+from deploy_manager.deployments.rollout import Verdict, arrive
 from deploy_manager.deployments.shutdown import process_ends
 from deploy_manager.logs import cut_lines
 from deploy_manager.models import (
@@ -30,19 +30,21 @@ from deploy_manager.models import (
     Placement,
     Release,
     Shard,
+    State,
     Step,
 )
+from deploy_manager.models.runs import end_hosts
 from deploy_manager.models.transactions import brief_transaction
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CHUNK_BYTES = 64 * 1024
-BATCH_SECONDS = 0.25
-BEAT_SECONDS = 1.0
-QUEUE_LENGTH = 256
+BATCH_SECONDS = 0.25  # short enough for a live log, long enough for few transactions
+BEAT_SECONDS = 1.0  # a tenth of the lease, so that a slow commit or two lose no claim
+QUEUE_LENGTH = 256  # bounds the memory that output takes: a full queue slows the hosts down
 PATIENCE = 7.0
-"""Seconds a database may be away. Below the lease: after it somebody else may hold the claim."""
+"""Seconds the database may be away. Less than the lease: after that another may hold the claim."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Output:
     stream: int
     data: bytes
     resume_cursor: dict[str, int]
-    """Up to where the step's output is stored with this; see hosts.Mark."""
+    """How much of the step's output is stored with this; see hosts.guarded.ResumeCursor."""
 
     @property
     def host_run_id(self) -> int:
@@ -73,21 +75,34 @@ class Output:
 
     def continues(self, before: "Output") -> bool:
         """Whether this goes on where `before` ended, and both fit into one chunk."""
-        return (before.step.pk, before.stream) == (self.step.pk, self.stream) and len(
-            before.data
-        ) + len(self.data) <= CHUNK_BYTES
+        is_same = (before.step.pk, before.stream) == (self.step.pk, self.stream)
+        return is_same and len(before.data) + len(self.data) <= CHUNK_BYTES
+
+
+@dataclass(frozen=True)
+class HostEnd:
+    """A host that ended, with what is left of its steps."""
+
+    run: HostRun
+    state: State
+    message: str
+    at: datetime
+
+    @property
+    def host_run_id(self) -> int:
+        return self.run.pk
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Which release was seen to be current on a server (blank: none), and which are whole."""
+    """The release that was seen to be current on a server (blank: none), and the complete ones."""
 
     placement: Placement
     release: str
     complete: tuple[str, ...]
     at: datetime
     activated_at: datetime
-    """When that release was made current, as far as anybody knows."""
+    """When that release was made current, or, if that is unknown, was first seen to be."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +113,18 @@ class Errand:
     done: "Future[Any]" = field(default_factory=Future)
 
 
-Event = Change | Output | Seen | Errand
+Row = Change | Output | HostEnd
+"""Events with a position of their own in the deployment's sequence."""
+
+Event = Row | Seen | Errand
 
 
 class Writer(AbstractContextManager["Writer"]):
     """Takes events from any thread and writes them in the order they came.
 
-    `stop` is set when somebody asked to cancel. `leave` is set when this process ends, or can write
-    nothing any more: what runs on servers is then left running for whoever takes it over. Leaving
-    the context writes what is left; it raises ClaimLost, or what the database said, where not
+    `stop` is set when a cancellation is requested. `leave` is set when this process ends, or can't
+    write any more: what runs on servers is then left running for the worker that takes it over.
+    Leaving the context writes what is left; it raises ClaimLost, or the database's error, if not
     everything could be written.
     """
 
@@ -140,8 +158,9 @@ class Writer(AbstractContextManager["Writer"]):
     def put(self, event: Event | None) -> None:
         """Hand in an event, None as the last one; waits while the database is behind.
 
-        After an error, or once the shard went home, nothing more is taken.
+        After an error, or once the shard has gone home, nothing more is taken.
         """
+        # No wait without end: the thread may die of an error while the queue is full.
         while self._error is None and not self._is_over:
             try:
                 self._events.put(event, timeout=BEAT_SECONDS)
@@ -154,17 +173,19 @@ class Writer(AbstractContextManager["Writer"]):
         self._send(Errand(lambda: None))
 
     def arrive(self) -> Verdict:
-        """Write what is left of a stage and arrive at its end; see barrier.arrive.
+        """Write what is left of a stage and arrive at its end; see rollout.arrive.
 
-        Where the shard then goes home nothing is written any more, not even a heartbeat.
+        If the shard then goes home nothing more is written, not even a heartbeat.
         Raises ClaimLost, or what stops the writer.
         """
-        verdict: Verdict = self._send(Errand(self._arrive))
-        return verdict
 
-    def _arrive(self) -> Verdict:
-        verdict = arrive(self._held)
-        self._is_over = verdict.stage is None
+        def arrive_once() -> Verdict:
+            verdict = arrive(self._held)
+            # Set on the writing thread: no batch may come between, for the shard is free by now.
+            self._is_over = verdict.stage is None
+            return verdict
+
+        verdict: Verdict = self._send(Errand(arrive_once))
         return verdict
 
     def _send(self, errand: Errand) -> Any:
@@ -176,11 +197,11 @@ class Writer(AbstractContextManager["Writer"]):
         return errand.done.result()
 
     def still_holds(self) -> bool:
-        """Whether the claim is ours, looked up now."""
+        """Whether this worker still holds the claim, looked up now."""
         try:
             self.drain()
         except Exception:
-            # Whoever can't say that it holds it does not; the reason is kept for the context.
+            # If the database can't confirm the claim it counts as lost; __exit__ raises the reason.
             return False
         return True
 
@@ -189,21 +210,22 @@ class Writer(AbstractContextManager["Writer"]):
             while self._write_some():
                 pass
         except Exception as error:
-            # The border of this thread: whoever leaves the context is told.
+            # The border of this thread: the error is raised again by __exit__.
             logger.warning("%s can't be written: %s", self._held, error)
             self._error = error
             self.leave.set()
         finally:
-            connection.close()
+            connection.close()  # Django's connections are per thread, and this one ends
 
     def _write_some(self) -> bool:
-        """Write a batch, beat, and look whether to stop; False after the last batch."""
+        """Write a batch, which is a heartbeat too, and look whether to stop; False at the end."""
         batch, is_last = self._collect()
         self._write(batch)
         if self._is_over:
             return False
         if process_ends.is_set():
             self.leave.set()
+        # At most once a beat: under load there are many batches a second.
         if time.monotonic() - self._looked_at > BEAT_SECONDS:
             self._looked_at = time.monotonic()
             if Deployment.objects.filter(pk=self._deployment.pk).exclude(cancel_requested_at=None):
@@ -211,8 +233,12 @@ class Writer(AbstractContextManager["Writer"]):
         return not is_last
 
     def _collect(self) -> tuple[list[Event], bool]:
-        """Return events for one transaction: a quarter of a second's, or one chunk's worth."""
+        """Return the events of one transaction, and whether they are the last ones.
+
+        They are those of a quarter of a second, or as many as fill a chunk.
+        """
         batch: list[Event] = []
+        # Without events the batch stays empty for a beat, and is written as a heartbeat alone.
         size, left = 0, BEAT_SECONDS
         deadline = time.monotonic() + BEAT_SECONDS
         while size < CHUNK_BYTES and left > 0:
@@ -226,7 +252,7 @@ class Writer(AbstractContextManager["Writer"]):
                 deadline = time.monotonic() + BATCH_SECONDS
             batch.append(event)
             if isinstance(event, Errand):
-                break
+                break  # a host's thread waits for it
             size += len(event.data) if isinstance(event, Output) else 0
             left = deadline - time.monotonic()
         return batch, False
@@ -240,34 +266,40 @@ class Writer(AbstractContextManager["Writer"]):
                 event.done.set_result(self._patiently(event.do))
 
     def _patiently(self, write: Callable[[], T]) -> T:
-        """Write to the database, again where it went away in between."""
+        """Write to the database, again if it went away in between."""
         until = time.monotonic() + PATIENCE
         while True:
             try:
                 return write()
             except (OperationalError, InterfaceError):
-                connection.close()
+                connection.close()  # Django would go on with the broken one
                 if time.monotonic() > until:
                     raise
                 time.sleep(BATCH_SECONDS)
 
     def _write_once(self, batch: list[Event]) -> None:
-        rows = _cut(_join([event for event in batch if isinstance(event, (Change, Output))]))
+        rows = _cut(_join([event for event in batch if isinstance(event, Row)]))
         with brief_transaction():
             if self._held.held().filter(batch=self._batch).exists():
-                return  # the connection died, but not before the commit
+                return  # this is a second try: the connection died, but after the commit
             sequence = self._held.advance(len(rows), batch=self._batch)
             numbered = list(enumerate(rows, sequence + 1))
             _write_output(self._deployment, numbered)
-            _write_changes(numbered)
+            for position, row in numbered:
+                if isinstance(row, HostEnd):
+                    state, message = row.state, row.message
+                    end_hosts([row.run], state, message, finished_at=row.at, sequence=position)
+                elif isinstance(row, Change):
+                    live = type(row.row)._default_manager.filter(pk=row.row.pk, state__in=LIVE)
+                    live.update(sequence=position, **row.values)
             for event in batch:
                 if isinstance(event, Seen):
                     _write_seen(self._deployment, event)
 
 
-def _join(events: list[Change | Output]) -> list[Change | Output]:
+def _join(events: list[Row]) -> list[Row]:
     """Join what a step printed on one stream with nothing else of its host in between."""
-    rows: list[Change | Output] = []
+    rows: list[Row] = []
     last_of: dict[int, int] = {}
     for event in events:
         index = last_of.get(event.host_run_id)
@@ -280,18 +312,18 @@ def _join(events: list[Change | Output]) -> list[Change | Output]:
     return rows
 
 
-def _cut(rows: Iterable[Change | Output]) -> list[Change | Output]:
-    """Cut what is longer than a chunk; all of its pieces are written at once, or none."""
-    cut: list[Change | Output] = []
+def _cut(rows: Iterable[Row]) -> list[Row]:
+    """Cut output that is longer than a chunk; its pieces are written in one transaction."""
+    cut: list[Row] = []
     for row in rows:
-        if isinstance(row, Change):
-            cut.append(row)
-        else:
+        if isinstance(row, Output):
             cut += [replace(row, data=piece) for piece in cut_lines(row.data, CHUNK_BYTES)]
+        else:
+            cut.append(row)
     return cut
 
 
-def _write_output(deployment: Deployment, rows: list[tuple[int, Change | Output]]) -> None:
+def _write_output(deployment: Deployment, rows: list[tuple[int, Row]]) -> None:
     LogChunk.objects.bulk_create(
         LogChunk(
             deployment=deployment,
@@ -311,18 +343,12 @@ def _write_output(deployment: Deployment, rows: list[tuple[int, Change | Output]
         Step.objects.filter(pk=step).update(resume_cursor=resume_cursor)
 
 
-def _write_changes(rows: list[tuple[int, Change | Output]]) -> None:
-    for sequence, row in rows:
-        if isinstance(row, Change):
-            live = type(row.row)._default_manager.filter(pk=row.row.pk, state__in=LIVE)
-            live.update(sequence=sequence, **row.values)
-
-
 def _write_seen(deployment: Deployment, event: Seen) -> None:
     release = Release.objects.filter(
         environment_id=deployment.environment_id, name=event.release
     ).first()
     placement = Placement.objects.filter(pk=event.placement.pk)
+    # Only a change: the time says since when a release is current, not when it was seen last.
     placement.exclude(active_release=release).update(
         active_release=release, activated_at=event.activated_at if release else None
     )

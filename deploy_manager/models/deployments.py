@@ -4,6 +4,7 @@ Every transition is one conditional UPDATE that says whether it won. A worker th
 holds shards of it (see models.shards).
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -25,7 +26,7 @@ from deploy_manager.models.decisions import Decided, ReleaseUse
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.releases import Release
-from deploy_manager.models.runs import HostRun, Step
+from deploy_manager.models.runs import HostRun, Step, end_hosts
 from deploy_manager.models.states import BUSY, LIVE, ShardState, State, ends_with_a_time
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.signals import deployment_ended, deployment_requested
@@ -348,14 +349,19 @@ class Deployment(Decided):
         self.refresh_from_db()
         self.shards.update(state=ShardState.ENDED)
         transaction.on_commit(partial(self._send, deployment_ended))
-        ended = {"finished_at": self.finished_at, "sequence": self.sequence}
-        steps = Step.objects.filter(host_run__deployment=self)
+        ends: dict[tuple[State, str], list[HostRun]] = defaultdict(list)
         for host in self.host_runs.filter(state__in=BUSY).prefetch_related("steps"):
-            state, message = host.end_of(queued_as, self.message)
-            HostRun.objects.filter(pk=host.pk).update(state=state, message=message, **ended)
-        why = self.message
-        steps.filter(state=State.RUNNING).update(state=State.LOST, message=why, **ended)
-        steps.filter(state=State.QUEUED).update(state=queued_as, message=why, **ended)
+            ends[host.end_of(queued_as, self.message)].append(host)
+        for (state, message), hosts in ends.items():
+            end_hosts(
+                hosts,
+                state,
+                message,
+                finished_at=self.finished_at,
+                sequence=self.sequence,
+                left_as=queued_as,
+                why=self.message,
+            )
         if self.state == State.FAILED and self.host_runs.filter(state=State.SUCCEEDED).exists():
             Deployment.objects.filter(pk=self.pk).update(state=State.PARTLY_FAILED)
 

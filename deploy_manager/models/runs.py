@@ -1,13 +1,17 @@
 """Host runs, steps and log chunks: a deployment server by server, and its output."""
 
+from collections.abc import Collection
+from datetime import datetime
+
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models.placements import Placement
-from deploy_manager.models.states import State, ends_with_a_time
+from deploy_manager.models.states import BUSY, State, ends_with_a_time
 
 ACTIVATE = "activate"
 """The recipe that switches a server to another release."""
@@ -80,6 +84,13 @@ class HostRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.server_name} of {self.deployment_id}"
+
+    @property
+    def came_through(self) -> bool:
+        """Whether all of its steps succeeded; those of a rollback are for the other case."""
+        return all(
+            step.state == State.SUCCEEDED for step in self.steps.all() if not step.is_rollback
+        )
 
     def end_of(self, queued_as: State, why: str) -> tuple[State, str]:
         """Return the state and the message of a live host whose deployment has just ended.
@@ -172,6 +183,35 @@ class Step(models.Model):
     def phase_name(self) -> str:
         """The title of its phase, or the phase's name if it has none."""
         return self.phase_title or self.phase
+
+
+def end_hosts(
+    hosts: Collection[HostRun],
+    state: State,
+    message: str,
+    *,
+    finished_at: datetime | Now | None,
+    sequence: int,
+    left_as: State | None = None,
+    why: str | None = None,
+) -> None:
+    """End live hosts of one deployment with what is left of their steps: the only way they end.
+
+    A step that runs is as lost or failed as its host. The others end as `left_as` (by default
+    cancelled with a cancelled host, else skipped), and all of them with the message `why` (by
+    default that of the host).
+    To be called with the deployment's row locked.
+    """
+    keys = [host.pk for host in hosts]
+    ended = {"finished_at": finished_at, "sequence": sequence}
+    of_step = {"message": message if why is None else why, **ended}
+    steps = Step.objects.filter(host_run__in=keys, state__in=BUSY)
+    if state in (State.LOST, State.FAILED):
+        steps.filter(state=State.RUNNING).update(state=state, **of_step)
+    usual = State.CANCELLED if state is State.CANCELLED else State.SKIPPED
+    steps.update(state=left_as or usual, **of_step)
+    live = HostRun.objects.filter(pk__in=keys, state__in=BUSY)
+    live.update(state=state, message=message, **ended)
 
 
 class LogChunk(models.Model):

@@ -37,7 +37,7 @@ def messages_repeated(world: World, count: int) -> str:
         claims = Shard.objects.filter(deployment__in=pks(deployments)).values_list("token")
         world.demand(set(claims) == {(1,)}, f"claimed more than once: {set(claims)}")
     took = time.monotonic() - began
-    needless = "is nobody's to claim: nothing to do"
+    needless = "is not free to claim: nothing to do"
     wait_until(lambda: sum(w.says(needless) for w in world.workers) >= count * (TIMES - 1), 20)
     sent_home = sum(worker.says(needless) for worker in world.workers)
     world.demand(states[State.SUCCEEDED] == count, f"not all succeeded: {told(states)}")

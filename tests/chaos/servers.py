@@ -14,7 +14,7 @@ from threading import Barrier, Event
 from typing import Any
 
 from deploy_manager.addresses import address_of
-from deploy_manager.deployments.site import site_of
+from deploy_manager.deployments.orders import site_of
 from deploy_manager.exceptions import ServerBusy
 from deploy_manager.hosts.address import Address
 from deploy_manager.hosts.guard_line import Work
