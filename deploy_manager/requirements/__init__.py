@@ -1,1 +1,1 @@
-"""Pins, and what is known of packages. Pure: no database; asks package indexes and advisories."""
+"""Pins, and what indexes have of packages. Pure: no database."""

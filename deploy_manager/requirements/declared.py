@@ -20,9 +20,9 @@ from pypi_simple import DigestMismatchError, DistributionPackage, PyPISimple
 
 from deploy_manager.drift import is_version
 from deploy_manager.exceptions import IndexUnreachable, PinError
-from deploy_manager.requirements.advice import parsed_version
 from deploy_manager.requirements.index_facts import open_index, project_page
 from deploy_manager.requirements.uv import Declared
+from deploy_manager.requirements.versions import parsed_version
 
 MOST_BYTES = 256 * 1024**2
 """The largest sdist that is looked into."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from packaging.version import Version
 
-from deploy_manager.requirements.advice import parsed_version
+from deploy_manager.requirements.versions import parsed_version
 
 
 def versions_that_fix(fixed_in: Iterable[Sequence[str]]) -> tuple[str, ...]:

@@ -24,8 +24,8 @@ from pypi_simple import (
 
 from deploy_manager.exceptions import IndexUnreachable
 from deploy_manager.logs import mask_text
-from deploy_manager.requirements.advice import parsed_version
 from deploy_manager.requirements.index_client import open_client
+from deploy_manager.requirements.versions import parsed_version
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 15.0
 """Seconds; the second is for each piece of an answer."""

@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from packaging.version import Version
 
-from deploy_manager.requirements.advice import parsed_version
-from deploy_manager.requirements.pins import Pin
+from deploy_manager.requirements.pins import Pin, same_place
 from deploy_manager.requirements.reading import check_whole
+from deploy_manager.requirements.versions import parsed_version
 
 THE_PINS = "the repository's pins with the overrides"
 
@@ -86,13 +86,8 @@ def _standing(listed: Sequence[Pin], package: HeldPackage) -> Standing | None:
         return None if versions and versions == _read(package.before) else Standing.CAUGHT_UP
     if not listed:
         return Standing.DROPPED if package.before else None
-    ahead = any(_is_ahead(pin, _same_place(pin, listed), package.before) for pin in package.pins)
+    ahead = any(_is_ahead(pin, same_place(pin, listed), package.before) for pin in package.pins)
     return Standing.HOLDS if ahead else Standing.CAUGHT_UP
-
-
-def _same_place(pin: Pin, listed: Sequence[Pin]) -> list[Pin]:
-    """The pins that are installed where this one is; where none says the same, any of them."""
-    return [one for one in listed if one.marker == pin.marker] or list(listed)
 
 
 def _is_ahead(pin: Pin, listed: Sequence[Pin], before: Collection[str]) -> bool:
@@ -121,7 +116,7 @@ def _held_over(listed: Sequence[Pin], package: HeldPackage) -> list[Pin]:
         return [
             _higher(replace(everywhere, marker=one.marker), [one], package.before) for one in listed
         ]
-    return [_higher(pin, _same_place(pin, listed), package.before) for pin in package.pins]
+    return [_higher(pin, same_place(pin, listed), package.before) for pin in package.pins]
 
 
 def _higher(pin: Pin, listed: Sequence[Pin], before: Collection[str]) -> Pin:

@@ -9,8 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from deploy_manager.models import Advisory, Environment, IgnoredPackage, Placement, UpgradePolicy
-from deploy_manager.packages.exposure import PackageVersion, unseen
-from deploy_manager.packages.known import KnownPackages
+from deploy_manager.packages.exposure import KnownPackages, PackageVersion, unseen
 from deploy_manager.requirements.fixing import versions_that_fix
 from deploy_manager.requirements.reach import PinRequest, Reach
 

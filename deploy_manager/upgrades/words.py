@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment
-from deploy_manager.packages.known import KnownPackages
+from deploy_manager.packages.exposure import KnownPackages
 from deploy_manager.requirements.fixing import versions_that_fix
 from deploy_manager.requirements.reach import PinRequest, Reach
 
