@@ -223,11 +223,11 @@ def end_overtaken(deployment: Deployment) -> None:
             "name": each.name,
             "version": each.version or "-",
             "commit": served.commit[:8],
-            "told": each.told,
+            "outcome": each.told,
         }
-        why = _("Commit %(commit)s: %(told)s.") % words
+        why = _("Commit %(commit)s: %(outcome)s.") % words
         Override.objects.filter(pk__in=[row.pk for row in each.rows]).end(ENDS[each.standing], why)
-        lines.append(_("The override of %(name)s %(version)s %(told)s.") % words)
+        lines.append(_("The override of %(name)s %(version)s %(outcome)s.") % words)
     if lines:
         Deployment.objects.filter(pk=deployment.pk).update(message="\n".join(lines))
 

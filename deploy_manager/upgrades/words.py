@@ -1,4 +1,4 @@
-"""From what a person types or clicks to what an upgrade is asked to move."""
+"""Parse what a person types or selects into the pin requests of an upgrade."""
 
 from collections.abc import Sequence
 
@@ -17,18 +17,19 @@ from deploy_manager.requirements.reach import PinRequest, Reach
 def pin_requests_for(
     words: Sequence[str], reach: Reach | None, environments: Sequence[Environment]
 ) -> tuple[PinRequest, ...]:
-    """Return the requests of words like `django==5.2.8` and `celery`.
+    """Return the pin requests for words like `django==5.2.8` and `celery`.
 
-    A package without a version goes as far as `reach` says (None: to the latest). No words: every
-    package of the environments; for a fix, every one with a known advisory.
-    Raises RequestRefused for words that are no package, and where nothing is asked for; PinError
-    for an environment's list of requirements that can't be read.
+    A package without a version moves as far as `reach` allows (None: to the latest). Without words,
+    every package of the environments moves; for a fix, every one with a known advisory.
+
+    Raises RequestRefused for words that are not packages, and if nothing is requested; PinError for
+    an environment's list of requirements that can't be read.
     """
     if words:
         return tuple(_request(word, reach or Reach.LATEST, environments) for word in words)
     if reach is None:
         raise RequestRefused(
-            _("Say which packages, like django==5.2.8, or how far all of them may go.")
+            _("Name packages, like django==5.2.8, or choose how far all of them may move.")
         )
     known = KnownPackages(environments)
     if reach is Reach.FIX:
@@ -37,7 +38,7 @@ def pin_requests_for(
 
 
 def fixes_for(known: KnownPackages) -> tuple[PinRequest, ...]:
-    """Return the requests that end what is known against the pins of environments, if they can."""
+    """Return the pin requests that fix the known advisories of pins, as far as there are fixes."""
     fixed_in = {
         name: [each.first_fixed for each in found if each.first_fixed]
         for name, found in known.advisories_of(known.pinned).items()
@@ -68,6 +69,6 @@ def _request(word: str, reach: Reach, environments: Sequence[Environment]) -> Pi
 
 
 def _not_understood(word: str) -> str:
-    return _("%(word)r is not understood: write a package as django or django==5.2.8.") % {
+    return _("%(word)r is not a package: write it like django or django==5.2.8.") % {
         "word": word[:100]
     }
