@@ -104,7 +104,7 @@ CASES: dict[str, Case] = {
     "had questions answered": Case(
         lambda pair, site: pair.question(site),
         resolving,
-        "_tell",
+        "_wake",
         lambda row, told: type(row).objects.get(pk=row.pk).told_at is not None,
     ),
     "went on with upgrades": Case(

@@ -21,8 +21,7 @@ from deploy_manager.models import (
     State,
     UpgradeState,
 )
-from deploy_manager.packages.overrides import let_go
-from deploy_manager.packages.overrides import end_overtaken
+from deploy_manager.packages.overrides import end_overtaken, let_go
 from deploy_manager.packages.pins import pins_of
 from deploy_manager.requirements.reach import PinRequest, Reach
 from deploy_manager.upgrades.handing_back import patch_of
@@ -245,7 +244,7 @@ def test_letting_go_needs_a_reason_and_a_package_that_is_held(held: HeldSite) ->
     override = held.hold("1.0.2", "1.0")
     with pytest.raises(RequestRefused, match="Give a reason"):
         let_go(held.environment, "shopkit", by="me", reason="  ")
-    with pytest.raises(RequestRefused, match="There are: shopkit"):
+    with pytest.raises(RequestRefused, match="Its overrides: shopkit"):
         let_go(held.environment, "helper", by="me", reason="why not")
     assert let_go(held.environment, "shopkit", by="me", reason="it breaks the till") == 1
     override.refresh_from_db()
