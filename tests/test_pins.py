@@ -60,7 +60,7 @@ def test_from_all_the_files_that_the_commit_s_own_includes(
     ]
     repository.commit("Outside", {"c.txt": "-r ../../c.txt\n-r none.txt\n"})
     with pytest.raises(
-        PinError, match=r"c\.txt, line 1: .* outside of the folder; c\.txt, line 2: "
+        PinError, match=r"c\.txt, line 1: .* of the folder; c\.txt, line 2: "
     ):
         find_contents(environment, "main")
 

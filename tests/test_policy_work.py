@@ -138,8 +138,8 @@ def test_what_failed_is_not_tried_again_until_something_changed(
     watched.run()
     failed = watched.end(state)
     assert watched.run() == (
-        f"{MOVE}: not tried again, as upgrade #{failed.pk} failed with the same pins and nothing has"
-        " changed since."
+        f"{MOVE}: not tried again, as upgrade #{failed.pk} failed with the same pins and nothing"
+        " has changed since."
     )
     assert Upgrade.objects.count() == 1
     watched.index.add("helper", "2.0")
