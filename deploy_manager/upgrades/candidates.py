@@ -33,7 +33,7 @@ class Candidates:
     considered: int
     """How many packages were checked and are known well enough to decide."""
 
-    told: tuple[str, ...]
+    report: tuple[str, ...]
     """A line for each thing that is left alone, that has no fix, or that is unknown."""
 
 
@@ -70,7 +70,7 @@ def find_candidates(
         exempt=frozenset(fixable if policy.security_skips_cooldown else ()),
         ignored={name: row.reason for name, row in ignoring.packages.items()},
         considered=len(known.names - undecided),
-        told=(*lines, *_describe_missing(policy, known, unseen(environments))),
+        report=(*lines, *_describe_missing(policy, known, unseen(environments))),
     )
 
 

@@ -65,7 +65,7 @@ def do_policy(run: PolicyRun, beat: Beat) -> str:
         beat(run)
         done.append(_do_group_alone(run, environments, requests, found, beat))
     nothing = [] if any(done) else [_nothing(run.policy, found)]
-    return _lines([*nothing, *done, *found.told, *notes])
+    return _lines([*nothing, *done, *found.report, *notes])
 
 
 def _nothing(policy: UpgradePolicy, found: Candidates) -> str:
