@@ -126,6 +126,7 @@ def who_runs(specifier: str, environments: Sequence[Environment]) -> WhoRuns:
         name=canonicalize_name(wanted.name), placement__environment__in=environments
     )
     found, unordered = [], []
+    # Compared here, as no database can order versions.
     for row in _with_servers(installed):
         running = Running(row.placement, row.version)
         version = parsed_version(row.version)
@@ -138,6 +139,7 @@ def who_runs(specifier: str, environments: Sequence[Environment]) -> WhoRuns:
 
 def audited_versions(names: Collection[str]) -> dict[PackageVersion, AuditedVersion]:
     """Return every audited version of these packages, with its advisories."""
+    # By name only: pairs of name and version would need a condition each.
     rows = AuditedVersion.objects.filter(name__in=names).prefetch_related("advisories")
     return {(row.name, row.version): row for row in rows}
 
@@ -156,6 +158,7 @@ def unseen(environments: Collection[Environment] | Collection[int]) -> QuerySet[
 def lowest_fix(version: str, advisories: Iterable[Advisory]) -> str:
     """Return the lowest higher version that fixes all these advisories; blank: none is known."""
     own, fixed_in = parsed_version(version), [each.first_fixed for each in advisories]
+    # If one advisory has no fixed version yet, no version fixes all of them.
     fixes = versions_that_fix(fixed_in) if all(fixed_in) else ()
     return next((fix for fix in fixes if own is None or Version(fix) > own), "")
 
@@ -187,6 +190,7 @@ class _Uses:
         *,
         is_among: bool = True,
     ) -> None:
+        # In the database, as the versions may be more than a query can have parameters.
         same = audited.filter(name=OuterRef("name"), version=OuterRef("version"))
         condition = Exists(same) if is_among else ~Exists(same)
         installed = InstalledPackage.objects.filter(condition)

@@ -59,6 +59,7 @@ def _wanted() -> set[_Package]:
         "placement__environment__index_url", "name"
     )
     pinned = Requirement.objects.order_by().values_list("environment__index_url", "name")
+    # Subtracted here: a package without a row yet is due, too.
     fresh = IndexedPackage.objects.exclude(_is_due()).values_list("index_url", "name")
     return {*installed.distinct(), *pinned.distinct()} - set(fresh)
 

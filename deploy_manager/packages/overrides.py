@@ -99,7 +99,7 @@ def lay_over(environment: Environment, pins: tuple[Pin, ...]) -> LaidOver:
     PinError for an override that is not a valid pin, as rows are also written around forms.
     """
     if environment.pins_from != Environment.PinsFrom.COMMIT:
-        return LaidOver(pins)
+        return LaidOver(pins)  # some may be live from before it was changed to a list
     live = environment.overrides.live().select_related("upgrade")
     rows: dict[str, list[Override]] = defaultdict(list)
     for row in live:
@@ -206,6 +206,7 @@ def end_overtaken(deployment: Deployment) -> None:
     if deployment.recipe == ROLLBACK or not live.exists():
         return
     release = Release.objects.filter(deployments=deployment, repository_lock__isnull=False)
+    # If no server switched to it, the repository's pins do not serve yet.
     served = release.filter(active_on__isnull=False).select_related("repository_lock").first()
     if served is None or served.repository_lock is None:
         return

@@ -52,6 +52,7 @@ def pin_sources(environment: Environment) -> PinSources:
     )
     changed: dict[str, tuple[Placement, ...]] = {}
     for placement in seen:
+        # Each with its own release: in the middle of a rollout there are two.
         if placement.active_release:
             wanted = wanted_on(placement, pinned_in(placement.active_release.lock.text))
             installed = {package.name: package.version for package in placement.installed.all()}

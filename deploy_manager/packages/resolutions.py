@@ -60,7 +60,7 @@ def ask(
 
 def find_asked(kind: str, pk: str, user: "User") -> Resolution | None:
     """Return a person's question; None if it is no longer kept, or another person's."""
-    is_number = pk.isdecimal() and len(pk) < 19
+    is_number = pk.isdecimal() and len(pk) < 19  # databases refuse longer ones with an error
     found = Resolution.objects.filter(
         kind=kind, requested_by=user, created_at__gt=timezone.now() - KEPT_FOR
     )

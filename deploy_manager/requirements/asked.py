@@ -35,6 +35,7 @@ class Address:
     def of(cls, text: str) -> "Address":
         """Split the credentials from a URL or path. Raises ValueError for an invalid URL."""
         parts = urlsplit(text)
+        # The last @, as a password may contain one.
         credentials, at, place = parts.netloc.rpartition("@")
         if not at:
             return cls(text)
@@ -114,5 +115,6 @@ class Asking:
 
 def shown(line: str, most: int = 100) -> str:
     """Return a line for use in a message: short, printable, without secrets."""
+    # Cut before anything else: a line may have megabytes.
     line = "".join(one if one.isprintable() else " " for one in line.strip()[:500])
     return mask_text(line)[:most]

@@ -85,5 +85,6 @@ def _file(kind: type[F], file: DistributionPackage, pin: Pin) -> F | None:
 
 
 def _without_credentials(url: str) -> str:
+    # The file leaves the worker. A fragment has the hash, which has a field of its own.
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()

@@ -142,6 +142,7 @@ def _member_of(members: Mapping[str, str], folder: str) -> str:
 
 def _export(lock: bytes, projects: Mapping[str, bytes], package: str) -> bytes:
     """Return a member's requirements; `projects` are the contents of pyproject.toml by folder."""
+    # Only these files are given to uv, and --frozen --offline keeps it from the index.
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as name:
         folder = Path(name)
         for member, project in projects.items():
@@ -169,6 +170,7 @@ def _asked_by_project(project: bytes) -> set[str]:
 
 def _asked(package: Package, path: str, line: int, direct: bool) -> Asked | Problem:
     marker = str(package.marker or "")
+    # PEP 751 lets an installer choose extras and groups; a deployment installs one set.
     if _MANY_USES.search(marker):
         return Problem(
             path,

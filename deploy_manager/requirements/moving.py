@@ -83,9 +83,11 @@ def move_pins(
     options += cooldown_options(pins, index_url, before, exempt)
     specifiers = {p.name: wanted[p.name].specifier(p.version) for p in pins if p.name in wanted}
     resolver = _Resolver(pins, wanted, options, targets, index_url, timeout)
+    # In one run uv would leave a requested package at its old pin if the range allows that.
     if any(request.reach is not Reach.EXACT for request in requests):
         furthest = read_pins(resolver.resolve(specifiers, ["--upgrade"]), "the furthest pins")
         specifiers = {pin.name: f"=={pin.version}" for pin in furthest if pin.name in wanted}
+    # -P frees only the requested packages from their old pins.
     resolved = resolver.resolve(specifiers, [f"-P{name}" for name in wanted])
     after = read_pins(resolved, "the new lock")
     if resolver.keeps_all:
@@ -108,6 +110,7 @@ def _target_options(pins: Sequence[Pin], targets: Sequence[Target]) -> list[str]
     pythons = {target.python for target in targets}
     has_markers = any(pin.marker for pin in pins)
     if has_markers or len(pythons) != 1 or len(platforms) != 1 or "" in platforms:
+        # By default uv takes for each Python the newest version, and so pins a package twice.
         return [*options, "--universal", "--fork-strategy=fewest"]
     return [*options, f"--python-platform={platforms.pop()}"]
 
@@ -206,6 +209,7 @@ def _named(pin: Pin) -> str:
 
 def _bounds(pins: Sequence[Pin], wanted: Mapping[str, PinRequest]) -> list[str]:
     """Return the constraints of all other packages: they may go as far as the requests go."""
+    # A patch must not drag a major version along, but an exact or the latest version may need it.
     reaches = {request.reach for request in wanted.values()}
     if reaches & {Reach.EXACT, Reach.LATEST}:
         bound = no_lower
@@ -230,6 +234,7 @@ def _explain(reason: str, wanted: Mapping[str, PinRequest]) -> str:
 
 def _needed_by(resolved: str) -> dict[str, list[str]]:
     """Return the packages that uv notes below each pin: "# via django, celery"."""
+    # The parser, which keeps comments, reads files only.
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as folder:
         file = Path(folder) / "requirements.txt"
         file.write_text(resolved, encoding="utf-8")
@@ -239,7 +244,7 @@ def _needed_by(resolved: str) -> dict[str, list[str]]:
     for comment in parsed.comments:
         name = starts[max((line for line in starts if line <= comment.line_number), default=0)]
         words = comment.line.strip().removeprefix("#").strip().removeprefix("via").strip()
-        if words and not words.startswith("-"):
+        if words and not words.startswith("-"):  # "-r requirements.in" is the project itself
             needed.setdefault(name, []).append(words)
     return needed
 

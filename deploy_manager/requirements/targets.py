@@ -40,6 +40,7 @@ class Target:
         if self.libc.startswith("musl"):
             return f"{self.machine}-unknown-linux-musl"
         found = re.fullmatch(r"glibc 2\.(\d+)", self.libc)
+        # The newest that is not newer than the server's own: wheels for it run there.
         known = [minor for minor in GLIBC_OF_UV if found and minor <= int(found.group(1))]
         return f"{self.machine}-manylinux_2_{known[-1]}" if known else ""
 

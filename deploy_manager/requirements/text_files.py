@@ -168,7 +168,7 @@ class _Lines:
 
     def _take_options(self, number: int, line: str, options: Values) -> None:
         if options.requirements or options.constraints:
-            included = (options.requirements or options.constraints)[0]
+            included = (options.requirements or options.constraints)[0]  # pip ignores the others
             self._include(number, included, not options.requirements)
             return
         for name, written in _OPTIONS.items():

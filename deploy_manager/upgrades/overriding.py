@@ -27,6 +27,7 @@ def note_overrides(stage: UpgradeStage) -> None:
     before, after = read_pins(stage.lock_before.text), read_pins(stage.lock_after.text)
     release = stage.release_before
     lock = release.repository_lock if release else None
+    # If the repository's own pins were not kept, it is taken to have what served.
     repository = pins_in(lock.text) if lock else before
     held: dict[str, list[Override]] = defaultdict(list)
     for row in environment.overrides.live():
@@ -37,6 +38,7 @@ def note_overrides(stage: UpgradeStage) -> None:
         pins, listed = _of(after, name), _of(repository, name)
         if held[name] and _versions(held[name]) == _versions(pins):
             continue
+        # Ended first: a constraint allows one live override of a package and marker.
         replaced = Override.objects.filter(pk__in=[row.pk for row in held[name]])
         why = _("Upgrade %(upgrade)s moved it on.") % {"upgrade": stage.upgrade}
         replaced.end(Override.End.REPLACED, why, replaced_by=stage.upgrade)

@@ -166,6 +166,7 @@ def _listed_pins(environment: Environment, release: Release) -> tuple[Pin, ...]:
     """
     is_listed = environment.pins_from == Environment.PinsFrom.ROWS
     if is_listed and (pins := checked_pins_of(environment)):
+        # Written and read back, as rows may hold what is not a line of a lock.
         return read_pins(lock_text(pins), f"{environment}'s list of requirements")
     return lay_over(environment, read_pins(release.lock.text)).pins
 
@@ -179,6 +180,7 @@ def _move(
     environment: Environment, pins: Sequence[Pin], options: UpgradeOptions
 ) -> tuple[Sequence[Pin], dict[str, str]]:
     """Return the new pins, and the reasons by package. Raises PinError."""
+    # One upgrade serves several environments, which need not have all of its packages.
     names = {pin.name for pin in pins}
     requests = [each for each in options.pins if each.name in names]
     if not requests:
@@ -202,6 +204,7 @@ def _facts_of(
     blank = {"uploaded": "", "yanked": "", "status": "", "unknown": ""}
     if not isinstance(found, PackageFacts):
         return blank | {"unknown": found.reason if found and version else ""}
+    # Several versions, for different markers, have no facts in common.
     about = found.of(version) if version and "," not in version else None
     if about is None:
         return blank | {"status": found.status}

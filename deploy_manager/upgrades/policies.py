@@ -118,6 +118,7 @@ def _write_due(policy: UpgradePolicy, *, now: datetime) -> PolicyRun | None:
     if slots:
         run, is_new = policy.runs.get_or_create(slot=slots[-1])
         written = run if is_new else None
+    # Only after the run is written: a process that dies in between loses none.
     UpgradePolicy.objects.filter(pk=policy.pk, looked_at__lt=now).update(looked_at=now)
     if written:
         transaction.on_commit(partial(_wake, written), robust=True)

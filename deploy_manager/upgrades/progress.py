@@ -229,6 +229,7 @@ def _came_back(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
 
 def _mark_bad(stage: UpgradeStage, why: str) -> None:
     release = stage.deployment.release if stage.deployment else None
+    # A cancelled deployment says nothing against its release.
     if release and stage.deployment and stage.deployment.state != State.CANCELLED:
         release.mark_bad(why or _("Its upgrade failed."))
 
@@ -291,6 +292,7 @@ def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
             )
             back = _request(stage, ROLLBACK, options)
             mine = UpgradeStage.objects.filter(pk=stage.pk, returned_by=None)
+            # Last, so that of two processes the loser's deployment is undone with its transaction.
             if not mine.filter(state=UpgradeState.RETURNING).update(returned_by=back):
                 raise _BegunTwiceError
     except _BegunTwiceError:

@@ -73,6 +73,7 @@ def request_upgrade(
     except IntegrityError:
         # A partial unique index allows one live upgrade in an environment.
         raise RequestRefused(_describe_as_busy(plan)) from None
+    # The resolver may have taken versions that are newer than the facts on the rows.
     for stage in plan.stages:
         look_up_again(stage.environment.index_url, [move["name"] for move in stage.moves])
     return upgrade

@@ -63,7 +63,7 @@ class Cache:
         sha256 = _sha256(part, facts.st_size, facts.st_mtime_ns)
         kept = Kept(self.folder / "files" / sha256 / name, sha256)
         kept.path.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(kept.path)
+        part.replace(kept.path)  # within one folder, so within one file system
         return kept
 
     def note(self, key: str, kept: Kept) -> None:

@@ -38,7 +38,7 @@ def fetch(client: PyPISimple, pin: Pin, python: ServerPython, cache: Cache, key:
             # Verified below instead, against the lock and not against what the index says.
             client.download_package(file, part, verify=False, timeout=TIMEOUT)
         _verify(part, file, pin)
-        return cache.keep(part, Path(file.filename).name)
+        return cache.keep(part, Path(file.filename).name)  # an index may send a path
     finally:
         with suppress(FileNotFoundError):
             part.unlink()

@@ -49,6 +49,7 @@ def provide(
         kept if kept.is_wheel else _built(pin, kept, python, cache, build)
         for pin, kept in zip(pins, fetched, strict=True)
     )
+    # Without markers, which were decided here, and with the hash of the very wheel that is sent.
     exact = (
         replace(pin, marker="", hashes=(f"sha256:{wheel.sha256}",))
         for pin, wheel in zip(pins, wheels, strict=True)
