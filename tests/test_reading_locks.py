@@ -69,7 +69,7 @@ def test_a_project_asks_for_its_dependencies_and_for_what_is_chosen() -> None:
         ("[project\n", {}, "pyproject.toml: it is not valid TOML"),
         ('[project]\ndynamic = ["dependencies"]\n', {}, "computed by its build"),
         ('[project]\ndependencies = [\n"a==1",\n"b==="]', {}, "pyproject.toml, line 4: b=== is no"),
-        ("[project]\ndependencies = 1", {}, "no list of texts"),
+        ("[project]\ndependencies = 1", {}, "not a list of texts"),
         ("[project]\ndependencies = [1]", {}, "1 is not a valid requirement"),
         (PROJECT, {"extras": ["slow"]}, "it has no extra slow: it has fast, all"),
         (PROJECT, {"groups": ["none"]}, "group none: "),

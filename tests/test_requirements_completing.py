@@ -24,7 +24,7 @@ def test_the_resolver_says_why_there_is_no_answer() -> None:
     ("line", "problem"),
     [
         ("-r /etc/passwd", "it is outside of the folder"),
-        ("-e .", "a path or a URL"),
+        ("-e .", "neither a project in the folder nor a repository"),
         ("evil @ file:///srv/evil", "a path or a URL"),
         ("--index-url https://me:s3cret@example.org/", "options in the file are not used"),
         ("django; nonsense", "is not a valid requirement"),

@@ -161,7 +161,7 @@ def _export(lock: bytes, projects: Mapping[str, bytes], package: str) -> bytes:
 
 def _asked_by_project(project: bytes) -> set[str]:
     listed = tomllib.loads(project.decode()).get("project", {}).get("dependencies", [])
-    names = set()
+    names: set[str] = set()
     for one in listed:
         with suppress(InvalidRequirement):
             names.add(canonicalize_name(Requirement(str(one)).name))

@@ -25,7 +25,7 @@ def refuse_unpatchable(text: str, path: str) -> None:
     name = Path(path).name
     if name in ("uv.lock", "pyproject.toml") or is_valid_pylock_path(Path(name)):
         raise PinError(
-            f"{path} can't be patched, as another tool writes it. Let that tool move the versions,"
+            f"{path} can't be patched: another tool writes it. Let that tool move the versions,"
             " and commit its output."
         )
     kinds = ("requirements", "constraints")
