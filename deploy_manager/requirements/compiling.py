@@ -16,7 +16,7 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements.declared import sources_of
+from deploy_manager.requirements.declared import declared_by, sources_of
 from deploy_manager.requirements.targets import Target
 from deploy_manager.requirements.uv import BY_THIS_PYTHON, TIMEOUT, Declared, run_uv
 
@@ -45,6 +45,15 @@ class Source:
     version: str
     declared: Declared | None
     """None: its dependencies are unknown, as only its own code could compute them."""
+
+
+def newest_source(name: str, specifier: SpecifierSet, index_url: str) -> Source | None:
+    """Return the newest version that exists as source only; None if it declares nothing."""
+    # An older one that declares something is not tried: uv must not go back for that.
+    for version in sources_of(name, specifier, index_url)[:1]:
+        declared = declared_by(name, version, (), index_url)
+        return Source(version, declared) if declared else None
+    return None
 
 
 class NoSolutionError(PinError):

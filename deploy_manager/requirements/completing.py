@@ -11,9 +11,9 @@ from deploy_manager.requirements.compiling import (
     Compiler,
     NoSolutionError,
     Source,
+    newest_source,
     this_python,
 )
-from deploy_manager.requirements.declared import declared_by, sources_of
 from deploy_manager.requirements.pinning import (
     Pinned,
     option_problems,
@@ -68,10 +68,7 @@ def complete_asking(
         # The newest version within the file's own bounds; those of other packages only uv knows.
         lines = [*asking.requirements, *asking.constraints]
         specifier = SpecifierSet(",".join(str(one.specifier) for one in lines if one.name == name))
-        for version in sources_of(name, specifier, index_url)[:1]:
-            declared = declared_by(name, version, (), index_url)
-            return Source(version, declared) if declared else None
-        return None
+        return newest_source(name, specifier, index_url)
 
     pythons = [this_python(python_version)]
     compiler = Compiler(options, index_url, find_source=find_source, pythons=pythons)

@@ -55,6 +55,7 @@ def _parser() -> OptionParser:
     parser.add_option("--use-feature", action="append", dest="use_features", choices=_FEATURES)
     _add_checked(parser, "--hash", dest="hashes", check=_check_hash)
     _add_checked(parser, "-C", "--config-settings", dest="config_settings", check=_check_setting)
+    # pip takes :all: and :none: or names; a missing value would swallow the next option.
     for name in ("--no-binary", "--only-binary", "--all-releases", "--only-final"):
         _add_checked(parser, name, dest=name[2:].replace("-", "_"), check=_check_packages)
     # Without defaults each line gets its own lists; the table's lists would be shared by all.

@@ -21,10 +21,17 @@ from packaging.specifiers import SpecifierSet
 from pip_requirements_parser import RequirementsFile
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements.compiling import FULL, Compiler, NoSolutionError, Source, describe
+from deploy_manager.requirements.compiling import (
+    FULL,
+    Compiler,
+    NoSolutionError,
+    Source,
+    describe,
+    newest_source,
+)
 from deploy_manager.requirements.cooldown import cooldown_options
-from deploy_manager.requirements.declared import declared_by, sources_of
-from deploy_manager.requirements.index_facts import IndexProblem, PackageFacts, look_up_many
+from deploy_manager.requirements.declared import declared_by
+from deploy_manager.requirements.index_facts import PackageFacts, look_up_many
 from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_text
 from deploy_manager.requirements.reach import (
     PinRequest,
@@ -153,24 +160,23 @@ class _Resolver:
 
     def _asked(self, specifiers: Mapping[str, str]) -> str:
         """Return the lines that must be fulfilled: of the project's own pins and the requests."""
-        return "".join(
-            f"{_named(pin)}{specifiers.get(pin.name, '')}{f' ; {pin.marker}' * bool(pin.marker)}\n"
-            for pin in self._pins
-            if pin.direct or pin.name in specifiers or self.keeps_all
-        )
+        lines = []
+        for pin in self._pins:
+            if pin.direct or pin.name in specifiers or self.keeps_all:
+                extras = f"[{','.join(pin.extras)}]" if pin.extras else ""
+                marker = f" ; {pin.marker}" if pin.marker else ""
+                lines.append(f"{pin.name}{extras}{specifiers.get(pin.name, '')}{marker}\n")
+        return "".join(lines)
 
     def _find_source(self, name: str) -> Source | None:
         """Return a package's pinned version if it may stay there, else the newest it may go to."""
         pinned = [pin for pin in self._pins if pin.name == name]
         request = self._wanted.get(name)
-        if len(pinned) == 1 and (not request or _may_stay(pinned[0], request)):
+        reach = SpecifierSet(request.specifier(pinned[0].version) if request and pinned else "")
+        if len(pinned) == 1 and reach.contains(pinned[0].version, prereleases=True):
             pin = pinned[0]
             return Source(pin.version, declared_by(name, pin.version, pin.hashes, self._index_url))
-        reach = request.specifier(pinned[0].version) if request and pinned else ""
-        for version in sources_of(name, SpecifierSet(reach), self._index_url)[:1]:
-            declared = declared_by(name, version, (), self._index_url)
-            return Source(version, declared) if declared else None
-        return None
+        return newest_source(name, reach, self._index_url)
 
     def _hold_what_has_no_wheel(self, resolved: str) -> bool:
         """Hold pins that moved only because they have no wheel; return whether there were any.
@@ -184,27 +190,14 @@ class _Resolver:
             if change.name not in self._wanted and change.name not in self._compiler.sources
         ]
         facts = look_up_many([one.name for one in free], self._index_url) if free else {}
-        held = {
-            change.name: source
-            for change in free
-            if _is_source(facts.get(change.name), change.before)
-            if (source := self._find_source(change.name))
-        }
+        held = {}
+        for change in free:
+            found = facts[change.name]
+            about = found.of(change.before) if isinstance(found, PackageFacts) else None
+            if about and not about.has_wheel and (source := self._find_source(change.name)):
+                held[change.name] = source
         self._compiler.sources |= held
         return bool(held)
-
-
-def _is_source(facts: PackageFacts | IndexProblem | None, version: str) -> bool:
-    about = facts.of(version) if isinstance(facts, PackageFacts) else None
-    return about is not None and not about.has_wheel
-
-
-def _may_stay(pin: Pin, request: PinRequest) -> bool:
-    return SpecifierSet(request.specifier(pin.version)).contains(pin.version, prereleases=True)
-
-
-def _named(pin: Pin) -> str:
-    return f"{pin.name}[{','.join(pin.extras)}]" if pin.extras else pin.name
 
 
 def _bounds(pins: Sequence[Pin], wanted: Mapping[str, PinRequest]) -> list[str]:
