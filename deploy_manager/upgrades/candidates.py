@@ -10,8 +10,8 @@ from django.utils.translation import ngettext
 
 from deploy_manager.models import Advisory, Environment, IgnoredPackage, Placement, UpgradePolicy
 from deploy_manager.packages.exposure import KnownPackages, unseen
-from deploy_manager.requirements.fixing import versions_that_fix
 from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.upgrades.words import fix_for
 
 FEW = 5
 """Names that a line of an outcome lists; the others are counted."""
@@ -51,12 +51,7 @@ def find_candidates(
     fixable = {name: ignoring.fixable(found) for name, found in against.items()}
     fixable = {n: found for n, found in fixable.items() if found and n not in ignoring.packages}
     if policy.how_far == policy.HowFar.SECURITY:
-        requests = [
-            PinRequest(
-                name, Reach.FIX, fixed_in=versions_that_fix([each.first_fixed for each in found])
-            )
-            for name, found in fixable.items()
-        ]
+        requests = [fix_for(name, found) for name, found in fixable.items()]
         lines = _describe_advisories(known, against, ignoring)
         undecided = {name for name, _version in known.unknown}
     else:

@@ -1,6 +1,6 @@
 """Parse what a person types or selects into the pin requests of an upgrade."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from django.utils.translation import gettext as _
 from packaging.requirements import InvalidRequirement, Requirement
@@ -8,7 +8,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Environment
+from deploy_manager.models import Advisory, Environment
 from deploy_manager.packages.exposure import KnownPackages
 from deploy_manager.requirements.fixing import versions_that_fix
 from deploy_manager.requirements.reach import PinRequest, Reach
@@ -39,15 +39,18 @@ def pin_requests_for(
 
 def fixes_for(known: KnownPackages) -> tuple[PinRequest, ...]:
     """Return the pin requests that fix the known advisories of pins, as far as there are fixes."""
-    fixed_in = {
-        name: [each.first_fixed for each in found if each.first_fixed]
-        for name, found in known.advisories_of(known.pinned).items()
-    }
+    against = known.advisories_of(known.pinned)
     return tuple(
-        PinRequest(name, Reach.FIX, fixed_in=versions_that_fix(versions))
-        for name, versions in sorted(fixed_in.items())
-        if versions
+        fix_for(name, found)
+        for name, found in sorted(against.items())
+        if any(each.first_fixed for each in found)
     )
+
+
+def fix_for(name: str, advisories: Iterable[Advisory]) -> PinRequest:
+    """Return the pin request that fixes those advisories of a package which have a fix."""
+    fixed_in = [each.first_fixed for each in advisories if each.first_fixed]
+    return PinRequest(name, Reach.FIX, fixed_in=versions_that_fix(fixed_in))
 
 
 def _request(word: str, reach: Reach, environments: Sequence[Environment]) -> PinRequest:
