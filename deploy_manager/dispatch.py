@@ -27,7 +27,7 @@ from deploy_manager.models import (
     State,
     Upgrade,
 )
-from deploy_manager.packages.gathering import Tellers, ask_after, ask_servers
+from deploy_manager.packages.gathering import Gatherers, ask_after, ask_servers
 from deploy_manager.packages.gathering import gather as gather_facts
 from deploy_manager.packages.resolutions import note_untold
 from deploy_manager.reconcile import promote_next
@@ -107,7 +107,7 @@ def _have_gathered(task: str, *keys: int) -> bool:
     return not why
 
 
-GATHERERS = Tellers(
+GATHERERS = Gatherers(
     take_inventory=partial(_have_gathered, "take_inventory"),
     look_up=partial(_have_gathered, "look_up"),
     audit=partial(_have_gathered, "audit"),

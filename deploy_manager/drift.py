@@ -1,6 +1,7 @@
-"""What a Python should have installed, by the pins that are meant for it, and whether it has it.
+"""Compare what a Python has installed with what its pins say it should have.
 
-One judge for all: for what servers told of themselves, and for an environment that is to be used.
+This is the only judge: for the rows that servers' answers fill, and for a virtual environment that
+is about to be used.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,55 +11,63 @@ from functools import lru_cache
 from typing import NamedTuple
 
 SEEDS = frozenset({"pip", "setuptools", "wheel"})
-"""What virtual environments are made with, and nobody has to pin."""
+"""Packages that virtual environments are made with: they need no pin."""
 
+# sysconfig.get_platform() begins with the key; markers call it sys_platform and platform_system.
 _SYSTEMS = {"linux": ("linux", "Linux"), "macosx": ("darwin", "Darwin")}
-"""How markers call what sysconfig.get_platform() begins with: sys_platform, platform_system."""
 
 Markers = tuple[tuple[str, str], ...]
-"""The facts that environment markers are asked of (PEP 508): names and values."""
+"""The variables of environment markers (PEP 508) and their values for one Python."""
 
 
 class Pinned(NamedTuple):
-    """One version that is pinned, and for whom; a blank marker is for all."""
+    """A pinned version, and the Pythons it is meant for; a blank marker means all."""
 
     version: str
     marker: str = ""
 
 
 class Verdict(Enum):
-    """How a package is beside what is pinned."""
+    """How an installed package compares with its pin."""
 
     AS_PINNED = auto()
     MISSING = auto()
     OTHER = auto()
     EXTRA = auto()
-    """Nobody pinned it."""
+    """It is not pinned."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a server should have of a package."""
+    """The versions of a package that a server should have."""
 
     versions: tuple[str, ...]
-    """Any of them will do: several where its Python, which chooses, is not known."""
+    """Any of them will do: there are several if the server's Python, which decides, is unknown."""
 
     is_required: bool
-    """Whether it is missed where it is not there."""
+    """Whether the package counts as missing if it is not installed."""
 
 
 class Deviation(NamedTuple):
-    """A package that is not as it is pinned; blank for what is not, or should not be, there."""
+    """A package that is out of sync with its pin."""
 
     name: str
     version: str
+    """The installed version; blank: it is not installed."""
+
     wanted: str
+    """The pinned version, or several separated by slashes; blank: it should not be installed."""
+
+
+def reported_markers(implementation: str, python: str, platform: str) -> Markers | None:
+    """Return the markers of a Python as its server reported it; None if it never did."""
+    return markers_of(implementation, python, platform) if python else None
 
 
 def markers_of(implementation: str, python: str, platform: str) -> Markers:
-    """Return the facts of a Python by what it says of itself; of Linux where no platform is told.
+    """Return the markers of a Python from its own report; a blank platform means Linux.
 
-    `python` is its full version, `platform` what `sysconfig.get_platform()` says.
+    `python` is its full version, `platform` the value of `sysconfig.get_platform()`.
     """
     system, _dash, machine = platform.partition("-")
     sys_platform, platform_system = _SYSTEMS.get(system or "linux", (system, system.title()))
@@ -76,16 +85,21 @@ def markers_of(implementation: str, python: str, platform: str) -> Markers:
 
 
 def wanted_of(pins: Mapping[str, Iterable[Pinned]], markers: Markers | None) -> dict[str, Wanted]:
-    """Return what pins ask of a Python, by the names of packages.
+    """Return what pins require of a Python, by the names of packages.
 
-    `markers` are its facts; None: not known, so that no pin with a marker is ruled out or required.
+    If its `markers` are unknown (None), a pin with a marker is neither ruled out nor required.
     """
-    chosen = ((name, _choose(found, markers)) for name, found in pins.items())
-    return {name: wanted for name, wanted in chosen if wanted is not None}
+    wanted: dict[str, Wanted] = {}
+    for name, pinned in pins.items():
+        fits = [(pin.version, not pin.marker or _fits(pin.marker, markers)) for pin in pinned]
+        versions = tuple(dict.fromkeys(version for version, fit in fits if fit is not False))
+        if versions:
+            wanted[name] = Wanted(versions, any(fit for _version, fit in fits))
+    return wanted
 
 
 def judge(name: str, version: str | None, wanted: Wanted | None) -> Verdict:
-    """Say how an installed version is, None where there is none, beside what is wanted of it."""
+    """Compare an installed version, None if there is none, with what is wanted."""
     if version is None:
         return Verdict.MISSING if wanted and wanted.is_required else Verdict.AS_PINNED
     if wanted is None:
@@ -95,7 +109,7 @@ def judge(name: str, version: str | None, wanted: Wanted | None) -> Verdict:
 
 
 def deviations_of(installed: Mapping[str, str], wanted: Mapping[str, Wanted]) -> list[Deviation]:
-    """Return every package that is not as it is wanted, sorted by name."""
+    """Return every package that is out of sync with what is wanted, sorted by name."""
     found = []
     for name in sorted(installed.keys() | wanted.keys()):
         version, pinned = installed.get(name), wanted.get(name)
@@ -107,9 +121,10 @@ def deviations_of(installed: Mapping[str, str], wanted: Mapping[str, Wanted]) ->
 
 @lru_cache(maxsize=16384)
 def is_version(version: str, pinned: str) -> bool:
-    """Whether an installed version is what `==pinned` asks for, as 1.0.0 and 1.0+local are 1.0."""
+    """Whether `==pinned` accepts an installed version, as `==1.0` accepts 1.0.0 and 1.0+local."""
     if version == pinned:
         return True
+    # Imported late: models load this file with Django, and most versions equal their pin.
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
     from packaging.version import InvalidVersion
 
@@ -119,26 +134,16 @@ def is_version(version: str, pinned: str) -> bool:
         return False
 
 
-def _choose(pins: Iterable[Pinned], markers: Markers | None) -> Wanted | None:
-    """The pins whose markers fit; None where none does."""
-    verdicts = [(pin.version, _fits(pin.marker, markers)) for pin in pins]
-    versions = tuple(dict.fromkeys(version for version, fits in verdicts if fits is not False))
-    return Wanted(versions, any(fits for _version, fits in verdicts)) if versions else None
-
-
-def _fits(marker: str, markers: Markers | None) -> bool | None:
-    """Whether a marker is true; None where nobody knows."""
-    if not marker:
-        return True
-    return None if markers is None else _evaluate(marker, markers)
-
-
+# A thousand servers ask the same few markers of the same few Pythons.
 @lru_cache(maxsize=4096)
-def _evaluate(marker: str, markers: Markers) -> bool | None:
+def _fits(marker: str, markers: Markers | None) -> bool | None:
+    """Whether a marker is true; None if that can't be known."""
+    if markers is None:
+        return None
     from packaging.markers import Marker, UndefinedEnvironmentName
 
     try:
         return Marker(marker).evaluate(dict(markers))
     except (ValueError, UndefinedEnvironmentName):
-        # Rows are also written around forms, and servers say what they like of their Python.
+        # Rows are also written around forms, and a server may report anything about its Python.
         return None

@@ -105,7 +105,7 @@ def test_left_alone_it_goes_on(four: Site4, worker: Worker) -> None:
     ("words", "why"),
     few(
         ((), "Say which packages"),
-        (("shopkit>=1",), "write a package as django or django==5.2.8"),
+        (("shopkit>=1",), "write it like django or django==5.2.8"),
         (("shop kit",), "is not understood"),
         (("nowhere",), "nowhere is not among the pins of shop/production."),
         (("shopkit==9",), "shopkit"),

@@ -13,7 +13,7 @@ from deploy_manager.deployments.request import request
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, State, UpgradeState
 from deploy_manager.packages.downgrades import confirmed_in
-from deploy_manager.packages.letting_go import let_go
+from deploy_manager.packages.overrides import let_go
 from tests.commands import Worker, call, call_and_be_refused, events
 from tests.overrides import ADVISORY, HeldSite
 from tests.parts.admin import url, visitor

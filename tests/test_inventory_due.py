@@ -11,7 +11,7 @@ from pytest_django import Settings
 from deploy_manager import dispatch
 from deploy_manager.deployments.run import run
 from deploy_manager.models import AuditedVersion, IndexedPackage, InstalledPackage, Placement
-from deploy_manager.packages.gathering import Tellers, gather
+from deploy_manager.packages.gathering import Gatherers, gather
 from tests.inventory import Inventory
 from tests.parts.index import Index
 from tests.parts.installed import Machine, Site, make_release
@@ -24,73 +24,73 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
 @dataclass
-class Told:
-    """What workers were told of."""
+class Woken:
+    """Records what workers were woken for."""
 
     placements: list[int] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     is_deaf: bool = False
 
     def note(self, word: str) -> Callable[[], bool]:
-        def tell() -> bool:
+        def wake() -> bool:
             self.others.append(word)
             return not self.is_deaf
 
-        return tell
+        return wake
 
     def take_inventory(self, *placements: int) -> bool:
         self.placements += placements
         return not self.is_deaf
 
     @property
-    def tellers(self) -> Tellers:
-        return Tellers(self.take_inventory, self.note("look up"), self.note("audit"))
+    def gatherers(self) -> Gatherers:
+        return Gatherers(self.take_inventory, self.note("look up"), self.note("audit"))
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def woken() -> Woken:
+    return Woken()
 
 
-def test_what_is_due_is_told_once(inventory: Inventory, told: Told) -> None:
+def test_what_is_due_is_requested_once(inventory: Inventory, woken: Woken) -> None:
     placement = inventory.environment.placements.get()
     InstalledPackage.objects.create(placement=placement, name="django", version="5.2.7")
-    assert sum(gather(told.tellers).values()) == 3
-    assert (told.placements, told.others) == ([placement.pk], ["look up", "audit"])
+    assert sum(gather(woken.gatherers).values()) == 3
+    assert (woken.placements, woken.others) == ([placement.pk], ["look up", "audit"])
     IndexedPackage.objects.create(name="django", looked_at=timezone.now())
     AuditedVersion.objects.create(name="django", version="5.2.7", tried_at=timezone.now())
-    assert not gather(told.tellers)
+    assert not gather(woken.gatherers)
 
 
-def test_many_servers_are_asked_some_at_a_time(inventory: Inventory, told: Told) -> None:
+def test_many_servers_are_asked_some_at_a_time(inventory: Inventory, woken: Woken) -> None:
     for number in range(60):
         inventory.add_server(f"web{number}")
-    gather(told.tellers)
-    assert len(told.placements) == 50
-    gather(told.tellers)
-    assert len(set(told.placements)) == 61
-    assert not gather(told.tellers)
+    gather(woken.gatherers)
+    assert len(woken.placements) == 50
+    gather(woken.gatherers)
+    assert len(set(woken.placements)) == 61
+    assert not gather(woken.gatherers)
 
 
-def test_what_nobody_was_told_of_stays_due(inventory: Inventory, told: Told) -> None:
-    told.is_deaf = True
-    assert not gather(told.tellers)
-    told.is_deaf = False
-    assert gather(told.tellers)
-    assert len(told.placements) == 2
+def test_what_no_worker_was_woken_for_stays_due(inventory: Inventory, woken: Woken) -> None:
+    woken.is_deaf = True
+    assert not gather(woken.gatherers)
+    woken.is_deaf = False
+    assert gather(woken.gatherers)
+    assert len(woken.placements) == 2
 
 
 def test_servers_that_a_deployment_reached_are_asked_at_its_end(
-    inventory: Inventory, told: Told, monkeypatch: pytest.MonkeyPatch
+    inventory: Inventory, woken: Woken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached = inventory.environment.placements.get()
-    monkeypatch.setattr(dispatch, "GATHERERS", told.tellers)
+    monkeypatch.setattr(dispatch, "GATHERERS", woken.gatherers)
     Placement.objects.update(inventory_tried_at=timezone.now() - timedelta(minutes=1))
     deployment = inventory.request("ping")
     idle = inventory.add_server("two")
     Placement.objects.filter(pk=idle.pk).update(inventory_tried_at=timezone.now())
     run(deployment.pk)
-    assert told.placements == [reached.pk]
+    assert woken.placements == [reached.pk]
 
 
 def test_a_broker_that_is_away_ends_no_reconcile(

@@ -64,7 +64,7 @@ def test_an_index_that_is_down_leaves_what_is_known_and_is_asked_again_soon(shop
     shop.down = True
     assert look_up_due() == 0
     assert row("shop").latest == "2.0"
-    assert "tells nothing about shop" in row("shop").problem
+    assert "did not answer about shop" in row("shop").problem
     assert not is_look_up_due()
     shop.down = False
     long_ago(minutes=16)

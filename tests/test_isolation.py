@@ -16,7 +16,7 @@ from deploy_manager.models import Deployment, Environment, Problem, Shard, State
 from deploy_manager.models.problems import ProblemQuerySet
 from deploy_manager.packages import gathering
 from deploy_manager.packages import resolutions as resolving
-from deploy_manager.packages.gathering import Tellers, gather
+from deploy_manager.packages.gathering import Gatherers, gather
 from deploy_manager.upgrades import handing_back, policies, progress
 from tests.loop import Pair
 
@@ -104,7 +104,7 @@ CASES: dict[str, Case] = {
     "had questions answered": Case(
         lambda pair, site: pair.question(site),
         resolving,
-        "_tell",
+        "_wake",
         lambda row, told: type(row).objects.get(pk=row.pk).told_at is not None,
     ),
     "went on with upgrades": Case(
@@ -204,8 +204,8 @@ def test_workers_are_woken_before_anything_that_people_wrote_is_read(pair: Pair)
 def test_facts_are_gathered_beside_a_job_that_fails(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
-    monkeypatch.setitem(gathering.JOBS, job, lambda tell: _sql())
-    told = gather(Tellers(lambda *keys: True, lambda: True, lambda: True))
+    monkeypatch.setitem(gathering.JOBS, job, lambda gatherers: _sql())
+    told = gather(Gatherers(lambda *keys: True, lambda: True, lambda: True))
     assert ("asked servers for their packages" in told) is (
         job != "asked servers for their packages"
     )

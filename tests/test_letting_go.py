@@ -80,7 +80,7 @@ def test_a_command_lists_overrides_and_lets_one_go(held: HeldSite) -> None:
     for piece in ("shopkit", "1.0.2", "removed", "it greets strangers", ADVISORY, "holds"):
         assert piece in printed
     told = call_and_be_refused("overrides", "shop/production", "--let-go", "shopkit")
-    assert "Say why" in told
+    assert "Give a reason" in told
     words = ("overrides", "shop/production", "--let-go", "shopkit", "--reason", "it breaks")
     told = call_and_be_refused(*words)
     assert ADVISORY in told

@@ -54,7 +54,7 @@ def moved(
 
 
 @pytest.mark.parametrize(
-    ("asked", "version"),
+    ("wanted", "version"),
     [
         (PinRequest("shopkit", Reach.EXACT, "1.1"), "1.1"),
         (PinRequest("shopkit", Reach.PATCH), "1.0.2"),
@@ -65,10 +65,10 @@ def moved(
         (PinRequest("shopkit", Reach.FIX, fixed_in=("2.0",)), "2.0"),
     ],
 )
-def test_a_package_goes_as_far_as_is_wished_and_nothing_else_moves(
-    shop: Index, asked: PinRequest, version: str
+def test_a_package_goes_as_far_as_is_requested_and_nothing_else_moves(
+    shop: Index, wanted: PinRequest, version: str
 ) -> None:
-    assert moved(shop, asked) == {"shopkit": version}
+    assert moved(shop, wanted) == {"shopkit": version}
 
 
 def test_what_must_move_moves_and_says_for_whom(shop: Index) -> None:

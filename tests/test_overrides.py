@@ -21,8 +21,7 @@ from deploy_manager.models import (
     State,
     UpgradeState,
 )
-from deploy_manager.packages.letting_go import let_go
-from deploy_manager.packages.overrides import end_overtaken
+from deploy_manager.packages.overrides import end_overtaken, let_go
 from deploy_manager.packages.pins import pins_of
 from deploy_manager.requirements.reach import PinRequest, Reach
 from deploy_manager.upgrades.handing_back import patch_of
@@ -184,7 +183,7 @@ def test_rows_written_around_forms_are_read_as_pins_or_refused(
 ) -> None:
     usual = {"name": "shopkit", "version": "1.0.2", "before": ["1.0"]}
     Override.objects.create(environment=held.environment, **{**usual, **fields})
-    with pytest.raises(PinError, match="is no exact pin: let it go"):
+    with pytest.raises(PinError, match="is not an exact pin: let it go"):
         held.prepared()
     assert make_plan(held.environment).problems
 
@@ -243,9 +242,9 @@ def test_the_patch_of_an_upgrade_has_what_was_held_before_it(held: HeldSite) -> 
 
 def test_letting_go_needs_a_reason_and_a_package_that_is_held(held: HeldSite) -> None:
     override = held.hold("1.0.2", "1.0")
-    with pytest.raises(RequestRefused, match="Say why"):
+    with pytest.raises(RequestRefused, match="Give a reason"):
         let_go(held.environment, "shopkit", by="me", reason="  ")
-    with pytest.raises(RequestRefused, match="There are: shopkit"):
+    with pytest.raises(RequestRefused, match="Its overrides: shopkit"):
         let_go(held.environment, "helper", by="me", reason="why not")
     assert let_go(held.environment, "shopkit", by="me", reason="it breaks the till") == 1
     override.refresh_from_db()

@@ -59,7 +59,7 @@ def test_from_all_the_files_that_the_commit_s_own_includes(
         "sqlparse==0.5.1"
     ]
     repository.commit("Outside", {"c.txt": "-r ../../c.txt\n-r none.txt\n"})
-    with pytest.raises(PinError, match=r"c\.txt, line 1: .* inside the folder; c\.txt, line 2: "):
+    with pytest.raises(PinError, match=r"c\.txt, line 1: .* of the folder; c\.txt, line 2: "):
         find_contents(environment, "main")
 
 

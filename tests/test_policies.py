@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 CHANGE_OF_CLOCKS = datetime(2026, 10, 25, tzinfo=UTC)
 """The day on which 3:00 in Paris becomes 2:00 again."""
 
-NOT_DONE = "Not done: no worker took it up, or came through with it, by its deadline."
+NOT_DONE = "Not done: no worker finished it by its deadline."
 
 
 @pytest.fixture

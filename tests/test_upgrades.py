@@ -219,7 +219,7 @@ def test_what_changed_meanwhile_is_not_upgraded(four: Site4) -> None:
     upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     four.see_through(upgrade)
     assert upgrade.state == UpgradeState.FAILED
-    assert "ask for it again" in upgrade.message
+    assert "request it again" in upgrade.message
 
 
 def test_what_moves_is_soon_looked_up_again(four: Site4) -> None:

@@ -83,7 +83,8 @@ def test_a_wrong_hash_stops_before_anything_is_installed(
     lock = f"{server.site.lock}broken==1.0 --hash=sha256:{digest}\n"
 
     with pytest.raises(
-        WheelError, match=r"broken-1\.0-py3-none-any\.whl is not what the lock says"
+        WheelError,
+        match=r"broken-1\.0-py3-none-any\.whl does not have the hash that the lock gives",
     ):
         server.install(lock=lock)
 

@@ -1,1 +1,1 @@
-"""What is pinned, installed, known and expected of packages, and what that means."""
+"""Packages as rows: pins, inventories, index facts, advisories, overrides, and their drift."""

@@ -1,7 +1,7 @@
-"""What is known against the versions that are installed or pinned, kept on rows of their own.
+"""Check the versions that are installed or pinned for advisories, and keep them on rows.
 
-What could not be checked stays *unknown*, with the reason beside it: never safe because nobody
-answered, and never cured because a later check failed.
+A version that could not be checked stays *unknown*, with the reason beside it: no answer does not
+make it safe, and a failed check does not remove an advisory that is known.
 """
 
 import logging
@@ -16,7 +16,6 @@ from deploy_manager.advisories.advice import Advice, KnownAdvisory
 from deploy_manager.advisories.asking import advise
 from deploy_manager.advisories.sources import sources_of
 from deploy_manager.conf import get_settings
-from deploy_manager.exceptions import PinError
 from deploy_manager.isolation import explain
 from deploy_manager.logs import mask_text
 from deploy_manager.models import (
@@ -28,19 +27,19 @@ from deploy_manager.models import (
     Requirement,
 )
 from deploy_manager.models.transactions import brief_transaction
-from deploy_manager.requirements.reading import read_pins
+from deploy_manager.packages.pins import pins_in
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = timedelta(minutes=15)
-"""How long nobody asks again after a check gave no answer."""
+"""How long to wait after a check gave no answer."""
 
 _Version = tuple[str, str]
 """A package's name and one version of it."""
 
 
 def is_audit_due() -> bool:
-    """Whether there is an installed or pinned version that nobody checked for a while."""
+    """Whether there is an installed or pinned version that was not checked within LOOK_UP_EVERY."""
     fresh = AuditedVersion.objects.filter(name=OuterRef("name"), version=OuterRef("version"))
     fresh = fresh.exclude(_is_due())
     return any(rows.exclude(Exists(fresh)).exists() for rows in _used(None))
@@ -52,10 +51,10 @@ def audit(
     *,
     is_forced: bool = False,
 ) -> int:
-    """Check what is installed, pinned or in locks that serve; return how many versions were.
+    """Check the versions installed, pinned or in locks that serve; return how many were checked.
 
-    Versions that were checked within LOOK_UP_EVERY are left out unless `is_forced`; None of
-    `environments` means all of them. Two that check at once share the versions.
+    Those checked within LOOK_UP_EVERY are left out unless `is_forced`; without `environments`, all
+    are meant. Two calls at the same time share the versions.
     """
     wanted = sorted(_wanted(environments))
     claimed = {(row.name, row.version): row for row in _claim(wanted, limit, is_forced)}
@@ -75,7 +74,7 @@ def _advise(versions: Collection[_Version]) -> dict[_Version, Advice]:
 
 
 def _is_due() -> Q:
-    """Not checked within LOOK_UP_EVERY, and not tried in the last minutes either."""
+    """Not checked within LOOK_UP_EVERY, and not tried within RETRY_AFTER either."""
     since = Now() - timedelta(seconds=get_settings().LOOK_UP_EVERY)
     is_old = Q(checked_at=None) | Q(checked_at__lt=since)
     return is_old & (Q(tried_at=None) | Q(tried_at__lt=Now() - RETRY_AFTER))
@@ -92,31 +91,20 @@ def _used(
 
 
 def _wanted(environments: Sequence[Environment] | None) -> set[_Version]:
-    """Return the versions that are anywhere."""
+    """Return the versions that are installed, pinned or in a lock that serves."""
     found: set[_Version] = set()
     for rows in _used(environments):
         found.update(rows.values_list("name", "version").distinct())
-    return found | _locked(environments)
-
-
-def _locked(environments: Sequence[Environment] | None) -> set[_Version]:
-    """Return the pins of the locks that serve."""
     locks = LockFile.objects.filter(releases__active_on__isnull=False)
     if environments is not None:
         locks = locks.filter(releases__active_on__environment__in=environments)
-    return {pin for text in locks.values_list("text", flat=True).distinct() for pin in _pins(text)}
-
-
-def _pins(text: str) -> Iterable[_Version]:
-    try:
-        return [(pin.name, pin.version) for pin in read_pins(text)]
-    except PinError as error:
-        logger.warning("A lock can't be read: %s", error)
-        return []
+    for text in locks.values_list("text", flat=True).distinct():
+        found.update((pin.name, pin.version) for pin in pins_in(text))
+    return found
 
 
 def _claim(wanted: Sequence[_Version], limit: int | None, is_forced: bool) -> list[AuditedVersion]:
-    """Take rows that nobody else took meanwhile."""
+    # As in `looking_up`: each row goes to the process whose conditional UPDATE finds it still due.
     AuditedVersion.objects.bulk_create(
         (AuditedVersion(name=name, version=version) for name, version in wanted),
         ignore_conflicts=True,
@@ -131,7 +119,7 @@ def _claim(wanted: Sequence[_Version], limit: int | None, is_forced: bool) -> li
 
 
 def _write(rows: dict[_Version, AuditedVersion], found: dict[_Version, Advice]) -> None:
-    """Write what was found out, and what was not, in one transaction."""
+    """Write the answers and the problems in one transaction."""
     with brief_transaction():
         known = _Known(name for name, _version in rows)
         for key, row in rows.items():
@@ -140,10 +128,11 @@ def _write(rows: dict[_Version, AuditedVersion], found: dict[_Version, Advice]) 
                 with transaction.atomic():
                     _relate(row, found[key], known)
             except Exception as error:
-                # One answer that no row can hold leaves its version unknown, and no other.
-                logger.exception("What is known of %s can't be kept", row)
+                # An answer that can't be written leaves only its own version unknown.
+                logger.exception("The advisories of %s can't be kept", row)
                 row.problem = mask_text(explain(error))
-                known = _Known(name for name, _version in rows)  # what it wrote is undone
+                # The savepoint undid rows that `known` may hold: read them again.
+                known = _Known(name for name, _version in rows)
         AuditedVersion.objects.bulk_update(rows.values(), ["problem"], batch_size=200)
         answered = [row.pk for row in rows.values() if not row.problem]
         AuditedVersion.objects.filter(pk__in=answered).update(checked_at=Now())
@@ -162,7 +151,7 @@ def _relate(row: AuditedVersion, advice: Advice, known: "_Known") -> None:
 
 
 class _Known:
-    """The rows of advisories of some packages, under each of their names."""
+    """The advisories of some packages, by each of their identifiers and aliases."""
 
     def __init__(self, packages: Iterable[str]) -> None:
         self._rows = {
@@ -171,29 +160,27 @@ class _Known:
             for name in row.names
         }
 
-    def write(self, told: KnownAdvisory) -> Advisory:
-        """Return the row of an advisory, made or brought up to date; first_seen_at stays."""
-        names = (told.identifier, *told.aliases)
-        there = (self._rows.get((told.package, name)) for name in names)
-        row = next(filter(None, there), None) or self._make(told)
-        self._rows.update({(told.package, name): row for name in names})
-        return _update(row, told)
-
-    def _make(self, told: KnownAdvisory) -> Advisory:
-        """One identifier may be told of several packages, each with fixes of its own."""
-        row, _is_new = Advisory.objects.get_or_create(
-            identifier=told.identifier[:100], package=told.package
-        )
-        return row
+    def write(self, found: KnownAdvisory) -> Advisory:
+        """Return the row of an advisory, created or updated; first_seen_at stays."""
+        names = (found.identifier, *found.aliases)
+        there = (self._rows.get((found.package, name)) for name in names)
+        row = next(filter(None, there), None)
+        if row is None:
+            # The package belongs to the key: one identifier may name several, with other fixes.
+            row, _is_new = Advisory.objects.get_or_create(
+                identifier=found.identifier[:100], package=found.package
+            )
+        self._rows.update({(found.package, name): row for name in names})
+        return _update(row, found)
 
 
-def _update(row: Advisory, told: KnownAdvisory) -> Advisory:
-    aliases = sorted({told.identifier, *told.aliases, *row.names} - {row.identifier})
+def _update(row: Advisory, found: KnownAdvisory) -> Advisory:
+    aliases = sorted({found.identifier, *found.aliases, *row.names} - {row.identifier})
     facts = {
         "aliases": aliases,
-        "summary": told.summary,
-        "fixed_in": list(told.fixed_in),
-        "url": told.url[:500],
+        "summary": found.summary,
+        "fixed_in": list(found.fixed_in),
+        "url": found.url[:500],
     }
     if any(getattr(row, name) != value for name, value in facts.items()):
         for name, value in facts.items():

@@ -1,11 +1,14 @@
-"""Which pins a release would change, and which of them take back an upgrade or a fix."""
+"""Find the pins that a release would change, and those that undo an upgrade or a fix.
+
+Undoing needs a confirmation: a commit made before an upgrade must not silently take it back.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import (
@@ -22,52 +25,54 @@ from deploy_manager.models.serving import most_served
 from deploy_manager.models.shapes import objects_in, texts_in
 from deploy_manager.packages.exposure import audited_versions
 from deploy_manager.packages.pins import pins_in
-from deploy_manager.requirements.pins import Pin, PinChange, compare_pins
+from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, same_place
+from deploy_manager.requirements.versions import parsed_version
 
 Key = tuple[str, str, str]
-"""Package, version before, version after: what somebody confirms."""
+"""Package, version before, version after: what a person confirms."""
 
 
 @dataclass(frozen=True)
 class ChangedPin:
-    """A package whose pin becomes another one, and what that means."""
+    """A package whose pin changes, and what the change would undo."""
 
     name: str
     before: str
     after: str
-    """Versions, as a PinChange has them."""
+    """Versions, as in a PinChange."""
 
     goes_back: bool = False
     """Whether a lower version is installed afterwards."""
 
     advisories: tuple[str, ...] = ()
-    """What is known against the version to come, and not against the one that serves."""
+    """Known against the new version, but not against the one that serves."""
 
     undoes: str = ""
-    """What an upgrade brought and this takes back; blank: nothing."""
+    """The version of an upgrade that this takes back; blank: none."""
 
     is_taken_back: bool = False
-    """Whether an upgrade or a fix is undone: somebody has to say that they want that."""
+    """Whether an upgrade or a fix is undone, which a person has to confirm."""
 
     @property
     def key(self) -> Key:
         return self.name, self.before, self.after
 
     def as_json(self) -> dict[str, str]:
-        """As it stands on a deployment's row once it is confirmed."""
+        """Return it as `Deployment.take_back` stores a confirmed change."""
         return {"name": self.name, "before": self.before, "after": self.after}
 
     def __str__(self) -> str:
-        told = f"{self.name} {self.before or '-'} → {self.after or '-'}"
-        return f"{told} ({', '.join(self.advisories)})" if self.advisories else told
+        move = f"{self.name} {self.before or '-'} → {self.after or '-'}"
+        return f"{move} ({', '.join(self.advisories)})" if self.advisories else move
 
 
 def changed_pins(
     environment: Environment, pins: Sequence[Pin], placements: Iterable[Placement]
 ) -> tuple[ChangedPin, ...]:
-    """Return what changes on servers that get these pins, compared with what each serves now.
+    """Return what these pins change on servers, compared with what each of them serves now.
 
-    What most of them serve is told whole; of the others only what is taken back there, too.
+    Compared with the release that most of them serve, every change is returned; compared with the
+    others, only those that undo something there, too.
     """
     placements = list(placements)
     releases = [each.active_release for each in placements if each.active_release]
@@ -77,9 +82,9 @@ def changed_pins(
     texts = LockFile.objects.in_bulk(served)
     locks = [pins_in(texts[lock].text) for lock in served] or [()]
     changes = [compare_pins(lock, pins) for lock in locks]
-    judging = _Judge(environment, [change for each in changes for change in each])
+    history = _History(environment, [change for each in changes for change in each])
     first, *others = [
-        [judging.judged(change, lock, pins) for change in each]
+        [history.judge(change, lock, pins) for change in each]
         for each, lock in zip(changes, locks, strict=True)
     ]
     known = {change.key for change in first}
@@ -87,8 +92,15 @@ def changed_pins(
     return (*first, *(each for key, each in sorted(more.items()) if key not in known))
 
 
-class _Judge:
-    """What is known of some changes: advisories, and what upgrades brought here."""
+def judge_change(
+    environment: Environment, change: PinChange, before: Sequence[Pin], after: Sequence[Pin]
+) -> ChangedPin:
+    """Return one change with what it would undo."""
+    return _History(environment, [change]).judge(change, before, after)
+
+
+class _History:
+    """What is known about the packages of some changes: advisories, and earlier upgrades."""
 
     def __init__(self, environment: Environment, changes: Sequence[PinChange]) -> None:
         names = {change.name for change in changes if change.after}
@@ -97,43 +109,55 @@ class _Judge:
             for version, row in (audited_versions(names) if names else {}).items()
         }
         self._brought: dict[str, set[str]] = defaultdict(set)
-        """Versions that upgrades brought, by package; blank: one removed it."""
+        """Versions that upgrades installed, by package; blank: one removed it."""
 
         self._fixed: dict[tuple[str, str], set[str]] = defaultdict(set)
-        """The advisories that upgrades ended, by package and version that they left."""
+        """Advisories that upgrades fixed, by package and the version that they left."""
 
         if names:
-            self._look_at_upgrades(environment, names)
+            self._read_upgrades(environment, names)
 
-    def _look_at_upgrades(self, environment: Environment, names: set[str]) -> None:
+    def _read_upgrades(self, environment: Environment, names: set[str]) -> None:
+        def note(name: str, before: Iterable[str], after: Iterable[str], fixes: object) -> None:
+            self._brought[name].update(after)
+            for version in before:
+                self._fixed[name, version].update(texts_in(fixes))
+
         stages = UpgradeStage.objects.filter(
             environment=environment, state=UpgradeState.SUCCEEDED
         ).values_list("moves", flat=True)
-        for moves in stages:
-            for name, before, after, fixes in _moves_in(moves):
-                if name in names and after:
-                    self._note(name, before.split(", "), after.split(", "), fixes)
+        for move in (move for moves in stages for move in objects_in(moves)):
+            name, before, after = (move.get(key) for key in ("name", "before", "after"))
+            # Rows are also written around forms: what is not a move is left out.
+            if not (isinstance(name, str) and isinstance(before, str) and isinstance(after, str)):
+                continue
+            if name in names and after:
+                note(name, before.split(", "), after.split(", "), move.get("fixes"))
         rows = Override.objects.filter(environment=environment, name__in=names)
         for row in rows.exclude(ended_how=Override.End.RETURNED):
+            # A removal counts only if it was let go: otherwise the repository may need it again.
             if row.version or row.ended_how == Override.End.LET_GO:
-                self._note(row.name, texts_in(row.before), [row.version], texts_in(row.fixes))
+                note(row.name, texts_in(row.before), [row.version], row.fixes)
 
-    def _note(
-        self, name: str, before: Iterable[str], after: Iterable[str], fixes: Iterable[str]
-    ) -> None:
-        self._brought[name].update(after)
-        for version in before:
-            self._fixed[name, version].update(fixes)
-
-    def judged(self, change: PinChange, before: Sequence[Pin], after: Sequence[Pin]) -> ChangedPin:
+    def judge(self, change: PinChange, before: Sequence[Pin], after: Sequence[Pin]) -> ChangedPin:
         old = [pin for pin in before if pin.name == change.name]
         new = [pin for pin in after if pin.name == change.name]
-        goes_back = _goes_back(old, new)
-        known = {one for pin in new for one in self._known(pin.name, pin.version)}
-        known -= {one for pin in old for one in self._known(pin.name, pin.version)}
+        goes_back = any(
+            Version(pin.version) < Version(was.version)
+            for pin in new
+            for was in same_place(pin, old)
+        )
+        known = {one for pin in new for one in self._known(pin)}
+        known -= {one for pin in old for one in self._known(pin)}
+        fixed = {
+            one
+            for (name, _version), found in self._fixed.items()
+            if name == change.name
+            for one in found
+        }
         undoes = self._undone(old, new)
-        ended = {one for pin in new for one in self._ended(pin.name)}
-        is_taken_back = bool(undoes) or bool(known if goes_back else known & ended if old else ())
+        # Going back to anything vulnerable counts; going up only if an upgrade had fixed just that.
+        vulnerable = known if goes_back else known & fixed if old else ()
         return ChangedPin(
             change.name,
             change.before,
@@ -141,77 +165,41 @@ class _Judge:
             goes_back,
             tuple(sorted(known)),
             undoes,
-            is_taken_back,
+            is_taken_back=bool(undoes) or bool(vulnerable),
         )
 
-    def _known(self, name: str, version: str) -> set[str]:
-        return self._against.get((name, version), set()) | self._fixed.get((name, version), set())
-
-    def _ended(self, name: str) -> set[str]:
-        return {one for (of, _version), found in self._fixed.items() if of == name for one in found}
-
-    def _is_left(self, pin: Pin) -> bool:
-        return (pin.name, pin.version) in self._fixed
+    def _known(self, pin: Pin) -> set[str]:
+        version = pin.name, pin.version
+        return self._against.get(version, set()) | self._fixed.get(version, set())
 
     def _undone(self, old: Sequence[Pin], new: Sequence[Pin]) -> str:
-        """Return the version of an upgrade that what comes undoes; blank: none."""
+        """Return the version of an upgrade that the new pins undo; blank: none."""
         if not new:
             return ""
         brought = self._brought.get(new[0].name, set())
         if not old:
             return _("removed") if "" in brought else ""
         for pin in new:
-            for was in _same_place(pin, old):
-                if was.version in brought and self._is_left(pin) and pin.version not in brought:
+            is_left = (pin.name, pin.version) in self._fixed
+            for was in same_place(pin, old):
+                if was.version in brought and is_left and pin.version not in brought:
                     return was.version  # an upgrade had moved down, away from this very version
-        versions = [version for version in map(parse_version, brought) if version]
+        versions = [version for version in map(parsed_version, brought) if version]
         between = [
             version
             for version in versions
             for pin in new
-            for was in _same_place(pin, old)
+            for was in same_place(pin, old)
             if Version(pin.version) < version <= Version(was.version)
         ]
         return str(max(between)) if between else ""
 
 
-def judge(
-    environment: Environment, change: PinChange, before: Sequence[Pin], after: Sequence[Pin]
-) -> ChangedPin:
-    """Return one change and what it means."""
-    return _Judge(environment, [change]).judged(change, before, after)
-
-
-def _moves_in(moves: object) -> Iterable[tuple[str, str, str, tuple[str, ...]]]:
-    """Read what stands on a stage's row; what is not of its kind is left."""
-    for move in objects_in(moves):
-        name, before, after = (move.get(key) for key in ("name", "before", "after"))
-        if isinstance(name, str) and isinstance(before, str) and isinstance(after, str):
-            yield name, before, after, texts_in(move.get("fixes"))
-
-
-def parse_version(text: object) -> Version | None:
-    """Return a version of a row, or None for what is none."""
-    try:
-        return Version(text)  # type: ignore[arg-type]
-    except (InvalidVersion, TypeError):
-        return None
-
-
-def _same_place(pin: Pin, others: Sequence[Pin]) -> list[Pin]:
-    return [one for one in others if one.marker == pin.marker] or list(others)
-
-
-def _goes_back(old: Sequence[Pin], new: Sequence[Pin]) -> bool:
-    return any(
-        Version(pin.version) < Version(was.version) for pin in new for was in _same_place(pin, old)
-    )
-
-
 def refuse_what_nobody_confirmed(deployment: Deployment, pins: Sequence[Pin]) -> None:
-    """Raise RequestRefused where these pins take back more than was shown and confirmed.
+    """Raise RequestRefused if these pins undo more than was shown and confirmed.
 
-    An upgrade, with its rollback, was planned as a whole; a rollback names its very release.
+    An upgrade is planned as a whole, with its rollback, and a rollback names its release: both are
+    exempt.
     """
     stage = UpgradeStage.objects.filter(deployment=deployment)
     if deployment.recipe == ROLLBACK or stage.exists():
@@ -227,7 +215,7 @@ def refuse_what_nobody_confirmed(deployment: Deployment, pins: Sequence[Pin]) ->
 
 
 def confirmed_in(rows: object) -> set[Key]:
-    """Return what of a deployment's row is a confirmation; what is not of its kind is none."""
+    """Return the confirmed changes in a deployment's row; anything else in it is left out."""
     found: set[Key] = set()
     for row in objects_in(rows):
         key = (row.get("name"), row.get("before"), row.get("after"))
@@ -237,8 +225,8 @@ def confirmed_in(rows: object) -> set[Key]:
 
 
 def tell_unconfirmed(changes: Iterable[ChangedPin]) -> str:
-    """Say what would be taken back, and how somebody says that it shall be."""
+    """Return what would be undone without a confirmation, and how to confirm it."""
     return _(
-        "This would take back what an upgrade or a fix brought: %(changes)s. Nobody confirmed that:"
-        " deploy it by hand, with --take-back or the tick on the admin's page."
+        "This would undo an upgrade or a fix, which was not confirmed: %(changes)s. To confirm it,"
+        " deploy it by hand, with --take-back or the checkbox on the admin's page."
     ) % {"changes": "; ".join(map(str, changes))}

@@ -1,6 +1,6 @@
-"""Telling workers to gather what is due: packages on servers, facts of indexes, advisories.
+"""Have workers gather the facts that are due: installed packages, index facts, advisories.
 
-The rows say what is due, so a message that is lost is sent again, and one that comes twice finds
+The rows say what is due: a message that is lost is sent again, and one that arrives twice finds
 nothing to do.
 """
 
@@ -15,12 +15,12 @@ from deploy_manager.packages.inventory import claim_due_placements
 from deploy_manager.packages.looking_up import is_look_up_due
 
 MOST_AT_A_TIME = 50
-"""Servers in one message, asked side by side; the others are told of a few seconds later."""
+"""Servers in one message, asked side by side; the next round takes the others."""
 
 
 @dataclass(frozen=True)
-class Tellers:
-    """How a worker is told of each thing; False where none could be."""
+class Gatherers:
+    """How a worker is woken to gather each kind of fact; False if none could be."""
 
     take_inventory: Callable[..., bool]
     """Takes the ids of placements."""
@@ -29,17 +29,18 @@ class Tellers:
     audit: Callable[[], bool]
 
 
-def gather(tell: Tellers) -> Counter[str]:
-    """Tell workers of what is due; return how often each thing was told.
+def gather(gatherers: Gatherers) -> Counter[str]:
+    """Wake workers for what is due; return how often for each kind of fact.
 
-    Where nobody can be told of one thing, the others are left for the next time, too. What a job
-    raises is kept as its problem, and stops no other. Raises DatabaseError where it is away.
+    If no worker can be woken for one kind, the others are left for the next round, too. What a job
+    raises is kept as its problem and does not stop the others. Raises DatabaseError if the database
+    can't be reached.
     """
     done: Counter[str] = Counter()
     for name, job in JOBS.items():
         times: int | None = 0
         with job_round(name):
-            times = job(tell)
+            times = job(gatherers)
         if times is None:
             break
         done[name] = times
@@ -47,34 +48,34 @@ def gather(tell: Tellers) -> Counter[str]:
 
 
 def ask_after(deployment: Deployment) -> None:
-    """Let every server that a deployment reached be due to tell what is installed now."""
+    """Make the inventory due on every server that a deployment reached."""
     reached = deployment.host_runs.filter(placement__isnull=False, started_at__isnull=False)
     Placement.objects.filter(pk__in=reached.values("placement")).update(inventory_tried_at=None)
 
 
-def ask_servers(tell: Tellers) -> int | None:
-    """Tell of the servers that are due; None where nobody could be told."""
+def ask_servers(gatherers: Gatherers) -> int | None:
+    """Wake a worker for the servers that are due; None if none could be woken."""
     claimed = claim_due_placements(MOST_AT_A_TIME)
-    if claimed and not tell.take_inventory(*claimed):
-        # They stay due, as nobody was told.
+    if claimed and not gatherers.take_inventory(*claimed):
+        # Claiming marked them as asked: no worker was woken, so they are due again.
         Placement.objects.filter(pk__in=claimed).update(inventory_tried_at=None)
         return None
     return len(claimed)
 
 
-def _look_up(tell: Tellers) -> int | None:
-    return _once(tell.look_up) if is_look_up_due() else 0
+def _look_up(gatherers: Gatherers) -> int | None:
+    if not is_look_up_due():
+        return 0
+    return 1 if gatherers.look_up() else None
 
 
-def _audit(tell: Tellers) -> int | None:
-    return _once(tell.audit) if is_audit_due() else 0
+def _audit(gatherers: Gatherers) -> int | None:
+    if not is_audit_due():
+        return 0
+    return 1 if gatherers.audit() else None
 
 
-def _once(tell: Callable[[], bool]) -> int | None:
-    return 1 if tell() else None
-
-
-JOBS: dict[str, Callable[[Tellers], int | None]] = {
+JOBS: dict[str, Callable[[Gatherers], int | None]] = {
     "asked servers for their packages": ask_servers,
     "had packages looked up": _look_up,
     "had advisories looked for": _audit,

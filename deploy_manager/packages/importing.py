@@ -1,4 +1,4 @@
-"""What the import page was sent: a text, a file, or the repository's own files at a commit."""
+"""Read what the import page was sent: a text, a file, or the repository's files at a commit."""
 
 import posixpath
 import re
@@ -10,15 +10,15 @@ from deploy_manager.requirements.asked import Asking
 from deploy_manager.requirements.reading import as_bytes
 
 NAME = "requirements.txt"
-"""Of a text that was pasted."""
+"""The name of a pasted text."""
 
 
 def read_sent(
     environment: Environment, text: str, name: str = "", commit: str = ""
 ) -> tuple[str, Asking]:
-    """Return the name of the file, and what it asks for; with a commit, the repository's.
+    """Return the file's name and its content; given a commit, those of the repository's file.
 
-    Raises CodeError where the commit can't be had.
+    Raises CodeError if the commit can't be read.
     """
     if commit:
         project = environment.project
@@ -26,14 +26,12 @@ def read_sent(
         path = project.requirements_file
         return path, read_asking(path, files, folder=project.folder)
     name = name or NAME
-    return name, read_asking(name, {posixpath.normpath(name): _bytes(name, text)}.get)
+    is_toml = re.search(r"\.(toml|lock)\Z", name)
+    # A byte order mark says UTF-8 whatever a comment in the text claims, but TOML allows none.
+    data = text.encode(errors="replace") if is_toml else as_bytes(text)
+    return name, read_asking(name, {posixpath.normpath(name): data}.get)
 
 
 def is_for_a_worker(name: str) -> bool:
-    """Whether only uv can read a file of this name, so that no web process does."""
+    """Whether only uv can read a file of this name, which no web process may run."""
     return posixpath.basename(name) == "uv.lock"
-
-
-def _bytes(name: str, text: str) -> bytes:
-    """A file of a text; TOML has no mark at its start."""
-    return text.encode(errors="replace") if re.search(r"\.(toml|lock)\Z", name) else as_bytes(text)

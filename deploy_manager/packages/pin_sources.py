@@ -1,6 +1,5 @@
-"""An environment's pins three times: those that serve, those that are listed, what is installed."""
+"""An environment's pins as they serve, as they are listed, and as they are installed."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from deploy_manager.requirements.reading import read_pins
 
 @dataclass(frozen=True)
 class PinSources:
-    """Where they differ."""
+    """How an environment's sources of pins differ."""
 
     serving: Release | None
     """What most of the servers serve; None: nothing yet."""
@@ -28,44 +27,43 @@ class PinSources:
     """From what serves to what is listed."""
 
     seen: int
-    """How many servers told what they have installed."""
+    """How many servers have a current inventory."""
 
     changed: Mapping[str, tuple[Placement, ...]]
-    """Packages that are not installed as the release pins them that a server serves, and where."""
+    """Packages that are out of sync with the release that a server serves, and where."""
 
     unlisted: Sequence[Drift]
-    """Packages that are not installed as they are listed."""
+    """Packages that are out of sync with the environment's list."""
 
     unseen: tuple[Placement, ...]
-    """Servers of which nobody knows what is installed."""
+    """Servers whose installed packages are not known."""
 
 
 def pin_sources(environment: Environment) -> PinSources:
-    """Compare them, in as many queries for one server as for all.
+    """Compare them, with the same number of queries for one server and for a thousand.
 
-    Raises PinError for a lock that serves and can't be read.
+    Raises PinError if the lock that serves can't be read.
     """
     serving, listed = serving_release(environment), pins_of(environment)
     lock = read_pins(serving.lock.text) if serving and serving.lock.text else ()
-    told = environment.placements.filter(inventory_at__isnull=False, inventory_problem="")
-    seen = list(told.select_related("server", "active_release__lock").prefetch_related("installed"))
+    known = environment.placements.filter(inventory_at__isnull=False, inventory_problem="")
+    seen = list(
+        known.select_related("server", "active_release__lock").prefetch_related("installed")
+    )
+    changed: dict[str, tuple[Placement, ...]] = {}
+    for placement in seen:
+        # Each with its own release: in the middle of a rollout there are two.
+        if placement.active_release:
+            wanted = wanted_on(placement, pinned_in(placement.active_release.lock.text))
+            installed = {package.name: package.version for package in placement.installed.all()}
+            for deviation in deviations_of(installed, wanted):
+                changed[deviation.name] = (*changed.get(deviation.name, ()), placement)
     return PinSources(
         serving=serving,
         listed=len(listed),
         moves=compare_pins(lock, listed) if serving and listed else (),
         seen=len(seen),
-        changed=_changed(seen),
+        changed=dict(sorted(changed.items())),
         unlisted=drift([environment]) if listed else (),
         unseen=tuple(unseen([environment])),
     )
-
-
-def _changed(seen: Sequence[Placement]) -> dict[str, tuple[Placement, ...]]:
-    found: dict[str, list[Placement]] = defaultdict(list)
-    for placement in seen:
-        if placement.active_release:
-            wanted = wanted_on(placement, pinned_in(placement.active_release.lock.text))
-            installed = {package.name: package.version for package in placement.installed.all()}
-            for deviation in deviations_of(installed, wanted):
-                found[deviation.name].append(placement)
-    return {name: tuple(placements) for name, placements in sorted(found.items())}

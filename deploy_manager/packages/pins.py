@@ -1,4 +1,4 @@
-"""Requirement rows and the pins they stand for."""
+"""Requirement rows and locks as pins, and pins as rows."""
 
 import logging
 from collections import defaultdict
@@ -18,31 +18,32 @@ logger = logging.getLogger(__name__)
 
 
 def pins_of(environment: Environment) -> tuple[Pin, ...]:
-    """Return an environment's rows as pins, in the order of their names.
+    """Return an environment's rows as pins, sorted by name.
 
-    Raises PinError for a row that is no pin: they are also written around the form.
+    Raises PinError for a row that is not a pin, as rows are also written around the form.
     """
-    return tuple(_pin(environment, row) for row in environment.requirements.all())
-
-
-def _pin(environment: Environment, row: Requirement) -> Pin:
-    for name, value in (("extras", row.extras), ("hashes", row.hashes)):
-        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-            raise PinError(f"{environment}: the {name} of {row.name} are not a list of texts.")
-    return Pin(
-        name=row.name,
-        version=row.version,
-        extras=tuple(row.extras),
-        marker=row.marker,
-        hashes=tuple(row.hashes),
-        direct=row.direct,
-    )
+    pins = []
+    for row in environment.requirements.all():
+        for name, value in (("extras", row.extras), ("hashes", row.hashes)):
+            if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+                raise PinError(f"{environment}: the {name} of {row.name} are not a list of texts.")
+        pins.append(
+            Pin(
+                name=row.name,
+                version=row.version,
+                extras=tuple(row.extras),
+                marker=row.marker,
+                hashes=tuple(row.hashes),
+                direct=row.direct,
+            )
+        )
+    return tuple(pins)
 
 
 def checked_pins_of(environment: Environment) -> tuple[Pin, ...]:
-    """Return an environment's rows as pins that may become lines of a file.
+    """Return an environment's rows as pins that are safe to write to a file.
 
-    Raises PinError, which names the environment and its first row that is no pin.
+    Raises PinError, which names the environment and its first row that is not a pin.
     """
     for row in environment.requirements.all():
         try:
@@ -52,23 +53,24 @@ def checked_pins_of(environment: Environment) -> tuple[Pin, ...]:
     return pins_of(environment)
 
 
+# Many servers have the same few locks, and reading one takes 0.1 s.
 @lru_cache(maxsize=64)
 def pins_in(lock: str) -> tuple[Pin, ...]:
-    """Return the pins of a lock that was installed; a blank one has none.
+    """Return the pins of a lock that was installed; none if it is blank or can't be read.
 
-    Nor has one that can't be read, of which the log of this process tells: it may serve all the
-    same, and must be looked at or left.
+    The latter is logged and not raised, since a release with such a lock may serve all the same
+    and must be shown and replaced.
     """
     try:
         return read_pins(lock) if lock else ()
     except PinError as error:
-        logger.warning("A lock can't be read, nothing is measured by it: %s", error)
+        logger.warning("A lock can't be read, so nothing is compared with it: %s", error)
         return ()
 
 
 @lru_cache(maxsize=64)
 def pinned_in(lock: str) -> Mapping[str, Sequence[Pinned]]:
-    """Return what a lock asks for, by the names of packages; see `pins_in`."""
+    """Return what a lock pins, by the names of packages; see `pins_in`."""
     pins: dict[str, list[Pinned]] = defaultdict(list)
     for pin in pins_in(lock):
         pins[pin.name].append(Pinned(pin.version, pin.marker))
@@ -76,7 +78,7 @@ def pinned_in(lock: str) -> Mapping[str, Sequence[Pinned]]:
 
 
 def replace_pins(environment: Environment, pins: Iterable[Pin]) -> None:
-    """Make an environment's rows stand for exactly these pins, in one transaction."""
+    """Make an environment list exactly these pins, in one transaction."""
     with transaction.atomic():
         environment.requirements.all().delete()
         Requirement.objects.bulk_create(
@@ -94,7 +96,7 @@ def replace_pins(environment: Environment, pins: Iterable[Pin]) -> None:
 
 
 def note_pins(deployment: Deployment) -> None:
-    """Show a commit's pins as its environment's, once they really serve somewhere."""
+    """List a deployed commit's pins on its environment, once its release serves on a server."""
     environment = deployment.environment
     if environment.pins_from != Environment.PinsFrom.COMMIT:
         return

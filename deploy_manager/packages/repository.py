@@ -1,4 +1,4 @@
-"""A project's repository, as the worker mirrors it: its files at a commit."""
+"""Files of a project's repository at a commit, from the worker's mirror."""
 
 from functools import cache
 
@@ -17,9 +17,9 @@ def mirror_of(project: Project) -> Mirror:
 
 
 def find_files(environment: Environment) -> tuple[str, Files]:
-    """Return the commit of an environment's branch or tag now, and what gives its files.
+    """Return the present commit of an environment's branch or tag, and a reader of its files.
 
-    Raises CodeError where there is none, or the repository is out of reach.
+    Raises CodeError if there is none, or if the repository can't be reached.
     """
     mirror = mirror_of(environment.project)
     mirror.update()
@@ -28,13 +28,13 @@ def find_files(environment: Environment) -> tuple[str, Files]:
 
 
 def files_of_commit(environment: Environment, commit: str) -> Files:
-    """Return what gives a commit's files. Raises CodeError where it is not in the mirror."""
+    """Return a reader of a commit's files. Raises CodeError if it is not in the mirror."""
     mirror = mirror_of(environment.project)
     return committed_files(mirror, mirror.resolve(commit).hash)
 
 
 def committed_files(mirror: Mirror, commit: str) -> Files:
-    """Return what gives a commit's files by their path in the repository."""
+    """Return a reader of a commit's files by their path in the repository."""
 
     @cache
     def read(path: str) -> bytes | None:

@@ -1,7 +1,7 @@
-"""What pages ask the resolver, and what a worker does about it.
+"""Questions to the resolver: asked by pages, answered by workers.
 
-The row is the question: a page writes it, a worker that is told of it takes it up and writes the
-answer, and the reconcile loop tells another worker where the first one died.
+The row is the queue: a page writes it and wakes a worker, which claims it and writes the answer. If
+that worker dies, the reconcile loop wakes another one.
 """
 
 import logging
@@ -36,9 +36,9 @@ JOB = "had questions answered"
 """Its name among the jobs of the reconcile loop."""
 
 BEATS_EVERY = LEASE.total_seconds() / 5
-TOLD_AGAIN_AFTER = timedelta(seconds=15)
+WAKE_AGAIN_AFTER = timedelta(seconds=15)
 KEPT_FOR = timedelta(hours=1)
-"""How long an answer may be confirmed; after that the question is asked again."""
+"""How long an answer may be confirmed; after that the question has to be asked again."""
 
 CHANGE = "deploy_manager.change_environment"
 
@@ -46,7 +46,7 @@ CHANGE = "deploy_manager.change_environment"
 def ask(
     kind: str, environments: Sequence[Environment], asked: Mapping[str, Any], user: "User"
 ) -> Resolution:
-    """Write a question and tell a worker of it after the commit."""
+    """Write a question and wake a worker after the commit."""
     resolution = Resolution.objects.create(
         kind=kind,
         environments=[each.pk for each in environments],
@@ -54,13 +54,13 @@ def ask(
         requested_by=user,
         language=translation.get_language() or "",
     )
-    transaction.on_commit(partial(_tell, resolution.pk))
+    transaction.on_commit(partial(_wake, resolution.pk))
     return resolution
 
 
 def find_asked(kind: str, pk: str, user: "User") -> Resolution | None:
-    """Return what a person asked; None for what is no longer kept, and for somebody else's."""
-    is_number = pk.isdecimal() and len(pk) < 19
+    """Return a person's question; None if it is no longer kept, or another person's."""
+    is_number = pk.isdecimal() and len(pk) < 19  # databases refuse longer ones with an error
     found = Resolution.objects.filter(
         kind=kind, requested_by=user, created_at__gt=timezone.now() - KEPT_FOR
     )
@@ -68,9 +68,9 @@ def find_asked(kind: str, pk: str, user: "User") -> Resolution | None:
 
 
 def take_up(resolution_id: int) -> bool:
-    """Answer a question, from any process; False where somebody else has or did.
+    """Answer a question, from any process; False if another process has or had it.
 
-    This is the border of a task: whatever goes wrong is the answer.
+    This is the border of a task: any error is written as the answer.
     """
     held = Resolution.objects.claim(resolution_id)
     if held is None:
@@ -87,32 +87,33 @@ def take_up(resolution_id: int) -> bool:
 
 
 def keep_answering() -> int:
-    """Tell workers again of what nobody took up, and end what ends its workers; how many it was.
+    """Wake workers again for questions that wait; return how many.
 
-    What is no longer kept goes.
+    Questions whose workers all died fail, and those that are no longer kept are deleted.
     """
+    # Twice as long as they are kept: a page that is open may still show why it can't be confirmed.
     Resolution.objects.filter(created_at__lt=timezone.now() - 2 * KEPT_FOR).delete()
     given_up = Resolution.objects.silent().filter(token__gte=TAKEN_UP_AT_MOST)
-    why = _("Every worker that took it up fell silent: see the workers' logs.")
+    why = _("Every worker that tried to answer it died: see the workers' logs.")
     one_by_one(JOB, given_up, lambda each: each.fail(why))
     waiting = Resolution.objects.to_claim()
-    return sum(one_by_one(JOB, waiting, lambda each: _tell(each.pk, TOLD_AGAIN_AFTER)))
+    return sum(one_by_one(JOB, waiting, lambda each: _wake(each.pk, WAKE_AGAIN_AFTER)))
 
 
-def _tell(resolution_id: int, again_after: timedelta = timedelta()) -> bool:
+def _wake(resolution_id: int, again_after: timedelta = timedelta()) -> bool:
     if not Resolution.objects.mark_told(resolution_id, again_after):
         return False
     resolution = Resolution.objects.get(pk=resolution_id)
     for receiver, error in resolution_due.send_robust(Resolution, resolution=resolution):
         if isinstance(error, Exception):
-            logger.error("%r could not be told of %s: %r", receiver, resolution, error)
+            logger.error("%r could not wake a worker for %s: %r", receiver, resolution, error)
     return True
 
 
 def note_untold(resolution: Resolution, why: str) -> None:
-    """Have the page say that no worker could be told; the reconcile loop tells one later."""
+    """Note for the page that no worker could be woken; the reconcile loop tries again."""
     queued = Resolution.objects.filter(pk=resolution.pk, state=Resolution.State.QUEUED)
-    queued.update(message=_("No worker could be told: %s") % why)
+    queued.update(message=_("No worker could be woken: %s") % why)
 
 
 Answer = Callable[[Resolution], dict[str, Any]]
@@ -120,7 +121,7 @@ _answers: dict[str, Answer] = {}
 
 
 def answers(kind: Resolution.Kind) -> Callable[[Answer], Answer]:
-    """Register a function as what answers questions of a kind, in a worker."""
+    """Register a function that answers questions of a kind, in a worker."""
 
     def register(answer: Answer) -> Answer:
         _answers[kind] = answer
@@ -131,7 +132,7 @@ def answers(kind: Resolution.Kind) -> Callable[[Answer], Answer]:
 
 @contextmanager
 def _beating(held: Resolution) -> Iterator[None]:
-    """Beat from a thread of its own, since the resolver may take minutes."""
+    """Keep the claim by beats from a thread of its own, since the resolver may take minutes."""
     is_over = Event()
 
     def beat() -> None:
@@ -139,7 +140,7 @@ def _beating(held: Resolution) -> Iterator[None]:
             while not is_over.wait(BEATS_EVERY) and held.beat():
                 pass
         finally:
-            connection.close()
+            connection.close()  # Django opens one per thread, and closes only the request's
 
     thread = Thread(target=beat, name=f"beats for {held}", daemon=True)
     thread.start()
@@ -151,21 +152,22 @@ def _beating(held: Resolution) -> Iterator[None]:
 
 
 def environments_of(held: Resolution) -> list[Environment]:
-    """Return the environments a question is about; RequestRefused if one is no longer there."""
+    """Return the environments of a question. Raises RequestRefused if one was deleted."""
     found = Environment.objects.select_related("project").in_bulk(held.environments)
     if missing := [pk for pk in held.environments if pk not in found]:
-        raise RequestRefused(_("Environment %s is no longer there.") % missing[0])
+        raise RequestRefused(_("Environment %s was deleted.") % missing[0])
     return [found[pk] for pk in held.environments]
 
 
 @answers(Resolution.Kind.PINS)
 def _answer_pins(held: Resolution) -> dict[str, Any]:
-    """Find the pins that files ask for, as the import page asked. Raises DeployManagerError."""
+    """Find the pins that files ask for, as the import page requested. Raises DeployManagerError."""
     (environment,) = environments_of(held)
     user = held.requested_by
+    # Checked again: the right may have been taken away while the question waited.
     if not (user.is_active and (user.has_perm(CHANGE) or user.has_perm(CHANGE, environment))):
         raise RequestRefused(
-            _("%(who)s may not change %(site)s any more.") % {"who": user, "site": environment}
+            _("%(who)s may no longer change %(site)s.") % {"who": user, "site": environment}
         )
     asked = held.asked
     name, asking = read_sent(environment, asked["text"], asked["name"], asked["commit"])

@@ -1,1 +1,1 @@
-"""Upgrades: planned, asked for, moved on from environment to environment, and by policies."""
+"""Upgrades: planned, requested, advanced from environment to environment, and run by policies."""

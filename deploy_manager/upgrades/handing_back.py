@@ -1,18 +1,18 @@
-"""Giving what an upgrade installed back to the repository that says what is installed.
+"""Hand the pins of an upgrade back to the repository: as a patch, or as a commit to fetch.
 
-A commit on a ref of our own in the worker's mirror, and a patch to download: who keeps the
-repository fetches or applies it. Nothing is ever pushed.
+The commit is kept on a ref of its own in the worker's mirror. Nothing is ever pushed: the
+maintainers of the repository fetch it, or apply the patch.
 """
 
 import logging
 import re
 import shlex
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -46,45 +46,61 @@ JOB = "handed pins back"
 
 T = TypeVar("T")
 Amendment = tuple[str, str, Change, str]
-"""On which commit, which file, its change, and the message."""
+"""The commit to change, the file, its change, and the commit message."""
 
 OWN_REF = "refs/deploy-manager/upgrade-{}"
 LOOKS_BACK = timedelta(days=1)
-"""What succeeded longer ago is not handed back by itself: its policy may not have said so then."""
+"""Older upgrades are not handed back automatically: their policy may not have asked for it then."""
 
 
 def hand_back_what_succeeded() -> int:
-    """Hand back each upgrade whose policy says so, once; return how many there were."""
-    return sum(one_by_one(JOB, _succeeded(), _hand_back_once))
+    """Hand back, once, each upgrade whose policy says so; return how many there were."""
+    succeeded = (
+        Upgrade.objects.filter(
+            state=UpgradeState.SUCCEEDED,
+            finished_at__gte=timezone.now() - LOOKS_BACK,
+            policy_run__policy__hand_back=UpgradePolicy.HandBack.BRANCH,
+        )
+        .exclude(policy_run__outcome__in=["", AT_WORK])
+        .select_related("policy_run__policy")
+        .order_by("pk")
+    )
 
+    def hand_back_once(upgrade: Upgrade) -> bool:
+        outcome = upgrade.policy_run.outcome if upgrade.policy_run else ""
+        # The ref in the outcome marks it as done; upgrade-1 must not be found in upgrade-12.
+        ref = re.escape(OWN_REF.format(upgrade.pk))
+        return not re.search(rf"{ref}(?!\d)", outcome) and hand_back(upgrade)
 
-def _hand_back_once(upgrade: Upgrade) -> bool:
-    return not _is_handed_back(upgrade) and hand_back(upgrade)
+    return sum(one_by_one(JOB, succeeded, hand_back_once))
 
 
 def hand_back(upgrade: Upgrade) -> bool:
-    """Commit what an upgrade of a policy installed, and note on the policy's run where that is.
+    """Commit the pins that a policy's upgrade installed, and note the ref on the policy's run.
 
-    What can't be handed back is noted with the reason, and not tried again. False where another
-    process noted it.
+    If they can't be handed back, the reason is noted, and it is not tried again. False if another
+    process has noted it.
     """
     run = upgrade.policy_run
     if run is None:
         return False
-    lines = [_hand_back(stage) for stage in _last_stages(upgrade)]
-    told = "\n".join(lines) or _("Upgrade #%(number)d has nothing to hand back (%(ref)s).") % {
+    # Of each project, the last environment has the pins that all the others have.
+    stages = patchable(upgrade.stages.all()).order_by("number")
+    last_stages = {stage.environment.project_id: stage for stage in stages}
+    text = "\n".join(map(_hand_back, last_stages.values()))
+    text = text or _("Upgrade #%(number)d has nothing to hand back (%(ref)s).") % {
         "number": upgrade.pk,
         "ref": OWN_REF.format(upgrade.pk),
     }
     unchanged = PolicyRun.objects.filter(pk=run.pk, outcome=run.outcome)
-    return bool(unchanged.update(outcome=f"{run.outcome}\n{told}"))
+    return bool(unchanged.update(outcome=f"{run.outcome}\n{text}"))
 
 
 def patch_of(stage: UpgradeStage) -> bytes:
     """Return a stage as a patch of the requirements file, for `git am` and `git apply`.
 
-    Raises CodeError where the commit or the file is out of reach, or where pins are not kept in
-    the repository; PinError where the file can't be made to say what is installed.
+    Raises CodeError if the commit or the file can't be read, or if the pins are not kept in the
+    repository; PinError if the file can't be changed to pin what is installed.
     """
     amendment = _amendment(stage)
     return _with_mirror(stage, lambda mirror: mirror.patch(*amendment))
@@ -102,7 +118,7 @@ def keep_as_commit(stage: UpgradeStage) -> str:
 
 
 def patchable(stages: QuerySet[UpgradeStage]) -> QuerySet[UpgradeStage]:
-    """Return those that succeeded where the repository says what is installed."""
+    """Return those that succeeded in environments whose pins come from the repository."""
     return stages.filter(
         state=UpgradeState.SUCCEEDED, environment__pins_from=Environment.PinsFrom.COMMIT
     ).select_related(
@@ -110,45 +126,24 @@ def patchable(stages: QuerySet[UpgradeStage]) -> QuerySet[UpgradeStage]:
     )
 
 
-def _succeeded() -> QuerySet[Upgrade]:
-    return (
-        Upgrade.objects.filter(
-            state=UpgradeState.SUCCEEDED,
-            finished_at__gte=timezone.now() - LOOKS_BACK,
-            policy_run__policy__hand_back=UpgradePolicy.HandBack.BRANCH,
-        )
-        .exclude(policy_run__outcome__in=["", AT_WORK])
-        .select_related("policy_run__policy")
-        .order_by("pk")
-    )
-
-
-def _is_handed_back(upgrade: Upgrade) -> bool:
-    noted = upgrade.policy_run.outcome if upgrade.policy_run else ""
-    return bool(re.search(rf"{re.escape(OWN_REF.format(upgrade.pk))}(?!\d)", noted))
-
-
-def _last_stages(upgrade: Upgrade) -> Iterable[UpgradeStage]:
-    """For each project whose repository says what is installed: its environment that came last."""
-    known = patchable(upgrade.stages.all()).order_by("number")
-    return {stage.environment.project_id: stage for stage in known}.values()
-
-
 def _hand_back(stage: UpgradeStage) -> str:
-    """Commit a stage's pins; return where they are, or why they are nowhere."""
+    """Commit a stage's pins; return a line that says where they are, or what went wrong."""
     ref = OWN_REF.format(stage.upgrade_id)
     words = {"number": stage.upgrade_id, "project": stage.environment.project, "ref": ref}
     try:
         amendment = _amendment(stage)
         folder = _with_mirror(stage, lambda mirror: _commit(mirror, amendment, ref))
     except Exception as error:
-        # Whatever it is, it is noted and not tried again: pins are handed back, or it is said why.
+        # The border of a stage: any error is noted as the outcome, which ends the attempts.
         if not isinstance(error, DeployManagerError):
             logger.exception("%s could not be handed back", stage)
-        text = _("Upgrade #%(number)d succeeded, and %(project)s has no %(ref)s: %(reason)s")
+        text = _(
+            "Upgrade #%(number)d succeeded, but its pins were not handed back to %(project)s"
+            " (%(ref)s): %(reason)s"
+        )
         return text % {**words, "reason": mask_text(explain(error))}
     text = _(
-        "Upgrade #%(number)d succeeded: the pins of %(project)s are %(ref)s in %(folder)s on"
+        "Upgrade #%(number)d succeeded: the pins for %(project)s are in %(ref)s of %(folder)s on"
         " %(host)s."
     )
     return text % {**words, "folder": folder, "host": socket.gethostname()}
@@ -160,7 +155,7 @@ def _commit(mirror: Mirror, amendment: Amendment, ref: str) -> Path:
 
 
 def _with_mirror(stage: UpgradeStage, act: Callable[[Mirror], T]) -> T:
-    """Act on the project's mirror as it is; fetch first where a commit is missing in it."""
+    """Act on the project's mirror as it is; only if a commit is missing, fetch and try again."""
     mirror = mirror_of(stage.environment.project)
     try:
         return act(mirror)
@@ -170,65 +165,59 @@ def _with_mirror(stage: UpgradeStage, act: Callable[[Mirror], T]) -> T:
 
 
 def _amendment(stage: UpgradeStage) -> Amendment:
-    """What is committed: on which commit, to which file, which change, with which message."""
     environment = stage.environment
     if environment.pins_from != Environment.PinsFrom.COMMIT:
         raise CodeError(
-            _("The pins of %(site)s are listed on it, not in its repository.")
+            _("%(site)s lists its pins itself: its repository has none to change.")
             % {"site": environment}
         )
     release = stage.release_before or (stage.deployment and stage.deployment.release)
     if not release:
         raise CodeError(
-            _("It is not known any more which commit serves %(site)s.") % {"site": environment}
+            _("The release that served %(site)s was deleted: its commit is unknown.")
+            % {"site": environment}
         )
     file = environment.project.requirements_file
     return release.commit, file, partial(_with_new_pins, stage, file), _message(stage)
 
 
 def _with_new_pins(stage: UpgradeStage, file: str, text: str) -> str:
-    """Return the file with the pins that moved. Raises PinError where it would not say them all."""
+    """Return the file with the pins that moved. Raises PinError if it would not pin all of them."""
     refuse_unpatchable(text, file)
     wanted = read_pins(stage.lock_after.text)
     changed = patch_pins(text, wanted)
     if left := compare_pins(read_pins(changed, file), wanted):
         names = few([change.name for change in left])
         raise PinError(
-            _("%(file)s can't be made to pin %(names)s.") % {"file": file, "names": names}
+            _("%(file)s can't be changed to pin %(names)s.") % {"file": file, "names": names}
         )
     return changed
 
 
 def _message(stage: UpgradeStage) -> str:
-    """For developers, in the language of commits: what moved, why, and where it serves."""
+    """Return a commit message, in English whatever the site's language."""
     moves = [f"{each['name']} to {each['after']}" for each in stage.moved if each["after"]]
     subject = f"Upgrade {moves[0]}" if len(moves) == 1 else f"Upgrade {len(moves)} packages"
-    told = "\n".join(map(_one_line, [*map(_line, stage.moved), *_held_before(stage)]))
+    lines = []
+    for move in stage.moved:
+        fixes = f"; fixes {', '.join(move['fixes'])}" if move.get("fixes") else ""
+        versions = f"{move['before'] or '-'} -> {move['after'] or '-'}"
+        lines.append(f"- {move['name']} {versions}: {move['why']}{fixes}")
+    release = stage.release_before
+    if release and release.repository_lock:
+        # Also what earlier upgrades moved: the commit brings those pins to the repository, too.
+        listed, after = pins_in(release.repository_lock.text), read_pins(stage.lock_after.text)
+        moved = {move["name"] for move in stage.moved}
+        lines += [
+            f"- {one.name} {one.before or '-'} -> {one.after or '-'}: moved by an earlier upgrade"
+            for one in compare_pins(listed, after)
+            if one.name not in moved
+        ]
     where = f"Upgrade #{stage.upgrade_id} of {stage.environment}."
-    return f"{_one_line(subject)}\n\n{told}\n\n{_one_line(where)}\n"
+    body = "\n".join(map(_one_line, lines))
+    return f"{_one_line(subject)}\n\n{body}\n\n{_one_line(where)}\n"
 
 
 def _one_line(text: str) -> str:
-    """What rows say, in a line that git takes: a patch in a message would be applied with it."""
+    # Rows may hold anything, and `git am` applies a patch that it finds in a message.
     return " ".join(plain(mask_text(text)).split())
-
-
-def _held_before(stage: UpgradeStage) -> list[str]:
-    """The lines of what earlier upgrades moved: the repository does not have it yet, either."""
-    release = stage.release_before
-    if release is None or release.repository_lock is None:
-        return []
-    moved = {move["name"] for move in stage.moved}
-    lacks = compare_pins(pins_in(release.repository_lock.text), read_pins(stage.lock_after.text))
-    return [
-        f"- {one.name} {one.before or '-'} -> {one.after or '-'}: moved by an earlier upgrade"
-        for one in lacks
-        if one.name not in moved
-    ]
-
-
-def _line(move: dict[str, Any]) -> str:
-    fixes = f"; fixes {', '.join(move['fixes'])}" if move.get("fixes") else ""
-    return (
-        f"- {move['name']} {move['before'] or '-'} -> {move['after'] or '-'}: {move['why']}{fixes}"
-    )

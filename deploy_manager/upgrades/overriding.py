@@ -1,4 +1,4 @@
-"""Overrides as upgrades write them, and as they end where an upgrade is taken back."""
+"""Overrides as upgrades write them, and end them if they are rolled back."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,37 +16,34 @@ from deploy_manager.requirements.reading import read_pins
 
 
 def note_overrides(stage: UpgradeStage) -> None:
-    """Let what an upgrade moved hold over a repository that does not have it yet.
+    """Write overrides for the pins an upgrade moved which the repository does not have yet.
 
-    To be called in the transaction in which the stage succeeds. What an earlier upgrade moved to
-    the very same pins stays that one's.
+    Call it in the transaction in which the stage succeeds. If an earlier upgrade moved a package to
+    the same pins, its overrides stay.
     """
     environment = stage.environment
     if environment.pins_from != Environment.PinsFrom.COMMIT:
         return
     before, after = read_pins(stage.lock_before.text), read_pins(stage.lock_after.text)
-    repository = _repository_of(stage, before)
+    release = stage.release_before
+    lock = release.repository_lock if release else None
+    # If the repository's own pins were not kept, it is taken to have what served.
+    repository = pins_in(lock.text) if lock else before
     held: dict[str, list[Override]] = defaultdict(list)
     for row in environment.overrides.live():
         held[row.name].append(row)
-    moves = _moves_of(stage)
+    moves: dict[str, Mapping[str, Any]] = {str(move["name"]): move for move in stage.moved}
     for change in compare_pins(before, after):
         name = change.name
         pins, listed = _of(after, name), _of(repository, name)
         if held[name] and _versions(held[name]) == _versions(pins):
             continue
+        # Ended first: a constraint allows one live override of a package and marker.
         replaced = Override.objects.filter(pk__in=[row.pk for row in held[name]])
         why = _("Upgrade %(upgrade)s moved it on.") % {"upgrade": stage.upgrade}
         replaced.end(Override.End.REPLACED, why, replaced_by=stage.upgrade)
         if _versions(pins) != _versions(listed):
             _write(stage, name, pins, listed, moves.get(name, {}))
-
-
-def _repository_of(stage: UpgradeStage, before: Sequence[Pin]) -> Sequence[Pin]:
-    """What the repository has: as the release tells that served, else as what served says."""
-    release = stage.release_before
-    lock = release.repository_lock if release else None
-    return pins_in(lock.text) if lock else before
 
 
 def _of(pins: Iterable[Pin], name: str) -> list[Pin]:
@@ -57,10 +54,6 @@ def _versions(found: Iterable[Pin | Override]) -> dict[str, str]:
     return {one.marker: one.version for one in found if one.version}
 
 
-def _moves_of(stage: UpgradeStage) -> Mapping[str, Mapping[str, Any]]:
-    return {str(move["name"]): move for move in stage.moved}
-
-
 def _write(
     stage: UpgradeStage,
     name: str,
@@ -68,7 +61,7 @@ def _write(
     listed: Sequence[Pin],
     move: Mapping[str, Any],
 ) -> None:
-    """Write a row for each marker; one without a version for a package that went."""
+    """Write a row for each marker, or one without a version for a package that was removed."""
     common: dict[str, Any] = {
         "environment": stage.environment,
         "name": name,
@@ -94,9 +87,10 @@ def _write(
 
 
 def return_overrides(stage: UpgradeStage) -> None:
-    """End what a stage that was taken back had written, and let hold again what held before it.
+    """End the overrides of a stage that was rolled back, and revive those that it had replaced.
 
-    Where a later upgrade moved a package on, that one's stay, and would bring back those before.
+    If a later upgrade moved a package on, the overrides of that one stay. They then replace those
+    from before this stage, which it revives in turn if it is rolled back, too.
     """
     here = Override.objects.filter(environment=stage.environment)
     why = _("Upgrade %(upgrade)s was taken back.") % {"upgrade": stage.upgrade}
@@ -119,7 +113,7 @@ def return_overrides(stage: UpgradeStage) -> None:
 
 
 def refuse_to_take_back_others(stage: UpgradeStage, lock: str) -> None:
-    """Raise RequestRefused where an upgrade's rollback would take back a later one, too."""
+    """Raise RequestRefused if an upgrade's rollback would undo a later upgrade, too."""
     since = stage.deployment.created_at if stage.deployment else stage.upgrade.created_at
     laid = lay_over(stage.environment, pins_in(lock))
     others = [
@@ -130,6 +124,6 @@ def refuse_to_take_back_others(stage: UpgradeStage, lock: str) -> None:
     ]
     if others:
         raise RequestRefused(
-            _("It did not return: that would take back %(names)s of another upgrade.")
+            _("It was not rolled back: that would also undo %(names)s of another upgrade.")
             % {"names": ", ".join(f"{each.name} {each.version or '-'}" for each in others)}
         )

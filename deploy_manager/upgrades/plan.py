@@ -1,8 +1,8 @@
-"""What an upgrade would change, environment by environment, told before anybody asks for it."""
+"""Plan an upgrade: what would change in each environment, shown before it is requested."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,6 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.exceptions import InvalidRow, PinError
 from deploy_manager.models import (
-    AuditedVersion,
     Environment,
     LockFile,
     OnFailure,
@@ -18,6 +17,7 @@ from deploy_manager.models import (
     Release,
 )
 from deploy_manager.models.serving import serving_release
+from deploy_manager.packages.exposure import audited_versions
 from deploy_manager.packages.overrides import lay_over
 from deploy_manager.packages.pins import checked_pins_of
 from deploy_manager.packages.targets import targets_of
@@ -31,57 +31,57 @@ from deploy_manager.row_checks import check_row
 
 @dataclass(frozen=True)
 class UpgradeOptions:
-    """Which packages are to move, how far, and how careful the way there is."""
+    """Which packages an upgrade moves, how far, and how carefully it is rolled out."""
 
     pins: tuple[PinRequest, ...]
-    """None: an environment goes to the pins that are listed on it."""
+    """Empty: each environment is moved to the pins that are listed on it."""
 
     reason: str = ""
     soak: int = 0
-    """Seconds that the canary, and each environment, must do well before the next."""
+    """Seconds to watch the canary, and each environment, before going on to the next."""
 
     on_failure: str = OnFailure.RETURN
     before: datetime | None = None
-    """Versions that were uploaded later are not taken."""
+    """The cooldown: versions uploaded later are not considered."""
 
     exempt: frozenset[str] = frozenset()
-    """Packages that are taken however young they are."""
+    """Packages without a cooldown."""
 
     policy_run: PolicyRun | None = None
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """An environment that would move: from what serves there to another lock."""
+    """An environment whose pins would move, from the release that serves to another lock."""
 
     environment: Environment
     release_before: Release
     lock: str
-    """The text of the lock to come."""
+    """The text of the new lock."""
 
     moves: tuple[dict[str, Any], ...]
-    """Each package that moves: name, before, after, why, uploaded, yanked, status, fixes."""
+    """For each package: name, before, after, why, fixes, uploaded, yanked, status, unknown."""
 
     @property
     def digest(self) -> str:
         return lock_digest(self.lock)
 
     def lock_after(self) -> LockFile:
-        """Return the row of the lock to come, writing it the first time."""
+        """Return the row of the new lock, written if there is none."""
         return LockFile.objects.of(self.digest, self.lock)
 
 
 @dataclass(frozen=True)
 class UpgradePlan:
-    """The stages of an upgrade in their order, and what speaks against it."""
+    """The stages of an upgrade in their order, and the problems found."""
 
     options: UpgradeOptions
     stages: tuple[PlannedStage, ...]
     unmoved: tuple[Environment, ...] = ()
-    """Environments in which there is nothing to do."""
+    """Environments in which nothing would change."""
 
-    problems: tuple[str, ...] = field(default=())
-    """Why it can't be done, in words to show. No solution is one of them."""
+    problems: tuple[str, ...] = ()
+    """Why it can't be done, as messages: for instance that the resolver found no solution."""
 
     @property
     def is_empty(self) -> bool:
@@ -89,13 +89,13 @@ class UpgradePlan:
 
     @property
     def key(self) -> str:
-        """What was looked at: another one, and somebody has to look again."""
+        """A digest of what was shown: if it differs, the plan has to be shown again."""
         parts = [f"{stage.environment.pk}:{stage.digest}" for stage in self.stages]
         return lock_digest("\n".join(parts))
 
 
 def plan_upgrade(environments: Sequence[Environment], options: UpgradeOptions) -> UpgradePlan:
-    """Return what the request would change. Asks the package index, no server; writes nothing."""
+    """Return what these options would change. Asks the package index, no server; writes nothing."""
     stages, unmoved, problems = [], [], _unknown_packages(environments, options)
     for environment in environments:
         try:
@@ -111,11 +111,11 @@ def plan_upgrade(environments: Sequence[Environment], options: UpgradeOptions) -
 
 
 def _unknown_packages(environments: Sequence[Environment], options: UpgradeOptions) -> list[str]:
-    """Say of each request whose package no environment has that it is none's."""
+    """Return a problem for each requested package that no environment has."""
     known: set[str] = set()
     for environment in environments:
         release = serving_release(environment)
-        with suppress(PinError):  # told where its stage is planned
+        with suppress(PinError):  # becomes a problem when its stage is planned
             known |= {pin.name for pin in _listed_pins(environment, release)} if release else set()
     if not known:
         return []
@@ -128,60 +128,59 @@ def _unknown_packages(environments: Sequence[Environment], options: UpgradeOptio
 
 
 def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedStage | None:
-    """Return the stage, or None where nothing moves. Raises PinError, InvalidRow."""
+    """Return the stage, or None if nothing moves. Raises PinError, InvalidRow."""
     check_row(environment)
     release = serving_release(environment)
     if release is None:
         raise PinError(_("No release serves there yet: deploy it first."))
     listed = _listed_pins(environment, release)
-    pins, reasons = _moved(environment, listed, options)
+    pins, reasons = _move(environment, listed, options)
     changes = compare_pins(read_pins(release.lock.text), pins)
     if not changes:
         return None
-    found = {change.name: change for change in changes if change.after}
-    facts = look_up_many(sorted(found), environment.index_url)
-    fixes = _fixes([(change.name, change.before) for change in changes])
-    moves = tuple(
-        {
-            "name": change.name,
-            "before": change.before,
-            "after": change.after,
-            "why": reasons.get(change.name) or _why(environment),
-            "fixes": fixes.get((change.name, change.before), []),
-            **_facts_of(facts, change.name, change.after),
-        }
-        for change in changes
-    )
-    return PlannedStage(environment, release, lock_text(pins), moves)
-
-
-def _why(environment: Environment) -> str:
-    """Why a pin moves that nobody asked for now."""
-    if environment.pins_from == Environment.PinsFrom.COMMIT:
-        return _("held by an override")
-    return _("listed on the environment")
+    facts = look_up_many([each.name for each in changes if each.after], environment.index_url)
+    audited = audited_versions({change.name for change in changes})
+    # A pin may differ from what serves without having been requested now.
+    is_commit = environment.pins_from == Environment.PinsFrom.COMMIT
+    otherwise = _("held by an override") if is_commit else _("listed on the environment")
+    moves = []
+    for change in changes:
+        left = audited.get((change.name, change.before))
+        moves.append(
+            {
+                "name": change.name,
+                "before": change.before,
+                "after": change.after,
+                "why": reasons.get(change.name) or otherwise,
+                "fixes": [each.identifier for each in left.advisories.all()] if left else [],
+                **_facts_of(facts, change.name, change.after),
+            }
+        )
+    return PlannedStage(environment, release, lock_text(pins), tuple(moves))
 
 
 def _listed_pins(environment: Environment, release: Release) -> tuple[Pin, ...]:
-    """What an upgrade begins from: the pins people list, or those of the code that serves.
+    """Return the pins an upgrade begins from: those listed, or those of the release that serves.
 
-    Over those is put what earlier upgrades hold: a rollback may have taken it back for a while.
+    The latter with the overrides, which a rollback may have taken back for a while.
     """
     is_listed = environment.pins_from == Environment.PinsFrom.ROWS
     if is_listed and (pins := checked_pins_of(environment)):
+        # Written and read back, as rows may hold what is not a line of a lock.
         return read_pins(lock_text(pins), f"{environment}'s list of requirements")
     return lay_over(environment, read_pins(release.lock.text)).pins
 
 
 def pins_begun_from(environment: Environment, release: Release) -> str:
-    """Return a digest of what an upgrade begins from: a plan holds as long as it is the same."""
+    """Return a digest of the pins an upgrade begins from: a plan is valid while it is the same."""
     return lock_digest(lock_text(_listed_pins(environment, release)))
 
 
-def _moved(
+def _move(
     environment: Environment, pins: Sequence[Pin], options: UpgradeOptions
 ) -> tuple[Sequence[Pin], dict[str, str]]:
-    """Return the pins to come, and why each one moves. Raises PinError."""
+    """Return the new pins, and the reasons by package. Raises PinError."""
+    # One upgrade serves several environments, which need not have all of its packages.
     names = {pin.name for pin in pins}
     requests = [each for each in options.pins if each.name in names]
     if not requests:
@@ -197,25 +196,15 @@ def _moved(
     return moved.pins, {move.name: move.why for move in moved.moves}
 
 
-def _fixes(versions: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
-    """Return the known advisories of versions that are left behind."""
-    wanted = set(versions)
-    audited = AuditedVersion.objects.filter(name__in={name for name, _version in wanted})
-    return {
-        (each.name, each.version): [advisory.identifier for advisory in each.advisories.all()]
-        for each in audited.prefetch_related("advisories")
-        if (each.name, each.version) in wanted
-    }
-
-
 def _facts_of(
     facts: Mapping[str, PackageFacts | IndexProblem], name: str, version: str
 ) -> dict[str, str]:
-    """What the index says of a version, as it stands on the plan and later on the row."""
+    """Return the index facts of a version, for the plan and later the stage's row."""
     found = facts.get(name)
     blank = {"uploaded": "", "yanked": "", "status": "", "unknown": ""}
     if not isinstance(found, PackageFacts):
         return blank | {"unknown": found.reason if found and version else ""}
+    # Several versions, for different markers, have no facts in common.
     about = found.of(version) if version and "," not in version else None
     if about is None:
         return blank | {"status": found.status}

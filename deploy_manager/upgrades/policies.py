@@ -1,9 +1,9 @@
-"""Runs of policies: a row for each of their times, and one worker that does what it says.
+"""Runs of policies: a row for each scheduled time, carried out by one worker.
 
-Whoever looks first writes the row; a database constraint keeps a second scheduler from writing it
-again. After a long outage the last time still within its deadline is made up for, no earlier one.
-A run whose outcome is blank waits for a worker. The one that takes it up beats between its
-upgrades; whoever fell silent is replaced, and can write nothing more: its beat is its token.
+The first process to look writes the row; a database constraint keeps a second one from writing it
+again. After an outage only the last time within its deadline is made up for. A run with a blank
+outcome waits for a worker, which then beats between its upgrades. A worker that stops beating is
+replaced and can write nothing more: the time of its last beat is its fencing token.
 """
 
 import logging
@@ -30,16 +30,16 @@ logger = logging.getLogger(__name__)
 JOB = "ran policies"
 """Its name among the jobs of the reconcile loop."""
 
-AT_WORK = gettext_noop("A worker looks for what can be upgraded.")
-"""The outcome of a run that somebody has, until it is told."""
+AT_WORK = gettext_noop("A worker is looking for upgrades.")
+"""The outcome of a run while a worker has it."""
 
 WAKE_AGAIN_AFTER = timedelta(minutes=1)
 SILENT_AFTER = timedelta(minutes=15)
-"""Between two beats an upgrade is planned in every environment, and each may take two minutes."""
+"""Long, as between two beats an upgrade is planned in all environments, up to 2 minutes in each."""
 
 
 def run_due_policies(now: datetime | None = None) -> list[PolicyRun]:
-    """Write the runs that are due and tell workers of them; return what was written."""
+    """Write the runs that are due and wake workers; return the runs."""
     now = now or timezone.now()
     enabled = UpgradePolicy.objects.filter(is_enabled=True, looked_at__lt=now)
     written = one_by_one(JOB, enabled, partial(_write_due, now=now))
@@ -47,16 +47,16 @@ def run_due_policies(now: datetime | None = None) -> list[PolicyRun]:
 
 
 def ask_for_run(policy: UpgradePolicy) -> PolicyRun:
-    """Write a run of a policy for this moment and tell a worker of it."""
+    """Write a run of a policy for now and wake a worker."""
     run = policy.runs.create(slot=timezone.now())
     transaction.on_commit(partial(_wake, run), robust=True)
     return run
 
 
 def run_policy(policy: UpgradePolicy, slot: datetime | None = None) -> PolicyRun:
-    """Run a policy here and now, and return the run with its outcome.
+    """Run a policy in this process, and return the run with its outcome.
 
-    A run of this time that is there already is taken up, or, where somebody else has it, left.
+    An existing run of this time is taken up, unless another process has it.
     """
     run, _is_new = policy.runs.get_or_create(slot=slot or timezone.now())
     take_up(run.pk)
@@ -65,7 +65,7 @@ def run_policy(policy: UpgradePolicy, slot: datetime | None = None) -> PolicyRun
 
 
 def take_up(run_id: int) -> bool:
-    """Do what a run stands for, from any process; False where somebody else has or did it."""
+    """Carry out a run, from any process; False if another process has or had it."""
     now = timezone.now()
     free = Q(outcome="") | Q(outcome=AT_WORK, created_at__lt=now - SILENT_AFTER)
     if not PolicyRun.objects.filter(free, pk=run_id).update(outcome=AT_WORK, created_at=now):
@@ -76,7 +76,7 @@ def take_up(run_id: int) -> bool:
     except ClaimLost:
         return False
     except Exception as error:
-        # The border of a run: whatever keeps a policy from its work stands where it is looked for.
+        # The border of a run: any error becomes its outcome, which people read on the policy.
         if not isinstance(error, DeployManagerError):
             logger.exception("%s stopped on an error", run)
         outcome = _("Refused: %(reason)s") % {"reason": mask_text(explain(error))}
@@ -84,16 +84,27 @@ def take_up(run_id: int) -> bool:
 
 
 def wake_for_waiting_runs(now: datetime | None = None) -> int:
-    """Tell workers again of runs that nobody took up, and end those whose deadline has passed."""
+    """Wake workers again for runs that wait, and end those whose deadline has passed."""
     now = now or timezone.now()
     waiting = Q(outcome="", created_at__lt=now - WAKE_AGAIN_AFTER)
     silent = Q(outcome=AT_WORK, created_at__lt=now - SILENT_AFTER)
     found = PolicyRun.objects.filter(waiting | silent).select_related("policy")
-    return sum(one_by_one(JOB, found, partial(_wake_again, now=now)))
+
+    def wake_again(run: PolicyRun) -> bool:
+        if run.slot + timedelta(minutes=run.policy.deadline) < now:
+            missed = _("Not done: no worker finished it by its deadline.")
+            return bool(_held(run).update(outcome=missed))
+        # Noted as if created now, so that the next round does not wake another worker at once.
+        if run.outcome == "" and not _held(run).update(created_at=now):
+            return False
+        _wake(run)
+        return True
+
+    return sum(one_by_one(JOB, found, wake_again))
 
 
 def next_times(policy: UpgradePolicy, count: int, after: datetime) -> list[datetime]:
-    """Return the next times of a policy, in UTC. Raises ValueError for a wrong cron or zone."""
+    """Return the next times of a policy, in UTC. Raises ValueError for an invalid cron or zone."""
     times: list[datetime] = []
     for _number in range(count):
         times.append(next_slot(policy.cron, policy.time_zone, times[-1] if times else after))
@@ -107,6 +118,7 @@ def _write_due(policy: UpgradePolicy, *, now: datetime) -> PolicyRun | None:
     if slots:
         run, is_new = policy.runs.get_or_create(slot=slots[-1])
         written = run if is_new else None
+    # Only after the run is written: a process that dies in between loses none.
     UpgradePolicy.objects.filter(pk=policy.pk, looked_at__lt=now).update(looked_at=now)
     if written:
         transaction.on_commit(partial(_wake, written), robust=True)
@@ -114,29 +126,19 @@ def _write_due(policy: UpgradePolicy, *, now: datetime) -> PolicyRun | None:
 
 
 def _wake(run: PolicyRun) -> None:
-    """Tell whoever listens; the row waits where nobody does."""
+    """Wake a worker; if that fails, the row waits for the next round of the reconcile loop."""
     for _receiver, error in policy_run_due.send_robust(sender=PolicyRun, run=run):
         if isinstance(error, Exception):
-            logger.warning("No worker could be told of %s: %s", run, error)
-
-
-def _wake_again(run: PolicyRun, *, now: datetime) -> bool:
-    if run.slot + timedelta(minutes=run.policy.deadline) < now:
-        missed = _("Not done: no worker took it up, or came through with it, by its deadline.")
-        return bool(_held(run).update(outcome=missed))
-    if run.outcome == "" and not _held(run).update(created_at=now):
-        return False
-    _wake(run)
-    return True
+            logger.warning("No worker could be woken for %s: %s", run, error)
 
 
 def _held(run: PolicyRun) -> QuerySet[PolicyRun]:
-    """The run as it was read: none where anybody changed it since."""
+    """Return the run, or nothing if it was changed since it was read."""
     return PolicyRun.objects.filter(pk=run.pk, outcome=run.outcome, created_at=run.created_at)
 
 
 def _beat(run: PolicyRun) -> None:
-    """Keep a run that this process has. Raises ClaimLost where another one has it now."""
+    """Keep the claim on a run. Raises ClaimLost if another process has it now."""
     now = timezone.now()
     if not _held(run).update(created_at=now):
         raise ClaimLost

@@ -1,4 +1,4 @@
-"""What a policy does when its time comes: an upgrade for each group, or a word on why not."""
+"""Carry out a run of a policy: request an upgrade for each group, or say why not."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,6 @@ from deploy_manager.logs import mask_text
 from deploy_manager.models import (
     Environment,
     PolicyRun,
-    Release,
     Upgrade,
     UpgradePolicy,
     UpgradeStage,
@@ -28,7 +27,6 @@ from deploy_manager.requirements.reach import PinRequest
 from deploy_manager.row_checks import check_row
 from deploy_manager.upgrades.candidates import Candidates, concerned_by, few, find_candidates
 from deploy_manager.upgrades.plan import (
-    PlannedStage,
     UpgradeOptions,
     UpgradePlan,
     plan_upgrade,
@@ -40,21 +38,26 @@ logger = logging.getLogger(__name__)
 SOURCE = "policy"
 
 Beat = Callable[[PolicyRun], None]
-"""Keeps the run; raises ClaimLost where another process has it now."""
+"""Keeps the claim on the run; raises ClaimLost if another process has it now."""
 
 
 def do_policy(run: PolicyRun, beat: Beat) -> str:
-    """Write the upgrades that a policy asks for now; return what was done, a line for each thing.
+    """Request the upgrades that a policy wants now; return the outcome, a line for each thing.
 
-    Raises ClaimLost where somebody else took the run over, PinError for requirements that can't be
-    read, and InvalidRow for a policy that no form takes.
+    Raises ClaimLost if another process took the run over, PinError for requirements that can't be
+    read, and InvalidRow for a policy that its form would refuse.
     """
     check_row(run.policy)
-    environments, told = _environments(run.policy)
+    turns = run.policy.turns.select_related("environment__project")
+    turned = [turn.environment for turn in turns]
+    environments = [each for each in turned if serving_release(each)]
+    idle = [str(each) for each in turned if each not in environments]
+    notes = [_("No release serves on %(sites)s yet.") % {"sites": few(idle)}] if idle else []
     if not environments:
-        return _lines([_("Nothing to do: no release serves on its environments."), *told])
+        return _lines([_("Nothing to do: no release serves on its environments."), *notes])
     if live := _no_room(run.policy):
-        return _lines([_("Put off to the next time."), live, *told])
+        return _lines([_("Postponed to the next run."), live, *notes])
+    # Dates in the policy's own time zone: at night it is another day in UTC.
     zone = ZoneInfo(run.policy.time_zone)
     found = find_candidates(run.policy, environments, timezone.now().astimezone(zone).date())
     done = []
@@ -62,30 +65,21 @@ def do_policy(run: PolicyRun, beat: Beat) -> str:
         beat(run)
         done.append(_do_group_alone(run, environments, requests, found, beat))
     nothing = [] if any(done) else [_nothing(run.policy, found)]
-    return _lines([*nothing, *done, *found.told, *told])
-
-
-def _environments(policy: UpgradePolicy) -> tuple[list[Environment], list[str]]:
-    """Return those on which a release serves, in their turn, and a word on the others."""
-    turns = policy.turns.select_related("environment__project")
-    all_ = [turn.environment for turn in turns]
-    serving = [each for each in all_ if serving_release(each)]
-    idle = [str(each) for each in all_ if each not in serving]
-    return serving, [_("No release serves on %(sites)s yet.") % {"sites": few(idle)}] * bool(idle)
+    return _lines([*nothing, *done, *found.report, *notes])
 
 
 def _nothing(policy: UpgradePolicy, found: Candidates) -> str:
     count = found.considered
     if policy.how_far == policy.HowFar.SECURITY and not found.groups:
         text = ngettext(
-            "Nothing to do: the %(count)d package that is known needs no fix there is.",
-            "Nothing to do: the %(count)d packages that are known need no fix there is.",
+            "Nothing to do: %(count)d package was checked, and there is no fix to install.",
+            "Nothing to do: %(count)d packages were checked, and there is no fix to install.",
             count,
         )
     else:
         text = ngettext(
-            "Nothing to do: %(count)d package is as new as this policy lets it be.",
-            "Nothing to do: %(count)d packages are as new as this policy lets them be.",
+            "Nothing to do: %(count)d package is as new as this policy allows.",
+            "Nothing to do: %(count)d packages are as new as this policy allows.",
             count,
         )
     return text % {"count": count}
@@ -98,12 +92,13 @@ def _do_group_alone(
     found: Candidates,
     beat: Beat,
 ) -> str:
-    """Ask for one upgrade; a group that can't be planned keeps no other from being asked for."""
+    """Request one upgrade; any error becomes a line of the outcome."""
     try:
         return _do_group(run, environments, requests, found, beat)
     except ClaimLost:
         raise
     except Exception as error:
+        # The border of a group: the others are requested all the same.
         logger.exception("%s could not do a group", run)
         return _("Not possible: %(names)s.\n%(problems)s") % {
             "names": few([each.name for each in requests]),
@@ -118,30 +113,9 @@ def _do_group(
     found: Candidates,
     beat: Beat,
 ) -> str:
-    """Ask for one upgrade; return what came of it, blank where nothing would move."""
-    concerned = concerned_by(requests, environments)
-    plan = plan_upgrade(concerned, _options(run, requests, found))
-    names = few([each.name for each in requests])
-    if plan.problems:
-        return _("Not possible: %(names)s.\n%(problems)s") % {
-            "names": names,
-            "problems": "\n".join(plan.problems),
-        }
-    if plan.is_empty:
-        return ""
-    if why := _why_not(plan, found):
-        return why
-    beat(run)
-    try:
-        return _ask(run.policy, plan)
-    except DeployManagerError as error:
-        return _("Refused: %(moves)s. %(reason)s") % {"moves": moves_of(plan), "reason": error}
-
-
-def _options(run: PolicyRun, requests: tuple[PinRequest, ...], found: Candidates) -> UpgradeOptions:
-    policy = run.policy
-    cooldown = timedelta(days=policy.cooldown)
-    return UpgradeOptions(
+    """Request one upgrade; return a line about it, blank if nothing would move."""
+    policy, cooldown = run.policy, timedelta(days=run.policy.cooldown)
+    options = UpgradeOptions(
         pins=requests,
         reason=_("Policy: %(policy)s") % {"policy": policy},
         soak=policy.soak * 60,
@@ -150,62 +124,63 @@ def _options(run: PolicyRun, requests: tuple[PinRequest, ...], found: Candidates
         exempt=found.exempt,
         policy_run=run,
     )
+    plan = plan_upgrade(concerned_by(requests, environments), options)
+    if plan.problems:
+        return _("Not possible: %(names)s.\n%(problems)s") % {
+            "names": few([each.name for each in requests]),
+            "problems": "\n".join(plan.problems),
+        }
+    if plan.is_empty:
+        return ""
+    if why := _why_not(plan, found):
+        return why
+    beat(run)
+    try:
+        return _request(policy, plan)
+    except DeployManagerError as error:
+        return _("Refused: %(moves)s. %(reason)s") % {"moves": moves_of(plan), "reason": error}
 
 
 def _why_not(plan: UpgradePlan, found: Candidates) -> str:
-    """Why a plan that could be done is left; blank: nothing speaks against it."""
+    """Return why a policy must not request a plan; blank: it may."""
     moving = {move["name"] for stage in plan.stages for move in stage.moves}
-    if held := sorted(moving & found.ignored.keys()):
-        return _("Left out: %(moves)s, for it would move %(name)s. %(reason)s") % {
+    if ignored := sorted(moving & found.ignored.keys()):
+        return _("Left out: %(moves)s, as it would also move %(name)s. %(reason)s") % {
             "moves": moves_of(plan),
-            "name": held[0],
-            "reason": found.ignored[held[0]],
+            "name": ignored[0],
+            "reason": found.ignored[ignored[0]],
         }
-    if failed := _failed_before(plan.stages):
-        return _(
-            "%(moves)s: not tried again, since upgrade #%(number)d failed with the same and"
-            " nothing has changed."
-        ) % {"moves": moves_of(plan), "number": failed.pk}
-    if mark := _mark_on(plan.stages):
-        return _("Left out: %(moves)s. %(reason)s") % {
-            "moves": moves_of(plan),
-            "reason": describe_mark(mark),
-        }
-    return ""
-
-
-def _mark_on(stages: Iterable[PlannedStage]) -> Release | None:
-    """Return what is marked as bad with just the pins to come; the code serves already."""
-    for stage in stages:
-        commit = stage.release_before.commit
-        mark = find_mark(stage.environment, commit, stage.digest)
-        if mark and mark.lock.digest == stage.digest:
-            return mark
-    return None
-
-
-def _failed_before(stages: Iterable[PlannedStage]) -> Upgrade | None:
-    """Return an upgrade, whoever asked for it, that failed between the same locks somewhere."""
-    broken = [UpgradeState.FAILED, UpgradeState.ROLLED_BACK]
-    for stage in stages:
-        tried = UpgradeStage.objects.filter(
+    for stage in plan.stages:
+        # Also an upgrade that a person requested: the same pins would fail again.
+        failed = UpgradeStage.objects.filter(
             environment=stage.environment,
             lock_before=stage.release_before.lock,
             lock_after__digest=stage.digest,
-            upgrade__state__in=broken,
-        )
-        if found := tried.select_related("upgrade").order_by("-upgrade__pk").first():
-            return found.upgrade
-    return None
+            upgrade__state__in=[UpgradeState.FAILED, UpgradeState.ROLLED_BACK],
+        ).order_by("-upgrade__pk")
+        if last := failed.first():
+            return _(
+                "%(moves)s: not tried again, as upgrade #%(number)d failed with the same pins and"
+                " nothing has changed since."
+            ) % {"moves": moves_of(plan), "number": last.upgrade_id}
+    for stage in plan.stages:
+        # Only a mark on the new pins counts: the code, and maybe its old pins, serve already.
+        mark = find_mark(stage.environment, stage.release_before.commit, stage.digest)
+        if mark and mark.lock.digest == stage.digest:
+            return _("Left out: %(moves)s. %(reason)s") % {
+                "moves": moves_of(plan),
+                "reason": describe_mark(mark),
+            }
+    return ""
 
 
-def _ask(policy: UpgradePolicy, plan: UpgradePlan) -> str:
-    """Write the upgrade unless the policy has as many as it may. Raises RequestRefused."""
+def _request(policy: UpgradePolicy, plan: UpgradePlan) -> str:
+    """Write the upgrade, unless the policy has as many live ones as it may have."""
     with transaction.atomic():
-        # Two runs of one policy count one after the other.
+        # The row lock makes two runs of one policy count one after the other.
         UpgradePolicy.objects.select_for_update().get(pk=policy.pk)
         if live := _no_room(policy):
-            return _("Put off to the next time: %(moves)s. %(live)s") % {
+            return _("Postponed to the next run: %(moves)s. %(live)s") % {
                 "moves": moves_of(plan),
                 "live": live,
             }
@@ -218,22 +193,22 @@ def _ask(policy: UpgradePolicy, plan: UpgradePlan) -> str:
 
 
 def _no_room(policy: UpgradePolicy) -> str:
-    """Say which upgrades of the policy have not ended, where there may be no more at once."""
+    """Return a line on the policy's live upgrades; blank if it may request another one."""
     live = Upgrade.objects.live().filter(policy_run__policy=policy).order_by("pk")
     numbers = [f"#{pk}" for pk in live.values_list("pk", flat=True)]
     if len(numbers) < policy.most_at_once:
         return ""
-    return _("Not ended yet, of at most %(most)d at once: %(numbers)s.") % {
+    return _("These have not ended yet, of at most %(most)d at once: %(numbers)s.") % {
         "most": policy.most_at_once,
         "numbers": few(numbers),
     }
 
 
 def moves_of(plan: UpgradePlan) -> str:
-    """Return what would move, each once, like django 5.2.7 → 5.2.8."""
+    """Return what would move, each move once, like django 5.2.7 → 5.2.8."""
     moves = (move for stage in plan.stages for move in stage.moves)
-    told = (f"{each['name']} {each['before'] or '-'} → {each['after'] or '-'}" for each in moves)
-    return few(list(dict.fromkeys(told)))
+    texts = (f"{each['name']} {each['before'] or '-'} → {each['after'] or '-'}" for each in moves)
+    return few(list(dict.fromkeys(texts)))
 
 
 def _lines(lines: Iterable[str]) -> str:

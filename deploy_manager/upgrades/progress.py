@@ -1,7 +1,7 @@
-"""Upgrades on their way, moved on by what became of their deployments.
+"""Advance upgrades from stage to stage, by how their deployments ended.
 
-Whoever sees that a deployment ended moves its upgrade on, and `reconcile` does, too: every change
-is a conditional UPDATE that one of them wins. Nothing is kept in memory between two of them.
+Any process that sees a deployment end advances its upgrade, and so does the reconcile loop: every
+transition is a conditional UPDATE that one of them wins. Nothing is kept in memory in between.
 """
 
 from collections.abc import Callable
@@ -47,20 +47,20 @@ JOB = "went on with upgrades"
 """Its name among the jobs of the reconcile loop."""
 
 PINS_CHANGED = gettext_noop(
-    "What serves there changed since the upgrade was asked for: ask for it again."
+    "The pins that serve there have changed since the upgrade was requested: request it again."
 )
-NOT_BEGUN = gettext_noop("Nothing was changed here: an environment before it failed.")
+NOT_BEGUN = gettext_noop("Nothing was changed here: an earlier environment failed.")
 NONE_SWITCHED = gettext_noop("No server was switched.")
 
 
 def upgrade_of(deployment: Deployment) -> int | None:
-    """Return the key of the upgrade that a deployment is a part of; None: of none."""
+    """Return the id of the upgrade that a deployment belongs to, or None."""
     mine = Q(deployment=deployment) | Q(returned_by=deployment)
     return UpgradeStage.objects.filter(mine).values_list("upgrade", flat=True).first()
 
 
 def advance_all(wake: Callable[[Deployment], object]) -> int:
-    """Do what is due of every live upgrade; return how many deployments that wrote."""
+    """Advance every live upgrade; return how many deployments that wrote."""
 
     def advance(upgrade: Upgrade) -> int:
         written = advance_upgrade(upgrade.pk)
@@ -72,11 +72,12 @@ def advance_all(wake: Callable[[Deployment], object]) -> int:
 
 
 def advance_upgrade(upgrade_id: int) -> list[Deployment]:
-    """Do what is due of an upgrade; return the deployments that were written, to be rung.
+    """Do what is due in an upgrade; return the deployments written, whose workers are to be woken.
 
-    An environment with which something is wrong keeps no other of the upgrade's from going on.
+    An error in one environment does not keep the others from going on.
     """
     written: list[Deployment] = []
+    # One transition may make another due, but a stage has few: 100 rounds guard against a loop.
     for _round in range(100):
         stages = UpgradeStage.objects.filter(upgrade=upgrade_id, state__in=UPGRADE_LIVE)
         steps = one_by_one(JOB, _in_turn(stages), _advance, "environment")
@@ -88,29 +89,30 @@ def advance_upgrade(upgrade_id: int) -> list[Deployment]:
 
 
 def _in_turn(stages: QuerySet[UpgradeStage]) -> QuerySet[UpgradeStage]:
-    """What may go on: everything that runs or returns, else the first that waits."""
+    """Return the stages that run or are rolled back; if there are none, the first that waits."""
     busy = stages.exclude(state=UpgradeState.WAITING)
     if not busy.exists():
-        first = stages.order_by("number").values("pk")[:1]
-        busy = stages.filter(pk__in=list(first.values_list("pk", flat=True)))
+        # As a list: not every database takes a limit inside of a subquery.
+        first = stages.order_by("number").values_list("pk", flat=True)[:1]
+        busy = stages.filter(pk__in=list(first))
     return busy.select_related(
         "upgrade", "environment__project", "deployment", "returned_by", "release_before__lock"
     )
 
 
 def _advance(stage: UpgradeStage) -> Deployment | bool:
-    """Move a stage on; return the deployment that was written for it, or whether it moved."""
+    """Advance a stage; return the deployment that was written for it, or whether it advanced."""
     match stage.state:
         case UpgradeState.WAITING:
             return _begin_if_due(stage)
         case UpgradeState.RUNNING:
-            return _follow(stage)
+            return _follow_deployment(stage)
         case _:
-            return _follow_the_return(stage)
+            return _follow_rollback(stage)
 
 
 def _begin_if_due(stage: UpgradeStage) -> Deployment | bool:
-    """Begin a stage whose soak is over. Here an approval will be asked for, once there are any."""
+    """Begin a stage whose soak is over."""
     due = UpgradeStage.objects.filter(
         Q(opens_at=None) | Q(opens_at__lte=Now()), pk=stage.pk, state=UpgradeState.WAITING
     )
@@ -125,8 +127,9 @@ def _begin_if_due(stage: UpgradeStage) -> Deployment | bool:
 
 
 def _deploy(stage: UpgradeStage) -> Deployment:
-    """Write the deployment of a stage: the code that serves, under the pins to come."""
+    """Write the deployment of a stage: the code that serves, with the new pins."""
     serving = serving_release(stage.environment)
+    # Another deployment in between may have changed the code, but not the pins that were planned.
     if serving is None or serving.lock_id != stage.lock_before_id:
         raise RequestRefused(_(PINS_CHANGED))
     release = Release.objects.make(
@@ -156,7 +159,7 @@ def _reason(stage: UpgradeStage) -> str:
 def _request(
     stage: UpgradeStage, recipe: str, options: DeploymentOptions, user: "User | None" = None
 ) -> Deployment:
-    """Ask as whoever asked for the upgrade: a person's right is looked at again by the worker."""
+    """Request a deployment in the name of the upgrade; the worker checks a `user`'s right again."""
     upgrade = stage.upgrade
     return request(
         stage.environment,
@@ -168,16 +171,19 @@ def _request(
     )
 
 
-def _follow(stage: UpgradeStage) -> Deployment | bool:
+def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
+    """End a running stage by how its deployment ended."""
     deployment = stage.deployment
     if deployment is None:
-        return _fail(stage, UpgradeState.RUNNING, _("Its deployment was removed."))
+        return _fail(stage, UpgradeState.RUNNING, _("Its deployment was deleted."))
     if deployment.is_live:
         return False
     if deployment.state == State.SUCCEEDED:
         return _succeed(stage)
     was_cancelled = deployment.state == State.CANCELLED
-    if deployment.state == State.LOST or _any_serves(stage.environment, deployment.release):
+    serves = stage.environment.placements.filter(active_release=deployment.release).exists()
+    if deployment.state == State.LOST or serves:
+        # Some servers serve the new pins, or may: cancelling rolls back, else a person decides.
         end = _return if was_cancelled else _fail
         return end(stage, UpgradeState.RUNNING, deployment.message)
     if was_cancelled or deployment.host_runs.filter(was_switched=True).exists():
@@ -186,13 +192,8 @@ def _follow(stage: UpgradeStage) -> Deployment | bool:
     return _fail(stage, UpgradeState.RUNNING, why)
 
 
-def _any_serves(environment: Environment, release: Release | None) -> bool:
-    """Whether a server was last seen to serve a release."""
-    return environment.placements.filter(active_release=release).exists()
-
-
 def _succeed(stage: UpgradeStage) -> bool:
-    """Note that an environment is through, and let the next one begin after the soak."""
+    """End a stage as succeeded, and let the next one begin after the soak."""
     with brief_transaction():
         running = UpgradeStage.objects.filter(pk=stage.pk, state=UpgradeState.RUNNING)
         if not running.update(state=UpgradeState.SUCCEEDED, message=""):
@@ -207,19 +208,19 @@ def _succeed(stage: UpgradeStage) -> bool:
 
 
 def _list_pins(environment: Environment, lock: str) -> None:
-    """Let an environment that lists its pins list these. A commit's stand in its repository."""
+    # Pins from a commit stay what the repository says: an override holds what moved.
     if environment.pins_from == Environment.PinsFrom.ROWS:
         replace_pins(environment, read_pins(lock))
 
 
 def _fail(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
-    """End a stage as failed, begin no other, and let those before return, if that is wanted."""
+    """End a stage as failed, with the consequences for the others: see `_end_stage`."""
     _mark_bad(stage, why)
     return _end_stage(stage, was, UpgradeState.FAILED, why)
 
 
 def _came_back(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
-    """End a stage of which every server serves what it did before."""
+    """End a stage whose servers all serve their previous release again."""
     _mark_bad(stage, why)
     cancelled = stage.deployment is not None and stage.deployment.state == State.CANCELLED
     ended = UpgradeState.CANCELLED if cancelled else UpgradeState.ROLLED_BACK
@@ -228,11 +229,13 @@ def _came_back(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
 
 def _mark_bad(stage: UpgradeStage, why: str) -> None:
     release = stage.deployment.release if stage.deployment else None
+    # A cancelled deployment says nothing against its release.
     if release and stage.deployment and stage.deployment.state != State.CANCELLED:
         release.mark_bad(why or _("Its upgrade failed."))
 
 
 def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why: str) -> bool:
+    """End a stage, skip those that wait, and roll back earlier ones if the upgrade says so."""
     with brief_transaction():
         mine = UpgradeStage.objects.filter(pk=stage.pk, state=was)
         if not mine.update(state=ended, message=why, opens_at=None):
@@ -248,21 +251,23 @@ def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why:
 
 
 def _return(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
-    """Begin to bring an environment back; the deployment is written in the next round."""
+    """Begin to roll an environment back; the next round writes the deployment."""
     mine = UpgradeStage.objects.filter(pk=stage.pk, state=was)
     try:
         with brief_transaction():
             return bool(mine.update(state=UpgradeState.RETURNING, message=why))
     except IntegrityError:
-        busy = _("It did not return: another upgrade works there.")
+        # One that had succeeded becomes live again, and an environment has one live upgrade.
+        busy = _("It was not rolled back: another upgrade is at work there.")
         mine.update(message=f"{why}\n{busy}")
         return False
 
 
-def _follow_the_return(stage: UpgradeStage) -> Deployment | bool:
+def _follow_rollback(stage: UpgradeStage) -> Deployment | bool:
+    """Begin the rollback of a stage, or end the stage by how its rollback ended."""
     back = stage.returned_by
     if back is None:
-        return _begin_the_return(stage)
+        return _begin_rollback(stage)
     if back.is_live:
         return False
     if back.state != State.SUCCEEDED:
@@ -272,21 +277,22 @@ def _follow_the_return(stage: UpgradeStage) -> Deployment | bool:
     return _came_back(stage, UpgradeState.RETURNING, stage.message)
 
 
-def _begin_the_return(stage: UpgradeStage) -> Deployment | bool:
-    """Write the rollback to the release before; one of two that try has its row undone again.
+def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
+    """Write the rollback to the previous release; False if another process wrote it.
 
-    Nobody's right is looked at: going back ends what was begun, whoever may do what by now.
+    No right is checked: the rollback is part of the upgrade, which was allowed when it began.
     """
     try:
         with brief_transaction():
             if stage.release_before is None:
-                raise PinError(_("The release that served before is not known any more."))
+                raise PinError(_("The release that served before was deleted."))
             refuse_to_take_back_others(stage, stage.release_before.lock.text)
             options = DeploymentOptions(
                 release=stage.release_before, reason=_reason(stage), waits=True
             )
             back = _request(stage, ROLLBACK, options)
             mine = UpgradeStage.objects.filter(pk=stage.pk, returned_by=None)
+            # Last, so that of two processes the loser's deployment is undone with its transaction.
             if not mine.filter(state=UpgradeState.RETURNING).update(returned_by=back):
                 raise _BegunTwiceError
     except _BegunTwiceError:
@@ -298,11 +304,11 @@ def _begin_the_return(stage: UpgradeStage) -> Deployment | bool:
 
 
 class _BegunTwiceError(Exception):
-    """Somebody else wrote the rollback: ours is undone with the transaction."""
+    """Another process wrote the rollback: it undoes ours with the transaction."""
 
 
 def _end(upgrade_id: int) -> None:
-    """End an upgrade none of whose stages is live, as they ended."""
+    """End an upgrade without live stages, in the worst of their states."""
     stages = UpgradeStage.objects.filter(upgrade=upgrade_id).order_by("number")
     found = list(stages.select_related("environment__project"))
     if any(stage.state in UPGRADE_LIVE for stage in found):
@@ -310,7 +316,7 @@ def _end(upgrade_id: int) -> None:
     states = {stage.state for stage in found}
     order = (UpgradeState.FAILED, UpgradeState.ROLLED_BACK, UpgradeState.CANCELLED)
     ended = next((state for state in order if state in states), UpgradeState.SUCCEEDED)
-    told = [f"{stage.environment}: {stage.message}" for stage in found if stage.message]
+    lines = [f"{stage.environment}: {stage.message}" for stage in found if stage.message]
     Upgrade.objects.live().filter(pk=upgrade_id).update(
-        state=ended, message="\n".join(told), finished_at=Now()
+        state=ended, message="\n".join(lines), finished_at=Now()
     )

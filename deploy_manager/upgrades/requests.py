@@ -1,6 +1,8 @@
-"""Ask for an upgrade as it was planned, and cancel it: one row, and one for each environment."""
+"""Request an upgrade as it was planned, and cancel it.
 
-from collections.abc import Sequence
+An upgrade is one row, with one for each of its environments.
+"""
+
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied
@@ -18,8 +20,7 @@ from deploy_manager.models import (
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.packages.looking_up import look_up_again
-from deploy_manager.requirements.reach import PinRequest
-from deploy_manager.upgrades.plan import PlannedStage, UpgradePlan
+from deploy_manager.upgrades.plan import UpgradePlan
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -30,16 +31,25 @@ def request_upgrade(
 ) -> Upgrade:
     """Write an upgrade as it was planned; `advance_upgrade` begins it.
 
-    `user` is the person of the admin; a command line and a policy have none and are trusted.
-    Raises RequestRefused where the plan has problems or moves nothing, or where an environment is
-    part of another upgrade; PermissionDenied.
+    `user` is the person in the admin; requests by commands and policies have none and are trusted.
+    Raises RequestRefused if the plan has problems or moves nothing, or if an environment is part of
+    another upgrade; PermissionDenied.
     """
-    _refuse_what_cannot_be(plan, user)
+    for stage in plan.stages:
+        if user is not None and not may_deploy(user, stage.environment):
+            raise PermissionDenied(f"{user} may not deploy {stage.environment}.")
+    if plan.problems:
+        raise RequestRefused("\n".join(plan.problems))
+    if plan.is_empty:
+        raise RequestRefused(_("Nothing would change: there is nothing to upgrade."))
     options = plan.options
     try:
         with brief_transaction():
             upgrade = Upgrade.objects.create(
-                wanted=[_as_json(each) for each in options.pins],
+                wanted=[
+                    {"name": pin.name, "reach": pin.reach.value, "version": pin.version}
+                    for pin in options.pins
+                ],
                 reason=mask_text(options.reason)[:500],
                 requested_by=user,
                 requested_by_name=requested_by_name,
@@ -48,58 +58,43 @@ def request_upgrade(
                 soak=options.soak,
                 on_failure=options.on_failure,
             )
-            UpgradeStage.objects.bulk_create(_stages(upgrade, plan.stages))
+            UpgradeStage.objects.bulk_create(
+                UpgradeStage(
+                    upgrade=upgrade,
+                    number=number,
+                    environment=stage.environment,
+                    lock_before=stage.release_before.lock,
+                    lock_after=stage.lock_after(),
+                    moves=list(stage.moves),
+                    release_before=stage.release_before,
+                )
+                for number, stage in enumerate(plan.stages, 1)
+            )
     except IntegrityError:
+        # A partial unique index allows one live upgrade in an environment.
         raise RequestRefused(_describe_as_busy(plan)) from None
+    # The resolver may have taken versions that are newer than the facts on the rows.
     for stage in plan.stages:
         look_up_again(stage.environment.index_url, [move["name"] for move in stage.moves])
     return upgrade
 
 
-def _as_json(options: PinRequest) -> dict[str, str]:
-    return {"name": options.name, "reach": options.reach.value, "version": options.version}
-
-
-def _refuse_what_cannot_be(plan: UpgradePlan, user: "User | None") -> None:
-    for stage in plan.stages:
-        if user is not None and not may_deploy(user, stage.environment):
-            raise PermissionDenied(f"{user} may not deploy {stage.environment}.")
-    if plan.problems:
-        raise RequestRefused("\n".join(plan.problems))
-    if plan.is_empty:
-        raise RequestRefused(_("Nothing would change: there is nothing to upgrade."))
-
-
-def _stages(upgrade: Upgrade, stages: Sequence[PlannedStage]) -> list[UpgradeStage]:
-    return [
-        UpgradeStage(
-            upgrade=upgrade,
-            number=number,
-            environment=stage.environment,
-            lock_before=stage.release_before.lock,
-            lock_after=stage.lock_after(),
-            moves=list(stage.moves),
-            release_before=stage.release_before,
-        )
-        for number, stage in enumerate(stages, 1)
-    ]
-
-
 def _describe_as_busy(plan: UpgradePlan) -> str:
     environments = [stage.environment for stage in plan.stages]
     live = UpgradeStage.objects.filter(environment__in=environments, state__in=UPGRADE_LIVE)
-    told = [
+    lines = [
         _("%(site)s is part of upgrade %(upgrade)s, which has not ended yet.")
         % {"site": stage.environment, "upgrade": stage.upgrade}
         for stage in live.select_related("upgrade", "environment__project")
     ]
-    return "\n".join(told) or _("An environment was busy just now: ask again.")
+    # None is left if the other upgrade ended after it had refused ours.
+    return "\n".join(lines) or _("An environment was busy just now: try again.")
 
 
 def cancel_upgrade(upgrade: Upgrade, by: str) -> bool:
-    """Begin nothing more of an upgrade and cancel what runs; False where it had ended.
+    """Cancel what waits and runs of an upgrade; False if it had ended.
 
-    Servers that had been switched return; what came through on other environments before stays.
+    Servers that were switched are rolled back; environments that succeeded before stay upgraded.
     """
     live = Upgrade.objects.live().filter(pk=upgrade.pk)
     if not live.update(cancel_requested_by_name=by):

@@ -1,4 +1,4 @@
-"""Options and plans of upgrades as JSON: what a page asked, and what a worker planned for it."""
+"""Options and plans of upgrades as JSON: asked by a page, planned by a worker."""
 
 from datetime import datetime
 from typing import Any
@@ -71,9 +71,9 @@ def plan_to_json(plan: UpgradePlan) -> dict[str, Any]:
 
 
 def plan_from_json(data: dict[str, Any], options: UpgradeOptions) -> UpgradePlan:
-    """Return a plan as it was made. Raises RequestRefused where it holds no longer.
+    """Return a plan as it was made.
 
-    It does not where another release serves by now, or other pins are listed.
+    Raises RequestRefused if it is no longer valid: another release serves, or the pins changed.
     """
     return UpgradePlan(
         options,
@@ -88,10 +88,10 @@ def _stage(data: dict[str, Any]) -> PlannedStage:
     environment = found.first()
     release = Release.objects.select_related("lock").filter(pk=data["release_before"]).first()
     if environment is None or release is None or serving_release(environment) != release:
-        raise RequestRefused(_("Another release serves by now: look again at what would move."))
+        raise RequestRefused(_("Another release serves by now: preview the upgrade again."))
     if pins_begun_from(environment, release) != data["begun_from"]:
         raise RequestRefused(
-            _("The pins of %(site)s have changed since: look again at what would move.")
+            _("The pins of %(site)s have changed since: preview the upgrade again.")
             % {"site": environment}
         )
     return PlannedStage(environment, release, data["lock"], tuple(data["moves"]))
@@ -99,12 +99,13 @@ def _stage(data: dict[str, Any]) -> PlannedStage:
 
 @answers(Resolution.Kind.UPGRADE)
 def _answer(held: Resolution) -> dict[str, Any]:
-    """Plan an upgrade as its page asked. Raises DeployManagerError."""
+    """Plan an upgrade as its page requested. Raises DeployManagerError."""
     environments = environments_of(held)
     for environment in environments:
+        # Checked again: the right may have been taken away while the question waited.
         if not (held.requested_by.is_active and may_deploy(held.requested_by, environment)):
             raise RequestRefused(
-                _("%(who)s may not deploy %(site)s any more.")
+                _("%(who)s may no longer deploy %(site)s.")
                 % {"who": held.requested_by, "site": environment}
             )
     return plan_to_json(plan_upgrade(environments, options_from_json(held.asked["options"])))

@@ -1,6 +1,6 @@
-"""From what a person types or clicks to what an upgrade is asked to move."""
+"""Parse what a person types or selects into the pin requests of an upgrade."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from django.utils.translation import gettext as _
 from packaging.requirements import InvalidRequirement, Requirement
@@ -8,8 +8,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Environment
-from deploy_manager.packages.known import KnownPackages
+from deploy_manager.models import Advisory, Environment
+from deploy_manager.packages.exposure import KnownPackages
 from deploy_manager.requirements.fixing import versions_that_fix
 from deploy_manager.requirements.reach import PinRequest, Reach
 
@@ -17,18 +17,19 @@ from deploy_manager.requirements.reach import PinRequest, Reach
 def pin_requests_for(
     words: Sequence[str], reach: Reach | None, environments: Sequence[Environment]
 ) -> tuple[PinRequest, ...]:
-    """Return the requests of words like `django==5.2.8` and `celery`.
+    """Return the pin requests for words like `django==5.2.8` and `celery`.
 
-    A package without a version goes as far as `reach` says (None: to the latest). No words: every
-    package of the environments; for a fix, every one with a known advisory.
-    Raises RequestRefused for words that are no package, and where nothing is asked for; PinError
-    for an environment's list of requirements that can't be read.
+    A package without a version moves as far as `reach` allows (None: to the latest). Without words,
+    every package of the environments moves; for a fix, every one with a known advisory.
+
+    Raises RequestRefused for words that are not packages, and if nothing is requested; PinError for
+    an environment's list of requirements that can't be read.
     """
     if words:
         return tuple(_request(word, reach or Reach.LATEST, environments) for word in words)
     if reach is None:
         raise RequestRefused(
-            _("Say which packages, like django==5.2.8, or how far all of them may go.")
+            _("Name packages, like django==5.2.8, or choose how far all of them may move.")
         )
     known = KnownPackages(environments)
     if reach is Reach.FIX:
@@ -37,16 +38,19 @@ def pin_requests_for(
 
 
 def fixes_for(known: KnownPackages) -> tuple[PinRequest, ...]:
-    """Return the requests that end what is known against the pins of environments, if they can."""
-    fixed_in = {
-        name: [each.first_fixed for each in found if each.first_fixed]
-        for name, found in known.advisories_of(known.pinned).items()
-    }
+    """Return the pin requests that fix the known advisories of pins, as far as there are fixes."""
+    against = known.advisories_of(known.pinned)
     return tuple(
-        PinRequest(name, Reach.FIX, fixed_in=versions_that_fix(versions))
-        for name, versions in sorted(fixed_in.items())
-        if versions
+        fix_for(name, found)
+        for name, found in sorted(against.items())
+        if any(each.first_fixed for each in found)
     )
+
+
+def fix_for(name: str, advisories: Iterable[Advisory]) -> PinRequest:
+    """Return the pin request that fixes those advisories of a package which have a fix."""
+    fixed_in = [each.first_fixed for each in advisories if each.first_fixed]
+    return PinRequest(name, Reach.FIX, fixed_in=versions_that_fix(fixed_in))
 
 
 def _request(word: str, reach: Reach, environments: Sequence[Environment]) -> PinRequest:
@@ -68,6 +72,6 @@ def _request(word: str, reach: Reach, environments: Sequence[Environment]) -> Pi
 
 
 def _not_understood(word: str) -> str:
-    return _("%(word)r is not understood: write a package as django or django==5.2.8.") % {
+    return _("%(word)r is not a package: write it like django or django==5.2.8.") % {
         "word": word[:100]
     }

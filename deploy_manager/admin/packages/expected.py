@@ -6,7 +6,7 @@ from functools import lru_cache
 from packaging.version import InvalidVersion, Version
 
 from deploy_manager.admin.packages.facts import PackageFacts, Place
-from deploy_manager.drift import Wanted, markers_of, wanted_of
+from deploy_manager.drift import Wanted, reported_markers, wanted_of
 from deploy_manager.models import Environment
 
 
@@ -29,8 +29,7 @@ def make_expected(
     place: Place, environment: Environment, facts: PackageFacts, may_upgrade: bool
 ) -> Expected:
     """Return what a server is measured by."""
-    is_told = bool(place.python)
-    markers = markers_of(place.implementation, place.python, place.platform) if is_told else None
+    markers = reported_markers(place.implementation, place.python, place.platform)
     wanted = wanted_of(facts.pinned.get(environment.pk, {}), markers)
     return Expected(environment, place.is_known, may_upgrade, wanted)
 

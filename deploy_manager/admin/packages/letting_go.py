@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Override
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.packages.letting_go import let_go, what_comes_back
+from deploy_manager.packages.overrides import let_go, what_comes_back
 
 TEMPLATE = "admin/deploy_manager/override/let_go.html"
 

@@ -12,7 +12,7 @@ from deploy_manager.cli.deployments.terminal import Lines
 from deploy_manager.cli.text import shorten
 from deploy_manager.cli.upgrades.lines import show_nothing_done, show_upgrade_plan
 from deploy_manager.models import Environment, OnFailure
-from deploy_manager.packages.known import KnownPackages
+from deploy_manager.packages.exposure import KnownPackages
 from deploy_manager.requirements.reach import Reach
 from deploy_manager.upgrades.plan import UpgradeOptions, UpgradePlan, plan_upgrade
 from deploy_manager.upgrades.words import pin_requests_for

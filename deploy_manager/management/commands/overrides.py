@@ -15,7 +15,7 @@ from deploy_manager.cli.moments import describe_moment
 from deploy_manager.cli.packages.pin_changes import FLAG, agrees, describe_pin, pin_as_json
 from deploy_manager.cli.text import clean
 from deploy_manager.models import Environment, Override
-from deploy_manager.packages.letting_go import let_go, what_comes_back
+from deploy_manager.packages.overrides import let_go, what_comes_back
 
 TITLES = ("package", "version", "repository had", "since", "why", "fixes", "upgrade", "state")
 
