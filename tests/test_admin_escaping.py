@@ -87,7 +87,7 @@ def evil(inventory: Inventory) -> int:
         ("server_changelist", False),
         ("server_change", True),
         ("release_changelist", False),
-        ("lock_changelist", False),
+        ("lockfile_changelist", False),
         ("project_changelist", False),
         ("environment_requirements", True),
         ("server_host_key", True),

@@ -17,8 +17,8 @@ def locks(db: None) -> list[LockFile]:
 
 def test_a_lock_is_downloaded_as_a_file_that_reads_back(locks: list[LockFile]) -> None:
     owner = visitor("owner")
-    address = url("lock_download", locks[1].pk)
-    assert address in owner.get(url("lock_change", locks[1].pk)).content.decode()
+    address = url("lockfile_download", locks[1].pk)
+    assert address in owner.get(url("lockfile_change", locks[1].pk)).content.decode()
     answer = owner.get(address)
     assert 'filename="requirements.txt"' in answer["Content-Disposition"]
     assert read_pins(answer.content.decode()) == read_pins(AFTER)
@@ -28,14 +28,14 @@ def test_a_lock_is_downloaded_as_a_file_that_reads_back(locks: list[LockFile]) -
 def test_two_locks_are_compared(locks: list[LockFile]) -> None:
     owner = visitor("owner")
     before, after = locks
-    address = url("lock_comparison", after.pk, before.pk)
-    assert address in owner.get(url("lock_change", after.pk)).content.decode()
+    address = url("lockfile_comparison", after.pk, before.pk)
+    assert address in owner.get(url("lockfile_change", after.pk)).content.decode()
     page = owner.get(address).content.decode()
     assert "5.2.1" in page
     assert "5.2.3" in page
     assert "sqlparse" not in page
     assert (
         "The versions are the same"
-        in owner.get(url("lock_comparison", after.pk, after.pk)).content.decode()
+        in owner.get(url("lockfile_comparison", after.pk, after.pk)).content.decode()
     )
     assert visitor("stranger").get(address).status_code == 403

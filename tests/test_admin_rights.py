@@ -41,7 +41,7 @@ def address(page: str, deployment: Deployment) -> str:
         "host key": url("server_host_key", server.pk),
         "servers": url("server_changelist"),
         "releases": url("release_changelist"),
-        "locks": url("lock_changelist"),
+        "locks": url("lockfile_changelist"),
     }[page]
 
 

@@ -92,7 +92,7 @@ class TestThePage:
         assert "running for 0." in seen(owner, page, asked)
         held.fail("There is <none>.")
         shown = seen(owner, page, asked)
-        assert "data-waiting" not in shown
+        assert "data-refresh" not in shown
         assert "There is &lt;none&gt;." in shown
         assert "paint" in shown, "what was typed is there to be mended"
 

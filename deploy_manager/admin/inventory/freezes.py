@@ -1,11 +1,9 @@
-"""The page that freezes an environment, tells why it is frozen, and thaws it."""
+"""The page that freezes an environment, shows why it is frozen, and thaws it."""
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -13,7 +11,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from deploy_manager.admin.moments import MomentField
+from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.forms import FutureField
 from deploy_manager.admin.permissions import visible_environments
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Environment
@@ -23,7 +22,7 @@ TEMPLATE = "admin/deploy_manager/environment/freeze.html"
 
 
 class FreezeForm(forms.Form):
-    """Why nothing may change, and until when."""
+    """The reason why nothing may change, and until when."""
 
     reason = forms.CharField(
         label=gettext_lazy("Reason"),
@@ -31,15 +30,15 @@ class FreezeForm(forms.Form):
         help_text=gettext_lazy("Told to everybody who asks for a change."),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
-    until = MomentField(
+    until = FutureField(
         label=gettext_lazy("Until"),
         required=False,
         help_text=gettext_lazy("Blank: until somebody thaws it."),
     )
 
 
-def freeze_view(admin: "ModelAdmin[Environment]", request: HttpRequest, pk: int) -> HttpResponse:
-    """Show whether it is frozen; freeze it on a POST of the form, thaw it on one of `_thaw`."""
+def freeze_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) -> HttpResponse:
+    """Show whether it is frozen; a POST freezes it, one with `_thaw` thaws it."""
     environment = _find(request, pk)
     if request.method == "POST" and "_thaw" in request.POST:
         return _thaw(admin, request, environment)
@@ -53,21 +52,19 @@ def freeze_view(admin: "ModelAdmin[Environment]", request: HttpRequest, pk: int)
         admin.log_change(request, environment, environment.describe_freeze())
         messages.success(request, environment.describe_freeze())
         return _back(environment)
-    context = {
-        **admin.admin_site.each_context(request),
-        "opts": admin.opts,
-        "media": admin.media,
-        "title": _("Freeze"),
-        "subtitle": str(environment),
-        "original": environment,
-        "form": form,
-        "time_zone": timezone.get_current_timezone_name(),
-    }
-    return TemplateResponse(request, TEMPLATE, context)
+    return admin.render_page(
+        request,
+        TEMPLATE,
+        _("Freeze"),
+        subtitle=str(environment),
+        original=environment,
+        form=form,
+        time_zone=timezone.get_current_timezone_name(),
+    )
 
 
 def frozen_mark(environment: Environment) -> SafeString | str:
-    """A word for lists, with who, until and why as its title; blank if it may change."""
+    """Return a mark for lists, with all about the freeze as a tooltip; blank if not frozen."""
     if not environment.is_frozen:
         return ""
     return format_html(
@@ -76,7 +73,7 @@ def frozen_mark(environment: Environment) -> SafeString | str:
 
 
 def _find(request: HttpRequest, pk: int) -> Environment:
-    """The environment, for those who may deploy it; raises Http404 and PermissionDenied."""
+    """Return an environment that the user may deploy. Raises Http404 and PermissionDenied."""
     found = Environment.objects.select_related("project").filter(pk=pk)
     environment = visible_environments(request, found).first()
     if environment is None:
@@ -87,7 +84,7 @@ def _find(request: HttpRequest, pk: int) -> Environment:
 
 
 def _thaw(
-    admin: "ModelAdmin[Environment]", request: HttpRequest, environment: Environment
+    admin: StyledAdmin[Environment], request: HttpRequest, environment: Environment
 ) -> HttpResponse:
     if environment.thaw():
         admin.log_change(request, environment, _("Thawed."))

@@ -1,4 +1,4 @@
-"""What the page that begins an upgrade asks: which packages, how far, and how careful."""
+"""The form of the page that starts an upgrade: which packages, how far, and how carefully."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,10 +22,11 @@ REACHES = [
     (Reach.FIX.value, _("to the lowest version that ends what is known against it")),
 ]
 LONGEST = 5000
+"""Characters of the packages."""
 
 
 class UpgradeForm(forms.Form):
-    """What is to move, and how. Its environments stand beside it, each with its turn."""
+    """The packages and options; the page has the environments next to it, each with its turn."""
 
     packages = forms.CharField(
         label=_("Packages"),
@@ -71,14 +72,13 @@ class UpgradeForm(forms.Form):
         self._environments = environments
 
     def clean(self) -> dict[str, Any]:
-        """Turn the words into requests; what is not understood stands at its field."""
+        """Parse the packages; an error is shown at their field."""
         cleaned = super().clean() or self.cleaned_data
         if not self.errors:
-            words = cleaned["packages"].replace(",", " ").split()
+            wanted = cleaned["packages"].replace(",", " ").split()
+            reach = Reach(cleaned["reach"])
             try:
-                cleaned["pins"] = pin_requests_for(
-                    words, Reach(cleaned["reach"]), self._environments
-                )
+                cleaned["pins"] = pin_requests_for(wanted, reach, self._environments)
             except RequestRefused as error:
                 self.add_error("packages", str(error))
             else:
@@ -87,7 +87,7 @@ class UpgradeForm(forms.Form):
         return cleaned
 
     def options(self) -> UpgradeOptions:
-        """Return what was asked for; only of a form that is valid."""
+        """Return the options of a valid form."""
         cleaned = self.cleaned_data
         cooldown = timedelta(days=cleaned["cooldown"])
         return UpgradeOptions(
@@ -101,11 +101,11 @@ class UpgradeForm(forms.Form):
 
 
 def initial_of(query: QueryDict) -> dict[str, Any]:
-    """Return what an address like `?package=django&version=5.2.8` fills in."""
+    """Return the initial values for a URL like `?package=django&version=5.2.8`."""
     version = query.get("version", "")
     reach = query.get("reach", "")
     names = [name for name in query.getlist("package") if name]
-    words = [f"{name}=={version}" if version and reach != "fix" else name for name in names]
+    wanted = [f"{name}=={version}" if version and reach != "fix" else name for name in names]
     known = {value for value, _label in REACHES}
-    initial: dict[str, Any] = {"packages": " ".join(words)[:LONGEST]}
+    initial: dict[str, Any] = {"packages": " ".join(wanted)[:LONGEST]}
     return initial | ({"reach": reach} if reach in known else {})
