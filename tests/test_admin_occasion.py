@@ -112,4 +112,4 @@ def test_waiting_in_line_for_several_environments_is_one_button(shop: Inventory)
     both = url("environment_run", "ping", on=f"{shop.environment.pk},{other.pk}")
     page = visitor("deployer").get(both).content.decode()
     assert "Ping on shop/production" in page
-    assert "Ping on 2 environments as soon as each may" in page
+    assert "Ping on 2 environments as soon as possible" in page

@@ -141,7 +141,7 @@ class TestThePage:
         assert "requirements.txt, line 2: -e ." in shown
         assert "Mend these lines" in shown
         shown = post_and_wait(owner, page, {**sent, "skip_bad": "on"}).content.decode()
-        assert "What is left out" in shown
+        assert "Lines that are left out" in shown
         assert "paint==1.0" in shown
 
     def test_source_only_is_named_and_not_run(

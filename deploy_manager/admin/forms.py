@@ -20,7 +20,7 @@ class FutureField(forms.DateTimeField):
         """Return the moment; None if the field was left blank. Raises ValidationError."""
         moment: datetime | None = super().clean(value)
         if moment is not None and moment <= timezone.now():
-            raise ValidationError(_("This time has passed already."))
+            raise ValidationError(_("This time is in the past."))
         return moment
 
 

@@ -51,11 +51,11 @@ class OccasionForm(forms.Form):
         label=_("Reason"),
         required=False,
         max_length=Deployment._meta.get_field("reason").max_length,
-        help_text=_("For the history; may stay blank."),
+        help_text=_("For the history. Optional."),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
     not_before = FutureField(
-        label=_("Run at"), required=False, help_text=_("Blank: as soon as it is asked for.")
+        label=_("Run at"), required=False, help_text=_("Leave blank to run it immediately.")
     )
 
 
@@ -72,17 +72,17 @@ class RunForm(forms.Form):
         label=_("Release"), error_messages={"required": _("Choose a release.")}
     )
     forced_migrations = forms.CharField(
-        label=_("Migrations to leave as they are"),
+        label=_("Migrations not to reverse"),
         required=False,
         help_text=_(
-            "Where one can't be reversed, the rollback is refused and names it. If the earlier"
-            " code can live with it, write it here, like shop.0012_drop_prices."
+            "If a migration can't be reversed, the rollback is refused and names it. If the earlier"
+            " code works with it, list it here, for example shop.0012_drop_prices."
         ),
         widget=forms.Textarea(attrs={"class": "dm-mono", "rows": 2, "cols": 60}),
     )
     servers = forms.MultipleChoiceField(
         label=_("Servers"),
-        error_messages={"required": _("Choose one server at least.")},
+        error_messages={"required": _("Choose at least one server.")},
     )
     confirmed = forms.CharField(required=False)
     shown_ref = forms.CharField(required=False)
@@ -91,7 +91,7 @@ class RunForm(forms.Form):
     take_back = forms.BooleanField(
         label=_("Take this back"),
         required=False,
-        help_text=_("What an upgrade or a fix brought is not there any more afterwards."),
+        help_text=_("What an upgrade or a fix installed will no longer be installed."),
     )
     # JSON of all pins of a release at most, and a limit for strangers.
     shown_take_back = forms.CharField(required=False, max_length=100_000)
@@ -133,7 +133,7 @@ class RunForm(forms.Form):
         for name in filter(None, names):
             if not MIGRATION.fullmatch(name):
                 raise ValidationError(
-                    gettext("“%(name)s” is no migration: write one like shop.0005_prices.")
+                    gettext("“%(name)s” is not a migration. Enter one like shop.0005_prices.")
                     % {"name": name}
                 )
         return list(filter(None, names))
@@ -180,7 +180,9 @@ class RunForm(forms.Form):
         if not self.makes_alike:
             return None
         if not self.servers_now:
-            raise RequestRefused(gettext("All servers serve the same release: none was chosen."))
+            raise RequestRefused(
+                gettext("All servers serve the same release, so no server was chosen.")
+            )
         return converge(self.environment, self.servers_now).release
 
     def options(self) -> DeploymentOptions:

@@ -173,9 +173,9 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         if not may_deploy(request.user, deployment.environment):
             raise PermissionDenied
         if deployment.request_cancel(str(request.user)):
-            self.log_change(request, deployment, gettext("Asked to cancel."))
+            self.log_change(request, deployment, gettext("Cancellation requested."))
         else:
-            self.message_user(request, gettext("It had ended already."), messages.WARNING)
+            self.message_user(request, gettext("It had already ended."), messages.WARNING)
         return HttpResponseRedirect(deployment_url(pk))
 
     @method_decorator(require_POST)

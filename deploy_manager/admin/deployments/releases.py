@@ -81,7 +81,7 @@ class ReleaseAdmin(HistoryAdmin[Release]):
         releases = self._find(request)
         form = ReasonForm(
             request.POST if request.method == "POST" else None,
-            gettext("Told to whoever chooses it nevertheless."),
+            gettext("Shown to anyone who chooses it anyway."),
         )
         if form.is_valid():
             # It is shown to many users, and someone may paste a log with a secret.

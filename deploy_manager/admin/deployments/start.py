@@ -98,11 +98,13 @@ def run_view(admin: StyledAdmin[Environment], request: HttpRequest, recipe: str)
     confirms = "_confirm" in request.POST or "_wait" in request.POST
     is_agreed = confirms and page.is_agreed()
     if is_agreed and page.lacks_tick():
-        messages.error(request, _("An upgrade or a fix would be taken back: tick that you agree."))
+        messages.error(
+            request, _("An upgrade or a fix would be taken back: tick the box to confirm it.")
+        )
     elif is_agreed and page.occasion.is_valid():
         return page.request_all()
     elif confirms and not is_agreed:
-        messages.warning(request, _("This is not what was shown before: please look again."))
+        messages.warning(request, _("This has changed since it was shown: please check it again."))
     return page.render()
 
 

@@ -27,13 +27,13 @@ class FreezeForm(forms.Form):
     reason = forms.CharField(
         label=gettext_lazy("Reason"),
         max_length=Environment._meta.get_field("frozen_reason").max_length,
-        help_text=gettext_lazy("Told to everybody who asks for a change."),
+        help_text=gettext_lazy("Shown to everyone who requests a change."),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
     until = FutureField(
         label=gettext_lazy("Until"),
         required=False,
-        help_text=gettext_lazy("Blank: until somebody thaws it."),
+        help_text=gettext_lazy("Leave blank to freeze it until it is thawed."),
     )
 
 

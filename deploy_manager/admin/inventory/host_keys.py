@@ -75,16 +75,18 @@ def _pin(admin: StyledAdmin[Server], request: HttpRequest, server: Server) -> Ht
     try:
         seen = signing.loads(request.POST.get("seen", ""), salt=SALT, max_age=VALID_SECONDS)
     except signing.BadSignature:
-        messages.error(request, _("What you confirmed can't be trusted any more: look again."))
+        messages.error(
+            request, _("Your confirmation has expired or is not valid: please check the key again.")
+        )
         return HttpResponseRedirect(here)
     line = seen.pop("line")
     if seen != _server_facts(server):
-        messages.error(request, _("The server was changed meanwhile: look again."))
+        messages.error(request, _("The server was changed in the meantime: please check it again."))
         return HttpResponseRedirect(here)
     # Conditional, as two people may confirm at the same time.
     won = Server.objects.filter(pk=server.pk, host_key=server.host_key).update(host_key=line)
     if not won:
-        messages.error(request, _("The server was changed meanwhile: look again."))
+        messages.error(request, _("The server was changed in the meantime: please check it again."))
         return HttpResponseRedirect(here)
     pinned = _("Host key pinned: %(fingerprint)s.") % {"fingerprint": shown_fingerprint(line)}
     admin.log_change(request, server, pinned)

@@ -100,7 +100,7 @@ class NotificationForm(ModelForm[Notification]):
     """Checkboxes for states, and a choice of the targets in the settings."""
 
     states = forms.MultipleChoiceField(
-        label=_("when it ended as"),
+        label=_("on these outcomes"),
         choices=[
             (state.value, state.label)
             for state in State

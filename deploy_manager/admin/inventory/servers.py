@@ -83,6 +83,6 @@ class ServerAdmin(StyledAdmin[Server]):
         if found:
             names = [server.name for server in queryset]
             return HttpResponseRedirect(run_url(CONVERGE, found, names))
-        text = gettext("You may deploy no environment that has these servers.")
+        text = gettext("You may not deploy any environment with these servers.")
         self.message_user(request, text, messages.WARNING)
         return None

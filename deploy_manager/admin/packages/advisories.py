@@ -218,7 +218,7 @@ def describe_unknown(request: HttpRequest) -> list[str]:
         values = {
             "count": len(versions),
             "versions": few(sorted(versions), MOST_NAMES),
-            "reason": reason or gettext("Nobody has looked yet."),
+            "reason": reason or gettext("It has not been checked yet."),
         }
         sentences.append(text % values)
     return [*sentences, *_describe_unseen(visible)]
@@ -250,8 +250,8 @@ def _describe_unseen(visible: frozenset[int]) -> Iterator[str]:
     names = list(dict.fromkeys(found))
     if names:
         text = ngettext(
-            "What %(count)d server has installed is not known: %(names)s.",
-            "What %(count)d servers have installed is not known: %(names)s.",
+            "The packages of %(count)d server are not known: %(names)s.",
+            "The packages of %(count)d servers are not known: %(names)s.",
             len(names),
         )
         yield text % {"count": len(names), "names": few(names, MOST_NAMES)}

@@ -231,21 +231,21 @@ def _explain(matter: Matter, found: _Found) -> Iterator[str]:
         yield _("It is not known whether it is vulnerable.")
     yield from _explain_drift(matter, found)
     if Matter.BEHIND in matter:
-        yield _("%(version)s is newer.") % {"version": found.latest}
+        yield _("%(version)s is available.") % {"version": found.latest}
 
 
 def _explain_drift(matter: Matter, found: _Found) -> Iterator[str]:
     if Matter.UNKNOWN in matter:
         yield (
-            _("Last seen so; since then the server could not be asked.")
+            _("As last seen; the server could not be asked since.")
             if found.version
-            else _("The server was not asked yet, or could not be.")
+            else _("The server has not been asked yet, or could not be asked.")
         )
     pinned = {"version": " / ".join(found.pinned)}
     if Matter.MISSING in matter:
-        yield _("%(version)s is pinned, but it is not installed.") % pinned
+        yield _("%(version)s is pinned, but not installed.") % pinned
     elif Matter.EXTRA in matter:
-        yield _("It is not among the pins.")
+        yield _("It is not pinned.")
     elif Matter.OTHER in matter:
         yield _("%(version)s is pinned.") % pinned
     elif found.pinned and Matter.UNKNOWN not in matter:

@@ -106,7 +106,7 @@ class PackageFilter(forms.Form):
         widget=forms.TextInput(attrs={"type": "search"}),
     )
     runs = RequirementField(
-        label=gettext_lazy("Who runs"),
+        label=gettext_lazy("Servers that run"),
         required=False,
         max_length=LONGEST,
         widget=forms.TextInput(attrs={"type": "search", "placeholder": "django<5.2.8"}),
@@ -115,7 +115,7 @@ class PackageFilter(forms.Form):
         label=gettext_lazy("Show"),
         required=False,
         choices=[
-            ("", gettext_lazy("what matters first")),
+            ("", gettext_lazy("most important first")),
             ("vulnerable", gettext_lazy("only vulnerable")),
             ("drift", gettext_lazy("only drift")),
             ("outdated", gettext_lazy("only outdated")),

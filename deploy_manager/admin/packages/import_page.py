@@ -39,7 +39,7 @@ EXPORTS: dict[str, tuple[str, Callable[[Environment, tuple[Pin, ...]], str]]] = 
 }
 
 MAX_BYTES = 1024 * 1024
-FIX_OR_SKIP = gettext_lazy("Mend these lines, or tick that the rest is imported without them.")
+FIX_OR_SKIP = gettext_lazy("Fix these lines, or tick the box to import the rest without them.")
 
 
 class RequirementsForm(forms.Form):
@@ -53,7 +53,7 @@ class RequirementsForm(forms.Form):
             attrs={"class": "vLargeTextField dm-mono", "rows": 16, "spellcheck": "false"}
         ),
         help_text=gettext_lazy(
-            "Exact pins, name==version, hashes if you have them. A file may also be a"
+            "Exact pins like name==version, with hashes if you have them. A file may also be a"
             " pyproject.toml or a pylock.toml."
         ),
     )
@@ -61,7 +61,7 @@ class RequirementsForm(forms.Form):
     name = forms.CharField(required=False, max_length=200, widget=forms.HiddenInput)
     commit = forms.RegexField(r"[0-9a-f]{40,64}\Z", required=False, widget=forms.HiddenInput)
     lock = forms.BooleanField(
-        label=gettext_lazy("Let uv find the versions, and all that is needed with them"),
+        label=gettext_lazy("Let uv find the versions and all dependencies"),
         required=False,
     )
     skip_bad = forms.BooleanField(label=gettext_lazy("Import the rest"), required=False)
@@ -174,7 +174,7 @@ def _answer(
     user = cast("User", request.user)
     asked = find_asked(Resolution.Kind.PINS, request.GET["asked"], user)
     if asked is None or asked.environments != [environment.pk]:
-        messages.warning(request, _("This answer is no longer kept: please ask again."))
+        messages.warning(request, _("This result has expired: please start again."))
         return HttpResponseRedirect(request.path)
     if asked.is_live:
         return waiting_page(

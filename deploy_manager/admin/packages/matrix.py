@@ -98,8 +98,8 @@ def _ask(request: HttpRequest, placements: QuerySet[Placement]) -> None:
         messages.success(request, text % {"count": sent})
     if waiting:
         text = ngettext(
-            "%(count)d server is to be asked as soon as a worker can be told.",
-            "%(count)d servers are to be asked as soon as a worker can be told.",
+            "%(count)d server will be asked as soon as a worker can be reached.",
+            "%(count)d servers will be asked as soon as a worker can be reached.",
             waiting,
         )
         messages.warning(request, text % {"count": waiting})

@@ -127,7 +127,7 @@ class OverrideAdmin(HistoryAdmin[Override]):
         if not may_deploy(request.user, override.environment):
             raise PermissionDenied
         data = request.POST if request.method == "POST" else None
-        form = ReasonForm(data, gettext("Stands in the history."))
+        form = ReasonForm(data, gettext("Kept in the history."))
         if not form.is_valid():
             change = what_comes_back(override.environment, override.name)
             return self.render_page(
@@ -147,7 +147,7 @@ class OverrideAdmin(HistoryAdmin[Override]):
             messages.error(request, str(error))
         else:
             self.log_change(request, override, gettext("Let go: %(why)s") % {"why": reason})
-            text = gettext("%(name)s is let go: the next deployment takes the repository's pin.")
+            text = gettext("%(name)s is let go: the next deployment uses the repository's pin.")
             messages.success(request, text % {"name": name})
         address = reverse("admin:deploy_manager_override_change", args=[override.pk])
         return HttpResponseRedirect(address)

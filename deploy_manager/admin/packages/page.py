@@ -64,12 +64,12 @@ def _note_unknown(table: PackageTable, facts: PackageFacts, asked: Asked) -> Ite
     """Yield what is not known: servers, versions that can't be compared, audits."""
     unseen = [place for place in facts.places if not place.is_known]
     for place in unseen[:MOST_NAMES]:
-        why = place.problem or _("It was never asked.")
-        yield _("What %(server)s has installed: %(why)s") % {"server": place.server, "why": why}
+        why = place.problem or _("It has never been asked.")
+        yield _("The packages of %(server)s: %(why)s") % {"server": place.server, "why": why}
     if more := len(unseen[MOST_NAMES:]):
         text = ngettext(
-            "What %(count)d more server has installed.",
-            "What %(count)d more servers have installed.",
+            "The packages of %(count)d more server.",
+            "The packages of %(count)d more servers.",
             more,
         )
         yield text % {"count": more}
@@ -82,14 +82,14 @@ def _note_unknown(table: PackageTable, facts: PackageFacts, asked: Asked) -> Ite
             and not is_ordered(version)
         ]
         if servers:
-            yield _("How the versions on %(names)s compare: they are none by today's rules.") % {
+            yield _("How the versions on %(names)s compare: they are not valid by PEP 440.") % {
                 "names": few(servers, MOST_NAMES)
             }
     unaudited = sum(Matter.UNAUDITED in row.matter for row in table.rows)
     if unaudited:
         text = ngettext(
-            "Whether every version of %(count)d package is vulnerable or not.",
-            "Whether every version of %(count)d packages is vulnerable or not.",
+            "Whether every version of %(count)d package is vulnerable.",
+            "Whether every version of %(count)d packages is vulnerable.",
             unaudited,
         )
         yield text % {"count": unaudited}

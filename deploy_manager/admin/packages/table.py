@@ -65,7 +65,7 @@ class Column:
             return ""
         tried_at = self.place.tried_at
         if tried_at is None:
-            return _("is to be asked")
+            return _("will be asked")
         return _("asked %(age)s ago, no answer yet") % {"age": timesince(tried_at, depth=1)}
 
     @property
@@ -236,7 +236,7 @@ class RowMaker:
 
 def _latest_cell(latest: Latest, now: datetime) -> SafeString:
     if not latest.version:
-        why = latest.problem or _("The package index was not asked yet.")
+        why = latest.problem or _("The package index has not been asked yet.")
         return format_html(
             '<td class="dm-latest dm-quiet" title="{}">? <small>{}</small></td>', why, _("unknown")
         )

@@ -19,7 +19,7 @@ REACHES = [
     (Reach.LATEST.value, _("to the newest version")),
     (Reach.MINOR.value, _("to the newest minor version, like 5.1 to 5.2")),
     (Reach.PATCH.value, _("to the newest patch version, like 5.2.7 to 5.2.8")),
-    (Reach.FIX.value, _("to the lowest version that ends what is known against it")),
+    (Reach.FIX.value, _("to the lowest version without known vulnerabilities")),
 ]
 LONGEST = 5000
 """Characters of the packages."""
@@ -33,27 +33,32 @@ class UpgradeForm(forms.Form):
         max_length=LONGEST,
         required=False,
         widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
-        help_text=_("Like django==5.2.8 celery. Blank: all of them, as far as is said below."),
+        help_text=_(
+            "For example: django==5.2.8 celery. Leave blank for all packages, as far as chosen"
+            " below."
+        ),
     )
     reach = forms.ChoiceField(
         label=_("How far"),
         choices=REACHES,
         initial=Reach.LATEST.value,
-        help_text=_("For packages that are named without a version."),
+        help_text=_("For packages without a version."),
     )
     soak = forms.IntegerField(
         label=_("Soak (minutes)"),
         min_value=0,
         max_value=7 * 24 * 60,
         initial=0,
-        help_text=_("How long the canary, and each environment, must do well before the next."),
+        help_text=_(
+            "How long the canary, and each environment, must run well before the next one starts."
+        ),
     )
     cooldown = forms.IntegerField(
         label=_("Cooldown (days)"),
         min_value=0,
         max_value=365,
         initial=0,
-        help_text=_("Take no version that is younger. Security fixes need none."),
+        help_text=_("Younger versions are not used, except for security fixes."),
     )
     on_failure = forms.ChoiceField(
         label=_("On failure"), choices=OnFailure.choices, initial=OnFailure.RETURN
@@ -83,7 +88,7 @@ class UpgradeForm(forms.Form):
                 self.add_error("packages", str(error))
             else:
                 if not cleaned["pins"]:
-                    self.add_error("packages", _("There is nothing like that to upgrade."))
+                    self.add_error("packages", _("There are no such packages to upgrade."))
         return cleaned
 
     def options(self) -> UpgradeOptions:

@@ -141,7 +141,8 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         else:
             # The mirror is a folder of this machine, not of the reader's.
             text = gettext(
-                "The pins are committed on %(host)s. There, or by ssh:// from it: %(fetch)s"
+                "The pins are committed on %(host)s. Fetch them there, or from it over ssh://, with:"
+                " %(fetch)s"
             )
             messages.success(request, text % {"host": socket.gethostname(), "fetch": fetch})
         return HttpResponseRedirect(upgrade_url(stage.upgrade_id))
@@ -183,7 +184,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         if cancel_upgrade(upgrade, str(request.user)):
             self.log_change(request, upgrade, gettext("Cancelled."))
         else:
-            messages.warning(request, gettext("It had ended already."))
+            messages.warning(request, gettext("It had already ended."))
         return HttpResponseRedirect(upgrade_url(upgrade.pk))
 
     def _find(self, request: HttpRequest, object_id: str) -> Upgrade:

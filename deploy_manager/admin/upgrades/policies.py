@@ -88,7 +88,7 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
         (None, {"fields": ("name", "is_enabled", "last_run")}),
         (_("What"), {"fields": ("how_far", "packages", "groups")}),
         (_("When"), {"fields": ("cron", "time_zone", "next_three_times", "deadline")}),
-        (_("Care"), {"fields": ("cooldown", "security_skips_cooldown", "soak", "most_at_once")}),
+        (_("Safety"), {"fields": ("cooldown", "security_skips_cooldown", "soak", "most_at_once")}),
         (_("Afterwards"), {"fields": ("on_failure", "hand_back")}),
     )
 
@@ -150,8 +150,10 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
                 environments=[turn.environment for turn in policy.turns.all()],
             )
         run = ask_for_run(policy)
-        self.log_change(request, policy, gettext("Asked for a run now."))
-        text = gettext("A worker looks for what %(policy)s may upgrade: %(run)s tells what it did.")
+        self.log_change(request, policy, gettext("Requested a run."))
+        text = gettext(
+            "A worker looks for what %(policy)s may upgrade: see %(run)s for the result."
+        )
         self.message_user(request, format_html(text, policy=policy, run=_run_link(run)))
         return HttpResponseRedirect(
             reverse("admin:deploy_manager_upgradepolicy_change", args=[policy.pk])
@@ -226,7 +228,7 @@ def describe_outcome(run: PolicyRun) -> str:
 
     if run.outcome == AT_WORK:
         return gettext(AT_WORK)
-    return run.outcome or gettext("Waits for a worker.")
+    return run.outcome or gettext("Waiting for a worker.")
 
 
 def _times(policy: UpgradePolicy, count: int) -> list[str]:

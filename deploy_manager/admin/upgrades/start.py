@@ -64,7 +64,7 @@ class _Page:
         if asked and all(may_deploy(self._user, each) for each in found):
             return asked
         if not is_sent:
-            text = _("This answer is no longer kept: please ask again.")
+            text = _("This result has expired: please start again.")
             messages.warning(self._request, text)
         return None
 
@@ -111,7 +111,7 @@ class _Page:
             return self._render()
         if "_confirm" in self._request.POST:
             if (plan := self._shown_plan()) is None:
-                text = _("This is not what was shown before: please look again.")
+                text = _("This has changed since it was shown: please check it again.")
                 messages.warning(self._request, text)
             elif upgrade := self._request_upgrade(plan):
                 return HttpResponseRedirect(upgrade_url(upgrade.pk))
