@@ -1,4 +1,4 @@
-"""The matrix of servers and packages: filters, most important first, rights, and how many queries."""
+"""The matrix of servers and packages: filters, most important first, rights and queries."""
 
 import re
 

@@ -141,8 +141,8 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         else:
             # The mirror is a folder of this machine, not of the reader's.
             text = gettext(
-                "The pins are committed on %(host)s. Fetch them there, or from it over ssh://, with:"
-                " %(fetch)s"
+                "The pins are committed on %(host)s. Fetch them there, or from it over ssh://,"
+                " with: %(fetch)s"
             )
             messages.success(request, text % {"host": socket.gethostname(), "fetch": fetch})
         return HttpResponseRedirect(upgrade_url(stage.upgrade_id))
