@@ -55,9 +55,9 @@ class ExposedFilter(SimpleListFilter):
     ) -> QuerySet[Advisory] | None:
         match self.value():
             case "yes":
-                return queryset.filter(pk__in=count_exposed(request))
+                return queryset.filter(pk__in=exposed_by_advisory(request))
             case "no":
-                return queryset.exclude(pk__in=count_exposed(request))
+                return queryset.exclude(pk__in=exposed_by_advisory(request))
         return None
 
 
@@ -83,11 +83,11 @@ class AdvisoryAdmin(HistoryAdmin[Advisory]):
 
         @admin.display(description=_("environments"))
         def environments(advisory: Advisory) -> SafeString:
-            return _count(request, advisory, "environments")
+            return _counted(_exposed_to(request, advisory).environments)
 
         @admin.display(description=_("servers"))
         def servers(advisory: Advisory) -> SafeString:
-            return _count(request, advisory, "servers")
+            return _counted(_exposed_to(request, advisory).servers)
 
         return ("identifier", "package", "short_summary", "fixed", environments, servers)
 
@@ -126,38 +126,42 @@ class AdvisoryAdmin(HistoryAdmin[Advisory]):
 
 
 @dataclass
-class Count:
+class Exposed:
     """The environments and servers that are exposed to one advisory."""
 
     environments: set[int] = field(default_factory=set)
     servers: set[int] = field(default_factory=set)
 
 
-def count_exposed(request: HttpRequest) -> dict[int, Count]:
-    """Return who is exposed, by the id of each advisory that any environment is exposed to.
+def exposed_by_advisory(request: HttpRequest) -> dict[int, Exposed]:
+    """Return the exposed environments and servers by the id of their advisory.
 
     Computed once per request, in the same number of queries for any number of advisories.
     """
     from deploy_manager.packages.exposure import vulnerable_packages
 
-    known: dict[int, Count] | None = getattr(request, "_exposed_to", None)
+    known: dict[int, Exposed] | None = getattr(request, "_exposed_to", None)
     if known is None:
-        known = defaultdict(Count)
+        # The filter and two columns of each row need it.
+        known = defaultdict(Exposed)
         for exposure in _only_visible(request, vulnerable_packages()):
             servers = {each.server_id for each in exposure.placements}
             for advisory in exposure.advisories:
                 known[advisory.pk].environments.add(exposure.environment.pk)
                 known[advisory.pk].servers |= servers
-        # A plain dict: as a filter, an advisory that is looked up must not become exposed.
+        # A plain dict: an advisory that is only looked up must not be counted as exposed.
         known = dict(known)
         request._exposed_to = known  # type: ignore[attr-defined]
     return known
 
 
-def _count(request: HttpRequest, advisory: Advisory, kind: str) -> SafeString:
-    exposed = count_exposed(request).get(advisory.pk, Count())
-    count = len(getattr(exposed, kind))
-    return format_html('<span class="{}">{}</span>', "dm-bad" if count else "dm-quiet", count)
+def _exposed_to(request: HttpRequest, advisory: Advisory) -> Exposed:
+    return exposed_by_advisory(request).get(advisory.pk, Exposed())
+
+
+def _counted(exposed: set[int]) -> SafeString:
+    style = "dm-bad" if exposed else "dm-quiet"
+    return format_html('<span class="{}">{}</span>', style, len(exposed))
 
 
 def _visible_ids(request: HttpRequest) -> frozenset[int]:

@@ -20,6 +20,15 @@ from deploy_manager.models import Environment
 from deploy_manager.models.rights import may_deploy
 
 MOST_NAMES = 3
+"""Servers in the notes, which count the others."""
+
+MOST_CELLS, MOST_CELLS_OF_ALL = 10_000, 40_000
+"""Cells of one page; a browser takes a second for so many, so that more are split into pages.
+
+A page of all packages by name may be larger, as it is there to be searched in the browser.
+"""
+
+FEWEST_ROWS = 25
 
 
 @dataclass(frozen=True)
@@ -93,15 +102,6 @@ def _note_unknown(table: PackageTable, facts: PackageFacts, asked: Asked) -> Ite
             unaudited,
         )
         yield text % {"count": unaudited}
-
-
-MOST_CELLS, MOST_CELLS_OF_ALL = 10_000, 40_000
-"""Cells of one page; a browser takes a second for so many, so that more are split into pages.
-
-A page of all packages by name may be larger, as it is there to be searched in the browser.
-"""
-
-FEWEST_ROWS = 25
 
 
 def make_context(request: HttpRequest, environments: Sequence[Environment]) -> dict[str, Any]:

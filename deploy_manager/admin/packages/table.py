@@ -32,6 +32,12 @@ from deploy_manager.models.serving import usual_release
 _Usual = tuple[int | None, int]
 """The release that most servers of an environment serve, and the number of them."""
 
+FINE_STATUSES = frozenset({"", "active"})
+"""Project statuses of PEP 792 that are not worth a note."""
+
+_Order = tuple[int, tuple[int, ...]]
+"""The index of an environment in the parts of a row, and those of its servers in its cells."""
+
 
 @dataclass
 class Column:
@@ -166,10 +172,6 @@ def _repair(place: Place, environment: Environment, usual: _Usual) -> str:
     return CONVERGE if is_deployed and count > 1 else DEPLOY
 
 
-FINE_STATUSES = frozenset({"", "active"})
-"""Project statuses of PEP 792 that are not worth a note."""
-
-
 @dataclass(frozen=True)
 class Part:
     """One package in one environment."""
@@ -251,10 +253,6 @@ def _latest_cell(latest: Latest, now: datetime) -> SafeString:
         latest.version,
         ", ".join(notes),
     )
-
-
-_Order = tuple[int, tuple[int, ...]]
-"""The index of an environment in the parts of a row, and those of its servers in its cells."""
 
 
 @dataclass(frozen=True)
