@@ -83,7 +83,12 @@ def make_matrix(deployment: Deployment) -> Matrix:
     rows = []
     for run in runs:
         by_key = {_key(step): step for step in steps_of[run.pk]}
-        rows.append(Row(run, tuple(_cell(by_key.get(key), key) for key in keys)))
+        cells = []
+        for key in keys:
+            step = by_key.get(key)
+            duration = spell_duration(step.started_at, step.finished_at) if step else ""
+            cells.append(Cell(step, duration, is_rollback=key[0] == ROLLBACK_PHASE))
+        rows.append(Row(run, tuple(cells)))
     waves = groupby(rows, key=lambda row: row.host_run.wave)
     return Matrix(
         phases=tuple(_phases(keys, titles)),
@@ -94,11 +99,6 @@ def make_matrix(deployment: Deployment) -> Matrix:
 
 def _key(step: Step) -> _Key:
     return step.phase, step.recipe
-
-
-def _cell(step: Step | None, key: _Key) -> Cell:
-    duration = spell_duration(step.started_at, step.finished_at) if step else ""
-    return Cell(step, duration, is_rollback=key[0] == ROLLBACK_PHASE)
 
 
 def _merge(orders: Iterable[Sequence[_Key]]) -> list[_Key]:

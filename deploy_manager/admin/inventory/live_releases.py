@@ -1,7 +1,6 @@
 """The release that the servers of an environment serve, in one line."""
 
 from collections import Counter
-from collections.abc import Mapping
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -39,14 +38,12 @@ def _count(releases: list[Release | None]) -> list[SafeString]:
     A release is shown by its commit, with its name if several of them have the same commit.
     """
     commits = Counter(release.commit for release in set(releases) if release)
-    labels = [_label(each, commits) if each else _("nothing") for each in releases]
+    labels = []
+    for release in releases:
+        label: SafeString | str = short_commit(release.commit) if release else _("nothing")
+        if release and commits[release.commit] > 1:
+            label = format_html("{} <code>{}</code>", label, release.name)
+        labels.append(label)
     return [
         format_html(_("{} on {}"), label, count) for label, count in Counter(labels).most_common()
     ]
-
-
-def _label(release: Release, commits: Mapping[str, int]) -> SafeString:
-    commit = short_commit(release.commit)
-    if commits[release.commit] == 1:
-        return commit
-    return format_html("{} <code>{}</code>", commit, release.name)
