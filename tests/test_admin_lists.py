@@ -9,7 +9,7 @@ from deploy_manager.models import Environment, LockFile, Project, Release, Serve
 from tests.inventory import Inventory
 from tests.parts.admin import url, visitor, write_deployment, write_output
 
-LISTS = ("project", "environment", "server", "requirement", "release", "lock", "deployment")
+LISTS = ("project", "environment", "server", "requirement", "release", "lockfile", "deployment")
 
 
 def add_site(number: int) -> Environment:
