@@ -30,6 +30,7 @@ def waiting_page(
     else:
         text = _("running for %(time)s") % {"time": spell_duration(asked.started_at, None)}
     waits = (timezone.now() - asked.created_at).total_seconds()
+    # Only on this page: the admin's other pages do not wait.
     script = Script("deploy_manager/live.js", defer=True)
     context["media"] = admin.media + Media(js=[script])  # type: ignore[list-item]
     response = admin.render_page(

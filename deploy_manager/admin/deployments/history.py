@@ -132,6 +132,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         from deploy_manager.admin.deployments.matrix import make_matrix
         from deploy_manager.packages.downgrades import confirmed_in
 
+        # Django's view of a change form would write on a POST.
         if request.method != "GET" or object_id is None or not object_id.isdecimal():
             raise PermissionDenied
         # The row first: what changes after it was read comes with the first poll.

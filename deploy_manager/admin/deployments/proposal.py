@@ -110,18 +110,19 @@ def propose(environment: Environment, pipeline: Pipeline, form: RunForm) -> Prop
     try:
         not_now = why_not_now(environment, pipeline, timezone.now())
     except RequestRefused as error:
+        # Windows written around forms can be unreadable, which does not mean closed.
         not_now, problems = "", (*problems, str(error))
     return Proposal(
-        environment,
-        form,
-        plan,
-        _waves(placements, serving, form, plan),
-        problems,
-        Deployment.objects.busy().filter(environment=environment).first(),
-        not_now,
-        release,
-        serving.commit if serving else "",
-        _twin(serving, release),
+        environment=environment,
+        form=form,
+        plan=plan,
+        waves=_waves(placements, serving, form, plan),
+        problems=problems,
+        busy=Deployment.objects.busy().filter(environment=environment).first(),
+        not_now=not_now,
+        release=release,
+        commit_now=serving.commit if serving else "",
+        twin=_twin(serving, release),
     )
 
 
@@ -143,6 +144,7 @@ def rehearse(proposal: Proposal, pipeline: Pipeline) -> Proposal:
     order = [phase.name for phase in pipeline.phases]
     steps.sort(key=lambda step: (step.stage, order.index(step.phase)))
     stages = groupby(steps, key=lambda step: (step.stage, step.phase))
+    # A list: groupby's groups are gone once the next one is read.
     groups = [(phase, tuple(group)) for (_stage, phase), group in stages]
     return replace(
         proposal,

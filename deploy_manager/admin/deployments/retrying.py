@@ -62,6 +62,7 @@ def _refuse_to_take_back(deployment: Deployment, recipe: str, options: Deploymen
     """Refuse to take back what an upgrade brought since: a button asks for no consent."""
     if options.release is None or recipe == ROLLBACK:
         return
+    # What was confirmed for the first attempt is still confirmed; the rest came since.
     environment, confirmed = deployment.environment, confirmed_in(list(options.take_back))
     placements = choose_placements(environment, options.servers)
     changes = changed_pins(environment, pins_in(options.release.lock.text), placements)

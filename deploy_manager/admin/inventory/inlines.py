@@ -64,6 +64,7 @@ class ScheduleInline(TabularInline[Schedule, Environment]):
     readonly_fields = ("next_time", "last_run")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        # Annotated: asking each schedule for its deployments would be a query for each.
         of_it = Deployment.objects.filter(schedule=OuterRef("pk")).order_by("-slot", "-pk")
         return super().get_queryset(request).annotate(last=Subquery(of_it.values("pk")[:1]))
 

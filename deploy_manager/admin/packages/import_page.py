@@ -79,6 +79,7 @@ class RequirementsForm(forms.Form):
             return ""
         if upload.size > MAX_BYTES:
             raise forms.ValidationError(_("The file is larger than 1 MiB."))
+        # Its name tells the format, but comes from a stranger: some browsers send a whole path.
         self.sent_name = posixpath.basename(upload.name)[:200]
         try:
             return decode(upload.read())
@@ -173,6 +174,7 @@ def _answer(
     """Show what a worker found, or that it is still at work."""
     user = cast("User", request.user)
     asked = find_asked(Resolution.Kind.PINS, request.GET["asked"], user)
+    # An id in a URL may be of another environment, where the user had other rights.
     if asked is None or asked.environments != [environment.pk]:
         messages.warning(request, _("This result has expired: please start again."))
         return HttpResponseRedirect(request.path)
@@ -198,6 +200,7 @@ def _answer(
             "failure": failure,
         }
     else:
+        # The answer itself becomes the form's text: nothing is resolved a second time.
         pins, looked_at = read_pins(answer["pins"]), {"text": answer["pins"]}
         shown = _preview(environment, pins, answer["problems"], looked_at)
     return _render(admin, request, environment, shown)

@@ -97,6 +97,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upgrade]:
         """Return the upgrades whose environments the user may see, all of them."""
+        # Excluded, not filtered: one hidden environment hides the whole upgrade.
         hidden = Environment.objects.exclude(
             pk__in=visible_environments(request, Environment.objects.all()).values("pk")
         )

@@ -59,6 +59,7 @@ class PolicyEnvironmentInline(TabularInline[PolicyEnvironment, UpgradePolicy]):
         self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **options: Any
     ) -> "forms.ModelChoiceField[Any] | None":
         """Offer what the user may deploy: a policy deploys it without asking."""
+        # Permissions on single objects come from backends, which no query can ask.
         field = super().formfield_for_foreignkey(db_field, request, **options)
         if field is not None and db_field.name == "environment":
             known = Environment.objects.select_related("project")

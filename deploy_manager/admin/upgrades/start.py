@@ -115,12 +115,14 @@ class _Page:
                 messages.warning(self._request, text)
             elif upgrade := self._request_upgrade(plan):
                 return HttpResponseRedirect(upgrade_url(upgrade.pk))
+        # A web process runs no resolver: it may take a minute, and reads what strangers wrote.
         sent = {"options": options_to_json(self._form.options()), "sent": self._sent()}
         asked = ask(Resolution.Kind.UPGRADE, self._chosen, sent, self._user)
         return HttpResponseRedirect(f"{self._request.path}?asked={asked.pk}")
 
     def _sent(self) -> dict[str, str]:
         """Return the form's fields and turns, as they were typed."""
+        # As typed, not cleaned: it is compared with the next POST, and fills the form again.
         names = [*self._form.fields, *(f"turn-{each.pk}" for each in self._chosen)]
         return {name: self._request.POST.get(name, "") for name in names}
 
