@@ -46,7 +46,7 @@ def make_expected(
     return Expected(environment, place.is_known, may_upgrade, wanted)
 
 
-# Parsing versions dominates the time of a large matrix, and few of them are different.
+# Parsing a version is slow, and a large matrix compares the same few again and again.
 @lru_cache(maxsize=16384)
 def is_newer(latest: str, version: str) -> bool:
     """Return whether a version is newer; False if one of them can't be compared."""

@@ -79,7 +79,7 @@ class RequirementsForm(forms.Form):
             return ""
         if upload.size > MAX_BYTES:
             raise forms.ValidationError(_("The file is larger than 1 MiB."))
-        # Its name tells the format, but comes from a stranger: some browsers send a whole path.
+        # It tells the format and stands in messages: no path, and not long.
         self.sent_name = posixpath.basename(upload.name)[:200]
         try:
             return decode(upload.read())
