@@ -20,6 +20,6 @@ def post_and_wait(client: Client, address: str, sent: dict[str, Any]) -> Any:
     if asked.status_code != 302 or "?asked=" not in asked.headers["Location"]:
         return asked
     waiting = client.get(asked.headers["Location"])
-    assert "data-waiting" in waiting.content.decode()
+    assert 'data-refresh="yes"' in waiting.content.decode()
     answer_all()
     return client.get(asked.headers["Location"])

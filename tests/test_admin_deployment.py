@@ -157,13 +157,13 @@ def test_cancelling_a_queued_deployment_ends_it_and_is_noted(inventory: Inventor
     assert (queued.state, queued.cancel_requested_by_name) == (State.CANCELLED, "deployer")
     assert "Cancel this deployment" not in answer.content.decode()
     history = deployer.get(url("deployment_history", queued.pk)).content.decode()
-    assert "Asked to cancel." in history
+    assert "Cancellation requested." in history
 
 
 def test_cancelling_what_ended_changes_nothing(inventory: Inventory) -> None:
     ended = write_deployment(inventory.environment, state=State.SUCCEEDED)
     answer = visitor("deployer").post(url("deployment_cancel", ended.pk), follow=True)
-    assert "It had ended already." in answer.content.decode()
+    assert "It had already ended." in answer.content.decode()
     ended.refresh_from_db()
     assert ended.state == State.SUCCEEDED
     assert ended.cancel_requested_at is None

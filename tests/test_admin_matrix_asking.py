@@ -70,8 +70,8 @@ def test_it_says_so_where_no_worker_could_be_told(
     monkeypatch.setattr(dispatch, "GATHERERS", silent)
     owner = visitor("owner")
     _status, _address, said = press(owner, environment=production.pk)
-    assert said == "2 servers are to be asked as soon as a worker can be told."
-    assert look(owner).count("is to be asked") == 2
+    assert said == "2 servers will be asked as soon as a worker can be reached."
+    assert look(owner).count(">will be asked<") == 2
 
 
 def test_the_page_tells_that_no_answer_is_there_yet(

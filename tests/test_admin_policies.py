@@ -140,8 +140,8 @@ def test_the_button_writes_a_run_at_once(policy: UpgradePolicy) -> None:
     answer = owner.post(run_url(policy), follow=True)
     run = PolicyRun.objects.get()
     assert url("policyrun_change", run.pk) in answer.content.decode()
-    assert "Asked for a run now." in LogEntry.objects.latest("pk").change_message
-    assert "Waits for a worker." in text_of(owner, url("policyrun_change", run.pk))
+    assert "Requested a run." in LogEntry.objects.latest("pk").change_message
+    assert "Waiting for a worker." in text_of(owner, url("policyrun_change", run.pk))
     PolicyRun.objects.update(outcome=AT_WORK)
     assert AT_WORK in text_of(owner, url("policyrun_changelist"))
 

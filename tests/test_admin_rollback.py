@@ -130,7 +130,7 @@ def test_out_of_sync_servers_are_chosen_to_become_like_the_others(out_of_sync: I
 def test_another_release_than_the_one_shown_is_not_sent(out_of_sync: Inventory) -> None:
     sent = confirmed(out_of_sync, servers=["three"], shown_servers="three", shown_release="old")
     page = visitor("owner").post(run_page(out_of_sync, "converge"), sent).content.decode()
-    assert "look again" in page
+    assert "changed since it was shown" in page
     assert not Deployment.objects.exists()
 
 

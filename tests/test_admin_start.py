@@ -89,7 +89,7 @@ def test_what_was_not_shown_is_planned_again_and_not_run(
 ) -> None:
     answer = visitor("deployer").post(run_page(shop), confirmed(shop, newest, **change))
     assert answer.status_code == 200
-    assert "look again" in answer.content.decode()
+    assert "changed since it was shown" in answer.content.decode()
     assert not Deployment.objects.exists()
 
 

@@ -117,7 +117,7 @@ def test_what_changed_since_it_was_shown_is_shown_again(shop: Site4, what: str) 
         case "the answer":
             Resolution.objects.update(created_at=timezone.now() - KEPT_FOR)
     page = post_and_wait(client, reverse(ADD), sent).content.decode()
-    assert "not what was shown before" in page
+    assert "changed since it was shown" in page
     assert 'name="shown"' in page
     assert not Upgrade.objects.exists()
 

@@ -87,7 +87,7 @@ def test_a_waiting_one_says_what_for_and_can_be_cancelled(inventory: Inventory) 
         options=DeploymentOptions(waits=True),
     )
     page = page_of(waiting)
-    for piece in ('data-state="waiting"', "begins by itself", "Sale", "Cancel this deployment"):
+    for piece in ('data-state="waiting"', "starts automatically", "Sale", "Cancel this deployment"):
         assert piece in page
     assert '<p class="dm-note" data-when="queued" hidden>' in page
 

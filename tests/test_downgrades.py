@@ -239,8 +239,8 @@ def test_a_rollback_says_what_it_takes_back_and_that_it_comes_again(held: HeldSi
     held.environment.placements.update(complete_releases=[before.name, after.name])
     held.hold("1.0.2", "1.0", fixes=[ADVISORY])
     page = visitor("deployer").get(run_page(held.inventory, "rollback")).content.decode()
-    assert "the next deployment brings it again" in page
-    assert f"{ADVISORY} is known against it" in page
+    assert "the next deployment restores it" in page
+    assert f"vulnerable: {ADVISORY}" in page
     printed = call("rollback", "production", "--no-wait")
     assert f"shopkit 1.0.2 → 1.0, goes back, an upgrade brought 1.0.2, vulnerable: {ADVISORY}" in (
         printed
@@ -263,15 +263,15 @@ def test_the_page_shows_it_and_wants_a_tick(given_up: HeldSite) -> None:
     client = visitor("deployer")
     page = client.get(run_page(given_up.inventory)).content.decode()
     for piece in (
-        "goes back",
-        "an upgrade brought 1.0.2",
+        "downgraded",
+        "an upgrade installed 1.0.2",
         "shopkit 1.0.2 → 1.0",
         f'name="e{given_up.environment.pk}-take_back"',
         "&quot;name&quot;: &quot;shopkit&quot;",
     ):
         assert piece in page
     refused = client.post(run_page(given_up.inventory), sent(given_up))
-    assert "tick that you agree" in refused.content.decode()
+    assert "tick the box to confirm it" in refused.content.decode()
     assert not Deployment.objects.exists()
     client.post(run_page(given_up.inventory), sent(given_up, take_back="on"))
     assert Deployment.objects.get().take_back == [BACK]

@@ -21,7 +21,7 @@ def test_who_may_deploy_lets_go_with_a_reason(held: HeldSite, who: str, status: 
     page = client.get(address)
     if who == "deployer":
         text = page.content.decode()
-        assert "Known advisories come back:" in text
+        assert "Known vulnerabilities come back:" in text
         assert ADVISORY in text
         assert client.post(address, {"reason": ""}).status_code == 200
         assert held.live()

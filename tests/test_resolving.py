@@ -92,7 +92,7 @@ class TestThePage:
         assert "running for 0." in seen(owner, page, asked)
         held.fail("There is <none>.")
         shown = seen(owner, page, asked)
-        assert "data-waiting" not in shown
+        assert "data-refresh" not in shown
         assert "There is &lt;none&gt;." in shown
         assert "paint" in shown, "what was typed is there to be mended"
 
@@ -141,7 +141,7 @@ class TestThePage:
         assert "requirements.txt, line 2: -e ." in shown
         assert "Mend these lines" in shown
         shown = post_and_wait(owner, page, {**sent, "skip_bad": "on"}).content.decode()
-        assert "What is left out" in shown
+        assert "Lines that are left out" in shown
         assert "paint==1.0" in shown
 
     def test_source_only_is_named_and_not_run(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from deploy_manager.admin.deployments.out_of_sync import find_out_of_sync
+from deploy_manager.admin.deployments.forms import find_out_of_sync
 from deploy_manager.admin.inventory.live_releases import describe_live_releases
 from deploy_manager.deployments.choices import choose_release, converge
 from deploy_manager.exceptions import RequestRefused

@@ -26,7 +26,7 @@ from deploy_manager.models import (
 MODELS = (
     "deployment",
     "environment",
-    "lock",
+    "lockfile",
     "placement",
     "project",
     "release",

@@ -1,7 +1,7 @@
-"""A server's output as HTML: its colours kept, everything else of it plain text.
+"""A server's output as HTML with its colours, or as plain text.
 
-The converter is handed colours only. Links, titles, cursor moves and other controls are taken out
-before, since some of them hide text, and one of them becomes a link that a server chose.
+The converter gets colours only. Links, titles, cursor movements and other controls are removed
+before, since some of them hide text, and one of them would become a link that a server chose.
 """
 
 import re
@@ -12,21 +12,24 @@ from django.utils.safestring import SafeString, mark_safe
 _CONTROL_STRING = re.compile(
     r"(?:\x1b[\]PX^_]|[\x90\x98\x9d\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
 )
-"""OSC (titles, links), DCS, SOS, PM and APC up to their end, at most to the end of the line."""
+"""OSC (titles, links), DCS, SOS, PM and APC up to their end, at most to the end of the line.
+
+ECMA-48, 5.6 and 8.3; an unterminated one must not swallow the rest of a log.
+"""
 
 _ESCAPE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|\x1b[ -/]*[0-~]?")
 _COLOUR = re.compile(r"\x1b\[[0-9;]{0,40}m")
 _TRUE_COLOUR = re.compile(r"[34]8;2(;|m)")
-"""Left out: the converter would remember each of sixteen million colours for ever."""
+"""Removed: ansi2html keeps a style for each of 16 million colours for the life of the process."""
 
 _LEFT_OVER = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and those that turn the direction of text around."""
+"""Control characters, and those that change the direction of text."""
 
 
 def to_html(data: bytes) -> SafeString:
     """Return output as safe HTML: text, and spans of classes such as `ansi31`.
 
-    Colours begin anew in each call.
+    Each call starts without a colour.
     """
     text = data.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
     text = _ESCAPE.sub(_keep_colour, _CONTROL_STRING.sub("", text))

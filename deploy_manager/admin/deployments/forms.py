@@ -1,4 +1,4 @@
-"""What the confirmation page asks: for each environment what and where, for all why and when."""
+"""Forms of the confirmation page: one for each environment, and one for the reason and the time."""
 
 import json
 import re
@@ -12,38 +12,55 @@ from django.core.validators import RegexValidator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.deployments.out_of_sync import find_out_of_sync
-from deploy_manager.admin.deployments.pipelines import goes_back, makes_alike, takes_code
-from deploy_manager.admin.moments import MomentField
+from deploy_manager.admin.forms import FutureField
 from deploy_manager.deployments.choices import choose_release, converge, releases_to_return_to
 from deploy_manager.deployments.comparing import with_twins
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Release
+from deploy_manager.models.deployments import CONVERGE, UPGRADE
+from deploy_manager.models.serving import most_served
 from deploy_manager.models.validators import validate_ref
 from deploy_manager.packages.downgrades import confirmed_in
-from deploy_manager.recipes import Pipeline
+from deploy_manager.recipes import Pipeline, Uses
 
 MIGRATION = re.compile(r"[a-z_][a-z0-9_]*\.[0-9A-Za-z_]+", re.ASCII)
 
 
+def find_out_of_sync(environment: Environment) -> list[str]:
+    """Return the names of servers that serve another release than most, or none at all.
+
+    Uses what is prefetched.
+    """
+    placements = list(environment.placements.all())
+    usual = most_served(placements)
+    if usual is None:
+        return []
+    return [each.server.name for each in placements if each.active_release_id != usual.pk]
+
+
+def goes_back(pipeline: Pipeline) -> bool:
+    """Return whether it works on an earlier release, which the user has to choose."""
+    return pipeline.uses is Uses.GIVEN and pipeline.name not in (CONVERGE, UPGRADE)
+
+
 class OccasionForm(forms.Form):
-    """Why, and when, for all that is asked for at once."""
+    """The reason and the time of all deployments that are requested at once."""
 
     reason = forms.CharField(
         label=_("Reason"),
         required=False,
         max_length=Deployment._meta.get_field("reason").max_length,
-        help_text=_("For the history; may stay blank."),
+        help_text=_("For the history. Optional."),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
-    not_before = MomentField(
-        label=_("Run at"), required=False, help_text=_("Blank: as soon as it is asked for.")
+    not_before = FutureField(
+        label=_("Run at"), required=False, help_text=_("Leave blank to run it immediately.")
     )
 
 
 class RunForm(forms.Form):
-    """What to run on one environment, together with what the page showed when it was sent."""
+    """The options of one environment, together with what the page showed when it was sent."""
 
     ref = forms.CharField(
         label=_("Branch, tag or commit"),
@@ -55,17 +72,17 @@ class RunForm(forms.Form):
         label=_("Release"), error_messages={"required": _("Choose a release.")}
     )
     forced_migrations = forms.CharField(
-        label=_("Migrations to leave as they are"),
+        label=_("Migrations not to reverse"),
         required=False,
         help_text=_(
-            "Where one can't be reversed, the rollback is refused and names it. If the earlier"
-            " code can live with it, write it here, like shop.0012_drop_prices."
+            "If a migration can't be reversed, the rollback is refused and names it. If the earlier"
+            " code works with it, list it here, for example shop.0012_drop_prices."
         ),
         widget=forms.Textarea(attrs={"class": "dm-mono", "rows": 2, "cols": 60}),
     )
     servers = forms.MultipleChoiceField(
         label=_("Servers"),
-        error_messages={"required": _("Choose one server at least.")},
+        error_messages={"required": _("Choose at least one server.")},
     )
     confirmed = forms.CharField(required=False)
     shown_ref = forms.CharField(required=False)
@@ -74,11 +91,14 @@ class RunForm(forms.Form):
     take_back = forms.BooleanField(
         label=_("Take this back"),
         required=False,
-        help_text=_("What an upgrade or a fix brought is not there any more afterwards."),
+        help_text=_("What an upgrade or a fix installed will no longer be installed."),
     )
+    # JSON of all pins of a release at most, and a limit for strangers.
     shown_take_back = forms.CharField(required=False, max_length=100_000)
     commit = forms.CharField(
-        required=False, validators=[RegexValidator(r"^[0-9a-f]{40}([0-9a-f]{24})?\Z")]
+        # SHA-1, or SHA-256 in repositories made with --object-format=sha256.
+        required=False,
+        validators=[RegexValidator(r"^[0-9a-f]{40}([0-9a-f]{24})?\Z")],
     )
 
     def __init__(
@@ -89,14 +109,11 @@ class RunForm(forms.Form):
         servers: Sequence[str] = (),
     ) -> None:
         self.environment = environment
-        self.takes_code = takes_code(pipeline)
         self.goes_back = goes_back(pipeline)
-        self.makes_alike = makes_alike(pipeline)
+        self.makes_alike = pipeline.name == CONVERGE
+        self.takes_code = pipeline.uses is Uses.NEW and not self.makes_alike
         super().__init__(data, prefix=f"e{environment.pk}", initial={"ref": environment.ref})
-        self._offer(servers)
-
-    def _offer(self, servers: Sequence[str]) -> None:
-        """Set what may be chosen, and take away what this pipeline does not ask."""
+        # The choices, and only the fields that this pipeline has use for.
         names = [placement.server.name for placement in self.environment.placements.all()]
         self.server_names = [name for name in dict.fromkeys(names) if name in servers]
         if not self.server_names:
@@ -116,13 +133,13 @@ class RunForm(forms.Form):
         for name in filter(None, names):
             if not MIGRATION.fullmatch(name):
                 raise ValidationError(
-                    gettext("“%(name)s” is no migration: write one like shop.0005_prices.")
+                    gettext("“%(name)s” is not a migration. Enter one like shop.0005_prices.")
                     % {"name": name}
                 )
         return list(filter(None, names))
 
     def clean_shown_take_back(self) -> list[dict[str, str]]:
-        """What the page told to be taken back; the worker refuses what goes beyond it."""
+        """Return what the page said would be taken back; the worker refuses to take back more."""
         try:
             found = confirmed_in(json.loads(self.cleaned_data["shown_take_back"] or "[]"))
         except ValueError:
@@ -131,18 +148,18 @@ class RunForm(forms.Form):
 
     @property
     def lacks_tick(self) -> bool:
-        """Whether something is taken back that nobody agreed to; who rolls back chose a release."""
+        """Return whether pins would be taken back without consent; a rollback implies it."""
         sent = self.cleaned_data
         return bool(sent["shown_take_back"]) and not (sent["take_back"] or self.goes_back)
 
     @cached_property
     def releases(self) -> list[Release]:
-        """The releases that the servers may go back to, newest first; bad ones among them."""
+        """The releases that the servers may go back to, newest first, including bad ones."""
         return with_twins(releases_to_return_to(self.environment)) if self.goes_back else []
 
     @property
     def ref_now(self) -> str:
-        """The ref to plan with; blank: the environment's own."""
+        """The ref to plan with; blank for the environment's own."""
         return str(self.cleaned_data.get("ref", "")) if self.is_bound else ""
 
     @property
@@ -151,9 +168,9 @@ class RunForm(forms.Form):
         return list(self.cleaned_data.get("servers", [])) if self.is_bound else self.server_names
 
     def find_release(self) -> Release | None:
-        """Return the release that is there already and to be sent; None: the pipeline needs none.
+        """Return the existing release to send; None if the pipeline needs none.
 
-        Raises RequestRefused where there is none to choose.
+        Raises RequestRefused if none can be chosen.
         """
         if self.goes_back:
             if not self.is_bound:
@@ -163,11 +180,13 @@ class RunForm(forms.Form):
         if not self.makes_alike:
             return None
         if not self.servers_now:
-            raise RequestRefused(gettext("All servers serve the same release: none was chosen."))
+            raise RequestRefused(
+                gettext("All servers serve the same release, so no server was chosen.")
+            )
         return converge(self.environment, self.servers_now).release
 
     def options(self) -> DeploymentOptions:
-        """Return what was asked for by a valid form. Raises RequestRefused."""
+        """Return the options of a valid form. Raises RequestRefused."""
         sent = self.cleaned_data
         return DeploymentOptions(
             ref=self.ref_now,
@@ -179,12 +198,12 @@ class RunForm(forms.Form):
         )
 
     def is_confirmed(self, waits: bool) -> bool:
-        """Whether the page had this environment among those that would run, now or later."""
+        """Return whether the page showed this environment as one that would run, now or later."""
         name = self.add_prefix("confirmed")
         return self.is_bound and name in self.data and (waits or self.data[name] != "later")
 
     def is_as_shown(self) -> bool:
-        """Whether the page showed the plan of just this ref, release and these servers."""
+        """Return whether the page showed the plan of exactly this ref, release and servers."""
         sent = self.cleaned_data
         shown = set(filter(None, sent["shown_servers"].split(",")))
         return (
@@ -195,6 +214,7 @@ class RunForm(forms.Form):
         )
 
     def _is_release_as_shown(self) -> bool:
+        # Another deployment may have changed meanwhile what the other servers serve.
         try:
             release = self.find_release()
         except RequestRefused:

@@ -1,4 +1,4 @@
-"""Deployments: the history nobody edits, and the page where one is watched and cancelled."""
+"""Deployments: the list, and the page where one is watched, cancelled and retried."""
 
 from typing import Any
 
@@ -15,32 +15,29 @@ from django.http import (
     StreamingHttpResponse,
 )
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
-from django.utils.http import content_disposition_header
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from deploy_manager.admin.addresses import deployment_url, read_id
 from deploy_manager.admin.badges import (
-    deployment_url,
     short_commit,
     short_time,
     spell_duration,
     state_badge,
 )
-from deploy_manager.admin.base import HistoryAdmin
-from deploy_manager.admin.environment_filter import EnvironmentFilter
+from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin, shown_problems
+from deploy_manager.admin.downloads import stream_download
 from deploy_manager.admin.permissions import (
     may_deploy_any,
     may_see_deployment,
     visible_deployments,
 )
-from deploy_manager.admin.problems import shown_problems
 from deploy_manager.deployments import progress
 from deploy_manager.models import Deployment, Problem
 from deploy_manager.models.rights import may_deploy
@@ -64,7 +61,11 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     change_form_template = "admin/deploy_manager/deployment/change_form.html"
 
     class Media:
-        js = [Script("deploy_manager/deployment.js", defer=True)]
+        # In this order: deferred scripts run in that of the page.
+        js = [
+            Script("deploy_manager/live.js", defer=True),
+            Script("deploy_manager/deployment.js", defer=True),
+        ]
 
     @admin.display(description=_("deployment"), ordering="recipe")
     def what(self, deployment: Deployment) -> str:
@@ -125,25 +126,19 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The page where a deployment is watched."""
-        if request.method != "GET" or object_id is None or not object_id.isdecimal():
-            raise PermissionDenied
-        deployment = self._find(request, int(object_id))
-        context = self._page_context(request, deployment) | (extra_context or {})
-        return TemplateResponse(request, self.change_form_template or "", context)
-
-    def _page_context(self, request: HttpRequest, deployment: Deployment) -> dict[str, Any]:
+        """Show the page where a deployment is watched."""
         from deploy_manager.admin.deployments.live_progress import describe_deployment
         from deploy_manager.admin.deployments.logs import read_tails
         from deploy_manager.admin.deployments.matrix import make_matrix
         from deploy_manager.packages.downgrades import confirmed_in
 
+        # Django's view of a change form would write on a POST.
+        if request.method != "GET" or object_id is None or not object_id.isdecimal():
+            raise PermissionDenied
+        # The row first: what changes after it was read comes with the first poll.
+        deployment = self._find(request, int(object_id))
         matrix = make_matrix(deployment)
-        return {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": str(deployment),
+        context = {
             "deployment": deployment,
             "original": deployment,
             "facts": describe_deployment(deployment),
@@ -153,10 +148,16 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "tails": read_tails(deployment, [row.host_run for row in matrix.rows]),
             "may_deploy": may_deploy(request.user, deployment.environment),
         }
+        return self.render_page(
+            request,
+            self.change_form_template or "",
+            str(deployment),
+            **context | (extra_context or {}),
+        )
 
     @method_decorator([require_GET, never_cache])
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """What changed after the cursor `after`, as JSON."""
+        """Return as JSON what changed after the cursor `after`."""
         from deploy_manager.admin.deployments.live_progress import to_json
 
         self._find(request, pk)
@@ -168,14 +169,14 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
 
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Ask to cancel; the worker stops what runs."""
+        """Request the cancellation; the worker stops what is running."""
         deployment = self._find(request, pk)
         if not may_deploy(request.user, deployment.environment):
             raise PermissionDenied
         if deployment.request_cancel(str(request.user)):
-            self.log_change(request, deployment, gettext("Asked to cancel."))
+            self.log_change(request, deployment, gettext("Cancellation requested."))
         else:
-            self.message_user(request, gettext("It had ended already."), messages.WARNING)
+            self.message_user(request, gettext("It had already ended."), messages.WARNING)
         return HttpResponseRedirect(deployment_url(pk))
 
     @method_decorator(require_POST)
@@ -186,27 +187,20 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
 
     @method_decorator(require_GET)
     def log_view(self, request: HttpRequest, pk: int) -> StreamingHttpResponse:
-        """The whole log to keep, or that of the server run `host`."""
+        """Return the whole log as a file, or that of the server whose run is `host`."""
         from deploy_manager.admin.deployments.logs import log_of, whole_log
 
         deployment = self._find(request, pk)
         name, content = f"deployment-{pk}", whole_log(deployment)
         if host := request.GET.get("host"):
-            if not host.isdecimal():
+            if (host_pk := read_id(host)) is None:
                 raise Http404
-            run = get_object_or_404(deployment.host_runs, pk=int(host))
+            run = get_object_or_404(deployment.host_runs, pk=host_pk)
             name, content = f"{name}-{run.server_name}", log_of(run)
-        return StreamingHttpResponse(
-            content,
-            content_type="text/plain; charset=utf-8",
-            headers={
-                "Content-Disposition": content_disposition_header(True, f"{name}.log") or "",
-                "X-Content-Type-Options": "nosniff",
-            },
-        )
+        return stream_download(content, f"{name}.log")
 
     def _find(self, request: HttpRequest, pk: int) -> Deployment:
-        """The deployment, for those who may see it; raises Http404 and PermissionDenied."""
+        """Return a deployment that the user may see. Raises Http404 and PermissionDenied."""
         found = Deployment.objects.select_related(
             "environment__project", "release__lock", "retry_of", "schedule"
         )

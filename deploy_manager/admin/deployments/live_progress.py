@@ -1,4 +1,4 @@
-"""What the deployment's page asks for again and again, as JSON."""
+"""The progress of a deployment as JSON, which its page polls."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -16,7 +16,7 @@ from deploy_manager.models import Deployment, HostRun, State, Step
 
 
 def to_json(progress: Progress) -> dict[str, Any]:
-    """Return what changed, in words for people; `cursor` is what to ask with next."""
+    """Return what changed, as text for people; the next request passes `cursor`."""
     prefetch_related_objects(progress.chunks, "step")
     return {
         "cursor": progress.cursor,
@@ -32,26 +32,20 @@ def to_json(progress: Progress) -> dict[str, Any]:
 
 def describe_deployment(deployment: Deployment) -> dict[str, Any]:
     """Return the deployment's own facts as the page shows them."""
-    return (
-        _describe(deployment)
-        | {
-            "commit": deployment.commit,
-            "release": deployment.release.name if deployment.release else "",
-            "subject": deployment.release.subject if deployment.release else "",
-            "started_at": short_time(deployment.started_at),
-            "finished_at": short_time(deployment.finished_at),
-            "cancel": deployment.cancel_requested_by_name if deployment.cancel_requested_at else "",
-            "retry": retry_label(deployment),
-        }
-        | _describe_pause(deployment)
-    )
-
-
-def _describe_pause(deployment: Deployment) -> dict[str, Any]:
-    """Return when the next wave begins, in words and in seconds; blank where nothing pauses."""
-    opens_at = deployment.opens_at if deployment.state == State.RUNNING else None
-    words = _("Pause: the next wave begins at %(time)s") % {"time": short_time(opens_at)}
-    return {"pause": words if opens_at else "", "opens": _seconds(opens_at)}
+    pauses = deployment.state == State.RUNNING and deployment.opens_at is not None
+    opens_at = deployment.opens_at if pauses else None
+    pause = _("Pause: the next wave begins at %(time)s") % {"time": short_time(opens_at)}
+    return _describe(deployment) | {
+        "commit": deployment.commit,
+        "release": deployment.release.name if deployment.release else "",
+        "subject": deployment.release.subject if deployment.release else "",
+        "started_at": short_time(deployment.started_at),
+        "finished_at": short_time(deployment.finished_at),
+        "cancel": deployment.cancel_requested_by_name if deployment.cancel_requested_at else "",
+        "retry": retry_label(deployment),
+        "pause": pause if pauses else "",
+        "opens": _seconds(opens_at),
+    }
 
 
 def _describe(row: Deployment | HostRun | Step) -> dict[str, Any]:

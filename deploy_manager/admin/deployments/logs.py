@@ -1,4 +1,4 @@
-"""A deployment's output for people: the end of it on the page, all of it to download."""
+"""A deployment's output: the end of it on the page, all of it as a download."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from deploy_manager.admin.deployments.ansi import to_html
 from deploy_manager.models import Deployment, HostRun, LogChunk
 
 PAGE_BYTES = 512 * 1024
-"""About so much output a page begins with, shared by the servers."""
+"""Approximate amount of output on a new page, shared by the servers."""
 
 LEAST_BYTES = 16 * 1024
 
@@ -38,7 +38,7 @@ class Tail:
     host_run: HostRun
     blocks: tuple[Block, ...]
     cut: bool
-    """There is earlier output that the page leaves out."""
+    """Whether there is earlier output, which the page leaves out."""
 
 
 def to_block(chunk: LogChunk) -> Block:
@@ -55,21 +55,22 @@ def to_block(chunk: LogChunk) -> Block:
 
 
 def read_tails(deployment: Deployment, runs: list[HostRun]) -> list[Tail]:
-    """Return the end of each server's output, up to the deployment's position."""
+    """Return the end of each server's output, up to the sequence number where polling starts."""
     budget = max(PAGE_BYTES // max(len(runs), 1), LEAST_BYTES)
     chunks = list(_last_chunks(deployment, budget))
     by_run = {pk: list(group) for pk, group in groupby(chunks, attrgetter("host_run_id"))}
-    return [_tail(run, by_run.get(run.pk, [])) for run in runs]
-
-
-def _tail(run: HostRun, chunks: list[LogChunk]) -> Tail:
-    cut = bool(chunks) and chunks[0].bytes_in_all > chunks[0].bytes_from_here  # type: ignore[attr-defined]
-    return Tail(run, tuple(to_block(chunk) for chunk in chunks), cut)
+    tails = []
+    for run in runs:
+        own = by_run.get(run.pk, [])
+        cut = bool(own) and own[0].bytes_in_all > own[0].bytes_from_here  # type: ignore[attr-defined]
+        tails.append(Tail(run, tuple(map(to_block, own)), cut))
+    return tails
 
 
 def _last_chunks(deployment: Deployment, budget: int) -> QuerySet[LogChunk]:
-    """Of each server as many of the last chunks as the budget has room for, at least one."""
+    """Return as many of each server's last chunks as the budget allows, at least one each."""
     own_bytes = Length("data")
+    # Window functions, as a LIMIT per server would take a query per server.
     return (
         deployment.log_chunks.filter(sequence__lte=deployment.sequence)
         .annotate(
@@ -83,13 +84,14 @@ def _last_chunks(deployment: Deployment, budget: int) -> QuerySet[LogChunk]:
 
 
 def whole_log(deployment: Deployment) -> Iterator[bytes]:
-    """Yield every server's output exactly, one server after the other, each under its name."""
+    """Yield the exact output of all servers, one after the other, each under its name."""
     for run in deployment.host_runs.order_by("pk"):
         yield f"==> {run.server_name} <==\n".encode()
         yield from log_of(run)
 
 
 def log_of(run: HostRun) -> Iterator[bytes]:
-    """Yield one server's output exactly as it was kept."""
+    """Yield the exact output of one server."""
+    # Few at a time: a chunk may be large, and a log larger than memory.
     for chunk in run.log_chunks.order_by("sequence").iterator(chunk_size=20):
         yield bytes(chunk.data)

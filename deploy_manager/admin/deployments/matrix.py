@@ -13,27 +13,27 @@ from deploy_manager.admin.badges import spell_duration
 from deploy_manager.models import ROLLBACK_PHASE, Deployment, HostRun, Step
 
 _Key = tuple[str, str]
-"""A phase and a recipe: what makes two servers' steps stand in one column."""
+"""A phase and a recipe: steps of several servers with the same key share a column."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Neighbouring columns under one heading."""
+    """Adjacent columns under one heading."""
 
     title: str
     columns: tuple[str, ...]
     """The titles of its steps."""
 
     is_rollback: bool = False
-    """Whether it is planned for the case that something goes wrong, and hidden until then."""
+    """Whether its steps run only if something fails; the page hides it until then."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One step on one server, and how long it took or takes so far."""
+    """One step on one server, and how long it took or has taken so far."""
 
     step: Step | None
-    """None where the server has no such step."""
+    """None if the server has no such step."""
 
     duration: str = ""
     is_rollback: bool = False
@@ -49,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Wave:
-    """Servers that are switched together."""
+    """Servers that are activated together."""
 
     number: int
     rows: tuple[Row, ...]
@@ -68,18 +68,27 @@ class Matrix:
 
     @property
     def width(self) -> int:
-        """How many columns there are, that of the servers too."""
+        """The number of columns, including that of the servers."""
         return 1 + sum(len(phase.columns) for phase in self.phases)
 
 
 def make_matrix(deployment: Deployment) -> Matrix:
     """Return the servers and steps of a deployment, in two queries."""
     runs = list(deployment.host_runs.order_by("wave", "pk").prefetch_related("steps"))
+    # Sorted here, as order_by() would discard what was prefetched.
     steps_of = {run.pk: sorted(run.steps.all(), key=lambda step: step.number) for run in runs}
     steps = [step for of_host in steps_of.values() for step in of_host]
     keys = _merge([_key(step) for step in of_host] for of_host in steps_of.values())
     titles = {_key(step): (_(step.phase_name), _(step.title)) for step in steps}
-    rows = [Row(run, _cells(steps_of[run.pk], keys)) for run in runs]
+    rows = []
+    for run in runs:
+        by_key = {_key(step): step for step in steps_of[run.pk]}
+        cells = []
+        for key in keys:
+            step = by_key.get(key)
+            duration = spell_duration(step.started_at, step.finished_at) if step else ""
+            cells.append(Cell(step, duration, is_rollback=key[0] == ROLLBACK_PHASE))
+        rows.append(Row(run, tuple(cells)))
     waves = groupby(rows, key=lambda row: row.host_run.wave)
     return Matrix(
         phases=tuple(_phases(keys, titles)),
@@ -92,18 +101,8 @@ def _key(step: Step) -> _Key:
     return step.phase, step.recipe
 
 
-def _cells(steps: Sequence[Step], keys: Sequence[_Key]) -> tuple[Cell, ...]:
-    by_key = {_key(step): step for step in steps}
-    return tuple(_cell(by_key.get(key), key) for key in keys)
-
-
-def _cell(step: Step | None, key: _Key) -> Cell:
-    duration = spell_duration(step.started_at, step.finished_at) if step else ""
-    return Cell(step, duration, is_rollback=key[0] == ROLLBACK_PHASE)
-
-
 def _merge(orders: Iterable[Sequence[_Key]]) -> list[_Key]:
-    """One order that agrees with each server's own."""
+    """Return one order of all keys that agrees with that of each server."""
     merged: list[_Key] = []
     for order in orders:
         place = 0
@@ -115,7 +114,7 @@ def _merge(orders: Iterable[Sequence[_Key]]) -> list[_Key]:
 
 
 def _phases(keys: Sequence[_Key], titles: Mapping[_Key, tuple[str, str]]) -> Iterator[Phase]:
-    """Under the titles that were written when it was asked for: history stays readable."""
+    """Yield the columns of each phase, with the titles stored when it was requested."""
     for name, group in groupby(keys, key=lambda key: key[0]):
         found = [titles[key] for key in group]
         yield Phase(found[0][0], tuple(title for _phase, title in found), name == ROLLBACK_PHASE)

@@ -1,4 +1,4 @@
-"""What the confirmation page shows of one environment."""
+"""The plan of one environment as the confirmation page shows it."""
 
 import json
 from collections.abc import Sequence
@@ -27,15 +27,15 @@ class ServerLine:
     chosen: bool
     steps: tuple[str, ...]
     wave: int
-    """0: it is left out."""
+    """0 if it is left out."""
 
     twin: Twin | None = None
-    """How what it serves differs from what most serve, where both are of one commit."""
+    """How its release differs from that of most servers, if both have the same commit."""
 
 
 @dataclass(frozen=True)
 class WaveLines:
-    """The servers that are switched together."""
+    """The servers that are activated together."""
 
     number: int
     lines: tuple[ServerLine, ...]
@@ -43,7 +43,7 @@ class WaveLines:
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """What would be run in one stage, server by server."""
+    """The commands of one stage, server by server."""
 
     heading: str
     steps: tuple[DryStep, ...]
@@ -51,7 +51,7 @@ class Rehearsed:
 
 @dataclass(frozen=True)
 class Proposal:
-    """One environment, its form, and the plan of what the form says."""
+    """One environment, its form, and the plan made from the form."""
 
     environment: Environment
     form: RunForm
@@ -59,17 +59,17 @@ class Proposal:
     waves: tuple[WaveLines, ...]
     problems: tuple[str, ...] = ()
     busy: Deployment | None = None
-    """The deployment that holds the environment: another one has to wait."""
+    """The live deployment of the environment, which a new one has to wait for."""
 
     not_now: str = ""
-    """A freeze or a closed window: it has to wait."""
+    """The freeze or closed window that a deployment has to wait for."""
 
     release: Release | None = None
-    """The one that is there already and would be sent."""
+    """The existing release that would be sent."""
 
     commit_now: str = ""
     twin: Twin | None = None
-    """How the release differs from what most of the servers serve, where that is of its commit."""
+    """How the release differs from that of most servers, if both have the same commit."""
 
     rehearsal: tuple[Rehearsed, ...] = ()
 
@@ -79,7 +79,7 @@ class Proposal:
 
     @property
     def can_wait(self) -> bool:
-        """Whether it would run, now or as soon as it may."""
+        """Whether it would run, now or once the environment is free."""
         return not self.problems
 
     @property
@@ -92,48 +92,49 @@ class Proposal:
 
     @property
     def shown_take_back(self) -> str:
-        """What is taken back, as it is sent with the form once somebody agreed to it."""
+        """The pins that are taken back, as the form sends them for confirmation."""
         pins = self.plan.taken_back if self.plan else ()
         return json.dumps([pin.as_json() for pin in pins]) if pins else ""
 
     @property
     def wave_count(self) -> int:
-        """How many waves there are; servers that are left out are none."""
+        """The number of waves, without the servers that are left out."""
         return sum(bool(wave.number) for wave in self.waves)
 
 
 def propose(environment: Environment, pipeline: Pipeline, form: RunForm) -> Proposal:
-    """Plan what a form says; what stands against it is told as problems."""
+    """Plan what a form asks for; whatever prevents it is among the problems."""
     plan, release, problems = _plan(environment, pipeline, form)
     placements = list(environment.placements.all())
     serving = most_served(placements)
     try:
         not_now = why_not_now(environment, pipeline, timezone.now())
     except RequestRefused as error:
+        # Windows written around forms can be unreadable, which does not mean closed.
         not_now, problems = "", (*problems, str(error))
     return Proposal(
-        environment,
-        form,
-        plan,
-        _waves(placements, serving, form, plan),
-        problems,
-        Deployment.objects.busy().filter(environment=environment).first(),
-        not_now,
-        release,
-        serving.commit if serving else "",
-        _twin(serving, release),
+        environment=environment,
+        form=form,
+        plan=plan,
+        waves=_waves(placements, serving, form, plan),
+        problems=problems,
+        busy=Deployment.objects.busy().filter(environment=environment).first(),
+        not_now=not_now,
+        release=release,
+        commit_now=serving.commit if serving else "",
+        twin=_twin(serving, release),
     )
 
 
 def _twin(serving: Release | None, release: Release | None) -> Twin | None:
-    """How a release differs from what serves; None where commits tell that, or it is the same."""
+    """Compare a release with the serving one; None unless both have the same commit."""
     if serving is None or release is None or serving == release:
         return None
     return compare(serving, release) if serving.commit == release.commit else None
 
 
 def rehearse(proposal: Proposal, pipeline: Pipeline) -> Proposal:
-    """Return the proposal with every command it would run, or with the reason why it would not."""
+    """Return the proposal with every command that would run, or with why it would fail."""
     if proposal.problems or not proposal.form.is_bound:
         return proposal
     try:
@@ -143,6 +144,7 @@ def rehearse(proposal: Proposal, pipeline: Pipeline) -> Proposal:
     order = [phase.name for phase in pipeline.phases]
     steps.sort(key=lambda step: (step.stage, order.index(step.phase)))
     stages = groupby(steps, key=lambda step: (step.stage, step.phase))
+    # A list: groupby's groups are gone once the next one is read.
     groups = [(phase, tuple(group)) for (_stage, phase), group in stages]
     return replace(
         proposal,
@@ -154,7 +156,7 @@ def rehearse(proposal: Proposal, pipeline: Pipeline) -> Proposal:
 
 
 def _heading(proposal: Proposal, pipeline: Pipeline, name: str, server: str) -> str:
-    """The phase's title, with the wave where there are several."""
+    """Return the title of a phase, with its wave if there are several."""
     phase = next(phase for phase in pipeline.phases if phase.name == name)
     if proposal.wave_count < 2 or not phase.in_waves:
         return _(phase.title)
@@ -173,7 +175,7 @@ def _heading(proposal: Proposal, pipeline: Pipeline, name: str, server: str) -> 
 def _plan(
     environment: Environment, pipeline: Pipeline, form: RunForm
 ) -> tuple[Plan | None, Release | None, tuple[str, ...]]:
-    """The plan, the release, and why it would fail; no plan where the form itself is wrong."""
+    """Return the plan, the release and the problems; no plan if the form itself is invalid."""
     if form.is_bound and not form.is_valid():
         return None, None, tuple(str(line) for lines in form.errors.values() for line in lines)
     try:
@@ -200,7 +202,7 @@ def _waves(
         )
         for each in placements
     ]
-    # Sorted by wave, those that are left out last; the environment's order otherwise.
+    # Stable: within a wave the environment's order stays. What is left out comes last.
     lines.sort(key=lambda line: (line.wave == 0, line.wave))
     waves = groupby(lines, key=lambda line: line.wave)
     return tuple(WaveLines(number, tuple(group)) for number, group in waves)

@@ -1,25 +1,23 @@
-"""Releases: what was made, what is known to be bad, and the page where somebody says so."""
+"""Releases: the list, and the page that marks some of them as bad."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.addresses import LONGEST_ID
+from deploy_manager.admin.addresses import ids_in
 from deploy_manager.admin.badges import short_commit, short_time
-from deploy_manager.admin.base import HistoryAdmin
-from deploy_manager.admin.environment_filter import EnvironmentFilter
+from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin
+from deploy_manager.admin.forms import ReasonForm
 from deploy_manager.admin.permissions import may_deploy_any
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Release
@@ -29,20 +27,9 @@ TEMPLATE = "admin/deploy_manager/release/mark_bad.html"
 CHANGELIST = "admin:deploy_manager_release_changelist"
 
 
-class BadForm(forms.Form):
-    """Why a release is bad."""
-
-    reason = forms.CharField(
-        label=_("Reason"),
-        max_length=500,
-        help_text=_("Told to whoever chooses it nevertheless."),
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-    )
-
-
 @admin.register(Release)
 class ReleaseAdmin(HistoryAdmin[Release]):
-    list_display = ("name", "environment", "told", "created")
+    list_display = ("name", "environment", "described", "created")
     list_filter = (("environment", EnvironmentFilter), ("bad_since", admin.EmptyFieldListFilter))
     list_select_related = ("environment__project",)
     search_fields = ("name", "commit", "subject")
@@ -50,7 +37,7 @@ class ReleaseAdmin(HistoryAdmin[Release]):
     actions = ("mark_bad",)
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """Those of one commit are told apart, in one query for all that the page shows."""
+        """Tell releases of the same commit apart, in one query for the whole page."""
         from deploy_manager.deployments.comparing import with_twins
 
         listed = super().get_changelist_instance(request)
@@ -58,7 +45,7 @@ class ReleaseAdmin(HistoryAdmin[Release]):
         return listed
 
     @admin.display(description=_("commit"), ordering="subject")
-    def told(self, release: Release) -> SafeString:
+    def described(self, release: Release) -> SafeString:
         bad: SafeString | str = ""
         if release.bad_since:
             bad = format_html(
@@ -75,6 +62,7 @@ class ReleaseAdmin(HistoryAdmin[Release]):
         return short_time(release.created_at)
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
+        # The only action; a list without any shows no checkboxes.
         return known if may_deploy_any(request) else {}
 
     def get_urls(self) -> list[URLPattern]:
@@ -84,35 +72,31 @@ class ReleaseAdmin(HistoryAdmin[Release]):
 
     @admin.action(description=_("Mark as bad…"))
     def mark_bad(self, request: HttpRequest, queryset: QuerySet[Release]) -> HttpResponseRedirect:
-        """Lead to the page that asks why."""
+        """Redirect to the page that asks for the reason."""
         chosen = ",".join(str(pk) for pk in queryset.values_list("pk", flat=True))
         address = reverse("admin:deploy_manager_release_mark_bad")
         return HttpResponseRedirect(f"{address}?on={chosen}")
 
     def mark_bad_view(self, request: HttpRequest) -> HttpResponse:
-        """Ask why, then mark the releases: none of them is ever chosen by itself again."""
+        """Ask for the reason, then mark the releases: none is ever chosen automatically again."""
         releases = self._find(request)
-        form = BadForm(request.POST if request.method == "POST" else None)
+        form = ReasonForm(
+            request.POST if request.method == "POST" else None,
+            gettext("Shown to anyone who chooses it anyway."),
+        )
         if form.is_valid():
+            # It is shown to many users, and someone may paste a log with a secret.
             self._mark(request, releases, mask_text(form.cleaned_data["reason"]))
             return HttpResponseRedirect(reverse(CHANGELIST))
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": gettext("Mark as bad"),
-            "releases": releases,
-            "form": form,
-        }
-        return TemplateResponse(request, TEMPLATE, context)
+        title = gettext("Mark as bad")
+        return self.render_page(request, TEMPLATE, title, releases=releases, form=form)
 
     def _find(self, request: HttpRequest) -> list[Release]:
-        """The releases of the page's address; raises Http404 and PermissionDenied."""
+        """Return the releases in the page's URL. Raises Http404 and PermissionDenied."""
         from deploy_manager.deployments.comparing import with_twins
 
-        words = request.GET.get("on", "").split(",")
-        ids = [word for word in words if word.isdecimal() and len(word) <= LONGEST_ID]
-        found = Release.objects.filter(pk__in=ids).select_related("environment__project")
+        found = Release.objects.filter(pk__in=ids_in(request))
+        found = found.select_related("environment__project")
         releases = with_twins(found)
         if not releases:
             raise Http404(gettext("There is no such release."))
@@ -123,8 +107,8 @@ class ReleaseAdmin(HistoryAdmin[Release]):
     def _mark(self, request: HttpRequest, releases: Sequence[Release], reason: str) -> None:
         marked = [release for release in releases if release.mark_bad(reason)]
         for release in marked:
-            words = gettext("Marked as bad: %(reason)s") % {"reason": reason}
-            self.log_change(request, release, words)
+            text = gettext("Marked as bad: %(reason)s") % {"reason": reason}
+            self.log_change(request, release, text)
         text = ngettext(
             "%(count)d release is marked as bad.",
             "%(count)d releases are marked as bad.",

@@ -1,7 +1,6 @@
-"""Run a deployment again where it did not come through: what the button says, and what it does."""
+"""The button that retries a deployment on the servers where it did not succeed."""
 
 from django.contrib import messages
-from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
@@ -9,7 +8,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from deploy_manager import dispatch
-from deploy_manager.admin.badges import deployment_link, deployment_url
+from deploy_manager.admin.addresses import deployment_url
+from deploy_manager.admin.badges import deployment_link
+from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.request import DeploymentOptions, choose_placements
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
@@ -21,7 +22,7 @@ from deploy_manager.packages.pins import pins_in
 
 
 def retry_label(deployment: Deployment) -> str:
-    """Return what the button says; blank where there is nothing to retry."""
+    """Return the button's text; blank if there is nothing to retry."""
     if deployment.is_live:
         return ""
     try:
@@ -33,13 +34,22 @@ def retry_label(deployment: Deployment) -> str:
 
 
 def retry_view(
-    admin: "ModelAdmin[Deployment]", request: HttpRequest, deployment: Deployment
+    admin: StyledAdmin[Deployment], request: HttpRequest, deployment: Deployment
 ) -> HttpResponse:
-    """Ask for it again on the servers that did not come through; tell why where that is refused."""
+    """Request it again for the servers where it did not succeed, or show why that is refused."""
     if not may_deploy(request.user, deployment.environment):
         raise PermissionDenied
     try:
-        again = _retry(request, deployment)
+        recipe, options = retry(deployment)
+        _refuse_to_take_back(deployment, recipe, options)
+        again = dispatch.request(
+            deployment.environment,
+            recipe,
+            source="admin",
+            requested_by_name=str(request.user),
+            user=request.user,
+            options=options,
+        )
     except DeployManagerError as error:
         messages.error(request, str(error))
         return HttpResponseRedirect(deployment_url(deployment.pk))
@@ -49,24 +59,12 @@ def retry_view(
 
 
 def _refuse_to_take_back(deployment: Deployment, recipe: str, options: DeploymentOptions) -> None:
-    """A button asks nothing: what an upgrade brought since is not taken back by it."""
+    """Refuse to take back what an upgrade brought since: a button asks for no consent."""
     if options.release is None or recipe == ROLLBACK:
         return
+    # What was confirmed for the first attempt is still confirmed; the rest came since.
     environment, confirmed = deployment.environment, confirmed_in(list(options.take_back))
     placements = choose_placements(environment, options.servers)
     changes = changed_pins(environment, pins_in(options.release.lock.text), placements)
     if more := [pin for pin in changes if pin.is_taken_back and pin.key not in confirmed]:
         raise RequestRefused(tell_unconfirmed(more))
-
-
-def _retry(request: HttpRequest, deployment: Deployment) -> Deployment:
-    recipe, options = retry(deployment)
-    _refuse_to_take_back(deployment, recipe, options)
-    return dispatch.request(
-        deployment.environment,
-        recipe,
-        source="admin",
-        requested_by_name=str(request.user),
-        user=request.user,
-        options=options,
-    )

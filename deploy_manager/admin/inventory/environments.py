@@ -1,4 +1,4 @@
-"""Environments: the list with what they serve, the form, and the actions that deploy them."""
+"""Environments: their settings, what they serve, and the actions that deploy them."""
 
 from typing import Any
 
@@ -13,8 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import run_url
 from deploy_manager.admin.badges import deployment_link, state_badge
-from deploy_manager.admin.base import StyledAdmin
-from deploy_manager.admin.deployments.actions import run_actions
+from deploy_manager.admin.base import StyledAdmin, shown_problems
 from deploy_manager.admin.inventory.freezes import describe_freezes, freeze_view, frozen_mark
 from deploy_manager.admin.inventory.inlines import (
     NotificationInline,
@@ -28,9 +27,8 @@ from deploy_manager.admin.permissions import (
     may_see_any,
     visible_environments,
 )
-from deploy_manager.admin.problems import shown_problems
 from deploy_manager.models import Deployment, Environment, Freeze, Placement, Problem
-from deploy_manager.models.deployments import ROLLBACK
+from deploy_manager.models.deployments import DEPLOY, ROLLBACK
 from deploy_manager.models.rights import may_deploy
 
 
@@ -139,9 +137,12 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         )
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
-        """Put those of recipes first, if the user may deploy something; then the admin's own."""
-        ours = run_actions() if may_deploy_any(request) and "_popup" not in request.GET else {}
-        return {**ours, **known}
+        """Put the actions of recipes before the admin's own, for users who may deploy."""
+        if "_popup" in request.GET or not may_deploy_any(request):
+            return known
+        from deploy_manager.admin.deployments.start import run_actions
+
+        return {**run_actions(), **known}
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return super().has_module_permission(request) or may_see_any(request)
@@ -193,10 +194,17 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         environment = self.get_object(request, object_id)
-        tools = _object_tools(request, environment) if environment else {}
+        tools: dict[str, Any] = {}
         if environment:
             tools["freeze"] = environment.active_freeze
             tools["problems"] = shown_problems(Problem.objects.about(environment))
+        if environment and may_deploy(request.user, environment):
+            freeze_name = "admin:deploy_manager_environment_freeze"
+            tools |= {
+                "deploy_url": run_url(DEPLOY, [environment.pk]),
+                "rollback_url": run_url(ROLLBACK, [environment.pk]),
+                "freeze_url": reverse(freeze_name, args=[environment.pk]),
+            }
         return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
 
     @admin.display(description=_("site"), ordering="project__name")
@@ -229,19 +237,9 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         return format_html("{} {}", state_badge(newest[0].state), deployment_link(newest[0]))
 
 
-def _object_tools(request: HttpRequest, environment: Environment) -> dict[str, Any]:
-    """Return the addresses of an environment's buttons; none without the right to deploy."""
-    if not may_deploy(request.user, environment):
-        return {}
-    return {
-        "deploy_url": run_url("deploy", [environment.pk]),
-        "rollback_url": run_url(ROLLBACK, [environment.pk]),
-        "freeze_url": reverse("admin:deploy_manager_environment_freeze", args=[environment.pk]),
-    }
-
-
 def _newest_deployments() -> QuerySet[Deployment]:
-    """Return the last deployment of each environment."""
+    """Return the last deployment of each environment, in one query for all of them."""
+    # A prefetch can't be sliced per object: the subquery chooses the ids.
     last = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-created_at", "-pk")
     return Deployment.objects.filter(
         pk__in=Environment.objects.values_list(Subquery(last.values("pk")[:1]), flat=True)

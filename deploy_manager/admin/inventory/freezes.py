@@ -2,11 +2,9 @@
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -14,7 +12,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from deploy_manager.admin.moments import MomentField
+from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.forms import FutureField
 from deploy_manager.admin.permissions import visible_environments
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Environment, Freeze
@@ -33,17 +32,17 @@ class FreezeForm(forms.Form):
     reason = forms.CharField(
         label=gettext_lazy("Reason"),
         max_length=Freeze._meta.get_field("reason").max_length,
-        help_text=gettext_lazy("Shown to everyone who asks for a change."),
+        help_text=gettext_lazy("Shown to everyone who requests a change."),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
-    until = MomentField(
+    until = FutureField(
         label=gettext_lazy("Until"),
         required=False,
-        help_text=gettext_lazy("Blank: until it is thawed."),
+        help_text=gettext_lazy("Leave blank to freeze it until it is thawed."),
     )
 
 
-def freeze_view(admin: "ModelAdmin[Environment]", request: HttpRequest, pk: int) -> HttpResponse:
+def freeze_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) -> HttpResponse:
     """Show whether it is frozen; freeze it on a POST of the form, thaw it on one of `_thaw`.
 
     Raises Http404 and PermissionDenied.
@@ -78,18 +77,16 @@ def freeze_view(admin: "ModelAdmin[Environment]", request: HttpRequest, pk: int)
             text = _("Someone else froze it at the same moment. %(freeze)s")
             messages.warning(request, text % {"freeze": environment.describe_freeze()})
         return HttpResponseRedirect(back)
-    context = {
-        **admin.admin_site.each_context(request),
-        "opts": admin.opts,
-        "media": admin.media,
-        "title": _("Freeze"),
-        "subtitle": str(environment),
-        "original": environment,
-        "freeze": freeze,
-        "form": form,
-        "time_zone": timezone.get_current_timezone_name(),
-    }
-    return TemplateResponse(request, TEMPLATE, context)
+    return admin.render_page(
+        request,
+        TEMPLATE,
+        _("Freeze"),
+        subtitle=str(environment),
+        original=environment,
+        freeze=freeze,
+        form=form,
+        time_zone=timezone.get_current_timezone_name(),
+    )
 
 
 def frozen_mark(environment: Environment) -> SafeString | str:

@@ -1,4 +1,4 @@
-"""What stands below an environment: its servers, its schedules, and who is told how it went."""
+"""Inlines of an environment: placements, schedules and notifications."""
 
 from typing import Any
 
@@ -7,16 +7,15 @@ from django.contrib import admin
 from django.db.models import Field, JSONField, OuterRef, QuerySet, Subquery
 from django.forms import Textarea
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.badges import short_commit, short_time
 from deploy_manager.admin.base import ModelForm, TabularInline
-from deploy_manager.admin.deployments.pipelines import is_schedulable
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.models import (
@@ -27,7 +26,7 @@ from deploy_manager.models import (
     Schedule,
     State,
 )
-from deploy_manager.recipes import all_pipelines
+from deploy_manager.recipes import Uses, all_pipelines
 from deploy_manager.schedule.slots import next_slot
 
 
@@ -65,15 +64,19 @@ class ScheduleInline(TabularInline[Schedule, Environment]):
     readonly_fields = ("next_time", "last_run")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        # Annotated: asking each schedule for its deployments would be a query for each.
         of_it = Deployment.objects.filter(schedule=OuterRef("pk")).order_by("-slot", "-pk")
         return super().get_queryset(request).annotate(last=Subquery(of_it.values("pk")[:1]))
 
     def formfield_for_dbfield(
         self, db_field: "Field[Any, Any]", request: HttpRequest, **options: Any
     ) -> forms.Field | None:
-        """Offer the recipes that need no answer of a person."""
+        """Offer the recipes that run without a choice by the user."""
         if db_field.name == "recipe":
-            options["widget"] = forms.Select(choices=_recipes_to_schedule())
+            # A schedule has no user to choose an earlier release.
+            schedulable = [each for each in all_pipelines() if each.uses is not Uses.GIVEN]
+            choices = [(each.name, gettext(each.title)) for each in schedulable]
+            options["widget"] = forms.Select(choices=choices)
         return super().formfield_for_dbfield(db_field, request, **options)
 
     @admin.display(description=_("next time"))
@@ -87,19 +90,18 @@ class ScheduleInline(TabularInline[Schedule, Environment]):
 
     @admin.display(description=_("last run"))
     def last_run(self, schedule: Schedule) -> SafeString | str:
-        """Return what its last time came to."""
+        """Return the last deployment, or why there was none."""
         last = getattr(schedule, "last", None)
         if schedule.outcome or last is None:
             return format_html('<span class="dm-lines">{}</span>', schedule.outcome)
-        url = reverse("admin:deploy_manager_deployment_change", args=[last])
-        return format_html('<a href="{}">#{}</a>', url, last)
+        return format_html('<a href="{}">#{}</a>', deployment_url(last), last)
 
 
 class NotificationForm(ModelForm[Notification]):
-    """The states to tick, the names of the settings to choose."""
+    """Checkboxes for states, and a choice of the targets in the settings."""
 
     states = forms.MultipleChoiceField(
-        label=_("when it ended as"),
+        label=_("on these outcomes"),
         choices=[
             (state.value, state.label)
             for state in State
@@ -110,7 +112,13 @@ class NotificationForm(ModelForm[Notification]):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        known = dict.fromkeys([*_targets(), self.instance.target])
+        try:
+            targets = sorted(get_settings().NOTIFY)
+        except ConfigurationError:
+            # A system check reports it: the page must open nevertheless.
+            targets = []
+        # The saved target stays a choice even if the settings no longer have it.
+        known = dict.fromkeys([*targets, self.instance.target])
         choices = [("", "---------"), *((name, name) for name in known if name)]
         if "target" in self.fields:
             self.fields["target"].widget = forms.Select(choices=choices)
@@ -121,19 +129,3 @@ class NotificationInline(TabularInline[Notification, Environment]):
     form = NotificationForm
     extra = 0
     fields = ("target", "states")
-
-
-def _recipes_to_schedule() -> list[tuple[str, str]]:
-    return [
-        (pipeline.name, gettext(pipeline.title))
-        for pipeline in all_pipelines()
-        if is_schedulable(pipeline)
-    ]
-
-
-def _targets() -> list[str]:
-    """The names in the settings; none where those can't be read, of which a check tells."""
-    try:
-        return sorted(get_settings().NOTIFY)
-    except ConfigurationError:
-        return []

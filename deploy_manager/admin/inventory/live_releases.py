@@ -1,8 +1,6 @@
-"""What the servers of an environment serve now, in one line."""
+"""The release that the servers of an environment serve, in one line."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -13,14 +11,20 @@ from deploy_manager.models import Environment, Release
 
 
 def describe_live_releases(environment: Environment) -> SafeString | str:
-    """One commit and since when, or said to be mixed. Asks nothing that is prefetched."""
+    """Return one commit and since when, or the counts if it is mixed. Uses what is prefetched."""
     placements = list(environment.placements.all())
     releases = [placement.active_release for placement in placements]
     unique = set(releases)
     if unique <= {None}:
         return format_html('<span class="dm-quiet">{}</span>', _("nothing yet"))
     if len(unique) == 1 and releases[0] is not None:
-        return _describe(releases[0], [each.activated_at for each in placements])
+        # Since the first of the servers serves it, which may be long after it was built.
+        since = min(filter(None, (each.activated_at for each in placements)), default=None)
+        return format_html(
+            '{} <span class="dm-quiet">{}</span>',
+            short_commit(releases[0].commit),
+            short_time(since),
+        )
     return format_html(
         '<strong class="dm-mixed">{}</strong> {}',
         _("mixed"),
@@ -28,29 +32,18 @@ def describe_live_releases(environment: Environment) -> SafeString | str:
     )
 
 
-def _describe(release: Release, activated: Sequence[datetime | None]) -> SafeString:
-    """Since the first of the servers serves it, which may be long after it was made."""
-    return format_html(
-        '{} <span class="dm-quiet">{}</span>',
-        short_commit(release.commit),
-        short_time(min(filter(None, activated), default=None)),
-    )
-
-
 def _count(releases: list[Release | None]) -> list[SafeString]:
-    """Each release with the number of servers that serve it, the most common first.
+    """Return each release with its number of servers, the most common first.
 
-    By its commit, and by its name too where several of them are of one commit.
+    A release is shown by its commit, with its name if several of them have the same commit.
     """
     commits = Counter(release.commit for release in set(releases) if release)
-    labels = [_label(each, commits) if each else _("nothing") for each in releases]
+    labels = []
+    for release in releases:
+        label: SafeString | str = short_commit(release.commit) if release else _("nothing")
+        if release and commits[release.commit] > 1:
+            label = format_html("{} <code>{}</code>", label, release.name)
+        labels.append(label)
     return [
         format_html(_("{} on {}"), label, count) for label, count in Counter(labels).most_common()
     ]
-
-
-def _label(release: Release, commits: Mapping[str, int]) -> SafeString:
-    commit = short_commit(release.commit)
-    if commits[release.commit] == 1:
-        return commit
-    return format_html("{} <code>{}</code>", commit, release.name)

@@ -1,4 +1,4 @@
-"""Projects: the code bases."""
+"""Projects: code bases, each with its environments."""
 
 from django.contrib import admin
 from django.db.models import Count, QuerySet

@@ -1,4 +1,4 @@
-"""Servers: where they are reached, and whether their host key is pinned."""
+"""Servers: their addresses and host keys, and the actions that fetch a key or converge them."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class ServerAdmin(StyledAdmin[Server]):
     actions = ("fetch_host_key", "make_alike")
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
-        """Those that send something, for who may deploy something only."""
+        """Offer what deploys something only to users who may."""
         if not may_deploy_any(request):
             known.pop("make_alike", None)
         return known
@@ -62,7 +62,7 @@ class ServerAdmin(StyledAdmin[Server]):
     def fetch_host_key(
         self, request: HttpRequest, queryset: QuerySet[Server]
     ) -> HttpResponseRedirect | None:
-        """Lead to the page of one server: a person looks at each fingerprint by itself."""
+        """Redirect to the page of one server: each fingerprint is compared by a person."""
         if len(queryset) == 1:
             url = reverse("admin:deploy_manager_server_host_key", args=[queryset[0].pk])
             return HttpResponseRedirect(url)
@@ -73,7 +73,7 @@ class ServerAdmin(StyledAdmin[Server]):
     def make_alike(
         self, request: HttpRequest, queryset: QuerySet[Server]
     ) -> HttpResponseRedirect | None:
-        """Lead to the page that sends them what the other servers of their sites serve."""
+        """Redirect to the page that sends them what the other servers of their sites serve."""
         placed = Environment.objects.filter(servers__in=queryset).distinct()
         found = [
             environment.pk
@@ -83,6 +83,6 @@ class ServerAdmin(StyledAdmin[Server]):
         if found:
             names = [server.name for server in queryset]
             return HttpResponseRedirect(run_url(CONVERGE, found, names))
-        words = gettext("You may deploy no environment that has these servers.")
-        self.message_user(request, words, messages.WARNING)
+        text = gettext("You may not deploy any environment with these servers.")
+        self.message_user(request, text, messages.WARNING)
         return None

@@ -1,10 +1,9 @@
-"""What deployments left behind: the full sets of pins that releases were installed with."""
+"""Lock files: the full sets of pins that releases were installed with."""
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -40,42 +39,35 @@ class LockFileAdmin(HistoryAdmin[LockFile]):
         ]
 
     def download_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Send a lock as a requirements file that installs the same."""
+        """Send a lock file as a requirements file that installs the same."""
         from deploy_manager.requirements.exporting import export_requirements
         from deploy_manager.requirements.reading import read_pins
 
-        lock = self._seen(request, pk)
+        lock = self._find(request, pk)
         try:
             return as_download(export_requirements(read_pins(lock.text)), "requirements.txt")
         except PinError as error:
             return self._refuse(request, lock, error)
 
     def comparison_view(self, request: HttpRequest, pk: int, other: int) -> HttpResponse:
-        """Show which versions are different in another lock."""
+        """Show the versions that differ from those of another lock file."""
         from deploy_manager.requirements.pins import compare_pins
         from deploy_manager.requirements.reading import read_pins
 
-        lock, before = self._seen(request, pk), self._seen(request, other)
+        lock, before = self._find(request, pk), self._find(request, other)
         try:
             changes = compare_pins(read_pins(before.text), read_pins(lock.text))
         except PinError as error:
             return self._refuse(request, lock, error)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": gettext("Compared with %(lock)s") % {"lock": before},
-            "original": lock,
-            "changes": changes,
-        }
-        return TemplateResponse(request, COMPARISON, context)
+        title = gettext("Compared with %(lock)s") % {"lock": before}
+        return self.render_page(request, COMPARISON, title, original=lock, changes=changes)
 
     def _refuse(self, request: HttpRequest, lock: LockFile, error: PinError) -> HttpResponse:
-        """Say on the lock's own page why it can't be read."""
+        """Show on the lock file's own page why it can't be read."""
         messages.error(request, str(error))
         return HttpResponseRedirect(reverse("admin:deploy_manager_lockfile_change", args=[lock.pk]))
 
-    def _seen(self, request: HttpRequest, pk: int) -> LockFile:
+    def _find(self, request: HttpRequest, pk: int) -> LockFile:
         lock = get_object_or_404(LockFile, pk=pk)
         if not self.has_view_permission(request, lock):
             raise PermissionDenied
@@ -83,6 +75,7 @@ class LockFileAdmin(HistoryAdmin[LockFile]):
 
     @admin.display(description=_("packages"))
     def pin_count(self, lock: LockFile) -> int:
+        # Counted, not parsed, for a list of many; hashes of a pin have lines of their own.
         return sum("==" in line for line in lock.text.splitlines())
 
     @admin.display(description=_("as a file"))
@@ -92,6 +85,7 @@ class LockFileAdmin(HistoryAdmin[LockFile]):
 
     @admin.display(description=_("compare with"))
     def others(self, lock: LockFile) -> SafeString | str:
+        # Each has a link of its own: there may be hundreds of lock files.
         newest = LockFile.objects.exclude(pk=lock.pk).order_by("-created_at", "-pk")[
             :MOST_TO_COMPARE
         ]

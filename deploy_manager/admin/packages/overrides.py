@@ -1,10 +1,11 @@
-"""Overrides: what upgrades hold over repositories, why, and how it ended."""
+"""Overrides: pins that upgrades hold over repositories, and the page that lets one go."""
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -12,14 +13,15 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import upgrade_url
-from deploy_manager.admin.badges import short_time
-from deploy_manager.admin.base import HistoryAdmin
-from deploy_manager.admin.environment_filter import EnvironmentFilter
+from deploy_manager.admin.badges import NONE, short_time
+from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin
+from deploy_manager.admin.forms import ReasonForm
 from deploy_manager.admin.permissions import may_see, may_see_any, visible_environments
+from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Override
 from deploy_manager.models.rights import may_deploy
 
-NONE = "\N{EN DASH}"
+TEMPLATE = "admin/deploy_manager/override/let_go.html"
 
 
 @admin.register(Override)
@@ -80,8 +82,8 @@ class OverrideAdmin(HistoryAdmin[Override]):
 
     @admin.display(description=_("why"))
     def reason(self, override: Override) -> SafeString:
-        told = gettext("fixes %s") % override.fixes_told if override.fixes_told else ""
-        return format_html('{} <span class="dm-added">{}</span>', override.why, told)
+        fixes = gettext("fixes %s") % override.fixes_told if override.fixes_told else ""
+        return format_html('{} <span class="dm-added">{}</span>', override.why, fixes)
 
     @admin.display(description=_("upgrade"))
     def of(self, override: Override) -> SafeString | str:
@@ -116,7 +118,36 @@ class OverrideAdmin(HistoryAdmin[Override]):
         return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
 
     def let_go_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        from deploy_manager.admin.packages.letting_go import let_go_view
+        """Show which pin would come back; let the overrides go on a POST with a reason."""
+        from deploy_manager.packages.overrides import let_go, what_comes_back
 
-        found = self.get_queryset(request).filter(pk=pk)
-        return let_go_view(self, request, found.first())
+        override = self.get_queryset(request).filter(pk=pk).first()
+        if override is None:
+            raise Http404(gettext("There is no such override."))
+        if not may_deploy(request.user, override.environment):
+            raise PermissionDenied
+        data = request.POST if request.method == "POST" else None
+        form = ReasonForm(data, gettext("Kept in the history."))
+        if not form.is_valid():
+            change = what_comes_back(override.environment, override.name)
+            return self.render_page(
+                request,
+                TEMPLATE,
+                gettext("Let an override go"),
+                subtitle=str(override),
+                original=override,
+                change=change,
+                changes=[change],
+                form=form,
+            )
+        name, reason = override.name, form.cleaned_data["reason"]
+        try:
+            let_go(override.environment, name, by=str(request.user), reason=reason)
+        except RequestRefused as error:
+            messages.error(request, str(error))
+        else:
+            self.log_change(request, override, gettext("Let go: %(why)s") % {"why": reason})
+            text = gettext("%(name)s is let go: the next deployment uses the repository's pin.")
+            messages.success(request, text % {"name": name})
+        address = reverse("admin:deploy_manager_override_change", args=[override.pk])
+        return HttpResponseRedirect(address)

@@ -1,4 +1,4 @@
-"""Requirements: the pins of an environment, to read and to mend one at a time."""
+"""Requirements: the pins of environments, to view and to edit one at a time."""
 
 from typing import Any
 
@@ -7,9 +7,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.addresses import start_url
-from deploy_manager.admin.base import StyledAdmin
-from deploy_manager.admin.environment_filter import EnvironmentFilter
+from deploy_manager.admin.addresses import start_upgrade_url
+from deploy_manager.admin.base import EnvironmentFilter, StyledAdmin
 from deploy_manager.admin.permissions import may_deploy_any
 from deploy_manager.models import Requirement
 
@@ -29,11 +28,11 @@ class RequirementAdmin(StyledAdmin[Requirement]):
 
     @admin.action(description=_("Upgrade…"))
     def upgrade_packages(self, request: HttpRequest, queryset: QuerySet[Requirement]) -> Any:
-        """Lead to the page that begins an upgrade, with these packages and their environments."""
+        """Redirect to the page that starts an upgrade of these packages in their environments."""
         chosen = list(queryset.order_by("name").values_list("name", "environment"))
         names = dict.fromkeys(name for name, _environment in chosen)
         environments = dict.fromkeys(sorted({environment for _name, environment in chosen}))
-        return HttpResponseRedirect(start_url(environments, names))
+        return HttpResponseRedirect(start_upgrade_url(environments, names))
 
     @admin.display(description=_("hashes"))
     def hash_count(self, requirement: Requirement) -> int:
