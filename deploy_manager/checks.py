@@ -35,7 +35,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 5},
     },
 }
-Or run somewhere: manage.py reconcile --forever 5"""
+Or run somewhere: manage.py reconcile --forever 5s"""
 SSH_KEY = """Set in settings.py: DEPLOY_MANAGER = {"SSH_KEY_FILE": "/path/to/key"}
 or, for the keys of an agent: DEPLOY_MANAGER = {"SSH_AGENT": True}"""
 SQLITE = """Set DATABASES["default"]["OPTIONS"] = {
