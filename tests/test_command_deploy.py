@@ -100,10 +100,10 @@ def test_where_no_worker_takes_it_that_is_given_while_waiting(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["deploy", "prod"], "There are: shop/production"),
+        (["deploy", "prod"], "Environments: shop/production"),
         (["recipe", "production", "greet", "--server", "nine"], "has no server nine"),
         (["recipe", "production", "greet", "--ref", "main"], "takes no code"),
-        (["recipe", "production", "gret"], "There are: .*deploy.*greet"),
+        (["recipe", "production", "gret"], "Choose one of: .*deploy.*greet"),
         (["deploy", "production"], "nowhere"),
     ],
 )

@@ -71,10 +71,10 @@ def test_thawing_what_is_not_frozen_does_no_harm(inventory: Inventory) -> None:
 @pytest.mark.parametrize(
     ("reason", "until", "told"),
     [
-        ("Sales", "tomorrow", "'tomorrow' is no date and time: write it like 2026-11-24 02:00"),
-        ("Sales", "2099-01-01", "is no date and time"),
-        ("Sales", "2001-01-01 08:00", "2001-01-01 08:00:00 UTC has passed already."),
-        (" ", "", "Say why"),
+        ("Sales", "tomorrow", "'tomorrow' is not a date and time: write it like 2026-11-24 02:00"),
+        ("Sales", "2099-01-01", "is not a date and time"),
+        ("Sales", "2001-01-01 08:00", "2001-01-01 08:00:00 UTC is in the past."),
+        (" ", "", "Give a reason"),
         ("x" * 501, "", "longer than 500"),
     ],
 )
