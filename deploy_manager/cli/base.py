@@ -23,6 +23,7 @@ class OwnCommand(BaseCommand):
             if reconfigure := getattr(stream, "reconfigure", None):
                 # A letter that the terminal's encoding lacks must not end the command.
                 reconfigure(errors="replace")
+        # Here and not in handle, since call_command passes options that no parser has seen.
         given = {name: as_text(value) for name, value in options.items()}
         try:
             return super().execute(*map(as_text, args), **given)

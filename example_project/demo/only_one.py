@@ -25,6 +25,7 @@ def only_one(folder: Path) -> Iterator[None]:
             raise AnotherDemoRuns(
                 f"A demo already runs in {folder}, process {file.read()}: stop it with Ctrl-C."
             ) from None
+        # Appending, a truncated file begins at 0 again: the id of an earlier process is gone.
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

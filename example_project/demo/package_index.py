@@ -70,14 +70,11 @@ def _list(folder: Path) -> None:
         name = file.name.partition("-")[0].lower().replace("_", "-")
         page = folder / "simple" / name / "index.html"
         page.parent.mkdir(parents=True, exist_ok=True)
-        known = sorted((folder / "files").glob(f"{file.name.partition('-')[0]}-*.whl"))
-        page.write_text("".join(map(_link, known)))
-
-
-def _link(file: Path) -> str:
-    name = html.escape(file.name)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return f'<a href="../../files/{name}#sha256={digest}">{name}</a><br>\n'
+        links = []
+        for each in sorted((folder / "files").glob(f"{file.name.partition('-')[0]}-*.whl")):
+            escaped, digest = html.escape(each.name), hashlib.sha256(each.read_bytes()).hexdigest()
+            links.append(f'<a href="../../files/{escaped}#sha256={digest}">{escaped}</a><br>\n')
+        page.write_text("".join(links))
 
 
 def _wheel(version: str, code: str) -> bytes:
@@ -87,14 +84,14 @@ def _wheel(version: str, code: str) -> bytes:
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {KIT}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = "".join(_recorded(name, text) for name, text in files.items())
+    record = ""
+    for name, text in files.items():
+        # Base64 for URLs, without its padding: PEP 376 and PEP 427.
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
+        record += f"{name},sha256={digest.decode()},{len(text.encode())}\n"
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
+            # ZipInfo has a fixed date: the same version has the same hash in every demo.
             archive.writestr(zipfile.ZipInfo(name), text)
     return content.getvalue()
-
-
-def _recorded(name: str, text: str) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
-    return f"{name},sha256={digest.decode()},{len(text.encode())}\n"

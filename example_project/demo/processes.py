@@ -108,7 +108,8 @@ class Processes:
         """Return the logs of the processes that were given up; blank if there are none."""
         with self._lock:
             return "\n".join(
-                f"The {part.name} ended {part.ended_early} times:\n{_end_of(part.log)}"
+                f"The {part.name} ended {part.ended_early} times:\n"
+                + part.log.read_text(errors="replace")[-2000:]
                 for part in self._parts
                 if part.given_up
             )
@@ -117,23 +118,19 @@ class Processes:
         while not self._over.wait(0.2):
             with self._lock:
                 for part in self._parts:
-                    self._look_at(part)
+                    if not part.given_up:
+                        self._look_at(part)
 
     def _look_at(self, part: _Part) -> None:
-        if part.given_up:
-            return
-        if part.due is not None:
-            if time.monotonic() >= part.due:
-                self._start_again(part)
-        elif (code := part.process.poll()) is not None:
-            self._note_end(part, code)
-
-    def _start_again(self, part: _Part) -> None:
-        try:
-            part.start()
-        except OSError as error:  # no memory, no process left, no room for the log
-            part.due = time.monotonic() + PAUSES[-1]
-            self._report(f"The {part.name} can't be started again yet: {error}")
+        if part.due is None:
+            if (code := part.process.poll()) is not None:
+                self._note_end(part, code)
+        elif time.monotonic() >= part.due:
+            try:
+                part.start()
+            except OSError as error:  # no memory, no process left, no room for the log
+                part.due = time.monotonic() + PAUSES[-1]
+                self._report(f"The {part.name} can't be started again yet: {error}")
 
     def _note_end(self, part: _Part, code: int) -> None:
         lasted = time.monotonic() - part.started
@@ -156,10 +153,6 @@ class Processes:
 
 def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _end_of(log: Path) -> str:
-    return log.read_text(errors="replace")[-2000:]
 
 
 def end_sites(deploy_paths: Iterable[Path]) -> None:

@@ -35,6 +35,7 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        # A KeyboardInterrupt could come in the middle of a query, or of drawing the table.
         before = signal.signal(signal.SIGINT, self._note)
         try:
             yield
@@ -47,7 +48,7 @@ class Interrupts:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Have Ctrl-C raise KeyboardInterrupt in this block, where a question waits for an answer."""
+    """Have Ctrl-C raise KeyboardInterrupt in this block, while a question waits for its answer."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -109,6 +110,7 @@ class Follower:
             time.sleep(POLL_SECONDS)
 
     def _update(self) -> Deployment:
+        # A page of changes has a limit, so that a long log is not loaded at once.
         more = True
         while more:
             progress = read(self._deployment_id, self._cursor)

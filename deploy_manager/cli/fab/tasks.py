@@ -162,7 +162,7 @@ def _task(body: Body, name: str, title: str, texts: Mapping[str, str] = HELP) ->
         body(context, **{each: as_text(value) for each, value in arguments.items()})
 
     run.__doc__ = title
-    # invoke reads options from the signature, and asks for help on these only.
+    # invoke refuses help for an option that the signature does not have.
     _context, *options = signature(body).parameters
     return Task(
         run,

@@ -93,6 +93,7 @@ class UpgradeWorker(UpgradeWatcher):
                     deployment.pk, self.view, lambda _now: self.stays(), self.interrupts, work.done
                 ).follow()
             finally:
+                # Also when following failed: leaving the pool waits for the thread.
                 is_over.set()
                 work.result()
 

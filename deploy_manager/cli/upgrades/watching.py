@@ -17,7 +17,7 @@ POLL_SECONDS = 0.5
 class UpgradeWatcher:
     """Shows the stages of an upgrade as they change, and advances the upgrade at each poll.
 
-    So it goes on at once where the schedule of reconcile is slow, or not there.
+    So it advances at once, even if reconcile runs rarely or is not scheduled.
     """
 
     def __init__(self, upgrade: Upgrade, view: View, interrupts: Interrupts) -> None:

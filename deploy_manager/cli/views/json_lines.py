@@ -32,6 +32,7 @@ class JsonLines(View):
             *progress.steps,
             *progress.host_runs,
         ]
+        # In the order in which they were written, which each kind of row alone does not show.
         for change in sorted(changes, key=attrgetter("sequence")):
             self._write_change(change)
 

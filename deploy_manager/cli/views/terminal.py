@@ -79,6 +79,7 @@ class Lines(View):
         report.print_on(self)
 
     def print(self, text: Text) -> None:
+        # Not wrapped by rich: a copied line stays one line.
         self._console.print(text, soft_wrap=True)
 
     def print_table(self, table: Table) -> None:
@@ -112,6 +113,7 @@ class Lines(View):
 
     def _show_output(self, chunk: LogChunk) -> None:
         self._show_beginning(self._steps[chunk.host_run_id][chunk.step_id])
+        # A chunk ends at the end of a line, unless a line is too long for one chunk.
         for line in bytes(chunk.data).decode(errors="replace").removesuffix("\n").split("\n"):
             self._print_line(chunk.host_run_id, clean_line(line))
 
@@ -148,7 +150,7 @@ class LiveTable(Lines):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        # Refreshed by us after each read: a thread of rich's own would draw while we print.
+        # Drawn after each read of the rows; a thread of rich's own would redraw unchanged rows.
         self._live = Live(console=console, auto_refresh=False)
 
     def begin(self, runs: Sequence[HostRun]) -> None:
@@ -167,6 +169,7 @@ class LiveTable(Lines):
         self._live.stop()
 
     def ask(self, question: str) -> str:
+        # The table would be drawn over what the person types.
         self._live.stop()
         try:
             return super().ask(question)
