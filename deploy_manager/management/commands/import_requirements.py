@@ -29,7 +29,6 @@ class Command(OwnCommand):
             "--python",
             metavar="3.11",
             type=_python_version,
-            default="",
             help="with --lock: the oldest Python of the servers; default: this machine's",
         )
         parser.add_argument(
@@ -60,7 +59,7 @@ class Command(OwnCommand):
             groups=options["group"],
             resolve=options["lock"],
             skip_bad=options["skip_bad"],
-            python_version=options["python"],
+            python_version=options["python"] or "",
         )
         console = make_console(cast(IO[str], self.stdout), no_color=options["no_color"])
         for problem in pinned.problems:
