@@ -1,4 +1,4 @@
-"""The settings of this app: one dictionary, DEPLOY_MANAGER, read lazily and typed."""
+"""The settings of this app: one typed dictionary, DEPLOY_MANAGER, read on demand."""
 
 import re
 from dataclasses import dataclass, field, fields
@@ -26,13 +26,13 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 @dataclass(frozen=True)
 class Settings:
-    """What `DEPLOY_MANAGER = {...}` may hold, with the defaults."""
+    """The keys of `DEPLOY_MANAGER = {...}`, with their defaults."""
 
     CACHE: Path = Path("~/.cache/deploy_manager")
     """Folder for the worker's mirror clones, code archives and packed tools."""
 
     SSH_KEY_FILE: Path | None = None
-    """Private key that opens the servers. It stays on the worker."""
+    """Private key for the servers. It stays on the worker."""
 
     SSH_AGENT: bool = False
     """Whether the keys of the worker's ssh-agent may be used."""
@@ -44,10 +44,10 @@ class Settings:
     """Seconds one git command of the worker may take."""
 
     MAX_HOSTS_AT_ONCE: int = 50
-    """How many servers one worker process drives side by side."""
+    """How many servers one worker process works on at the same time."""
 
     SHARD_HOSTS: int = 50
-    """How many servers of a deployment one worker takes; more are shared among workers."""
+    """How many servers of a deployment one worker takes; the others go to further workers."""
 
     MAX_ARCHIVE_BYTES: int = 1024**3
     """The largest code archive that is sent to a server, unpacked."""
@@ -59,19 +59,20 @@ class Settings:
     """Seconds after which indexes and advisories are asked again about a package."""
 
     ADVISORIES: tuple[str | Path, ...] = field(default=("https://api.osv.dev",), repr=False)
-    """Who is asked what is known against versions: in order, the next about what is still unknown.
+    """Sources of advisories, in order: each is asked what the one before did not answer.
 
     An address that answers as OSV does, which may hold a password; a file, folder or zip of OSV
     records; or the dotted path of a class like those in `advisories/`.
     """
 
     ADVISORY_TIMEOUT: float = 120.0
-    """Seconds that each of them gets for one check."""
+    """Seconds that each source gets for one check."""
 
     NOTIFY: dict[str, str] = field(default_factory=dict, repr=False)
-    """Who can be told how deployments end: names, and apprise URLs, which hold secrets."""
+    """Targets of notifications: names, and apprise URLs. These hold secrets: never shown."""
 
     def __post_init__(self) -> None:
+        # The class is frozen, so the paths are replaced by what dataclasses use themselves.
         object.__setattr__(self, "CACHE", Path(self.CACHE).expanduser())
         if self.SSH_KEY_FILE is not None:
             object.__setattr__(self, "SSH_KEY_FILE", Path(self.SSH_KEY_FILE).expanduser())
@@ -79,10 +80,12 @@ class Settings:
         for name in NUMBERS:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or value <= 0:
-                raise ConfigurationError(f"DEPLOY_MANAGER[{name!r}] is a number above 0.")
-        if not _is_a_dictionary_of_texts(self.NOTIFY):
+                raise ConfigurationError(f"DEPLOY_MANAGER[{name!r}] has to be a number above 0.")
+        if not isinstance(self.NOTIFY, dict) or not all(
+            isinstance(part, str) for item in self.NOTIFY.items() for part in item
+        ):
             raise ConfigurationError(
-                "DEPLOY_MANAGER['NOTIFY'] is a dictionary of names and apprise URLs,"
+                "DEPLOY_MANAGER['NOTIFY'] has to be a dictionary of names and apprise URLs,"
                 ' like {"team": "mailto://..."}.'
             )
 
@@ -91,7 +94,7 @@ def _sources(entries: object) -> tuple[str | Path, ...]:
     """Return the sources of advisories, those that are files as a Path."""
     if not isinstance(entries, (list, tuple)) or not entries:
         raise ConfigurationError(
-            "DEPLOY_MANAGER['ADVISORIES'] is a list that is not empty,"
+            "DEPLOY_MANAGER['ADVISORIES'] has to be a list that is not empty,"
             ' like ["https://api.osv.dev", "/srv/osv.zip"].'
         )
     return tuple(_source(place, entry) for place, entry in enumerate(entries))
@@ -104,7 +107,7 @@ def _source(place: int, entry: object) -> str | Path:
     if isinstance(entry, str) and (_is_an_address(entry) or _DOTTED.fullmatch(entry)):
         return entry
     raise ConfigurationError(
-        f"DEPLOY_MANAGER['ADVISORIES'][{place}] is an address like \"https://api.osv.dev\","
+        f"DEPLOY_MANAGER['ADVISORIES'][{place}] has to be an address like \"https://api.osv.dev\","
         ' the absolute path of a file, folder or zip of OSV records like "/srv/osv.zip",'
         ' or the dotted path of a class like "shop.advisories.OurSource".'
     )
@@ -120,22 +123,13 @@ def _is_an_address(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and is_bare
 
 
-def _is_a_dictionary_of_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(part, str) for item in value.items() for part in item
-    )
-
-
 def get_settings() -> Settings:
-    """Return the settings as they are now.
-
-    Raises ConfigurationError for a name we do not know.
-    """
+    """Return the current settings. Raises ConfigurationError for an unknown name."""
     given: dict[str, Any] = getattr(django_settings, "DEPLOY_MANAGER", {})
     known = {field.name for field in fields(Settings)}
     if unknown := sorted(set(given) - known):
         raise ConfigurationError(
             f"DEPLOY_MANAGER has no setting {', '.join(unknown)}."
-            f" It knows: {', '.join(sorted(known))}."
+            f" Known settings: {', '.join(sorted(known))}."
         )
     return Settings(**given)

@@ -12,7 +12,7 @@ try:
 except (ImproperlyConfigured, ModuleNotFoundError) as error:
     raise Exit(f"Django can't start: {error}", code=2) from None
 
-# Models can be imported only now.
+# Models cannot be imported before Django is set up.
 from deploy_manager.cli.fab.tasks import make_namespace
 
 __all__ = ["namespace"]

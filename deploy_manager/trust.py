@@ -6,10 +6,10 @@ import truststore
 
 
 class SystemStore(truststore.SSLContext):
-    """Trusts what the system does; SSL_CERT_FILE and SSL_CERT_DIR, where they are set, go before.
+    """Trusts what the system trusts; SSL_CERT_FILE and SSL_CERT_DIR take precedence.
 
-    Like pip's, and unlike that of Python 3.13, it takes authorities whose certificates lack what
-    RFC 5280 wants of them: those of companies often do.
+    Like pip's, and unlike the default of Python 3.13, it accepts authorities whose certificates
+    lack extensions that RFC 5280 requires: those of companies often do.
     """
 
     @property
@@ -18,10 +18,10 @@ class SystemStore(truststore.SSLContext):
 
     @verify_flags.setter
     def verify_flags(self, flags: ssl.VerifyFlags) -> None:
-        wanted = flags & ~ssl.VERIFY_X509_STRICT
-        truststore.SSLContext.verify_flags.__set__(self, wanted)  # type: ignore[attr-defined]
+        lenient = flags & ~ssl.VERIFY_X509_STRICT
+        truststore.SSLContext.verify_flags.__set__(self, lenient)  # type: ignore[attr-defined]
 
 
 def trust_the_system() -> None:
-    """Have the libraries that are imported from now on do so, in a process that is ours alone."""
+    """Make the libraries imported from now on trust it. Only for a process that is ours alone."""
     ssl.SSLContext = SystemStore  # type: ignore[misc, assignment]

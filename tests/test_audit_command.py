@@ -62,7 +62,7 @@ def test_a_server_that_was_never_asked_is_unknown(shop: Site) -> None:
     shop.add("web3", django="5.2.7")
     code, printed = call_and_fail("audit")
     assert code == 2
-    assert "packages of web3: It was never asked: run manage.py inventory." in printed
+    assert "packages of web3: It has never been asked: run manage.py inventory." in printed
 
 
 def test_another_environment_is_not_told_of(shop: Site, osv: OsvStub) -> None:

@@ -61,7 +61,7 @@ def test_of_several_that_wait_one_has_to_be_named(inventory: Inventory) -> None:
         call("recipe", "production", "activate", "--wait", "--no-wait")
         numbers.append(Deployment.objects.latest("pk").pk)
     told = call_and_be_refused("cancel", "production")
-    assert "say which one" in told
+    assert "Name one by its number" in told
     assert all(str(number) in told for number in numbers)
 
 

@@ -76,13 +76,13 @@ def test_who_does_not_wait_is_told_where_to_look(inventory: Inventory, worker: W
     printed = call("recipe", "production", "greet", "--no-wait")
     number = Deployment.objects.get().pk
     assert f"#{number} queued\n" in printed
-    assert f"In the admin, under Deployments, #{number} shows how it goes." in printed
+    assert f"The admin shows its progress, under Deployments, #{number}." in printed
 
 
 def test_where_no_worker_takes_it_that_is_given_while_waiting(
     inventory: Inventory, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy_manager.cli.deployments.following.SAYS_NOBODY_TOOK_IT_AFTER", 0.1)
+    monkeypatch.setattr("deploy_manager.cli.deployments.following.NO_WORKER_AFTER", 0.1)
     late: list[threading.Timer] = []
 
     def wake_late(deployment_id: int) -> bool:
@@ -100,10 +100,10 @@ def test_where_no_worker_takes_it_that_is_given_while_waiting(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["deploy", "prod"], "There are: shop/production"),
+        (["deploy", "prod"], "Environments: shop/production"),
         (["recipe", "production", "greet", "--server", "nine"], "has no server nine"),
         (["recipe", "production", "greet", "--ref", "main"], "takes no code"),
-        (["recipe", "production", "gret"], "There are: .*deploy.*greet"),
+        (["recipe", "production", "gret"], "Choose one of: .*deploy.*greet"),
         (["deploy", "production"], "nowhere"),
     ],
 )

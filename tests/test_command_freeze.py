@@ -7,7 +7,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from deploy_manager.cli.moments import parse_moment
+from deploy_manager.cli.times import parse_moment
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Shard, State
 from tests.commands import Worker, call, call_and_be_refused, events
@@ -71,9 +71,9 @@ def test_thawing_what_is_not_frozen_does_no_harm(inventory: Inventory) -> None:
 @pytest.mark.parametrize(
     ("reason", "until", "told"),
     [
-        ("Sales", "tomorrow", "'tomorrow' is no date and time: write it like 2026-11-24 02:00"),
-        ("Sales", "2099-01-01", "is no date and time"),
-        ("Sales", "2001-01-01 08:00", "2001-01-01 08:00:00 UTC has passed already."),
+        ("Sales", "tomorrow", "'tomorrow' is not a date and time: write it like 2026-11-24 02:00"),
+        ("Sales", "2099-01-01", "is not a date and time"),
+        ("Sales", "2001-01-01 08:00", "2001-01-01 08:00:00 UTC is in the past."),
         (" ", "", "Give a reason"),
         ("x" * 501, "", "longer than 500"),
     ],
@@ -95,7 +95,7 @@ def test_what_is_asked_for_at_a_time_waits_for_it(
     deployment = Deployment.objects.get()
     assert (deployment.state, deployment.not_before) == (State.WAITING, later)
     assert "Waits for its time." in printed
-    assert "`manage.py reconcile --forever 5` begins what waits." in printed
+    assert "`manage.py reconcile --forever 5s` starts waiting" in printed
 
 
 def test_who_waits_in_line_sees_it_begin(
@@ -128,7 +128,7 @@ def test_a_time_without_an_offset_is_one_of_the_environments_clock() -> None:
 
 
 def test_a_time_that_comes_twice_has_to_be_said_with_its_offset() -> None:
-    with pytest.raises(RequestRefused, match="comes twice in Europe/Paris") as refusal:
+    with pytest.raises(RequestRefused, match="occurs twice in Europe/Paris") as refusal:
         parse_moment("2035-10-28 02:30", IN_PARIS)
     assert "write 2035-10-28 02:30+0200 or 2035-10-28 02:30+0100." in str(refusal.value)
     assert parse_moment("2035-10-28 02:30+0100", IN_PARIS) == datetime(
@@ -137,5 +137,5 @@ def test_a_time_that_comes_twice_has_to_be_said_with_its_offset() -> None:
 
 
 def test_a_time_that_the_clocks_skip_is_refused() -> None:
-    with pytest.raises(RequestRefused, match="2035-03-25 02:30 never comes in Europe/Paris"):
+    with pytest.raises(RequestRefused, match="2035-03-25 02:30 does not exist in Europe/Paris"):
         parse_moment("2035-03-25 02:30", IN_PARIS)

@@ -1,10 +1,12 @@
-"""`manage.py reconcile`: what it mends is told in a line; `--forever` goes on until a signal."""
+"""`manage.py reconcile`: a line says what it did; `--forever` goes on until a signal."""
 
 import signal
+from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError
 
+from deploy_manager.cli.times import parse_duration
 from tests.commands import call, events
 from tests.inventory import Inventory
 from tests.parts.matrices import few
@@ -33,15 +35,36 @@ def test_a_message_that_was_lost_is_woken_again_and_told(
     assert call("reconcile") == "There was nothing to do.\n"
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "soon", "nan", "1e9"])
-def test_a_pause_is_a_number_of_seconds(seconds: str) -> None:
-    with pytest.raises(CommandError, match="is no number of seconds, like 5"):
-        call("reconcile", f"--forever={seconds}")
+@pytest.mark.parametrize("pause", ["-1s", "soon", "nan", "5", "1e9s", "99999d", "5 s"])
+def test_a_pause_is_a_duration_with_its_unit(pause: str) -> None:
+    with pytest.raises(CommandError, match="is not a duration: write one like 30s, 10m"):
+        call("reconcile", f"--forever={pause}")
+
+
+@pytest.mark.parametrize("pause", ["0", "0s", "1d"])
+def test_a_pause_is_above_0_and_below_a_day(pause: str) -> None:
+    with pytest.raises(CommandError, match="takes a pause above 0 and below a day"):
+        call("reconcile", f"--forever={pause}")
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [
+        ("0", timedelta()),
+        ("0.5s", timedelta(milliseconds=500)),
+        ("90s", timedelta(seconds=90)),
+        ("10m", timedelta(minutes=10)),
+        ("2h", timedelta(hours=2)),
+        ("7d", timedelta(days=7)),
+    ],
+)
+def test_durations_are_written_in_one_way(text: str, duration: timedelta) -> None:
+    assert parse_duration(text) == duration
 
 
 @pytest.mark.parametrize("ending", few(signal.SIGTERM, signal.SIGINT))
 def test_it_reconciles_until_it_is_told_to_end(own_project: OwnProject, ending: int) -> None:
-    process = own_project.start("python", "manage.py", "reconcile", "--forever", "0.2")
+    process = own_project.start("python", "manage.py", "reconcile", "--forever", "0.2s")
     own_project.run("python", "-c", REQUEST)
     assert process.stdout is not None
     assert any(line.startswith("woke workers again: 1") for line in process.stdout)

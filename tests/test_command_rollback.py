@@ -73,7 +73,7 @@ def test_forced_migrations_stand_on_the_row(shop: Switching) -> None:
 
 def test_what_is_no_migration_can_t_be_forced(shop: Switching) -> None:
     told = call_and_be_refused("rollback", "production", "--force-migration", "prices; true")
-    assert "is no migration: write one like shop.0005_prices" in told
+    assert "is not a migration: write one like shop.0005_prices" in told
 
 
 def test_a_new_server_is_made_like_the_others(shop: Switching) -> None:

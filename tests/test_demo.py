@@ -137,4 +137,4 @@ def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
     printed, _ = process.communicate(timeout=LONGEST)
     held.close()
     assert process.returncode == 1
-    assert "A demo runs in" in printed
+    assert "A demo already runs in" in printed

@@ -64,9 +64,9 @@ def shop(
 @pytest.mark.long
 def test_the_page_can_be_followed(shop: NewProject, tmp_path: Path) -> None:
     text = (TOP / "docs/upgrade-a-library.md").read_text()
-    assert "--soak 600" in text
+    assert "--soak 10m" in text
     page = tmp_path / "page.md"
-    page.write_text(text.replace("--soak 600", "--soak 1"))
+    page.write_text(text.replace("--soak 10m", "--soak 1s"))
     who, known, planned, upgraded, by_fab = shop.follow(page)
     assert [line.split()[:3] for line in who.splitlines()[1:]] == [
         ["shop/production", "production", "5.2.7"],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy_manager.cli.deployments.terminal import Lines
+from deploy_manager.cli.views.terminal import Lines
 from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.deployments.request import request

@@ -124,7 +124,7 @@ def test_what_was_run_elsewhere_is_not_retried_here(own_project: OwnProject) -> 
     own_project.run("fab", "production", "fail_on_two")
     code, printed = own_project.run("fab", "shop-staging", "retry", "--deployment=1")
     assert code == 2
-    assert "#1 fail_on_two shop/production is none of shop/staging." in printed
+    assert "#1 fail_on_two shop/production is not a deployment of shop/staging." in printed
 
 
 @pytest.mark.long

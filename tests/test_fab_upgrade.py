@@ -7,9 +7,9 @@ from django.db import connection
 from invoke.exceptions import Exit
 
 from deploy_manager.cli.deployments.following import Interrupts
-from deploy_manager.cli.deployments.json_lines import JsonLines
+from deploy_manager.cli.fab.selection import Selection
 from deploy_manager.cli.fab.upgrade import UpgradeWorker, Words
-from deploy_manager.cli.fab.work import Selection
+from deploy_manager.cli.views.json_lines import JsonLines
 from deploy_manager.models import Deployment, Environment, State, Upgrade
 from deploy_manager.upgrades.plan import plan_upgrade
 from deploy_manager.upgrades.requests import request_upgrade
@@ -126,8 +126,8 @@ def test_its_options_are_told(own_project: OwnProject) -> None:
 @pytest.mark.parametrize(
     ("asked", "why"),
     few(
-        (("--patch", "--minor"), "Say one of --patch, --minor."),
-        (("--package=shopkit", "--soak=soon"), "--soak: 'soon' is no whole number."),
+        (("--patch", "--minor"), "Choose one of --patch, --minor."),
+        (("--package=shopkit", "--soak=soon"), "--soak: 'soon' is not a duration"),
         (("--package=shop kit",), "is not understood"),
         ((), "Say which packages"),
     ),

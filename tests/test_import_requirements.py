@@ -33,7 +33,7 @@ def test_pins_become_rows(inventory: Inventory, file: Path) -> None:
         ("sqlparse", "0.5.3", False),
     ]
     assert "3 pins, 3 changed." in printed
-    assert "unless you say --use" in printed
+    assert "Add --use to deploy them" in printed
 
 
 def test_what_changes_is_shown(inventory: Inventory, file: Path) -> None:
@@ -108,7 +108,7 @@ def test_the_oldest_python_of_the_servers_can_be_named(inventory: Inventory, fil
     import_them(file, "django\n", "--lock", "--python", "3.11")
     found = inventory.environment.requirements.filter(name="django", version__startswith="5.2.")
     assert [row.marker for row in found] == ['python_full_version < "3.12"']
-    with pytest.raises(CommandError, match="newest is no version of Python"):
+    with pytest.raises(CommandError, match="newest is not a version of Python"):
         import_them(file, "django\n", "--lock", "--python", "newest")
 
 

@@ -123,8 +123,8 @@ def test_a_server_that_never_answers_is_left(
     monkeypatch.setattr(sending, "SECONDS", 2.0)
     with receiving(Silence) as receiver:
         notify(team=url(receiver.port))
-        # It never answers: whoever comes back with these words has left it.
-        with pytest.raises(NotificationFailed, match="'team' was not told within 2 s") as told:
+        # It never answers: an answer in these words has left it.
+        with pytest.raises(NotificationFailed, match="'team' was not notified within 2 s") as told:
             send("team", "Deployed", "All is well.")
     assert SECRET not in str(told.value)
 
@@ -147,7 +147,7 @@ def test_an_unknown_target_is_told_with_those_that_are_known(notify: Notify) -> 
     notify(team=webhook(1), ada=webhook(1))
     with pytest.raises(NotificationFailed) as told:
         send("taem", "Deployed", "All is well.")
-    assert str(told.value) == "DEPLOY_MANAGER['NOTIFY'] has no 'taem'. It knows: ada, team."
+    assert str(told.value) == "DEPLOY_MANAGER['NOTIFY'] has no 'taem'. Known targets: ada, team."
 
 
 def test_targets_are_checked_and_nobody_is_told(notify: Notify) -> None:
@@ -157,7 +157,7 @@ def test_targets_are_checked_and_nobody_is_told(notify: Notify) -> None:
     assert not receiver.told
     assert problems == [
         "apprise can't read the URL of 'wrong' in DEPLOY_MANAGER['NOTIFY'].",
-        "DEPLOY_MANAGER['NOTIFY'] has no 'nobody'. It knows: team, wrong.",
+        "DEPLOY_MANAGER['NOTIFY'] has no 'nobody'. Known targets: team, wrong.",
     ]
 
 
@@ -166,7 +166,7 @@ def test_a_process_that_can_not_be_started_is_told(
 ) -> None:
     notify(team=webhook(1))
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(NotificationFailed, match=r"'team' was not told: .*nowhere"):
+    with pytest.raises(NotificationFailed, match=r"'team' was not notified: .*nowhere"):
         send("team", "Deployed", "All is well.")
 
 

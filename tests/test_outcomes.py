@@ -202,9 +202,9 @@ def test_nothing_but_a_signal_ends_reconciling_for_ever(
     monkeypatch.setattr(signal, "sigtimedwait", wait)
     monkeypatch.setattr(signal, "pthread_sigmask", lambda *args: None)
     told = StringIO()
-    call_command("reconcile", "--forever", "5", stderr=told)
+    call_command("reconcile", "--forever", "5s", stderr=told)
     assert pauses == [10, 20, 40, 5]
     assert told.getvalue().splitlines() == [
         "The deployments can't be read: away",
-        "The reconcile loop stopped on RuntimeError: odd",
+        "Reconcile stopped with RuntimeError: odd",
     ]

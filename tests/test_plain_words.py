@@ -16,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy_manager import checks
-from deploy_manager.cli.asking import make_console, who_asks
-from deploy_manager.cli.deployments.json_lines import JsonLines
+from deploy_manager.cli.console import make_console
 from deploy_manager.cli.fab.tasks import make_namespace
+from deploy_manager.cli.requester import requester_name
+from deploy_manager.cli.views.json_lines import JsonLines
 from deploy_manager.models import Deployment, Environment, Freeze, Project
 from tests.inventory import Inventory
 
@@ -181,12 +182,12 @@ NOBODY_SAYS = dict.fromkeys(("SUDO_USER", "LOGNAME", "USER", "LNAME", "USERNAME"
         ({"LOGNAME": "x" * 500}, f" (says {'x' * 64})"),
     ],
 )
-def test_who_asks_is_the_account_and_beside_it_whom_it_names(
+def test_the_requester_is_the_account_and_beside_it_the_name_it_claims(
     monkeypatch: pytest.MonkeyPatch, said: dict[str, str], shown: str
 ) -> None:
     for name, value in {**NOBODY_SAYS, **said}.items():
         monkeypatch.setenv(name, value)
-    assert who_asks() == f"{ACCOUNT}{shown}"
+    assert requester_name() == f"{ACCOUNT}{shown}"
 
 
 @pytest.mark.django_db

@@ -51,7 +51,7 @@ def test_no_way_to_look_runs_what_it_finds(
     with pytest.raises(CommandError, match=named):
         call_command("upgrade", "shopkit==1.1", environment=["production"], dry_run=True)
     with pytest.raises(CommandError, match=named):
-        upgrade_by_fab(four.environment, UpgradeArguments(("shopkit==1.1",), only_shows=True))
+        upgrade_by_fab(four.environment, UpgradeArguments(("shopkit==1.1",), dry_run=True))
     with pytest.raises(CommandError, match=named):
         call_command("import_requirements", "production", str(file), lock=True)
     policy = UpgradePolicy.objects.create(name="All", how_far="latest", cron="0 0 1 1 *")

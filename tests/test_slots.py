@@ -128,7 +128,7 @@ def test_slots_are_in_utc() -> None:
         ("30 2 30 2 *", "Bad day-of-month"),
         ("30 2 * 13 *", "Bad month"),
         ("30 2 * * noday", "Bad day-of-week"),
-        ("0 0 */30 2 mon#5", "never comes"),
+        ("0 0 */30 2 mon#5", "has no slot"),
     ],
 )
 def test_a_wrong_expression_is_refused_in_words(expression: str, words: str) -> None:

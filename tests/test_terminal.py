@@ -9,11 +9,12 @@ import pytest
 from django.utils import timezone
 from rich.console import Console
 
-from deploy_manager.cli.asking import make_console
-from deploy_manager.cli.deployments.course import Course
+from deploy_manager.cli.console import make_console
 from deploy_manager.cli.deployments.following import Follower, Interrupts
-from deploy_manager.cli.deployments.terminal import Lines, LiveTable, choose_rows, make_view
+from deploy_manager.cli.deployments.waves import Course
 from deploy_manager.cli.text import clean, clean_line
+from deploy_manager.cli.views.base import View
+from deploy_manager.cli.views.terminal import LiveTable, choose_rows, make_view
 from deploy_manager.models import Deployment, HostRun, LogChunk, State, Step
 from tests.inventory import Inventory
 from tests.releases import Switching
@@ -84,7 +85,7 @@ def add_output(deployment: Deployment, server: str, data: bytes) -> None:
     )
 
 
-def watch(deployment: Deployment, view: Lines) -> None:
+def watch(deployment: Deployment, view: View) -> None:
     Follower(deployment.pk, view, lambda now: True, Interrupts()).follow()
 
 

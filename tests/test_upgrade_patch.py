@@ -111,7 +111,7 @@ def test_the_command_says_what_it_needs(upgrade: Upgrade) -> None:
     with pytest.raises(CommandError, match="There is no upgrade #999"):
         patch("999")
     upgrade.stages.update(state=UpgradeState.FAILED)
-    with pytest.raises(CommandError, match="succeeded nowhere where the repository"):
+    with pytest.raises(CommandError, match="succeeded on no environment that takes its pins"):
         patch(str(upgrade.pk))
 
 

@@ -1,1 +1,1 @@
-"""What the command lines share: manage.py and fab."""
+"""The command lines: manage.py and fab."""

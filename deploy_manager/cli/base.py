@@ -1,69 +1,93 @@
-"""What our commands have in common: a console, lines for people or JSON, an environment's name."""
+"""Base classes of the management commands: text, views, and the environment they work on."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import timedelta
 from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
 
-from deploy_manager.cli.asking import make_console
-from deploy_manager.cli.deployments.json_lines import JsonLines
-from deploy_manager.cli.deployments.terminal import Lines, make_view
+from deploy_manager.cli.console import make_console
+from deploy_manager.cli.inventory.environments import find_environment
 from deploy_manager.cli.text import as_text, clean
+from deploy_manager.cli.times import parse_duration
+from deploy_manager.cli.views.base import View
+from deploy_manager.cli.views.terminal import make_view
+from deploy_manager.models import Environment
 
 
 class OwnCommand(BaseCommand):
-    """A command that takes words of any bytes, and whose refusals do nothing to the terminal."""
+    """Takes arguments of any bytes; its error messages have no control characters."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         for stream in (self.stdout, options.get("stdout")):
             if reconfigure := getattr(stream, "reconfigure", None):
-                reconfigure(errors="replace")  # what it has no letter for ends no command
-        words = {name: as_text(arguments) for name, arguments in options.items()}
+                # A letter that the terminal's encoding lacks must not end the command.
+                reconfigure(errors="replace")
+        # Here and not in handle, since call_command passes options that no parser has seen.
+        given = {name: as_text(value) for name, value in options.items()}
         try:
-            return super().execute(*map(as_text, args), **words)
+            return super().execute(*map(as_text, args), **given)
         except CommandError as error:
             raise CommandError(clean(str(error)), returncode=error.returncode) from error
 
 
 class ConsoleCommand(OwnCommand):
-    """A command that prints for people or, with --json, for programs."""
+    """Prints for people or, with --json, for programs."""
 
     requires_system_checks = ()
-    """`manage.py check` asks the broker, too: here what is asked for tells itself."""
+    """The checks would wait for the broker: a command reports only what it needs itself."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         self.add_own_arguments(parser)
-        parser.add_argument("--json", action="store_true", help="JSON lines, the last a summary")
+        parser.add_argument(
+            "--json", action="store_true", help="print JSON lines, the last one a summary"
+        )
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
-        """Add what only this command takes."""
+        """Add the arguments of this command alone."""
 
-    def make_console(self, options: dict[str, Any]) -> Console:
-        """Return a console on the command's stdout, which adds no line's end of its own."""
+    def make_view(self, options: dict[str, Any]) -> View:
+        """Return the view on the command's output."""
+        # Django would add the end of line that rich prints as well.
         self.stdout.ending = ""
-        return make_console(
+        console = make_console(
             cast(IO[str], self.stdout),
             no_color=options["no_color"],
             force_color=options["force_color"],
         )
-
-    def make_view(self, options: dict[str, Any]) -> JsonLines | Lines:
-        """Return what the command shows things on."""
-        console = self.make_console(options)
-        return JsonLines(console) if options["json"] else make_view(console)
+        return make_view(console, as_json=options["json"])
 
 
 class EnvironmentCommand(ConsoleCommand):
-    """A command that works on an environment, or on one of its deployments."""
+    """Works on an environment, or on one of its deployments."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         self.add_subject(parser)
-        parser.add_argument(
-            "--project", default="", help="where the environment's name is not enough"
-        )
+        add_project(parser)
         super().add_arguments(parser)
 
     def add_subject(self, parser: ArgumentParser) -> None:
-        """Add the argument that tells on what the command works."""
-        parser.add_argument("environment", help="like production, or shop/production")
+        """Add the argument that names the environment or the deployment."""
+        add_environment(parser)
+
+    def find_environment(self, options: dict[str, Any]) -> Environment:
+        """Return the environment that the arguments name. Raises CommandError."""
+        return find_environment(options["environment"], options["project"])
+
+
+def add_environment(parser: ArgumentParser) -> None:
+    parser.add_argument("environment", help="name, like production or shop/production")
+
+
+def add_project(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--project", default="", help="name of the project, if several have this environment"
+    )
+
+
+def duration(text: str) -> timedelta:
+    """Read a duration for argparse, which shows the message of this exception only."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None

@@ -1,1 +1,1 @@
-"""Telling people outside: by mail, chat or webhook, wherever apprise delivers."""
+"""Notifications by mail, chat or webhook: every service that apprise supports."""

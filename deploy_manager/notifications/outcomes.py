@@ -1,10 +1,10 @@
-"""How a process that delivers a notice ends: its exit codes."""
+"""The exit codes of the process that delivers a notification."""
 
 from enum import IntEnum
 
 
 class Outcome(IntEnum):
-    """1 and 2 are what Python itself ends with when it can't run a program."""
+    """Without 1 and 2, with which Python itself ends if it cannot run a program."""
 
     DONE = 0
     UNREADABLE = 3

@@ -1,9 +1,9 @@
-"""Sending a notice to a target by its name.
+"""Sending a notification to a target of the setting `DEPLOY_MANAGER["NOTIFY"]`.
 
-apprise URLs hold passwords and tokens. They stand in the setting `DEPLOY_MANAGER["NOTIFY"]`, never
-in a row, and no message here shows one. Each notice is delivered by a process of its own: what
-libraries print and log there, URLs too, is read by nobody; a service that hangs is left by killing
-it; and the worker is spared the import of apprise.
+apprise URLs hold passwords and tokens. They are only in this setting, never in a row, and no
+message here contains one. Each notification is delivered by a process of its own, for three
+reasons: its output, in which libraries may print URLs, is discarded; if a service hangs, the
+process is killed; and the worker does not have to import apprise.
 """
 
 import json
@@ -17,54 +17,52 @@ from deploy_manager.exceptions import NotificationFailed
 from deploy_manager.notifications.outcomes import Outcome
 
 SECONDS = 10.0
-"""How long a delivery may take."""
+"""The longest time that a delivery may take."""
 
-LOOK_CLOSER = "Its URL in DEPLOY_MANAGER['NOTIFY'] can be tried with the command apprise -vv."
+HINT = "Test its URL in DEPLOY_MANAGER['NOTIFY'] with the command apprise -vv."
 
 
 def send(target: str, title: str, text: str) -> None:
-    """Tell somebody, named in the setting `NOTIFY`, something; takes `SECONDS` at most.
+    """Send a notification to a target of the setting `NOTIFY`; takes `SECONDS` at most.
 
-    Raises NoticeFailed for an unknown target, a URL that apprise can't read, and what was not
-    delivered. Its message names the target, never the URL.
+    Raises NotificationFailed for an unknown target, a URL that apprise cannot read, and a failed
+    delivery. Its message names the target, never the URL.
     """
+    # A title becomes the subject of a mail, which an end of line would end.
     line = " ".join(title.split())
-    _run(target, {"url": _url_of(target), "title": line, "text": text or line})
+    _run(target, {"title": line, "text": text or line})
 
 
 def check_targets(names: Iterable[str]) -> list[str]:
-    """Return what is wrong with some targets, in words; nobody is told anything.
+    """Return the problems of some targets, without sending anything.
 
     A process is started for each: that takes about half a second.
     """
-    return [problem for name in names if (problem := _problem_of(name))]
+    problems = []
+    for name in names:
+        try:
+            _run(name, {})
+        except NotificationFailed as error:
+            problems.append(str(error))
+    return problems
 
 
-def _problem_of(target: str) -> str:
-    try:
-        _run(target, {"url": _url_of(target)})
-    except NotificationFailed as error:
-        return str(error)
-    return ""
-
-
-def _url_of(target: str) -> str:
+def _run(target: str, message: dict[str, str]) -> None:
+    """Start the process and wait for it. Raises NotificationFailed."""
     known = get_settings().NOTIFY
     if target not in known:
         raise NotificationFailed(
             f"DEPLOY_MANAGER['NOTIFY'] has no {target!r}."
-            f" It knows: {', '.join(sorted(known)) or 'nobody'}."
+            f" Known targets: {', '.join(sorted(known)) or 'none'}."
         )
-    return known[target]
-
-
-def _run(target: str, order: dict[str, str]) -> None:
     try:
         done = subprocess.run(
-            # The paths are ours, so it needs no working directory to find the same modules.
+            # -P: a module in the working directory must not replace one of Python's own. The
+            # paths are passed instead, so that it finds the same modules as this process.
             [sys.executable, "-P", "-m", __package__],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            input=json.dumps(order).encode(),
+            # Not as an argument: those can be seen by every user of the machine.
+            input=json.dumps({"url": known[target], **message}).encode(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=SECONDS,
@@ -72,18 +70,17 @@ def _run(target: str, order: dict[str, str]) -> None:
         )
     except subprocess.TimeoutExpired:
         raise NotificationFailed(
-            f"{target!r} was not told within {SECONDS:g} s. {LOOK_CLOSER}"
+            f"{target!r} was not notified within {SECONDS:g} s. {HINT}"
         ) from None
     except OSError as error:
-        raise NotificationFailed(f"{target!r} was not told: {error}.") from None
-    if done.returncode != Outcome.DONE:
-        raise NotificationFailed(_explain(target, done.returncode))
-
-
-def _explain(target: str, exit_code: int) -> str:
-    match exit_code:
+        raise NotificationFailed(f"{target!r} was not notified: {error}.") from None
+    match done.returncode:
+        case Outcome.DONE:
+            return
         case Outcome.UNREADABLE:
-            return f"apprise can't read the URL of {target!r} in DEPLOY_MANAGER['NOTIFY']."
+            problem = f"apprise can't read the URL of {target!r} in DEPLOY_MANAGER['NOTIFY']."
         case Outcome.REFUSED:
-            return f"The service of {target!r} is down or refused the notice. {LOOK_CLOSER}"
-    return f"{target!r} was not told: the process for it ended with exit code {exit_code}."
+            problem = f"The service of {target!r} is down or refused the notification. {HINT}"
+        case code:
+            problem = f"{target!r} was not notified: its process ended with exit code {code}."
+    raise NotificationFailed(problem)

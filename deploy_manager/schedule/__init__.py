@@ -1,1 +1,1 @@
-"""Windows and cron slots in named time zones; pure, no database."""
+"""Allowed times and cron slots in named time zones; pure functions without a database."""

@@ -1,12 +1,12 @@
-"""When changes are allowed: weekly windows by the wall clock of a named time zone.
+"""Allowed times: weekly windows on the wall clock of a named time zone.
 
-A moment is allowed when the clock on the wall shows a time inside a window. At changes of the
-clocks this means:
+A moment is allowed if the wall clock shows a time inside a window. When the clocks change, this
+means:
 
-- a window that begins in the skipped hour opens at the first moment after it; one that lies in
-  the skipped hour altogether does not open that day;
-- in the hour that comes twice a window is open both times; one that ended in it opens again when
-  the clock goes back.
+- a window that begins in the skipped hour opens at the first moment after it; one that lies
+  entirely in the skipped hour does not open that day;
+- in an hour that occurs twice a window is open both times; one that has closed in it opens again
+  when the clock goes back.
 """
 
 import re
@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY = timedelta(days=1)
 DAYS_TO_LOOK_AHEAD = 15
-"""Two weeks: a window of one day a week may lie in a skipped hour once, not twice in a row."""
+"""Two weeks: a weekly window may lie in a skipped hour once, but not twice in a row."""
 
 _MIDNIGHT = 24 * 60
 _EXAMPLE = "Write one like mon-fri 09:00-17:00, sat,sun 22:00-02:00 or daily 01:00-05:00."
@@ -30,10 +30,10 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Window:
-    """Days of the week, Monday is 0, on which it begins, and minutes after midnight.
+    """The days of the week on which it begins (Monday is 0), and minutes after midnight.
 
-    `start` is the first minute inside, `end` the first one after it. Where `end` is not later
-    than `start` it lies on the next day.
+    `start` is the first minute inside, `end` the first one after it; an `end` that is not later
+    than `start` lies on the next day.
     """
 
     days: frozenset[int]
@@ -41,7 +41,7 @@ class Window:
     end: int
 
     def holds(self, local: datetime) -> bool:
-        """Whether a wall clock that shows this time is inside of the window."""
+        """Return whether this time of a wall clock is inside the window."""
         today, minute = local.weekday(), local.hour * 60 + local.minute
         if self.start < self.end:
             return today in self.days and self.start <= minute < self.end
@@ -51,7 +51,7 @@ class Window:
 
     @property
     def starts_at(self) -> time:
-        """The wall clock's time at which it opens."""
+        """Return the time on the wall clock at which it opens."""
         return time(self.start // 60, self.start % 60)
 
 
@@ -59,13 +59,13 @@ def parse_windows(lines: Sequence[str]) -> tuple[Window, ...]:
     """Return the windows of lines like `mon-fri 09:00-17:00`.
 
     Days are mon to sun, ranges, lists with commas, or `daily`; a window may pass midnight, and may
-    end at 24:00. Raises ValueError with the first line that can't be read, and how one looks.
+    end at 24:00. Raises ValueError with the first line that cannot be read, and an example.
     """
     return tuple(_parse(line) for line in lines)
 
 
 def is_open(windows: Sequence[Window], zone: str, at: datetime) -> bool:
-    """Whether an aware moment lies in one of the windows; always where there are none.
+    """Return whether an aware moment lies in a window; always if there are no windows.
 
     Raises ValueError for an unknown time zone.
     """
@@ -73,9 +73,9 @@ def is_open(windows: Sequence[Window], zone: str, at: datetime) -> bool:
 
 
 def next_opening(windows: Sequence[Window], zone: str, at: datetime) -> datetime:
-    """Return the first moment in a window that is not before `at`, an aware one; in UTC.
+    """Return the first moment in a window that is not before the aware `at`, in UTC.
 
-    That is `at` itself when it lies in one. Raises ValueError for an unknown time zone.
+    If `at` lies in a window, that is `at` itself. Raises ValueError for an unknown time zone.
     """
     begin = at.astimezone(UTC)
     if is_open(windows, zone, at):
@@ -94,7 +94,8 @@ def check_zone(name: str) -> ZoneInfo:
     """Return a time zone by its name, like Europe/Paris. Raises ValueError for an unknown one."""
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # names of folders, or of odd files
+    # A name like "Europe" is a folder of the zone database, and some files in it are no zones.
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"There is no time zone {name!r}. Write one like Europe/Paris.") from None
 
 
@@ -106,9 +107,9 @@ def _any_holds(windows: Iterable[Window], at: datetime, zone: ZoneInfo) -> bool:
 def _moments_it_may_open(
     windows: Sequence[Window], zone: ZoneInfo, after: datetime
 ) -> Iterator[datetime]:
-    """Yield all that there are in the next 24 hours, and some around them."""
+    """Yield every such moment of the next 24 hours, and some around them."""
     date = after.astimezone(zone).date()
-    # 24 hours touch three dates where one of them has 23.
+    # 24 hours touch three dates if one of them has only 23. Both folds: a start may occur twice.
     for days, window, fold in product(range(3), windows, (0, 1)):
         start = window.starts_at.replace(tzinfo=zone, fold=fold)
         yield datetime.combine(date + days * DAY, start).astimezone(UTC)
@@ -116,10 +117,8 @@ def _moments_it_may_open(
 
 
 def _changes_of_the_clocks(zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
-    """Yield the moment, to the second, when the clocks change in the next 24 hours, if they do.
-
-    zoneinfo does not tell its changes, so they are searched for by halves.
-    """
+    """Yield the second at which the clocks change in the next 24 hours, if they do."""
+    # zoneinfo does not list its changes: this is a binary search for the change of the offset.
     before, changed = after.replace(microsecond=0), after.replace(microsecond=0) + DAY
     offset = before.astimezone(zone).utcoffset()
     if changed.astimezone(zone).utcoffset() == offset:
@@ -137,10 +136,10 @@ def _parse(line: str) -> Window:
     tidy = re.sub(r"\s*([,-])\s*", r"\1", " ".join(line.lower().split()))
     found = _LINE.fullmatch(tidy)
     if found is None:
-        raise ValueError(f"{line!r} is no window. {_EXAMPLE}")
+        raise ValueError(f"{line!r} is not a window. {_EXAMPLE}")
     start, end = _minutes(found["start"], line), _minutes(found["end"], line)
     if start in (end, _MIDNIGHT):
-        raise ValueError(f"{line!r} never opens; the whole day is 00:00-24:00. {_EXAMPLE}")
+        raise ValueError(f"{line!r} never opens. Write a whole day as 00:00-24:00. {_EXAMPLE}")
     return Window(frozenset(_days(found["days"], line)), start, end)
 
 
@@ -158,7 +157,7 @@ def _days(text: str, line: str) -> Iterator[int]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if first not in DAYS or (dash and last not in DAYS):
-            raise ValueError(f"{line!r}: {part!r} is no day of {', '.join(DAYS)}. {_EXAMPLE}")
+            raise ValueError(f"{line!r}: {part!r} is not one of {', '.join(DAYS)}. {_EXAMPLE}")
         start = DAYS.index(first)
         length = (DAYS.index(last or first) - start) % 7
         yield from ((start + offset) % 7 for offset in range(length + 1))

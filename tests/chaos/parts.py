@@ -161,10 +161,10 @@ class Worker(Part):
 
 
 class Reconcile(Part):
-    """`manage.py reconcile --forever 2`."""
+    """`manage.py reconcile --forever 2s`."""
 
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "django", "reconcile", "--forever", "2"]
+        command = [sys.executable, "-m", "django", "reconcile", "--forever", "2s"]
         super().__init__(command, folder / "reconcile.log")
 
 

@@ -1,1 +1,1 @@
-"""Deployments on a command line: requested, watched, shown."""
+"""Deployments on a command line: planned, requested, watched."""

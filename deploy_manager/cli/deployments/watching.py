@@ -1,16 +1,14 @@
-"""What a source shows of a deployment: the request, its course, and how to go on after its end."""
+"""Watching a deployment from its request to its end, and the way to run it again."""
 
-import sys
 from collections.abc import Callable
 
 from rich.text import Text
 
 from deploy_manager import broker
-from deploy_manager.cli.asking import who_asks
 from deploy_manager.cli.deployments.following import Follower, Interrupts, interruptible
-from deploy_manager.cli.deployments.json_lines import JsonLines
-from deploy_manager.cli.deployments.terminal import Lines
+from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.text import shorten
+from deploy_manager.cli.views.base import View
 from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.progress import FROM_THE_START
 from deploy_manager.exceptions import RequestRefused
@@ -19,76 +17,63 @@ from deploy_manager.models import Deployment, State
 QUESTION = "Leave it running (l), cancel it (c) or watch on (w)? [w] "
 
 
-def show_request(deployment: Deployment, view: JsonLines | Lines) -> None:
-    """Show the number and the state of what was asked for, and what it waits for."""
+def show_request(deployment: Deployment, view: View) -> None:
+    """Show the number and the state of a request, and what it waits for."""
     deployment.refresh_from_db()
-    if isinstance(view, JsonLines):
-        view.write(
-            "requested",
-            deployment=deployment.pk,
-            state=deployment.state,
-            message=deployment.message,
-        )
-        return
-    view.tell(Text(f"#{deployment.pk} {deployment.get_state_display()}"))
+    view.write(
+        "requested",
+        deployment=deployment.pk,
+        state=deployment.state,
+        message=deployment.message,
+    )
+    view.print(Text(f"#{deployment.pk} {deployment.get_state_display()}"))
     if deployment.message:
-        view.say(deployment.message)
+        view.remark(deployment.message)
     if deployment.state == State.WAITING and not broker.is_reconciled():
-        view.say("Nothing reconciles here: `manage.py reconcile --forever 5` begins what waits.")
+        view.remark(
+            "Reconcile is not scheduled here: `manage.py reconcile --forever 5s` starts waiting"
+            " deployments."
+        )
 
 
 def watch(
-    deployment: Deployment,
-    view: JsonLines | Lines,
-    interrupts: Interrupts,
-    after: int = FROM_THE_START,
+    deployment: Deployment, view: View, interrupts: Interrupts, after: int = FROM_THE_START
 ) -> Deployment:
-    """Follow a deployment; return it as it ended, or as it stood when the watcher left."""
+    """Follow a deployment; return it as it ended, or as it was when the watcher left."""
 
-    def stay(now: Deployment) -> bool:
-        return _stay(now, view)
+    def stays(now: Deployment) -> bool:
+        return ask_whether_to_stay(f"#{now.pk}", lambda: now.request_cancel(requester_name()), view)
 
-    return Follower(deployment.pk, view, stay, interrupts, after=after).follow()
-
-
-def show_how_to_retry(deployment: Deployment, command: str, view: JsonLines | Lines) -> None:
-    """Show the command that goes to the servers which did not come through, if there are any."""
-    if deployment.is_live or isinstance(view, JsonLines):
-        return
-    try:
-        _recipe, wanted = retry(deployment)
-    except RequestRefused:
-        return
-    view.say(f"`{command}` runs it again on {shorten(wanted.servers)}.")
+    return Follower(deployment.pk, view, stays, interrupts, after=after).follow()
 
 
-def _stay(deployment: Deployment, view: JsonLines | Lines) -> bool:
-    """After Ctrl-C: ask whether to watch on, leave or cancel. Where nobody can answer: leave."""
+def ask_whether_to_stay(name: str, cancel: Callable[[], object], view: View) -> bool:
+    """After Ctrl-C, ask whether to watch on, leave or cancel; return whether to watch on.
 
-    def cancel() -> None:
-        deployment.request_cancel(who_asks())
-
-    return ask_whether_to_stay(f"#{deployment.pk}", cancel, view)
-
-
-def ask_whether_to_stay(what: str, cancel: Callable[[], object], view: JsonLines | Lines) -> bool:
-    """Ask whether to watch on, leave or cancel; return whether to watch on."""
-    answer = _answer(view)
+    Without a person to answer, and on a second Ctrl-C, the watcher leaves.
+    """
+    answer = "l"
+    if view.can_ask:
+        try:
+            with interruptible():
+                answer = view.ask(QUESTION).strip().lower()[:1]
+        except (KeyboardInterrupt, EOFError):
+            pass
     if answer == "c":
         cancel()
         view.say("Cancelling: what runs is being stopped.")
     elif answer == "l":
-        view.say(f"{what} goes on without you; the admin shows how it ends.")
+        view.say(f"{name} goes on without you; the admin shows how it ends.")
         return False
     return True
 
 
-def _answer(view: JsonLines | Lines) -> str:
-    """Return c, l, or w."""
-    if isinstance(view, JsonLines) or not sys.stdin.isatty():
-        return "l"
+def show_how_to_retry(deployment: Deployment, command: str, view: View) -> None:
+    """Show people the command that runs it again on the servers that did not succeed, if any."""
+    if deployment.is_live:
+        return
     try:
-        with interruptible():
-            return view.ask(QUESTION).strip().lower()[:1]
-    except (KeyboardInterrupt, EOFError):
-        return "l"
+        _recipe, options = retry(deployment)
+    except RequestRefused:
+        return
+    view.remark(f"`{command}` runs it again on {shorten(options.servers)}.")

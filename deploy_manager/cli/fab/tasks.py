@@ -14,48 +14,41 @@ from invoke.collection import Collection
 from invoke.tasks import Task
 
 from deploy_manager.cli.deployments.options import CONVERGE, Arguments
+from deploy_manager.cli.deployments.options import HELP as OF_DEPLOYMENTS
+from deploy_manager.cli.fab.selection import RETRY, UPGRADE, Selection
 from deploy_manager.cli.fab.upgrade import Words
-from deploy_manager.cli.fab.work import RETRY, UPGRADE, Selection
 from deploy_manager.cli.inventory.environments import all_environments
-from deploy_manager.cli.packages.pin_changes import HELP_TO_TAKE_BACK
 from deploy_manager.cli.text import as_text, clean
-from deploy_manager.cli.upgrades.options import HELP as OF_UPGRADE
+from deploy_manager.cli.upgrades.options import HELP as OF_UPGRADES
 from deploy_manager.cli.upgrades.options import REACHES
 from deploy_manager.logs import plain
 from deploy_manager.models import Environment
 from deploy_manager.recipes import Pipeline, Uses, all_pipelines
 
 HELP = {
-    "ref": "branch, tag or commit, for this time only",
-    "server": "only this one; may be repeated",
-    "reason": "why; stands in the history",
-    "to": "a release's name, or the beginning of its commit; default: the good one before",
-    "force_migration": "leave app.0001_name as it is, though it can't be reversed; may be repeated",
-    "deployment": "its number; default: the newest of the environment",
-    "dry_run": "show each command; touch no server",
-    "take_back": HELP_TO_TAKE_BACK,
+    **OF_DEPLOYMENTS,
+    "force_migration": "do not reverse the irreversible migration app.0001_name; may be repeated",
+    "deployment": "number of the deployment; default: the environment's newest",
 }
-HELP_TO_UPGRADE = {
-    **OF_UPGRADE,
-    "package": "like django==5.2.8, or celery; may be repeated; none: all of them",
-    "soak": f"{OF_UPGRADE['soak']} (seconds)",
-    "cooldown": f"{OF_UPGRADE['cooldown']} (days)",
-    **{name: words for name, (_reach, words) in REACHES.items()},
+HELP_FOR_UPGRADE = {
+    **OF_UPGRADES,
+    "package": f"{OF_UPGRADES['package']}; may be repeated",
+    **{name: text for name, (_reach, text) in REACHES.items()},
 }
 Body = Callable[..., None]
 
 
 class ExactNames(Collection):
-    """Tasks under the names they have: `checkout_latest` is not made `checkout-latest`."""
+    """Keeps the names of tasks: `checkout_latest` does not become `checkout-latest`."""
 
     def transform(self, name: str) -> str:
         return name
 
 
 def make_namespace() -> Collection:
-    """Return the tasks: one for each environment, one for each recipe and pipeline, and `retry`.
+    """Return a task for each environment, each recipe and pipeline, `retry` and `upgrade`.
 
-    Where the tables can't be read yet it says so, and the recipes can still be listed.
+    If the tables can't be read yet, it prints so, and the recipes can still be listed.
     """
     # fab builds its collection anew with the names dashed, and has read the setting for that
     # before any fabfile could say otherwise (invoke 2.2, Program.load_collection).
@@ -79,12 +72,13 @@ def make_namespace() -> Collection:
 def name_environments(
     environments: Sequence[Environment], taken: set[str]
 ) -> list[tuple[str, Environment]]:
-    """Return each with the shortest name that can mean nothing else, not even in another way.
+    """Return each with its shortest name that cannot mean another environment or a task.
 
-    `production`, or `shop-production` where several projects have one. Where a project `shop`
-    and a project `shop-eu` would both be meant by `shop-eu-production`: `shop-eu/production`.
+    `production`, or `shop-production` if several projects have one. If `shop-eu-production` could
+    also be the environment `eu-production` of a project `shop`: `shop-eu/production`.
     """
-    names = [_names(environment) for environment in environments]
+    # From the shortest to the one that no other can have, as no part of it contains a slash.
+    names = [(each.name, f"{each.project.name}-{each.name}", str(each)) for each in environments]
     times = Counter([*taken, *chain.from_iterable(names)])
     return [
         (next(name for name in known if times[name] == 1), environment)
@@ -92,16 +86,12 @@ def name_environments(
     ]
 
 
-def _names(environment: Environment) -> tuple[str, ...]:
-    """From the shortest to the one that no other can have: no part of it has a slash."""
-    return environment.name, f"{environment.project.name}-{environment.name}", str(environment)
-
-
 def _environment_task(selection: Selection, environment: Environment) -> Task[Any]:
     def body(context: Any) -> None:
         selection.select(environment)
 
-    return _task(body, plain(environment.name), plain(f"Run what follows on {environment}"))
+    title = plain(f"Run the tasks that follow on {environment}")
+    return _task(body, plain(environment.name), title)
 
 
 def _recipe_task(selection: Selection, pipeline: Pipeline) -> Task[Any]:
@@ -143,7 +133,7 @@ def _retry_task(selection: Selection) -> Task[Any]:
     ) -> None:
         selection.retry(deployment, Arguments(reason=reason), dry_run, take_back)
 
-    return _task(body, RETRY, "Run a deployment again where it did not come through")
+    return _task(body, RETRY, "Run a deployment again on the servers that did not succeed")
 
 
 def _upgrade_task(selection: Selection) -> Task[Any]:
@@ -163,20 +153,22 @@ def _upgrade_task(selection: Selection) -> Task[Any]:
         words = Words(package or (), reaches, soak, cooldown, reason, dry_run)
         selection.upgrade(words)
 
-    return _task(body, UPGRADE, "Upgrade packages", HELP_TO_UPGRADE)
+    return _task(body, UPGRADE, "Upgrade packages", HELP_FOR_UPGRADE)
 
 
-def _task(body: Body, name: str, title: str, words: Mapping[str, str] = HELP) -> Task[Any]:
+def _task(body: Body, name: str, title: str, texts: Mapping[str, str] = HELP) -> Task[Any]:
     @wraps(body)
-    def take_words(context: Any, **arguments: Any) -> None:
-        body(context, **{each: as_text(word) for each, word in arguments.items()})
+    def run(context: Any, **arguments: Any) -> None:
+        body(context, **{each: as_text(value) for each, value in arguments.items()})
 
-    take_words.__doc__ = title
-    _context, *taken = signature(body).parameters
+    run.__doc__ = title
+    # invoke refuses help for an option that the signature does not have.
+    _context, *options = signature(body).parameters
     return Task(
-        take_words,
+        run,
         name=name,
         iterable=["server", "force_migration", "package"],
+        # Else a short flag, and its meaning, would change with each new option.
         auto_shortflags=False,
-        help={each: words[each] for each in taken},
+        help={each: texts[each] for each in options},
     )

@@ -1,39 +1,40 @@
-"""`fab production upgrade`: an upgrade with this very process as the worker of its deployments."""
+"""`fab production upgrade`: an upgrade whose deployments this very process carries out."""
 
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from threading import Event
 
 from django.db import connections
 from invoke.exceptions import Exit
 
-from deploy_manager.cli.asking import make_console, refusals, refuse, who_asks
+from deploy_manager.cli.console import make_console
 from deploy_manager.cli.deployments.following import Follower, Interrupts
-from deploy_manager.cli.deployments.terminal import make_view
+from deploy_manager.cli.exits import FAILED, refusals, refuse
+from deploy_manager.cli.requester import requester_name
+from deploy_manager.cli.times import parse_duration
 from deploy_manager.cli.upgrades.options import UpgradeArguments, plan_for_arguments
 from deploy_manager.cli.upgrades.watching import UpgradeWatcher
+from deploy_manager.cli.views.terminal import make_view
 from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, Environment, UpgradeState
 from deploy_manager.reconcile import promote_next
 from deploy_manager.upgrades.progress import advance_upgrade
 from deploy_manager.upgrades.requests import cancel_upgrade, request_upgrade
 
-FAILED = 1
-"""Exit code."""
-
-LOOKS_EVERY = 1.0
-"""Seconds between two looks whether what waits, for the end of a freeze or a time, may begin."""
+WAITING_POLL_SECONDS = 1.0
+"""How often to try whether a deployment that waits, for a thaw or for its time, may begin."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """What was typed, as fab hands it over."""
+    """The arguments as fab passes them: text and flags."""
 
     packages: Sequence[str]
     reaches: Mapping[str, bool]
-    """Which of REACHES were arguments."""
+    """Each name of REACHES, and whether its flag was given."""
 
     soak: str
     cooldown: str
@@ -41,29 +42,29 @@ class Words:
     dry_run: bool
 
     def read(self) -> UpgradeArguments:
-        """Return what is meant; refused where that can't be."""
-        arguments = [name for name, is_given in self.reaches.items() if is_given]
-        if len(arguments) > 1:
-            refuse(f"Say one of {', '.join(f'--{name}' for name in arguments)}.")
+        """Return what they mean. Raises CommandError (exit code 2)."""
+        reaches = [name for name, is_given in self.reaches.items() if is_given]
+        if len(reaches) > 1:
+            refuse(f"Choose one of {', '.join(f'--{name}' for name in reaches)}.")
         return UpgradeArguments(
             packages=self.packages,
-            reach="".join(arguments),
+            reach="".join(reaches),
             reason=self.reason,
-            soak=_whole_number("soak", self.soak),
-            cooldown=_whole_number("cooldown", self.cooldown),
-            only_shows=self.dry_run,
+            soak=_read_duration("soak", self.soak),
+            cooldown=_read_duration("cooldown", self.cooldown),
+            dry_run=self.dry_run,
         )
 
 
-def _whole_number(option: str, text: str) -> int:
+def _read_duration(option: str, text: str) -> timedelta:
     try:
-        return int(text)
-    except ValueError:
-        refuse(f"--{option}: {text!r} is no whole number.")
+        return parse_duration(text)
+    except ValueError as error:
+        refuse(f"--{option}: {error}")
 
 
 def upgrade(environment: Environment, arguments: UpgradeArguments) -> None:
-    """Plan it, show it and see it through here. Raises CommandError, or Exit where it failed."""
+    """Plan, show and carry out an upgrade. Raises CommandError, or Exit if it does not succeed."""
     view = make_view(make_console(sys.stdout))
     plan = plan_for_arguments([environment], arguments, view)
     if plan is None:
@@ -71,14 +72,14 @@ def upgrade(environment: Environment, arguments: UpgradeArguments) -> None:
     interrupts = Interrupts()
     with interrupts.noted():
         with refusals():
-            asked = request_upgrade(plan, source="fab", requested_by_name=who_asks())
-        ended = UpgradeWorker(asked, view, interrupts).watch()
+            requested = request_upgrade(plan, source="fab", requested_by_name=requester_name())
+        ended = UpgradeWorker(requested, view, interrupts).watch()
     if ended.state != UpgradeState.SUCCEEDED:
         raise Exit(code=FAILED)
 
 
 class UpgradeWorker(UpgradeWatcher):
-    """Does the work of what it watches. Ctrl-C cancels, for nobody else would go on."""
+    """Carries out what it watches. Ctrl-C cancels: without this process the work would stop."""
 
     def advance(self) -> None:
         advance_upgrade(self.upgrade.pk)
@@ -92,25 +93,30 @@ class UpgradeWorker(UpgradeWatcher):
                     deployment.pk, self.view, lambda _now: self.stays(), self.interrupts, work.done
                 ).follow()
             finally:
+                # Also when following failed: leaving the pool waits for the thread.
                 is_over.set()
                 work.result()
 
     def stays(self) -> bool:
-        cancel_upgrade(self.upgrade, who_asks())
-        self.view.say("Cancelling: what runs is being stopped, what was switched goes back.")
+        cancel_upgrade(self.upgrade, requester_name())
+        self.view.say(
+            "Cancelling: what runs is being stopped, and servers that were switched go back."
+        )
         return True
 
 
 def _work_on(deployment_id: int, is_over: Event) -> None:
-    """Run a deployment; where it has to wait, look now and then whether it may begin."""
+    """Run a deployment; if it has to wait, try again until it may begin."""
     try:
         while not is_over.is_set():
             run(deployment_id)
             deployment = Deployment.objects.select_related("environment__project").get(
                 pk=deployment_id
             )
-            if not deployment.is_live or is_over.wait(LOOKS_EVERY):
+            if not deployment.is_live or is_over.wait(WAITING_POLL_SECONDS):
                 return
+            # No worker is woken: `run` above takes the deployment.
             promote_next(deployment.environment, lambda _shard: None)
     finally:
+        # Django keeps a connection for each thread, and closes those of requests only.
         connections.close_all()

@@ -1,1 +1,1 @@
-"""Environments as command lines name them."""
+"""Environments on a command line: found by name, frozen."""

@@ -1,16 +1,14 @@
-"""The environment that a command line means."""
+"""Finding the environment that an argument names."""
 
 from django.core.management import CommandError
 from django.db import DatabaseError
 
+from deploy_manager.cli.exits import refuse
 from deploy_manager.models import Environment
-
-WRONG_USAGE = 2
-"""Exit code."""
 
 
 def all_environments() -> list[Environment]:
-    """Return every environment. Raises CommandError where the tables can't be read."""
+    """Return every environment. Raises CommandError if the tables cannot be read."""
     try:
         return list(Environment.objects.select_related("project"))
     except DatabaseError as error:
@@ -20,23 +18,25 @@ def all_environments() -> list[Environment]:
 
 
 def find_environment(name: str, project: str = "") -> Environment:
-    """Return the environment meant by `production` or `shop/production`.
+    """Return the environment with a name like `production` or `shop/production`.
 
-    `project` narrows a name that several projects have. Raises CommandError, which tells what
-    there is, for a name that none has or that is ambiguous.
+    `project` narrows a name that several projects have. Raises CommandError (exit code 2), with
+    the names there are, for a name that is unknown or ambiguous.
     """
-    there = all_environments()
+    known = all_environments()
     found = list(Environment.objects.named(name, project).select_related("project"))
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if not found:
+        full_name = f"{project}/{name}" if project else name
+        names = ", ".join(map(str, known)) or "none yet; add one in the admin"
+        refuse(f"There is no environment {full_name!r}. Environments: {names}.")
+    if len(found) > 1:
         projects = ", ".join(environment.project.name for environment in found)
-        raise CommandError(
-            f"{name} is in several projects: say --project, one of {projects}.",
-            returncode=WRONG_USAGE,
-        )
-    asked = f"{project}/{name}" if project else name
-    there_are = ", ".join(map(str, there)) or "none yet; add one in the admin"
-    raise CommandError(
-        f"There is no environment {asked!r}. There are: {there_are}.", returncode=WRONG_USAGE
-    )
+        refuse(f"Several projects have {name}: add --project, one of {projects}.")
+    return found[0]
+
+
+def find_environments(name: str, project: str = "") -> list[Environment]:
+    """Return the environment with this name, or all: those of a project, if one is named."""
+    if name:
+        return [find_environment(name, project)]
+    return [each for each in all_environments() if project in ("", each.project.name)]

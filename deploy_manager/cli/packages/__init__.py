@@ -1,1 +1,1 @@
-"""Pins on a command line."""
+"""Packages on a command line: pins, overrides, installed versions, advisories."""

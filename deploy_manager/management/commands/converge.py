@@ -1,4 +1,4 @@
-"""Make servers like the others of their environment."""
+"""`manage.py converge`: make servers like the others of their environment."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -8,7 +8,10 @@ from deploy_manager.cli.deployments.options import CONVERGE
 
 
 class Command(RequestCommand):
-    help = "Make new or strayed servers like the others: the release that most of those serve."
+    help = (
+        "Bring servers that are new or out of sync to the release that most others of the"
+        " environment serve."
+    )
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("server", nargs="+", metavar="SERVER")

@@ -1,16 +1,16 @@
-"""Run a deployment again where it did not come through."""
+"""`manage.py retry`: run a deployment again on the servers that did not succeed."""
 
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.cli.asking import refusals
-from deploy_manager.cli.deployments.command import RequestCommand, arguments
+from deploy_manager.cli.deployments.command import RequestCommand, read_arguments
 from deploy_manager.cli.deployments.find import find_deployment
 from deploy_manager.cli.deployments.options import options_to_retry
+from deploy_manager.cli.exits import refusals
 
 
 class Command(RequestCommand):
-    help = "Run a deployment again on the servers that did not come through: the same release."
+    help = "Run a deployment again, with the same release, on the servers that did not succeed."
 
     def add_subject(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -23,5 +23,5 @@ class Command(RequestCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         with refusals():
             deployment = find_deployment(options["deployment"], options["project"])
-            recipe, wanted = options_to_retry(deployment, arguments(options))
-        self.see_through(deployment.environment, recipe, wanted, options)
+            recipe, deployment_options = options_to_retry(deployment, read_arguments(options))
+        self.plan_and_run(deployment.environment, recipe, deployment_options, options)

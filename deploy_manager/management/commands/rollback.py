@@ -1,4 +1,4 @@
-"""Let an environment serve an earlier release again."""
+"""`manage.py rollback`: let an environment serve an earlier release again."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -8,7 +8,7 @@ from deploy_manager.cli.deployments.options import ROLLBACK
 
 
 class Command(RequestCommand):
-    help = "Let an environment serve an earlier release again: a switch, nothing is installed."
+    help = "Let an environment serve an earlier release again: a switch that installs nothing."
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
         add_release(parser)

@@ -1,23 +1,23 @@
-"""Let releases change again on an environment that was frozen."""
+"""`manage.py thaw`: allow releases to change again on an environment."""
 
 from typing import Any
 
 from deploy_manager import dispatch
-from deploy_manager.cli.asking import who_asks
 from deploy_manager.cli.base import EnvironmentCommand
-from deploy_manager.cli.inventory.environments import find_environment
-from deploy_manager.cli.inventory.freezes import show_freeze
+from deploy_manager.cli.inventory.freezes import FreezeReport
+from deploy_manager.cli.requester import requester_name
 from deploy_manager.reconcile import promote_next
 
 
 class Command(EnvironmentCommand):
-    help = "Let releases change again on an environment that was frozen."
+    help = "Thaw an environment that was frozen: releases may change again."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        environment = find_environment(options["environment"], options["project"])
+        environment = self.find_environment(options)
         view = self.make_view(options)
-        if not environment.thaw(who_asks()):
+        if not environment.thaw(requester_name()):
             view.say("It was not frozen.")
+        # Also then: an earlier command may have been killed between the two.
         if promote_next(environment, dispatch.wake_for_shard):
             view.say("The deployment that waited for it begins.")
-        show_freeze(environment, view)
+        view.show(FreezeReport(environment))

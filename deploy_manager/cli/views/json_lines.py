@@ -1,4 +1,4 @@
-"""A deployment as JSON lines: one object for each event, the summary last."""
+"""JSON lines: an object for each event, the summary last."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from deploy_manager.cli.deployments.following import View
+from deploy_manager.cli.views.base import Report, View
 from deploy_manager.deployments.progress import Progress
 from deploy_manager.models import Deployment, HostRun, LogChunk, Step
 
@@ -25,15 +25,19 @@ class JsonLines(View):
         self._hosts = {run.pk: run for run in runs}
         self._recipes = {step.pk: step.recipe for run in runs for step in run.steps.all()}
 
-    def show(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> None:
         self._hosts.update({run.pk: run for run in progress.host_runs})
         changes: list[LogChunk | Step | HostRun] = [
             *progress.chunks,
             *progress.steps,
             *progress.host_runs,
         ]
+        # In the order in which they were written, which each kind of row alone does not show.
         for change in sorted(changes, key=attrgetter("sequence")):
-            self._show(change)
+            self._write_change(change)
+
+    def show(self, report: Report) -> None:
+        report.write_on(self)
 
     def say(self, text: str) -> None:
         self.write("note", text=text)
@@ -52,16 +56,16 @@ class JsonLines(View):
         )
 
     def write(self, event: str, **values: Any) -> None:
-        """Write one line at once. Raises SystemExit where nobody reads on."""
+        """Write one line at once. Raises SystemExit if the reader has closed the pipe."""
         try:
-            # All else that a terminal could take for a command is escaped by JSON itself.
+            # JSON escapes every control character but DEL, which a terminal acts on as well.
             line = json.dumps({"event": event, **values}).replace("\x7f", "\\u007f")
             self._console.file.write(f"{line}\n")
             self._console.file.flush()
         except BrokenPipeError:
             self._console.on_broken_pipe()
 
-    def _show(self, change: LogChunk | Step | HostRun) -> None:
+    def _write_change(self, change: LogChunk | Step | HostRun) -> None:
         if isinstance(change, LogChunk):
             self.write(
                 "output",

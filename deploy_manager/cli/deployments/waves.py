@@ -1,15 +1,15 @@
-"""Where a deployment stands as a whole: which wave it is in, that it waited, when it pauses."""
+"""The course of a deployment as a whole: its waves, its waiting and its pauses."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from deploy_manager.cli.moments import describe_moment
 from deploy_manager.cli.text import shorten
+from deploy_manager.cli.times import describe_moment
 from deploy_manager.models import Deployment, HostRun, State
 
 
 class Waves:
-    """Which stages of a deployment are its waves."""
+    """Maps the stages of a deployment to its waves."""
 
     def __init__(self, runs: Sequence[HostRun]) -> None:
         self._runs = runs
@@ -22,17 +22,17 @@ class Waves:
         }
 
     def at(self, stage: int) -> int:
-        """Return the number of the wave that a stage is; 0: it is none."""
+        """Return the number of the wave that a stage belongs to; 0 if it belongs to none."""
         return self._at.get(stage, 0)
 
     def describe(self, wave: int) -> str:
-        """Return like `Wave 1 of 3: one, two`."""
+        """Return a line like `Wave 1 of 3: one, two`."""
         names = [run.server_name for run in self._runs if run.wave == wave]
         return f"Wave {wave} of {self.number}: {shorten(names)}"
 
 
 class Course:
-    """Tells each turn of a deployment once, in words."""
+    """Describes each turn of a deployment once: the end of its waiting, a pause between waves."""
 
     def __init__(self, runs: Sequence[HostRun]) -> None:
         self._waves = Waves(runs)
@@ -40,7 +40,7 @@ class Course:
         self._pauses_until: datetime | None = None
 
     def turns(self, deployment: Deployment) -> Iterator[str]:
-        """Yield what is to be told since the last time this was asked."""
+        """Yield a line for each turn since the last call."""
         waits = deployment.state == State.WAITING
         if self._waited and not waits:
             yield f"#{deployment.pk} waits no longer."

@@ -1,9 +1,9 @@
-"""A deployment on a terminal: each server's lines, and on a real one a table that stays below."""
+"""The views for people: plain lines, and on a terminal a live table below them."""
 
 import select
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 
 from rich.console import Console
@@ -11,9 +11,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from deploy_manager.cli.deployments.course import Waves
-from deploy_manager.cli.deployments.following import View
+from deploy_manager.cli.deployments.waves import Waves
 from deploy_manager.cli.text import clean, clean_line, seconds_between
+from deploy_manager.cli.views.base import Report, View
+from deploy_manager.cli.views.json_lines import JsonLines
 from deploy_manager.deployments.progress import Progress
 from deploy_manager.models import Deployment, HostRun, LogChunk, State, Step
 
@@ -30,20 +31,20 @@ SYMBOLS = {
     State.ROLLED_BACK: ("↶", "bold yellow"),
 }
 COLOURS = ("cyan", "magenta", "blue", "yellow", "green", "bright_cyan", "bright_magenta")
-"""One for each server in turn; red is left for what failed."""
+"""One for each server in turn; red is kept for failures."""
 
-LOOKS_UP_SECONDS = 0.2
-"""How long a question waits before it looks whether Ctrl-C came."""
+CTRL_C_POLL_SECONDS = 0.2
+"""How often a question that waits for its answer looks for Ctrl-C."""
 
 LINES_KEPT_FREE = 6
-"""Of the terminal's height, around the table."""
+"""Lines of the terminal's height that the table leaves for the output above it."""
 
-TOLD_FIRST = (State.FAILED, State.LOST, State.ROLLED_BACK, State.RUNNING, State.QUEUED)
-"""Whose rows stay where the table is longer than the terminal."""
+KEPT_FIRST = (State.FAILED, State.LOST, State.ROLLED_BACK, State.RUNNING, State.QUEUED)
+"""The states whose rows stay if the table is longer than the terminal, most important first."""
 
 
 class Lines(View):
-    """Each server's steps and output as lines that begin with its name."""
+    """Plain lines: the steps and output of each server, every line with the server's name."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -61,7 +62,7 @@ class Lines(View):
             self._steps[run.pk] = {step.pk: step for step in run.steps.all()}
             self._prefixes[run.pk] = (f"[{run.server_name}] ", COLOURS[index % len(COLOURS)])
 
-    def show(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> None:
         self._hosts.update({run.pk: run for run in progress.host_runs})
         changes: list[LogChunk | Step] = [*progress.chunks, *progress.steps]
         for change in sorted(changes, key=attrgetter("sequence")):
@@ -70,16 +71,25 @@ class Lines(View):
             else:
                 self._show_step(change)
 
-    def tell(self, text: Text) -> None:
-        """Print lines that belong to no server."""
+    @property
+    def can_ask(self) -> bool:
+        return sys.stdin.isatty()
+
+    def show(self, report: Report) -> None:
+        report.print_on(self)
+
+    def print(self, text: Text) -> None:
+        # Not wrapped by rich: a copied line stays one line.
         self._console.print(text, soft_wrap=True)
 
-    def list(self, table: Table) -> None:
-        """Print a table."""
+    def print_table(self, table: Table) -> None:
         self._console.print(table)
 
     def say(self, text: str) -> None:
-        self.tell(Text(clean(text), "yellow"))
+        self.remark(text)
+
+    def remark(self, text: str) -> None:
+        self.print(Text(clean(text), "yellow"))
 
     def end(self, deployment: Deployment) -> None:
         state = State(deployment.state)
@@ -90,22 +100,22 @@ class Lines(View):
             (str(state.label), SYMBOLS[state][1]),
             f" ({took})" if took else "",
         )
-        self.tell(line)
+        self.print(line)
         if deployment.message:
-            self.tell(Text(clean(deployment.message)))
+            self.print(Text(clean(deployment.message)))
 
     def ask(self, question: str) -> str:
-        """Return what the person types. Raises KeyboardInterrupt and EOFError."""
         self._console.print(Text(question, "bold"), end="")
-        # input() sleeps through a Ctrl-C that comes just before it begins to read.
-        while not select.select([sys.stdin], [], [], LOOKS_UP_SECONDS)[0]:
+        # A Ctrl-C just before input() begins to read is noticed only when a line has come.
+        while not select.select([sys.stdin], [], [], CTRL_C_POLL_SECONDS)[0]:
             continue
         return self._console.input()
 
     def _show_output(self, chunk: LogChunk) -> None:
         self._show_beginning(self._steps[chunk.host_run_id][chunk.step_id])
+        # A chunk ends at the end of a line, unless a line is too long for one chunk.
         for line in bytes(chunk.data).decode(errors="replace").removesuffix("\n").split("\n"):
-            self._print(chunk.host_run_id, clean_line(line))
+            self._print_line(chunk.host_run_id, clean_line(line))
 
     def _show_step(self, step: Step) -> None:
         self._steps[step.host_run_id][step.pk] = step
@@ -117,38 +127,38 @@ class Lines(View):
             return
         took = seconds_between(step.started_at, step.finished_at)
         line = Text.assemble(SYMBOLS[state], f" {_title(step)}", (f"  {took}", "dim"))
-        self._print(step.host_run_id, line)
-        for told in filter(None, clean(step.message).splitlines()):
-            self._print(step.host_run_id, Text(told, SYMBOLS[state][1]))
+        self._print_line(step.host_run_id, line)
+        for message in filter(None, clean(step.message).splitlines()):
+            self._print_line(step.host_run_id, Text(message, SYMBOLS[state][1]))
 
     def _show_beginning(self, step: Step) -> None:
-        if step.pk not in self._begun:
-            self._begun.add(step.pk)
-            self._show_wave(step)
-            self._print(step.host_run_id, Text.assemble(SYMBOLS[State.RUNNING], f" {_title(step)}"))
-
-    def _show_wave(self, step: Step) -> None:
+        if step.pk in self._begun:
+            return
+        self._begun.add(step.pk)
         if (wave := self._waves.at(step.stage)) > self._wave:
             self._wave = wave
-            self.tell(Text(self._waves.describe(wave), "bold"))
+            self.print(Text(self._waves.describe(wave), "bold"))
+        line = Text.assemble(SYMBOLS[State.RUNNING], f" {_title(step)}")
+        self._print_line(step.host_run_id, line)
 
-    def _print(self, host_run_id: int, line: Text) -> None:
-        self.tell(Text.assemble(self._prefixes[host_run_id], line))
+    def _print_line(self, host_run_id: int, line: Text) -> None:
+        self.print(Text.assemble(self._prefixes[host_run_id], line))
 
 
 class LiveTable(Lines):
-    """The same lines, and below them what each server does just now."""
+    """The same lines, and below them a table of the step that each server is at."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
+        # Drawn after each read of the rows; a thread of rich's own would redraw unchanged rows.
         self._live = Live(console=console, auto_refresh=False)
 
     def begin(self, runs: Sequence[HostRun]) -> None:
         super().begin(runs)
         self._live.start()
 
-    def show(self, progress: Progress) -> None:
-        super().show(progress)
+    def update(self, progress: Progress) -> None:
+        super().update(progress)
         self._live.update(self._table(), refresh=True)
 
     def end(self, deployment: Deployment) -> None:
@@ -159,6 +169,7 @@ class LiveTable(Lines):
         self._live.stop()
 
     def ask(self, question: str) -> str:
+        # The table would be drawn over what the person types.
         self._live.stop()
         try:
             return super().ask(question)
@@ -174,18 +185,24 @@ class LiveTable(Lines):
         for run in shown:
             table.add_row(*self._row(run))
         if len(shown) < len(hosts):
-            table.add_row("…", Text(_count(hosts), "dim"))
+            # Like `12 succeeded, 3 queued`.
+            numbers = Counter(str(State(run.state).label) for run in hosts)
+            counted = ", ".join(f"{number} {label}" for label, number in numbers.items())
+            table.add_row("…", Text(counted, "dim"))
         return table
 
     def _row(self, run: HostRun) -> tuple[Text, ...]:
         state = State(run.state)
-        steps = _steps_taken(self._steps[run.pk].values())
+        # The steps of the rollback count only once they are needed.
+        steps = [
+            step for step in self._steps[run.pk].values() if not step.is_rollback or step.started_at
+        ]
         begun = max((step.number for step in steps if step.started_at), default=0)
-        where = [f"{begun}/{len(steps)} {_title(step)}" for step in steps if step.number == begun]
+        current = [f"{begun}/{len(steps)} {_title(step)}" for step in steps if step.number == begun]
         return (
             Text(*self._prefixes[run.pk]),
             Text.assemble(SYMBOLS[state], " ", (str(state.label), SYMBOLS[state][1])),
-            Text("".join(where)),
+            Text("".join(current)),
             Text(seconds_between(run.started_at, run.finished_at), "dim"),
         )
 
@@ -194,31 +211,22 @@ def _title(step: Step) -> str:
     return f"{step.phase_name}: {step.title}" if step.is_rollback else step.title
 
 
-def _steps_taken(steps: Iterable[Step]) -> list[Step]:
-    """The steps of the way; those of the rollback only where they are needed."""
-    return [step for step in steps if not step.is_rollback or step.started_at]
-
-
 def choose_rows(hosts: Sequence[HostRun], room: int) -> Sequence[HostRun]:
-    """Return the hosts that fit, in their order: what failed or is at work stays longest."""
+    """Return the hosts that fit, in their order; those that failed or are running stay longest."""
     if len(hosts) <= room:
         return hosts
-    by_need = sorted(hosts, key=lambda run: _need(State(run.state)))
-    kept = {run.pk for run in by_need[: room - 1]}
+
+    def rank(run: HostRun) -> int:
+        state = State(run.state)
+        return KEPT_FIRST.index(state) if state in KEPT_FIRST else len(KEPT_FIRST)
+
+    kept = {run.pk for run in sorted(hosts, key=rank)[: room - 1]}
     return [run for run in hosts if run.pk in kept]
 
 
-def make_view(console: Console) -> Lines:
-    """Return the view that fits what the console writes to."""
+def make_view(console: Console, *, as_json: bool = False) -> View:
+    """Return the view for programs, or the one for people that suits the console."""
+    if as_json:
+        return JsonLines(console)
     is_screen = console.is_terminal and not console.is_dumb_terminal
     return LiveTable(console) if is_screen else Lines(console)
-
-
-def _need(state: State) -> int:
-    return TOLD_FIRST.index(state) if state in TOLD_FIRST else len(TOLD_FIRST)
-
-
-def _count(hosts: list[HostRun]) -> str:
-    """Like `12 succeeded, 3 queued`."""
-    numbers = Counter(str(State(run.state).label) for run in hosts)
-    return ", ".join(f"{number} {label}" for label, number in numbers.items())
