@@ -74,7 +74,7 @@ def test_a_success_is_committed_on_what_was_deployed(kept: Watched, repository: 
     assert message.startswith("Upgrade shopkit to 1.0.1\n\n- shopkit 1.0 -> 1.0.1: ")
     assert "fixes PYSEC-1" in message
     assert f"Upgrade #{upgrade.pk} of shop/production." in message
-    assert f"the pins of shop are {ref} in {mirror.folder} on " in kept.last.outcome
+    assert f"the pins for shop are in {ref} of {mirror.folder} on " in kept.last.outcome
 
 
 @pytest.mark.database
@@ -107,7 +107,7 @@ def test_a_repository_that_is_gone_is_told_and_not_asked_again(
     Project.objects.update(repository=str(repository.path.parent / "gone"))
     upgrade = succeed(kept)
     told = kept.last.outcome
-    assert f"shop has no refs/deploy-manager/upgrade-{upgrade.pk}: " in told
+    assert f"not handed back to shop (refs/deploy-manager/upgrade-{upgrade.pk}): " in told
     assert "can't be reached" in told
     reconciled()
     assert kept.last.outcome == told

@@ -101,7 +101,7 @@ def test_files_that_were_exchanged_on_the_index_are_refused(
     server = make_server(index, **lock_of(index, "paint"))
     index.add("paint", "2.0", modules={"paint.py": "VERSION = 'evil'"})
 
-    with pytest.raises(WheelError, match="has other hashes than the lock: nothing was installed"):
+    with pytest.raises(WheelError, match="have other hashes than the lock: nothing was installed"):
         server.install()
 
 
