@@ -30,7 +30,8 @@ class Command(ConsoleCommand):
     def add_own_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--forever",
-            type=duration,
+            # A number alone is seconds, as the schedules of Celery have them.
+            type=lambda text: duration(f"{text}s" if text.isdecimal() else text),
             metavar="5s",
             help="repeat with a pause of this length, until Ctrl-C or SIGTERM",
         )
