@@ -74,7 +74,7 @@ def test_a_server_that_does_not_come_back_is_unknown(
     server.stop()
     doing.end()
     assert isinstance(doing.error, ConnectionLost)
-    assert "what it does is unknown" in str(doing.error)
+    assert "its state is unknown" in str(doing.error)
 
 
 def test_another_worker_follows_what_one_that_is_gone_began(place: Place) -> None:

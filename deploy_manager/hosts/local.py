@@ -1,4 +1,4 @@
-"""A host that is this machine: commands by subprocess, files by rename."""
+"""This machine as a host: commands by subprocess, files by rename."""
 
 import contextlib
 import os
@@ -51,10 +51,10 @@ class LocalHost(ShellHost):
         self._home = _home()
 
     def close(self) -> None:
-        """Nothing is held open between two commands."""
+        """Do nothing: no connection is held open between commands."""
 
     def open_pipe(self, line: str) -> LocalPipe:
-        """Have sh start a program to speak with. Raises RecipeError."""
+        """Start a line of sh and return a pipe to it. Raises RecipeError."""
         try:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", line.encode()],
@@ -93,6 +93,7 @@ class LocalHost(ShellHost):
                 file.writelines(blocks)
                 os.fchmod(file.fileno(), mode)
                 file.flush()
+                # Otherwise a crash after the rename may leave an empty file under the final name.
                 os.fsync(file.fileno())
             temporary.replace(target)
         finally:
@@ -116,7 +117,7 @@ class LocalRunning:
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code; 128 + N for signal N, as sh says it."""
+        """The exit code; 128 + N for signal N, as sh reports it."""
         code = self._process.poll()
         return code if code is None or code >= 0 else 128 - code
 
@@ -152,7 +153,7 @@ class LocalRunning:
         self._process.poll()
 
     def _feed(self) -> None:
-        """Write what the pipe takes; a command that does not read all of its input may do so."""
+        """Write as much as the pipe takes; a command may end without reading all of its input."""
         pipe = self._process.stdin
         assert pipe is not None  # noqa: S101  it is registered
         try:
@@ -165,9 +166,9 @@ class LocalRunning:
 
 
 def command_environment() -> dict[str, str]:
-    """Return the environment of local commands: the account's, with nothing of the worker's own.
+    """Return the environment of local commands: only the variables listed in PASSED_ON.
 
-    The worker's virtual environment, its settings module and its secrets stay with the worker.
+    The worker's virtual environment, settings module and secrets stay with the worker.
     """
     passed_on = {
         name: value
@@ -191,7 +192,7 @@ def _virtualenv_folders() -> set[str]:
 
 
 def _home() -> Path:
-    home = Path.home()
+    home = Path.home()  # may not exist for a system account, and chdir would fail
     return home if home.is_dir() else Path("/")
 
 
