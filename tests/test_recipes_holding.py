@@ -9,7 +9,7 @@ import pytest
 from deploy_manager.drift import Pinned
 from deploy_manager.hosts.dry import DryHost
 from deploy_manager.recipes import get_recipe
-from deploy_manager.recipes.holding import MOST_TOLD
+from deploy_manager.recipes.holding import MOST_SHOWN
 from tests.parts.matrices import few
 from tests.recipe_site import CODE, RecipeSite, make_recipe_site
 
@@ -173,7 +173,7 @@ def test_one_that_does_not_tell_what_it_has_is_not_taken(
 
 
 def test_the_log_names_some_and_counts_the_others(served: RecipeSite) -> None:
-    for number in range(MOST_TOLD + 5):
+    for number in range(MOST_SHOWN + 5):
         add(served, f"extra{number}", "1.0")
     assert "  and 5 more\n" in served.run("make_virtualenv")
 

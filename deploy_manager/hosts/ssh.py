@@ -130,8 +130,8 @@ class SshHost(ShellHost):
         try:
             with sftp.open(beside, "wx") as file:
                 file.chmod(stat.S_IMODE(mode))
-                # Without this each block waits for a round trip. Errors then surface only on
-                # close, or never: hence the size check.
+                # Without this each block waits for a round trip. Errors then surface late, if at
+                # all: hence the size check.
                 file.set_pipelined(True)
                 for block in blocks:
                     file.write(block)
