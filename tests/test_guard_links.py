@@ -36,7 +36,7 @@ def test_a_cut_link_is_made_again_and_the_output_is_whole(
     assert doing.error is None
     assert doing.result is not None
     assert apart.lines("begun") == ["begun"]
-    assert held.book.notes[0].endswith("s, and nothing was lost.\n")
+    assert held.book.notes[0].endswith("s. No output was lost.\n")
     printed = held.book.of(Stream.STDOUT).decode().splitlines()
     times = len(printed) - 1
     assert printed == [*(f"line {number}" for number in range(times)), "ended"]

@@ -136,7 +136,7 @@ def test_a_key_with_a_passphrase_is_told(sshd: Sshd, settings: Settings, tmp_pat
     )
     settings.DEPLOY_MANAGER = {"SSH_KEY_FILE": key_file}
 
-    with pytest.raises(HostUnreachable, match="passphrase works through an agent only"):
+    with pytest.raises(HostUnreachable, match="passphrase works only through an agent"):
         _open(sshd.address_for("web1"))
 
 

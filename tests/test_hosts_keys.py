@@ -31,7 +31,7 @@ def test_a_fingerprint_is_the_one_that_ssh_keygen_prints(tmp_path: Path, key_typ
         ("ssh-ed25519 not!base64", "not a public key"),
         (
             "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl",
-            "no public",
+            "not a public",
         ),
         ("ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY=", "not a public key"),
     ],

@@ -76,7 +76,7 @@ def test_what_was_changed_by_hand_is_told_and_made_anew_beside(served: RecipeSit
     served.run("install_requirements")
     assert environment_of(served, "r1") == f"{old}.2"
     assert (packages_of(served) / "sqlparse-0.5.3.dist-info").is_dir()
-    assert "installed already" in served.run("make_virtualenv")
+    assert "already installed" in served.run("make_virtualenv")
     assert environment_of(served, "r1") == f"{old}.2"
     assert "is complete" in served.run("install_requirements")
 
@@ -150,7 +150,7 @@ def test_markers_are_asked_of_its_own_python_and_local_versions_count(served: Re
         ),
     }
     served.use(pins=pins)
-    assert "installed already" in served.run("make_virtualenv")
+    assert "already installed" in served.run("make_virtualenv")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,13 @@ from deploy_manager.hosts.channel import no_commands
 from deploy_manager.hosts.pipes import Pipe
 from deploy_manager.hosts.remote.guard.frames import READY, VERSION, Frame, Kind, Unpacker, pack
 from deploy_manager.hosts.remote.launch import MISSING
-from deploy_manager.recipes.host import OLDEST_PYTHON, TELL_VERSION, Command, Result, python_problem
+from deploy_manager.recipes.host import (
+    OLDEST_PYTHON,
+    PRINT_VERSION,
+    Command,
+    Result,
+    python_problem,
+)
 
 GREETS_WITHIN = 30.0
 PING_EVERY = 3.0
@@ -259,7 +265,7 @@ def _relay_line(work: Work, path: str) -> str:
     words = ["-I", "-S", "-X", "utf8", "-c", launch, path, sha256, work.folder]
     return (
         f"echo {BEGUN.decode()}; test -f {guard} ||"
-        f" {{ {python} -c {shlex.quote(TELL_VERSION)} >&2 || exit; echo {MISSING} >&2; exit 1; }};"
+        f" {{ {python} -c {shlex.quote(PRINT_VERSION)} >&2 || exit; echo {MISSING} >&2; exit 1; }};"
         f" exec {python} {shlex.join(words)}"
     )
 
@@ -271,7 +277,7 @@ def _require_readiness(host: BareHost, work: Work, seen: bytes, complaint: str) 
     *before, last = complaint.splitlines() or [""]
     if last != MISSING:
         # A Python too old to parse the launcher fails with a SyntaxError: ask for its version.
-        asked = host.run([work.python, "-c", TELL_VERSION], check=False, quiet=True)
+        asked = host.run([work.python, "-c", PRINT_VERSION], check=False, quiet=True)
         problem = asked.ok and python_problem(host.name, asked.stdout.strip(), work.oldest_python)
         raise RecipeError(problem or f"{host.name} can't start the guard: {complaint}")
     if problem := python_problem(host.name, before[-1] if before else "", work.oldest_python):

@@ -60,7 +60,7 @@ class SshHost(ShellHost):
             raise no_commands(self.name, str(error.text).encode()) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise HostUnreachable(
-                f"The connection to {self.name} was lost before the command was started: try again."
+                f"The connection to {self.name} was lost: the command was not started. Try again."
                 f" ({error})"
             ) from error
 

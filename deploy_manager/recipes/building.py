@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy_manager.exceptions import Cancelled, DeployManagerError, WheelError
 from deploy_manager.recipes.host import (
-    TELL_VERSION,
+    PRINT_VERSION,
     Builder,
     BuildHost,
     Site,
@@ -72,7 +72,7 @@ def _temporary_folder(host: BuildHost) -> Iterator[str]:
 def _require_fit(
     host: BuildHost, site: Site, builder: Builder, python: ServerPython, folder: str
 ) -> ServerPython:
-    version = host.run([builder.python, "-c", TELL_VERSION], quiet=True).stdout.strip()
+    version = host.run([builder.python, "-c", PRINT_VERSION], quiet=True).stdout.strip()
     if problem := python_problem(builder.name, version, oldest_python()):
         raise WheelError(problem)
     tags = f"{folder}/tags.pyz"

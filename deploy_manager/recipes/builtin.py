@@ -65,7 +65,7 @@ ROLLBACK = Pipeline(
 add_pipeline(ROLLBACK)
 CONVERGE = Pipeline(
     "converge",
-    gettext_noop("Match the other servers"),
+    gettext_noop("Make it like the others"),
     (
         Phase("preflight", gettext_noop("Preflight"), ("preflight",), gate=True),
         PREPARE,

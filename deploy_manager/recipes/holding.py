@@ -39,7 +39,7 @@ def what_differs(host: Host, site: Site, path: str) -> list[str]:
 
 
 def _read(answer: Result) -> tuple[dict[str, str], Markers]:
-    """Return versions by name, and the markers. Raises ValueError, KeyError, TypeError and so on."""
+    """Return versions by name, and the markers; raises whatever an unreadable answer raises."""
     # A .pth file may print something when Python starts: the answer is the last line.
     facts = json.loads(answer.stdout.strip().rpartition("\n")[2])
     return dict(facts["packages"]), tuple(sorted(facts["markers"].items()))

@@ -17,7 +17,7 @@ from deploy_manager.exceptions import RecipeError
 OLDEST_PYTHON = (3, 11)
 """The minimum on a server: the tools that are sent there are written for it."""
 
-TELL_VERSION = "import platform; print(platform.python_version())"
+PRINT_VERSION = "import platform; print(platform.python_version())"
 """Code that even very old Pythons can run, to find out their version."""
 
 Command = str | Sequence[str]

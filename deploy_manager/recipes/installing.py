@@ -54,7 +54,7 @@ def _fill(host: Host, site: Site, path: str) -> None:
         )
     host.put(site.lock.encode(), f"{path}/{LOCK}")
     if site.wheels == SHIPPED:
-        # Not at the top: Django imports recipes when it starts, and this imports what reads an index.
+        # Not at the top: Django imports recipes when it starts, and this imports all of wheels.
         from deploy_manager.recipes.sending import send_wheels
 
         send_wheels(host, site, path)
