@@ -76,18 +76,13 @@ def _changed_tree(run: RunGit, tree: str, parts: tuple[str, ...], change: Change
 
 def _changed_file(run: RunGit, blob: str, change: Change) -> str:
     content = run("cat-file", "blob", blob)
-    encoding = _encoding_of(content)
-    changed = change(content.decode(encoding)).encode(encoding)
-    return _word(run("hash-object", "-w", "--stdin", stdin=changed))
-
-
-def _encoding_of(content: bytes) -> str:
-    """Return UTF-8, or else an encoding that maps every byte to a character and back."""
     try:
         content.decode()
+        encoding = "utf-8"
     except UnicodeDecodeError:
-        return "latin-1"
-    return "utf-8"
+        encoding = "latin-1"  # maps every byte to a character and back
+    changed = change(content.decode(encoding)).encode(encoding)
+    return _word(run("hash-object", "-w", "--stdin", stdin=changed))
 
 
 def _entries(run: RunGit, tree: str) -> dict[str, tuple[str, str, str]]:

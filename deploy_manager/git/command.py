@@ -140,14 +140,11 @@ _WHAT_TO_DO = {
 def _with_help(line: str) -> str:
     for words, help_text in _WHAT_TO_DO.items():
         if words in line:
-            who = f"{_account()} on {socket.gethostname()}"
+            try:
+                account = pwd.getpwuid(os.getuid()).pw_name
+            except KeyError:  # an account without a name, as in containers
+                account = str(os.getuid())
+            # Worker and web server may run as different accounts, each with keys of its own.
+            who = f"{account} on {socket.gethostname()}"
             return f"{line.rstrip('.')}. {help_text.format(who=who)}"
     return line
-
-
-def _account() -> str:
-    """Return the account whose keys git uses: worker and web server may have different ones."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # an account without a name, as containers have
-        return str(os.getuid())

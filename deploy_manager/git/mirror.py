@@ -134,7 +134,10 @@ class Mirror:
                 target.touch()
             else:
                 self._make_archive(commit, target, lock)
-            self._forget_old_archives()
+            made = sorted(self._archives.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
+            for path in made[:-ARCHIVES_KEPT]:
+                if time.time() - path.stat().st_mtime > _IN_USE_FOR:
+                    path.unlink(missing_ok=True)
         return target
 
     def amend(self, base: str, path: str, change: Change, message: str, ref: str) -> str:
@@ -226,21 +229,13 @@ class Mirror:
         words = ("archive", "--format=tar.gz", f"--output={beside}", commit)
         try:
             self._git.run("--git-dir", str(self._folder), *words, keep_open=[lock])
-            if self._uses_lfs(commit):
+            # Only where an attribute says so: a file may look like a pointer by chance.
+            attributes = self.find(commit, ".gitattributes")
+            if any("filter=lfs" in (self.read_file(commit, path) or "") for path in attributes):
                 refuse_lfs_pointers(commit, beside)
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
-
-    def _uses_lfs(self, commit: str) -> bool:
-        paths = self.find(commit, ".gitattributes")
-        return any("filter=lfs" in (self.read_file(commit, path) or "") for path in paths)
-
-    def _forget_old_archives(self) -> None:
-        made = sorted(self._archives.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
-        for path in made[:-ARCHIVES_KEPT]:
-            if time.time() - path.stat().st_mtime > _IN_USE_FOR:
-                path.unlink(missing_ok=True)
 
     @property
     def folder(self) -> Path:
@@ -261,21 +256,20 @@ class Mirror:
                 f"The folder {self._folder.parent} can't be written: {error.strerror}."
                 ' Set another one in DEPLOY_MANAGER["CACHE"].'
             ) from None
-        with lock:
-            self._wait_for(lock.fileno())
-            yield lock.fileno()
-
-    def _wait_for(self, lock: int) -> None:
         deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise CodeError(
-                        f"Another process is still fetching {self._shown}: try again later."
-                    ) from None
-                time.sleep(0.05)
+        with lock:
+            while True:
+                # flock has no timeout of its own.
+                try:
+                    fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise CodeError(
+                            f"Another process is still fetching {self._shown}: try again later."
+                        ) from None
+                    time.sleep(0.05)
+            yield lock.fileno()
 
     def _ask(self, command: str, *arguments: str) -> str:
         return self._run(command, *arguments).decode(errors="replace")

@@ -48,7 +48,9 @@ class LocalHost(ShellHost):
 
     def __init__(self, name: str, sink: Sink, cancelled: Event) -> None:
         super().__init__(name, sink, cancelled)
-        self._home = _home()
+        home = Path.home()
+        # A system account may have no home, and a command could not be started there.
+        self._home = home if home.is_dir() else Path("/")
 
     def close(self) -> None:
         """Do nothing: no connection is held open between commands."""
@@ -175,25 +177,13 @@ def command_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
     }
-    return {**passed_on, "PATH": _path_without_virtualenv()}
-
-
-def _path_without_virtualenv() -> str:
-    own = _virtualenv_folders()
+    virtualenvs = {os.environ.get("VIRTUAL_ENV", "")}
+    if sys.prefix != sys.base_prefix:  # started by its path, without activation
+        virtualenvs.add(sys.prefix)
+    own = {os.path.realpath(Path(root) / "bin") for root in virtualenvs if root}
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    return os.pathsep.join(f for f in folders if os.path.realpath(f) not in own) or os.defpath
-
-
-def _virtualenv_folders() -> set[str]:
-    roots = {os.environ.get("VIRTUAL_ENV", "")}
-    if sys.prefix != sys.base_prefix:
-        roots.add(sys.prefix)
-    return {os.path.realpath(Path(root) / "bin") for root in roots if root}
-
-
-def _home() -> Path:
-    home = Path.home()  # may not exist for a system account, and chdir would fail
-    return home if home.is_dir() else Path("/")
+    path = os.pathsep.join(each for each in folders if os.path.realpath(each) not in own)
+    return {**passed_on, "PATH": path or os.defpath}
 
 
 def _private(path: str, flags: int) -> int:

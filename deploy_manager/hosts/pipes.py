@@ -61,8 +61,14 @@ class SshPipe:
         return data
 
     def complaint(self) -> str | None:
-        if not self._has_ended():
-            return None
+        self._channel.status_event.wait(ENDS_WITHIN)
+        if self._channel.exit_status < 0:
+            # sshd sends no exit status for a program that a signal ended: it only closes the
+            # channel. If the transport is closed as well, the connection was lost.
+            transport = self._channel.get_transport()
+            transport.join(SETTLES_WITHIN)
+            if not (self._channel.closed and transport.is_active()):
+                return None
         error_output = b""
         self._channel.settimeout(ENDS_WITHIN)
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
@@ -71,16 +77,6 @@ class SshPipe:
             ):
                 error_output += data
         return error_output.decode(errors="replace").strip()
-
-    def _has_ended(self) -> bool:
-        """Whether the program ended, rather than the connection."""
-        self._channel.status_event.wait(ENDS_WITHIN)
-        if self._channel.exit_status >= 0:
-            return True
-        # sshd sends no exit status for a program that a signal ended: it only closes the channel.
-        transport = self._channel.get_transport()
-        transport.join(SETTLES_WITHIN)
-        return bool(self._channel.closed and transport.is_active())
 
     def close(self) -> None:
         hang_up(self._channel)

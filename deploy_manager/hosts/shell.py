@@ -46,7 +46,12 @@ UTF8 = {"PYTHONUTF8": "1"}
 def line_of(command: Command) -> str:
     """Return a command as one text for sh; a list's words are quoted. Raises RecipeError."""
     line = command if isinstance(command, str) else shlex.join(command)
-    if "\0" in line or not _is_text(line):
+    try:
+        line.encode()
+        is_text = "\0" not in line
+    except UnicodeEncodeError:  # a lone surrogate, as of a file name that is not UTF-8
+        is_text = False
+    if not is_text:
         raise RecipeError("A command can't contain a NUL byte or invalid Unicode: remove it.")
     return line
 
@@ -82,11 +87,8 @@ def login_line(text: str) -> str:
     backslashes, ! and newlines differently. They get one line of printable ASCII in single quotes,
     with backslashes only before a zero, which printf turns back (POSIX, printf: %b).
     """
-    return f"""exec /bin/sh -c 'eval "$(printf %b "$1")"' sh '{_escaped(text)}'"""
-
-
-def _escaped(text: str) -> str:
-    return re.sub(rb"[^ -~]|[\\'!]", lambda found: b"\\0%03o" % found[0][0], text.encode()).decode()
+    escaped = re.sub(rb"[^ -~]|[\\'!]", lambda found: b"\\0%03o" % found[0][0], text.encode())
+    return f"""exec /bin/sh -c 'eval "$(printf %b "$1")"' sh '{escaped.decode()}'"""
 
 
 def stop_command(group: int) -> list[str]:
@@ -108,11 +110,3 @@ def shown(line: str) -> str:
         return text
     half = SHOWN_CHARACTERS // 2
     return f"{text[:half]} … {text[-half:]}"
-
-
-def _is_text(line: str) -> bool:
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -27,12 +27,7 @@ def checkout_latest(host: Host, site: Site) -> None:
     host.run(f"mkdir -p -- {folders} && {make_tools_folder(site)}")
     archive = f"{site.tools_path}/{release}.tar.gz"
     host.put(site.archive, archive, mode=0o600)
-    run_shipped(host, site, "unpack.py", _facts(site, archive))
-    host.say(f"Commit {site.commit} was unpacked into {site.release_path}.")
-
-
-def _facts(site: Site, archive: str) -> dict[str, object]:
-    return {
+    facts = {
         "archive": archive,
         "release": site.release_path,
         "shared": site.shared_path,
@@ -41,6 +36,8 @@ def _facts(site: Site, archive: str) -> dict[str, object]:
         "variables_path": site.variables_path,
         "max_bytes": get_settings().MAX_ARCHIVE_BYTES,
     }
+    run_shipped(host, site, "unpack.py", facts)
+    host.say(f"Commit {site.commit} was unpacked into {site.release_path}.")
 
 
 def variables_text(site: Site) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from importlib.resources import files
 
-from deploy_manager.drift import Deviation, Markers, deviations_of, wanted_of
+from deploy_manager.drift import Deviation, deviations_of, wanted_of
 from deploy_manager.recipes.host import Host, Result, Site
 
 _SUPPOSED = Result(0, "", "")
@@ -31,18 +31,13 @@ def what_differs(host: Host, site: Site, path: str) -> list[str]:
     if answer is _SUPPOSED:
         return []
     try:
-        installed, markers = _read(answer)
+        # A .pth file may print something when Python starts: the answer is the last line.
+        facts = json.loads(answer.stdout.strip().rpartition("\n")[2])
+        installed, markers = dict(facts["packages"]), tuple(sorted(facts["markers"].items()))
     except (ValueError, KeyError, TypeError, AttributeError):
         last_line = answer.stderr.strip().rpartition("\n")[2] or "no answer that can be read"
         return [f"its Python does not report what is installed: {last_line[:1000]}"]
     return list(_describe(deviations_of(installed, wanted_of(site.pins, markers))))
-
-
-def _read(answer: Result) -> tuple[dict[str, str], Markers]:
-    """Return versions by name, and the markers; raises whatever an unreadable answer raises."""
-    # A .pth file may print something when Python starts: the answer is the last line.
-    facts = json.loads(answer.stdout.strip().rpartition("\n")[2])
-    return dict(facts["packages"]), tuple(sorted(facts["markers"].items()))
 
 
 def _describe(deviations: list[Deviation]) -> Iterator[str]:

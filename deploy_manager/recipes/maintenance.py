@@ -20,9 +20,12 @@ def maintenance_up(host: Host, site: Site) -> None:
     """Show the maintenance.html of the current code if it has one, else the built-in page."""
     folder = _folder(site)
     page, flag = f"{folder}/index.html", f"{folder}/on"
+    # Copied beside and renamed: the page is complete at any time.
+    beside, path = shlex.quote(f"{page}.part"), shlex.quote(page)
     host.run(
         f"mkdir -p {shlex.quote(folder)} || exit; for page in {shlex.join(_pages(host, site))};"
-        f' do [ -f "$page" ] && break; done; {_copy(page)} && {_make(flag)}'
+        f' do [ -f "$page" ] && break; done; cp -- "$page" {beside} && chmod 644 {beside}'
+        f" && mv -f {beside} {path} && : > {shlex.quote(flag)}"
     )
     host.say("Visitors now see the maintenance page.")
 
@@ -43,14 +46,3 @@ def _pages(host: Host, site: Site) -> list[str]:
     top = f"{site.current_path}/{PAGE}"
     own = [f"{site.current_path}/{site.folder}/{PAGE}", top] if site.folder else [top]
     return [*own, ship(host, site, PAGE)]
-
-
-def _copy(target: str) -> str:
-    """A line for sh that copies $page to a path, which is whole at any time."""
-    beside, path = shlex.quote(f"{target}.part"), shlex.quote(target)
-    return f'cp -- "$page" {beside} && chmod 644 {beside} && mv -f {beside} {path}'
-
-
-def _make(path: str) -> str:
-    """A line for sh that makes an empty file."""
-    return f": > {shlex.quote(path)}"

@@ -30,7 +30,14 @@ def virtualenv_zipapp(cache: Path, python_version: str) -> Path:
     under the server's `python_version`.
     """
     distributions = sorted(_with_dependencies("virtualenv"), key=lambda found: found.name)
-    _check_python(distributions, python_version)
+    for found in distributions:
+        needed = _needed_python(found)
+        if not needed.contains(python_version, prereleases=True):
+            raise RecipeError(
+                f"The server's Python is {python_version}, but the worker's {found.name}"
+                f" {found.version} needs {needed}: enter another interpreter of the server in the"
+                " environment."
+            )
     return _packed_once(cache, "virtualenv", distributions)
 
 
@@ -76,18 +83,8 @@ def _packed_once(
     return target
 
 
-def _check_python(distributions: list[importlib.metadata.Distribution], version: str) -> None:
-    for found in distributions:
-        needed = _needed_python(found)
-        if not needed.contains(version, prereleases=True):
-            raise RecipeError(
-                f"The server's Python is {version}, but the worker's {found.name} {found.version}"
-                f" needs {needed}: enter another interpreter of the server in the environment."
-            )
-
-
 def _needed_python(distribution: importlib.metadata.Distribution) -> "SpecifierSet":
-    from packaging.specifiers import SpecifierSet
+    from packaging.specifiers import SpecifierSet  # late: Django imports recipes when it starts
 
     return SpecifierSet(str(distribution.metadata.json.get("requires_python", "")))
 

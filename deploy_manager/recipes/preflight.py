@@ -21,7 +21,7 @@ def preflight(host: Host, site: Site) -> None:
     facts = {
         "deploy_path": site.deploy_path,
         "bind": site.reload.bind if site.reload.method == "gunicorn" else "",
-        "free_bytes": max(FREE_BYTES, 2 * _archive_bytes(site)),
+        "free_bytes": max(FREE_BYTES, 2 * site.archive.stat().st_size if site.archive else 0),
         # On stdin: the command line must not change, or a replay would not recognise it.
         "time": int(time.time()),
         "clock_seconds": CLOCK_SECONDS,
@@ -32,7 +32,3 @@ def preflight(host: Host, site: Site) -> None:
         raise CommandFailed(
             f"{host.name} is not ready for the site:\n{error}", error.exit_code
         ) from None
-
-
-def _archive_bytes(site: Site) -> int:
-    return site.archive.stat().st_size if site.archive else 0

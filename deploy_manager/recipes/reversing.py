@@ -55,13 +55,9 @@ def reverse_migrations(host: Host, site: Site) -> None:
     elif _is_forced(between, site):
         host.say(f"Forced: the database is left as it is, with {_names(between)}.")
     else:
-        _reverse(host, site, between)
-
-
-def _reverse(host: Host, site: Site, between: Sequence[Migration]) -> None:
-    current = replace(site, release="")
-    for migration in between:
-        host.run(current.manage("migrate", "--noinput", migration.app, migration.back_to))
+        current = replace(site, release="")
+        for migration in between:
+            host.run(current.manage("migrate", "--noinput", migration.app, migration.back_to))
 
 
 def _migrations_between(host: Host, site: Site) -> list[Migration] | None:

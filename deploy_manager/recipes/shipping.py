@@ -39,7 +39,12 @@ def ship_file(host: Host, site: Site, file: Path, name: str = "", mode: int = 0o
 
 def _send_once(host: Host, site: Site, content: bytes | Path, name: str, mode: int) -> str:
     path = f"{site.tools_path}/{name}"
-    is_there = f"{make_tools_folder(site)} && {_is_ours(path, _sha256_of(content))}"
+    file = shlex.quote(path)
+    # The account's own file, not a link, with this content: anything else is replaced.
+    is_there = (
+        f"{make_tools_folder(site)} && [ -f {file} ] && [ ! -L {file} ] && [ -O {file} ]"
+        f' && [ "$(sha256sum <{file})" = "{_sha256_of(content)}  -" ]'
+    )
     if not host.run(is_there, check=False, quiet=True, assume=1).ok:
         host.put(content, path, mode)
     return path
@@ -48,15 +53,6 @@ def _send_once(host: Host, site: Site, content: bytes | Path, name: str, mode: i
 def make_tools_folder(site: Site) -> str:
     """Return a line of sh that creates the private folder of our own files."""
     return f"mkdir -p -m 700 -- {shlex.quote(site.tools_path)}"
-
-
-def _is_ours(path: str, sha256: str) -> str:
-    """Return a line of sh that tests whether a path is the account's own file with this content."""
-    file = shlex.quote(path)
-    return (
-        f"[ -f {file} ] && [ ! -L {file} ] && [ -O {file} ]"
-        f' && [ "$(sha256sum <{file})" = "{sha256}  -" ]'
-    )
 
 
 def _sha256_of(content: bytes | Path) -> str:

@@ -33,11 +33,6 @@ def verify(host: Host, site: Site) -> None:
     try:
         run_shipped(host, site, "verify.py", facts, timeout=health.deadline + MARGIN_SECONDS)
     except CommandFailed:
-        _show_why(host, site)
+        if site.reload.method == "gunicorn":  # whose log usually has the reason
+            host.run(["tail", "-n", "40", f"{site.tools_path}/gunicorn.log"], check=False)
         raise
-
-
-def _show_why(host: Host, site: Site) -> None:
-    """Log the end of gunicorn's log, which usually has the reason."""
-    if site.reload.method == "gunicorn":
-        host.run(["tail", "-n", "40", f"{site.tools_path}/gunicorn.log"], check=False)

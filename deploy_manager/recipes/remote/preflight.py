@@ -30,9 +30,7 @@ class Problem(Exception):
 def python(facts: dict) -> str:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
-        raise Problem(
-            f"Python is {version}: 3.11 or later is needed. Enter another one in the environment's “Python”."
-        )
+        raise Problem(f"Python is {version}: 3.11 or later is needed. Enter another in “Python”.")
     return f"Python {version}"
 
 
