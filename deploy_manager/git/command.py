@@ -11,6 +11,7 @@ from contextlib import suppress
 from deploy_manager.exceptions import CodeError
 from deploy_manager.logs import mask
 
+# Detached maintenance would outlive the mirror's lock; signatures would be checked with gpg.
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "gc.autoDetach": "false",

@@ -105,7 +105,7 @@ class Mirror:
 
     def read_bytes(self, commit: str, path: str) -> bytes | None:
         """Return a file of a commit as bytes; see `read_file`."""
-        if "\n" in path:
+        if "\n" in path:  # cat-file --batch reads one name per line
             return None
         asked = f"{_hash(commit)}:{path}\n".encode()
         answer = self._run("cat-file", "--batch", "--follow-symlinks", stdin=asked)
@@ -162,6 +162,7 @@ class Mirror:
         """Clone beside and rename, so that an interrupted clone is never used."""
         beside = self._folder.with_suffix(".part")
         shutil.rmtree(beside, ignore_errors=True)
+        # An empty template: the account's own could bring hooks.
         words = ("clone", "--quiet", "--bare", "--template=", "--", self._repository, str(beside))
         try:
             self._git.run(*words, keep_open=[lock])
@@ -173,6 +174,7 @@ class Mirror:
         # We hold the mirror's own lock: any *.lock in it was left by a git that was killed.
         for stale in self._folder.rglob("*.lock"):
             stale.unlink(missing_ok=True)
+        # With refspecs, since a bare clone has none configured.
         words = ("fetch", "--quiet", "--prune", "--force", "origin", *_REFSPECS)
         self._git.run("--git-dir", str(self._folder), *words, keep_open=[lock])
 

@@ -108,6 +108,7 @@ class SshRunning:
         self._early: list[Piece] = []
         self._errors = b""
         self._arrived = Event()
+        # paramiko has one buffer a stream and no way to wait for both but a shared event.
         channel.settimeout(0)
         channel.in_buffer.set_event(self._arrived)
         channel.in_stderr_buffer.set_event(self._arrived)

@@ -202,7 +202,7 @@ class GuardedHost(ShellHost):
                 raise ClaimLost
             try:
                 return self._open(self.handed_over)
-            except Cancelled:
+            except Cancelled:  # `handed_over` is the event that cancels connecting here
                 raise HandedOver from None
             except HostUnreachable as error:
                 most = RECONNECTS_TO_STOP_FOR if self._cancelled.is_set() else seconds

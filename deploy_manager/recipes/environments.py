@@ -94,5 +94,6 @@ def _make(host: Host, site: Site, path: str, facts: str) -> None:
     virtualenv = ship_file(host, site, virtualenv_zipapp(site.cache, version))
     options = ["--app-data", f"{site.tools_path}/virtualenv", "--no-periodic-update"]
     seed = ["--no-seed"] if site.installer == "uv" else ["--no-setuptools"]
+    # Left by an attempt that was interrupted: it has no mark, so nothing uses it.
     host.run(["rm", "-rf", "--", path])
     run_tool(host, site, site.python, [virtualenv, "--quiet", *options, *seed, path])

@@ -107,6 +107,7 @@ def _copy(distribution: importlib.metadata.Distribution, folder: Path) -> None:
             " reinstall virtualenv on the worker with pip."
         )
     for file in distribution.files:
+        # Scripts in bin/ are listed as ../../../bin/….
         if ".." in file.parts or "__pycache__" in file.parts:
             continue
         target = folder / file

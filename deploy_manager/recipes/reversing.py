@@ -75,6 +75,7 @@ def _ask(host: Host, site: Site, what: str, stdin: bytes = b"") -> Any:
     result = host.run(line, stdin=stdin, quiet=True, check=False, assume=_UNKNOWN)
     with suppress(ValueError, IndexError):
         if result.ok:
+            # The project's own code may print before it.
             return json.loads(result.stdout.splitlines()[-1])
     last_line = (result.stderr or result.stdout).strip().rpartition("\n")[2][-SHOWN_CHARACTERS:]
     raise RecipeError(f"The migrations of {site.release_path} could not be read: {last_line}")

@@ -64,6 +64,7 @@ def parts_of(member: tarfile.TarInfo) -> list[str]:
 
 def extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
     member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+    # In Python 3.12 and security releases of older ones (PEP 706); `check` is strict without it.
     if hasattr(tarfile, "data_filter"):
         tar.extract(member, target, set_attrs=not member.issym(), filter="data")
     else:

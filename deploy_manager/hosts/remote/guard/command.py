@@ -34,6 +34,8 @@ class Command:
     def start(self, script: str, stdin: BinaryIO | None, home: str) -> None:
         """Start it. Raises OSError if the journal can't be written or no process started."""
         try:
+            # Recorded before it starts: if the machine fails in between, its end is unknown, but it
+            # does not run twice.
             self.entry.begin(self._digest)
             self._spool = spool.Writer(self.entry.folder)
             self._process = _start(script, stdin, home)

@@ -104,6 +104,7 @@ class Guard:
 
     def _turn_away(self, client: Client) -> None:
         """Tell another deployment who works here, or exit to make room if no one does any more."""
+        # A guard that has served no one yet was just started by a relay that is about to connect.
         if self._orders.is_busy or self._client or not self._has_served:
             client.send(Kind.REFUSED, dict(self._work, why="busy"))
         else:
@@ -135,6 +136,7 @@ class Guard:
         if self._client is None or sock is not self._client.sock:
             return
         try:
+            # Called when the socket is readable, and when it is writable: see EVENT_WRITE below.
             self._client.send_on()
             for kind, payload in self._client.receive():
                 if kind is Kind.BYE:

@@ -65,6 +65,7 @@ class Entry:
         """Record that it is about to begin, before it does. Raises OSError."""
         self.forget()
         os.makedirs(self.folder, mode=0o700)
+        # Space for the exit code too: a command may itself fill the disk.
         for name in ("exit", "command.json"):
             reserve(os.path.join(self.folder, name))
         write_json(os.path.join(self.folder, "command.json"), _facts(digest, 0))

@@ -89,6 +89,7 @@ class Orders:
         code = command.code
         if code is None:
             return False
+        # Pipes that are still open are held by a daemon which the command started.
         for pipe in list(command.pipes):
             self._selector.unregister(pipe)
         try:
@@ -155,6 +156,7 @@ class Orders:
         if self._runs(entry) or entry.exit_code is not None:
             self._follow(entry)
             return
+        # It runs without a guard that could see its exit code: it is stopped, not left alone.
         if entry.runs:
             groups.kill(entry.group)
         self._send(Kind.UNKNOWN, {"reason": "it was not seen to end"})

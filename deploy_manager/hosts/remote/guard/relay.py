@@ -33,6 +33,7 @@ def main() -> int:
     folder = sys.argv[2]
     home = os.getcwd()
     os.umask(0o077)  # commands set their own: see shell.script_of
+    # Written at once: the worker may then send its greeting, whatever the shell profile printed.
     os.write(1, READY)
     hello, rest = _read_hello()
     if hello is None:
@@ -75,6 +76,7 @@ def _reach_guard(
     while True:
         sock = _connect()
         if sock is not None:
+            # AGAIN, or no answer: that guard is exiting, and the lock will soon be free.
             frame = _greet(sock, hello)
             if frame is not None and frame[0] is not Kind.AGAIN:
                 return (sock if frame[0] is Kind.WELCOME else None), pack(*frame)
