@@ -84,7 +84,7 @@ def test_a_step_that_runs_once_only_refuses_other_commands_than_before(place: Pl
     held = place.open()
     held.host.run("echo one")
     held.host.begin_step(1, once=True)
-    with pytest.raises(ConnectionLost, match="asks for something else than before"):
+    with pytest.raises(ConnectionLost, match="runs another command than before"):
         held.host.run("echo other")
 
 

@@ -139,7 +139,7 @@ def test_what_a_killed_guard_left_is_unknown_and_ended(place: Place) -> None:
     may_come_back.set()
     doing.end()
     assert isinstance(doing.error, ConnectionLost)
-    assert "nobody saw how it ended" in str(doing.error)
+    assert "it was not seen to end" in str(doing.error)
     wait_until(lambda: not is_running(group))
     assert place.lines("begun") == ["begun"]
     assert place.probe() == [CommandRecord(1, 0, "unknown", None)]
@@ -157,7 +157,7 @@ def test_what_ran_before_the_server_was_started_anew_is_unknown(place: Place) ->
     file.write_text(json.dumps({**json.loads(file.read_text()), "boot": "another"}))
 
     assert place.probe() == [CommandRecord(1, 0, "unknown", None)]
-    with pytest.raises(ConnectionLost, match="nobody saw how it ended"):
+    with pytest.raises(ConnectionLost, match="it was not seen to end"):
         place.open(token=2).host.run(waiting_for(place, "go"))
     assert place.lines("begun") == ["begun"]
     (place.folder / "go").touch()

@@ -36,7 +36,7 @@ def test_a_cut_link_is_made_again_and_the_output_is_whole(
     assert doing.error is None
     assert doing.result is not None
     assert apart.lines("begun") == ["begun"]
-    assert held.book.notes[0].endswith("s, and nothing was lost.\n")
+    assert held.book.notes[0].endswith("s. No output was lost.\n")
     printed = held.book.of(Stream.STDOUT).decode().splitlines()
     times = len(printed) - 1
     assert printed == [*(f"line {number}" for number in range(times)), "ended"]
@@ -74,7 +74,7 @@ def test_a_server_that_does_not_come_back_is_unknown(
     server.stop()
     doing.end()
     assert isinstance(doing.error, ConnectionLost)
-    assert "what it does is unknown" in str(doing.error)
+    assert "its state is unknown" in str(doing.error)
 
 
 def test_another_worker_follows_what_one_that_is_gone_began(place: Place) -> None:

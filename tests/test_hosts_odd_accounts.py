@@ -189,4 +189,4 @@ def test_an_account_closed_while_a_command_runs_leaves_it_unknown(
     server.cut_connections()
     doing.end()
     assert isinstance(doing.error, ConnectionLost)
-    assert "is unknown. (web1 lets us in" in str(doing.error)
+    assert "is unknown. Check the server. (web1 lets us in" in str(doing.error)

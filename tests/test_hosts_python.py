@@ -36,8 +36,8 @@ def test_an_old_python_is_told_before_anything_is_sent(place: Place) -> None:
     with pytest.raises(RecipeError) as told:
         place.open(python=old_python(place.folder))
     assert str(told.value) == (
-        f"{place.address.name} has Python 3.9.2, but 3.11 or later is needed there: install one,"
-        " and name it in the environment's “Python”."
+        f"{place.address.name} has Python 3.9.2, but 3.11 or later is needed: install one there,"
+        " and enter it as the environment's “Python”."
     )
     assert not place.guarded.exists()
 

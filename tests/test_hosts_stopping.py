@@ -121,7 +121,7 @@ def test_a_connection_that_ends_in_a_command_leaves_its_end_unknown(
     opened = open_address(server.address_for("web1"))
     threading.Thread(target=_cut_when_printed, args=(server.cut_connections, opened.log)).start()
 
-    with pytest.raises(ConnectionLost, match=r"web1 ended in the middle of a command.*unknown"):
+    with pytest.raises(ConnectionLost, match=r"web1 was lost during a command.*unknown"):
         opened.host.run("echo begun; sleep 3")
 
     assert opened.log.of(Stream.STDOUT) == b"begun\n"

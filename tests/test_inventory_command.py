@@ -75,7 +75,7 @@ def test_a_server_that_cannot_be_asked_is_told_and_ends_it_by_1(four: Site) -> N
     code, printed = call_and_fail("inventory", "production", "--runs", "django")
     assert code == 1
     assert "web2: web2 (127.0.0.1:" in printed
-    assert "does not let nobody in" in printed
+    assert "refuses to log nobody in" in printed
     assert "Unknown, since not asked or not answered: shop/production on web2." in printed
     assert [line[1] for line in lines_of(printed) if line[2:] == ["5.2.8"]] == [
         "web1",

@@ -87,7 +87,7 @@ def test_uv_of_another_platform_is_not_sent(recipe_site: RecipeSite) -> None:
     prepared(recipe_site)
     recipe_site.use(python=server_python(recipe_site, "CPython 3.11.7 linux-riscv64"))
 
-    with pytest.raises(RecipeError, match=f"made for {sysconfig.get_platform()}.*riscv64"):
+    with pytest.raises(RecipeError, match=f"built for {sysconfig.get_platform()}.*riscv64"):
         recipe_site.run("install_requirements")
 
     assert not list(Path(recipe_site.site.tools_path).glob("uv-*"))

@@ -32,7 +32,7 @@ def test_the_code_of_a_commit_becomes_a_release(recipe_site: RecipeSite) -> None
 
 def test_checking_out_twice_does_no_harm(recipe_site: RecipeSite) -> None:
     recipe_site.run("checkout_latest")
-    assert "is here already" in recipe_site.run("checkout_latest")
+    assert "is already here" in recipe_site.run("checkout_latest")
 
 
 def test_a_checkout_that_was_broken_off_is_made_anew(recipe_site: RecipeSite) -> None:
@@ -105,7 +105,7 @@ def test_pins_are_installed_exactly_and_shared_by_releases(recipe_site: RecipeSi
     )
     assert shown.stdout.strip() == "3.8.1"
     recipe_site.new_release("r2", CODE)
-    assert "installed already" in recipe_site.run(*PREPARE)
+    assert "already installed" in recipe_site.run(*PREPARE)
     assert len(names_in(recipe_site.site.venvs_path)) == 1
 
 

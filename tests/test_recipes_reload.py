@@ -107,7 +107,7 @@ def test_a_command_that_fails_fails_the_recipe(served: Served) -> None:
 @pytest.mark.parametrize("method", ["touch", "systemd", "systemd-user", "supervisor", "command"])
 @pytest.mark.parametrize("target", ["", "--force"])
 def test_what_to_reload_must_be_named(served: Served, method: str, target: str) -> None:
-    with pytest.raises(RecipeError, match="in what the environment is to reload"):
+    with pytest.raises(RecipeError, match="can't be reloaded: enter"):
         _reload(served, method, target)
 
 
@@ -118,5 +118,7 @@ def test_nothing_to_reload_is_given(served: Served) -> None:
 
 
 def test_an_unknown_way_is_refused(served: Served) -> None:
-    with pytest.raises(RecipeError, match="no way to reload named 'magic': touch, gunicorn"):
+    with pytest.raises(
+        RecipeError, match="'magic' is not a method to reload: choose one of touch, gunicorn"
+    ):
         _reload(served, "magic")

@@ -99,21 +99,23 @@ def shop(recipe_site: RecipeSite, as_served: Path) -> Shop:
 
 def test_a_release_that_is_not_whole_is_refused_with_those_that_are(shop: Shop) -> None:
     shop.recipe_site.new_release("r2", SHOP)
-    with pytest.raises(RecipeError, match=r"code of release r2 is not .* Complete here: r1\."):
+    with pytest.raises(
+        RecipeError, match=r"code of release r2 is not .* Choose a complete one: r1\."
+    ):
         shop.recipe_site.run("check_release")
     shop.recipe_site.run("checkout_latest")
     with pytest.raises(RecipeError, match=r"environment of release r2 is not .* here: r1\."):
         shop.recipe_site.run("check_release")
     os.unlink(f"{shop.recipe_site.site.venvs_path}/ours/.complete")
     shop.recipe_site.use(release="r1")
-    with pytest.raises(RecipeError, match=r"Complete here: none\."):
+    with pytest.raises(RecipeError, match=r"Choose a complete one: none\."):
         shop.recipe_site.run("check_release")
 
 
 @pytest.mark.long
 def test_where_no_migrations_lie_between_nothing_is_done(shop: Shop) -> None:
     shop.serve("r2", migrations(FIRST))
-    assert "No migrations lie between the two releases." in shop.back("r1")
+    assert "There are no migrations between the two releases." in shop.back("r1")
     assert shop.applied == ["0001_first"]
 
 
@@ -125,7 +127,7 @@ def test_migrations_between_are_reversed_the_newest_first_and_shown(shop: Shop) 
     assert "migrate --noinput shop 0002_more" in printed
     assert printed.index("Unapplying shop.0003_most") < printed.index("Unapplying shop.0002_more")
     assert shop.applied == ["0001_first"]
-    assert "No migrations lie between" in shop.back("r1")
+    assert "There are no migrations between" in shop.back("r1")
 
 
 @pytest.mark.long
@@ -162,7 +164,7 @@ def test_what_is_forced_by_name_leaves_the_whole_database_as_it_is(shop: Shop) -
 def test_a_rollback_that_has_to_keep_the_database_asks_it_nothing(shop: Shop) -> None:
     shop.serve("r2", migrations({**FIRST, "0002_more": MAKE.format("More")}))
     shop.recipe_site.use(keep_database=True)
-    assert shop.back("r1").strip() == "The database is left as it is."
+    assert shop.back("r1").strip() == "The database is left as it is, as requested."
     assert shop.applied == ["0001_first", "0002_more"]
 
 
@@ -195,7 +197,7 @@ def squashed(*replaced: str) -> dict[str, str]:
 def test_a_squashed_migration_is_known_where_all_that_it_replaces_is(shop: Shop) -> None:
     shop.serve("r2", {**migrations(FIRST), **squashed("0001_first")})
     assert "0001_squashed" in shop.applied
-    assert "No migrations lie between" in shop.back("r1")
+    assert "There are no migrations between" in shop.back("r1")
     assert "0001_squashed" in shop.applied
 
 

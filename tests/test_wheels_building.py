@@ -131,7 +131,9 @@ def test_without_a_builder_nobody_builds(
 ) -> None:
     server = make_server(index, lock=_lock(index), lock_digest="brush")
 
-    with pytest.raises(WheelError, match="has to be built, but nobody may") as refusal:
+    with pytest.raises(
+        WheelError, match="has to be built, but the environment has no builder"
+    ) as refusal:
         server.install()
 
     assert "Choose a builder in the environment" in str(refusal.value)

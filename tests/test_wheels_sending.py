@@ -125,7 +125,7 @@ def test_pins_without_hashes_are_verified_by_the_index_and_it_is_given(
 ) -> None:
     server = make_server(index, lock="paint==2.0\n", lock_digest="bare")
 
-    assert "The lock has no hashes" in server.install()
+    assert "The lock file has no hashes" in server.install()
     assert (
         "--hash=sha256:"
         in server.host.run(f"cat {server.site.release_path}/venv/shipped.lock").stdout
@@ -165,7 +165,7 @@ def test_a_dry_run_tells_and_fetches_nothing(make_server: MakeServer, index: Ind
     get_recipe("install_requirements").function(DryHost("web1", lines.append), server.site)
 
     assert not index.requests
-    assert any("what the server lacks is sent" in line for line in lines)
+    assert any("sends the server those that it lacks" in line for line in lines)
     assert any("--no-index --find-links" in line for line in lines)
 
 
@@ -177,5 +177,5 @@ def test_a_server_that_tells_nothing_of_its_python_is_named(
     path = server.host.run(["readlink", "-f", f"{server.site.release_path}/venv"]).stdout.strip()
     server.host.run(f"rm {path}/.complete {path}/bin/python && ln -s /bin/false {path}/bin/python")
 
-    with pytest.raises(RecipeError, match="web1 does not tell which wheels it takes"):
+    with pytest.raises(RecipeError, match="web1 does not report which wheels it accepts"):
         get_recipe("install_requirements").function(server.host, server.site)

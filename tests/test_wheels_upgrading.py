@@ -161,6 +161,6 @@ def test_the_page_can_be_followed(
 
     _chosen, dry, deployed = project.follow(TOP / "docs/servers-without-internet.md")
 
-    assert "what the server lacks is sent there" in dry
+    assert "sends the server those that it lacks" in dry
     assert "1 wheels for CPython" in deployed
     assert (tmp_path / "site/current/venv/wheels/shopkit-1.0-py3-none-any.whl").exists()

@@ -1,4 +1,4 @@
-"""Servers at work: commands and files on another machine over SSH, or on this one.
+"""Hosts: commands and files on a server over SSH, or on this machine.
 
 The only place that knows fabric and paramiko.
 """

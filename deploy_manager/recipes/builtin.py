@@ -1,4 +1,4 @@
-"""The recipes that come with the app, and the pipelines they make together."""
+"""The pipelines of the built-in recipes: deploy, upgrade, rollback, converge."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ PREPARE = Phase(
     gate=True,
 )
 BESIDE = replace(PREPARE, recipes=(*PREPARE.recipes, "smoke"))
-"""Other pins under the same code, tried before anything serves them."""
+"""Other pins for the same code, tested by the smoke command before they serve."""
 
 MIGRATE = Phase("migrate", gettext_noop("Migrate"), ("migrate",), gate=True)
 ACTIVATE = Phase("activate", gettext_noop("Activate"), ("activate", "reload"), in_waves=True)
@@ -45,7 +45,7 @@ def deploy_pipeline(migrate: str) -> Pipeline:
 
 
 def upgrade_pipeline(migrate: str) -> Pipeline:
-    """Return the pipeline `upgrade`: the code of a release that is there, with other pins."""
+    """Return the pipeline `upgrade`: the code of an existing release with other pins."""
     return Pipeline("upgrade", gettext_noop("Upgrade"), (BESIDE, *ORDERS[migrate]), given=True)
 
 

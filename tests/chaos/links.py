@@ -19,7 +19,7 @@ from tests.parts.sshd import running_sshd
 
 NOTICED_WITHIN = 20.0
 RESOLVED_WITHIN = 60.0
-NOTE = re.compile(rb"was lost. It stands again after ([0-9.]+) s")
+NOTE = re.compile(rb"was lost and restored after ([0-9.]+) s")
 
 
 def link_broken(disturb: Callable[[World, Link], None], most: int, world: World, count: int) -> str:
