@@ -125,7 +125,7 @@ def test_what_changed_since_it_was_shown_is_shown_again(shop: Site4, what: str) 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        ({"packages": "shop kit>=1"}, "is not understood"),
+        ({"packages": "shop kit>=1"}, "is not a package"),
         ({"packages": "nowhere"}, "is not among the pins"),
         ({"packages": "<b>x</b>"}, "&lt;b&gt;x&lt;/b&gt;"),
         ({"soak": "soon"}, "Enter a whole number"),

@@ -262,3 +262,23 @@ def test_no_test_imports_the_demo_whose_celery_app_would_become_everybody_s() ->
         if module.split(".")[0] == "example_project"
     ]
     assert not wrong
+
+
+GONE = re.compile(
+    r"\b(doors?|bells?|rung|stor(y|ies)|sweeps?|swept|strays?|wish(es)?)\b"
+    r"|\b(way[ _]back|borne|by itself)\b",
+    re.IGNORECASE,
+)
+"""Words of our own that the field has others for: see docs/glossary.md."""
+
+
+def test_the_words_are_those_of_the_field() -> None:
+    found = [
+        f"{path.relative_to(TOP)}:{number}: {word[0]}"
+        for path in committed()
+        if path.suffix in {".py", ".html", ".js", ".css", ".md"} and path.name != "CHANGELOG.md"
+        if path.is_relative_to(HOUSE) or path.suffix == ".md"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if (word := GONE.search(line))
+    ]
+    assert not found

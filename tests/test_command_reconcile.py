@@ -35,7 +35,7 @@ def test_a_message_that_was_lost_is_woken_again_and_told(
     assert call("reconcile") == "There was nothing to do.\n"
 
 
-@pytest.mark.parametrize("pause", ["-1s", "soon", "nan", "5", "1e9s", "99999d", "5 s"])
+@pytest.mark.parametrize("pause", ["-1s", "soon", "nan", "1e9s", "99999d", "5 s"])
 def test_a_pause_is_a_duration_with_its_unit(pause: str) -> None:
     with pytest.raises(CommandError, match="is not a duration: write one like 30s, 10m"):
         call("reconcile", f"--forever={pause}")

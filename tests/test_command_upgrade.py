@@ -105,9 +105,9 @@ def test_left_alone_it_goes_on(four: Site4, worker: Worker) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     few(
-        ((), "Say which packages"),
+        ((), "Name packages, like"),
         (("shopkit>=1",), "write it like django or django==5.2.8"),
-        (("shop kit",), "is not understood"),
+        (("shop kit",), "is not a package"),
         (("nowhere",), "nowhere is not among the pins of shop/production."),
         (("shopkit==9",), "shopkit"),
         first=3,

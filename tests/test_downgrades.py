@@ -245,7 +245,7 @@ def test_a_rollback_says_what_it_takes_back_and_that_it_comes_again(held: HeldSi
     assert f"shopkit 1.0.2 → 1.0, goes back, an upgrade brought 1.0.2, vulnerable: {ADVISORY}" in (
         printed
     )
-    assert "The next deployment brings it again" in printed
+    assert "The next deployment installs it again" in printed
     deployment = Deployment.objects.get()
     assert deployment.take_back == [BACK]
     held.prepared(deployment)

@@ -128,8 +128,8 @@ def test_its_options_are_told(own_project: OwnProject) -> None:
     few(
         (("--patch", "--minor"), "Choose one of --patch, --minor."),
         (("--package=shopkit", "--soak=soon"), "--soak: 'soon' is not a duration"),
-        (("--package=shop kit",), "is not understood"),
-        ((), "Say which packages"),
+        (("--package=shop kit",), "is not a package"),
+        ((), "Name packages, like"),
     ),
 )
 def test_what_cannot_be_meant_is_refused(

@@ -81,7 +81,7 @@ def test_an_upgrade_that_failed_elsewhere_does_not_take_a_later_one_back(held: H
     assert advance_upgrade(stage.upgrade_id) == []
     stage.refresh_from_db()
     assert stage.state == UpgradeState.FAILED
-    assert "take back helper 2.0" in stage.message
+    assert "undo helper 2.0" in stage.message
 
 
 def test_an_upgrade_that_was_cancelled_is_asked_for_again_and_not_retried(held: HeldSite) -> None:
@@ -93,7 +93,7 @@ def test_an_upgrade_that_was_cancelled_is_asked_for_again_and_not_retried(held: 
     stage.save()
     stage.deployment.end(State.CANCELLED)
     stage.deployment.host_runs.update(state=State.CANCELLED)
-    with pytest.raises(RequestRefused, match=f"upgrade #{stage.upgrade_id}.* ask for that again"):
+    with pytest.raises(RequestRefused, match=f"upgrade #{stage.upgrade_id}.* request that again"):
         retry(stage.deployment)
 
 

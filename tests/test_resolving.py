@@ -108,19 +108,19 @@ class TestThePage:
         mate = make_user("mate", "change_environment", "view_environment")
         other = Client()
         other.force_login(mate)
-        assert "no longer kept" in seen(other, page, asked)
+        assert "has expired" in seen(other, page, asked)
         assert visitor("viewer").get(f"{page}?asked={asked.pk}").status_code == 403
 
     @pytest.mark.parametrize("number", ["0", "x", "9" * 30, "-1", "1.0", ""])
     def test_a_wrong_number_is_told(self, owner: Client, page: str, number: str) -> None:
         shown = owner.get(page, {"asked": number}, follow=True).content.decode()
-        assert "no longer kept" in shown
+        assert "has expired" in shown
 
     def test_what_is_old_is_asked_again(self, owner: Client, page: str) -> None:
         asked = asked_on(owner, page)
         answer_all()
         Resolution.objects.update(created_at=timezone.now() - KEPT_FOR)
-        assert "no longer kept" in seen(owner, page, asked)
+        assert "has expired" in seen(owner, page, asked)
         Resolution.objects.update(created_at=timezone.now() - 3 * KEPT_FOR)
         reconcile(lambda _shard: None)
         assert not Resolution.objects.exists()
@@ -139,7 +139,7 @@ class TestThePage:
         sent = {"text": "paint\n-e .\n", "lock": "on", "_preview": "1"}
         shown = post_and_wait(owner, page, sent).content.decode()
         assert "requirements.txt, line 2: -e ." in shown
-        assert "Mend these lines" in shown
+        assert "Fix these lines" in shown
         shown = post_and_wait(owner, page, {**sent, "skip_bad": "on"}).content.decode()
         assert "Lines that are left out" in shown
         assert "paint==1.0" in shown

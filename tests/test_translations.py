@@ -175,7 +175,7 @@ def test_lists_and_forms_are_french(
 ) -> None:
     write_deployment(site.environment, state=State.FAILED)
     for name in (f"{model}_changelist", f"{model}_add"):
-        if name in ("deployment_add", "lock_add", "release_add") or model == "placement":
+        if name in ("deployment_add", "lockfile_add", "release_add") or model == "placement":
             continue
         assert_french(read(reader, url(name)), compiled)
 

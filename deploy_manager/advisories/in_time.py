@@ -16,7 +16,7 @@ def each_in_time(
 ) -> dict[Item, "Future[Result]"]:
     """Return what came of `work` for each item, by a result or an exception, within `seconds`.
 
-    What is missing took longer: it goes on by itself, and what had not begun never begins.
+    What is missing took longer: it goes on alone, and what had not begun never begins.
     """
     futures: dict[Item, Future[Result]] = {item: Future() for item in items}
     waiting: SimpleQueue[Item] = SimpleQueue()
