@@ -222,6 +222,6 @@ def test_files_of_git_lfs_are_refused_unless_they_stay_at_home(
     with_pointer = repository.commit("Logo", files)
     stays = repository.commit("Stay", {".gitattributes": f"{attributes}*.psd export-ignore\n"})
     mirror.update()
-    with pytest.raises(CodeError, match=r"in Git LFS, .* pointers: logo\.psd"):
+    with pytest.raises(CodeError, match=r"in Git LFS, .* pointers to them: logo\.psd"):
         mirror.archive(with_pointer, MANY)
     assert "logo.psd" not in names_in(mirror.archive(stays, MANY))

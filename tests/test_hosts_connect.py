@@ -71,7 +71,7 @@ def test_a_server_that_lost_the_pinned_type_of_key_is_not_logged_in_to(
 
 
 def test_a_pinned_key_that_is_none_is_told(sshd: Sshd, ssh_settings: Settings) -> None:
-    with pytest.raises(HostKeyMismatch, match="no public key of type ssh-ed25519"):
+    with pytest.raises(HostKeyMismatch, match="not a public key of type ssh-ed25519"):
         _open(sshd.address_for("web1", host_key="ssh-ed25519 AAAA"))
 
 

@@ -94,7 +94,7 @@ def test_a_command_of_a_foreign_login_shell_is_stopped(
     start_sshd: StartSshd, open_address: OpenAddress
 ) -> None:
     opened = open_address(with_login_shell(start_sshd, "tcsh").address_for("web1"))
-    with pytest.raises(CommandTimedOut, match="it was stopped"):
+    with pytest.raises(CommandTimedOut, match="and was stopped"):
         opened.host.run("echo begun; sleep 60", timeout=1)
 
 

@@ -58,7 +58,7 @@ def test_a_python_that_can_t_even_read_the_guard_is_told(place: Place) -> None:
 
 
 def test_what_is_no_python_is_told(place: Place) -> None:
-    with pytest.raises(RecipeError, match=r"does not tell its version, but '-c "):
+    with pytest.raises(RecipeError, match=r"does not report its version, but '-c "):
         place.open(python="/bin/echo")
 
 

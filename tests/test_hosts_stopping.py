@@ -49,7 +49,7 @@ def _cancel_when_printed(opened: Opened, lines: int) -> None:
 
 
 def test_a_time_out_ends_all_that_the_command_started(opened: Opened) -> None:
-    with pytest.raises(CommandTimedOut, match=r"within 0\.5 s: it was stopped, with its whole"):
+    with pytest.raises(CommandTimedOut, match=r"within 0\.5 s and was stopped, with its whole"):
         opened.host.run(STUBBORN_FAMILY, timeout=0.5)
 
     pids = _pids(opened.log)

@@ -34,7 +34,8 @@ ENGINE = tuple(
     f"deploy_manager.{room}"
     for room in (
         "packages",
-        "deployments",
+        "deployments.request",
+        "deployments.run",  # `deployments.progress` alone is what a history page reads
         "upgrades",
         "reconcile",
         "dispatch",
