@@ -110,4 +110,4 @@ def test_an_old_python_is_told_with_what_to_do() -> None:
     python.__globals__["OLDEST_PYTHON"] = (99,)
     with pytest.raises(Exception, match=r"is needed\. Enter another") as told:
         python({})
-    assert type(told.value).__name__ == "Amiss"
+    assert type(told.value).__name__ == "Problem"
