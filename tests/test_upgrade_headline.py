@@ -230,7 +230,7 @@ def test_a_policy_ends_an_advisory_on_four_servers(
     expect(row.get_by_text("1.0.2").first).to_be_visible()
     page.goto(f"{live_server.url}{url('upgrade_change', upgrade.pk)}")
     expect(page.locator('.dm-big .dm-state[data-state="succeeded"]')).to_be_visible()
-    expect(page.get_by_text("ends GHSA-shop")).to_be_visible()
+    expect(page.get_by_text("fixes GHSA-shop")).to_be_visible()
 
 
 def shop_is_known_to_be_vulnerable() -> bool:
