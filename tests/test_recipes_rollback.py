@@ -104,7 +104,7 @@ def test_a_release_that_is_not_whole_is_refused_with_those_that_are(shop: Shop) 
     ):
         shop.recipe_site.run("check_release")
     shop.recipe_site.run("checkout_latest")
-    with pytest.raises(RecipeError, match=r"environment of release r2 is not complete on this server\. Choose .*: r1\."):
+    with pytest.raises(RecipeError, match=r"release r2 is not complete .* Choose .*: r1\."):
         shop.recipe_site.run("check_release")
     os.unlink(f"{shop.recipe_site.site.venvs_path}/ours/.complete")
     shop.recipe_site.use(release="r1")
@@ -211,7 +211,7 @@ def test_a_squashed_migration_that_is_known_in_part_is_never_undone(shop: Shop) 
 
 def test_migrations_that_can_t_be_read_stop_the_rollback_with_the_reason(shop: Shop) -> None:
     shop.take("r0", {**migrations(FIRST), "shop_settings.py": "raise OSError('no disk')"})
-    with pytest.raises(RecipeError, match=r"migrations of .*/r0 could not be read: OSError: no disk$"):
+    with pytest.raises(RecipeError, match=r"of .*/r0 could not be read: OSError: no disk$"):
         shop.back("r0")
 
 
