@@ -1,6 +1,6 @@
-"""The broker: whether there is one, whether it answers, and a connection that does not wait long.
+"""The project's Celery broker: its presence, its problems, and a connection with a short timeout.
 
-It knows Celery and nothing of ours: `manage.py check` asks here without importing any task.
+It imports Celery and nothing of this app, so that `manage.py check` loads no task.
 """
 
 from collections.abc import Iterator
@@ -12,59 +12,56 @@ from django.db import DatabaseError
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-SWEEP = "deploy_manager.sweep"
-"""The name of the task that keeps rows true."""
+RECONCILE = "deploy_manager.reconcile"
+"""The name of the task that the beat schedule has to have."""
 
-CHECKS_FOR = 1
+CHECK_TIMEOUT = 1
 """Seconds that a check waits for the broker."""
 
 
 def has_broker() -> bool:
-    """Whether the project has a Celery app that was told its broker."""
+    """Return whether the project has a Celery app with a broker."""
     return bool(current_app.conf.broker_url)
 
 
-def is_swept() -> bool:
-    """Whether the beat schedule of the project has the sweep in it."""
+def is_reconciled() -> bool:
+    """Return whether the project's beat schedule contains reconcile."""
     entries = (current_app.conf.beat_schedule or {}).values()
-    return any(entry.get("task") == SWEEP for entry in entries) or _is_swept_by_rows()
+    return any(entry.get("task") == RECONCILE for entry in entries) or _is_reconciled_by_rows()
 
 
-def _is_swept_by_rows() -> bool:
-    """django-celery-beat, where a project has it, keeps schedules in tables."""
+def _is_reconciled_by_rows() -> bool:
+    """Return whether the tables of django-celery-beat contain it, if the project uses that."""
     if not apps.is_installed("django_celery_beat"):
         return False
     rows = apps.get_app_config("django_celery_beat").get_model("PeriodicTask")._default_manager
     try:
-        return bool(rows.filter(task=SWEEP, enabled=True).exists())
+        return bool(rows.filter(task=RECONCILE, enabled=True).exists())
     except DatabaseError:
         return False
 
 
 def broker_problem() -> str:
-    """Return why no worker can be told of anything; blank where the broker answers in a second."""
+    """Return why no worker can be woken; blank if the broker answers within a second."""
     try:
-        with connect(CHECKS_FOR) as connection:
-            return _reach(connection)
+        with connect(CHECK_TIMEOUT) as connection:
+            try:
+                connection.ensure_connection(max_retries=1, interval_start=0, timeout=CHECK_TIMEOUT)
+            except OperationalError as error:
+                return f"{connection.as_uri()}: {error}"
     except Exception as error:
-        # The border to the broker: a check tells, whatever its library raises.
+        # Each broker's library raises its own exceptions: all of them are a problem to report.
         return explain(error)
-
-
-def _reach(connection: Connection) -> str:
-    try:
-        connection.ensure_connection(max_retries=1, interval_start=0, timeout=CHECKS_FOR)
-    except OperationalError as error:
-        return f"{connection.as_uri()}: {error}"
     return ""
 
 
 def explain(error: Exception) -> str:
-    """Return what the broker's library means. No part of a URL with a password is in it."""
+    """Return an error of the broker's library in words, without any part of a URL."""
     match error:
         case ValueError():
+            # Its message quotes a part of the URL, which may be the password.
             return "its URL can't be read. Write signs like / and @ in a password as %2F and %40."
-        case KeyError():
+        case KeyError():  # str() would put the message in quotes
             return str(error.args[0])
         case _:
             return str(error) or type(error).__name__
@@ -74,7 +71,7 @@ def explain(error: Exception) -> str:
 def connect(seconds: int) -> Iterator[Connection]:
     """Yield a connection to the broker that gives up after some seconds.
 
-    Celery's own tries for minutes: https://github.com/celery/celery/issues/4296.
+    Celery's own keeps trying for minutes: https://github.com/celery/celery/issues/4296.
     """
     options = {
         **current_app.conf.broker_transport_options,

@@ -1,4 +1,4 @@
-"""`manage.py check`: what is missing, and the lines that mend it."""
+"""The system checks of `manage.py check`, with hints that contain the lines to add."""
 
 import os
 import shutil
@@ -22,22 +22,22 @@ from deploy_manager.recipes import broken_modules
 
 TAG = "deploy_manager"
 Check = Callable[..., list[CheckMessage]]
-CELERY_APP = """Make a Celery app, import it in your project's __init__.py, and set in settings.py:
+CELERY_APP = """Create a Celery app, import it in the project's __init__.py, and set in settings.py:
 CELERY_BROKER_URL = "redis://127.0.0.1:6379/0\""""
 START_BROKER = (
-    """Start it, or mend CELERY_BROKER_URL in settings.py. Until then deployments stay queued."""
+    """Start it, or correct CELERY_BROKER_URL in settings.py. Until then deployments stay queued."""
 )
-SWEEP = """Run celery beat (or a worker with --beat), and set in settings.py:
+RECONCILE = """Run celery beat (or a worker with --beat), and set in settings.py:
 CELERY_BEAT_SCHEDULE = {
     "deploy_manager": {
-        "task": "deploy_manager.sweep",
+        "task": "deploy_manager.reconcile",
         "schedule": 5.0,
         "options": {"expires": 5},
     },
 }
-Or run somewhere: manage.py sweep --forever 5"""
+Or keep this running: manage.py reconcile --forever 5s"""
 SSH_KEY = """Set in settings.py: DEPLOY_MANAGER = {"SSH_KEY_FILE": "/path/to/key"}
-or, for the keys of an agent: DEPLOY_MANAGER = {"SSH_AGENT": True}"""
+or, to use the keys of an agent: DEPLOY_MANAGER = {"SSH_AGENT": True}"""
 SQLITE = """Set DATABASES["default"]["OPTIONS"] = {
     "timeout": 20,
     "transaction_mode": "IMMEDIATE",
@@ -46,7 +46,10 @@ SQLITE = """Set DATABASES["default"]["OPTIONS"] = {
 
 
 def register(tag: str) -> Callable[[Check], Check]:
-    """Register a check, whose messages do nothing to the terminal they are printed on."""
+    """Register a check; control characters are taken out of its messages.
+
+    They contain names from rows, which could otherwise send commands to the terminal.
+    """
 
     def wrap(check: Check) -> Check:
         @checks.register(tag)
@@ -65,7 +68,7 @@ def register(tag: str) -> Callable[[Check], Check]:
 
 @register(TAG)
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    """The setting DEPLOY_MANAGER has only names that we know, with values of their types."""
+    """The setting DEPLOY_MANAGER has only known names, with values of their types."""
     try:
         get_settings()
     except ConfigurationError as error:
@@ -75,7 +78,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_git(**kwargs: Any) -> list[CheckMessage]:
-    """The worker reads repositories by the command git."""
+    """The worker reads repositories with the command git."""
     if shutil.which("git"):
         return []
     hint = "Install it where the worker runs: apt-get install git"
@@ -96,25 +99,25 @@ def check_broker(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register(TAG)
-def check_sweep(**kwargs: Any) -> list[CheckMessage]:
-    """Somebody sweeps: rings lost bells, replaces workers that died, begins what is due."""
+def check_reconcile(**kwargs: Any) -> list[CheckMessage]:
+    """Reconcile is scheduled: it wakes workers, replaces silent ones, starts what is due."""
     if not _has_broker():
         return []
     from deploy_manager import broker
 
-    if broker.is_swept():
+    if broker.is_reconciled():
         return []
-    message = "Nothing sweeps: a worker that dies leaves its deployment running."
-    return [Hint(message, hint=SWEEP, id="deploy_manager.W007")]
+    message = "Reconcile is not scheduled: if a worker dies, its deployment stays running."
+    return [Hint(message, hint=RECONCILE, id="deploy_manager.W007")]
 
 
 @register(TAG)
 def check_ssh_key(**kwargs: Any) -> list[CheckMessage]:
-    """Servers that are reached over SSH need a key, which nobody else may read."""
+    """Servers that are reached over SSH need a key that only its owner may read."""
     try:
         return list(_ssh_key_problems())
     except ConfigurationError:
-        return []  # E001 tells of it
+        return []  # reported as E001
 
 
 @register(TAG)
@@ -123,7 +126,7 @@ def check_recipes(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             f"{module} can't be imported: {error}",
-            hint="Its recipes are missing everywhere until it can.",
+            hint="Its recipes are missing until this is fixed.",
             id="deploy_manager.E003",
         )
         for module, error in broken_modules().items()
@@ -132,51 +135,67 @@ def check_recipes(**kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_builders(**kwargs: Any) -> list[CheckMessage]:
-    """Who is chosen to build has something to build."""
+    """A builder has something to build."""
+    try:
+        built = Environment.objects.filter(builder__isnull=False).select_related("project")
+        idle = list(built.exclude(wheels=Environment.Wheels.SHIPPED))
+    except DatabaseError:  # no database, or not migrated yet
+        return []
     return [
         Hint(
             f"{environment} has a builder, but its servers fetch their wheels themselves.",
-            hint="Choose in the admin that the worker sends wheels, or no builder.",
+            hint="In the admin, let the worker send the wheels, or remove the builder.",
             id="deploy_manager.W009",
         )
-        for environment in _idle_builders()
+        for environment in idle
     ]
 
 
 @register(TAG)
 def check_problems(**kwargs: Any) -> list[CheckMessage]:
-    """The sweep can do what there is to do with every row."""
+    """Reconcile has no problem with any row."""
+    try:
+        problems = Problem.objects.select_related("environment__project")
+        texts = [
+            f"{each.environment or 'deploy_manager'}, since {each.since:%Y-%m-%d %H:%M %Z}: {each}"
+            for each in problems
+        ]
+        schedules = Schedule.objects.filter(is_enabled=True).exclude(outcome="")
+        for schedule in schedules.select_related("environment__project"):
+            texts.append(f"{schedule}: {schedule.outcome}")
+    except DatabaseError:  # no database, or not migrated yet
+        return []
     return [
         Hint(
             text,
-            hint="Mend it in the admin: the others go on meanwhile, and so does this one then.",
+            hint="Correct it in the admin. It continues then; the others are not affected.",
             id="deploy_manager.W010",
         )
-        for text in _problems()
+        for text in texts
     ]
 
 
 @register(TAG)
 def check_sqlite(**kwargs: Any) -> list[CheckMessage]:
-    """SQLite has to be told that web server, worker and commands write side by side."""
+    """SQLite is configured for web server, worker and commands that write at the same time."""
     database = django_settings.DATABASES["default"]
     if database["ENGINE"] != "django.db.backends.sqlite3":
         return []
     options = database.get("OPTIONS", {})
-    is_told = (
+    is_configured = (
         options.get("transaction_mode") == "IMMEDIATE"
         and "wal" in options.get("init_command", "").lower()
-        and options.get("timeout", 0) >= 20
+        and options.get("timeout", 0) >= 20  # seconds
     )
     message = "SQLite refuses some writes when several processes write at once."
-    return [] if is_told else [Hint(message, hint=SQLITE, id="deploy_manager.W003")]
+    return [] if is_configured else [Hint(message, hint=SQLITE, id="deploy_manager.W003")]
 
 
 def _has_broker() -> bool:
-    """Whether the project made a Celery app that was told its broker.
+    """Return whether the project has a Celery app with a broker.
 
-    One that it made has been imported with the project. Else Celery is not imported to be asked:
-    that takes half as long as Django, with every command.
+    An app of the project has been imported with it. Otherwise Celery is not imported only to ask:
+    that takes half as long as Django itself, with every command.
     """
     if "celery" not in sys.modules and "CELERY_BROKER_URL" not in os.environ:
         return False
@@ -190,46 +209,19 @@ def _ssh_key_problems() -> Iterator[CheckMessage]:
     key = settings.SSH_KEY_FILE
     if key is None:
         if not settings.SSH_AGENT and _has_ssh_servers():
-            message = "There are servers to reach over SSH, but no key."
+            message = "There are servers that need SSH, but no key is set."
             yield Hint(message, hint=SSH_KEY, id="deploy_manager.W004")
     elif not key.is_file():
-        message = f"The key {key} is not there."
-        hint = f"Make it where the worker runs: ssh-keygen -t ed25519 -N '' -f {key}"
+        message = f"There is no key {key}."
+        hint = f"Create it where the worker runs: ssh-keygen -t ed25519 -N '' -f {key}"
         yield Hint(message, hint=hint, id="deploy_manager.W005")
     elif stat.S_IMODE(key.stat().st_mode) & 0o077:
-        message = f"Others may read the key {key}."
+        message = f"The key {key} is readable by others."
         yield Hint(message, hint=f"chmod 600 {key}", id="deploy_manager.W006")
 
 
-def _idle_builders() -> list[Environment]:
-    """Ask the database, where it is there and migrated already."""
-    try:
-        found = Environment.objects.filter(builder__isnull=False)
-        fetching = found.exclude(wheels=Environment.Wheels.SHIPPED)
-        return list(fetching.select_related("project"))
-    except DatabaseError:
-        return []
-
-
-def _problems() -> list[str]:
-    """Ask the database, where it is there and migrated already."""
-    try:
-        found = Problem.objects.select_related("environment__project")
-        told = [
-            f"{each.environment or 'deploy_manager'}, since {each.since:%Y-%m-%d %H:%M %Z}: {each}"
-            for each in found
-        ]
-        idle = Schedule.objects.filter(is_enabled=True).exclude(outcome="")
-        return told + [
-            f"{each}: {each.outcome}" for each in idle.select_related("environment__project")
-        ]
-    except DatabaseError:
-        return []
-
-
 def _has_ssh_servers() -> bool:
-    """Ask the database, where it is there and migrated already."""
     try:
         return Server.objects.filter(connection=Server.Connection.SSH).exists()
-    except DatabaseError:
+    except DatabaseError:  # no database, or not migrated yet
         return False

@@ -1,8 +1,10 @@
-"""The settings of this app: one dictionary, DEPLOY_MANAGER, read lazily and typed."""
+"""The settings of this app: one typed dictionary, DEPLOY_MANAGER, read on demand."""
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 
@@ -12,22 +14,25 @@ NUMBERS = (
     "STEP_TIMEOUT",
     "GIT_TIMEOUT",
     "MAX_HOSTS_AT_ONCE",
-    "SLICE_HOSTS",
+    "SHARD_HOSTS",
     "MAX_ARCHIVE_BYTES",
     "INVENTORY_EVERY",
     "LOOK_UP_EVERY",
+    "ADVISORY_TIMEOUT",
 )
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `DEPLOY_MANAGER = {...}` may hold, with the defaults."""
+    """The keys of `DEPLOY_MANAGER = {...}`, with their defaults."""
 
     CACHE: Path = Path("~/.cache/deploy_manager")
     """Folder for the worker's mirror clones, code archives and packed tools."""
 
     SSH_KEY_FILE: Path | None = None
-    """Private key that opens the servers. It stays on the worker."""
+    """Private key for the servers. It stays on the worker."""
 
     SSH_AGENT: bool = False
     """Whether the keys of the worker's ssh-agent may be used."""
@@ -39,10 +44,10 @@ class Settings:
     """Seconds one git command of the worker may take."""
 
     MAX_HOSTS_AT_ONCE: int = 50
-    """How many servers one worker process drives side by side."""
+    """How many servers one worker process works on at the same time."""
 
-    SLICE_HOSTS: int = 50
-    """How many servers of a deployment one worker takes; more are shared among workers."""
+    SHARD_HOSTS: int = 50
+    """How many servers of a deployment one worker takes; the others go to further workers."""
 
     MAX_ARCHIVE_BYTES: int = 1024**3
     """The largest code archive that is sent to a server, unpacked."""
@@ -53,48 +58,78 @@ class Settings:
     LOOK_UP_EVERY: float = 6 * 3600.0
     """Seconds after which indexes and advisories are asked again about a package."""
 
-    OSV_URL: str = ""
-    """Where advisories are asked for; blank: OSV's own public address."""
+    ADVISORIES: tuple[str | Path, ...] = field(default=("https://api.osv.dev",), repr=False)
+    """Sources of advisories, in order: each is asked what the one before did not answer.
 
-    ADVISORY_FILE: Path | None = None
-    """OSV records in a file, a folder or a zip, asked instead where nothing reaches OSV."""
+    An address that answers as OSV does, which may hold a password; a file, folder or zip of OSV
+    records; or the dotted path of a class like those in `advisories/`.
+    """
+
+    ADVISORY_TIMEOUT: float = 120.0
+    """Seconds that each source gets for one check."""
 
     NOTIFY: dict[str, str] = field(default_factory=dict, repr=False)
-    """Who can be told how deployments end: names, and apprise URLs, which hold secrets."""
+    """Targets of notifications: names, and apprise URLs. These hold secrets: never shown."""
 
     def __post_init__(self) -> None:
+        # The class is frozen, so the paths are replaced by what dataclasses use themselves.
         object.__setattr__(self, "CACHE", Path(self.CACHE).expanduser())
         if self.SSH_KEY_FILE is not None:
             object.__setattr__(self, "SSH_KEY_FILE", Path(self.SSH_KEY_FILE).expanduser())
-        if self.ADVISORY_FILE is not None:
-            object.__setattr__(self, "ADVISORY_FILE", Path(self.ADVISORY_FILE).expanduser())
+        object.__setattr__(self, "ADVISORIES", _sources(self.ADVISORIES))
         for name in NUMBERS:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or value <= 0:
-                raise ConfigurationError(f"DEPLOY_MANAGER[{name!r}] is a number above 0.")
-        if not _is_a_dictionary_of_texts(self.NOTIFY):
+                raise ConfigurationError(f"DEPLOY_MANAGER[{name!r}] has to be a number above 0.")
+        if not isinstance(self.NOTIFY, dict) or not all(
+            isinstance(part, str) for item in self.NOTIFY.items() for part in item
+        ):
             raise ConfigurationError(
-                "DEPLOY_MANAGER['NOTIFY'] is a dictionary of names and apprise URLs,"
+                "DEPLOY_MANAGER['NOTIFY'] has to be a dictionary of names and apprise URLs,"
                 ' like {"team": "mailto://..."}.'
             )
 
 
-def _is_a_dictionary_of_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(part, str) for item in value.items() for part in item
+def _sources(entries: object) -> tuple[str | Path, ...]:
+    """Return the sources of advisories, those that are files as a Path."""
+    if not isinstance(entries, (list, tuple)) or not entries:
+        raise ConfigurationError(
+            "DEPLOY_MANAGER['ADVISORIES'] has to be a list that is not empty,"
+            ' like ["https://api.osv.dev", "/srv/osv.zip"].'
+        )
+    return tuple(_source(place, entry) for place, entry in enumerate(entries))
+
+
+def _source(place: int, entry: object) -> str | Path:
+    """The message names the place, since an address may hold a password."""
+    if isinstance(entry, Path) or (isinstance(entry, str) and entry.startswith(("/", "~"))):
+        return Path(entry).expanduser()
+    if isinstance(entry, str) and (_is_an_address(entry) or _DOTTED.fullmatch(entry)):
+        return entry
+    raise ConfigurationError(
+        f"DEPLOY_MANAGER['ADVISORIES'][{place}] has to be an address like \"https://api.osv.dev\","
+        ' the absolute path of a file, folder or zip of OSV records like "/srv/osv.zip",'
+        ' or the dotted path of a class like "shop.advisories.OurSource".'
     )
 
 
-def get_settings() -> Settings:
-    """Return the settings as they are now.
+def _is_an_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018  # raises if it isn't one
+    except ValueError:
+        return False
+    is_bare = not parts.query and not parts.fragment  # paths are added to it
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and is_bare
 
-    Raises ConfigurationError for a name we do not know.
-    """
+
+def get_settings() -> Settings:
+    """Return the current settings. Raises ConfigurationError for an unknown name."""
     given: dict[str, Any] = getattr(django_settings, "DEPLOY_MANAGER", {})
     known = {field.name for field in fields(Settings)}
     if unknown := sorted(set(given) - known):
         raise ConfigurationError(
             f"DEPLOY_MANAGER has no setting {', '.join(unknown)}."
-            f" It knows: {', '.join(sorted(known))}."
+            f" Known settings: {', '.join(sorted(known))}."
         )
     return Settings(**given)

@@ -1,16 +1,16 @@
-"""A broker in a folder, for one machine: no server to install, and it runs for days.
+"""The broker `embedded://`: a folder as Celery's broker on one machine, with no server to install.
 
 In the module of your Celery app, `import deploy_manager.embedded`; in `settings.py`
 
     CELERY_BROKER_URL = "embedded://"
     CELERY_BROKER_TRANSPORT_OPTIONS = {"folder": BASE_DIR / "broker"}
 
-A message is a file that appears whole, by a rename, and belongs to whoever removes it. Nothing is
-locked and nothing is written in place, so that any process may be killed at any moment. Kombu's own
-`filesystem://` writes in place: a reader that comes meanwhile dies of half a message.
+A message is a file that appears complete, by a rename, and belongs to the process that removes it.
+Nothing is locked and nothing is written in place, so that any process may be killed at any moment.
+Kombu's own `filesystem://` writes in place: a reader may find half a message, and fails.
 
-What a worker had taken when it was killed is gone with it: rows are asked again by the sweep. It
-knows nothing of deployments, and carries the other tasks of a project as well.
+A message that a worker had taken when it was killed is lost with it: reconcile wakes another worker
+for its row. The broker is independent of deployments and carries a project's other tasks as well.
 """
 
 import hashlib
@@ -32,15 +32,15 @@ from kombu.utils.json import dumps, loads
 
 logger = logging.getLogger(__name__)
 
-FORGOTTEN_AFTER = 3600
-"""Seconds after which what a killed process was still writing is removed."""
+ABANDONED_AFTER = 3600
+"""Seconds after which a file that a killed process was writing is removed."""
 
 Binding = tuple[str, str, str]
-"""A routing key, a pattern, a queue."""
+"""A routing key, a pattern and a queue."""
 
 
 class Channel(virtual.Channel):
-    """Queues and bindings as files; kombu does all else."""
+    """Keeps queues and bindings as files; kombu does the rest."""
 
     supports_fanout = True
 
@@ -48,11 +48,11 @@ class Channel(virtual.Channel):
         super().__init__(connection, **options)
         self._folder = connection.folder
         self._listed: dict[str, deque[str]] = defaultdict(deque)
-        """What was in a queue when it was last looked at, the oldest first."""
+        """The messages of each queue when it was last listed, the oldest first."""
 
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
-        self._forget_what_outlived(queue)
-        # Sorted by name they come in the order of time.
+        self._remove_expired(queue)
+        # The order of names is the order of time.
         name = f"{time.time_ns():020}-{uuid.uuid4().hex}"
         self._write(self._queue_folder(queue) / name, dumps(message).encode())
 
@@ -61,16 +61,16 @@ class Channel(virtual.Channel):
         for name in self._waiting(queue):
             data = _take(folder / name)
             if data is None:
-                continue  # somebody else was quicker
+                continue  # another worker was quicker
             try:
                 return loads(data.decode())
             except ValueError:
-                # Left by a machine that lost its power: the file is there, what was in it is not.
+                # After a loss of power a file may exist without its content: it is not synced.
                 logger.warning("A message of %d bytes in %s can't be read.", len(data), folder)
         raise Empty
 
     def _waiting(self, queue: str) -> Iterator[str]:
-        """Yield what was seen before, then what is new: a long queue is not listed for each."""
+        """Yield listed messages, then new ones: a long queue is not listed for each message."""
         listed = self._listed[queue]
         while listed:
             yield listed.popleft()
@@ -90,7 +90,7 @@ class Channel(virtual.Channel):
             self._put(queue, message)
 
     def get_table(self, exchange: str) -> list[Binding]:
-        """Return what is bound to an exchange, by whichever process."""
+        """Return the bindings of an exchange, made by any process."""
         folder = self._folder / "exchanges" / _file_name(exchange)
         found = []
         for name in _names(folder):
@@ -124,23 +124,23 @@ class Channel(virtual.Channel):
         binding = _binding(routing_key, pattern, queue)
         self._binding_file(exchange, binding).unlink(missing_ok=True)
         self._lifetime_file(queue).unlink(missing_ok=True)
-        with suppress(OSError):  # a message came, or somebody else removed it
+        with suppress(OSError):  # a message has come, or another process removed it
             self._queue_folder(queue).rmdir()
 
     def prepare_queue_arguments(
         self, arguments: dict[str, Any] | None, **options: Any
     ) -> dict[str, Any]:
-        """Keep how long messages last, in seconds, which virtual transports of kombu forget."""
+        """Keep the lifetime of messages, in seconds, which kombu's virtual transports drop."""
         seconds = options.get("message_ttl")
-        lasting = {} if seconds is None else {"x-message-ttl": int(seconds * 1000)}
-        return {**(arguments or {}), **lasting}
+        lifetime = {} if seconds is None else {"x-message-ttl": int(seconds * 1000)}
+        return {**(arguments or {}), **lifetime}
 
     def _new_queue(self, queue: str, **options: Any) -> None:
         if milliseconds := (options.get("arguments") or {}).get("x-message-ttl"):
             self._write(self._lifetime_file(queue), str(milliseconds).encode())
 
-    def _forget_what_outlived(self, queue: str) -> None:
-        """Events and orders to a worker that was killed would be kept for ever."""
+    def _remove_expired(self, queue: str) -> None:
+        """Remove messages past their lifetime: those for a killed worker would stay forever."""
         try:
             milliseconds = int(self._lifetime_file(queue).read_text())
         except (FileNotFoundError, ValueError):
@@ -149,11 +149,11 @@ class Channel(virtual.Channel):
         folder = self._queue_folder(queue)
         for name in _names(folder):
             if name >= f"{oldest:020}":
-                break
+                break  # names are sorted by time: the others are younger
             (folder / name).unlink(missing_ok=True)
 
     def _write(self, target: Path, data: bytes) -> None:
-        """Have a file appear with all that is in it."""
+        """Write a file that appears complete."""
         part = self._folder / "parts" / uuid.uuid4().hex
         try:
             with open(part, "xb", buffering=0) as file:
@@ -161,6 +161,7 @@ class Channel(virtual.Channel):
             try:
                 part.rename(target)
             except FileNotFoundError:
+                # The folder is made only now: it exists for all messages but a queue's first.
                 target.parent.mkdir(parents=True, exist_ok=True)
                 part.rename(target)
         finally:
@@ -178,19 +179,19 @@ class Channel(virtual.Channel):
 
 
 class Transport(virtual.Transport):
-    """What `embedded://` means to kombu."""
+    """Registers `embedded://` with kombu."""
 
     Channel = Channel
     global_state = virtual.BrokerState()
     implements = virtual.Transport.implements.extend(
         asynchronous=False, exchange_type=frozenset(["direct", "topic", "fanout"])
     )
-    # A disk that is full for a while: the worker connects again, and tells so.
+    # Of a disk that is full for a while: the worker logs it and connects again.
     connection_errors = (*virtual.Transport.connection_errors, OSError)
     default_port = 0
     driver_type = driver_name = "embedded"
     polling_interval = 0.1
-    """Seconds between two looks into the folder."""
+    """Seconds between two polls of the folder."""
 
     def __init__(self, client: Any, **options: Any) -> None:
         super().__init__(client, **options)
@@ -198,19 +199,22 @@ class Transport(virtual.Transport):
 
     @property
     def folder(self) -> Path:
-        """The one of the settings. Raises OperationalError where they name none."""
+        """Return the folder of the settings. Raises OperationalError if they name none."""
         client: Any = self.client
         if not (folder := client.transport_options.get("folder")):
             raise OperationalError('CELERY_BROKER_TRANSPORT_OPTIONS names no "folder".')
         return Path(folder)
 
     def establish_connection(self) -> Any:
-        """Make the folder. Raises OperationalError where that is not possible."""
+        """Make the folder. Raises OperationalError if that is not possible."""
         parts = self.folder / "parts"
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             parts.mkdir(exist_ok=True)
-            _forget_old(parts)
+            for path in parts.iterdir():
+                with suppress(FileNotFoundError):  # another process was quicker
+                    if path.stat().st_mtime < time.time() - ABANDONED_AFTER:
+                        path.unlink()
         except OSError as error:
             raise OperationalError(f"The broker's folder can't be used: {error}") from error
         return super().establish_connection()
@@ -220,9 +224,10 @@ class Transport(virtual.Transport):
 
 
 def _take(path: Path) -> bytes | None:
-    """Return what is in a file and remove it; None where somebody else has taken it."""
+    """Return the content of a file and remove it; None if another process has taken it."""
     try:
         data = path.read_bytes()
+        # Of several readers only one can remove the file: the message is its own.
         path.unlink()
     except FileNotFoundError:
         return None
@@ -236,19 +241,13 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _forget_old(folder: Path) -> None:
-    for path in folder.iterdir():
-        with suppress(FileNotFoundError):
-            if path.stat().st_mtime < time.time() - FORGOTTEN_AFTER:
-                path.unlink()
-
-
 def _binding(routing_key: str | None, pattern: str | None, queue: str | None) -> Binding:
     return routing_key or "", pattern or "", queue or ""
 
 
 def _file_name(name: str) -> str:
-    """A name without signs that mean something in a path."""
+    """Return a name for a file: no character of it has a meaning in a path."""
+    # With a prefix even "." and ".." are plain names.
     return "=" + quote(name, safe="@")
 
 

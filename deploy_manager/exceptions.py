@@ -1,8 +1,8 @@
-"""What can go wrong, in words that say what to do next."""
+"""The exceptions of this app. Their messages say what happened, then what to do."""
 
 
 class DeployManagerError(Exception):
-    """Base of every error this app raises for a reason a person can mend."""
+    """Base of every error that a person can correct."""
 
 
 class ConfigurationError(DeployManagerError):
@@ -10,19 +10,19 @@ class ConfigurationError(DeployManagerError):
 
 
 class RequestRefused(DeployManagerError):
-    """A deployment was not written: what was asked for cannot run now, or not like this."""
+    """A request was refused before anything was written: it cannot run now, or not like this."""
 
 
 class InvalidRow(RequestRefused):
-    """A row holds what no form takes; the message names the row, its fields and what is wrong."""
+    """A row holds a value that no form accepts; the message names the row, the fields and why."""
 
 
 class TimesUnreadable(RequestRefused):
-    """The allowed times of an environment can't be read: nobody knows when it may change."""
+    """The allowed times of an environment can't be read: it is unknown when it may change."""
 
 
 class LeftAlone(RequestRefused):
-    """An automatic source asked for what only a person may choose: it is left, nothing failed."""
+    """An automatic source requested what only a person may choose: skipped, not failed."""
 
 
 class CodeError(DeployManagerError):
@@ -38,11 +38,11 @@ class IndexUnreachable(DeployManagerError):
 
 
 class WheelError(DeployManagerError):
-    """The worker has no wheel to send: none fits, none can be had or built, or a hash is wrong."""
+    """The worker has no wheel to send: none fits, can be fetched or built, or a hash is wrong."""
 
 
 class AdvisoriesUnavailable(DeployManagerError):
-    """Advisories could not be had, so nothing is known: neither safe nor vulnerable."""
+    """Advisories could not be fetched, so nothing is known: neither safe nor vulnerable."""
 
 
 class UnknownRecipe(DeployManagerError):
@@ -50,7 +50,7 @@ class UnknownRecipe(DeployManagerError):
 
 
 class RecipeError(DeployManagerError):
-    """A recipe stopped on a server for a reason it can tell."""
+    """A recipe stopped on a server; the message is its own reason."""
 
 
 class CommandFailed(RecipeError):
@@ -65,26 +65,26 @@ class CommandFailed(RecipeError):
 
 
 class CommandTimedOut(RecipeError):
-    """A command did not end in its time; it was stopped where that could be seen."""
+    """A command did not end in time; it was stopped if the server could still be reached."""
 
 
 class Cancelled(DeployManagerError):
-    """Somebody asked to cancel; the running command was stopped."""
+    """The deployment was cancelled; the running command was stopped."""
 
 
 class HostUnreachable(DeployManagerError):
-    """No connection: nothing listens, the host never greets, or it refuses who we are."""
+    """No connection: nothing listens, the host sends no greeting, or it refuses the login."""
 
 
 class NoCommands(HostUnreachable):
-    """The server lets the account in, but runs nothing for it: what was asked for never began.
+    """The login succeeds, but the server runs no command for the account: nothing has begun.
 
-    The message has the server's own words.
+    The message contains the server's own output.
     """
 
 
 class ConnectionLost(HostUnreachable):
-    """The link died in the middle of a command: whether the command ended well is unknown."""
+    """The connection died during a command: whether the command succeeded is unknown."""
 
 
 class HostKeyMismatch(HostUnreachable):
@@ -95,26 +95,26 @@ class HostKeyMismatch(HostUnreachable):
 
 
 class ClaimLost(DeployManagerError):
-    """This process no longer holds the deployment: it may write nothing more."""
+    """This process has lost its claim on the deployment: it may write nothing more."""
 
     def __init__(self) -> None:
         super().__init__("Another process, or a person, ended or took this deployment.")
 
 
 class HandedOver(DeployManagerError):
-    """This process ends: what runs on the server goes on there, and another worker takes it up."""
+    """This process ends. The command goes on on the server; another worker takes it over."""
 
     def __init__(self) -> None:
         super().__init__("Handed over to another worker.")
 
 
 class NeverBegun(DeployManagerError):
-    """A journal was asked for a command that nobody ever began."""
+    """A journal was read for a command that was never started."""
 
 
 class ServerBusy(DeployManagerError):
-    """Somebody else works on this deploy path; the message says who, on what, since when."""
+    """Another deployment uses this deploy path; the message says whose, which and since when."""
 
 
-class NoticeFailed(DeployManagerError):
-    """Somebody could not be told; the message names the target, never its address."""
+class NotificationFailed(DeployManagerError):
+    """A notification was not delivered; the message names the target, never its URL."""

@@ -12,8 +12,8 @@ try:
 except (ImproperlyConfigured, ModuleNotFoundError) as error:
     raise Exit(f"Django can't start: {error}", code=2) from None
 
-# Models can be imported only now.
-from deploy_manager.management.fab_tasks import make_namespace
+# Models cannot be imported before Django is set up.
+from deploy_manager.cli.fab.tasks import make_namespace
 
 __all__ = ["namespace"]
 

@@ -1,21 +1,22 @@
-"""Output on its way to the log: bytes to whole lines, secrets masked, nothing unbounded."""
+"""Output on its way to the log: cut into whole lines, secrets masked, bounded in memory."""
 
 import re
 from collections.abc import Iterator
 
 MAX_LINE = 64 * 1024
-"""Bytes. A longer line is written in pieces."""
+"""Bytes. A longer line is stored in pieces."""
 
-_WHO_IN_URL = re.compile(rb"(https?://|://[^/\s:@]*:)[^/\s]+@")
+_LOGIN_IN_URL = re.compile(rb"(https?://|://[^/\s:@]*:)[^/\s]+@")
 
 
 def mask(text: bytes) -> bytes:
-    """Hide what must not stand in a log: passwords and tokens in URLs."""
-    return _WHO_IN_URL.sub(rb"\1[masked]@", text)
+    """Return a text without the passwords and tokens in its URLs."""
+    return _LOGIN_IN_URL.sub(rb"\1[masked]@", text)
 
 
 def mask_text(text: str) -> str:
-    """Return a message as it may be stored and shown: masked, in letters every database takes."""
+    """Return a message that may be stored and shown: masked, in letters every database accepts."""
+    # PostgreSQL accepts no NUL in text, and UTF-8 no lone surrogates.
     return mask(text.encode(errors="replace")).decode(errors="replace").replace("\0", "\ufffd")
 
 
@@ -24,16 +25,16 @@ _CONTROLS = dict.fromkeys(
     - {ord("\t"), ord("\n")},
     "\N{REPLACEMENT CHARACTER}",
 )
-"""Control characters, and those that turn the direction of text around."""
+"""Control characters, and those that change the direction of text."""
 
 
 def plain(text: str) -> str:
-    """Return a text that does nothing to the terminal it is printed on; lines stay lines."""
+    """Return a text without terminal controls; tabs and ends of lines stay."""
     return text.translate(_CONTROLS)
 
 
 def cut_lines(lines: bytes, most: int) -> Iterator[bytes]:
-    """Yield pieces of at most `most` bytes, cut in a line only where it alone is longer."""
+    """Yield pieces of at most `most` bytes; only a line that is longer itself is cut."""
     start = 0
     while start < len(lines):
         end = start + most
@@ -44,9 +45,9 @@ def cut_lines(lines: bytes, most: int) -> Iterator[bytes]:
 
 
 class LineBuffer:
-    """Gathers one stream's bytes and gives them back by whole lines, masked.
+    """Collects the bytes of one stream and returns them in whole lines, masked.
 
-    A secret that arrives in two pieces is masked all the same, since a line is looked at whole.
+    So a secret that arrives in two pieces is masked as well.
     """
 
     def __init__(self) -> None:
@@ -54,24 +55,20 @@ class LineBuffer:
 
     @property
     def held(self) -> int:
-        """How many bytes of a line that is not complete are held back."""
+        """Return how many bytes of an incomplete line are held back."""
         return len(self._rest)
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes; return the lines they completed, possibly none."""
+        """Take bytes; return the lines that they complete, possibly none."""
         data = self._rest + data
         end = data.rfind(b"\n") + 1
         if len(data) - end > MAX_LINE:
-            end = _where_to_cut(data, end)
+            # An overlong line is cut after its last space, since no URL contains one.
+            end = max(data.rfind(b" "), data.rfind(b"\t"), end - 1) + 1 or len(data)
         self._rest = data[end:]
         return mask(data[:end])
 
     def flush(self) -> bytes:
-        """Return what is left: a last line without an end."""
+        """Return the rest: a last line without an end."""
         rest, self._rest = self._rest, b""
         return mask(rest)
-
-
-def _where_to_cut(data: bytes, start: int) -> int:
-    """Cut an overlong line after its last space: no URL has one."""
-    return max(data.rfind(b" "), data.rfind(b"\t"), start - 1) + 1 or len(data)

@@ -1,16 +1,16 @@
-"""Names of branches and tags, as git allows them and no shell could ever mistake them."""
+"""Names of branches and tags: allowed by git, and without a meaning to any shell."""
 
 import re
 
-# https://git-scm.com/docs/git-check-ref-format, and no option.
+# https://git-scm.com/docs/git-check-ref-format; and a leading "-" would be read as an option.
 _NOT_IN_GIT = re.compile(r"\A-|[ ~^:?*\[\\]|\.\.|@\{|//|\A/|/\Z|\.\Z|(\A|/)\.|\.lock(/|\Z)|\A@\Z")
 _OF_SHELLS = re.compile(r"[$`'\"|&;<>]")
-"""git would take them. No ref of ours ever reaches a shell, and none is worth the worry."""
+"""git allows them. No ref of ours reaches a shell; this is a second line of defence."""
 
 
 def is_ref_name(text: str) -> bool:
-    """Whether a branch or a tag may be named so; letters of any language are welcome."""
-    # What can't be printed is an escape sequence, a hidden direction of writing, or no text at all.
+    """Return whether a branch or a tag may have this name; letters of any language are allowed."""
+    # Unprintable characters are escape sequences, changes of direction, or lone surrogates.
     if not text or not text.isprintable():
         return False
     return not _NOT_IN_GIT.search(text) and not _OF_SHELLS.search(text)

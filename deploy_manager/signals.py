@@ -1,15 +1,15 @@
-"""What a project may listen to. Receivers run after the commit; what they raise is only logged."""
+"""The signals for projects. Receivers run after the commit; their exceptions are only logged."""
 
 from django.dispatch import Signal
 
 deployment_ended = Signal()
-"""A deployment ended. Sent with `deployment`; its row and its hosts' say how."""
+"""A deployment has ended. Sent with `deployment`; its row and its host runs have the outcome."""
 
 deployment_requested = Signal()
-"""A deployment was written, *queued* or *waiting*. Sent with `deployment`."""
+"""A deployment was requested: it is *queued* or *waiting*. Sent with `deployment`."""
 
 resolution_due = Signal()
-"""A question to the resolver waits for a worker. Sent with `resolution`, until one takes it up."""
+"""A resolution waits for a worker. Sent with `resolution`, again until a worker takes it."""
 
 policy_run_due = Signal()
-"""A run of a policy waits for a worker. Sent with `run`, again and again until one takes it up."""
+"""A policy run waits for a worker. Sent with `run`, again until a worker takes it."""

@@ -1,25 +1,15 @@
-"""Whose certificates are trusted: those of the system's store, as pip has it.
+"""Whose certificates are trusted: those of the system's store, as pip has it."""
 
-Run as a program, by its path, it has a module trust them: `trust.py <module> <words>…`. So it
-imports nothing of ours.
-"""
-
-import runpy
 import ssl
-import sys
-from importlib.util import find_spec
-
-if __name__ == "__main__" and find_spec(sys.argv[1]) is None:
-    sys.exit(f"No module named {sys.argv[1]}")  # as Python says it
 
 import truststore
 
 
 class SystemStore(truststore.SSLContext):
-    """Trusts what the system does; SSL_CERT_FILE and SSL_CERT_DIR, where they are set, go before.
+    """Trusts what the system trusts; SSL_CERT_FILE and SSL_CERT_DIR take precedence.
 
-    Like pip's, and unlike that of Python 3.13, it takes authorities whose certificates lack what
-    RFC 5280 wants of them: those of companies often do.
+    Like pip's, and unlike the default of Python 3.13, it accepts authorities whose certificates
+    lack extensions that RFC 5280 requires: those of companies often do.
     """
 
     @property
@@ -28,15 +18,10 @@ class SystemStore(truststore.SSLContext):
 
     @verify_flags.setter
     def verify_flags(self, flags: ssl.VerifyFlags) -> None:
-        wanted = flags & ~ssl.VERIFY_X509_STRICT
-        truststore.SSLContext.verify_flags.__set__(self, wanted)  # type: ignore[attr-defined]
+        lenient = flags & ~ssl.VERIFY_X509_STRICT
+        truststore.SSLContext.verify_flags.__set__(self, lenient)  # type: ignore[attr-defined]
 
 
 def trust_the_system() -> None:
-    """Have the libraries that are imported from now on do so, in a process that is ours alone."""
+    """Make the libraries imported from now on trust it. Only for a process that is ours alone."""
     ssl.SSLContext = SystemStore  # type: ignore[misc, assignment]
-
-
-if __name__ == "__main__":
-    trust_the_system()
-    runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""A Django project with deploy_manager in it: the demo, and a pattern for your own."""
+"""A Django project that uses deploy_manager: the demo, and a template for your own project."""
 
 from example_project.celery import app as celery_app
 

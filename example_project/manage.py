@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The example project's command line; it may be run from any folder."""
+"""The command line of the example project, for any working directory."""
 
 import os
 import sys

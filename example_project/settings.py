@@ -1,4 +1,4 @@
-"""Settings of the example project: no server to install, all data in one folder."""
+"""Settings of the example project: no server to install, and all data in one folder."""
 
 import os
 import secrets
@@ -10,9 +10,10 @@ VAR.mkdir(parents=True, exist_ok=True)
 
 
 def secret_key() -> str:
-    """Return the key of this installation, made the first time it is asked for."""
+    """Return the key of this installation, created on first use."""
     file = VAR / "secret-key"
     if not file.exists():
+        # Before it has content: nobody else may read it, not even for a moment.
         file.touch(mode=0o600)
         file.write_text(secrets.token_urlsafe(50))
     return file.read_text()
@@ -65,7 +66,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": VAR / "deploy_manager.sqlite3",
-        # Web server, worker and commands write side by side.
+        # Web server, worker and commands write at the same time.
         "OPTIONS": {
             "timeout": 20,
             "transaction_mode": "IMMEDIATE",
@@ -79,19 +80,20 @@ CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", "embedded://")
 if CELERY_BROKER_URL == "embedded://":
     CELERY_BROKER_TRANSPORT_OPTIONS = {"folder": str(VAR / "broker")}
 
-# Rings lost bells, replaces workers that died, begins what is due.
+# Wakes workers, replaces silent ones, starts what is due.
 CELERY_BEAT_SCHEDULE = {
     "deploy_manager": {
-        "task": "deploy_manager.sweep",
+        "task": "deploy_manager.reconcile",
         "schedule": 5.0,
-        "options": {"expires": 5},
+        "options": {"expires": 5},  # a worker that was busy need not do it several times
     },
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat")
 
-DEPLOY_MANAGER = {"CACHE": VAR / "cache"}
-if not os.environ.get("OSV_URL"):
-    # The demo's own: what it holds is all that is known.
-    DEPLOY_MANAGER["ADVISORY_FILE"] = VAR / "advisories"
+DEPLOY_MANAGER = {
+    "CACHE": VAR / "cache",
+    # The demo's own folder holds all that is known, unless an address is named.
+    "ADVISORIES": [os.environ.get("OSV_URL") or VAR / "advisories"],
+}
 if key := os.environ.get("SSH_KEY_FILE"):
     DEPLOY_MANAGER["SSH_KEY_FILE"] = Path(key)

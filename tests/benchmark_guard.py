@@ -13,7 +13,7 @@ from threading import Event
 import fabric
 import pytest
 
-from deploy_manager.hosts import open_host
+from deploy_manager.hosts.opening import open_host
 from tests.parts.guards import Place
 from tests.parts.sshd import Sshd
 

@@ -11,7 +11,7 @@ from threading import Event
 
 import pytest
 
-from deploy_manager.hosts import open_host
+from deploy_manager.hosts.opening import open_host
 from tests.parts.sshd import Sshd
 
 ROUNDS = 15

@@ -43,7 +43,8 @@ def measure(folder: Path) -> dict[str, list[float]]:
 
 def prepare(folder: Path, name: str, installer: str) -> None:
     """Make and fill an environment on a server that has none."""
-    from deploy_manager.hosts import Address, open_host  # noqa: PLC0415  Django comes first
+    from deploy_manager.hosts.address import Address  # noqa: PLC0415  Django comes first
+    from deploy_manager.hosts.opening import open_host  # noqa: PLC0415  Django comes first
     from deploy_manager.recipes import Site, get_recipe  # noqa: PLC0415
 
     lock = PINS.read_text()

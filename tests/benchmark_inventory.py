@@ -9,7 +9,7 @@ import time
 import pytest
 
 from deploy_manager.models import InstalledPackage
-from deploy_manager.runner import take_inventories
+from deploy_manager.packages.inventory import take_inventories
 from tests.parts.installed import Site
 
 ROUNDS, PACKAGES = 3, 150

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, LogChunk, Placement, Server, State
 from deploy_manager.recipes import Host, Site, recipe
-from deploy_manager.runner import run
 from tests.inventory import Inventory, make_inventory
 from tests.parts.sshd import Sshd
 
@@ -61,7 +61,7 @@ def stored(deployment: Deployment, name: str) -> Iterator[bytes]:
     chunks = LogChunk.objects.filter(
         deployment=deployment, host_run__server_name=name, stream=LogChunk.Stream.STDOUT
     )
-    for data in chunks.order_by("position").values_list("data", flat=True).iterator(chunk_size=50):
+    for data in chunks.order_by("sequence").values_list("data", flat=True).iterator(chunk_size=50):
         yield bytes(data)
 
 

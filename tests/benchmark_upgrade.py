@@ -16,7 +16,8 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
+from deploy_manager.deployments.run import run
 from deploy_manager.models import (
     AuditedVersion,
     Deployment,
@@ -28,16 +29,13 @@ from deploy_manager.models import (
     UpgradePolicy,
     UpgradeState,
 )
-from deploy_manager.requirements import PinWish, Reach, lock_text
-from deploy_manager.runner import (
-    UpgradeWish,
-    advance_upgrade,
-    plan_upgrade,
-    request_upgrade,
-    run,
-    take_inventories,
-)
-from deploy_manager.runner.pins import pins_of
+from deploy_manager.packages.inventory import take_inventories
+from deploy_manager.packages.pins import pins_of
+from deploy_manager.requirements.pins import lock_text
+from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.upgrades.plan import UpgradeOptions, plan_upgrade
+from deploy_manager.upgrades.progress import advance_upgrade
+from deploy_manager.upgrades.requests import request_upgrade
 from tests.big_shop import Shop
 from tests.parts.osv import OsvStub
 from tests.parts.plain_fabric import PlainServers
@@ -64,9 +62,9 @@ def upgrade(shop: Shop, installer: str) -> None:
     shop.environment.refresh_from_db()
     shop.release_a_version()
     began, began_at = time.perf_counter(), timezone.now()
-    plan = plan_upgrade([shop.environment], UpgradeWish((PinWish("shopkit", Reach.LATEST),)))
+    plan = plan_upgrade([shop.environment], UpgradeOptions((PinRequest("shopkit", Reach.LATEST),)))
     planned = time.perf_counter()
-    asked = request_upgrade(plan, door="manage.py", requested_as="me@here")
+    asked = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     advance_upgrade(asked.pk)
     for pk in Deployment.objects.busy().values_list("pk", flat=True):
         run(pk)
@@ -170,7 +168,11 @@ def workers(
     use_broker: UseBroker,
 ) -> None:
     """A worker and a scheduler in processes of their own; what is due is seen every second."""
-    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "OSV_URL": osv.url, "LOOK_UP_EVERY": 5}
+    settings.DEPLOY_MANAGER = {
+        **settings.DEPLOY_MANAGER,
+        "ADVISORIES": [osv.url],
+        "LOOK_UP_EVERY": 5,
+    }
     use_broker(redis_url)
     start_worker()
     start_scheduler(1)
@@ -178,7 +180,7 @@ def workers(
 
 def test_from_an_advisory_to_all_servers(shop: Shop, osv: OsvStub, workers: None) -> None:
     """The advisories are due to be asked for from the start; the policy's minute is waited for."""
-    tasks.request(shop.environment, door="manage.py", requested_as="me@here")
+    dispatch.request(shop.environment, source="manage.py", requested_by_name="me@here")
     moment(lambda: not Deployment.objects.live().exists())
     moment(lambda: shop.environment.placements.filter(installed__name="shopkit").count() == 4)
     policy = UpgradePolicy.objects.create(

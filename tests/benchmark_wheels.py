@@ -71,7 +71,7 @@ def measure(folder: Path, key: Path, index: str) -> dict[str, tuple[list[float],
 
 def play(folder: Path, key: Path, index: str, wheels: str) -> dict[str, float]:
     """Install twice on four new servers; return the seconds of each time."""
-    from deploy_manager.hosts import open_host  # noqa: PLC0415
+    from deploy_manager.hosts.opening import open_host  # noqa: PLC0415
     from deploy_manager.recipes import Site  # noqa: PLC0415
     from tests.parts.sshd import running_sshd  # noqa: PLC0415
 
@@ -103,7 +103,8 @@ def play(folder: Path, key: Path, index: str, wheels: str) -> dict[str, float]:
 
 def less_one(lock: str) -> str:
     """Return a lock without the last package."""
-    from deploy_manager.requirements import lock_text, read_pins  # noqa: PLC0415
+    from deploy_manager.requirements.pins import lock_text  # noqa: PLC0415
+    from deploy_manager.requirements.reading import read_pins  # noqa: PLC0415
 
     return lock_text(read_pins(lock)[:-1])
 

@@ -14,8 +14,8 @@ import pytest
 from pytest_django import Settings
 
 from deploy_manager.models import Environment, Server
-from deploy_manager.requirements import complete_pins
-from deploy_manager.runner.pins import replace_pins
+from deploy_manager.packages.pins import replace_pins
+from deploy_manager.requirements.completing import complete_pins
 from tests.inventory import Inventory
 from tests.parts.guestbook import end_gunicorns, make_site
 from tests.parts.index import Index

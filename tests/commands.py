@@ -11,8 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from deploy_manager import tasks
-from deploy_manager.runner import run
+from deploy_manager import dispatch
+from deploy_manager.deployments.run import run
 
 
 def call(*words: str) -> str:
@@ -49,11 +49,11 @@ class Worker:
     """Runs what it is told of in threads; deaf, it only notes which bells were rung."""
 
     is_deaf: bool = False
-    rung: list[int] = field(default_factory=list)
+    woken: list[int] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
 
-    def ring(self, deployment_id: int) -> bool:
-        self.rung.append(deployment_id)
+    def wake(self, deployment_id: int) -> bool:
+        self.woken.append(deployment_id)
         if not self.is_deaf:
             self.threads.append(threading.Thread(target=self.work, args=(deployment_id,)))
             self.threads[-1].start()
@@ -68,7 +68,7 @@ class Worker:
 def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     """A worker that hears every bell of a request."""
     made = Worker()
-    monkeypatch.setattr(tasks, "ring", made.ring)
+    monkeypatch.setattr(dispatch, "wake", made.wake)
     yield made
     for thread in made.threads:
         thread.join()

@@ -1,6 +1,7 @@
 """The small world of the tests: real parts in `tests/parts`, people and servers here."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from pytest_django import Settings
 
 from tests.celery_app import app
 from tests.parts.privileges import may_mount
+
+# What pytest makes of the asserts is kept for the next stage of script/test, which tells the
+# processes of the tests to write no bytecode: it takes longer than all else of the collection.
+sys.dont_write_bytecode = False
 
 pytest_plugins = [
     "tests.commands",
@@ -33,6 +38,7 @@ pytest_plugins = [
     "tests.parts.worker",
     "tests.parts.guestbook",  # after the parts that it imports
     "tests.parts.guards",
+    "tests.parts.kept",  # after the inventory that it imports
     "tests.big_shop",  # after the guestbook that it imports
     "tests.policies",  # after the index that it imports
     "tests.wheel_site",  # after sshd and the recipes' site that it imports

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from deploy_manager.requirements import Asking, read_asking
+from deploy_manager.requirements.any_file import read_asking
+from deploy_manager.requirements.asked import Asking
 from deploy_manager.requirements.text_files import NO_VERSION, ODD_BLANK
 from tests.parts.pip_reader import PipAnswer, PipReader
 from tests.requirements_files import ALWAYS, folder

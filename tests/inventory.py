@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy_manager.models import Deployment, Environment, Placement, Project, Server, Slice
+from deploy_manager.deployments.request import request
+from deploy_manager.models import Deployment, Environment, Placement, Project, Server, Shard
 from deploy_manager.recipes import Host, Site, recipe, registry
-from deploy_manager.runner import request
 
 
-def claim(deployment: Deployment, holder: str = "here:1") -> Slice:
-    """Take a deployment of one slice, as a worker does."""
-    held = Slice.objects.claim(deployment.slices.get().pk, holder)
+def claim(deployment: Deployment, holder: str = "here:1") -> Shard:
+    """Take a deployment of one shard, as a worker does."""
+    held = Shard.objects.claim(deployment.shards.get().pk, holder)
     assert held is not None
     return held
 
@@ -39,7 +39,9 @@ class Inventory:
 
     def request(self, recipe: str = "deploy", ref: str = "") -> Deployment:
         """Write a deployment as the command line does; nobody is told."""
-        return request(self.environment, recipe, door="manage.py", requested_as="me@here", ref=ref)
+        return request(
+            self.environment, recipe, source="manage.py", requested_by_name="me@here", ref=ref
+        )
 
 
 def make_inventory(folder: Path, repository: str = "/nowhere/shop.git") -> Inventory:
@@ -65,9 +67,9 @@ def inventory(tmp_path: Path, db: None) -> Inventory:
 
 @pytest.fixture
 def own_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recipes and stories of one test, gone after it: two to begin with."""
+    """Recipes and pipelines of one test, gone after it: two to begin with."""
     monkeypatch.setattr(registry, "_recipes", dict(registry._recipes))
-    monkeypatch.setattr(registry, "_stories", dict(registry._stories))
+    monkeypatch.setattr(registry, "_pipelines", dict(registry._pipelines))
 
     @recipe("Greet")
     def greet(host: Host, site: Site) -> None:

@@ -1,4 +1,4 @@
-"""Two sites for the sweep: one with which something is wrong, and a healthy one beside it."""
+"""Two sites for `reconcile`: one with which something is wrong, and a healthy one beside it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,24 +8,25 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.models import (
     Deployment,
     Environment,
     HostRun,
-    Lock,
+    LockFile,
     PolicyRun,
     Problem,
     Release,
     Resolution,
     Schedule,
-    Slice,
+    Shard,
     State,
     Upgrade,
     UpgradePolicy,
     UpgradeStage,
     UpgradeState,
 )
-from deploy_manager.runner import Wish, request, sweep
+from deploy_manager.reconcile import reconcile
 from tests.inventory import Inventory, claim
 
 
@@ -45,19 +46,21 @@ class Pair:
     def both(self) -> tuple[Environment, Environment]:
         return self.bad, self.good
 
-    def ask(self, environment: Environment, recipe: str = "ping", **wishes: object) -> Deployment:
-        wish = Wish(**wishes)  # type: ignore[arg-type]
-        return request(environment, recipe, door="manage.py", requested_as="me@here", wish=wish)
+    def ask(self, environment: Environment, recipe: str = "ping", **requests: object) -> Deployment:
+        options = DeploymentOptions(**requests)  # type: ignore[arg-type]
+        return request(
+            environment, recipe, source="manage.py", requested_by_name="me@here", options=options
+        )
 
-    def sweep(self, ring: Callable[[int], object] = lambda pk: None) -> list[int]:
-        """Sweep; return the slices that were rung for, and the hosts that were looked at."""
+    def reconcile(self, wake: Callable[[int], object] = lambda pk: None) -> list[int]:
+        """Reconcile; return the shards that were rung for, and the hosts that were looked at."""
         told: list[int] = []
 
         def tell(pk: int) -> object:
             told.append(pk)
-            return ring(pk)
+            return wake(pk)
 
-        sweep(tell, look=tell)
+        reconcile(tell, look=tell)
         return told
 
     def problems(self) -> dict[str, str]:
@@ -72,9 +75,9 @@ class Pair:
         Deployment.objects.filter(pk=deployment.pk).update(not_before=timezone.now())
         return deployment
 
-    def silent(self, environment: Environment) -> Slice:
+    def silent(self, environment: Environment) -> Shard:
         held = claim(self.ask(environment))
-        Slice.objects.filter(pk=held.pk).update(beat_at=ago(minutes=10))
+        Shard.objects.filter(pk=held.pk).update(beat_at=ago(minutes=10))
         return held
 
     def overdue(self, environment: Environment) -> Deployment:
@@ -82,7 +85,7 @@ class Pair:
 
     def pausing(self, environment: Environment) -> Deployment:
         deployment = self.ask(environment)
-        Slice.objects.filter(deployment=deployment).update(state="waiting")
+        Shard.objects.filter(deployment=deployment).update(state="waiting")
         Deployment.objects.filter(pk=deployment.pk).update(
             state=State.RUNNING, opens_at=ago(seconds=1)
         )
@@ -115,18 +118,18 @@ class Pair:
         )
 
     def release(self, environment: Environment, pins: str = "", commit: str = "c" * 40) -> Release:
-        lock = Lock.objects.of((pins or "0").ljust(64, "0")[:64], pins)
+        lock = LockFile.objects.of((pins or "0").ljust(64, "0")[:64], pins)
         return Release.objects.make(environment, commit, "Begin", lock)
 
     def upgrade(self, *environments: Environment, **fields: object) -> Upgrade:
         """An upgrade of what serves, which nobody has begun yet."""
         upgrade = Upgrade.objects.create(
-            **{"wanted": [], "requested_as": "me@here", "door": "manage.py", **fields}
+            **{"wanted": [], "requested_by_name": "me@here", "source": "manage.py", **fields}
         )
         for number, environment in enumerate(environments, 1):
             before = self.release(environment)
             environment.placements.update(active_release=before)
-            after = Lock.objects.of("f" * 64, "newer==1\n")
+            after = LockFile.objects.of("f" * 64, "newer==1\n")
             UpgradeStage.objects.create(
                 upgrade=upgrade,
                 number=number,

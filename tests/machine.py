@@ -1,9 +1,9 @@
-"""What the state machine of the tests deploys: four servers, and a story that touches none."""
+"""What the state machine of the tests deploys: four servers, and a pipeline that touches none."""
 
 import pytest
 
 from deploy_manager.models import Environment, Placement, Project, Server
-from deploy_manager.recipes import Phase, Scope, Story, Uses, add_story, recipe, registry
+from deploy_manager.recipes import Phase, Pipeline, Scope, Uses, add_pipeline, recipe, registry
 
 SERVERS = 4
 
@@ -30,9 +30,9 @@ def make_environment() -> Environment:
 
 
 @pytest.fixture
-def machine_story(monkeypatch: pytest.MonkeyPatch) -> None:
+def machine_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_recipes", dict(registry._recipes))
-    monkeypatch.setattr(registry, "_stories", dict(registry._stories))
+    monkeypatch.setattr(registry, "_pipelines", dict(registry._pipelines))
     recipe("Prepare", name="machine_prepare", uses=Uses.GIVEN)(lambda host, site: None)
     recipe("Once", name="machine_once", scope=Scope.ONCE)(lambda host, site: None)
     recipe("Tidy", name="machine_tidy")(lambda host, site: None)
@@ -42,4 +42,4 @@ def machine_story(monkeypatch: pytest.MonkeyPatch) -> None:
         Phase("activate", "Activate", ("activate",), in_waves=True),
         Phase("clean_up", "Clean up", ("machine_tidy",)),
     )
-    add_story(Story("machine", "Machine", phases))
+    add_pipeline(Pipeline("machine", "Machine", phases))

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from deploy_manager.deployments.prepare import Prepared, prepare
+from deploy_manager.deployments.request import DeploymentOptions, request
+from deploy_manager.deployments.run import run
 from deploy_manager.models import (
     Advisory,
     AuditedVersion,
     Deployment,
     Environment,
-    Lock,
+    LockFile,
     Override,
     Release,
     State,
@@ -20,9 +23,8 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.recipes import Uses, registry
-from deploy_manager.requirements import lock_digest, read_pins
-from deploy_manager.runner import Wish, request, run
-from deploy_manager.runner.prepare import Prepared, prepare
+from deploy_manager.requirements.pins import lock_digest
+from deploy_manager.requirements.reading import read_pins
 from tests.inventory import Inventory, claim, make_inventory
 from tests.parts.index import Index
 from tests.parts.repository import Repository
@@ -48,7 +50,7 @@ class HeldSite:
     def serve(self, *lines: str, repository: tuple[str, ...] = ()) -> Release:
         """Let the server serve these pins, as a worker notes it; no server is touched."""
         locks = [
-            Lock.objects.of(lock_digest(text), text)
+            LockFile.objects.of(lock_digest(text), text)
             for text in ("".join(f"{line}\n" for line in of) for of in (lines, repository or lines))
         ]
         release = Release.objects.make(self.environment, self.repository.head, "", *locks)
@@ -71,24 +73,24 @@ class HeldSite:
         release = self.environment.placements.get().active_release
         assert release is not None
         text = "".join(f"{line}\n" for line in lines)
-        upgrade = Upgrade.objects.create(wanted=[], requested_as="me@here", door="manage.py")
+        upgrade = Upgrade.objects.create(wanted=[], requested_by_name="me@here", source="manage.py")
         return UpgradeStage.objects.create(
             upgrade=upgrade,
             number=1,
             environment=self.environment,
             state=state,
             lock_before=release.lock,
-            lock_after=Lock.objects.of(lock_digest(text), text),
+            lock_after=LockFile.objects.of(lock_digest(text), text),
             release_before=release,
         )
 
-    def request(self, recipe: str = "deploy", **wishes: Any) -> Deployment:
+    def request(self, recipe: str = "deploy", **requests: Any) -> Deployment:
         return request(
             self.environment,
             recipe,
-            door="manage.py",
-            requested_as="me@here",
-            wish=Wish(**wishes),
+            source="manage.py",
+            requested_by_name="me@here",
+            options=DeploymentOptions(**requests),
         )
 
     def prepared(self, deployment: Deployment | None = None) -> Prepared:
@@ -105,9 +107,9 @@ class HeldSite:
         assert release is not None
         return {pin.name: pin.version for pin in read_pins(release.lock.text)}
 
-    def deploy(self, **wishes: Any) -> Deployment:
+    def deploy(self, **requests: Any) -> Deployment:
         """Ask for a deployment and see it through."""
-        return self.see_through(self.request(**wishes))
+        return self.see_through(self.request(**requests))
 
     def see_through(self, deployment: Deployment) -> Deployment:
         run(deployment.pk)

@@ -9,15 +9,16 @@ from django.utils import timezone
 
 from deploy_manager.models import (
     Environment,
-    Lock,
+    LockFile,
     PolicyRun,
     Release,
     Upgrade,
     UpgradePolicy,
     UpgradeState,
 )
-from deploy_manager.requirements import complete_pins, lock_digest, lock_text
-from deploy_manager.runner.upgrades.policies import run_policy
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_digest, lock_text
+from deploy_manager.upgrades.policies import run_policy
 from tests.parts.index import Index
 from tests.parts.packages import advise, audit, make_environment, place, see
 
@@ -36,7 +37,7 @@ class Watched:
         """Write that a release serves with the newest pins that fit these requirements."""
         environment = environment or self.environment
         text = lock_text(complete_pins(asked, index_url=self.index.url))
-        lock = Lock.objects.of(lock_digest(text), text)
+        lock = LockFile.objects.of(lock_digest(text), text)
         release = Release.objects.make(environment, "c" * 40, "Begin", lock)
         environment.placements.update(active_release=release)
         return release

@@ -8,10 +8,12 @@ from threading import Event
 
 import pytest
 
-from deploy_manager.hosts import Address, OpenHost, Stream, open_host
+from deploy_manager.hosts.address import Address, OpenHost, Stream
+from deploy_manager.hosts.opening import open_host
+from deploy_manager.packages.pins import pinned_in
 from deploy_manager.recipes import Site, get_recipe
-from deploy_manager.requirements import complete_pins, lock_digest, lock_text
-from deploy_manager.runner.pins import pinned_in
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_digest, lock_text
 
 MANAGE = """
 import os, sys

@@ -1,16 +1,17 @@
-"""A story that switches between releases which are nothing but empty folders."""
+"""A pipeline that switches between releases which are nothing but empty folders."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from deploy_manager.models import Deployment, Lock, Release
-from deploy_manager.recipes import Host, Phase, Site, Story, Uses, add_story, recipe
-from deploy_manager.runner import Wish, request, run
+from deploy_manager.deployments.request import DeploymentOptions, request
+from deploy_manager.deployments.run import run
+from deploy_manager.models import Deployment, LockFile, Release
+from deploy_manager.recipes import Host, Phase, Pipeline, Site, Uses, add_pipeline, recipe
 from tests.inventory import Inventory
 
-STORY = "switch"
+PIPELINE = "switch"
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Switching:
     inventory: Inventory
 
     def make_release(self, name: str) -> Release:
-        lock = Lock.objects.of("d" * 64, "")
+        lock = LockFile.objects.of("d" * 64, "")
         return Release.objects.create(
             environment=self.inventory.environment, name=name, commit="c" * 40, lock=lock
         )
@@ -28,9 +29,11 @@ class Switching:
     def request(self, release: str) -> Deployment:
         """Ask for a release, which is made where it is not there."""
         found = Release.objects.filter(name=release).first() or self.make_release(release)
-        wish = Wish(release=found)
+        options = DeploymentOptions(release=found)
         environment = self.inventory.environment
-        return request(environment, STORY, door="manage.py", requested_as="me@here", wish=wish)
+        return request(
+            environment, PIPELINE, source="manage.py", requested_by_name="me@here", options=options
+        )
 
     def switch_to(self, release: str) -> Deployment:
         deployment = self.request(release)
@@ -61,7 +64,7 @@ class Switching:
 
 @pytest.fixture
 def switching(inventory: Inventory, own_recipes: None) -> Switching:
-    """The story `switch` on the server `one`, and those that a test adds."""
+    """The pipeline `switch` on the server `one`, and those that a test adds."""
 
     def unless(host: Host, site: Site, trouble: str, word: str) -> None:
         host.run(f"cd {site.deploy_path} && echo {word} >>told && test ! -e {trouble}")
@@ -80,9 +83,9 @@ def switching(inventory: Inventory, own_recipes: None) -> Switching:
     def tidy_up(host: Host, site: Site) -> None:
         unless(host, site, "tidy", "tidy")
 
-    add_story(
-        Story(
-            STORY,
+    add_pipeline(
+        Pipeline(
+            PIPELINE,
             "Switch",
             (
                 Phase("prepare", "Prepare", ("make_it",), gate=True),

@@ -5,7 +5,7 @@ from typing import Any
 from django.test import Client
 
 from deploy_manager.models import Resolution
-from deploy_manager.runner.resolving import take_up
+from deploy_manager.packages.resolutions import take_up
 
 
 def answer_all() -> None:
@@ -20,6 +20,6 @@ def post_and_wait(client: Client, address: str, sent: dict[str, Any]) -> Any:
     if asked.status_code != 302 or "?asked=" not in asked.headers["Location"]:
         return asked
     waiting = client.get(asked.headers["Location"])
-    assert "data-waiting" in waiting.content.decode()
+    assert 'data-refresh="yes"' in waiting.content.decode()
     answer_all()
     return client.get(asked.headers["Location"])

@@ -85,8 +85,8 @@ DEPLOY_MANAGER: dict[str, Any] = {
 }
 CELERY_BEAT_SCHEDULE = {
     "deploy_manager": {
-        "task": "deploy_manager.sweep",
-        "schedule": float(os.environ.get("TEST_SWEEP_EVERY", "5")),
+        "task": "deploy_manager.reconcile",
+        "schedule": float(os.environ.get("TEST_RECONCILE_EVERY", "5")),
         "options": {"expires": 5},
     }
 }

@@ -112,7 +112,7 @@ def test_what_could_not_be_checked_is_told_and_never_safe(advisory: Advisory, pa
     name, args = ("advisory_changelist", ()) if page == "list" else ("advisory_change", (1,))
     text = text_of(visitor("owner"), name, *(args and (advisory.pk,)))
     assert "1 version could not be checked: a==1.0. The database did not answer." in text
-    assert "1 version could not be checked: b==2.0. Nobody has looked yet." in text
+    assert "1 version could not be checked: b==2.0. It has not been checked yet." in text
     assert "c==3.0" not in text
 
 
@@ -121,7 +121,7 @@ def test_servers_that_do_not_answer_are_told(advisory: Advisory) -> None:
     two.inventory_problem = "The server can't be reached."
     two.save()
     text = text_of(visitor("owner"), "advisory_changelist")
-    assert "What 1 server has installed is not known: two." in text
+    assert "The packages of 1 server are not known: two." in text
 
 
 def test_nothing_is_told_where_everything_is_known(advisory: Advisory) -> None:

@@ -100,11 +100,11 @@ def test_progress_says_when_it_ended(inventory: Inventory) -> None:
 
 def test_a_queued_deployment_says_that_nobody_took_it_and_why(inventory: Inventory) -> None:
     queued = write_deployment(
-        inventory.environment, state=State.QUEUED, message="No worker could be told: refused"
+        inventory.environment, state=State.QUEUED, message="No worker could be woken: refused"
     )
     page = visitor("viewer").get(url("deployment_change", queued.pk)).content.decode()
     assert "no worker has taken it yet" in page
-    assert "No worker could be told: refused" in page
+    assert "No worker could be woken: refused" in page
 
 
 def test_the_page_ends_with_the_last_output_and_says_that_it_left_some_out(
@@ -154,16 +154,16 @@ def test_cancelling_a_queued_deployment_ends_it_and_is_noted(inventory: Inventor
     )
     answer = deployer.post(url("deployment_cancel", queued.pk), follow=True)
     queued.refresh_from_db()
-    assert (queued.state, queued.cancel_requested_as) == (State.CANCELLED, "deployer")
+    assert (queued.state, queued.cancel_requested_by_name) == (State.CANCELLED, "deployer")
     assert "Cancel this deployment" not in answer.content.decode()
     history = deployer.get(url("deployment_history", queued.pk)).content.decode()
-    assert "Asked to cancel." in history
+    assert "Cancellation requested." in history
 
 
 def test_cancelling_what_ended_changes_nothing(inventory: Inventory) -> None:
     ended = write_deployment(inventory.environment, state=State.SUCCEEDED)
     answer = visitor("deployer").post(url("deployment_cancel", ended.pk), follow=True)
-    assert "It had ended already." in answer.content.decode()
+    assert "It had already ended." in answer.content.decode()
     ended.refresh_from_db()
     assert ended.state == State.SUCCEEDED
     assert ended.cancel_requested_at is None

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from deploy_manager.admin.ansi import to_html
+from deploy_manager.admin.deployments.ansi import to_html
 from deploy_manager.models import Environment, HostRun, Project, Release, Server, State, Step
-from deploy_manager.models.requirements import Lock
+from deploy_manager.models.requirements import LockFile
 from tests.inventory import Inventory
 from tests.parts.admin import url, visitor, write_deployment, write_output
 
@@ -56,7 +56,7 @@ def evil(inventory: Inventory) -> int:
     Environment.objects.update(name=EVIL[:50], ref=EVIL)
     Server.objects.update(name=EVIL, address=EVIL, user="u", connection="ssh", host_key=EVIL)
     environment.refresh_from_db()
-    release = Release.objects.make(environment, EVIL[:60], EVIL, Lock.objects.of("a", EVIL))
+    release = Release.objects.make(environment, EVIL[:60], EVIL, LockFile.objects.of("a", EVIL))
     environment.placements.update(active_release=release)
     deployment = write_deployment(
         environment,
@@ -66,8 +66,8 @@ def evil(inventory: Inventory) -> int:
         ref=EVIL,
         commit=EVIL[:60],
         message=EVIL,
-        requested_as=EVIL,
-        door=EVIL[:20],
+        requested_by_name=EVIL,
+        source=EVIL[:20],
         reason=EVIL,
         release=release,
     )
@@ -87,7 +87,7 @@ def evil(inventory: Inventory) -> int:
         ("server_changelist", False),
         ("server_change", True),
         ("release_changelist", False),
-        ("lock_changelist", False),
+        ("lockfile_changelist", False),
         ("project_changelist", False),
         ("environment_requirements", True),
         ("server_host_key", True),

@@ -30,8 +30,9 @@ def test_a_freeze_says_who_and_why_wherever_the_environment_is_shown(inventory: 
     owner = visitor("owner")
     assert "Freeze…" in pages(inventory, owner)[1]
     freeze(owner, inventory, reason="Sale <b>now</b>")
-    assert inventory.environment.is_frozen
-    assert inventory.environment.frozen_as == "owner"
+    frozen = inventory.environment.active_freeze
+    assert frozen is not None
+    assert (frozen.frozen_by_name, str(frozen.frozen_by)) == ("owner", "owner")
     listed, page = pages(inventory, owner)
     assert "dm-frozen" in listed
     assert "frozen by owner until it is thawed: Sale &lt;b&gt;now&lt;/b&gt;" in page
@@ -42,7 +43,7 @@ def test_a_freeze_says_who_and_why_wherever_the_environment_is_shown(inventory: 
 def test_it_may_have_an_end(inventory: Inventory) -> None:
     until = timezone.localtime(timezone.now() + timedelta(days=2))
     freeze(visitor("deployer"), inventory, reason="Sale", until=f"{until:%Y-%m-%dT%H:%M}")
-    kept = inventory.environment.frozen_until
+    kept = inventory.environment.freezes.get().until
     assert kept is not None
     assert abs(kept - until) < timedelta(minutes=1)
 

@@ -5,8 +5,8 @@ from django.contrib.admin.models import LogEntry
 from django.core import signing
 from django.test import Client
 
-from deploy_manager.admin.host_key_page import SALT
-from deploy_manager.hosts import fingerprint
+from deploy_manager.admin.inventory.host_keys import SALT
+from deploy_manager.hosts.keys import fingerprint
 from deploy_manager.models import Server
 from tests.parts.admin import url, visitor
 from tests.parts.sshd import Sshd
@@ -56,7 +56,7 @@ def test_another_key_than_the_pinned_one_is_shown_with_both_fingerprints(
     page = visitor("owner").get(url("server_host_key", server.pk)).content.decode()
     assert fingerprint(OLD_KEY) in page
     assert fingerprint(sshd.host_key) in page
-    assert "another key than the one pinned" in page
+    assert "a different key from the pinned one" in page
 
 
 def forged(shown: Server, **changes: object) -> str:
@@ -84,7 +84,7 @@ def test_a_value_for_something_else_pins_nothing(server: Server, change: dict[st
 def test_a_value_that_is_too_old_pins_nothing(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy_manager.admin.host_key_page.VALID_SECONDS", -1)
+    monkeypatch.setattr("deploy_manager.admin.inventory.host_keys.VALID_SECONDS", -1)
     assert confirm(visitor("owner"), server, forged(server)) == ""
 
 

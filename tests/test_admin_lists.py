@@ -5,11 +5,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from deploy_manager.models import Environment, Lock, Project, Release, Server, State, Step
+from deploy_manager.models import Environment, LockFile, Project, Release, Server, State, Step
 from tests.inventory import Inventory
 from tests.parts.admin import url, visitor, write_deployment, write_output
 
-LISTS = ("project", "environment", "server", "requirement", "release", "lock", "deployment")
+LISTS = ("project", "environment", "server", "requirement", "release", "lockfile", "deployment")
 
 
 def add_site(number: int) -> Environment:
@@ -19,7 +19,7 @@ def add_site(number: int) -> Environment:
         project=project, name="production", deploy_path=f"/srv/{number}"
     )
     release = Release.objects.make(
-        environment, f"{number:040x}", "Subject", Lock.objects.of(f"{number}", "a==1\n")
+        environment, f"{number:040x}", "Subject", LockFile.objects.of(f"{number}", "a==1\n")
     )
     for letter in "ab":
         server = Server.objects.create(name=f"{letter}{number}", address="10.0.0.1", user="deploy")
@@ -133,7 +133,7 @@ def test_lists_open_in_french(db: None, name: str) -> None:
 def test_pages_open_in_french_with_numbers_that_scripts_can_read(db: None) -> None:
     environment = add_site(1)
     deployment = environment.deployments.latest("pk")
-    type(deployment).objects.update(position=1234567)
+    type(deployment).objects.update(sequence=1234567)
     owner = visitor("owner")
     french = {"accept-language": "fr"}
     page = owner.get(url("deployment_change", deployment.pk), headers=french).content.decode()

@@ -51,12 +51,12 @@ def step_on(server: str, number: int = 1) -> Step:
 
 def tell(deployment: Deployment, **values: Any) -> None:
     """Change a deployment as its writer does; its new position is known afterwards."""
-    Deployment.objects.filter(pk=deployment.pk).update(position=F("position") + 1, **values)
+    Deployment.objects.filter(pk=deployment.pk).update(sequence=F("sequence") + 1, **values)
     deployment.refresh_from_db()
 
 
 def end(deployment: Deployment) -> None:
-    assert deployment.slices.get().finish(State.SUCCEEDED)
+    assert deployment.shards.get().finish(State.SUCCEEDED)
 
 
 def test_lines_arrive_and_the_end_is_told_without_a_reload(
@@ -120,7 +120,7 @@ def test_output_that_arrives_cannot_become_part_of_the_page(
     assert page.title() != "taken"
 
 
-def test_a_pause_a_way_back_and_the_retry_appear_by_themselves(
+def test_a_pause_a_rollback_and_the_retry_appear_by_themselves(
     deployment: Deployment, open_page: Open
 ) -> None:
     Step.objects.filter(number=2).update(phase="roll_back", title="Go back", started_at=None)
@@ -129,12 +129,12 @@ def test_a_pause_a_way_back_and_the_retry_appear_by_themselves(
     tell(deployment, opens_at=timezone.now() + timedelta(seconds=50))
     expect(page.locator("[data-pause]")).to_contain_text("the next wave begins at")
     expect(page.locator("[data-countdown]")).to_have_text(re.compile(r"^4\d s$"))
-    begun = {"started_at": timezone.now(), "position": deployment.position + 1}
+    begun = {"started_at": timezone.now(), "sequence": deployment.sequence + 1}
     Step.objects.filter(number=2).update(**begun)
     tell(deployment, opens_at=None)
     expect(page.get_by_role("columnheader", name="Go back")).to_be_visible()
     expect(page.locator("[data-pause]")).to_be_hidden()
-    assert deployment.slices.get().finish(State.ROLLED_BACK)
+    assert deployment.shards.get().finish(State.ROLLED_BACK)
     expect(page.locator("[data-field=state]")).to_have_text("rolled back")
     page.get_by_role("button", name="Retry on 2 servers").click()
     expect(page.locator("[data-field=state]")).to_have_text("queued")

@@ -8,7 +8,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.utils import timezone
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.models import Environment, Placement
 from tests.parts.admin import url, visitor
 from tests.parts.packages import MATRIX, look, make_environment, place, see
@@ -27,7 +27,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.extend(placements)
         return True
 
-    monkeypatch.setattr(tasks, "TELLERS", replace(tasks.TELLERS, take_inventory=tell))
+    monkeypatch.setattr(dispatch, "GATHERERS", replace(dispatch.GATHERERS, take_inventory=tell))
     return found
 
 
@@ -66,12 +66,12 @@ def test_all_servers_of_an_environment_are_asked(told: list[int], production: En
 def test_it_says_so_where_no_worker_could_be_told(
     production: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silent = replace(tasks.TELLERS, take_inventory=lambda *placements: False)
-    monkeypatch.setattr(tasks, "TELLERS", silent)
+    silent = replace(dispatch.GATHERERS, take_inventory=lambda *placements: False)
+    monkeypatch.setattr(dispatch, "GATHERERS", silent)
     owner = visitor("owner")
     _status, _address, said = press(owner, environment=production.pk)
-    assert said == "2 servers are to be asked as soon as a worker can be told."
-    assert look(owner).count("is to be asked") == 2
+    assert said == "2 servers will be asked as soon as a worker can be reached."
+    assert look(owner).count(">will be asked<") == 2
 
 
 def test_the_page_tells_that_no_answer_is_there_yet(

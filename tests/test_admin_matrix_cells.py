@@ -94,7 +94,7 @@ def test_a_newer_one_is_there(production: Environment, one: Placement) -> None:
     index("django==5.2.10")
     [cell] = cells("django")
     assert (cell.kind, cell.words) == ("behind", "newer available")
-    assert "5.2.10 is newer." in cell.title
+    assert "5.2.10 is available." in cell.title
 
 
 @pytest.mark.parametrize("problem", ["", "No answer within 10 s."])

@@ -1,4 +1,4 @@
-"""The matrix of servers and packages: filters, what matters first, rights, and how many queries."""
+"""The matrix of servers and packages: filters, most important first, rights and queries."""
 
 import re
 
@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from deploy_manager.admin.packages import page as page_module
-from deploy_manager.models import Environment, Lock, Release, Server
+from deploy_manager.models import Environment, LockFile, Release, Server
 from tests.parts.admin import ObjectRights, make_user, url, visitor
 from tests.parts.packages import (
     MATRIX,
@@ -128,8 +128,8 @@ def test_who_can_not_be_compared_or_asked_is_told_when_asking_who_runs(
     two.inventory_problem = "The server can't be reached."
     two.save()
     page = text_of(look(owner, runs="django<5.2.8"))
-    assert "What two has installed: The server can&#x27;t be reached." in page
-    assert "How the versions on one compare: they are none by today&#x27;s rules." in page
+    assert "The packages of two: The server can&#x27;t be reached." in page
+    assert "How the versions on one compare: they are not valid by PEP 440." in page
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,9 @@ def test_versions_lead_to_their_upgrade(owner: Client, sites: tuple[Environment,
 
 
 def serve(environment: Environment, *names: str) -> None:
-    release = Release.objects.make(environment, "a" * 40, "Begin", Lock.objects.of("a", "a==1\n"))
+    release = Release.objects.make(
+        environment, "a" * 40, "Begin", LockFile.objects.of("a", "a==1\n")
+    )
     environment.placements.filter(server__name__in=names).update(active_release=release)
 
 
@@ -172,7 +174,7 @@ def repairs(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("serving", "pins_from", "story"),
+    ("serving", "pins_from", "pipeline"),
     [
         (["one", "two"], "commit", "converge"),  # somebody changed it there
         (["one"], "commit", "converge"),
@@ -187,12 +189,12 @@ def test_a_server_with_drift_may_be_repaired(
     sites: tuple[Environment, ...],
     serving: list[str],
     pins_from: str,
-    story: str,
+    pipeline: str,
 ) -> None:
     Environment.objects.update(pins_from=pins_from)
     serve(sites[0], *serving)
     page = look(owner, environment=sites[0].pk)
-    assert repairs(page) == [f"{story}/?on={sites[0].pk}&amp;server=two"]
+    assert repairs(page) == [f"{pipeline}/?on={sites[0].pk}&amp;server=two"]
 
 
 def test_who_may_only_look_is_offered_nothing_to_press(sites: object) -> None:

@@ -28,7 +28,7 @@ def test_a_busy_environment_is_waited_for_when_asked_so(shop: Inventory) -> None
     deployer = visitor("deployer")
     page = deployer.get(run_page(shop, "ping")).content.decode()
     assert 'name="_confirm"' not in page
-    assert "Ping on shop/production as soon as it may" in page
+    assert "Ping on shop/production as soon as possible" in page
     sent = confirmed(shop, confirmed="later") | {"_wait": "1"}
     del sent["_confirm"]
     deployer.post(run_page(shop, "ping"), sent)
@@ -69,7 +69,7 @@ def test_a_time_that_is_none_or_has_passed_is_told(shop: Inventory, moment: str)
     sent = confirmed(shop) | {"not_before": moment}
     page = visitor("deployer").post(run_page(shop, "ping"), sent).content.decode()
     assert "errorlist" in page
-    assert "look again" not in page
+    assert "changed since it was shown" not in page
     assert not Deployment.objects.exists()
 
 
@@ -79,7 +79,7 @@ def test_the_plan_stands_wave_by_wave(shop: Inventory) -> None:
     page = visitor("deployer").get(run_page(shop)).content.decode()
     order = ["Wave 1 of 3", 'value="base"', "Wave 2 of 3", 'value="one"', "Wave 3 of 3"]
     assert re.search(".*".join(order), page, re.DOTALL)
-    assert "a pause of 60 seconds" in page
+    assert "Pause between waves: 60 seconds." in page
     sent = confirmed(shop, Release.objects.get().commit) | {"_look": "1"}
     del sent["_confirm"]
     page = visitor("owner").post(run_page(shop), sent).content.decode()
@@ -112,4 +112,4 @@ def test_waiting_in_line_for_several_environments_is_one_button(shop: Inventory)
     both = url("environment_run", "ping", on=f"{shop.environment.pk},{other.pk}")
     page = visitor("deployer").get(both).content.decode()
     assert "Ping on shop/production" in page
-    assert "Ping on 2 environments as soon as each may" in page
+    assert "Ping on 2 environments as soon as possible" in page

@@ -8,9 +8,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from deploy_manager.admin.pin_sources import describe_pin_sources
-from deploy_manager.models import Environment, Lock, Placement, Release
-from deploy_manager.requirements import lock_digest
+from deploy_manager.admin.inventory.pin_sources import describe_pin_sources
+from deploy_manager.models import Environment, LockFile, Placement, Release
+from deploy_manager.requirements.pins import lock_digest
 from tests.parts.admin import url, visitor
 from tests.parts.packages import make_environment, pin, place, see
 
@@ -34,7 +34,7 @@ def site(db: None) -> Environment:
 def serve(site: Environment, *servers: str) -> None:
     lock = "".join(f"{line}\n" for line in PINS)
     release = Release.objects.make(
-        site, "a" * 40, "Begin", Lock.objects.of(lock_digest(lock), lock)
+        site, "a" * 40, "Begin", LockFile.objects.of(lock_digest(lock), lock)
     )
     site.placements.filter(server__name__in=servers).update(active_release=release)
     for server in servers:
@@ -51,9 +51,9 @@ def lines(owner: Client, site: Environment) -> list[str]:
 
 def test_where_nothing_differs_it_says_so(owner: Client, site: Environment) -> None:
     assert lines(owner, site) == [
-        "What is listed here is what serves. (what serves, what is listed)",
-        "2 servers have installed what their releases say.",
-        "What is installed is what is listed here.",
+        "The pins listed here are those of the serving release. (serving release, listed pins)",
+        "2 servers have the packages of their releases.",
+        "The installed packages are those listed here.",
     ]
 
 
@@ -62,10 +62,11 @@ def test_a_pin_that_was_edited_differs_from_what_serves(owner: Client, site: Env
     pin(site, "sqlparse==0.5.3")
     listed, installed, compared = lines(owner, site)
     assert listed.startswith(
-        "2 pins listed here are not what serves: django 5.2.8 → 5.2.9, sqlparse \N{EN DASH} → 0.5.3"
+        "2 pins listed here differ from the serving release:"
+        " django 5.2.8 → 5.2.9, sqlparse \N{EN DASH} → 0.5.3"
     )
-    assert installed == "2 servers have installed what their releases say."
-    assert "2 packages are not installed as they are listed here: django (one, two)" in compared
+    assert installed == "2 servers have the packages of their releases."
+    assert "2 packages are not installed as listed here: django (one, two)" in compared
 
 
 def test_a_package_that_was_changed_by_hand_differs_from_both(
@@ -73,8 +74,9 @@ def test_a_package_that_was_changed_by_hand_differs_from_both(
 ) -> None:
     see(place(site, "two"), "django==5.2.7", "rich==14.0", "<b>==1", "pip==25")
     _same, installed, compared = lines(owner, site)
-    assert "2 packages are not installed as the release says: <b> (two), django (two)" in installed
-    assert "2 packages are not installed as they are listed here: <b> (two), django" in compared
+    release = "2 packages are not installed as pinned by the release: <b> (two), django (two)"
+    assert release in installed
+    assert "2 packages are not installed as listed here: <b> (two), django" in compared
     page = owner.get(url("environment_change", site.pk)).content.decode()
     address = url("installedpackage_changelist")
     assert f'href="{address}?environment={site.pk}&amp;only=drift"' in page
@@ -84,13 +86,13 @@ def test_a_package_that_was_changed_by_hand_differs_from_both(
 def test_what_is_not_known_is_told(owner: Client, site: Environment) -> None:
     Placement.objects.filter(server__name="two").update(inventory_problem="It is down.")
     told = lines(owner, site)
-    assert told[1] == "1 server has installed what its release says."
-    assert told[-1] == "What 1 server has installed is not known: two."
+    assert told[1] == "1 server has the packages of its release."
+    assert told[-1] == "The packages of 1 server are not known: two."
 
 
 def test_before_the_first_deployment_there_is_nothing_to_compare(owner: Client) -> None:
     site = make_environment("production", "one")
-    assert lines(owner, site)[0] == "Nothing serves yet."
+    assert lines(owner, site)[0] == "Nothing is serving yet."
     assert owner.get(url("environment_add")).status_code == 200
 
 

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from deploy_manager.models import PolicyRun, UpgradePolicy
-from deploy_manager.runner.upgrades.policies import AT_WORK
+from deploy_manager.upgrades.policies import AT_WORK
 from tests.parts.admin import ObjectRights, make_user, url, visitor
 from tests.parts.packages import make_environment
 from tests.test_admin_lists import count_queries
@@ -140,8 +140,8 @@ def test_the_button_writes_a_run_at_once(policy: UpgradePolicy) -> None:
     answer = owner.post(run_url(policy), follow=True)
     run = PolicyRun.objects.get()
     assert url("policyrun_change", run.pk) in answer.content.decode()
-    assert "Asked for a run now." in LogEntry.objects.latest("pk").change_message
-    assert "Waits for a worker." in text_of(owner, url("policyrun_change", run.pk))
+    assert "Requested a run." in LogEntry.objects.latest("pk").change_message
+    assert "Waiting for a worker." in text_of(owner, url("policyrun_change", run.pk))
     PolicyRun.objects.update(outcome=AT_WORK)
     assert AT_WORK in text_of(owner, url("policyrun_changelist"))
 

@@ -4,14 +4,14 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from deploy_manager.models import Lock, Release
+from deploy_manager.models import LockFile, Release
 from tests.inventory import Inventory
 from tests.parts.admin import make_user, url, visitor
 
 
 @pytest.fixture
 def release(inventory: Inventory) -> Release:
-    lock = Lock.objects.of("a" * 64, "a==1\n")
+    lock = LockFile.objects.of("a" * 64, "a==1\n")
     return Release.objects.make(inventory.environment, "a" * 40, "Begin", lock)
 
 

@@ -52,7 +52,7 @@ def test_bad_lines_are_shown_and_the_rest_is_taken_only_if_told(address: str) ->
     assert 'name="skip_bad"' in page
     assert versions() == {"django": "5.2.1"}
     page = owner.post(address, {**sent, "skip_bad": "on", "_preview": "1"}).content.decode()
-    assert "What is left out" in page
+    assert "Lines that are left out" in page
     assert 'name="_save"' in page
     owner.post(address, {**sent, "skip_bad": "on", "_save": "1"})
     assert versions() == {"django": "5.2.3", "sqlparse": "0.5.1"}

@@ -5,7 +5,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from deploy_manager.models import Deployment, HostRun, Release, State
-from deploy_manager.models.requirements import Lock
+from deploy_manager.models.requirements import LockFile
 from tests.inventory import Inventory
 from tests.parts.admin import make_user, url, visitor, write_deployment
 
@@ -35,9 +35,9 @@ def test_pressing_it_goes_to_those_servers_only_and_links_back(failed: Deploymen
     again = Deployment.objects.exclude(pk=failed.pk).get()
     assert answer["Location"] == url("deployment_change", again.pk)
     assert {run.server_name for run in again.host_runs.all()} == {"two", "three"}
-    assert (again.retry_of, again.reason, again.door) == (failed, "A try", "admin")
+    assert (again.retry_of, again.reason, again.source) == (failed, "A try", "admin")
     assert again.requested_by is not None
-    assert again.requested_as == again.requested_by.username == "deployer"
+    assert again.requested_by_name == again.requested_by.username == "deployer"
     assert LogEntry.objects.get().object_id == str(again.pk)
     page = deployer.get(answer["Location"]).content.decode()
     assert f'<a href="{url("deployment_change", failed.pk)}">#{failed.pk} ping</a>' in page
@@ -60,7 +60,7 @@ def test_a_refusal_is_told_in_words(failed: Deployment) -> None:
 
 
 def test_a_bad_release_is_not_sent_again(failed: Deployment) -> None:
-    lock = Lock.objects.of("a" * 64, "a==1\n")
+    lock = LockFile.objects.of("a" * 64, "a==1\n")
     bad = Release.objects.make(failed.environment, "a" * 40, "Begin", lock)
     bad.mark_bad("It breaks.")
     Deployment.objects.update(release=bad)

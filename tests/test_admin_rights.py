@@ -41,7 +41,7 @@ def address(page: str, deployment: Deployment) -> str:
         "host key": url("server_host_key", server.pk),
         "servers": url("server_changelist"),
         "releases": url("release_changelist"),
-        "locks": url("lock_changelist"),
+        "locks": url("lockfile_changelist"),
     }[page]
 
 
@@ -102,7 +102,7 @@ def test_cancel_needs_a_post_and_a_token(deployment: Deployment) -> None:
     assert deployment.cancel_requested_at is None
 
 
-@pytest.mark.parametrize("kind", ["deployment", "release", "lock"])
+@pytest.mark.parametrize("kind", ["deployment", "release", "lockfile"])
 def test_history_is_changed_by_nobody(kind: str, deployment: Deployment) -> None:
     owner = visitor("owner")
     assert owner.get(url(f"{kind}_add")).status_code == 403

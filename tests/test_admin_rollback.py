@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from deploy_manager.models import Deployment, Placement, Release
-from deploy_manager.models.requirements import Lock
-from deploy_manager.recipes import all_stories
+from deploy_manager.models.requirements import LockFile
+from deploy_manager.recipes import all_pipelines
 from tests.inventory import Inventory
 from tests.parts.admin import url, visitor
 from tests.parts.admin_run import confirmed, make_served_shop, run_page
@@ -23,7 +23,7 @@ def shop(tmp_path: Any, db: None) -> Inventory:
 def releases(shop: Inventory) -> Releases:
     """Three releases, oldest first, whole on both servers; the newest serves."""
     oldest = Release.objects.get()
-    lock = Lock.objects.get()
+    lock = LockFile.objects.get()
     later = [
         Release.objects.make(shop.environment, letter * 40, f"Subject {letter}", lock)
         for letter in "bc"
@@ -100,35 +100,37 @@ def test_where_there_is_nothing_to_go_back_to_it_says_so(shop: Inventory) -> Non
     assert 'name="_confirm"' not in page
 
 
-@pytest.mark.parametrize("story", [story.name for story in all_stories()])
-def test_each_storys_page_opens(shop: Inventory, releases: Releases, story: str) -> None:
-    assert visitor("deployer").get(run_page(shop, story)).status_code == 200
+@pytest.mark.parametrize("pipeline", [pipeline.name for pipeline in all_pipelines()])
+def test_each_pipelines_page_opens(shop: Inventory, releases: Releases, pipeline: str) -> None:
+    assert visitor("deployer").get(run_page(shop, pipeline)).status_code == 200
 
 
 @pytest.fixture
-def strayed(shop: Inventory) -> Inventory:
+def out_of_sync(shop: Inventory) -> Inventory:
     """A third server, new, that serves nothing yet."""
     shop.add_server("three")
     return shop
 
 
-def test_strayed_servers_are_chosen_to_become_like_the_others(strayed: Inventory) -> None:
+def test_out_of_sync_servers_are_chosen_to_become_like_the_others(out_of_sync: Inventory) -> None:
     served = Release.objects.get()
-    page = visitor("deployer").get(run_page(strayed, "converge")).content.decode()
+    page = visitor("deployer").get(run_page(out_of_sync, "converge")).content.decode()
     assert 'value="three" data-replans checked' in page
     assert 'value="one" data-replans checked' not in page
     assert f'shown_release" value="{served.name}"' in page
-    sent = confirmed(strayed, servers=["three"], shown_servers="three", shown_release=served.name)
-    visitor("owner").post(run_page(strayed, "converge"), sent)
+    sent = confirmed(
+        out_of_sync, servers=["three"], shown_servers="three", shown_release=served.name
+    )
+    visitor("owner").post(run_page(out_of_sync, "converge"), sent)
     deployment = Deployment.objects.get()
     assert (deployment.release, deployment.recipe) == (served, "converge")
     assert [run.server_name for run in deployment.host_runs.all()] == ["three"]
 
 
-def test_another_release_than_the_one_shown_is_not_sent(strayed: Inventory) -> None:
-    sent = confirmed(strayed, servers=["three"], shown_servers="three", shown_release="old")
-    page = visitor("owner").post(run_page(strayed, "converge"), sent).content.decode()
-    assert "look again" in page
+def test_another_release_than_the_one_shown_is_not_sent(out_of_sync: Inventory) -> None:
+    sent = confirmed(out_of_sync, servers=["three"], shown_servers="three", shown_release="old")
+    page = visitor("owner").post(run_page(out_of_sync, "converge"), sent).content.decode()
+    assert "changed since it was shown" in page
     assert not Deployment.objects.exists()
 
 
@@ -138,25 +140,25 @@ def test_where_all_serve_the_same_nothing_is_chosen(shop: Inventory) -> None:
     assert 'name="_confirm"' not in page
 
 
-def test_servers_lead_to_the_page_with_themselves_chosen(strayed: Inventory) -> None:
+def test_servers_lead_to_the_page_with_themselves_chosen(out_of_sync: Inventory) -> None:
     owner = visitor("owner")
-    servers = [each.server for each in strayed.environment.placements.all()]
+    servers = [each.server for each in out_of_sync.environment.placements.all()]
     data = {"action": "make_alike", "_selected_action": [servers[0].pk]}
     answer = owner.post(url("server_changelist"), data)
     assert answer["Location"] == url(
-        "environment_run", "converge", on=strayed.environment.pk, server="one"
+        "environment_run", "converge", on=out_of_sync.environment.pk, server="one"
     )
     page = owner.get(answer["Location"]).content.decode()
     assert 'value="one" data-replans checked' in page
     assert 'value="three" data-replans checked' not in page
 
 
-def test_who_may_not_deploy_makes_no_server_alike(strayed: Inventory) -> None:
+def test_who_may_not_deploy_makes_no_server_alike(out_of_sync: Inventory) -> None:
     viewer = visitor("viewer")
     assert "Make it like" not in viewer.get(url("server_changelist")).content.decode()
-    assert viewer.get(run_page(strayed, "converge")).status_code == 403
+    assert viewer.get(run_page(out_of_sync, "converge")).status_code == 403
 
 
-def test_servers_that_are_not_there_choose_none(strayed: Inventory) -> None:
-    page = visitor("deployer").get(run_page(strayed, "ping") + "&server=nine").content.decode()
+def test_servers_that_are_not_there_choose_none(out_of_sync: Inventory) -> None:
+    page = visitor("deployer").get(run_page(out_of_sync, "ping") + "&server=nine").content.decode()
     assert page.count("data-replans checked") == 3

@@ -9,9 +9,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from deploy_manager.models import Environment, Resolution, Upgrade, UpgradeState
-from deploy_manager.requirements import Pin
-from deploy_manager.runner.pins import replace_pins
-from deploy_manager.runner.resolving import KEPT_FOR
+from deploy_manager.packages.pins import replace_pins
+from deploy_manager.packages.resolutions import KEPT_FOR
+from deploy_manager.requirements.pins import Pin
 from tests.parts.admin import ObjectRights, make_user, visitor
 from tests.parts.matrices import few
 from tests.resolutions import post_and_wait
@@ -83,7 +83,7 @@ def test_confirmed_it_is_requested_and_its_page_tells_how_it_goes(shop: Site4) -
     assert "Deployment #" in text
     for run in shop.stage(upgrade).deployment.host_runs.all():  # type: ignore[union-attr]
         assert f'<li>{run.server_name} <span class="dm-state" data-state="succeeded">' in text
-    assert upgrade.requested_as == "deployer"
+    assert upgrade.requested_by_name == "deployer"
     assert (
         "shopkit" in client.get(reverse("admin:deploy_manager_upgrade_changelist")).content.decode()
     )
@@ -117,7 +117,7 @@ def test_what_changed_since_it_was_shown_is_shown_again(shop: Site4, what: str) 
         case "the answer":
             Resolution.objects.update(created_at=timezone.now() - KEPT_FOR)
     page = post_and_wait(client, reverse(ADD), sent).content.decode()
-    assert "not what was shown before" in page
+    assert "changed since it was shown" in page
     assert 'name="shown"' in page
     assert not Upgrade.objects.exists()
 
@@ -125,7 +125,7 @@ def test_what_changed_since_it_was_shown_is_shown_again(shop: Site4, what: str) 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        ({"packages": "shop kit>=1"}, "is not understood"),
+        ({"packages": "shop kit>=1"}, "is not a package"),
         ({"packages": "nowhere"}, "is not among the pins"),
         ({"packages": "<b>x</b>"}, "&lt;b&gt;x&lt;/b&gt;"),
         ({"soak": "soon"}, "Enter a whole number"),
@@ -185,7 +185,7 @@ def test_cancelled_it_ends(shop: Site4) -> None:
     upgrade = confirm(client, shop)
     client.post(reverse("admin:deploy_manager_upgrade_cancel", args=[upgrade.pk]))
     assert shop.see_through(upgrade).state == UpgradeState.CANCELLED
-    assert upgrade.cancel_requested_as == "deployer"
+    assert upgrade.cancel_requested_by_name == "deployer"
 
 
 def test_actions_lead_to_the_page(shop: Site4) -> None:

@@ -1,12 +1,12 @@
-"""The deployment's page with waves, a pause, a way back, and one that waits."""
+"""The deployment's page with waves, a pause, a rollback, and one that waits."""
 
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
+from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.models import Deployment, Environment, HostRun, Schedule, State, Step
-from deploy_manager.runner import Wish, request
 from tests.inventory import Inventory
 from tests.parts.admin import url, visitor, write_deployment
 
@@ -18,7 +18,9 @@ def waved(inventory: Inventory) -> Deployment:
         inventory.add_server(name)
     Environment.objects.update(strategy="waves", canary="1", batch="1", pause=300)
     environment = Environment.objects.get()
-    return request(environment, "deploy", door="admin", requested_as="me", wish=Wish())
+    return request(
+        environment, "deploy", source="admin", requested_by_name="me", options=DeploymentOptions()
+    )
 
 
 def page_of(deployment: Deployment) -> str:
@@ -38,12 +40,12 @@ def test_one_wave_is_not_spoken_of(inventory: Inventory) -> None:
     assert "Wave 1" not in page_of(write_deployment(inventory.environment))
 
 
-def test_the_way_back_is_hidden_until_a_step_of_it_ran(waved: Deployment) -> None:
+def test_the_rollback_is_hidden_until_a_step_of_it_ran(waved: Deployment) -> None:
     viewer = visitor("viewer")
     address = url("deployment_change", waved.pk)
     back = Step.objects.filter(phase="roll_back")
     matrix = viewer.get(address).context["matrix"]
-    assert matrix.phases[-1].is_way_back
+    assert matrix.phases[-1].is_rollback
     assert not matrix.went_back
     assert "dm-matrix dm-went-back" not in viewer.get(address).content.decode()
     back.update(state=State.CANCELLED, finished_at=timezone.now())
@@ -52,7 +54,7 @@ def test_the_way_back_is_hidden_until_a_step_of_it_ran(waved: Deployment) -> Non
     assert "dm-matrix dm-went-back" in viewer.get(address).content.decode()
 
 
-def test_the_plan_does_not_speak_of_the_way_back(inventory: Inventory) -> None:
+def test_the_plan_does_not_speak_of_the_rollback(inventory: Inventory) -> None:
     Environment.objects.update(rollback_on_failure=True)
     page = visitor("deployer").get(url("environment_run", "deploy", on=inventory.environment.pk))
     assert "Roll back" not in page.content.decode().split('id="content-main"')[1]
@@ -62,7 +64,7 @@ def test_a_pause_says_when_the_next_wave_begins(waved: Deployment) -> None:
     assert "next wave begins at" not in page_of(waved)
     opens_at = timezone.now() + timedelta(minutes=5)
     Deployment.objects.update(
-        state=State.RUNNING, started_at=timezone.now(), opens_at=opens_at, position=9
+        state=State.RUNNING, started_at=timezone.now(), opens_at=opens_at, sequence=9
     )
     viewer = visitor("viewer")
     assert "next wave begins at" in viewer.get(url("deployment_change", waved.pk)).content.decode()
@@ -77,9 +79,15 @@ def test_a_pause_says_when_the_next_wave_begins(waved: Deployment) -> None:
 def test_a_waiting_one_says_what_for_and_can_be_cancelled(inventory: Inventory) -> None:
     environment = inventory.environment
     environment.freeze("Sale", "ana")
-    waiting = request(environment, "deploy", door="admin", requested_as="me", wish=Wish(waits=True))
+    waiting = request(
+        environment,
+        "deploy",
+        source="admin",
+        requested_by_name="me",
+        options=DeploymentOptions(waits=True),
+    )
     page = page_of(waiting)
-    for piece in ('data-state="waiting"', "begins by itself", "Sale", "Cancel this deployment"):
+    for piece in ('data-state="waiting"', "starts automatically", "Sale", "Cancel this deployment"):
         assert piece in page
     assert '<p class="dm-note" data-when="queued" hidden>' in page
 
@@ -87,11 +95,13 @@ def test_a_waiting_one_says_what_for_and_can_be_cancelled(inventory: Inventory) 
 def test_its_times_its_schedule_and_forced_migrations_are_told(inventory: Inventory) -> None:
     schedule = Schedule.objects.create(environment=inventory.environment, cron="30 2 * * *")
     moment = timezone.now() + timedelta(days=1)
-    wish = Wish(
+    options = DeploymentOptions(
         not_before=moment, deadline=moment, schedule=schedule, forced_migrations=["shop.0002_sum"]
     )
     page = page_of(
-        request(inventory.environment, "ping", door="admin", requested_as="me", wish=wish)
+        request(
+            inventory.environment, "ping", source="admin", requested_by_name="me", options=options
+        )
     )
     for piece in ("Run at", "Not after", "30 2 * * *", "shop.0002_sum", "Waits for its time."):
         assert piece in page

@@ -1,6 +1,8 @@
-"""What is known against versions is asked by the real pip-audit, and what is not stays unknown."""
+"""What is known against versions is asked of a database, and what it does not say stays unknown."""
 
+import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -11,14 +13,14 @@ from deploy_manager.models import (
     AuditedVersion,
     Environment,
     InstalledPackage,
-    Lock,
+    LockFile,
     Placement,
     Release,
     Requirement,
 )
-from deploy_manager.runner.packages.auditing import audit, is_audit_due
+from deploy_manager.packages.auditing import audit, is_audit_due
 from tests.inventory import Inventory
-from tests.parts.osv import OsvStub
+from tests.parts.osv import OsvStub, advisory
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 UNKNOWN, VULNERABLE, CLEAN = AuditedVersion.Verdict
@@ -27,7 +29,7 @@ UNKNOWN, VULNERABLE, CLEAN = AuditedVersion.Verdict
 @pytest.fixture
 def placement(inventory: Inventory, osv: OsvStub, settings: Settings) -> Placement:
     """A server that has django 5.2.7, and advisories on loopback."""
-    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "OSV_URL": osv.url}
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "ADVISORIES": [osv.url]}
     placement = inventory.environment.placements.get()
     InstalledPackage.objects.create(placement=placement, name="django", version="5.2.7")
     return placement
@@ -64,7 +66,7 @@ def test_an_advisory_is_found_with_its_fixes_and_names(placement: Placement, osv
 def test_the_pins_of_a_lock_that_serves_are_checked_and_of_no_other(placement: Placement) -> None:
     environment = placement.environment
     for name in ("serves", "rests"):
-        lock = Lock.objects.of(name.ljust(64, "0"), f"{name}==1.0\n")
+        lock = LockFile.objects.of(name.ljust(64, "0"), f"{name}==1.0\n")
         Release.objects.create(environment=environment, name=name, commit="c" * 40, lock=lock)
     placement.active_release = Release.objects.get(name="serves")
     placement.save()
@@ -80,7 +82,7 @@ def test_a_check_that_failed_leaves_it_unknown_and_is_made_again_soon(
     audit()
     row = AuditedVersion.objects.get()
     assert (row.verdict, row.checked_at) == (UNKNOWN, None)
-    assert "could not be asked for" in row.problem
+    assert "did not answer" in row.problem
     assert not is_audit_due()
     long_ago(minutes=16)
     osv.down = False
@@ -101,10 +103,37 @@ def test_a_later_check_that_fails_cures_nothing(placement: Placement, osv: OsvSt
     assert row.verdict is VULNERABLE
 
 
+def test_a_file_that_stands_in_cures_nothing(
+    placement: Placement, osv: OsvStub, settings: Settings, tmp_path: Path
+) -> None:
+    old = tmp_path / "osv.json"
+    old.write_text(json.dumps([advisory("PYSEC-2025-9", "django", fixed="5.2.9")]))
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "ADVISORIES": [osv.url, str(old)]}
+    osv.add("PYSEC-2026-1", "django", fixed="5.2.8")
+    audit()
+    osv.down = True
+    audit(is_forced=True)
+    assert known_against("django") == {"PYSEC-2026-1", "PYSEC-2025-9"}
+    assert AuditedVersion.objects.get().is_checked
+    osv.down = False
+    audit(is_forced=True)
+    assert known_against("django") == {"PYSEC-2026-1"}
+
+
+def test_a_source_that_is_not_there_leaves_everything_unknown(
+    placement: Placement, settings: Settings
+) -> None:
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "ADVISORIES": ["shop.osv.Ours"]}
+    audit()
+    row = AuditedVersion.objects.get()
+    assert row.verdict is UNKNOWN
+    assert "shop.osv.Ours can't be imported" in row.problem
+
+
 def test_one_bad_answer_hides_no_other(placement: Placement, osv: OsvStub) -> None:
     InstalledPackage.objects.create(placement=placement, name="rich", version="14.0")
     osv.add("PYSEC-2026-1", "django", fixed="5.2.8")
-    osv.garbage["rich"] = b"<html>"
+    osv.garbage["rich"] = "<html>"
     audit()
     assert (verdict("django", "5.2.7"), verdict("rich", "14.0")) == (VULNERABLE, UNKNOWN)
 
@@ -142,8 +171,8 @@ def test_one_name_told_of_two_packages_keeps_the_fixes_of_each(
     placement: Placement, osv: OsvStub
 ) -> None:
     InstalledPackage.objects.create(placement=placement, name="django-fork", version="1.0")
-    for package, fixed in (("django", "5.2.8"), ("django-fork", "1.1")):
-        osv.add("CVE-2026-1", package, fixed=fixed)
+    record = osv.add("CVE-2026-1", "django", fixed="5.2.8")
+    record["affected"] += advisory("", "django-fork", fixed="1.1")["affected"]
     audit()
     audit(is_forced=True)
     fixed_in = dict(Advisory.objects.values_list("package", "fixed_in"))

@@ -1,4 +1,4 @@
-"""What is marked as bad on a site is taken by people only, and whoever leaves it says so."""
+"""A bad release is deployed by people only; an automatic source skips it and says so."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,18 +7,20 @@ from django.test import Client
 from django.utils import timezone
 from django.utils.html import escape
 
+from deploy_manager.cli.deployments.plan import describe
+from deploy_manager.deployments import plan as planning
+from deploy_manager.deployments import prepare as preparing
+from deploy_manager.deployments.bad_releases import find_mark
+from deploy_manager.deployments.contents import Contents
+from deploy_manager.deployments.plan import make_plan
+from deploy_manager.deployments.request import DeploymentOptions
+from deploy_manager.deployments.run import run
+from deploy_manager.deployments.scheduling import write_due_deployments
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.git import Commit
-from deploy_manager.management.short_plan import describe
-from deploy_manager.models import Deployment, Lock, Release, Schedule, State
-from deploy_manager.requirements import Pin
-from deploy_manager.runner import Wish, make_plan, run
-from deploy_manager.runner import plan as planning
-from deploy_manager.runner import prepare as preparing
-from deploy_manager.runner.bad_releases import find_mark
-from deploy_manager.runner.overrides import LaidOver
-from deploy_manager.runner.scheduling import write_due_deployments
-from deploy_manager.runner.source import Source
+from deploy_manager.git.mirror import Commit
+from deploy_manager.models import Deployment, LockFile, Release, Schedule, State
+from deploy_manager.packages.overrides import LaidOver
+from deploy_manager.requirements.pins import Pin
 from tests.inventory import claim
 from tests.loop import Pair
 from tests.parts.admin import url
@@ -28,14 +30,16 @@ BAD, OTHER = "b" * 40, "d" * 40
 PINS, OTHER_PINS = (Pin("shop", "1.0"),), (Pin("shop", "2.0"),)
 
 
-def source(commit: str = BAD, pins: tuple[Pin, ...] = PINS) -> Source:
+def contents(commit: str = BAD, pins: tuple[Pin, ...] = PINS) -> Contents:
     made = Commit(commit, "Sell more", "Ann", datetime(2026, 1, 1, tzinfo=UTC))
-    return Source(made, pins, LaidOver(pins))
+    return Contents(made, pins, LaidOver(pins))
 
 
-def make(pair: Pair, found: Source, *, is_bad: bool = False, came_through: bool = False) -> Release:
+def make(
+    pair: Pair, found: Contents, *, is_bad: bool = False, came_through: bool = False
+) -> Release:
     """Write a release, that it was marked as bad, or that it was deployed with success."""
-    lock = Lock.objects.of(found.digest, found.lock)
+    lock = LockFile.objects.of(found.digest, found.lock)
     release = Release.objects.make(pair.bad, found.commit.hash, found.commit.subject, lock)
     if came_through:
         deployment = pair.ask(pair.bad, "collect_static", release=release)
@@ -47,12 +51,12 @@ def make(pair: Pair, found: Source, *, is_bad: bool = False, came_through: bool 
 
 
 @pytest.fixture
-def tip(monkeypatch: pytest.MonkeyPatch) -> list[Source]:
+def tip(monkeypatch: pytest.MonkeyPatch) -> list[Contents]:
     """What the branch leads to: the last of this list."""
-    tips = [source()]
+    tips = [contents()]
     for module in (preparing, planning):
-        monkeypatch.setattr(module, "find_source", lambda site, ref: tips[-1])
-    monkeypatch.setattr(preparing, "prove", lambda site, source: None)
+        monkeypatch.setattr(module, "find_contents", lambda site, ref: tips[-1])
+    monkeypatch.setattr(preparing, "check_that_it_fits", lambda site, laid: None)
     monkeypatch.setattr(preparing, "make_archive", lambda site, commit: None)
     return tips
 
@@ -67,12 +71,12 @@ def run_nightly(pair: Pair, schedule: Schedule) -> Deployment:
 
 
 def test_a_schedule_leaves_a_commit_that_was_marked_and_goes_on_with_the_next(
-    pair: Pair, tip: list[Source], admin_client: Client
+    pair: Pair, tip: list[Contents], admin_client: Client
 ) -> None:
-    make(pair, source(), is_bad=True)
+    make(pair, contents(), is_bad=True)
     schedule = pair.schedule(pair.bad, "deploy")
     skipped = run_nightly(pair, schedule)
-    why = "Skipped: commit bbbbbbbb is marked as bad on shop/bad since "
+    why = "Skipped: commit bbbbbbbb has been marked as bad on shop/bad since "
     assert skipped.state == State.CANCELLED
     assert skipped.message.startswith(why)
     assert skipped.message.endswith(": The till is broken. No server was touched.")
@@ -84,7 +88,7 @@ def test_a_schedule_leaves_a_commit_that_was_marked_and_goes_on_with_the_next(
         in admin_client.get(url("environment_change", pair.bad.pk)).content.decode()
     )
 
-    tip.append(source(OTHER))
+    tip.append(contents(OTHER))
     taken = run_nightly(pair, schedule)
     assert taken.commit == OTHER
     schedule.refresh_from_db()
@@ -92,12 +96,12 @@ def test_a_schedule_leaves_a_commit_that_was_marked_and_goes_on_with_the_next(
 
 
 def test_people_may_deploy_it_and_are_told(
-    pair: Pair, tip: list[Source], admin_client: Client
+    pair: Pair, tip: list[Contents], admin_client: Client
 ) -> None:
-    make(pair, source(), is_bad=True)
+    make(pair, contents(), is_bad=True)
     plan = make_plan(pair.bad)
-    assert plan.bad.startswith("commit bbbbbbbb is marked as bad on shop/bad since ")
-    assert plan.bad in describe(plan, Wish()).plain
+    assert plan.bad.startswith("commit bbbbbbbb has been marked as bad on shop/bad since ")
+    assert plan.bad in describe(plan, DeploymentOptions()).plain
     page = admin_client.get(url("environment_run", "deploy", on=pair.bad.pk))
     assert escape(plan.bad) in page.content.decode()
     held = claim(pair.ask(pair.bad, "deploy"))
@@ -106,13 +110,13 @@ def test_people_may_deploy_it_and_are_told(
     assert prepared.commit == BAD
 
 
-@pytest.mark.parametrize("door", ["schedule", "policy"])
-def test_no_automatic_door_takes_a_release_that_was_marked_while_it_waited(
-    pair: Pair, tip: list[Source], door: str
+@pytest.mark.parametrize("source", ["schedule", "policy"])
+def test_no_automatic_source_takes_a_release_that_was_marked_while_it_waited(
+    pair: Pair, tip: list[Contents], source: str
 ) -> None:
-    release = make(pair, source(), is_bad=True)
+    release = make(pair, contents(), is_bad=True)
     deployment = pair.ask(pair.bad, "upgrade", release=release)
-    Deployment.objects.filter(pk=deployment.pk).update(door=door)
+    Deployment.objects.filter(pk=deployment.pk).update(source=source)
     with pytest.raises(RequestRefused, match="The till is broken"):
         preparing.prepare(claim(deployment))
 
@@ -120,44 +124,44 @@ def test_no_automatic_door_takes_a_release_that_was_marked_while_it_waited(
 def test_a_schedule_of_a_single_recipe_takes_the_newest_release_that_is_not_marked(
     pair: Pair,
 ) -> None:
-    good = make(pair, source(OTHER))
-    make(pair, source())
-    make(pair, source(), is_bad=True)
+    good = make(pair, contents(OTHER))
+    make(pair, contents())
+    make(pair, contents(), is_bad=True)
     deployment = pair.ask(pair.bad, "collect_static")
-    Deployment.objects.filter(pk=deployment.pk).update(door="schedule")
+    Deployment.objects.filter(pk=deployment.pk).update(source="schedule")
     assert preparing.prepare(claim(deployment)).release == good
 
 
 def is_marked(pair: Pair, commit: str = BAD, pins: tuple[Pin, ...] = PINS) -> bool:
-    return find_mark(pair.bad, commit, source(commit, pins).digest) is not None
+    return find_mark(pair.bad, commit, contents(commit, pins).digest) is not None
 
 
 def test_other_pins_do_not_mend_code_that_was_marked(pair: Pair) -> None:
-    make(pair, source(), is_bad=True)
+    make(pair, contents(), is_bad=True)
     assert is_marked(pair, pins=OTHER_PINS)
     assert not is_marked(pair, OTHER)
 
 
 def test_pins_that_were_marked_leave_the_code_that_came_through_without_them(pair: Pair) -> None:
     """As an upgrade that failed under the code that serves."""
-    make(pair, source(pins=PINS), came_through=True)
-    make(pair, source(pins=OTHER_PINS), is_bad=True)
+    make(pair, contents(pins=PINS), came_through=True)
+    make(pair, contents(pins=OTHER_PINS), is_bad=True)
     assert is_marked(pair, pins=OTHER_PINS)
     assert not is_marked(pair, pins=PINS)
 
 
 def test_what_came_through_on_earlier_nights_is_marked_by_the_last(pair: Pair) -> None:
-    make(pair, source(), came_through=True)
-    make(pair, source(), came_through=True, is_bad=True)
+    make(pair, contents(), came_through=True)
+    make(pair, contents(), came_through=True, is_bad=True)
     assert is_marked(pair)
 
 
 def test_whoever_deploys_it_again_with_success_overrules_the_mark(pair: Pair) -> None:
-    make(pair, source(), is_bad=True)
-    make(pair, source(), came_through=True)
+    make(pair, contents(), is_bad=True)
+    make(pair, contents(), came_through=True)
     assert not is_marked(pair)
 
 
 def test_a_mark_on_one_site_is_none_on_another(pair: Pair) -> None:
-    make(pair, source(), is_bad=True)
-    assert find_mark(pair.good, BAD, source().digest) is None
+    make(pair, contents(), is_bad=True)
+    assert find_mark(pair.good, BAD, contents().digest) is None

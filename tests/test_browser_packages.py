@@ -92,7 +92,7 @@ def test_from_the_question_who_runs_it_to_the_upgrade(
     expect(page.locator(".dm-packages").get_by_role("rowheader").first).to_have_text("django")
     pictures("matrix")
 
-    page.get_by_label("Who runs").fill("django<5.2.8")
+    page.get_by_label("Servers that run").fill("django<5.2.8")
     page.get_by_role("button", name="Filter").click()
     expect(page.locator(".dm-sum")).to_contain_text("3 of 12 servers run django<5.2.8.")
     expect(page.locator(".dm-server strong")).to_have_text(

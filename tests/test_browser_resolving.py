@@ -39,7 +39,7 @@ def test_an_import_waits_for_a_worker_and_goes_on_by_itself(
     page.get_by_label("Let uv find the versions").check()
     page.get_by_role("button", name="Show the changes").click()
     expect(page.get_by_role("status")).to_contain_text("queued: no worker has taken it yet")
-    expect(page.get_by_text("Does a worker run?")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("Is a worker running?")).to_be_visible(timeout=15_000)
     pictures("waiting")
 
     start_worker()

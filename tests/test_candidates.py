@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from deploy_manager.models import Environment, Lock, Release, UpgradePolicy
-from deploy_manager.requirements import PinWish, Reach
-from deploy_manager.runner.upgrades.candidates import Candidates, few, find_candidates
+from deploy_manager.models import Environment, LockFile, Release, UpgradePolicy
+from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.upgrades.candidates import Candidates, few, find_candidates
 from tests.parts.packages import advise, audit, make_environment, pin, place, see
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -35,8 +35,8 @@ def find(policy: UpgradePolicy, *sites: Environment, today: date = TODAY) -> Can
     return find_candidates(policy, sites, today)
 
 
-def wishes(found: Candidates) -> list[PinWish]:
-    return [wish for group in found.groups for wish in group]
+def requests(found: Candidates) -> list[PinRequest]:
+    return [options for group in found.groups for options in group]
 
 
 def test_a_security_policy_wants_what_is_vulnerable_and_fixed(site: Environment) -> None:
@@ -44,9 +44,9 @@ def test_a_security_policy_wants_what_is_vulnerable_and_fixed(site: Environment)
     advise("PYSEC-2", "django", "5.2.7", fixed_in=("5.2.9",))
     audit("celery==5.3.0", "kombu==5.3.0")
     found = find(make_policy(), site)
-    assert found.groups == ((PinWish("django", Reach.FIX, fixed_in=("5.2.9",)),),)
+    assert found.groups == ((PinRequest("django", Reach.FIX, fixed_in=("5.2.9",)),),)
     assert found.exempt == {"django"}
-    assert found.told == ()
+    assert found.report == ()
 
 
 def test_what_nobody_has_fixed_is_told_and_not_wanted(site: Environment) -> None:
@@ -54,7 +54,7 @@ def test_what_nobody_has_fixed_is_told_and_not_wanted(site: Environment) -> None
     audit("celery==5.3.0", "kombu==5.3.0")
     found = find(make_policy(), site)
     assert found.groups == ()
-    assert found.told == ("django has no version yet that fixes PYSEC-1.",)
+    assert found.report == ("django has no version yet that fixes PYSEC-1.",)
 
 
 def test_what_was_not_checked_or_in_vain_is_unknown_and_never_safe(site: Environment) -> None:
@@ -62,7 +62,7 @@ def test_what_was_not_checked_or_in_vain_is_unknown_and_never_safe(site: Environ
     audit("kombu==5.3.0", "django==5.2.8")
     found = find(make_policy(), site)
     assert found.considered == 1
-    assert found.told == (
+    assert found.report == (
         "Unknown: 2 versions could not be checked for advisories: celery 5.3.0, django 5.2.7.",
     )
 
@@ -70,7 +70,7 @@ def test_what_was_not_checked_or_in_vain_is_unknown_and_never_safe(site: Environ
 def test_servers_that_told_nothing_are_named(site: Environment) -> None:
     audit("django==5.2.7", "celery==5.3.0", "kombu==5.3.0")
     site.placements.update(inventory_problem="No Python there.")
-    assert find(make_policy(), site).told == ("Unknown: what is installed on one.",)
+    assert find(make_policy(), site).report == ("Unknown: what is installed on one.",)
 
 
 def test_what_is_vulnerable_but_not_what_is_pinned_is_told(site: Environment) -> None:
@@ -79,7 +79,7 @@ def test_what_is_vulnerable_but_not_what_is_pinned_is_told(site: Environment) ->
     see(place(site, "one"), "pip==20.0")
     found = find(make_policy(), site)
     assert found.groups == ()
-    assert found.told == (
+    assert found.report == (
         "Vulnerable and installed, but not pinned: pip 20.0. Converge, or pin it.",
     )
 
@@ -89,9 +89,9 @@ def test_other_policies_want_all_that_is_pinned(site: Environment, how_far: str)
     advise("PYSEC-1", "django", "5.2.7", fixed_in=("5.2.8",))
     found = find(make_policy(how_far), site)
     names = ("celery", "django", "kombu")
-    assert found.groups == (tuple(PinWish(name, Reach(how_far)) for name in names),)
+    assert found.groups == (tuple(PinRequest(name, Reach(how_far)) for name in names),)
     assert found.exempt == {"django"}
-    assert found.told == ()
+    assert found.report == ()
 
 
 def test_security_fixes_may_be_told_to_cool_down(site: Environment) -> None:
@@ -101,15 +101,15 @@ def test_security_fixes_may_be_told_to_cool_down(site: Environment) -> None:
 
 def test_only_the_packages_of_the_policy_count(site: Environment) -> None:
     found = find(make_policy("patch", packages=["celery", "flask"]), site)
-    assert [wish.name for wish in wishes(found)] == ["celery"]
-    assert found.told == ("Not pinned here: flask.",)
+    assert [options.name for options in requests(found)] == ["celery"]
+    assert found.report == ("Not pinned here: flask.",)
 
 
 def test_each_group_is_an_upgrade_of_its_own_and_the_rest_another(site: Environment) -> None:
     pin(site, "requests==2.0", "idna==3.0")
     policy = make_policy("patch", groups=[["celery", "kombu"], ["flask"], ["idna", "kombu"]])
     found = find(policy, site)
-    assert [[wish.name for wish in group] for group in found.groups] == [
+    assert [[options.name for options in group] for group in found.groups] == [
         ["celery", "kombu"],
         ["idna"],
         ["django", "requests"],
@@ -125,12 +125,12 @@ def test_an_ignored_package_is_left_alone_until_its_day_has_passed(
     policy = make_policy(how_far)
     policy.ignored.create(package="django", reason="Breaks the shop.", until=TODAY)
     found = find(policy, site)
-    assert "django" not in [wish.name for wish in wishes(found)]
+    assert "django" not in [options.name for options in requests(found)]
     assert found.ignored == {"django": "Breaks the shop."}
-    assert found.told == ("Left alone until 2026-11-24: django. Breaks the shop.",)
+    assert found.report == ("Left alone until 2026-11-24: django. Breaks the shop.",)
     later = find(policy, site, today=date(2026, 11, 25))
-    assert "django" in [wish.name for wish in wishes(later)]
-    assert (later.told, later.ignored) == ((), {})
+    assert "django" in [options.name for options in requests(later)]
+    assert (later.report, later.ignored) == ((), {})
 
 
 def test_one_advisory_may_be_ignored_under_any_of_its_names(site: Environment) -> None:
@@ -140,18 +140,18 @@ def test_one_advisory_may_be_ignored_under_any_of_its_names(site: Environment) -
     policy.ignored.create(package="django", advisory="CVE-2026-0001", reason="Not used here.")
     found = find(policy, site)
     assert found.groups == ()
-    assert found.told == ("Left alone: django (CVE-2026-0001). Not used here.",)
+    assert found.report == ("Left alone: django (CVE-2026-0001). Not used here.",)
     assert found.ignored == {}
 
 
 def test_what_serves_counts_where_the_repository_says_what_is_installed(site: Environment) -> None:
     other = make_environment("staging", "two")
-    lock = Lock.objects.of("f" * 64, "flask==3.0\n")
+    lock = LockFile.objects.of("f" * 64, "flask==3.0\n")
     release = Release.objects.create(environment=other, name="r1", commit="c" * 40, lock=lock)
     other.placements.update(active_release=release)
     pin(other, "rubbish==1")
     found = find(make_policy("latest"), site, other)
-    assert [wish.name for wish in wishes(found)] == ["celery", "django", "flask", "kombu"]
+    assert [options.name for options in requests(found)] == ["celery", "django", "flask", "kombu"]
 
 
 def test_queries_do_not_grow_with_packages(

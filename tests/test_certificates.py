@@ -9,15 +9,19 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
+from deploy_manager.advisories.asking import advise
+from deploy_manager.advisories.osv_source import OsvSource
 from deploy_manager.exceptions import IndexUnreachable, PinError
-from deploy_manager.notices import send, sending
-from deploy_manager.requirements import complete_pins, lock_digest, lock_text
-from deploy_manager.requirements.advising import advise
+from deploy_manager.notifications import sending
+from deploy_manager.notifications.sending import send
+from deploy_manager.packages.pins import pinned_in
+from deploy_manager.requirements.completing import complete_pins
 from deploy_manager.requirements.index_facts import look_up, open_index
-from deploy_manager.runner.pins import pinned_in
+from deploy_manager.requirements.pins import lock_digest, lock_text
 from tests.parts.authority import Authority
 from tests.parts.demo import demo_module
 from tests.parts.index import Index
+from tests.parts.matrices import few
 from tests.parts.osv import OsvStub
 from tests.parts.receivers import Webhook, receiving
 from tests.recipe_site import RecipeSite
@@ -92,8 +96,10 @@ def test_a_bundle_for_requests_goes_before_the_system_s_store(
 def test_advisories_are_asked_for(authority: Authority, osv: OsvStub) -> None:
     osv.speak_tls(authority.server)
     osv.add("PYSEC-1", "shopkit", fixed="1.1")
-    told = authority.known_to_the_system(lambda: advise([("shopkit", "1.0")], osv.url))
-    assert [one.identifier for one in told["shopkit", "1.0"].advisories] == ["PYSEC-1"]
+    kit, sources = ("shopkit", "1.0"), [OsvSource(osv.url)]
+    found = authority.known_to_the_system(lambda: advise([kit], sources))
+    assert [one.identifier for one in found[kit].advisories] == ["PYSEC-1"]
+    assert "CERTIFICATE_VERIFY_FAILED" in advise([kit], sources)[kit].problem
 
 
 @pytest.mark.mounts
@@ -110,7 +116,7 @@ def test_people_are_told(
 
 
 @pytest.mark.mounts
-@pytest.mark.parametrize("installer", ["pip", "uv"])
+@pytest.mark.parametrize("installer", few("uv", "pip"))
 def test_servers_trust_an_index_as_their_system_does(
     authority: Authority, tls_index: Index, recipe_site: RecipeSite, installer: str
 ) -> None:
@@ -141,4 +147,7 @@ def test_there_is_one_way_to_a_client_of_https() -> None:
         for path in (TOP / "deploy_manager").rglob("*.py")
         if CLIENTS.search(path.read_text())
     ]
-    assert made == ["deploy_manager/requirements/index_client.py"]
+    assert sorted(made) == [
+        "deploy_manager/https.py",
+        "deploy_manager/requirements/index_client.py",
+    ]

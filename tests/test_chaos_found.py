@@ -7,7 +7,10 @@ from threading import Event
 import pytest
 
 from deploy_manager.exceptions import ConnectionLost
-from deploy_manager.hosts import Address, Work, guard_line, open_guarded
+from deploy_manager.hosts import guard_line
+from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.guard_line import Work
+from deploy_manager.hosts.guarded import open_guarded
 from deploy_manager.hosts.pipes import Pipe
 
 

@@ -32,7 +32,10 @@ def test_nothing_is_missing_in_these_settings() -> None:
 
 def test_a_setting_that_we_do_not_know_is_named(settings: Settings) -> None:
     settings.DEPLOY_MANAGER = {"SSH_KEY": "key"}
-    assert "no setting SSH_KEY. It knows: ADVISORY_FILE, CACHE" in found()["E001"].msg
+    assert (
+        "no setting SSH_KEY. Known settings: ADVISORIES, ADVISORY_TIMEOUT, CACHE"
+        in found()["E001"].msg
+    )
 
 
 @pytest.mark.parametrize("value", ["soon", 0, None])
@@ -41,14 +44,36 @@ def test_a_number_that_is_none_is_named(settings: Settings, value: object) -> No
     assert "STEP_TIMEOUT" in found()["E001"].msg
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        "https://osv.test",
+        ["https://osv.test", "ftp://me:s3cret@osv.test"],
+        ["https://osv.test", "https://me:s3cret@osv.test?key=s3cret"],
+        ["https://osv.test", "https://me:s3cret@osv.test:port"],
+        ["https://osv.test", ""],
+        ["https://osv.test", 5],
+    ],
+)
+def test_sources_of_advisories_that_are_none_are_named_without_a_password(
+    settings: Settings, value: object
+) -> None:
+    settings.DEPLOY_MANAGER = {"ADVISORIES": value}
+    message = found()["E001"].msg
+    assert "'ADVISORIES']" in message
+    assert "[1]" in message or len(value) != 2  # type: ignore[arg-type]
+    assert "s3cret" not in message
+
+
 def test_git_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert "apt-get install git" in str(found()["E002"].hint)
 
 
-def test_somebody_has_to_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_somebody_has_to_reconcile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(app.conf.beat_schedule["deploy_manager"], "task", "another")
-    assert "manage.py sweep --forever" in str(found()["W007"].hint)
+    assert "manage.py reconcile --forever" in str(found()["W007"].hint)
 
 
 def test_a_broker_that_is_not_there_is_told(use_broker: UseBroker) -> None:
@@ -128,7 +153,7 @@ def test_recipes_that_cannot_be_imported_are_named_and_stop_nothing_else(
     load_recipes()
     message = found()["E003"].msg
     assert message.startswith("broken_shop.recipes can't be imported: ModuleNotFoundError")
-    assert registry.get_story("deploy")
+    assert registry.get_pipeline("deploy")
 
 
 def test_sqlite_has_to_be_told_that_many_write(

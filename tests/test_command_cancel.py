@@ -34,7 +34,7 @@ def test_what_runs_is_stopped_and_seen_to_its_end(inventory: Inventory, worker: 
         host.run("sleep 60")
 
     deployment = inventory.request("cancel_itself")
-    worker.ring(deployment.pk)
+    worker.wake(deployment.pk)
     begun = Step.objects.filter(host_run__deployment=deployment).exclude(started_at=None)
     wait_until(begun.exists)
     told = events(call("cancel", str(deployment.pk), "--json"))
@@ -61,7 +61,7 @@ def test_of_several_that_wait_one_has_to_be_named(inventory: Inventory) -> None:
         call("recipe", "production", "activate", "--wait", "--no-wait")
         numbers.append(Deployment.objects.latest("pk").pk)
     told = call_and_be_refused("cancel", "production")
-    assert "say which one" in told
+    assert "Name one by its number" in told
     assert all(str(number) in told for number in numbers)
 
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.models import Deployment, Environment, Project, State
 from tests.commands import Worker, call, call_and_be_refused, call_and_fail, events
 from tests.inventory import Inventory
@@ -31,11 +31,11 @@ def test_each_servers_lines_begin_with_its_name(two_servers: Inventory) -> None:
     assert "succeeded" in printed.splitlines()[-1]
 
 
-def test_the_row_tells_who_asked_through_which_door_and_why(inventory: Inventory) -> None:
+def test_the_row_tells_who_asked_through_which_source_and_why(inventory: Inventory) -> None:
     call("recipe", "production", "greet", "--reason", "to say hello")
     deployment = Deployment.objects.get()
-    assert (deployment.door, deployment.reason) == ("manage.py", "to say hello")
-    assert "@" in deployment.requested_as
+    assert (deployment.source, deployment.reason) == ("manage.py", "to say hello")
+    assert "@" in deployment.requested_by_name
 
 
 def test_one_failed_server_is_exit_code_1_and_named(two_servers: Inventory) -> None:
@@ -76,21 +76,21 @@ def test_who_does_not_wait_is_told_where_to_look(inventory: Inventory, worker: W
     printed = call("recipe", "production", "greet", "--no-wait")
     number = Deployment.objects.get().pk
     assert f"#{number} queued\n" in printed
-    assert f"In the admin, under Deployments, #{number} shows how it goes." in printed
+    assert f"The admin shows its progress, under Deployments, #{number}." in printed
 
 
-def test_where_no_worker_takes_it_that_is_said_while_waiting(
+def test_where_no_worker_takes_it_that_is_given_while_waiting(
     inventory: Inventory, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy_manager.management.following.SAYS_NOBODY_TOOK_IT_AFTER", 0.1)
+    monkeypatch.setattr("deploy_manager.cli.deployments.following.NO_WORKER_AFTER", 0.1)
     late: list[threading.Timer] = []
 
-    def ring_late(deployment_id: int) -> bool:
+    def wake_late(deployment_id: int) -> bool:
         late.append(threading.Timer(0.8, worker.work, args=(deployment_id,)))
         late[0].start()
         return True
 
-    monkeypatch.setattr(tasks, "ring", ring_late)
+    monkeypatch.setattr(dispatch, "wake", wake_late)
     printed = call("recipe", "production", "greet")
     late[0].join()
     assert "No worker has taken it yet" in printed
@@ -100,10 +100,10 @@ def test_where_no_worker_takes_it_that_is_said_while_waiting(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["deploy", "prod"], "There are: shop/production"),
+        (["deploy", "prod"], "Environments: shop/production"),
         (["recipe", "production", "greet", "--server", "nine"], "has no server nine"),
         (["recipe", "production", "greet", "--ref", "main"], "takes no code"),
-        (["recipe", "production", "gret"], "There are: .*deploy.*greet"),
+        (["recipe", "production", "gret"], "Choose one of: .*deploy.*greet"),
         (["deploy", "production"], "nowhere"),
     ],
 )

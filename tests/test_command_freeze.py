@@ -7,9 +7,9 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
+from deploy_manager.cli.times import parse_moment
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.management.moments import parse_moment
-from deploy_manager.models import Deployment, Environment, Slice, State
+from deploy_manager.models import Deployment, Environment, Shard, State
 from tests.commands import Worker, call, call_and_be_refused, events
 from tests.inventory import Inventory
 
@@ -31,30 +31,30 @@ def test_a_frozen_environment_refuses_and_says_why(inventory: Inventory) -> None
 def test_a_freeze_may_have_an_end_by_the_environments_own_clock(inventory: Inventory) -> None:
     Environment.objects.update(time_zone="Europe/Paris")
     call("freeze", "production", "--reason", "Sales", "--until", "2099-07-01 08:00")
-    inventory.environment.refresh_from_db()
-    assert inventory.environment.frozen_until == datetime(2099, 7, 1, 6, tzinfo=UTC)
+    assert inventory.environment.freezes.get().until == datetime(2099, 7, 1, 6, tzinfo=UTC)
 
 
 def test_who_freezes_again_is_told_of_the_freeze_before(inventory: Inventory) -> None:
     call("freeze", "production", "--reason", "Sales")
     assert "Until now: " in call("freeze", "production", "--reason", "Holidays")
-    inventory.environment.refresh_from_db()
-    assert inventory.environment.frozen_reason == "Holidays"
+    newest, before = inventory.environment.freezes.all()
+    assert newest.reason == "Holidays"
+    assert before.ended_by_name == newest.frozen_by_name
 
 
 def test_thawing_begins_what_waited_for_it(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rung: list[int] = []
-    monkeypatch.setattr("deploy_manager.tasks.ring_slice", rung.append)
+    woken: list[int] = []
+    monkeypatch.setattr("deploy_manager.dispatch.wake_for_shard", woken.append)
     call("freeze", "production", "--reason", "Sales")
     printed = call("recipe", "production", "activate", "--wait", "--no-wait")
     assert "waiting" in printed
     assert "is frozen by" in printed
-    assert "What waited for it begins." in call("thaw", "production")
+    assert "The deployment that waited for it begins." in call("thaw", "production")
     deployment = Deployment.objects.get()
     assert deployment.state == State.QUEUED
-    assert rung == [deployment.slices.get().pk]
+    assert woken == [deployment.shards.get().pk]
 
 
 def test_thawing_what_is_not_frozen_does_no_harm(inventory: Inventory) -> None:
@@ -71,10 +71,10 @@ def test_thawing_what_is_not_frozen_does_no_harm(inventory: Inventory) -> None:
 @pytest.mark.parametrize(
     ("reason", "until", "told"),
     [
-        ("Sales", "tomorrow", "'tomorrow' is no date and time: write it like 2026-11-24 02:00"),
-        ("Sales", "2099-01-01", "is no date and time"),
-        ("Sales", "2001-01-01 08:00", "2001-01-01 08:00:00 UTC has passed already."),
-        (" ", "", "Say why"),
+        ("Sales", "tomorrow", "'tomorrow' is not a date and time: write it like 2026-11-24 02:00"),
+        ("Sales", "2099-01-01", "is not a date and time"),
+        ("Sales", "2001-01-01 08:00", "2001-01-01 08:00:00 UTC is in the past."),
+        (" ", "", "Give a reason"),
         ("x" * 501, "", "longer than 500"),
     ],
 )
@@ -83,29 +83,28 @@ def test_what_can_t_be_frozen_so_is_refused(
 ) -> None:
     refused = call_and_be_refused("freeze", "production", "--reason", reason, "--until", until)
     assert told in refused
-    inventory.environment.refresh_from_db()
     assert not inventory.environment.is_frozen
 
 
 def test_what_is_asked_for_at_a_time_waits_for_it(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy_manager.broker.is_swept", lambda: False)
+    monkeypatch.setattr("deploy_manager.broker.is_reconciled", lambda: False)
     later = timezone.now() + timedelta(hours=1)
     printed = call("recipe", "production", "greet", "--at", later.isoformat(), "--no-wait")
     deployment = Deployment.objects.get()
     assert (deployment.state, deployment.not_before) == (State.WAITING, later)
     assert "Waits for its time." in printed
-    assert "`manage.py sweep --forever 5` begins what waits." in printed
+    assert "`manage.py reconcile --forever 5s` starts waiting" in printed
 
 
 def test_who_waits_in_line_sees_it_begin(
     inventory: Inventory, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ring_slice(pk: int) -> bool:
-        return worker.ring(Slice.objects.get(pk=pk).deployment_id)
+    def wake_for_shard(pk: int) -> bool:
+        return worker.wake(Shard.objects.get(pk=pk).deployment_id)
 
-    monkeypatch.setattr("deploy_manager.tasks.ring_slice", ring_slice)
+    monkeypatch.setattr("deploy_manager.dispatch.wake_for_shard", wake_for_shard)
     worker.is_deaf = True
     first = inventory.request("greet")
 
@@ -129,7 +128,7 @@ def test_a_time_without_an_offset_is_one_of_the_environments_clock() -> None:
 
 
 def test_a_time_that_comes_twice_has_to_be_said_with_its_offset() -> None:
-    with pytest.raises(RequestRefused, match="comes twice in Europe/Paris") as refusal:
+    with pytest.raises(RequestRefused, match="occurs twice in Europe/Paris") as refusal:
         parse_moment("2035-10-28 02:30", IN_PARIS)
     assert "write 2035-10-28 02:30+0200 or 2035-10-28 02:30+0100." in str(refusal.value)
     assert parse_moment("2035-10-28 02:30+0100", IN_PARIS) == datetime(
@@ -138,5 +137,5 @@ def test_a_time_that_comes_twice_has_to_be_said_with_its_offset() -> None:
 
 
 def test_a_time_that_the_clocks_skip_is_refused() -> None:
-    with pytest.raises(RequestRefused, match="2035-03-25 02:30 never comes in Europe/Paris"):
+    with pytest.raises(RequestRefused, match="2035-03-25 02:30 does not exist in Europe/Paris"):
         parse_moment("2035-03-25 02:30", IN_PARIS)

@@ -47,7 +47,7 @@ def test_running_one_that_finds_nothing_says_so(watched: Watched) -> None:
 
 
 def test_a_name_that_none_has_is_refused_and_none_at_all_told(watched: Watched) -> None:
-    assert "There are: nightly." in call_and_be_refused("policies", "nihgtly")
-    assert "Say which policy to run: nightly." in call_and_be_refused("policies", "--run")
+    assert "Policies: nightly." in call_and_be_refused("policies", "nihgtly")
+    assert "Name the policy to run: nightly." in call_and_be_refused("policies", "--run")
     UpgradePolicy.objects.all().delete()
     assert "There is no policy yet" in call("policies")

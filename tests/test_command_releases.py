@@ -40,5 +40,5 @@ def test_json_has_every_server_by_name(shop: Switching) -> None:
     assert oldest["bad_reason"] == "It fell over."
 
 
-def test_where_there_is_none_yet_that_is_said(inventory: Inventory) -> None:
+def test_where_there_is_none_yet_that_is_given(inventory: Inventory) -> None:
     assert call("releases", "production") == "shop/production has no release yet: run deploy.\n"

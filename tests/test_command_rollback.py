@@ -6,22 +6,27 @@ from dataclasses import replace
 import pytest
 
 from deploy_manager.models import Deployment, Release, State
-from deploy_manager.recipes import add_story, get_story
+from deploy_manager.recipes import add_pipeline, get_pipeline
 from tests.commands import call, call_and_be_refused, call_and_fail, events
-from tests.releases import STORY, Switching
+from tests.parts.kept import KeptSites
+from tests.releases import PIPELINE, Switching
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
 
 
 @pytest.fixture
-def shop(switching: Switching) -> Switching:
+def shop(switching: Switching, kept_sites: KeptSites) -> Switching:
     """Releases r1, r2 and r3 on the servers one and two; r3 serves."""
     for name in ("rollback", "converge"):
-        add_story(replace(get_story(STORY), name=name, title=name.capitalize()))
-    switching.inventory.add_server("two")
-    for number, name in enumerate(("r1", "r2", "r3"), 1):
-        assert switching.switch_to(name).state == State.SUCCEEDED
-        Release.objects.filter(name=name).update(commit=str(number) * 40)
+        add_pipeline(replace(get_pipeline(PIPELINE), name=name, title=name.capitalize()))
+
+    def make() -> None:
+        switching.inventory.add_server("two")
+        for number, name in enumerate(("r1", "r2", "r3"), 1):
+            assert switching.switch_to(name).state == State.SUCCEEDED
+            Release.objects.filter(name=name).update(commit=str(number) * 40)
+
+    kept_sites.begin("r1-r2-r3", switching.inventory, make)
     return switching
 
 
@@ -54,7 +59,8 @@ def test_a_person_may_choose_a_bad_release_and_is_told(shop: Switching) -> None:
 def test_a_release_that_is_not_whole_everywhere_is_refused(shop: Switching) -> None:
     shop.make_release("r4")
     told = call_and_be_refused("rollback", "production", "--to", "r4")
-    assert "No release r4 is whole on every server of shop/production. There is: r2, r1." in told
+    assert "No release r4 is complete on every server of shop/production." in told
+    assert "Available: r2, r1." in told
     assert not Deployment.objects.filter(recipe="rollback").exists()
 
 
@@ -67,7 +73,7 @@ def test_forced_migrations_stand_on_the_row(shop: Switching) -> None:
 
 def test_what_is_no_migration_can_t_be_forced(shop: Switching) -> None:
     told = call_and_be_refused("rollback", "production", "--force-migration", "prices; true")
-    assert "is no migration: write one like shop.0005_prices" in told
+    assert "is not a migration: write one like shop.0005_prices" in told
 
 
 def test_a_new_server_is_made_like_the_others(shop: Switching) -> None:
@@ -109,7 +115,7 @@ def test_a_retry_goes_to_the_failed_server_only(shop: Switching, words: str) -> 
 
 
 def test_what_came_through_is_not_run_again(shop: Switching) -> None:
-    assert "came through" in call_and_be_refused("retry")
+    assert "succeeded." in call_and_be_refused("retry")
     assert "There is no deployment #4711." in call_and_be_refused("retry", "4711")
 
 

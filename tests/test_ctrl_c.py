@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.parts.matrices import few
 from tests.parts.own_project import OwnProject, Terminal
 
 CTRL_C = "\x03"
@@ -35,6 +36,8 @@ def test_cancelling_ends_it(watched: Terminal, own_project: OwnProject) -> None:
     watched.type("c\n")
     assert watched.wait() == 1
     assert own_project.deployments() == ["manage.py linger cancelled"]
+    # The terminal is left as it was.
+    assert watched.seen.rindex("\x1b[?25h") > watched.seen.rindex("\x1b[?25l")
 
 
 @pytest.mark.long
@@ -59,14 +62,6 @@ def test_a_second_ctrl_c_leaves_it(watched: Terminal, own_project: OwnProject) -
     assert own_project.deployments() == ["manage.py linger queued"]
 
 
-def test_the_terminal_is_left_as_it_was(watched: Terminal) -> None:
-    watched.type(CTRL_C)
-    watched.read_until(QUESTION)
-    watched.type("c\n")
-    watched.wait()
-    assert watched.seen.rindex("\x1b[?25h") > watched.seen.rindex("\x1b[?25l")
-
-
 @pytest.mark.long
 def test_where_nobody_can_answer_it_is_left_running(own_project: OwnProject) -> None:
     process = own_project.start("python", "manage.py", "recipe", "production", "linger")
@@ -83,7 +78,7 @@ def test_where_nobody_can_answer_it_is_left_running(own_project: OwnProject) -> 
     assert own_project.deployments() == ["manage.py linger queued"]
 
 
-@pytest.mark.parametrize("options", [["--json"], []])
+@pytest.mark.parametrize("options", few([], ["--json"]))
 def test_where_nobody_reads_on_there_is_no_traceback(
     own_project: OwnProject, options: list[str]
 ) -> None:

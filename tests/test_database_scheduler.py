@@ -1,4 +1,4 @@
-"""A project that schedules by django-celery-beat's tables has the sweep run by them."""
+"""A project that schedules by django-celery-beat's tables has the reconcile loop run by them."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ CELERY_BROKER_URL = {broker!r}
 SCHEDULE = """
 CELERY_BEAT_SCHEDULE = {
     "deploy_manager": {
-        "task": "deploy_manager.sweep",
+        "task": "deploy_manager.reconcile",
         "schedule": 1.0,
         "options": {"expires": 5},
     },
@@ -29,7 +29,8 @@ django.setup()
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 every, _made = IntervalSchedule.objects.get_or_create(every=5, period="seconds")
 PeriodicTask.objects.update_or_create(
-    name="sweep", defaults=dict(task="deploy_manager.sweep", interval=every, enabled={enabled})
+    name="reconcile",
+    defaults=dict(task="deploy_manager.reconcile", interval=every, enabled={enabled}),
 )
 """
 
@@ -47,7 +48,7 @@ def is_content(project: OwnProject) -> bool:
 
 @pytest.mark.long
 @pytest.mark.celery_beat
-def test_the_sweep_is_sent(bare_project: OwnProject, redis_url: str, tmp_path: Path) -> None:
+def test_the_reconcile_is_sent(bare_project: OwnProject, redis_url: str, tmp_path: Path) -> None:
     append(bare_project, SETTINGS.format(broker=redis_url))
     assert not is_content(bare_project)  # Nobody made its tables yet, either.
     code, printed = bare_project.run("python", "manage.py", "migrate", "-v0", "--skip-checks")
@@ -62,7 +63,7 @@ def test_the_sweep_is_sent(bare_project: OwnProject, redis_url: str, tmp_path: P
     log = tmp_path / "beat.log"
     with running(
         [sys.executable, *BEAT],
-        lambda: "Sending due task deploy_manager (deploy_manager.sweep)" in log.read_text(),
+        lambda: "Sending due task deploy_manager (deploy_manager.reconcile)" in log.read_text(),
         log,
         environment={**bare_project.environ, "PYTHONPATH": str(bare_project.folder)},
     ):

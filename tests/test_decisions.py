@@ -5,22 +5,25 @@ from dataclasses import replace
 
 import pytest
 
+from deploy_manager.deployments.choices import retry
+from deploy_manager.deployments.request import request
+from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, Environment, HostRun, State, Step
 from deploy_manager.recipes import (
     Host,
     Phase,
+    Pipeline,
     Scope,
     Site,
-    Story,
     Uses,
-    add_story,
+    add_pipeline,
     recipe,
     registry,
 )
-from deploy_manager.runner import request, retry, run
 from tests.inventory import Inventory
+from tests.parts.kept import KeptSites
 from tests.parts.matrices import few
-from tests.releases import STORY, Switching
+from tests.releases import PIPELINE, Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,11 +31,15 @@ NAMES = ("one", "two", "three")
 
 
 @pytest.fixture
-def three(switching: Switching) -> Switching:
+def three(switching: Switching, kept_sites: KeptSites) -> Switching:
     """Three servers that serve the release `old`, and go one after the other."""
-    for name in NAMES[1:]:
-        switching.inventory.add_server(name)
-    assert switching.switch_to("old").state == State.SUCCEEDED
+
+    def make() -> None:
+        for name in NAMES[1:]:
+            switching.inventory.add_server(name)
+        assert switching.switch_to("old").state == State.SUCCEEDED
+
+    kept_sites.begin("three-old", switching.inventory, make)
     Environment.objects.update(
         strategy=Environment.Strategy.WAVES, batch="1", rollback_on_failure=True
     )
@@ -42,23 +49,23 @@ def three(switching: Switching) -> Switching:
 
 def no_gates() -> None:
     """Phases have other names and titles, none is a gate, and none is run in waves."""
-    story = registry.get_story(STORY)
+    pipeline = registry.get_pipeline(PIPELINE)
     phases = (
-        Phase(f"new_{phase.name}", f"New {phase.title}", phase.recipes) for phase in story.phases
+        Phase(f"new_{phase.name}", f"New {phase.title}", phase.recipes) for phase in pipeline.phases
     )
-    add_story(replace(story, phases=tuple(phases)))
+    add_pipeline(replace(pipeline, phases=tuple(phases)))
 
 
-def no_story() -> None:
-    del registry._stories[STORY]
+def no_pipeline() -> None:
+    del registry._pipelines[PIPELINE]
 
 
-def borne() -> None:
-    """Somebody bears any failure from now on."""
+def tolerance() -> None:
+    """The environment tolerates any failure from now on."""
     Environment.objects.update(max_failures="100%", rollback_on_failure=False, pause=3600)
 
 
-CHANGES = pytest.mark.parametrize("change", few(no_gates, no_story, borne))
+CHANGES = pytest.mark.parametrize("change", few(no_gates, no_pipeline, tolerance))
 
 
 def carry_out(deployment: Deployment) -> Deployment:
@@ -88,7 +95,7 @@ def test_a_gate_that_was_asked_for_holds(three: Switching, change: Callable[[], 
 
 
 @CHANGES
-def test_waves_and_the_way_back_are_those_that_were_asked_for(
+def test_waves_and_the_rollback_are_those_that_were_asked_for(
     three: Switching, change: Callable[[], None]
 ) -> None:
     three.break_server("two")
@@ -178,14 +185,14 @@ def test_recipes_that_are_renamed_keep_the_titles_that_were_shown(three: Switchi
 
 @pytest.fixture
 def migrating(inventory: Inventory, own_recipes: None) -> Inventory:
-    """A story whose second phase runs once, and whose third fails on the server `two`."""
+    """A pipeline whose second phase runs once, and whose third fails on the server `two`."""
     recipe("Move the tables", scope=Scope.ONCE, name="move_tables")(lambda host, site: None)
     phases = (
         Phase("greet", "Greet", ("greet",), gate=True),
         Phase("migrate", "Migrate", ("move_tables",), gate=True),
         Phase("third", "Third", ("fail_on_the_second",)),
     )
-    add_story(Story("grow", "Grow", phases))
+    add_pipeline(Pipeline("grow", "Grow", phases))
     inventory.add_server("two")
     return inventory
 
@@ -195,13 +202,17 @@ def test_what_ran_once_is_not_run_again_whatever_its_phase_is_called_now(
     migrating: Inventory, name: str
 ) -> None:
     failed = carry_out(migrating.request("grow"))
-    story = registry.get_story("grow")
-    phases = [replace(each, name=f"{name}_{each.name}") for each in story.phases]
-    add_story(replace(story, phases=tuple(phases)))
+    pipeline = registry.get_pipeline("grow")
+    phases = [replace(each, name=f"{name}_{each.name}") for each in pipeline.phases]
+    add_pipeline(replace(pipeline, phases=tuple(phases)))
     for _again in range(2):
-        recipe_name, wish = retry(failed)
+        recipe_name, options = retry(failed)
         failed = request(
-            migrating.environment, recipe_name, door="fab", requested_as="me", wish=wish
+            migrating.environment,
+            recipe_name,
+            source="fab",
+            requested_by_name="me",
+            options=options,
         )
         carry_out(failed)
         taken = Step.objects.filter(host_run__deployment=failed).values_list("recipe", flat=True)

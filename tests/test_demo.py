@@ -47,6 +47,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_the_check_deploys_verifies_and_leaves_nothing_running(tmp_path: Path) -> None:
     process = demo_in(tmp_path)
     printed, _ = process.communicate(timeout=LONGEST)
@@ -136,4 +137,4 @@ def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
     printed, _ = process.communicate(timeout=LONGEST)
     held.close()
     assert process.returncode == 1
-    assert "A demo runs in" in printed
+    assert "A demo already runs in" in printed

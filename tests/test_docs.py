@@ -31,6 +31,7 @@ def test_the_page_on_adding_it_to_a_project_can_be_followed(
     assert "deploy" in new_project.run("fab", "--list")
 
 
+@pytest.mark.long
 def test_the_page_on_writing_a_recipe_can_be_followed(new_project: NewProject) -> None:
     new_project.run(sys.executable, "manage.py", "startapp", "shop")
     new_project.append("config/settings.py", 'INSTALLED_APPS += ["shop"]\n')
@@ -53,7 +54,7 @@ def test_the_lines_of_the_readme_are_all_it_takes(tmp_path: Path, redis_url: str
     told = project.run(sys.executable, "manage.py", "shell", "-v0", "-c", TELL_TASKS)
     broker, _, known = told.partition(" knows ")
     assert broker.endswith(redis_url)
-    assert {"deploy_manager.sweep", "deploy_manager.run_slice"} <= set(known.split())
+    assert {"deploy_manager.reconcile", "deploy_manager.run_shard"} <= set(known.split())
 
 
 @pytest.mark.parametrize("page", sorted([*TOP.glob("*.md"), *TOP.glob("docs/*.md")]), ids=str)

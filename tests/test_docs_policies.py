@@ -2,12 +2,15 @@
 
 import sys
 
+import pytest
+
 from tests.parts.index import Index
 from tests.parts.new_project import TOP, NewProject
 
 MAKE_SITE = """
 from deploy_manager.models import *
-from deploy_manager.requirements import complete_pins, lock_digest, lock_text
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_digest, lock_text
 project = Project.objects.create(name="shop", repository="/nowhere/shop.git")
 text = lock_text(complete_pins("shopkit==1.0", index_url={index!r}))
 policy = UpgradePolicy.objects.create(name="nightly", cron="30 2 * * *", time_zone="Europe/Paris")
@@ -16,7 +19,7 @@ for number, name in enumerate(("staging", "production"), 1):
         name=name, deploy_path="/nowhere/" + name, index_url={index!r}
     )
     server = Server.objects.create(name=name, connection="local")
-    lock = Lock.objects.of(lock_digest(text), text)
+    lock = LockFile.objects.of(lock_digest(text), text)
     release = Release.objects.make(environment, "c" * 40, "Begin", lock)
     Placement.objects.create(environment=environment, server=server, active_release=release)
     policy.turns.create(environment=environment, order=number)
@@ -25,6 +28,7 @@ AuditedVersion.objects.create(name="shopkit", version="1.0").advisories.add(advi
 """
 
 
+@pytest.mark.long
 def test_the_page_can_be_followed(new_project: NewProject, package_index: Index) -> None:
     package_index.add("shopkit", "1.0")
     package_index.add("shopkit", "1.0.1")

@@ -2,6 +2,8 @@
 
 import sys
 
+import pytest
+
 from tests.parts.index import Index
 from tests.parts.new_project import TOP, NewProject
 from tests.test_docs import MAKE_INVENTORY
@@ -20,6 +22,7 @@ fast = ["fastlib"]
 }
 
 
+@pytest.mark.long
 def test_the_page_can_be_followed(new_project: NewProject, package_index: Index) -> None:
     for name, version in (("shopcore", "2.0"), ("shopkit", "1.1"), ("fastlib", "3")):
         package_index.add(name, version)

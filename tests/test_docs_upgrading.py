@@ -15,8 +15,8 @@ from tests.test_docs_deploying import CELERY
 
 MAKE_SITE = """
 from deploy_manager.models import *
-from deploy_manager.requirements import complete_pins
-from deploy_manager.runner.pins import replace_pins
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.packages.pins import replace_pins
 project = Project.objects.create(name="shop", repository={repository!r})
 pins = complete_pins("django==5.2.7", index_url={index!r})
 for name in ("staging", "production"):
@@ -45,7 +45,7 @@ def shop(
     """Both environments deployed as they were, and a worker."""
     repository.commit("Begin", {"manage.py": ""})
     project = new_project
-    project.append("config/settings.py", f'DEPLOY_MANAGER["OSV_URL"] = "{osv.url}"\n')
+    project.append("config/settings.py", f'DEPLOY_MANAGER["ADVISORIES"] = ["{osv.url}"]\n')
     rows = MAKE_SITE.format(
         repository=str(repository.path), index=index.url, folder=str(tmp_path / "sites")
     )
@@ -61,11 +61,12 @@ def shop(
         yield project
 
 
+@pytest.mark.long
 def test_the_page_can_be_followed(shop: NewProject, tmp_path: Path) -> None:
     text = (TOP / "docs/upgrade-a-library.md").read_text()
-    assert "--soak 600" in text
+    assert "--soak 10m" in text
     page = tmp_path / "page.md"
-    page.write_text(text.replace("--soak 600", "--soak 1"))
+    page.write_text(text.replace("--soak 10m", "--soak 1s"))
     who, known, planned, upgraded, by_fab = shop.follow(page)
     assert [line.split()[:3] for line in who.splitlines()[1:]] == [
         ["shop/production", "production", "5.2.7"],

@@ -16,8 +16,8 @@ from deploy_manager.recipes import (
     Reload,
     Result,
     Site,
-    all_stories,
-    deploy_story,
+    all_pipelines,
+    deploy_pipeline,
     get_recipe,
     load_recipes,
 )
@@ -76,9 +76,9 @@ def told_by(recipe: str, site: Site) -> list[str]:
 
 
 def own_recipes() -> list[str]:
-    """The recipes that come with the app, in the order of its stories."""
+    """The recipes that come with the app, in the order of its pipelines."""
     load_recipes()
-    names = (recipe.name for story in all_stories() for recipe in story.recipes)
+    names = (recipe.name for pipeline in all_pipelines() for recipe in pipeline.recipes)
     module = "deploy_manager.recipes."
     own = [name for name in names if get_recipe(name).function.__module__.startswith(module)]
     return list(dict.fromkeys(own))
@@ -144,7 +144,7 @@ def test_every_way_to_install_and_to_reload_goes_through(
 
 
 def test_a_first_deployment_is_shown_whole(site: Site) -> None:
-    recipes = [recipe.name for recipe in deploy_story("before").recipes]
+    recipes = [recipe.name for recipe in deploy_pipeline("before").recipes]
     told = "\n".join(line for name in recipes for line in told_by(name, site))
     for part in ("r1.tar.gz", "unpack-", "virtualenv-", "pip --no-input", "collectstatic"):
         assert part in told

@@ -2,11 +2,11 @@
 
 import pytest
 
+from deploy_manager.deployments.dry_run import NEW_RELEASE, DryStep, dry_run
+from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Release
-from deploy_manager.recipes import Host, Phase, Site, Story, Uses, add_story, recipe
-from deploy_manager.runner import Wish
-from deploy_manager.runner.dry_run import NEW_RELEASE, DryStep, dry_run
+from deploy_manager.recipes import Host, Phase, Pipeline, Site, Uses, add_pipeline, recipe
 from tests.commands import call, call_and_be_refused, events
 from tests.inventory import Inventory
 from tests.parts.repository import Repository
@@ -26,7 +26,7 @@ def shop(inventory: Inventory, repository: Repository) -> Inventory:
 
 
 def steps(inventory: Inventory, name: str) -> list[DryStep]:
-    return list(dry_run(inventory.environment, name, Wish()))
+    return list(dry_run(inventory.environment, name, DeploymentOptions()))
 
 
 def test_every_step_of_a_deployment_is_shown_stage_by_stage(
@@ -68,7 +68,7 @@ def test_a_rollback_is_shown_with_the_release_it_goes_to(switching: Switching) -
         switching.switch_to(name)
     phase = Phase("activate", "Activate", ("activate",), in_waves=True)
     check = Phase("prepare", "Prepare", ("make_it",), gate=True)
-    add_story(Story("rollback", "Roll back", (check, phase)))
+    add_pipeline(Pipeline("rollback", "Roll back", (check, phase)))
     printed = call("rollback", "production", "--dry-run")
     assert "releases/r1" in printed
     assert switching.current("one") == "r2"
@@ -81,7 +81,7 @@ def test_a_recipe_that_needs_an_answer_says_so_and_ends_no_other(inventory: Inve
 
     (shown,) = steps(inventory, "read_number")
     assert shown.lines[0] == "$ cat number"
-    assert "depends on what the server answers" in shown.lines[1]
+    assert "depends on the server's answers" in shown.lines[1]
 
 
 def test_what_would_be_refused_is_refused(shop: Inventory, repository: Repository) -> None:
@@ -89,7 +89,7 @@ def test_what_would_be_refused_is_refused(shop: Inventory, repository: Repositor
     def go_back(host: Host, site: Site) -> None:
         """Needs a release."""
 
-    with pytest.raises(RequestRefused, match="go_back needs to be told a release"):
+    with pytest.raises(RequestRefused, match="go_back needs a release: name one"):
         steps(shop, "go_back")
     repository.git("rm", "--quiet", "requirements.txt")
     repository.commit("Forget the pins", {})

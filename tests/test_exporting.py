@@ -11,14 +11,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from deploy_manager.models import Environment
-from deploy_manager.requirements import (
-    Pin,
-    complete_pins,
-    export_pylock,
-    export_requirements,
-    read_pins_of,
-)
-from deploy_manager.runner.pins import pins_of, replace_pins
+from deploy_manager.packages.pins import pins_of, replace_pins
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.exporting import export_pylock, export_requirements
+from deploy_manager.requirements.pins import Pin
+from deploy_manager.requirements.reading import read_pins_of
 from tests.inventory import Inventory
 from tests.parts.index import Index
 from tests.parts.pip_reader import embedded_pip

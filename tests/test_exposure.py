@@ -16,8 +16,14 @@ from deploy_manager.models import (
     Placement,
     Requirement,
 )
-from deploy_manager.runner import exposures, vulnerable_packages, who_runs
-from deploy_manager.runner.packages.exposure import lowest_fix, unknown_versions, unseen
+from deploy_manager.packages.exposure import (
+    exposures,
+    lowest_fix,
+    unknown_versions,
+    unseen,
+    vulnerable_packages,
+    who_runs,
+)
 from tests.inventory import Inventory
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from deploy_manager.management.fab_tasks import name_environments
+from deploy_manager.cli.fab.tasks import name_environments
 from deploy_manager.models import Environment, Project
 from tests.parts.own_project import OwnProject
 
@@ -15,11 +15,7 @@ def test_the_list_shows_every_name_as_it_is_typed(own_project: OwnProject) -> No
     assert code == 0, printed
     assert {"deploy", "checkout_latest", "maintenance_up", "greet_all", "production"} <= names
     assert "Greet the visitors" in printed
-
-
-def test_an_ambiguous_environment_has_its_projects_name_before_it(own_project: OwnProject) -> None:
-    _, printed = own_project.run("fab", "--list")
-    names = {line.split()[0] for line in printed.splitlines() if line.startswith("  ")}
+    # An ambiguous environment has its project's name before it.
     assert {"shop-staging", "blog-staging"} <= names
     assert "staging" not in names
 
@@ -57,6 +53,7 @@ def test_what_follows_a_failure_is_not_run(own_project: OwnProject) -> None:
     assert own_project.deployments() == ["fab fail_on_two partly_failed"]
 
 
+@pytest.mark.long
 def test_only_the_named_server_takes_part(own_project: OwnProject) -> None:
     code, printed = own_project.run("fab", "production", "greet_all", "--server", "two")
     assert code == 0, printed
@@ -112,6 +109,7 @@ def test_a_dry_run_shows_the_commands_and_writes_no_row(own_project: OwnProject)
     assert own_project.deployments() == []
 
 
+@pytest.mark.long
 def test_a_retry_goes_where_it_failed(own_project: OwnProject) -> None:
     _, printed = own_project.run("fab", "production", "fail_on_two")
     assert "`fab production retry --deployment=1` runs it again on two." in printed
@@ -121,17 +119,19 @@ def test_a_retry_goes_where_it_failed(own_project: OwnProject) -> None:
     assert own_project.deployments() == ["fab fail_on_two partly_failed", "fab fail_on_two failed"]
 
 
+@pytest.mark.long
 def test_what_was_run_elsewhere_is_not_retried_here(own_project: OwnProject) -> None:
     own_project.run("fab", "production", "fail_on_two")
     code, printed = own_project.run("fab", "shop-staging", "retry", "--deployment=1")
     assert code == 2
-    assert "#1 fail_on_two shop/production is none of shop/staging." in printed
+    assert "#1 fail_on_two shop/production is not a deployment of shop/staging." in printed
 
 
+@pytest.mark.long
 def test_there_must_be_a_release_to_go_back_to(own_project: OwnProject) -> None:
     code, printed = own_project.run("fab", "production", "rollback", "--to=20260101")
     assert code == 2
-    assert "No release 20260101 is whole on every server of shop/production." in printed
+    assert "No release 20260101 is complete on every server of shop/production." in printed
     code, printed = own_project.run("fab", "production", "converge", "--server=two")
     assert code == 2
     assert "No other server of shop/production serves a release yet: deploy it." in printed

@@ -6,13 +6,15 @@ import pytest
 from django.db import connection
 from invoke.exceptions import Exit
 
-from deploy_manager.management.fab_upgrade import UpgradeWorker, Words
-from deploy_manager.management.fab_work import Selection
-from deploy_manager.management.following import Interrupts
-from deploy_manager.management.json_lines import JsonLines
+from deploy_manager.cli.deployments.following import Interrupts
+from deploy_manager.cli.fab.selection import Selection
+from deploy_manager.cli.fab.upgrade import UpgradeWorker, Words
+from deploy_manager.cli.views.json_lines import JsonLines
 from deploy_manager.models import Deployment, Environment, State, Upgrade
-from deploy_manager.runner import plan_upgrade, request_upgrade
+from deploy_manager.upgrades.plan import plan_upgrade
+from deploy_manager.upgrades.requests import request_upgrade
 from tests.commands import call, call_and_be_refused, events
+from tests.parts.matrices import few
 from tests.parts.own_project import OwnProject
 from tests.parts.served import wait_until
 from tests.upgrades import Site4
@@ -38,7 +40,7 @@ def test_it_is_done_here_without_any_worker(
     selection.upgrade(words("shopkit==1.1"))
     assert four.everywhere("shopkit==1.1")
     upgrade = Upgrade.objects.get()
-    assert (upgrade.door, upgrade.reason, upgrade.state) == ("fab", "It is better", "succeeded")
+    assert (upgrade.source, upgrade.reason, upgrade.state) == ("fab", "It is better", "succeeded")
     printed = capsys.readouterr().out
     assert "shop/production: 2 to move on 4 servers" in printed
     assert "succeeded" in printed
@@ -79,7 +81,7 @@ def test_what_has_to_wait_is_begun_when_it_may(four: Site4, selection: Selection
 
     def thaw() -> None:
         wait_until(lambda: Deployment.objects.filter(state=State.WAITING).exists())
-        Environment.objects.get().thaw()
+        Environment.objects.get().thaw("me")
         connection.close()  # this thread's own
 
     thawing = threading.Thread(target=thaw)
@@ -93,8 +95,8 @@ def test_what_has_to_wait_is_begun_when_it_may(four: Site4, selection: Selection
 def test_ctrl_c_cancels_it_and_brings_back_what_was_switched(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
     Environment.objects.update(pause=3600)
-    plan = plan_upgrade([four.environment], four.wish("shopkit"))
-    upgrade = request_upgrade(plan, door="fab", requested_as="me@here")
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
+    upgrade = request_upgrade(plan, source="fab", requested_by_name="me@here")
 
     class Pressed(Interrupts):
         """Pressed once the canary serves."""
@@ -115,19 +117,27 @@ def test_ctrl_c_cancels_it_and_brings_back_what_was_switched(four: Site4) -> Non
     assert four.everywhere("shopkit==1.0")
 
 
-def test_its_options_are_told_and_what_cannot_be_meant_is_refused(own_project: OwnProject) -> None:
+def test_its_options_are_told(own_project: OwnProject) -> None:
     _code, printed = own_project.run("fab", "--help", "upgrade")
     options = {"--package", "--security", "--patch", "--minor", "--latest", "--cooldown"}
     assert options <= set(printed.replace("=", " ").split())
-    for asked, why in {
-        ("--patch", "--minor"): "Say one of --patch, --minor.",
-        ("--package=shopkit", "--soak=soon"): "--soak: 'soon' is no whole number.",
-        ("--package=shop kit",): "is not understood",
-        (): "Say which packages",
-    }.items():
-        code, printed = own_project.run("fab", "production", "upgrade", *asked)
-        assert (code, "Traceback" in printed) == (2, False), printed
-        assert why in printed
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    few(
+        (("--patch", "--minor"), "Choose one of --patch, --minor."),
+        (("--package=shopkit", "--soak=soon"), "--soak: 'soon' is not a duration"),
+        (("--package=shop kit",), "is not a package"),
+        ((), "Name packages, like"),
+    ),
+)
+def test_what_cannot_be_meant_is_refused(
+    own_project: OwnProject, asked: tuple[str, ...], why: str
+) -> None:
+    code, printed = own_project.run("fab", "production", "upgrade", *asked)
+    assert (code, "Traceback" in printed) == (2, False), printed
+    assert why in printed
 
 
 @pytest.mark.usefixtures("worker")

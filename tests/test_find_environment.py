@@ -3,7 +3,7 @@
 import pytest
 from django.core.management import CommandError
 
-from deploy_manager.management.environments import find_environment
+from deploy_manager.cli.inventory.environments import find_environment
 from deploy_manager.models import Environment, Project
 
 pytestmark = pytest.mark.django_db
@@ -30,13 +30,13 @@ def test_the_project_may_be_said_in_two_ways() -> None:
 def test_an_ambiguous_name_asks_for_the_project() -> None:
     add("shop", "production")
     add("blog", "production")
-    with pytest.raises(CommandError, match="say --project, one of blog, shop"):
+    with pytest.raises(CommandError, match="add --project, one of blog, shop"):
         find_environment("production")
 
 
 def test_an_unknown_name_tells_what_there_is() -> None:
     add("shop", "production")
-    with pytest.raises(CommandError, match=r"no environment 'prod'\. There are: shop/production"):
+    with pytest.raises(CommandError, match=r"no environment 'prod'\. Environments: shop/prod"):
         find_environment("prod")
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from deploy_manager.requirements import PinWish, Reach
 from deploy_manager.requirements.fixing import versions_that_fix
+from deploy_manager.requirements.reach import PinRequest, Reach
 
 
 @pytest.mark.parametrize(
@@ -39,5 +39,5 @@ def test_only_what_is_good_for_every_advisory_is_taken(
 def test_what_is_fixed_stays_and_what_is_not_goes_to_the_nearest_fix(
     current: str, specifier: str
 ) -> None:
-    wish = PinWish("django", Reach.FIX, fixed_in=("4.2.10", "5.2.9"))
-    assert wish.specifier(current) == specifier
+    request = PinRequest("django", Reach.FIX, fixed_in=("4.2.10", "5.2.9"))
+    assert request.specifier(current) == specifier

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CodeError
-from deploy_manager.git import Mirror
-from deploy_manager.git.mirror import ARCHIVES_KEPT
+from deploy_manager.git.mirror import ARCHIVES_KEPT, Mirror
 from tests.parts.repository import Repository
 
 MANY = 10**9
@@ -61,7 +60,7 @@ def test_a_branch_and_a_tag_of_one_name_are_told_apart(
     repository.git("checkout", "--quiet", "-b", "next")
     branched = repository.commit("Second", {"a.txt": "2"})
     mirror.update()
-    with pytest.raises(CodeError, match=r"next is ambiguous.*Say heads/next, tags/next"):
+    with pytest.raises(CodeError, match=r"next is ambiguous.*Use heads/next, tags/next"):
         mirror.resolve("next")
     assert mirror.resolve("heads/next").hash == branched
     assert mirror.resolve("tags/next").hash == tagged
@@ -85,7 +84,7 @@ def test_what_there_is_not_is_told_with_what_there_is(
 ) -> None:
     repository.git("branch", "release/2026")
     mirror.update()
-    with pytest.raises(CodeError, match=r"no branch, tag or commit maim\. Near to it: main\."):
+    with pytest.raises(CodeError, match=r"no branch, tag or commit maim\. Similar ones: main\."):
         mirror.resolve("maim")
     with pytest.raises(CodeError, match=r"commit xyz\. It has main, release/2026\."):
         mirror.resolve("xyz")
@@ -114,7 +113,7 @@ def test_what_there_is_not_is_told_with_what_there_is(
     ],
 )
 def test_what_is_no_name_is_refused(mirror: Mirror, ref: str) -> None:
-    with pytest.raises(CodeError, match="is no branch, tag or commit"):
+    with pytest.raises(CodeError, match="is not a branch, tag or commit"):
         mirror.resolve(ref)
 
 
@@ -153,7 +152,7 @@ def test_the_log_lists_what_is_new_newest_first(repository: Repository, mirror: 
 def test_the_log_of_a_commit_that_is_gone_is_an_error(mirror: Mirror) -> None:
     with pytest.raises(CodeError):
         mirror.log("f" * 40, mirror.resolve("main").hash)
-    with pytest.raises(CodeError, match="is no commit"):
+    with pytest.raises(CodeError, match="is not a commit"):
         mirror.log("", "--output=/tmp/x")
 
 
@@ -210,7 +209,7 @@ def test_submodules_are_refused_by_name(repository: Repository, mirror: Mirror) 
     repository.git("update-index", "--add", "--cacheinfo", f"160000,{repository.head},lib/theme")
     repository.git("commit", "--quiet", "--message", "Theme")
     mirror.update()
-    with pytest.raises(CodeError, match="has submodules, which would stay empty: lib/theme"):
+    with pytest.raises(CodeError, match="has submodules, which would be empty: lib/theme"):
         mirror.archive(repository.head, MANY)
 
 
@@ -223,6 +222,6 @@ def test_files_of_git_lfs_are_refused_unless_they_stay_at_home(
     with_pointer = repository.commit("Logo", files)
     stays = repository.commit("Stay", {".gitattributes": f"{attributes}*.psd export-ignore\n"})
     mirror.update()
-    with pytest.raises(CodeError, match=r"in Git LFS, .* pointers: logo\.psd"):
+    with pytest.raises(CodeError, match=r"in Git LFS, .* pointers to them: logo\.psd"):
         mirror.archive(with_pointer, MANY)
     assert "logo.psd" not in names_in(mirror.archive(stays, MANY))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CodeError
-from deploy_manager.git import Mirror
+from deploy_manager.git.mirror import Mirror
 from tests.parts.repository import Repository
 
 REF = "refs/deploy-manager/upgrade-12"
@@ -108,5 +108,5 @@ def test_what_is_no_file_of_the_commit_is_refused(
 
 @pytest.mark.parametrize("ref", ["refs/heads/main", "main", "refs/deploy-manager/../heads/x", "-f"])
 def test_only_refs_of_ours_are_written(mirror: Mirror, base: str, ref: str) -> None:
-    with pytest.raises(CodeError, match="is no ref of deploy_manager"):
+    with pytest.raises(CodeError, match="is not a ref of deploy_manager"):
         mirror.amend(base, PINS, to_new, "Upgrade", ref)

@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from deploy_manager.exceptions import CodeError
-from deploy_manager.git import Mirror
+from deploy_manager.git.mirror import Mirror
 from tests.parts.sshd import Sshd
 
 NOBODY_ASKED = ["-F", "/dev/null", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]

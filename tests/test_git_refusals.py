@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CodeError
-from deploy_manager.git import Mirror
+from deploy_manager.git.mirror import Mirror
 from tests.parts.repository import Repository
 
 
@@ -43,7 +43,7 @@ def test_urls_that_run_programs_are_refused(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CodeError, match="is no repository"):
+    with pytest.raises(CodeError, match="is not a repository"):
         Mirror(url, tmp_path / "cache", timeout=30).update()
     assert not (tmp_path / "evil").exists()
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CommandFailed, ConnectionLost, RecipeError
-from deploy_manager.hosts import CommandRecord, Mark, Stream
+from deploy_manager.hosts.address import Stream
+from deploy_manager.hosts.guard_line import CommandRecord
+from deploy_manager.hosts.guarded import ResumeCursor
 from tests.parts.guards import Place
 from tests.parts.served import wait_until
 
@@ -59,7 +61,7 @@ def test_what_is_stored_of_the_log_does_not_come_again(place: Place) -> None:
     held.host.run("echo two; echo three")
     whole = held.book.our_own
 
-    stored = Mark(command=1, own=len("$ echo one\n"), out=len("two\n"))
+    stored = ResumeCursor(command=1, own=len("$ echo one\n"), out=len("two\n"))
     held.book.pieces.clear()
     held.host.begin_step(1, stored)
     assert held.host.run("echo one").stdout == "one\n"
@@ -82,7 +84,7 @@ def test_a_step_that_runs_once_only_refuses_other_commands_than_before(place: Pl
     held = place.open()
     held.host.run("echo one")
     held.host.begin_step(1, once=True)
-    with pytest.raises(ConnectionLost, match="asks for something else than before"):
+    with pytest.raises(ConnectionLost, match="runs another command than before"):
         held.host.run("echo other")
 
 

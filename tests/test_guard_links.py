@@ -5,7 +5,9 @@ import threading
 import pytest
 
 from deploy_manager.exceptions import ClaimLost, ConnectionLost, HandedOver
-from deploy_manager.hosts import Mark, Stream, guarded
+from deploy_manager.hosts import guarded
+from deploy_manager.hosts.address import Stream
+from deploy_manager.hosts.guarded import ResumeCursor
 from tests.parts.guards import Doing, Held, Place, has_begun, waiting_for
 from tests.parts.served import wait_until
 from tests.parts.sshd import Sshd
@@ -34,7 +36,7 @@ def test_a_cut_link_is_made_again_and_the_output_is_whole(
     assert doing.error is None
     assert doing.result is not None
     assert apart.lines("begun") == ["begun"]
-    assert held.book.notes[0].endswith("s, and nothing was lost.\n")
+    assert held.book.notes[0].endswith("s. No output was lost.\n")
     printed = held.book.of(Stream.STDOUT).decode().splitlines()
     times = len(printed) - 1
     assert printed == [*(f"line {number}" for number in range(times)), "ended"]
@@ -72,7 +74,7 @@ def test_a_server_that_does_not_come_back_is_unknown(
     server.stop()
     doing.end()
     assert isinstance(doing.error, ConnectionLost)
-    assert "what it does is unknown" in str(doing.error)
+    assert "its state is unknown" in str(doing.error)
 
 
 def test_another_worker_follows_what_one_that_is_gone_began(place: Place) -> None:
@@ -83,7 +85,7 @@ def test_another_worker_follows_what_one_that_is_gone_began(place: Place) -> Non
 
     second = place.open(token=2, who="Bob")
     seen = first.book.of(Stream.STDOUT)
-    second.host.begin_step(1, Mark(command=0, own=0, out=len(seen)))
+    second.host.begin_step(1, ResumeCursor(command=0, own=0, out=len(seen)))
     following = Doing(second.host, command)
     wait_until(lambda: second.book.of(Stream.STDOUT) != b"")
     (place.folder / "go").touch()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import RecipeError
-from deploy_manager.hosts import Address, Stream
+from deploy_manager.hosts.address import Address, Stream
 from tests.parts.guards import Book, Doing, Place, has_begun, waiting_for
 from tests.parts.served import wait_until
 

@@ -5,9 +5,12 @@ import time
 import pytest
 
 from deploy_manager.exceptions import Cancelled, CommandTimedOut, ConnectionLost
-from deploy_manager.hosts import CommandRecord, Stream, guarded
+from deploy_manager.hosts import guarded
+from deploy_manager.hosts.address import Stream
+from deploy_manager.hosts.guard_line import CommandRecord
 from tests.parts.guards import Doing, Held, Place
 from tests.parts.hosts import is_running
+from tests.parts.matrices import few
 from tests.parts.served import wait_until
 from tests.parts.sshd import Sshd
 from tests.test_hosts_stopping import FAMILY, STUBBORN_FAMILY
@@ -27,7 +30,7 @@ def began(place: Place, command: str) -> tuple[Held, Doing]:
     return held, doing
 
 
-@pytest.mark.parametrize("command", [FAMILY, STUBBORN_FAMILY, QUIET_CHILD])
+@pytest.mark.parametrize("command", few(STUBBORN_FAMILY, QUIET_CHILD, FAMILY, first=2))
 def test_a_cancel_ends_all_that_a_command_started(place: Place, command: str) -> None:
     held, doing = began(place, command)
     since = time.monotonic()

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from deploy_manager.exceptions import CodeError, PinError
-from deploy_manager.git import Mirror
+from deploy_manager.git.mirror import Mirror
 from deploy_manager.models import (
     Environment,
     Project,
@@ -15,9 +15,9 @@ from deploy_manager.models import (
     UpgradeStage,
     UpgradeState,
 )
-from deploy_manager.runner import sweep
-from deploy_manager.runner.source import mirror_of
-from deploy_manager.runner.upgrades.handing_back import hand_back, patch_of
+from deploy_manager.packages.repository import mirror_of
+from deploy_manager.reconcile import reconcile
+from deploy_manager.upgrades.handing_back import hand_back, patch_of
 from tests.parts.admin import url, visitor
 from tests.parts.repository import Repository
 from tests.policies import Watched
@@ -39,15 +39,15 @@ def kept(watched: Watched, repository: Repository) -> Watched:
 
 
 def succeed(kept: Watched) -> Upgrade:
-    """Let the policy upgrade, successfully, and let the sweep see it."""
+    """Let the policy upgrade, successfully, and let the reconcile loop see it."""
     kept.run()
     upgrade = kept.end(UpgradeState.SUCCEEDED)
-    swept()
+    reconciled()
     return upgrade
 
 
-def swept() -> None:
-    sweep(lambda slice_id: None, look=lambda run_id: None)
+def reconciled() -> None:
+    reconcile(lambda shard_id: None, look=lambda run_id: None)
 
 
 def show(mirror: Mirror, *words: str) -> str:
@@ -74,14 +74,14 @@ def test_a_success_is_committed_on_what_was_deployed(kept: Watched, repository: 
     assert message.startswith("Upgrade shopkit to 1.0.1\n\n- shopkit 1.0 -> 1.0.1: ")
     assert "fixes PYSEC-1" in message
     assert f"Upgrade #{upgrade.pk} of shop/production." in message
-    assert f"the pins of shop are {ref} in {mirror.folder} on " in kept.last.outcome
+    assert f"the pins for shop are in {ref} of {mirror.folder} on " in kept.last.outcome
 
 
 @pytest.mark.database
 def test_it_is_done_once_and_told_once(kept: Watched) -> None:
     upgrade = succeed(kept)
     told = kept.last.outcome
-    swept()
+    reconciled()
     assert kept.last.outcome == told
     assert told.count(f"Upgrade #{upgrade.pk} succeeded") == 1
 
@@ -91,7 +91,7 @@ def test_what_did_not_succeed_is_not_handed_back(kept: Watched, state: UpgradeSt
     kept.run()
     kept.end(state)
     told = kept.last.outcome
-    swept()
+    reconciled()
     assert kept.last.outcome == told
 
 
@@ -107,9 +107,9 @@ def test_a_repository_that_is_gone_is_told_and_not_asked_again(
     Project.objects.update(repository=str(repository.path.parent / "gone"))
     upgrade = succeed(kept)
     told = kept.last.outcome
-    assert f"shop has no refs/deploy-manager/upgrade-{upgrade.pk}: " in told
+    assert f"not handed back to shop (refs/deploy-manager/upgrade-{upgrade.pk}): " in told
     assert "can't be reached" in told
-    swept()
+    reconciled()
     assert kept.last.outcome == told
 
 
@@ -117,7 +117,7 @@ def test_pins_that_are_no_ones_but_the_environments_are_not_handed_back(kept: Wa
     Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
     upgrade = succeed(kept)
     assert f"Upgrade #{upgrade.pk} has nothing to hand back" in kept.last.outcome
-    with pytest.raises(CodeError, match="are listed on it, not in its repository"):
+    with pytest.raises(CodeError, match="lists its pins itself"):
         patch_of(upgrade.stages.get())
 
 
@@ -151,7 +151,7 @@ def test_a_file_that_cannot_say_what_is_installed_gives_no_patch(
     Release.objects.update(commit=repository.commit("Two files", files))
     kept.run()
     with pytest.raises(
-        PinError, match=r"requirements\.txt can't be patched: its pins come from base\.txt, too"
+        PinError, match=r"requirements\.txt can't be patched: it also takes pins from base\.txt"
     ):
         patch_of(UpgradeStage.objects.select_related("upgrade").get())
 
@@ -193,4 +193,4 @@ def test_why_there_is_no_patch_is_told(kept: Watched) -> None:
     Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
     answer = visitor("owner").get(url("upgradestage_patch", upgrade.stages.get().pk))
     assert answer.status_code == 409
-    assert "are listed on it" in answer.content.decode()
+    assert "lists its pins itself" in answer.content.decode()

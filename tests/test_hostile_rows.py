@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 from django.db.models import Model
 
+from deploy_manager.addresses import address_of
+from deploy_manager.deployments.prepare import prepare
+from deploy_manager.deployments.request import request
+from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import InvalidRow, PinError, RequestRefused
 from deploy_manager.models import (
     Deployment,
     Environment,
-    Lock,
+    LockFile,
     Placement,
     Project,
     Release,
@@ -19,12 +23,9 @@ from deploy_manager.models import (
     State,
     Step,
 )
-from deploy_manager.runner import request, run
-from deploy_manager.runner.address import address_of
-from deploy_manager.runner.checking import check_environment, check_release, check_row
-from deploy_manager.runner.pins import checked_pins_of
-from deploy_manager.runner.prepare import prepare
-from deploy_manager.runner.source import mirror_of
+from deploy_manager.packages.pins import checked_pins_of
+from deploy_manager.packages.repository import mirror_of
+from deploy_manager.row_checks import check_environment, check_release, check_row
 from tests.inventory import Inventory, claim
 
 pytestmark = [pytest.mark.django_db]
@@ -110,7 +111,7 @@ HOSTILE: dict[str, list[object]] = {
 def rows(inventory: Inventory) -> dict[str, Model]:
     """One row of each kind, all of them sound."""
     environment = inventory.environment
-    lock = Lock.objects.of("0" * 64, "django==5.2.8\n")
+    lock = LockFile.objects.of("0" * 64, "django==5.2.8\n")
     return {
         "environment": environment,
         "project": environment.project,
@@ -221,8 +222,8 @@ CHANGES: list[tuple[type[Model], dict[str, object]]] = [
     (Placement, {"own_deploy_path": "relative"}),
     (Server, {"name": "one\nServer two"}),
     (Deployment, {"forced_migrations": {"a": 1}}),
-    (Step, {"mark": {"command": "x"}}),
-    (Step, {"mark": [1]}),
+    (Step, {"resume_cursor": {"command": "x"}}),
+    (Step, {"resume_cursor": [1]}),
 ]
 
 
@@ -243,7 +244,7 @@ def test_and_its_message_says_so(inventory: Inventory, own_recipes: None) -> Non
     run(deployment.pk)
     deployment.refresh_from_db()
     assert deployment.state == State.FAILED
-    assert "a; touch x is no name of a variable." in deployment.message
+    assert "a; touch x is not the name of a variable." in deployment.message
     assert deployment.message.endswith("No server was touched.")
     assert not list((inventory.folder / "one").iterdir())
 
@@ -276,7 +277,7 @@ def test_what_can_not_be_planned_is_refused_in_words(
     kind._default_manager.update(**values)
     inventory.environment.refresh_from_db()
     with pytest.raises(RequestRefused, match=next(reversed(values))):
-        request(inventory.environment, "deploy", door="manage.py", requested_as="me@here")
+        request(inventory.environment, "deploy", source="manage.py", requested_by_name="me@here")
 
 
 def test_a_repository_is_looked_at_wherever_it_is_read(inventory: Inventory) -> None:
@@ -287,7 +288,7 @@ def test_a_repository_is_looked_at_wherever_it_is_read(inventory: Inventory) -> 
 
 
 def test_an_address_is_looked_at_with_its_gateways(db: None, tmp_path: Path) -> None:
-    gateway = Server(name="door", address="-oProxyCommand=id", user="deploy")
+    gateway = Server(name="source", address="-oProxyCommand=id", user="deploy")
     server = Server(name="web1", address="192.0.2.1", user="deploy", gateway=gateway)
-    with pytest.raises(InvalidRow, match=r"server door .*address"):
+    with pytest.raises(InvalidRow, match=r"server source .*address"):
         address_of(server)

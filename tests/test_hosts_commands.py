@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import Cancelled, CommandFailed, RecipeError
-from deploy_manager.hosts import Stream
+from deploy_manager.hosts.address import Stream
 from tests.parts.hosts import Opened
 
 ODD_NAMES = ["with space", "$(touch pwned)", "it's", 'a"b', "-n", "ü;&|", "*", "a\\b"]

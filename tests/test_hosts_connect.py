@@ -9,7 +9,10 @@ import pytest
 from pytest_django import Settings
 
 from deploy_manager.exceptions import HostKeyMismatch, HostUnreachable
-from deploy_manager.hosts import Address, fetch_host_key, fingerprint, open_host
+from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.keys import fingerprint
+from deploy_manager.hosts.link import fetch_host_key
+from deploy_manager.hosts.opening import open_host
 from tests.parts.hosts import Log, OpenAddress
 from tests.parts.processes import running
 from tests.parts.sshd import Sshd, StartSshd
@@ -68,7 +71,7 @@ def test_a_server_that_lost_the_pinned_type_of_key_is_not_logged_in_to(
 
 
 def test_a_pinned_key_that_is_none_is_told(sshd: Sshd, ssh_settings: Settings) -> None:
-    with pytest.raises(HostKeyMismatch, match="no public key of type ssh-ed25519"):
+    with pytest.raises(HostKeyMismatch, match="not a public key of type ssh-ed25519"):
         _open(sshd.address_for("web1", host_key="ssh-ed25519 AAAA"))
 
 
@@ -99,7 +102,7 @@ def test_this_machine_has_no_host_key() -> None:
 
 
 def test_an_account_that_refuses_the_key_is_told(sshd: Sshd, ssh_settings: Settings) -> None:
-    with pytest.raises(HostUnreachable, match=r"does not let nobody in.*authorized_keys"):
+    with pytest.raises(HostUnreachable, match=r"refuses to log nobody in.*authorized_keys"):
         _open(sshd.address_for("web1", user="nobody"))
 
 
@@ -122,7 +125,7 @@ def test_a_key_file_that_is_none_is_told(sshd: Sshd, settings: Settings, tmp_pat
     key_file.write_text("not a key")
     settings.DEPLOY_MANAGER = {"SSH_KEY_FILE": key_file}
 
-    with pytest.raises(HostUnreachable, match="no private key that can be used"):
+    with pytest.raises(HostUnreachable, match="not a usable private key"):
         _open(sshd.address_for("web1"))
 
 
@@ -133,7 +136,7 @@ def test_a_key_with_a_passphrase_is_told(sshd: Sshd, settings: Settings, tmp_pat
     )
     settings.DEPLOY_MANAGER = {"SSH_KEY_FILE": key_file}
 
-    with pytest.raises(HostUnreachable, match="passphrase works through an agent only"):
+    with pytest.raises(HostUnreachable, match="passphrase works only through an agent"):
         _open(sshd.address_for("web1"))
 
 
@@ -192,5 +195,5 @@ def test_an_agent_is_not_asked_otherwise(sshd: Sshd, settings: Settings, tmp_pat
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other_key], check=True)
     settings.DEPLOY_MANAGER = {"SSH_KEY_FILE": other_key}
 
-    with pytest.raises(HostUnreachable, match="does not let"):
+    with pytest.raises(HostUnreachable, match="refuses to log"):
         _open(sshd.address_for("web1"))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy_manager.hosts import Address, fingerprint
+from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.keys import fingerprint
 
 
 @pytest.mark.parametrize("key_type", ["ed25519", "ecdsa", "rsa"])
@@ -22,17 +23,17 @@ def test_a_fingerprint_is_the_one_that_ssh_keygen_prints(tmp_path: Path, key_typ
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "is like"),
-        ("ssh-ed25519", "is like"),
-        ("ssh-dss AAAA", "no type of host key"),
-        ("-oProxyCommand=x AAAA", "no type of host key"),
-        ("ssh-ed25519 AAAA", "no public key"),
-        ("ssh-ed25519 not!base64", "no public key"),
+        ("", "looks like"),
+        ("ssh-ed25519", "looks like"),
+        ("ssh-dss AAAA", "not a known type of host key"),
+        ("-oProxyCommand=x AAAA", "not a known type of host key"),
+        ("ssh-ed25519 AAAA", "not a public key"),
+        ("ssh-ed25519 not!base64", "not a public key"),
         (
             "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl",
-            "no public",
+            "not a public",
         ),
-        ("ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY=", "no public key"),
+        ("ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY=", "not a public key"),
     ],
 )
 def test_what_is_no_key_is_refused_in_words(line: str, message: str) -> None:

@@ -15,15 +15,10 @@ from deploy_manager.exceptions import (
     HostKeyMismatch,
     HostUnreachable,
 )
-from deploy_manager.hosts import (
-    Address,
-    Stream,
-    attempts,
-    fetch_host_key,
-    link,
-    open_host,
-    pulse,
-)
+from deploy_manager.hosts import link
+from deploy_manager.hosts.address import Address, Stream
+from deploy_manager.hosts.link import fetch_host_key
+from deploy_manager.hosts.opening import open_host
 from deploy_manager.hosts.ssh import SshHost
 from tests.parts.hosts import Log, OpenAddress, Opened
 from tests.parts.sshd import Sshd, StartSshd
@@ -49,16 +44,16 @@ def relay(sshd: Sshd) -> Iterator[Relay]:
 def short_tempered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every wait of a connection short."""
     monkeypatch.setattr(link, "GREETING_TIMEOUT", 0.5)
-    monkeypatch.setattr(attempts, "FIRST_DELAY", 0.02)
-    monkeypatch.setattr(pulse, "ASK_EVERY", 0.1)
-    monkeypatch.setattr(pulse, "DEAD_AFTER", 0.5)
+    monkeypatch.setattr(link, "FIRST_DELAY", 0.02)
+    monkeypatch.setattr(link, "KEEPALIVE_INTERVAL", 0.1)
+    monkeypatch.setattr(link, "DEAD_AFTER", 0.5)
 
 
 @pytest.mark.usefixtures("short_tempered", "ssh_settings")
 def test_a_port_that_never_greets_is_given_up(deaf_port: int, sshd: Sshd) -> None:
     began = time.monotonic()
 
-    with pytest.raises(HostUnreachable, match=r"did not greet within 0\.5 s"):
+    with pytest.raises(HostUnreachable, match=r"sent no SSH greeting within 0\.5 s"):
         open_host(_address(deaf_port, sshd), Log(), Event())
 
     assert time.monotonic() - began < 3
@@ -116,7 +111,7 @@ def test_a_server_that_hangs_up_at_first_is_asked_again(
 def test_a_server_that_hangs_up_for_good_is_told(sshd: Sshd) -> None:
     relay = _relay_to(sshd, hang_ups=99)
 
-    with pytest.raises(HostUnreachable, match="hung up before it greeted"):
+    with pytest.raises(HostUnreachable, match="hung up before its SSH greeting"):
         open_host(_address(relay.port, sshd), Log(), Event())
 
     relay.close()
@@ -161,7 +156,7 @@ def test_a_long_silence_on_a_good_link_is_no_loss(open_address: OpenAddress, ssh
 def test_a_stop_over_a_dead_link_does_not_claim_to_have_stopped_anything(
     open_address: OpenAddress, relay: Relay, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pulse, "DEAD_AFTER", 2.0)
+    monkeypatch.setattr(link, "DEAD_AFTER", 2.0)
     opened = open_address(_address(relay.port, sshd))
     then = (relay.swallow, opened.cancelled.set)
     threading.Thread(target=_when_printed, args=(opened, *then)).start()

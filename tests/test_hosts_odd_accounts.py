@@ -18,7 +18,8 @@ from deploy_manager.exceptions import (
     HostUnreachable,
     NoCommands,
 )
-from deploy_manager.hosts import Stream, guarded
+from deploy_manager.hosts import guarded
+from deploy_manager.hosts.address import Stream
 from deploy_manager.hosts.ssh import SshHost
 from tests.parts.guards import Doing, Place, has_begun, place_at, waiting_for
 from tests.parts.hosts import OpenAddress
@@ -93,7 +94,7 @@ def test_a_command_of_a_foreign_login_shell_is_stopped(
     start_sshd: StartSshd, open_address: OpenAddress
 ) -> None:
     opened = open_address(with_login_shell(start_sshd, "tcsh").address_for("web1"))
-    with pytest.raises(CommandTimedOut, match="it was stopped"):
+    with pytest.raises(CommandTimedOut, match="and was stopped"):
         opened.host.run("echo begun; sleep 60", timeout=1)
 
 
@@ -188,4 +189,4 @@ def test_an_account_closed_while_a_command_runs_leaves_it_unknown(
     server.cut_connections()
     doing.end()
     assert isinstance(doing.error, ConnectionLost)
-    assert "is unknown. (web1 lets us in" in str(doing.error)
+    assert "is unknown. Check the server. (web1 lets us in" in str(doing.error)

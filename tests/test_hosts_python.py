@@ -11,11 +11,11 @@ from packaging.specifiers import SpecifierSet
 
 import deploy_manager
 from deploy_manager.exceptions import RecipeError, WheelError
-from deploy_manager.hosts import Address
+from deploy_manager.hosts.address import Address
 from deploy_manager.recipes import packing
 from deploy_manager.recipes.building import build_wheel
 from deploy_manager.recipes.host import OLDEST_PYTHON
-from deploy_manager.wheels import own_python
+from deploy_manager.wheels.python import own_python
 from tests.parts.guards import Place
 from tests.recipe_site import RecipeSite
 from tests.wheel_site import built_by
@@ -36,8 +36,8 @@ def test_an_old_python_is_told_before_anything_is_sent(place: Place) -> None:
     with pytest.raises(RecipeError) as told:
         place.open(python=old_python(place.folder))
     assert str(told.value) == (
-        f"{place.address.name} has Python 3.9.2, but 3.11 or later is needed there: install one,"
-        " and name it in the environment's “Python”."
+        f"{place.address.name} has Python 3.9.2, but 3.11 or later is needed: install one there,"
+        " and enter it as the environment's “Python”."
     )
     assert not place.guarded.exists()
 
@@ -58,7 +58,7 @@ def test_a_python_that_can_t_even_read_the_guard_is_told(place: Place) -> None:
 
 
 def test_what_is_no_python_is_told(place: Place) -> None:
-    with pytest.raises(RecipeError, match=r"does not tell its version, but '-c "):
+    with pytest.raises(RecipeError, match=r"does not report its version, but '-c "):
         place.open(python="/bin/echo")
 
 

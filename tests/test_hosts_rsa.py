@@ -6,7 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from deploy_manager.exceptions import HostUnreachable
-from deploy_manager.hosts import fetch_host_key
+from deploy_manager.hosts.link import fetch_host_key
 from tests.parts.hosts import OpenAddress
 from tests.parts.matrices import few
 from tests.parts.sshd import StartSshd, make_key, running_sshd

@@ -33,7 +33,7 @@ def test_pins_become_rows(inventory: Inventory, file: Path) -> None:
         ("sqlparse", "0.5.3", False),
     ]
     assert "3 pins, 3 changed." in printed
-    assert "unless you say --use" in printed
+    assert "Add --use to deploy them" in printed
 
 
 def test_what_changes_is_shown(inventory: Inventory, file: Path) -> None:
@@ -70,7 +70,7 @@ def test_bad_lines_are_all_told_and_the_rest_is_imported_only_if_told(
     told = [line.strip() for line in str(refusal.value).splitlines()]
     assert told[1].startswith("pins.txt, line 2: ../above.txt is not read")
     assert told[2].startswith("pins.txt, line 4: a @ https://[masked]@host.test/a.zip is a path")
-    assert told[3].startswith("base.txt, line 2: ./local is no requirement")
+    assert told[3].startswith("base.txt, line 2: ./local is not a valid requirement")
     assert not inventory.environment.requirements.exists()
     printed = import_them(file, text, "--skip-bad")
     assert "Left out: base.txt, line 2: " in printed
@@ -108,7 +108,7 @@ def test_the_oldest_python_of_the_servers_can_be_named(inventory: Inventory, fil
     import_them(file, "django\n", "--lock", "--python", "3.11")
     found = inventory.environment.requirements.filter(name="django", version__startswith="5.2.")
     assert [row.marker for row in found] == ['python_full_version < "3.12"']
-    with pytest.raises(CommandError, match="newest is no version of Python"):
+    with pytest.raises(CommandError, match="newest is not a version of Python"):
         import_them(file, "django\n", "--lock", "--python", "newest")
 
 

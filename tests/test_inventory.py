@@ -11,8 +11,8 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 
 from deploy_manager.models import InstalledPackage, Placement, Server
-from deploy_manager.runner.packages import inventory as runner_inventory
-from deploy_manager.runner.packages.inventory import (
+from deploy_manager.packages import inventory as runner_inventory
+from deploy_manager.packages.inventory import (
     claim_due_placements,
     due_placements,
     take_inventories,
@@ -89,7 +89,7 @@ def test_what_is_installed_by_hand_shows_and_only_what_changed_is_written(site: 
     assert web1.placement.installed.get(name="django").pk == moved
 
 
-def test_where_nothing_is_deployed_that_is_said(site: Site) -> None:
+def test_where_nothing_is_deployed_that_is_given(site: Site) -> None:
     assert problem_of(site.add_empty("web1")) == "Nothing is deployed there yet."
 
 
@@ -120,7 +120,7 @@ def test_a_server_that_hangs_is_given_up_in_time(
     monkeypatch.setattr(runner_inventory, "TIMEOUT", 1.0)
     web1 = site.add("web1")
     (web1.packages / "hangs.pth").write_text("import time; time.sleep(60)\n")
-    assert problem_of(web1) == "web1 did not tell what is installed within 1 s."
+    assert problem_of(web1) == "web1 did not report its packages within 1 s."
 
 
 def test_a_server_that_is_asked_at_a_full_second_counts_too(
@@ -136,12 +136,12 @@ def test_a_server_that_is_asked_at_a_full_second_counts_too(
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        ("no JSON", "told something else"),
-        ("[]", "told something else"),
-        ('{"packages": []}', "told something else"),
-        ("[" * 100_000, "told something else"),
-        ("x" * 2_000_000, "told more than fits"),
-        ("", "told something else"),
+        ("no JSON", "is not a list of its packages"),
+        ("[]", "is not a list of its packages"),
+        ('{"packages": []}', "is not a list of its packages"),
+        ("[" * 100_000, "is not a list of its packages"),
+        ("x" * 2_000_000, "is too long"),
+        ("", "is not a list of its packages"),
     ],
 )
 def test_an_answer_that_is_none_is_refused(site: Site, answer: str, problem: str) -> None:
@@ -155,10 +155,10 @@ def test_an_answer_that_is_none_is_refused(site: Site, answer: str, problem: str
 @pytest.mark.parametrize(
     ("name", "version", "problem"),
     [
-        ("django", "5.2\x00", "django in a version that is none"),
-        ("django", "<script>" * 20, "django in a version that is none"),
-        ("-r", "1.0", "a package whose name is none"),
-        ("d" * 201, "1.0", "a package whose name is none"),
+        ("django", "5.2\x00", "django in an invalid version"),
+        ("django", "<script>" * 20, "django in an invalid version"),
+        ("-r", "1.0", "a package with an invalid name"),
+        ("d" * 201, "1.0", "a package with an invalid name"),
     ],
 )
 def test_a_package_that_is_none_is_refused(
@@ -204,9 +204,9 @@ def test_who_began_to_ask_first_writes_nothing_any_more(
 ) -> None:
     web1 = site.add("web1", django="5.2.7")
     ask = runner_inventory.ask
-    heard: list[runner_inventory.Told] = []
+    heard: list[runner_inventory.Answer] = []
 
-    def ask_late(*words: object) -> runner_inventory.Told:
+    def ask_late(*words: object) -> runner_inventory.Answer:
         told = ask(*words)  # type: ignore[arg-type]
         if not heard:
             heard.append(told)

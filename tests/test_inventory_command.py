@@ -4,7 +4,7 @@ import pytest
 from django.core.management import CommandError
 
 from deploy_manager.models import Environment, Requirement, Server
-from deploy_manager.runner.packages.drift import drift
+from deploy_manager.packages.drift import drift
 from tests.commands import call, call_and_be_refused, call_and_fail, events
 from tests.parts.installed import Site
 
@@ -75,8 +75,8 @@ def test_a_server_that_cannot_be_asked_is_told_and_ends_it_by_1(four: Site) -> N
     code, printed = call_and_fail("inventory", "production", "--runs", "django")
     assert code == 1
     assert "web2: web2 (127.0.0.1:" in printed
-    assert "does not let nobody in" in printed
-    assert "Not known, since not asked or not answered: shop/production on web2." in printed
+    assert "refuses to log nobody in" in printed
+    assert "Unknown, since not asked or not answered: shop/production on web2." in printed
     assert [line[1] for line in lines_of(printed) if line[2:] == ["5.2.8"]] == [
         "web1",
         "web3",
@@ -105,7 +105,7 @@ def test_programs_get_it_all(four: Site) -> None:
 def test_what_cannot_be_meant_is_refused_before_anybody_is_asked(four: Site) -> None:
     assert "like django<5.2.8" in call_and_be_refused("inventory", "--runs", "django<five")
     refusal = call_and_be_refused("inventory", "--server", "web9")
-    assert refusal == "No such server: web9. There are: web1, web2, web3, web4."
+    assert refusal == "No such server: web9. Servers: web1, web2, web3, web4."
     assert "no environment" in call_and_be_refused("inventory", "nowhere")
     assert not four.environment.placements.exclude(inventory_tried_at=None).exists()
 

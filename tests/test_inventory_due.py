@@ -1,4 +1,4 @@
-"""Workers are told to gather facts when they are due: by the sweep, and after each deployment."""
+"""Workers gather facts when they are due: woken by `reconcile`, and after each deployment."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,9 +8,10 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
+from deploy_manager.deployments.run import run
 from deploy_manager.models import AuditedVersion, IndexedPackage, InstalledPackage, Placement
-from deploy_manager.runner import Tellers, gather, run
+from deploy_manager.packages.gathering import Gatherers, gather
 from tests.inventory import Inventory
 from tests.parts.index import Index
 from tests.parts.installed import Machine, Site, make_release
@@ -23,78 +24,80 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
 @dataclass
-class Told:
-    """What workers were told of."""
+class Woken:
+    """Records what workers were woken for."""
 
     placements: list[int] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     is_deaf: bool = False
 
     def note(self, word: str) -> Callable[[], bool]:
-        def tell() -> bool:
+        def wake() -> bool:
             self.others.append(word)
             return not self.is_deaf
 
-        return tell
+        return wake
 
     def take_inventory(self, *placements: int) -> bool:
         self.placements += placements
         return not self.is_deaf
 
     @property
-    def tellers(self) -> Tellers:
-        return Tellers(self.take_inventory, self.note("look up"), self.note("audit"))
+    def gatherers(self) -> Gatherers:
+        return Gatherers(self.take_inventory, self.note("look up"), self.note("audit"))
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def woken() -> Woken:
+    return Woken()
 
 
-def test_what_is_due_is_told_once(inventory: Inventory, told: Told) -> None:
+def test_what_is_due_is_requested_once(inventory: Inventory, woken: Woken) -> None:
     placement = inventory.environment.placements.get()
     InstalledPackage.objects.create(placement=placement, name="django", version="5.2.7")
-    assert sum(gather(told.tellers).values()) == 3
-    assert (told.placements, told.others) == ([placement.pk], ["look up", "audit"])
+    assert sum(gather(woken.gatherers).values()) == 3
+    assert (woken.placements, woken.others) == ([placement.pk], ["look up", "audit"])
     IndexedPackage.objects.create(name="django", looked_at=timezone.now())
     AuditedVersion.objects.create(name="django", version="5.2.7", tried_at=timezone.now())
-    assert not gather(told.tellers)
+    assert not gather(woken.gatherers)
 
 
-def test_many_servers_are_asked_some_at_a_time(inventory: Inventory, told: Told) -> None:
+def test_many_servers_are_asked_some_at_a_time(inventory: Inventory, woken: Woken) -> None:
     for number in range(60):
         inventory.add_server(f"web{number}")
-    gather(told.tellers)
-    assert len(told.placements) == 50
-    gather(told.tellers)
-    assert len(set(told.placements)) == 61
-    assert not gather(told.tellers)
+    gather(woken.gatherers)
+    assert len(woken.placements) == 50
+    gather(woken.gatherers)
+    assert len(set(woken.placements)) == 61
+    assert not gather(woken.gatherers)
 
 
-def test_what_nobody_was_told_of_stays_due(inventory: Inventory, told: Told) -> None:
-    told.is_deaf = True
-    assert not gather(told.tellers)
-    told.is_deaf = False
-    assert gather(told.tellers)
-    assert len(told.placements) == 2
+def test_what_no_worker_was_woken_for_stays_due(inventory: Inventory, woken: Woken) -> None:
+    woken.is_deaf = True
+    assert not gather(woken.gatherers)
+    woken.is_deaf = False
+    assert gather(woken.gatherers)
+    assert len(woken.placements) == 2
 
 
 def test_servers_that_a_deployment_reached_are_asked_at_its_end(
-    inventory: Inventory, told: Told, monkeypatch: pytest.MonkeyPatch
+    inventory: Inventory, woken: Woken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached = inventory.environment.placements.get()
-    monkeypatch.setattr(tasks, "TELLERS", told.tellers)
+    monkeypatch.setattr(dispatch, "GATHERERS", woken.gatherers)
     Placement.objects.update(inventory_tried_at=timezone.now() - timedelta(minutes=1))
     deployment = inventory.request("ping")
     idle = inventory.add_server("two")
     Placement.objects.filter(pk=idle.pk).update(inventory_tried_at=timezone.now())
     run(deployment.pk)
-    assert told.placements == [reached.pk]
+    assert woken.placements == [reached.pk]
 
 
-def test_a_broker_that_is_away_ends_no_sweep(inventory: Inventory, use_broker: UseBroker) -> None:
+def test_a_broker_that_is_away_ends_no_reconcile(
+    inventory: Inventory, use_broker: UseBroker
+) -> None:
     use_broker(f"redis://127.0.0.1:{free_port()}/0")
-    assert not tasks.gather()
+    assert not dispatch.gather()
     assert inventory.environment.placements.get().inventory_tried_at is None
 
 
@@ -106,7 +109,7 @@ def test_a_worker_gathers_it_all(
     embedded_broker: None,
     start_worker: StartWorker,
 ) -> None:
-    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "OSV_URL": osv.url}
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "ADVISORIES": [osv.url]}
     osv.add("PYSEC-2026-1", "shop", fixed="2.0")
     package_index.add("shop", "2.0")
     inventory.environment.index_url = package_index.url
@@ -115,11 +118,11 @@ def test_a_worker_gathers_it_all(
     machine = Machine(inventory.environment.placements.get(), inventory.folder / "one")
     machine.install("shop", "1.0")
     start_worker()
-    deployment = tasks.request(
-        inventory.environment, "ping", door="manage.py", requested_as="me@here"
+    deployment = dispatch.request(
+        inventory.environment, "ping", source="manage.py", requested_by_name="me@here"
     )
     wait_until(lambda: machine.installed == {"shop": "1.0"})
-    assert tasks.gather()
+    assert dispatch.gather()
     wait_until(IndexedPackage.objects.filter(name="shop", latest="2.0").exists)
     wait_until(AuditedVersion.objects.filter(advisories__identifier="PYSEC-2026-1").exists)
     deployment.refresh_from_db()
@@ -133,9 +136,9 @@ def test_servers_that_are_due_are_one_message(site: Site, monkeypatch: pytest.Mo
         sent.append(keys)
         return ""
 
-    monkeypatch.setattr(tasks, "_send", send)
+    monkeypatch.setattr(dispatch, "send", send)
     for number in range(3):
         site.add_empty(f"web{number}")
-    assert tasks.gather()
+    assert dispatch.gather()
     assert len(sent) == 1
     assert len(sent[0]) == 3

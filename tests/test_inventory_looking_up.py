@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from deploy_manager.models import Environment, IndexedPackage, InstalledPackage, Requirement
-from deploy_manager.runner.packages.looking_up import is_look_up_due, look_up_due
+from deploy_manager.packages.looking_up import is_look_up_due, look_up_due
 from tests.inventory import Inventory
 from tests.parts.index import Index
 
@@ -64,7 +64,7 @@ def test_an_index_that_is_down_leaves_what_is_known_and_is_asked_again_soon(shop
     shop.down = True
     assert look_up_due() == 0
     assert row("shop").latest == "2.0"
-    assert "tells nothing about shop" in row("shop").problem
+    assert "did not answer about shop" in row("shop").problem
     assert not is_look_up_due()
     shop.down = False
     long_ago(minutes=16)

@@ -1,4 +1,4 @@
-"""One bad row stops no other: each job of the sweep goes on beside it, and says what is wrong."""
+"""One bad row stops no other: each job of `reconcile` goes on beside it, and says what is wrong."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,16 +11,18 @@ from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, connection, models
 from django.utils import timezone
 
-from deploy_manager.models import Deployment, Environment, Problem, Slice, State
+from deploy_manager.deployments import scheduling
+from deploy_manager.models import Deployment, Environment, Problem, Shard, State
 from deploy_manager.models.problems import ProblemQuerySet
-from deploy_manager.runner import Tellers, gather, resolving, scheduling
-from deploy_manager.runner.packages import gathering
-from deploy_manager.runner.upgrades import handing_back, policies, progress
+from deploy_manager.packages import gathering
+from deploy_manager.packages import resolutions as resolving
+from deploy_manager.packages.gathering import Gatherers, gather
+from deploy_manager.upgrades import handing_back, policies, progress
 from tests.loop import Pair
 
 pytestmark = pytest.mark.django_db
-sweeping: Any = import_module("deploy_manager.runner.sweep")
-"""The module; `runner.sweep` is its function."""
+reconciling: Any = import_module("deploy_manager.reconcile")
+"""The module; `reconcile` is its function."""
 
 
 def _sql() -> None:
@@ -49,7 +51,7 @@ class Case:
 
     arrange: Callable[[Pair, Environment], Any]
     where: Any
-    """None: what the sweep was given to call."""
+    """None: what the reconcile loop was given to call."""
 
     name: str
     was_done: Callable[[Any, list[int]], bool]
@@ -66,10 +68,10 @@ def _outcome(upgrade: Any) -> str:
 
 
 CASES: dict[str, Case] = {
-    "rang again": Case(
-        lambda pair, site: pair.ask(site).slices.get(), None, "", lambda row, told: row.pk in told
+    "woke workers again": Case(
+        lambda pair, site: pair.ask(site).shards.get(), None, "", lambda row, told: row.pk in told
     ),
-    "ended what nobody took up": Case(
+    "ended abandoned deployments": Case(
         lambda pair, site: pair.silent(site).deployment,
         Deployment,
         "end",
@@ -77,17 +79,17 @@ CASES: dict[str, Case] = {
     ),
     "opened waves": Case(
         lambda pair, site: pair.pausing(site),
-        sweeping,
+        reconciling,
         "open_after_pause",
-        lambda row, told: row.slices.get().pk in told,
+        lambda row, told: row.shards.get().pk in told,
     ),
-    "ended what was overdue": Case(
+    "ended overdue deployments": Case(
         lambda pair, site: pair.overdue(site),
         Deployment,
         "pass_by",
         lambda row, told: _state(row) == State.CANCELLED,
     ),
-    "wrote what was due": Case(
+    "wrote scheduled deployments": Case(
         lambda pair, site: pair.schedule(site),
         scheduling,
         "request",
@@ -102,7 +104,7 @@ CASES: dict[str, Case] = {
     "had questions answered": Case(
         lambda pair, site: pair.question(site),
         resolving,
-        "_tell",
+        "_wake",
         lambda row, told: type(row).objects.get(pk=row.pk).told_at is not None,
     ),
     "went on with upgrades": Case(
@@ -117,9 +119,9 @@ CASES: dict[str, Case] = {
         "hand_back",
         lambda row, told: f"upgrade-{row.pk}" in _outcome(row),
     ),
-    "queued what waited": Case(
+    "queued waiting deployments": Case(
         lambda pair, site: pair.waiting(site),
-        sweeping,
+        reconciling,
         "why_not_now",
         lambda row, told: _state(row) == State.QUEUED,
     ),
@@ -132,7 +134,7 @@ CASES: dict[str, Case] = {
 def _hurt(
     case: Case, bad: tuple[Any, ...], fault: Callable[[], None], patch: pytest.MonkeyPatch
 ) -> Callable[[int], object]:
-    """Let the job fail at the bad site; return what the sweep is to call."""
+    """Let the job fail at the bad site; return what the reconcile loop is to call."""
     inner = getattr(case.where, case.name) if case.where else lambda pk: None
 
     def failing(row: Any, *args: Any, **options: Any) -> Any:
@@ -161,47 +163,49 @@ def test_a_row_that_fails_keeps_no_other_of_its_job_waiting(
     bad, good = (case.arrange(pair, site) for site in pair.both)
     with monkeypatch.context() as patch:
         call = _hurt(case, (bad, bad.pk, pair.bad), FAULTS[words], patch)
-        told = pair.sweep(call)
+        told = pair.reconcile(call)
         assert case.was_done(good, told)
         written = Problem.objects.get()
         assert (written.job, words in written.text) == (job, True)
         long_ago = timezone.now() - timedelta(hours=1)
         Problem.objects.update(since=long_ago)
-        Slice.objects.update(rung_at=None)
-        pair.sweep(call)
+        Shard.objects.update(woken_at=None)
+        pair.reconcile(call)
         assert Problem.objects.get().since == long_ago, "the same once more changes nothing"
-    Slice.objects.update(rung_at=None)
-    told = pair.sweep()
+    Shard.objects.update(woken_at=None)
+    told = pair.reconcile()
     assert case.was_done(bad, told)
     assert not Problem.objects.exists(), "what works again is forgotten"
 
 
-def test_every_job_of_the_sweep_is_tried() -> None:
-    assert CASES.keys() == {*sweeping.JOBS, sweeping.LOOKS} - {"forgot what is gone"}
+def test_every_job_of_the_reconcile_is_tried() -> None:
+    assert CASES.keys() == {*reconciling.JOBS, reconciling.LOOKS} - {
+        "deleted problems of deleted rows"
+    }
 
 
-@pytest.mark.parametrize("job", sweeping.JOBS)
+@pytest.mark.parametrize("job", reconciling.JOBS)
 def test_a_job_that_fails_keeps_no_other_from_being_done(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
-    slice_, due = pair.ask(pair.bad).slices.get(), pair.schedule(pair.good)
-    monkeypatch.setitem(sweeping.JOBS, job, lambda ring: _sql())
-    told = pair.sweep()
-    assert (slice_.pk in told) is (job != "rang again")
-    assert due.deployments.exists() is (job != "wrote what was due")
+    shard_, due = pair.ask(pair.bad).shards.get(), pair.schedule(pair.good)
+    monkeypatch.setitem(reconciling.JOBS, job, lambda wake: _sql())
+    told = pair.reconcile()
+    assert (shard_.pk in told) is (job != "woke workers again")
+    assert due.deployments.exists() is (job != "wrote scheduled deployments")
     assert [each.job for each in Problem.objects.filter(kind="")] == [job]
 
 
 def test_workers_are_woken_before_anything_that_people_wrote_is_read(pair: Pair) -> None:
-    assert next(iter(sweeping.JOBS)) == "rang again"
+    assert next(iter(reconciling.JOBS)) == "woke workers again"
 
 
 @pytest.mark.parametrize("job", gathering.JOBS)
 def test_facts_are_gathered_beside_a_job_that_fails(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
-    monkeypatch.setitem(gathering.JOBS, job, lambda tell: _sql())
-    told = gather(Tellers(lambda *keys: True, lambda: True, lambda: True))
+    monkeypatch.setitem(gathering.JOBS, job, lambda gatherers: _sql())
+    told = gather(Gatherers(lambda *keys: True, lambda: True, lambda: True))
     assert ("asked servers for their packages" in told) is (
         job != "asked servers for their packages"
     )
@@ -212,6 +216,6 @@ def test_a_database_that_is_away_is_told_of_and_not_written_about(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ProblemQuerySet, "note", lambda *args, **options: _sql())
-    monkeypatch.setitem(sweeping.JOBS, "ran policies", lambda ring: _sql())
+    monkeypatch.setitem(reconciling.JOBS, "ran policies", lambda wake: _sql())
     with pytest.raises(DatabaseError):
-        pair.sweep()
+        pair.reconcile()

@@ -21,7 +21,7 @@ def test_who_may_deploy_lets_go_with_a_reason(held: HeldSite, who: str, status: 
     page = client.get(address)
     if who == "deployer":
         text = page.content.decode()
-        assert "Known advisories come back:" in text
+        assert "Known vulnerabilities come back:" in text
         assert ADVISORY in text
         assert client.post(address, {"reason": ""}).status_code == 200
         assert held.live()
@@ -80,7 +80,7 @@ def test_a_command_lists_overrides_and_lets_one_go(held: HeldSite) -> None:
     for piece in ("shopkit", "1.0.2", "removed", "it greets strangers", ADVISORY, "holds"):
         assert piece in printed
     told = call_and_be_refused("overrides", "shop/production", "--let-go", "shopkit")
-    assert "Say why" in told
+    assert "Give a reason" in told
     words = ("overrides", "shop/production", "--let-go", "shopkit", "--reason", "it breaks")
     told = call_and_be_refused(*words)
     assert ADVISORY in told
@@ -91,4 +91,4 @@ def test_a_command_lists_overrides_and_lets_one_go(held: HeldSite) -> None:
     call("overrides", "shop/production", "--let-go", "helper", "--reason", "it is wanted")
     assert "Nothing is held" in call("overrides", "shop/production")
     told_events = events(call("overrides", "shop/production", "--all", "--json"))
-    assert {each["ended_as"] for each in told_events} == {Override.End.LET_GO}
+    assert {each["ended_how"] for each in told_events} == {Override.End.LET_GO}

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import ConnectionLost
-from deploy_manager.hosts import GuardedHost
+from deploy_manager.hosts.guarded import GuardedHost
 from deploy_manager.models import State
 from deploy_manager.recipes import Result
-from deploy_manager.runner import run
 from tests.inventory import Inventory
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]

@@ -7,12 +7,13 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import Permission, User
 from pytest_django import Settings
 
+from deploy_manager.deployments.prepare import prepare
+from deploy_manager.deployments.request import DeploymentOptions, request
+from deploy_manager.deployments.run import run, run_shard
 from deploy_manager.models import Deployment, Environment, State, UpgradeState
-from deploy_manager.runner import Wish, request, run, run_slice
-from deploy_manager.runner.prepare import prepare
 from tests.inventory import claim
 from tests.loop import Pair
-from tests.releases import STORY, Switching
+from tests.releases import PIPELINE, Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,38 +44,40 @@ def test_an_upgrade_whose_asker_may_no_more_returns_what_it_moved_and_ends(
     pair: Pair, eve: User, lose: Callable[[User], object]
 ) -> None:
     staging, production = pair.both
-    upgrade = pair.upgrade(staging, production, door="admin", requested_by=eve, requested_as="eve")
+    upgrade = pair.upgrade(
+        staging, production, source="admin", requested_by=eve, requested_by_name="eve"
+    )
     first, second = upgrade.stages.order_by("number")
     upgrade.stages.filter(pk=first.pk).update(state=UpgradeState.SUCCEEDED)
     lose(eve)
-    pair.sweep()
+    pair.reconcile()
     second.refresh_from_db()
     assert second.state == UpgradeState.FAILED
-    assert second.message == "eve may not deploy shop/good any more."
+    assert second.message == "eve may no longer deploy shop/good."
     first.refresh_from_db()
     assert first.state == UpgradeState.RETURNING
     assert first.returned_by is not None
     assert prepare(claim(first.returned_by)).release == first.release_before
     Deployment.objects.get(pk=first.returned_by.pk).end(State.SUCCEEDED)
-    pair.sweep()
+    pair.reconcile()
     upgrade.refresh_from_db()
     assert upgrade.state == UpgradeState.FAILED
-    assert "eve may not deploy shop/good any more." in upgrade.message
+    assert "eve may no longer deploy shop/good." in upgrade.message
     assert not pair.problems()
 
 
 def test_a_directory_that_is_away_holds_up_its_people_only_and_no_return(
     pair: Pair, eve: User, settings: Settings
 ) -> None:
-    theirs = pair.upgrade(pair.bad, door="admin", requested_by=eve, requested_as="eve")
+    theirs = pair.upgrade(pair.bad, source="admin", requested_by=eve, requested_by_name="eve")
     ours = pair.upgrade(pair.good)
     settings.AUTHENTICATION_BACKENDS = [f"{__name__}.Raising"]
-    pair.sweep()
+    pair.reconcile()
     assert ours.stages.get().state == UpgradeState.RUNNING
     assert theirs.stages.get().state == UpgradeState.WAITING
     assert pair.problems() == {"bad": "ConnectionError: the directory is away"}
     theirs.stages.update(state=UpgradeState.RETURNING)
-    pair.sweep()
+    pair.reconcile()
     assert theirs.stages.get().returned_by is not None
     assert not pair.problems()
 
@@ -83,7 +86,7 @@ def test_a_return_waits_for_no_times_that_nobody_can_read(pair: Pair) -> None:
     upgrade = pair.upgrade(pair.bad, wanted=5)
     upgrade.stages.update(state=UpgradeState.RETURNING)
     Environment.objects.filter(pk=pair.bad.pk).update(windows=["whenever"])
-    pair.sweep()
+    pair.reconcile()
     back = upgrade.stages.get().returned_by
     assert back is not None
     assert back.state == State.QUEUED
@@ -95,14 +98,16 @@ def begin_in_waves(switching: Switching, eve: User) -> Deployment:
     site = switching.inventory.environment
     Environment.objects.filter(pk=site.pk).update(strategy="waves", canary="1", pause=3600)
     site.refresh_from_db()
-    wish = Wish(release=switching.make_release("new"))
-    asked = request(site, STORY, door="admin", requested_as="eve", user=eve, wish=wish)
+    options = DeploymentOptions(release=switching.make_release("new"))
+    asked = request(
+        site, PIPELINE, source="admin", requested_by_name="eve", user=eve, options=options
+    )
     run_until_the_pause(asked)
     return asked
 
 
 def run_until_the_pause(deployment: Deployment) -> None:
-    run_slice(deployment.slices.get().pk, lambda pk: None)
+    run_shard(deployment.shards.get().pk, lambda pk: None)
     deployment.refresh_from_db()
 
 
@@ -117,12 +122,13 @@ def test_a_server_that_was_switched_before_the_right_was_lost_is_not_called_skip
     run(deployment.pk)
     deployment.refresh_from_db()
     assert deployment.state == State.FAILED
-    assert deployment.message == "eve may not deploy shop/production any more."
+    assert deployment.message == "eve may no longer deploy shop/production."
     told = {host.server_name: (host.state, host.message) for host in deployment.host_runs.all()}
     assert told == {
         "one": (
             State.FAILED,
-            f"{deployment.message}\nIt serves the new release; what comes after that was not done.",
+            f"{deployment.message}\nIt serves the new release,"
+            " but the steps after the switch were not run.",
         ),
         "two": (State.SKIPPED, deployment.message),
     }
@@ -137,12 +143,14 @@ def test_servers_go_back_though_who_asked_may_no_more(switching: Switching, eve:
         strategy="waves", canary="1", pause=3600, rollback_on_failure=True
     )
     site.refresh_from_db()
-    wish = Wish(release=switching.make_release("new"))
-    asked = request(site, STORY, door="admin", requested_as="eve", user=eve, wish=wish)
+    options = DeploymentOptions(release=switching.make_release("new"))
+    asked = request(
+        site, PIPELINE, source="admin", requested_by_name="eve", user=eve, options=options
+    )
     run_until_the_pause(asked)
-    way_back = asked.host_runs.get(server_name="one").steps.filter(phase="roll_back")
-    Deployment.objects.filter(pk=asked.pk).update(stage=way_back[0].stage, opens_at=None)
-    asked.slices.update(state="queued")
+    rollback = asked.host_runs.get(server_name="one").steps.filter(phase="roll_back")
+    Deployment.objects.filter(pk=asked.pk).update(stage=rollback[0].stage, opens_at=None)
+    asked.shards.update(state="queued")
     eve.user_permissions.clear()
     held = claim(asked)
     prepare(held)

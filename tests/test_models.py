@@ -15,7 +15,7 @@ from deploy_manager.models import (
     Deployment,
     Environment,
     HostRun,
-    Lock,
+    LockFile,
     Placement,
     Project,
     Release,
@@ -168,7 +168,7 @@ def test_a_host_runs_once_per_deployment(deployment: Deployment) -> None:
 
     def write() -> object:
         return HostRun.objects.create(
-            deployment=deployment, slice=run.slice, placement=run.placement
+            deployment=deployment, shard=run.shard, placement=run.placement
         )
 
     assert refused(write, "a_host_runs_once_per_deployment")
@@ -195,7 +195,7 @@ def test_a_server_over_ssh_has_an_address_and_a_user(missing: str, db: None) -> 
 def test_names_are_told_apart(inventory: Inventory) -> None:
     environment = inventory.environment
     project = environment.project
-    lock = Lock.objects.of("0" * 64, "django==5.2.8\n")
+    lock = LockFile.objects.of("0" * 64, "django==5.2.8\n")
     release = Release.objects.make(environment, "c" * 40, "Begin", lock)
     Requirement.objects.create(environment=environment, name="django", version="5.2.8")
     placement = environment.placements.get()
@@ -216,12 +216,12 @@ def test_names_are_told_apart(inventory: Inventory) -> None:
 
 
 def test_a_lock_is_written_the_first_time_only(db: None) -> None:
-    first = Lock.objects.of("0" * 64, "django==5.2.8\n")
-    assert Lock.objects.of("0" * 64, "django==5.2.8\n") == first
+    first = LockFile.objects.of("0" * 64, "django==5.2.8\n")
+    assert LockFile.objects.of("0" * 64, "django==5.2.8\n") == first
 
 
 def test_names_of_releases_sort_by_time_and_tell_the_commit(inventory: Inventory) -> None:
-    lock = Lock.objects.of("0" * 64, "")
+    lock = LockFile.objects.of("0" * 64, "")
     made = [
         Release.objects.make(inventory.environment, f"{number:040x}", "", lock)
         for number in range(3)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import RecipeError
-from deploy_manager.hosts import Address
+from deploy_manager.hosts.address import Address
 from deploy_manager.hosts.guard_line import guard_archive
 from deploy_manager.recipes.shipping import ship, ship_file
 from tests.parts.guards import Place

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy_manager.deployments.host_work import MARK_OF_A_RELEASE
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.links import point
-from deploy_manager.runner.host_work import MARK_OF_A_RELEASE
 from tests.recipe_site import CODE, RecipeSite, make_recipe_site
 
 SECRET = "secret-word"

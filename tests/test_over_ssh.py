@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from deploy_manager.hosts import fingerprint
+from deploy_manager.deployments.run import run
+from deploy_manager.hosts.keys import fingerprint
 from deploy_manager.models import Deployment, Environment, Placement, Server, State, Step
-from deploy_manager.runner import run
 from tests.inventory import Inventory
 from tests.parts.guestbook import end_gunicorns, make_site
 from tests.parts.processes import free_port
@@ -143,6 +143,7 @@ def test_a_site_and_its_next_release_reach_four_servers(
         assert len(list((site / "venvs").iterdir())) == 1
 
 
+@pytest.mark.long
 def test_a_server_with_another_host_key_keeps_the_release_from_all(production: Inventory) -> None:
     pinned = {server.name: server.host_key for server in Server.objects.all()}
     Server.objects.filter(name="web3").update(host_key=pinned["web1"])

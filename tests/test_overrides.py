@@ -7,6 +7,10 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from deploy_manager.deployments.choices import converge, retry
+from deploy_manager.deployments.plan import make_plan
+from deploy_manager.deployments.run import run
+from deploy_manager.deployments.scheduling import write_due_deployments
 from deploy_manager.exceptions import PinError, RequestRefused
 from deploy_manager.models import (
     Deployment,
@@ -17,22 +21,13 @@ from deploy_manager.models import (
     State,
     UpgradeState,
 )
-from deploy_manager.requirements import PinWish, Reach
-from deploy_manager.runner import (
-    UpgradeWish,
-    advance_upgrade,
-    converge,
-    let_go,
-    make_plan,
-    plan_upgrade,
-    request_upgrade,
-    retry,
-    run,
-)
-from deploy_manager.runner.overrides import end_overtaken
-from deploy_manager.runner.pins import pins_of
-from deploy_manager.runner.scheduling import write_due_deployments
-from deploy_manager.runner.upgrades.handing_back import patch_of
+from deploy_manager.packages.overrides import end_overtaken, let_go
+from deploy_manager.packages.pins import pins_of
+from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.upgrades.handing_back import patch_of
+from deploy_manager.upgrades.plan import UpgradeOptions, plan_upgrade
+from deploy_manager.upgrades.progress import advance_upgrade
+from deploy_manager.upgrades.requests import request_upgrade
 from tests.overrides import HeldSite
 
 pytestmark = pytest.mark.django_db
@@ -41,9 +36,11 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.django_db(transaction=True)
 def test_an_upgrade_survives_deployments_until_the_repository_has_it(held: HeldSite) -> None:
     assert held.deploy().state == State.SUCCEEDED
-    wish = UpgradeWish((PinWish("shopkit", Reach.EXACT, "1.0.2"),), reason="it greets strangers")
-    plan = plan_upgrade([held.environment], wish)
-    upgrade = request_upgrade(plan, door="manage.py", requested_as="me@here")
+    options = UpgradeOptions(
+        (PinRequest("shopkit", Reach.EXACT, "1.0.2"),), reason="it greets strangers"
+    )
+    plan = plan_upgrade([held.environment], options)
+    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     (deployment,) = advance_upgrade(upgrade.pk)
     run(deployment.pk)
     advance_upgrade(upgrade.pk)
@@ -65,7 +62,7 @@ def test_an_upgrade_survives_deployments_until_the_repository_has_it(held: HeldS
     ended = held.deploy()
     assert "override of shopkit 1.0.2 ends: the repository has 1.0.2" in ended.message
     override.refresh_from_db()
-    assert override.ended_as == Override.End.CAUGHT_UP
+    assert override.ended_how == Override.End.CAUGHT_UP
     assert commit[:8] in override.ended_why
 
 
@@ -88,8 +85,8 @@ def by_a_retry(held: HeldSite) -> Deployment:
     before = held.request()
     before.end(State.FAILED)
     before.host_runs.update(state=State.FAILED)
-    recipe, wish = retry(before)
-    return held.request(recipe, **vars(wish))
+    recipe, options = retry(before)
+    return held.request(recipe, **vars(options))
 
 
 def by_fab(held: HeldSite) -> Deployment:
@@ -113,16 +110,18 @@ def test_a_new_server_gets_the_release_that_serves_with_its_overrides(held: Held
     release = held.serve("helper==1.0", "shopkit==1.0.2", repository=("shopkit==1.0",))
     held.hold("1.0.2", "1.0")
     held.inventory.add_server("new")
-    wish = converge(held.environment, ["new"])
-    assert wish.release == release
-    deployment = held.request("converge", **vars(wish))
+    options = converge(held.environment, ["new"])
+    assert options.release == release
+    deployment = held.request("converge", **vars(options))
     assert held.pins_of_the_next(deployment)["shopkit"] == "1.0.2"
 
 
 def test_an_upgrade_of_another_package_brings_what_is_held(held: HeldSite) -> None:
     held.serve("helper==1.0", "shopkit==1.0")  # a rollback took it back for a while
     held.hold("1.0.2", "1.0")
-    plan = plan_upgrade([held.environment], UpgradeWish((PinWish("helper", Reach.EXACT, "2.0"),)))
+    plan = plan_upgrade(
+        [held.environment], UpgradeOptions((PinRequest("helper", Reach.EXACT, "2.0"),))
+    )
     moves = {move["name"]: (move["after"], move["why"]) for move in plan.stages[0].moves}
     assert moves == {"helper": ("2.0", "asked for"), "shopkit": ("1.0.2", "held by an override")}
 
@@ -184,7 +183,7 @@ def test_rows_written_around_forms_are_read_as_pins_or_refused(
 ) -> None:
     usual = {"name": "shopkit", "version": "1.0.2", "before": ["1.0"]}
     Override.objects.create(environment=held.environment, **{**usual, **fields})
-    with pytest.raises(PinError, match="is no exact pin: let it go"):
+    with pytest.raises(PinError, match="is not an exact pin: let it go"):
         held.prepared()
     assert make_plan(held.environment).problems
 
@@ -208,7 +207,7 @@ def test_a_repository_that_dropped_the_package_ends_it(held: HeldSite) -> None:
     deployment.save()
     end_overtaken(deployment)
     override.refresh_from_db()
-    assert override.ended_as == Override.End.DROPPED
+    assert override.ended_how == Override.End.DROPPED
 
 
 @pytest.mark.parametrize("recipe", ["rollback", "deploy"])
@@ -243,11 +242,11 @@ def test_the_patch_of_an_upgrade_has_what_was_held_before_it(held: HeldSite) -> 
 
 def test_letting_go_needs_a_reason_and_a_package_that_is_held(held: HeldSite) -> None:
     override = held.hold("1.0.2", "1.0")
-    with pytest.raises(RequestRefused, match="Say why"):
+    with pytest.raises(RequestRefused, match="Give a reason"):
         let_go(held.environment, "shopkit", by="me", reason="  ")
-    with pytest.raises(RequestRefused, match="There are: shopkit"):
+    with pytest.raises(RequestRefused, match="Its overrides: shopkit"):
         let_go(held.environment, "helper", by="me", reason="why not")
     assert let_go(held.environment, "shopkit", by="me", reason="it breaks the till") == 1
     override.refresh_from_db()
-    assert override.ended_as == Override.End.LET_GO
+    assert override.ended_how == Override.End.LET_GO
     assert (override.ended_why, override.ended_by_name) == ("it breaks the till", "me")

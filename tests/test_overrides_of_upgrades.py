@@ -5,10 +5,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from deploy_manager.deployments.choices import retry
+from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Override, State, UpgradeState
-from deploy_manager.runner import Wish, advance_upgrade, retry
-from deploy_manager.runner.upgrades.overriding import note_overrides, return_overrides
+from deploy_manager.upgrades.overriding import note_overrides, return_overrides
+from deploy_manager.upgrades.progress import advance_upgrade
 from tests.overrides import HeldSite
 
 pytestmark = pytest.mark.django_db
@@ -79,7 +81,7 @@ def test_an_upgrade_that_failed_elsewhere_does_not_take_a_later_one_back(held: H
     assert advance_upgrade(stage.upgrade_id) == []
     stage.refresh_from_db()
     assert stage.state == UpgradeState.FAILED
-    assert "take back helper 2.0" in stage.message
+    assert "undo helper 2.0" in stage.message
 
 
 def test_an_upgrade_that_was_cancelled_is_asked_for_again_and_not_retried(held: HeldSite) -> None:
@@ -87,11 +89,11 @@ def test_an_upgrade_that_was_cancelled_is_asked_for_again_and_not_retried(held: 
     held.serve("helper==1.0", "shopkit==1.0")
     stage = held.upgrade("helper==1.0", "shopkit==1.0.2", state=UpgradeState.CANCELLED)
     release = held.serve("helper==1.0", "shopkit==1.0.2")
-    stage.deployment = held.request("upgrade", **vars(Wish(release=release)))
+    stage.deployment = held.request("upgrade", **vars(DeploymentOptions(release=release)))
     stage.save()
     stage.deployment.end(State.CANCELLED)
     stage.deployment.host_runs.update(state=State.CANCELLED)
-    with pytest.raises(RequestRefused, match=f"upgrade #{stage.upgrade_id}.* ask for that again"):
+    with pytest.raises(RequestRefused, match=f"upgrade #{stage.upgrade_id}.* request that again"):
         retry(stage.deployment)
 
 

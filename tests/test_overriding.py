@@ -3,15 +3,11 @@
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements import (
-    HeldPackage,
-    Pin,
-    Standing,
-    Target,
-    check_fit,
-    put_over,
-    read_pins,
-)
+from deploy_manager.requirements.fitting import check_fit
+from deploy_manager.requirements.overriding import HeldPackage, Standing, put_over
+from deploy_manager.requirements.pins import Pin
+from deploy_manager.requirements.reading import read_pins
+from deploy_manager.requirements.targets import Target
 from tests.parts.index import Index
 
 OLD, NEW = 'python_version < "3.12"', 'python_version >= "3.12"'

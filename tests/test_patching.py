@@ -3,7 +3,9 @@
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements import Pin, patch_pins, read_pins, refuse_unpatchable
+from deploy_manager.requirements.patching import patch_pins, refuse_unpatchable
+from deploy_manager.requirements.pins import Pin
+from deploy_manager.requirements.reading import read_pins
 
 A, B = (f"sha256:{letter * 64}" for letter in "ab")
 PEOPLES = """\
@@ -65,8 +67,8 @@ def test_nothing_moved_nothing_changes() -> None:
     [
         ("uv.lock", "", "another tool writes it"),
         ("locks/pylock.toml", "", "another tool writes it"),
-        ("r.txt", "-r base.txt\nb==1\n", "its pins come from base.txt, too"),
-        ("r.txt", "a\n--constraint ./c.txt\n", "its pins come from ./c.txt, too"),
+        ("r.txt", "-r base.txt\nb==1\n", "it also takes pins from base.txt"),
+        ("r.txt", "a\n--constraint ./c.txt\n", "it also takes pins from ./c.txt"),
     ],
 )
 def test_a_file_whose_pins_are_elsewhere_is_refused(path: str, text: str, reason: str) -> None:

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from django.db import IntegrityError
 
+from deploy_manager.deployments.contents import find_contents
 from deploy_manager.exceptions import PinError
 from deploy_manager.models import Environment
-from deploy_manager.requirements import Pin
-from deploy_manager.runner.pins import pins_of, replace_pins
-from deploy_manager.runner.source import find_source
+from deploy_manager.packages.pins import pins_of, replace_pins
+from deploy_manager.requirements.pins import Pin
 from tests.inventory import make_inventory
 from tests.parts.repository import Repository
 
@@ -47,7 +47,7 @@ def test_old_pins_stay_where_new_ones_are_refused(environment: Environment) -> N
 
 def test_a_deployment_takes_its_pins_from_the_commit(environment: Environment) -> None:
     replace_pins(environment, [DJANGO])
-    assert [pin.name for pin in find_source(environment, "main").pins] == ["sqlparse"]
+    assert [pin.name for pin in find_contents(environment, "main").pins] == ["sqlparse"]
 
 
 def test_from_all_the_files_that_the_commit_s_own_includes(
@@ -55,19 +55,21 @@ def test_from_all_the_files_that_the_commit_s_own_includes(
 ) -> None:
     files = {"requirements.txt": "-r deep/base.txt\n", "deep/base.txt": "-c ../c.txt\nsqlparse\n"}
     repository.commit("Files", {**files, "c.txt": "sqlparse==0.5.1\n"})
-    assert [pin.requirement for pin in find_source(environment, "main").pins] == ["sqlparse==0.5.1"]
+    assert [pin.requirement for pin in find_contents(environment, "main").pins] == [
+        "sqlparse==0.5.1"
+    ]
     repository.commit("Outside", {"c.txt": "-r ../../c.txt\n-r none.txt\n"})
-    with pytest.raises(PinError, match=r"c\.txt, line 1: .* inside the folder; c\.txt, line 2: "):
-        find_source(environment, "main")
+    with pytest.raises(PinError, match=r"c\.txt, line 1: .* of the folder; c\.txt, line 2: "):
+        find_contents(environment, "main")
 
 
 def test_from_a_lock_of_another_tool(environment: Environment, repository: Repository) -> None:
     environment.project.requirements_file = "locks/pylock.toml"
     with pytest.raises(PinError, match=r"has no locks/pylock\.toml: set the project's"):
-        find_source(environment, "main")
+        find_contents(environment, "main")
     text = pylock_of("sqlparse", "0.5.3")
-    repository.commit("Lock", {"locks/pylock.toml": text})
-    pins = find_source(environment, "main").pins
+    repository.commit("LockFile", {"locks/pylock.toml": text})
+    pins = find_contents(environment, "main").pins
     assert [(pin.requirement, pin.hashes) for pin in pins] == [("sqlparse==0.5.3", (HASH,))]
 
 
@@ -83,9 +85,9 @@ def pylock_of(name: str, version: str) -> str:
 def test_or_from_the_rows_where_the_environment_says_so(environment: Environment) -> None:
     environment.pins_from = Environment.PinsFrom.ROWS
     with pytest.raises(PinError, match=r"has no requirements: run manage.py import_requirements"):
-        find_source(environment, "main")
+        find_contents(environment, "main")
     replace_pins(environment, [DJANGO, ASGIREF])
-    assert [pin.name for pin in find_source(environment, "main").pins] == ["asgiref", "django"]
+    assert [pin.name for pin in find_contents(environment, "main").pins] == ["asgiref", "django"]
 
 
 @pytest.mark.parametrize(
@@ -105,4 +107,4 @@ def test_rows_written_by_hand_are_looked_at_like_a_file(
     replace_pins(environment, [DJANGO, ASGIREF])
     environment.requirements.filter(name="django").update(**fields)
     with pytest.raises(PinError, match="shop/production's list of requirements"):
-        find_source(environment, "main")
+        find_contents(environment, "main")

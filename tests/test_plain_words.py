@@ -16,10 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy_manager import checks
-from deploy_manager.management.asking import make_console, who_asks
-from deploy_manager.management.fab_tasks import make_namespace
-from deploy_manager.management.json_lines import JsonLines
-from deploy_manager.models import Deployment, Environment, Project
+from deploy_manager.cli.console import make_console
+from deploy_manager.cli.fab.tasks import make_namespace
+from deploy_manager.cli.requester import requester_name
+from deploy_manager.cli.views.json_lines import JsonLines
+from deploy_manager.models import Deployment, Environment, Freeze, Project
 from tests.inventory import Inventory
 
 HOSTILE = [
@@ -107,12 +108,11 @@ EVIL = "".join(HOSTILE)
 def evil_rows(inventory: Inventory) -> Environment:
     """An environment whose words were written around forms."""
     Project.objects.update(name=f"shop{EVIL}"[:50])
-    Environment.objects.update(
-        frozen_reason=f"Because {EVIL}", frozen_as=f"boss{EVIL}", ref=f"main{EVIL}"
-    )
+    Environment.objects.update(ref=f"main{EVIL}")
+    inventory.environment.freeze(f"Because {EVIL}", f"boss{EVIL}")
     inventory.request("ping")
     Deployment.objects.update(
-        requested_as=f"me{EVIL}", reason=EVIL, message=f"Failed {EVIL}", recipe="ping"
+        requested_by_name=f"me{EVIL}", reason=EVIL, message=f"Failed {EVIL}", recipe="ping"
     )
     return Environment.objects.select_related("project").get()
 
@@ -182,12 +182,12 @@ NOBODY_SAYS = dict.fromkeys(("SUDO_USER", "LOGNAME", "USER", "LNAME", "USERNAME"
         ({"LOGNAME": "x" * 500}, f" (says {'x' * 64})"),
     ],
 )
-def test_who_asks_is_the_account_and_beside_it_whom_it_names(
+def test_the_requester_is_the_account_and_beside_it_the_name_it_claims(
     monkeypatch: pytest.MonkeyPatch, said: dict[str, str], shown: str
 ) -> None:
     for name, value in {**NOBODY_SAYS, **said}.items():
         monkeypatch.setenv(name, value)
-    assert who_asks() == f"{ACCOUNT}{shown}"
+    assert requester_name() == f"{ACCOUNT}{shown}"
 
 
 @pytest.mark.django_db
@@ -197,8 +197,8 @@ def test_a_freeze_and_a_deployment_tell_it(
     monkeypatch.setenv("SUDO_USER", "")
     monkeypatch.setenv("LOGNAME", "boss")
     call_command("recipe", "production", "ping", "--no-wait", stdout=io.StringIO())
-    assert Deployment.objects.get().requested_as == f"{ACCOUNT} (says boss)"
+    assert Deployment.objects.get().requested_by_name == f"{ACCOUNT} (says boss)"
     call_command("cancel", "production", "--no-wait", stdout=io.StringIO())
-    assert Deployment.objects.get().cancel_requested_as == f"{ACCOUNT} (says boss)"
+    assert Deployment.objects.get().cancel_requested_by_name == f"{ACCOUNT} (says boss)"
     call_command("freeze", "production", "--reason", "Sale", stdout=io.StringIO())
-    assert Environment.objects.get().frozen_as == f"{ACCOUNT} (says boss)"
+    assert Freeze.objects.get().frozen_by_name == f"{ACCOUNT} (says boss)"

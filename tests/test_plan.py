@@ -3,10 +3,10 @@
 import pytest
 from django.utils import timezone
 
+from deploy_manager.deployments.plan import make_plan
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
-from deploy_manager.models import Deployment, Environment, Lock, Placement, Release
-from deploy_manager.requirements import PinChange
-from deploy_manager.runner import make_plan
+from deploy_manager.models import Deployment, Environment, LockFile, Placement, Release
+from deploy_manager.requirements.pins import PinChange
 from tests.inventory import Inventory, make_inventory
 from tests.parts.repository import Repository
 
@@ -27,7 +27,7 @@ def shop(repository: Repository, db: None) -> Inventory:
 
 def serve(placement: Placement, commit: str, pins: str = PINS) -> None:
     """Let a server serve a commit, as the worker notes it."""
-    lock = Lock.objects.of(f"{hash(pins):064x}"[-64:], pins)
+    lock = LockFile.objects.of(f"{hash(pins):064x}"[-64:], pins)
     made = Release.objects.make(placement.environment, commit, "", lock)
     placement.active_release, placement.seen_at = made, timezone.now()
     placement.save()

@@ -7,18 +7,18 @@ import pytest
 from django.utils import timezone
 
 from deploy_manager.models import PolicyRun, Upgrade, UpgradePolicy
-from deploy_manager.runner import sweep
-from deploy_manager.runner.upgrades import policies
-from deploy_manager.runner.upgrades.policies import (
+from deploy_manager.reconcile import reconcile
+from deploy_manager.signals import policy_run_due
+from deploy_manager.upgrades import policies
+from deploy_manager.upgrades.policies import (
     AT_WORK,
     ask_for_run,
     next_times,
-    ring_waiting_runs,
     run_due_policies,
     take_up,
+    wake_for_waiting_runs,
 )
-from deploy_manager.runner.upgrades.policy_work import Beat, do_policy
-from deploy_manager.signals import policy_run_due
+from deploy_manager.upgrades.policy_work import Beat, do_policy
 from tests.parts.served import wait_until
 from tests.parts.worker import StartWorker
 from tests.policies import Watched
@@ -29,11 +29,11 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 CHANGE_OF_CLOCKS = datetime(2026, 10, 25, tzinfo=UTC)
 """The day on which 3:00 in Paris becomes 2:00 again."""
 
-NOT_DONE = "Not done: no worker took it up, or came through with it, by its deadline."
+NOT_DONE = "Not done: no worker finished it by its deadline."
 
 
 @pytest.fixture
-def rung() -> Iterator[list[int]]:
+def woken() -> Iterator[list[int]]:
     """The runs that workers are told of."""
     told: list[int] = []
 
@@ -52,16 +52,16 @@ def make_policy(cron: str = "* * * * *", ago: int = 2, **fields: object) -> Upgr
     )
 
 
-def swept() -> None:
-    sweep(lambda slice_id: None, look=lambda run_id: None)
+def reconciled() -> None:
+    reconcile(lambda shard_id: None, look=lambda run_id: None)
 
 
-def test_the_sweep_writes_one_run_for_a_time_and_tells_a_worker(rung: list[int]) -> None:
+def test_the_reconcile_writes_one_run_for_a_time_and_tells_a_worker(woken: list[int]) -> None:
     make_policy()
-    swept()
-    swept()
+    reconciled()
+    reconciled()
     run = PolicyRun.objects.get()
-    assert (rung, run.outcome) == ([run.pk], "")
+    assert (woken, run.outcome) == ([run.pk], "")
     assert timezone.now() - run.slot < timedelta(minutes=1)
 
 
@@ -82,12 +82,12 @@ def test_an_outage_is_made_up_for_once_and_only_within_the_deadline() -> None:
     assert (run.policy.name, now - run.slot < timedelta(minutes=1)) == ("nightly", True)
 
 
-def test_schedulers_at_the_same_moment_write_one_row(rung: list[int]) -> None:
+def test_schedulers_at_the_same_moment_write_one_row(woken: list[int]) -> None:
     make_policy()
     now = timezone.now()
     made = at_once(lambda _: run_due_policies(now))
     assert sum(map(len, made)) == 1
-    assert rung == [PolicyRun.objects.get().pk]
+    assert woken == [PolicyRun.objects.get().pk]
 
 
 def test_a_policy_that_is_off_does_nothing() -> None:
@@ -95,18 +95,18 @@ def test_a_policy_that_is_off_does_nothing() -> None:
     assert run_due_policies() == []
 
 
-def test_a_lost_bell_is_rung_again_but_not_all_the_time(rung: list[int]) -> None:
+def test_a_lost_message_is_woken_again_but_not_all_the_time(woken: list[int]) -> None:
     run = ask_for_run(make_policy(ago=0))
-    assert ring_waiting_runs() == 0
+    assert wake_for_waiting_runs() == 0
     later = timezone.now() + timedelta(minutes=2)
-    assert ring_waiting_runs(later) == 1
-    assert ring_waiting_runs(later) == 0
-    assert rung == [run.pk, run.pk]
+    assert wake_for_waiting_runs(later) == 1
+    assert wake_for_waiting_runs(later) == 0
+    assert woken == [run.pk, run.pk]
 
 
-def test_what_nobody_takes_up_by_its_deadline_is_never_done(rung: list[int]) -> None:
+def test_what_nobody_takes_up_by_its_deadline_is_never_done(woken: list[int]) -> None:
     run = ask_for_run(make_policy(ago=0))
-    assert ring_waiting_runs(timezone.now() + timedelta(minutes=46)) == 1
+    assert wake_for_waiting_runs(timezone.now() + timedelta(minutes=46)) == 1
     run.refresh_from_db()
     assert run.outcome == NOT_DONE
     assert not take_up(run.pk)
@@ -122,13 +122,13 @@ def test_workers_at_the_same_moment_do_a_run_once(watched: Watched) -> None:
     assert run.outcome.startswith("Upgrade #")
 
 
-def test_a_worker_elsewhere_does_what_the_sweep_wrote(
+def test_a_worker_elsewhere_does_what_the_reconcile_wrote(
     watched: Watched, start_worker: StartWorker
 ) -> None:
     start_worker()
     watched.is_vulnerable()
     watched.change(cron="* * * * *", looked_at=timezone.now() - timedelta(minutes=2))
-    swept()
+    reconciled()
     wait_until(lambda: watched.last.outcome.startswith("Upgrade #"))
     assert Upgrade.objects.get().policy_run == watched.last
 
@@ -156,14 +156,14 @@ def test_who_fell_silent_is_replaced_and_writes_nothing_more(
     assert run.outcome.startswith("Upgrade #")
 
 
-def test_a_worker_that_beats_is_left_alone(rung: list[int]) -> None:
+def test_a_worker_that_beats_is_left_alone(woken: list[int]) -> None:
     run = make_policy(ago=0).runs.create(slot=timezone.now(), outcome=AT_WORK)
-    assert ring_waiting_runs(timezone.now() + timedelta(minutes=14)) == 0
-    assert ring_waiting_runs(timezone.now() + timedelta(minutes=16)) == 1
-    assert rung == [run.pk]
+    assert wake_for_waiting_runs(timezone.now() + timedelta(minutes=14)) == 0
+    assert wake_for_waiting_runs(timezone.now() + timedelta(minutes=16)) == 1
+    assert woken == [run.pk]
 
 
-def test_a_listener_that_fails_harms_nobody(rung: list[int]) -> None:
+def test_a_listener_that_fails_harms_nobody(woken: list[int]) -> None:
     def fail(run: PolicyRun, **details: object) -> None:
         raise RuntimeError("No broker.")
 
@@ -172,7 +172,7 @@ def test_a_listener_that_fails_harms_nobody(rung: list[int]) -> None:
         run = ask_for_run(make_policy(ago=0))
     finally:
         policy_run_due.disconnect(fail)
-    assert rung == [run.pk]
+    assert woken == [run.pk]
 
 
 def test_the_next_times_are_told_in_the_zone_of_the_policy() -> None:

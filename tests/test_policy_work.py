@@ -18,20 +18,22 @@ def test_what_is_vulnerable_is_upgraded_and_the_outcome_says_so(watched: Watched
     upgrade = Upgrade.objects.get()
     assert outcome == f"Upgrade #{upgrade.pk}: {MOVE} (shop/production)."
     assert watched.versions(upgrade) == {"shopkit": "1.0.1"}
-    assert (upgrade.policy_run, upgrade.door) == (watched.last, "policy")
-    assert (upgrade.requested_as, upgrade.requested_by) == ("nightly", None)
+    assert (upgrade.policy_run, upgrade.source) == (watched.last, "policy")
+    assert (upgrade.requested_by_name, upgrade.requested_by) == ("nightly", None)
     assert (upgrade.soak, upgrade.on_failure) == (600, OnFailure.STOP)
 
 
-def test_nothing_to_do_is_said_and_what_is_unknown_too(watched: Watched) -> None:
+def test_nothing_to_do_is_given_and_what_is_unknown_too(watched: Watched) -> None:
     assert watched.run() == (
-        "Nothing to do: the 1 package that is known needs no fix there is.\n"
+        "Nothing to do: 1 package was checked, and there is no fix to install.\n"
         "Unknown: 1 version could not be checked for advisories: shopkit 1.0."
     )
     audit("shopkit==1.0")
-    assert watched.run() == ("Nothing to do: the 2 packages that are known need no fix there is.")
+    assert watched.run() == (
+        "Nothing to do: 2 packages were checked, and there is no fix to install."
+    )
     watched.change(how_far=HOW_FAR.PATCH, packages=["helper"])
-    assert watched.run() == "Nothing to do: 1 package is as new as this policy lets it be."
+    assert watched.run() == "Nothing to do: 1 package is as new as this policy allows."
     assert not Upgrade.objects.exists()
 
 
@@ -89,16 +91,16 @@ def test_there_are_never_more_at_once_than_it_may_have(watched: Watched) -> None
     watched.change(how_far=HOW_FAR.PATCH, groups=[["shopkit"]])
     outcome = watched.run()
     upgrade = Upgrade.objects.get()
-    live = f"Not ended yet, of at most 1 at once: #{upgrade.pk}."
-    assert f"Put off to the next time: helper 1.0 → 1.0.3. {live}" in outcome
-    assert watched.run().startswith(f"Put off to the next time.\n{live}")
+    live = f"These have not ended yet, of at most 1 at once: #{upgrade.pk}."
+    assert f"Postponed to the next run: helper 1.0 → 1.0.3. {live}" in outcome
+    assert watched.run().startswith(f"Postponed to the next run.\n{live}")
     watched.end(UpgradeState.SUCCEEDED)
     watched.serve("shopkit==1.0.1\n")
     assert "helper 1.0 → 1.0.3 (shop/staging)" in watched.run()
 
 
 @pytest.mark.database
-def test_a_busy_environment_refuses_and_that_is_said(watched: Watched) -> None:
+def test_a_busy_environment_refuses_and_that_is_given(watched: Watched) -> None:
     watched.change(how_far=HOW_FAR.PATCH)
     watched.run()
     other = UpgradePolicy.objects.create(name="other", cron="0 3 * * *")
@@ -136,8 +138,8 @@ def test_what_failed_is_not_tried_again_until_something_changed(
     watched.run()
     failed = watched.end(state)
     assert watched.run() == (
-        f"{MOVE}: not tried again, since upgrade #{failed.pk} failed with the same and nothing has"
-        " changed."
+        f"{MOVE}: not tried again, as upgrade #{failed.pk} failed with the same pins and nothing"
+        " has changed since."
     )
     assert Upgrade.objects.count() == 1
     watched.index.add("helper", "2.0")
@@ -154,7 +156,7 @@ def test_what_another_one_would_move_stays_where_it_is_ignored(watched: Watched)
     watched.policy.ignored.create(package="helper", reason="It prints nonsense.")
     outcome = watched.run()
     assert outcome.startswith("Left out: ")
-    assert outcome.endswith("for it would move helper. It prints nonsense.")
+    assert outcome.endswith("as it would also move helper. It prints nonsense.")
     assert not Upgrade.objects.exists()
 
 

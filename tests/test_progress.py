@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy_manager import progress
+from deploy_manager.deployments import progress
 from deploy_manager.models import Deployment, State, Step
 from tests.inventory import Inventory, claim
 from tests.parts.admin import write_output
@@ -23,10 +23,10 @@ def step(deployment: Deployment) -> Step:
 
 
 def change(step: Step) -> None:
-    """Change a step as the runner's writer numbers it."""
+    """Change a step as the engine's writer numbers it."""
     deployment = step.host_run.deployment
-    position = deployment.slices.get().advance(1)
-    Step.objects.filter(pk=step.pk).update(message="changed", position=position + 1)
+    sequence = deployment.shards.get().advance(1)
+    Step.objects.filter(pk=step.pk).update(message="changed", sequence=sequence + 1)
 
 
 def text_of(found: progress.Progress) -> bytes:
@@ -83,13 +83,13 @@ def test_a_step_is_not_shown_as_ended_before_what_it_printed(
     write_output(step, b"first\n")
     write_output(step, b"second\n")
     change(step)
-    found = progress.read(deployment.pk, deployment.position, max_bytes=1)
+    found = progress.read(deployment.pk, deployment.sequence, max_bytes=1)
     assert (text_of(found), found.steps, found.more) == (b"first\n", [], True)
 
 
 def test_the_end_is_seen_with_the_hosts_it_ended(deployment: Deployment) -> None:
     cursor = progress.read(deployment.pk).cursor
-    deployment.slices.get().finish(State.FAILED, "No server was touched.")
+    deployment.shards.get().finish(State.FAILED, "No server was touched.")
     found = progress.read(deployment.pk, cursor)
     assert found.deployment.state == State.FAILED
     assert {run.state for run in found.host_runs} == {State.SKIPPED}

@@ -4,17 +4,18 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from deploy_manager.models import Environment, Lock, Release
-from deploy_manager.runner import make_plan, request
+from deploy_manager.deployments.plan import make_plan
+from deploy_manager.deployments.request import request
+from deploy_manager.models import Environment, LockFile, Release
 from tests.inventory import Inventory
 
 pytestmark = pytest.mark.django_db
 
 
 def serve_on(inventory: Inventory, *names: str) -> Environment:
-    """Add servers that serve a release, and return the environment as it is found by a door."""
+    """Add servers that serve a release, and return the environment as it is found by a source."""
     release = Release.objects.make(
-        inventory.environment, "a" * 40, "Begin", Lock.objects.of("a" * 64, "a==1\n")
+        inventory.environment, "a" * 40, "Begin", LockFile.objects.of("a" * 64, "a==1\n")
     )
     for name in names:
         placement = inventory.add_server(name)
@@ -32,7 +33,7 @@ def count_plan(environment: Environment) -> int:
 
 def count_request(environment: Environment) -> int:
     with CaptureQueriesContext(connection) as queries:
-        deployment = request(environment, "ping", door="manage.py", requested_as="me@here")
+        deployment = request(environment, "ping", source="manage.py", requested_by_name="me@here")
     names = [run.server_name for run in deployment.host_runs.all()]
     assert names == [entry.server.name for entry in environment.placements.all()]
     deployment.request_cancel("me")

@@ -2,7 +2,9 @@
 
 import pytest
 
-from deploy_manager.requirements import Asking, Secret, pin_asking, read_asking
+from deploy_manager.requirements.any_file import read_asking
+from deploy_manager.requirements.asked import Asking, Secret
+from deploy_manager.requirements.pinning import pin_asking
 
 A = "sha256:" + "a" * 64
 
@@ -87,21 +89,23 @@ def test_included_files_are_read_where_they_stand() -> None:
     assert [one.file for one in asking.constraints] == ["deep/more/bounds.txt"]
     assert asking.files == ("requirements.txt", "deep/base.txt", "deep/more/bounds.txt")
     assert [pin.requirement for pin in pin_asking(asking).pins] == ["a==2", "b==1"]
-    assert told(asking)[0].startswith("deep/base.txt, line 3: bad line is no requirement: ")
+    assert told(asking)[0].startswith(
+        "deep/base.txt, line 3: bad line is not a valid requirement: "
+    )
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("-r ../x.txt", "only read inside the folder"),
-        ("-c /etc/passwd", "only read inside the folder"),
-        ("-r deep/../../x.txt", "only read inside the folder"),
+        ("-r ../x.txt", "it is outside of the folder"),
+        ("-c /etc/passwd", "it is outside of the folder"),
+        ("-r deep/../../x.txt", "it is outside of the folder"),
         ("-r https://me:s3cret@host.test/x.txt", "https://[masked]@host.test/x.txt is not read"),
         ("-r FILE:///etc/passwd", "never fetched"),
-        ("-r none.txt", "must come with this one"),
+        ("-r none.txt", "must be in the folder of this one"),
         ("-r requirements.txt", "it includes this file"),
         ("-r deep/loop.txt", "it includes this file"),
-        ("-r \0.txt", "must come with this one"),
+        ("-r \0.txt", "must be in the folder of this one"),
     ],
 )
 def test_files_that_lead_elsewhere_are_never_opened(line: str, reason: str) -> None:
@@ -121,7 +125,7 @@ def test_files_that_lead_elsewhere_are_never_opened(line: str, reason: str) -> N
 def test_files_that_include_each_other_over_and_over_come_to_an_end() -> None:
     files = {f"{n}.txt": f"-r {n + 1}.txt\n-r {n + 1}.txt\n".encode() for n in range(30)}
     asking = read_asking("0.txt", {**files, "30.txt": b"a==1"}.get)
-    assert "200 files were, that is the most" in told(asking)[0]
+    assert "no more than 200 files are" in told(asking)[0]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +144,7 @@ def test_encodings_and_line_ends_of_anywhere_are_read(content: bytes) -> None:
 @pytest.mark.parametrize("comment", ["", "# coding: nonsense\n", "# coding: rot13\n"])
 def test_what_is_no_text_is_told(comment: str) -> None:
     (problem,) = told(read(comment.encode() + b"a==1 # \xe9\n"))
-    assert problem.startswith("requirements.txt: it is no text in ")
+    assert problem.startswith("requirements.txt: it can't be read as ")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +173,7 @@ def test_constraints_pin_what_a_line_leaves_open() -> None:
     pinned = pin_asking(asking)
     assert [(pin.requirement, pin.hashes) for pin in pinned.pins] == [("a[x]==1.2", (A,))]
     assert [one.reason for one in pinned.problems] == [
-        "b==3: 3 is not <3, which is asked for, too",
+        "b==3: 3 is not <3, which is also required",
         "c is not pinned by name==version",
         "d==1 is constrained to a path or a URL: it can't be pinned",
     ]

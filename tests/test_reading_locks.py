@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements import pin_asking, read_asking, read_pins_of
+from deploy_manager.requirements.any_file import read_asking
+from deploy_manager.requirements.pinning import pin_asking
+from deploy_manager.requirements.reading import read_pins_of
 from deploy_manager.requirements.uv import run_uv
 from tests.parts.index import Index
 
@@ -64,11 +66,11 @@ def test_a_project_asks_for_its_dependencies_and_for_what_is_chosen() -> None:
     ("text", "chosen", "reason"),
     [
         ("[tool.poetry]\n", {}, "pyproject.toml: it has no table [project]"),
-        ("[project\n", {}, "pyproject.toml: it is no TOML"),
-        ('[project]\ndynamic = ["dependencies"]\n', {}, "made up when it is built"),
+        ("[project\n", {}, "pyproject.toml: it is not valid TOML"),
+        ('[project]\ndynamic = ["dependencies"]\n', {}, "computed by its build"),
         ('[project]\ndependencies = [\n"a==1",\n"b==="]', {}, "pyproject.toml, line 4: b=== is no"),
-        ("[project]\ndependencies = 1", {}, "no list of texts"),
-        ("[project]\ndependencies = [1]", {}, "1 is no requirement"),
+        ("[project]\ndependencies = 1", {}, "not a list of texts"),
+        ("[project]\ndependencies = [1]", {}, "1 is not a valid requirement"),
         (PROJECT, {"extras": ["slow"]}, "it has no extra slow: it has fast, all"),
         (PROJECT, {"groups": ["none"]}, "group none: "),
         (
@@ -92,10 +94,13 @@ def test_a_pylock_s_packages_are_pins() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (('lock-version = "1.0"', 'lock-version = "2.0"'), "pylock.prod.toml: it is no lock file"),
+        (
+            ('lock-version = "1.0"', 'lock-version = "2.0"'),
+            "pylock.prod.toml: it is not a lock file",
+        ),
         (("sdist = {url", "archive = {url"), "line 11: b is a path or a URL: it can't be pinned"),
-        (("os_name == 'posix'", "'x' in extras"), "line 3: a belongs to an extra or a group only"),
-        (("a-1.0-py3", "a-9.0-py3"), "it is no lock file"),
+        (("os_name == 'posix'", "'x' in extras"), "line 3: a belongs only to an extra or a group"),
+        (("a-1.0-py3", "a-9.0-py3"), "it is not a lock file"),
     ],
 )
 def test_what_is_no_pin_in_a_pylock_is_told(change: tuple[str, str], reason: str) -> None:
@@ -198,10 +203,10 @@ def test_a_workspace_without_a_project_at_its_top_names_its_members(
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ('editable = "apps/web"', 'editable = "../web"', "lies outside of its folder"),
-        ('editable = "apps/web"', 'editable = "/etc"', "lies outside of its folder"),
-        ('editable = "apps/web"', 'registry = "x"', "it is no lock file"),
-        ("members = [", "members = 3 #", "it is no lock file"),
+        ('editable = "apps/web"', 'editable = "../web"', "is outside of its folder"),
+        ('editable = "apps/web"', 'editable = "/etc"', "is outside of its folder"),
+        ('editable = "apps/web"', 'registry = "x"', "it is not a lock file"),
+        ("members = [", "members = 3 #", "it is not a lock file"),
         ('editable = "apps/web"', 'editable = "apps/gone"', "apps/gone has no apps/gone/pyproject"),
     ],
 )

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy_manager.requirements import complete_pins, lock_digest, lock_text
-from deploy_manager.runner.pins import pinned_in
+from deploy_manager.packages.pins import pinned_in
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_digest, lock_text
 from tests.parts.matrices import few
 from tests.parts.served import packages_of
 from tests.recipe_site import CODE, RecipeSite
@@ -112,7 +113,7 @@ def test_without_an_environment_before_all_that_can_be_is_compiled(venv: Path) -
     assert not is_compiled(template)
 
 
-@pytest.mark.parametrize("installer", few("pip", "uv"))
+@pytest.mark.parametrize("installer", few("uv", "pip"))
 def test_an_upgrade_compiles_what_moves_alone(recipe_site: RecipeSite, installer: str) -> None:
     recipe_site.use(installer=installer)
     recipe_site.run("checkout_latest", "make_virtualenv", "install_requirements", "activate")

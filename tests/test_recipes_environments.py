@@ -55,6 +55,7 @@ def test_an_environment_whose_interpreter_is_gone_is_made_anew(recipe_site: Reci
 
 
 def test_a_complete_environment_is_not_touched(recipe_site: RecipeSite) -> None:
+    recipe_site.use(installer="uv")
     prepared(recipe_site, "install_requirements")
     complete = Path(recipe_site.site.release_path, "venv/.complete")
     marked_at = complete.stat().st_mtime_ns
@@ -86,7 +87,7 @@ def test_uv_of_another_platform_is_not_sent(recipe_site: RecipeSite) -> None:
     prepared(recipe_site)
     recipe_site.use(python=server_python(recipe_site, "CPython 3.11.7 linux-riscv64"))
 
-    with pytest.raises(RecipeError, match=f"made for {sysconfig.get_platform()}.*riscv64"):
+    with pytest.raises(RecipeError, match=f"built for {sysconfig.get_platform()}.*riscv64"):
         recipe_site.run("install_requirements")
 
     assert not list(Path(recipe_site.site.tools_path).glob("uv-*"))
@@ -119,7 +120,7 @@ def test_requirements_need_an_environment_first(recipe_site: RecipeSite) -> None
 def test_without_pins_there_is_nothing_to_fill_an_environment_with(
     recipe_site: RecipeSite,
 ) -> None:
-    recipe_site.use(lock="", lock_digest="none")
+    recipe_site.use(lock="", lock_digest="none", installer="uv")
     prepared(recipe_site)
 
     with pytest.raises(RecipeError, match="no pins to install"):

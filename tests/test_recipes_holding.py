@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy_manager.drift import Pinned
 from deploy_manager.hosts.dry import DryHost
 from deploy_manager.recipes import get_recipe
-from deploy_manager.recipes.holding import MOST_TOLD
-from deploy_manager.standards import Pinned
+from deploy_manager.recipes.holding import MOST_SHOWN
 from tests.parts.matrices import few
 from tests.recipe_site import CODE, RecipeSite, make_recipe_site
 
@@ -76,7 +76,7 @@ def test_what_was_changed_by_hand_is_told_and_made_anew_beside(served: RecipeSit
     served.run("install_requirements")
     assert environment_of(served, "r1") == f"{old}.2"
     assert (packages_of(served) / "sqlparse-0.5.3.dist-info").is_dir()
-    assert "installed already" in served.run("make_virtualenv")
+    assert "already installed" in served.run("make_virtualenv")
     assert environment_of(served, "r1") == f"{old}.2"
     assert "is complete" in served.run("install_requirements")
 
@@ -150,7 +150,7 @@ def test_markers_are_asked_of_its_own_python_and_local_versions_count(served: Re
         ),
     }
     served.use(pins=pins)
-    assert "installed already" in served.run("make_virtualenv")
+    assert "already installed" in served.run("make_virtualenv")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_one_that_does_not_tell_what_it_has_is_not_taken(
 
 
 def test_the_log_names_some_and_counts_the_others(served: RecipeSite) -> None:
-    for number in range(MOST_TOLD + 5):
+    for number in range(MOST_SHOWN + 5):
         add(served, f"extra{number}", "1.0")
     assert "  and 5 more\n" in served.run("make_virtualenv")
 

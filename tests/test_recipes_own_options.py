@@ -12,6 +12,7 @@ import pytest
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes import installing, shipping
+from tests.parts.matrices import few
 from tests.recipe_site import RecipeSite
 
 SCRIPT = Path(shipping.__file__).parent / "remote" / shipping.TOOL_RUNNER
@@ -62,7 +63,7 @@ VARIABLES = {
 }
 
 
-@pytest.fixture(params=["pip", "uv"])
+@pytest.fixture(params=few("uv", "pip"))
 def odd_site(
     request: pytest.FixtureRequest,
     recipe_site: RecipeSite,

@@ -56,7 +56,7 @@ def test_a_port_that_is_free_or_our_own_is_fine(recipe_site: RecipeSite, listeni
 def test_a_port_of_somebody_else_is_not(recipe_site: RecipeSite, listening: str) -> None:
     use_gunicorn(recipe_site, listening)
     note_gunicorn(recipe_site, "127.0.0.1:1")
-    with pytest.raises(CommandFailed, match=f"✗ Something else listens on {listening}: end it"):
+    with pytest.raises(CommandFailed, match=f"✗ Something else listens on {listening}: stop it"):
         recipe_site.run("preflight")
 
 
@@ -65,12 +65,12 @@ def test_all_that_is_amiss_is_told_at_once(
 ) -> None:
     monkeypatch.setattr(preflight, "CLOCK_SECONDS", -1)
     monkeypatch.setattr(preflight, "FREE_BYTES", 2**60)
-    with pytest.raises(CommandFailed, match=r"^one is not fit:\n") as failed:
+    with pytest.raises(CommandFailed, match=r"^one is not ready for the site:\n") as failed:
         recipe_site.run("preflight")
     disk, clock = str(failed.value).splitlines()[1:]
     assert disk.startswith("✗ ")
     assert disk.endswith(f": {2**40} are needed.")
-    assert clock.endswith(" s off the worker's: let a time service set it.")
+    assert clock.endswith(" s off the worker's: set up a time service (NTP).")
     assert "✓ Python 3" in recipe_site.printed.decode()
 
 
@@ -108,6 +108,6 @@ def test_a_path_that_can_t_be_written_is_named() -> None:
 def test_an_old_python_is_told_with_what_to_do() -> None:
     python = runpy.run_path(str(SCRIPT))["python"]
     python.__globals__["OLDEST_PYTHON"] = (99,)
-    with pytest.raises(Exception, match=r"is needed\. Name another") as told:
+    with pytest.raises(Exception, match=r"is needed\. Enter another") as told:
         python({})
-    assert type(told.value).__name__ == "Amiss"
+    assert type(told.value).__name__ == "Problem"

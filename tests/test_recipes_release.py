@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CommandFailed, RecipeError
-from deploy_manager.requirements import lock_digest
-from deploy_manager.runner.pins import pinned_in
+from deploy_manager.packages.pins import pinned_in
+from deploy_manager.requirements.pins import lock_digest
+from tests.parts.matrices import few
 from tests.recipe_site import CODE, RecipeSite
 
 PREPARE = ("checkout_latest", "make_virtualenv", "install_requirements")
+INSTALLERS = pytest.mark.parametrize("installer", few("uv", "pip"))
 
 
 def names_in(folder: str) -> set[str]:
@@ -30,7 +32,7 @@ def test_the_code_of_a_commit_becomes_a_release(recipe_site: RecipeSite) -> None
 
 def test_checking_out_twice_does_no_harm(recipe_site: RecipeSite) -> None:
     recipe_site.run("checkout_latest")
-    assert "is here already" in recipe_site.run("checkout_latest")
+    assert "is already here" in recipe_site.run("checkout_latest")
 
 
 def test_a_checkout_that_was_broken_off_is_made_anew(recipe_site: RecipeSite) -> None:
@@ -103,13 +105,15 @@ def test_pins_are_installed_exactly_and_shared_by_releases(recipe_site: RecipeSi
     )
     assert shown.stdout.strip() == "3.8.1"
     recipe_site.new_release("r2", CODE)
-    assert "installed already" in recipe_site.run(*PREPARE)
+    assert "already installed" in recipe_site.run(*PREPARE)
     assert len(names_in(recipe_site.site.venvs_path)) == 1
 
 
+@INSTALLERS
 def test_an_installation_that_fails_is_never_taken_for_whole(
-    recipe_site: RecipeSite, small_lock: str
+    recipe_site: RecipeSite, small_lock: str, installer: str
 ) -> None:
+    recipe_site.use(installer=installer)
     good = recipe_site.site.lock_digest
     recipe_site.use(lock=re.sub("sha256:.{8}", "sha256:00000000", small_lock))
     with pytest.raises(CommandFailed):
@@ -121,7 +125,9 @@ def test_an_installation_that_fails_is_never_taken_for_whole(
     assert os.readlink(recipe_site.site.current_path) == "releases/r1"
 
 
-def test_pins_that_do_not_fit_together_are_refused(recipe_site: RecipeSite) -> None:
+@INSTALLERS
+def test_pins_that_do_not_fit_together_are_refused(recipe_site: RecipeSite, installer: str) -> None:
+    recipe_site.use(installer=installer)
     lock = "django-appconf==1.1.0\n"
     recipe_site.use(lock=lock, lock_digest=lock_digest(lock))
     with pytest.raises(CommandFailed, match="django"):
@@ -144,7 +150,7 @@ def test_the_project_is_checked_migrated_and_its_static_files_collected(
     recipe_site: RecipeSite, django_lock: str, tmp_path: Path
 ) -> None:
     recipe_site.use(lock=django_lock, pins=pinned_in(django_lock), shared=("shared",))
-    recipe_site.use(lock_digest=lock_digest(django_lock))
+    recipe_site.use(lock_digest=lock_digest(django_lock), installer="uv")
     recipe_site.run(*PREPARE, "check", "migrate")
     assert (tmp_path / "site/shared/shared/db.sqlite3").exists()
     assert "has no STATIC_ROOT" in recipe_site.run("collect_static")

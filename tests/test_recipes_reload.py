@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CommandFailed, RecipeError
-from deploy_manager.hosts import Stream
+from deploy_manager.hosts.address import Stream
 from deploy_manager.recipes import Reload
 from deploy_manager.recipes.serving import reload
 from tests.parts.served import Served
@@ -107,16 +107,18 @@ def test_a_command_that_fails_fails_the_recipe(served: Served) -> None:
 @pytest.mark.parametrize("method", ["touch", "systemd", "systemd-user", "supervisor", "command"])
 @pytest.mark.parametrize("target", ["", "--force"])
 def test_what_to_reload_must_be_named(served: Served, method: str, target: str) -> None:
-    with pytest.raises(RecipeError, match="in what the environment is to reload"):
+    with pytest.raises(RecipeError, match="can't be reloaded: enter"):
         _reload(served, method, target)
 
 
-def test_nothing_to_reload_is_said(served: Served) -> None:
+def test_nothing_to_reload_is_given(served: Served) -> None:
     _reload(served, "none")
 
     assert served.log.our_own == "There is nothing to reload.\n"
 
 
 def test_an_unknown_way_is_refused(served: Served) -> None:
-    with pytest.raises(RecipeError, match="no way to reload named 'magic': touch, gunicorn"):
+    with pytest.raises(
+        RecipeError, match="'magic' is not a method to reload: choose one of touch, gunicorn"
+    ):
         _reload(served, "magic")

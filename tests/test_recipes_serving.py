@@ -269,12 +269,12 @@ def test_without_gunicorn_it_says_what_to_add(served: Served, bare_venv: Path) -
 
 
 def test_before_a_first_release_it_says_so(served: Served) -> None:
-    with pytest.raises(CommandFailed, match="was never deployed here"):
+    with pytest.raises(CommandFailed, match="deploy the site to this server first"):
         reload(served.host, served.site)
 
 
 def test_without_an_address_it_asks_for_one(served: Served) -> None:
     served.reload = replace(served.reload, bind="")
 
-    with pytest.raises(RecipeError, match="Say where gunicorn listens"):
+    with pytest.raises(RecipeError, match="No address for gunicorn is set"):
         reload(served.host, served.site)

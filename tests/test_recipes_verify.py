@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CommandFailed
-from deploy_manager.hosts import Stream
+from deploy_manager.hosts.address import Stream
 from deploy_manager.recipes import HealthCheck, Reload, Site
 from deploy_manager.recipes.maintenance import maintenance_up
 from deploy_manager.recipes.serving import reload
@@ -116,7 +116,7 @@ def test_nobody_listening_fails_at_the_deadline(served: Served) -> None:
 def test_a_site_without_a_health_check_is_not_asked(served: Served) -> None:
     verify(served.host, _site(served, ""))
 
-    assert "nothing was asked" in served.log.our_own
+    assert "nothing was verified" in served.log.our_own
 
 
 def test_an_old_process_fails(served: Served) -> None:

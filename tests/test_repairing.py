@@ -14,12 +14,16 @@ from threading import Event
 import pytest
 from pytest_django import Settings
 
-from deploy_manager.hosts import open_host
+from deploy_manager.addresses import address_of
+from deploy_manager.deployments.choices import converge
+from deploy_manager.deployments.request import request
+from deploy_manager.deployments.run import run
+from deploy_manager.hosts.opening import open_host
 from deploy_manager.models import Deployment, Environment, Placement, Server, State
-from deploy_manager.requirements import complete_pins, lock_text
-from deploy_manager.runner import converge, request, run, take_inventories
-from deploy_manager.runner.address import address_of
-from deploy_manager.runner.packages.drift import drift
+from deploy_manager.packages.drift import drift
+from deploy_manager.packages.inventory import take_inventories
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_text
 from tests.inventory import Inventory
 from tests.parts.guestbook import end_gunicorns, make_site
 from tests.parts.index import Index
@@ -110,8 +114,8 @@ def drifting(production: Inventory) -> dict[str, list[str]]:
 
 
 def make_alike(production: Inventory, server: str) -> Deployment:
-    wish = converge(production.environment, [server])
-    words = {"door": "manage.py", "requested_as": "me@here", "wish": wish}
+    options = converge(production.environment, [server])
+    words = {"source": "manage.py", "requested_by_name": "me@here", "options": options}
     deployment = request(production.environment, "converge", **words)  # type: ignore[arg-type]
     run(deployment.pk)
     deployment.refresh_from_db()
@@ -145,6 +149,7 @@ def visited(placement: Placement) -> Iterator[set[str]]:
         visitor.join()
 
 
+@pytest.mark.long
 def test_what_was_changed_by_hand_is_repaired_while_the_site_serves(
     production: Inventory, index: Index
 ) -> None:

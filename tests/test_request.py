@@ -8,11 +8,20 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from pytest_django import Settings
 
+from deploy_manager.deployments.request import request
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, State, Step
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.recipes import Host, Phase, Scope, Site, Story, add_story, recipe, registry
-from deploy_manager.runner import request
+from deploy_manager.recipes import (
+    Host,
+    Phase,
+    Pipeline,
+    Scope,
+    Site,
+    add_pipeline,
+    recipe,
+    registry,
+)
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import ObjectRights, make_user
 
@@ -28,10 +37,10 @@ def shop(inventory: Inventory) -> Inventory:
 
 
 @pytest.fixture
-def story(monkeypatch: pytest.MonkeyPatch) -> Story:
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """`play`: on every server, then once, then where static files are."""
     monkeypatch.setattr(registry, "_recipes", dict(registry._recipes))
-    monkeypatch.setattr(registry, "_stories", dict(registry._stories))
+    monkeypatch.setattr(registry, "_pipelines", dict(registry._pipelines))
 
     def nothing(host: Host, site: Site) -> None: ...
 
@@ -39,13 +48,13 @@ def story(monkeypatch: pytest.MonkeyPatch) -> Story:
     recipe("Once", name="just_once", scope=Scope.ONCE, roles=["app"])(nothing)
     recipe("Static", name="where_static", roles=["static"])(nothing)
     phases = Phase("a", "A", ("everywhere", "just_once")), Phase("b", "B", ("where_static",))
-    made = Story("play", "Play", phases)
-    add_story(made)
+    made = Pipeline("play", "Play", phases)
+    add_pipeline(made)
     return made
 
 
 def ask(inventory: Inventory, name: str = "deploy", **details: Any) -> Deployment:
-    who = {"door": "fab", "requested_as": "me@here"}
+    who = {"source": "fab", "requested_by_name": "me@here"}
     return request(inventory.environment, name, **{**who, **details})
 
 
@@ -56,7 +65,9 @@ def steps_of(deployment: Deployment) -> dict[str, list[str]]:
     }
 
 
-def test_every_host_gets_the_steps_of_its_roles_in_order(shop: Inventory, story: Story) -> None:
+def test_every_host_gets_the_steps_of_its_roles_in_order(
+    shop: Inventory, pipeline: Pipeline
+) -> None:
     deployment = ask(shop, "play")
     assert steps_of(deployment) == {
         "one": ["everywhere", "just_once"],
@@ -67,16 +78,20 @@ def test_every_host_gets_the_steps_of_its_roles_in_order(shop: Inventory, story:
     assert (last.number, last.phase, last.title, last.state) == (2, "b", "Static", State.QUEUED)
 
 
-def test_what_runs_once_runs_on_the_first_of_the_chosen(shop: Inventory, story: Story) -> None:
+def test_what_runs_once_runs_on_the_first_of_the_chosen(
+    shop: Inventory, pipeline: Pipeline
+) -> None:
     assert steps_of(ask(shop, "play", servers=["two"])) == {"two": ["everywhere", "just_once"]}
 
 
-def test_hosts_without_a_step_are_left_out(shop: Inventory, story: Story) -> None:
+def test_hosts_without_a_step_are_left_out(shop: Inventory, pipeline: Pipeline) -> None:
     assert steps_of(ask(shop, "where_static")) == {"files": ["where_static"]}
 
 
-def test_where_no_chosen_server_has_the_role_it_is_refused(shop: Inventory, story: Story) -> None:
-    with pytest.raises(RequestRefused, match="No server chosen has a role"):
+def test_where_no_chosen_server_has_the_role_it_is_refused(
+    shop: Inventory, pipeline: Pipeline
+) -> None:
+    with pytest.raises(RequestRefused, match="None of the chosen servers has a role"):
         ask(shop, "where_static", servers=["one"])
 
 
@@ -108,12 +123,12 @@ def test_what_is_refused_leaves_nothing_behind(shop: Inventory) -> None:
     assert not Deployment.objects.exists()
 
 
-def test_who_why_and_through_which_door_stands_on_the_row(inventory: Inventory) -> None:
+def test_who_why_and_through_which_source_stands_on_the_row(inventory: Inventory) -> None:
     user = make_user("deployer", "deploy_environment")
-    made = ask(inventory, user=user, door="admin", requested_as="deployer", reason="Friday")
+    made = ask(inventory, user=user, source="admin", requested_by_name="deployer", reason="Friday")
     made.refresh_from_db()
-    assert (made.requested_by, made.requested_as) == (user, "deployer")
-    assert (made.door, made.reason, made.state) == ("admin", "Friday", State.QUEUED)
+    assert (made.requested_by, made.requested_by_name) == (user, "deployer")
+    assert (made.source, made.reason, made.state) == ("admin", "Friday", State.QUEUED)
 
 
 def test_a_reason_that_no_database_takes_is_made_one(inventory: Inventory) -> None:

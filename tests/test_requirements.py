@@ -3,8 +3,8 @@
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements import Pin, PinChange, compare_pins, lock_digest, lock_text
-from deploy_manager.requirements import read_pins as read
+from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_digest, lock_text
+from deploy_manager.requirements.reading import read_pins as read
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 BY_UV = f"""\
@@ -54,32 +54,32 @@ def test_who_asked_for_a_package_is_known(comment: str, direct: bool) -> None:
         ("django", "is not pinned"),
         ("django>=5", "is not pinned"),
         ("django==5.*", "is not pinned"),
-        ("django==5,==6", "which is asked for, too"),
-        ("django===5,>= 1", "is no requirement"),
+        ("django==5,==6", "which is also required"),
+        ("django===5,>= 1", "is not a valid requirement"),
         ("django===5", "is not pinned"),
         ("django===5`id`", "is not pinned"),
         ("django @ file:///srv/django", "a path or a URL"),
-        ("-e .", "a path or a URL"),
-        ("./django", "a path or a URL"),
+        ("-e .", "neither a project in the folder nor a repository"),
+        ("./django", "neither a name nor a project in the folder"),
         ("git+https://me:s3cret@example.org/x.git#egg=x", "a path or a URL"),
-        ("-r /etc/shadow", "other files are only read inside the folder"),
-        ("-r ../base.txt", "other files are only read inside the folder"),
-        ("-r https://example.org/base.txt", "other files are never fetched"),
-        ("-c constraints.txt", "other files must come with this one"),
+        ("-r /etc/shadow", "it is outside of the folder"),
+        ("-r ../base.txt", "it is outside of the folder"),
+        ("-r https://example.org/base.txt", "included files are never fetched"),
+        ("-c constraints.txt", "included files must be in the folder of this one"),
         ("--index-url https://me:s3cret@example.org/", "the package index is a field"),
         ("--extra-index-url https://me:s3@cret@example.org/", "the package index is a field"),
-        ("--trusted-host example.org", "options are not taken"),
-        ("--nonsense", "is no requirement"),
-        ("django==5 --nonsense", "is no requirement"),
+        ("--trusted-host example.org", "options in the file are not used"),
+        ("--nonsense", "is not a valid requirement"),
+        ("django==5 --nonsense", "is not a valid requirement"),
         ("django==5 --install-option=--prefix=/", "no such option"),
         ("django==5 --global-option=x", "no such option"),
         ("django==5 --hash=md5:0123", "--hash takes sha256, sha384, sha512"),
-        ("django==5 --hash=sha256:$(id)", "is no sha256"),
-        ("django==5 ; os_name = 'nt'", "is no requirement"),
-        ("django==${SECRET}", "is no requirement"),
-        ("<html>", "is no requirement"),
-        ("django==5\x1b[31m", "is no requirement"),
-        ("\udc80==5", "is no requirement"),
+        ("django==5 --hash=sha256:$(id)", "is not a sha256"),
+        ("django==5 ; os_name = 'nt'", "is not a valid requirement"),
+        ("django==${SECRET}", "is not a valid requirement"),
+        ("<html>", "is not a valid requirement"),
+        ("django==5\x1b[31m", "is not a valid requirement"),
+        ("\udc80==5", "is not a valid requirement"),
         ("django==5 ; python_version in '" + "3.12 " * 250 + "'", "is too long"),
     ],
 )

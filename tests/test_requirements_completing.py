@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements import complete_pins
+from deploy_manager.requirements.completing import complete_pins
 
 
 def test_names_become_a_full_set_of_hashed_pins() -> None:
@@ -23,11 +23,11 @@ def test_the_resolver_says_why_there_is_no_answer() -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("-r /etc/passwd", "other files are only read inside the folder"),
-        ("-e .", "a path or a URL"),
+        ("-r /etc/passwd", "it is outside of the folder"),
+        ("-e .", "neither a project in the folder nor a repository"),
         ("evil @ file:///srv/evil", "a path or a URL"),
-        ("--index-url https://me:s3cret@example.org/", "options are not taken"),
-        ("django; nonsense", "is no requirement"),
+        ("--index-url https://me:s3cret@example.org/", "options in the file are not used"),
+        ("django; nonsense", "is not a valid requirement"),
     ],
 )
 def test_what_leads_elsewhere_never_reaches_the_resolver(line: str, problem: str) -> None:

@@ -9,12 +9,13 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.exceptions import PinError
 from deploy_manager.models import Environment, Resolution
 from deploy_manager.models.resolutions import LEASE, TAKEN_UP_AT_MOST
-from deploy_manager.runner import resolving, sweep
-from deploy_manager.runner.resolving import KEPT_FOR, TOLD_AGAIN_AFTER, ask, find_asked, take_up
+from deploy_manager.packages import resolutions as resolving
+from deploy_manager.packages.resolutions import KEPT_FOR, WAKE_AGAIN_AFTER, ask, find_asked, take_up
+from deploy_manager.reconcile import reconcile
 from tests.inventory import Inventory
 from tests.parts.admin import make_user, url, visitor
 from tests.parts.index import Index
@@ -30,11 +31,11 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     told: list[int] = []
 
     def send(task: object, *keys: int, **options: object) -> str:
-        assert task is tasks.resolve
+        assert task == "resolve"
         told.extend(keys)
         return ""
 
-    monkeypatch.setattr(tasks, "_send", send)
+    monkeypatch.setattr(dispatch, "send", send)
     return told
 
 
@@ -74,11 +75,11 @@ def test_a_page_that_asks_writes_a_row_and_tells_a_worker(
 def test_without_a_broker_the_page_says_why_nobody_looks(
     owner: Client, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "_send", lambda *args, **options: "nothing listens")
+    monkeypatch.setattr(dispatch, "send", lambda *args, **options: "nothing listens")
     asked = asked_on(owner, page)
     shown = seen(owner, page, asked)
     assert "queued: no worker has taken it yet" in shown
-    assert "No worker could be told: nothing listens" in shown
+    assert "No worker could be woken: nothing listens" in shown
 
 
 @pytest.mark.django_db
@@ -91,7 +92,7 @@ class TestThePage:
         assert "running for 0." in seen(owner, page, asked)
         held.fail("There is <none>.")
         shown = seen(owner, page, asked)
-        assert "data-waiting" not in shown
+        assert "data-refresh" not in shown
         assert "There is &lt;none&gt;." in shown
         assert "paint" in shown, "what was typed is there to be mended"
 
@@ -107,21 +108,21 @@ class TestThePage:
         mate = make_user("mate", "change_environment", "view_environment")
         other = Client()
         other.force_login(mate)
-        assert "no longer kept" in seen(other, page, asked)
+        assert "has expired" in seen(other, page, asked)
         assert visitor("viewer").get(f"{page}?asked={asked.pk}").status_code == 403
 
     @pytest.mark.parametrize("number", ["0", "x", "9" * 30, "-1", "1.0", ""])
     def test_a_wrong_number_is_told(self, owner: Client, page: str, number: str) -> None:
         shown = owner.get(page, {"asked": number}, follow=True).content.decode()
-        assert "no longer kept" in shown
+        assert "has expired" in shown
 
     def test_what_is_old_is_asked_again(self, owner: Client, page: str) -> None:
         asked = asked_on(owner, page)
         answer_all()
         Resolution.objects.update(created_at=timezone.now() - KEPT_FOR)
-        assert "no longer kept" in seen(owner, page, asked)
+        assert "has expired" in seen(owner, page, asked)
         Resolution.objects.update(created_at=timezone.now() - 3 * KEPT_FOR)
-        sweep(lambda _slice: None)
+        reconcile(lambda _shard: None)
         assert not Resolution.objects.exists()
 
     def test_no_version_is_written_that_was_not_shown(self, owner: Client, page: str) -> None:
@@ -138,9 +139,9 @@ class TestThePage:
         sent = {"text": "paint\n-e .\n", "lock": "on", "_preview": "1"}
         shown = post_and_wait(owner, page, sent).content.decode()
         assert "requirements.txt, line 2: -e ." in shown
-        assert "Mend these lines" in shown
+        assert "Fix these lines" in shown
         shown = post_and_wait(owner, page, {**sent, "skip_bad": "on"}).content.decode()
-        assert "What is left out" in shown
+        assert "Lines that are left out" in shown
         assert "paint==1.0" in shown
 
     def test_source_only_is_named_and_not_run(
@@ -192,16 +193,16 @@ class TestTheRow:
             assert Resolution.objects.claim(asked.pk)
             fall_silent()
         assert Resolution.objects.claim(asked.pk) is None
-        sweep(lambda _slice: None)
+        reconcile(lambda _shard: None)
         asked.refresh_from_db()
         assert asked.state == State.FAILED
-        assert "Every worker that took it up fell silent" in asked.message
+        assert "Every worker that tried to answer it died" in asked.message
 
-    def test_the_sweep_tells_workers_again(self, asked: Resolution, told: list[int]) -> None:
+    def test_the_reconcile_tells_workers_again(self, asked: Resolution, told: list[int]) -> None:
         Resolution.objects.update(told_at=timezone.now())
-        assert "had questions answered" not in sweep(lambda _slice: None)
-        Resolution.objects.update(told_at=timezone.now() - TOLD_AGAIN_AFTER - timedelta(seconds=1))
-        assert sweep(lambda _slice: None)["had questions answered"] == 1
+        assert "had questions answered" not in reconcile(lambda _shard: None)
+        Resolution.objects.update(told_at=timezone.now() - WAKE_AGAIN_AFTER - timedelta(seconds=1))
+        assert reconcile(lambda _shard: None)["had questions answered"] == 1
         assert told == [asked.pk]
 
     def test_whatever_goes_wrong_is_told(
@@ -240,14 +241,13 @@ class TestTheRow:
         assert take_up(asked.pk)
         asked.refresh_from_db()
         assert asked.state == State.FAILED
-        assert "asker may not" in asked.message
-        assert "any more" in asked.message
+        assert "asker may no longer" in asked.message
 
     def test_an_environment_that_is_gone_is_told(self, asked: Resolution) -> None:
         Resolution.objects.update(environments=[10**6])
         assert take_up(asked.pk)
         asked.refresh_from_db()
-        assert "no longer there" in asked.message
+        assert "was deleted" in asked.message
 
     def test_it_is_answered_in_the_language_of_who_asks(self, asked: Resolution) -> None:
         Resolution.objects.update(environments=[10**6], language="xx-unknown")
@@ -274,7 +274,7 @@ def test_a_worker_beats_while_the_resolver_thinks(
         return {"silent": str(Resolution.objects.silent().exists())}
 
     monkeypatch.setattr(resolving, "BEATS_EVERY", 0.05)
-    monkeypatch.setitem(resolving._ANSWERS, Resolution.Kind.PINS, answer)
+    monkeypatch.setitem(resolving._answers, Resolution.Kind.PINS, answer)
     asked = ask(Resolution.Kind.PINS, [inventory.environment], {}, make_user("asker"))
     assert take_up(asked.pk)
     asked.refresh_from_db()

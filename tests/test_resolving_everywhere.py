@@ -9,12 +9,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.urls import reverse
 
-from deploy_manager.management.fab_upgrade import upgrade as upgrade_by_fab
-from deploy_manager.management.upgrade_asking import UpgradeSaid
+from deploy_manager.cli.fab.upgrade import upgrade as upgrade_by_fab
+from deploy_manager.cli.upgrades.options import UpgradeArguments
 from deploy_manager.models import Environment, PolicyRun, Resolution, Upgrade, UpgradePolicy
-from deploy_manager.requirements import Pin
-from deploy_manager.runner.pins import replace_pins
-from deploy_manager.runner.upgrades.policies import run_policy
+from deploy_manager.packages.pins import replace_pins
+from deploy_manager.requirements.pins import Pin
+from deploy_manager.upgrades.policies import run_policy
 from tests.parts.admin import url, visitor
 from tests.parts.sources import add_trap
 from tests.resolutions import answer_all, post_and_wait
@@ -51,7 +51,7 @@ def test_no_way_to_look_runs_what_it_finds(
     with pytest.raises(CommandError, match=named):
         call_command("upgrade", "shopkit==1.1", environment=["production"], dry_run=True)
     with pytest.raises(CommandError, match=named):
-        upgrade_by_fab(four.environment, UpgradeSaid(("shopkit==1.1",), only_shows=True))
+        upgrade_by_fab(four.environment, UpgradeArguments(("shopkit==1.1",), dry_run=True))
     with pytest.raises(CommandError, match=named):
         call_command("import_requirements", "production", str(file), lock=True)
     policy = UpgradePolicy.objects.create(name="All", how_far="latest", cron="0 0 1 1 *")

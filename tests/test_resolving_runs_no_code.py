@@ -7,20 +7,14 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements import (
-    Pin,
-    PinWish,
-    Reach,
-    Target,
-    advise,
-    complete_pins,
-    export_pylock,
-    lock_text,
-    move_pins,
-    read_pins_of,
-)
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.exporting import export_pylock
+from deploy_manager.requirements.moving import move_pins
+from deploy_manager.requirements.pins import Pin, lock_text
+from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.requirements.reading import read_pins_of
+from deploy_manager.requirements.targets import Target
 from tests.parts.index import Index
-from tests.parts.osv import OsvStub
 from tests.parts.sources import add_trap
 
 DEBIAN = Target("3.11.2", platform="linux-x86_64", libc="glibc 2.36")
@@ -82,7 +76,7 @@ def lock_with(index: Index, name: str) -> str:
 def test_a_pin_that_is_source_only_stays_while_others_move(index: Index, name: str) -> None:
     after = move_pins(
         lock_with(index, name),
-        [PinWish("shopkit", Reach.MINOR)],
+        [PinRequest("shopkit", Reach.MINOR)],
         targets=(DEBIAN,),
         index_url=index.url,
     )
@@ -96,24 +90,24 @@ def test_a_pin_that_is_source_only_stays_while_others_move(index: Index, name: s
 
 def test_all_can_be_wished_for_where_one_is_source_only(index: Index) -> None:
     names = ("brush", "paint", "shopkit")
-    wishes = [PinWish(name, Reach.LATEST) for name in names]
-    after = move_pins(lock_with(index, "brush"), wishes, targets=(DEBIAN,), index_url=index.url)
+    requests = [PinRequest(name, Reach.LATEST) for name in names]
+    after = move_pins(lock_with(index, "brush"), requests, targets=(DEBIAN,), index_url=index.url)
     assert versions(after.pins) == {"brush": "1.0", "paint": "2.0", "shopkit": "2.0"}
 
 
 def test_a_source_only_pin_does_not_leave_for_a_wheel_unasked(index: Index) -> None:
     index.add("brush", "1.1")
     lock = lock_text([Pin("brush", "1.0"), Pin("shopkit", "1.0"), Pin("paint", "1.0")])
-    after = move_pins(lock, [PinWish("shopkit", Reach.LATEST)], index_url=index.url)
+    after = move_pins(lock, [PinRequest("shopkit", Reach.LATEST)], index_url=index.url)
     assert versions(after.pins)["brush"] == "1.0"
 
 
 def test_a_move_to_what_is_source_only_is_refused_by_name(index: Index, marker: Path) -> None:
     add_trap(index, "paint", "3.0", marker)
     lock = lock_text(complete_pins("paint==1.0\n", index_url=index.url))
-    wish = PinWish("paint", Reach.EXACT, "3.0")
+    options = PinRequest("paint", Reach.EXACT, "3.0")
     with pytest.raises(PinError) as refusal:
-        move_pins(lock, [wish], targets=(DEBIAN,), index_url=index.url)
+        move_pins(lock, [options], targets=(DEBIAN,), index_url=index.url)
     assert "paint 3.0 has no wheel for Python 3.11.2 on linux x86_64" in str(refusal.value)
 
 
@@ -121,8 +115,8 @@ def test_a_move_to_a_source_that_declares_what_it_needs_is_planned(
     index: Index, marker: Path
 ) -> None:
     add_trap(index, "canvas", "2.0", marker, declares=("paint>=2",))
-    wish = PinWish("canvas", Reach.EXACT, "2.0")
-    after = move_pins(lock_with(index, "canvas"), [wish], targets=(DEBIAN,), index_url=index.url)
+    options = PinRequest("canvas", Reach.EXACT, "2.0")
+    after = move_pins(lock_with(index, "canvas"), [options], targets=(DEBIAN,), index_url=index.url)
     assert versions(after.pins) == {"canvas": "2.0", "paint": "2.0", "shopkit": "1.0"}
 
 
@@ -130,7 +124,7 @@ def test_a_build_of_another_kind_of_version_is_no_way_in(index: Index, marker: P
     """`==1.0` means 1.0+local, too."""
     add_trap(index, "canvas", "1.0+evil", marker)
     after = move_pins(
-        lock_with(index, "canvas"), [PinWish("shopkit", Reach.LATEST)], index_url=index.url
+        lock_with(index, "canvas"), [PinRequest("shopkit", Reach.LATEST)], index_url=index.url
     )
     assert versions(after.pins)["canvas"] == "1.0"
 
@@ -200,15 +194,6 @@ def test_files_of_a_source_are_listed_for_a_pylock_without_building_it(index: In
     (file,) = index.projects["brush"].files.values()
     pins = (Pin("brush", "1.0", hashes=(f"sha256:{file.sha256}",)),)
     assert "brush-1.0.tar.gz" in export_pylock(pins, index.url)
-
-
-def test_advisories_are_asked_for_without_asking_an_index(
-    index: Index, osv: OsvStub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PIP_INDEX_URL", index.url)
-    before = len(index.requests)
-    assert advise([("brush", "1.0")], osv.url)[("brush", "1.0")].problem == ""
-    assert index.requests[before:] == []
 
 
 def test_programs_that_read_what_strangers_wrote_get_no_secret(

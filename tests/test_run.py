@@ -10,10 +10,10 @@ import pytest
 from django.db import connection
 
 from deploy_manager import recipes
+from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.models import Deployment, HostRun, State, Step
-from deploy_manager.recipes import Host, Phase, Scope, Site, Story, add_story, recipe
-from deploy_manager.runner import run
+from deploy_manager.recipes import Host, Phase, Pipeline, Scope, Site, add_pipeline, recipe
 from tests.inventory import Inventory
 from tests.parts.hosts import is_running
 
@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def add_phases(*phases: Phase) -> None:
-    add_story(Story("play", "Play", phases))
+    add_pipeline(Pipeline("play", "Play", phases))
 
 
 def run_it(inventory: Inventory, name: str) -> Deployment:
@@ -126,12 +126,12 @@ def test_what_runs_once_runs_on_the_first_server(two_servers: Inventory) -> None
     assert states_of(deployment) == {"one": State.SUCCEEDED}
 
 
-def test_a_deployment_runs_once_however_often_the_bell_rings(inventory: Inventory) -> None:
+def test_a_deployment_runs_once_however_often_the_message_wakes(inventory: Inventory) -> None:
     deployment = run_it(inventory, "greet")
-    position = deployment.position
+    sequence = deployment.sequence
     run(deployment.pk)
     deployment.refresh_from_db()
-    assert deployment.position == position
+    assert deployment.sequence == sequence
     assert log_of(deployment).splitlines().count("hello from one") == 1
 
 
@@ -179,11 +179,11 @@ def test_a_recipe_for_a_release_needs_one(inventory: Inventory) -> None:
 
 def test_a_right_that_was_taken_after_the_click_stops_it(inventory: Inventory) -> None:
     deployment = inventory.request("greet")
-    Deployment.objects.filter(pk=deployment.pk).update(door="admin", requested_as="gone")
+    Deployment.objects.filter(pk=deployment.pk).update(source="admin", requested_by_name="gone")
     run(deployment.pk)
     deployment.refresh_from_db()
     assert deployment.state == State.FAILED
-    assert "gone may not deploy" in deployment.message
+    assert "gone may no longer deploy" in deployment.message
 
 
 def test_what_serves_is_seen_on_the_server(inventory: Inventory) -> None:
@@ -206,9 +206,9 @@ def test_long_output_of_two_hosts_comes_back_exactly(two_servers: Inventory) -> 
         assert b"".join(printed) == expected
 
 
-def test_every_recipe_of_the_deploy_story_is_known() -> None:
+def test_every_recipe_of_the_deploy_pipeline_is_known() -> None:
     recipes.load_recipes()
-    assert [phase.name for phase in recipes.get_story("deploy").phases] == [
+    assert [phase.name for phase in recipes.get_pipeline("deploy").phases] == [
         "prepare",
         "migrate",
         "activate",

@@ -4,11 +4,11 @@ import pytest
 from django.db import connection, connections
 from django.db.models import F
 
+from deploy_manager.deployments import prepare as preparing
+from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import CodeError
-from deploy_manager.models import Deployment, Lock, Release, Slice, State
+from deploy_manager.models import Deployment, LockFile, Release, Shard, State
 from deploy_manager.recipes import Host, Site, Uses, recipe, registry
-from deploy_manager.runner import prepare as preparing
-from deploy_manager.runner import run
 from tests.inventory import Inventory
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -50,7 +50,7 @@ def test_no_deployment_stays_running_behind_an_error_and_a_connection_that_was_c
         connection.connection.close()
         raise error
 
-    monkeypatch.setattr(preparing, "_check_again_who_may", fail)
+    monkeypatch.setattr(preparing, "_is_rollback", fail)
     deployment = run_it(inventory)
     assert (deployment.state, deployment.message) == (
         State.FAILED,
@@ -63,7 +63,7 @@ def test_who_lost_the_claim_before_the_first_step_goes_to_no_server(
 ) -> None:
     """As a worker that was stopped for a minute, and taken for dead meanwhile."""
     release = Release.objects.make(
-        inventory.environment, "a" * 40, "Begin", Lock.objects.of("a" * 64, "a==1\n")
+        inventory.environment, "a" * 40, "Begin", LockFile.objects.of("a" * 64, "a==1\n")
     )
     went: list[str] = []
 
@@ -72,7 +72,7 @@ def test_who_lost_the_claim_before_the_first_step_goes_to_no_server(
         went.append(site.release)
 
     def lose(deployment: Deployment) -> Release:
-        Slice.objects.update(token=F("token") + 1)
+        Shard.objects.update(token=F("token") + 1)
         return newest(deployment)
 
     newest = preparing._newest_release

@@ -2,9 +2,9 @@
 
 import pytest
 
+from deploy_manager.deployments.run import run
 from deploy_manager.models import State
 from deploy_manager.recipes import Host, Site, recipe, registry
-from deploy_manager.runner import run
 from tests.inventory import Inventory
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]

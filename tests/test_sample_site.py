@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy_manager.requirements import read_pins
+from deploy_manager.requirements.reading import read_pins
 from tests.parts.processes import free_port
 
 SAMPLE = Path(__file__).parent.parent / "example_project/sample_site"
@@ -29,7 +29,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "code"
         self.tools = folder / "venv/bin"
-        self.url = f"http://127.0.0.1:{free_port()}"
+        self.url = ""
         self.environment = {
             **{name: text for name, text in os.environ.items() if not name.startswith("DJANGO_")},
             "DATABASE_PATH": str(folder / "guestbook.sqlite3"),
@@ -49,7 +49,8 @@ class Site:
         return run(python, "manage.py", *words, folder=self.folder, environment=self.environment)
 
     def serve(self) -> "subprocess.Popen[bytes]":
-        bind = self.url.removeprefix("http://")
+        bind = f"127.0.0.1:{free_port()}"  # chosen late: others look for one, too
+        self.url = f"http://{bind}"
         return subprocess.Popen(
             [str(self.tools / "gunicorn"), "--bind", bind, "config.wsgi:application"],
             cwd=self.folder,
@@ -70,13 +71,13 @@ def _uv() -> Path:
 
 
 def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         assert server.poll() is None, "gunicorn ended"
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
-        except urllib.error.URLError:
+        except OSError:  # refused, or too slow yet
             assert time.monotonic() < deadline, f"{url} does not answer"
             time.sleep(0.1)
 

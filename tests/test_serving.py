@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from deploy_manager.admin.live_releases import describe_live_releases
-from deploy_manager.admin.strays import find_strays
+from deploy_manager.admin.deployments.forms import find_out_of_sync
+from deploy_manager.admin.inventory.live_releases import describe_live_releases
+from deploy_manager.deployments.choices import choose_release, converge
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Placement, Release, State
-from deploy_manager.runner import choose_release, converge
-from deploy_manager.runner.serving import serving_release, usual_release
+from deploy_manager.models.serving import serving_release, usual_release
 from tests.commands import call, events
 from tests.inventory import Inventory
-from tests.parts.admin import write_slice
-from tests.releases import STORY, Switching
+from tests.parts.admin import write_shard
+from tests.releases import PIPELINE, Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,7 +64,7 @@ def test_all_who_ask_are_told_the_same_release(halves: Inventory) -> None:
     environment = halves.environment
     old = Release.objects.get(name="old")
     assert serving_release(environment) == old
-    assert find_strays(environment) == ["one", "two"]
+    assert find_out_of_sync(environment) == ["one", "two"]
     assert converge(environment, ["two", "three"]).release == old
     old.mark_bad("It fell over.")
     assert converge(environment, ["two", "three"]).release == Release.objects.get(name="new")
@@ -117,17 +117,17 @@ def activate(inventory: Inventory, release: Release, servers: Sequence[str] = ()
     now = timezone.now()
     deployment = Deployment.objects.create(
         environment=inventory.environment,
-        recipe=STORY,
+        recipe=PIPELINE,
         release=release,
         state=State.SUCCEEDED,
         started_at=now,
         finished_at=now,
     )
-    held = write_slice(deployment)
+    held = write_shard(deployment)
     for placement in inventory.environment.placements.select_related("server"):
         if not servers or placement.server.name in servers:
             deployment.host_runs.create(
-                slice=held,
+                shard=held,
                 placement=placement,
                 server_name=placement.server.name,
                 state=State.SUCCEEDED,

@@ -1,19 +1,24 @@
-"""Waves, thresholds and the way back: what a release does to servers that fail."""
+"""Waves, thresholds and the rollback: what a release does to servers that fail."""
 
 import pytest
 
 from deploy_manager.models import Deployment, Environment, HostRun, State, Step
+from tests.parts.kept import KeptSites
 from tests.releases import Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def four(switching: Switching) -> Switching:
+def four(switching: Switching, kept_sites: KeptSites) -> Switching:
     """Four servers that serve the release `old`."""
-    for name in ("two", "three", "four"):
-        switching.inventory.add_server(name)
-    assert switching.switch_to("old").state == State.SUCCEEDED
+
+    def make() -> None:
+        for name in ("two", "three", "four"):
+            switching.inventory.add_server(name)
+        assert switching.switch_to("old").state == State.SUCCEEDED
+
+    kept_sites.begin("four-old", switching.inventory, make)
     return switching
 
 
@@ -80,7 +85,7 @@ def test_too_many_failures_bring_all_back_and_mark_the_release(four: Switching) 
     assert four.told("two").count("tidy") == 1  # of the first deployment only
 
 
-def test_failures_that_are_borne_stop_nobody(four: Switching) -> None:
+def test_tolerated_failures_stop_no_other_server(four: Switching) -> None:
     set_up(four, **WAVES, max_failures="25%")
     four.break_server("two")
     deployment = four.switch_to("new")
@@ -101,10 +106,10 @@ def test_nothing_is_switched_where_too_few_prepared_well(four: Switching) -> Non
     assert currents(four) == ["old"] * 4
 
 
-def test_the_way_back_is_not_taken_where_all_went_well(four: Switching) -> None:
+def test_the_rollback_is_not_taken_where_all_went_well(four: Switching) -> None:
     deployment = four.switch_to("new")
-    way_back = Step.objects.filter(host_run__deployment=deployment, phase="roll_back")
-    assert set(way_back.values_list("state", "message")) == {(State.SKIPPED, "Not needed.")}
+    rollback = Step.objects.filter(host_run__deployment=deployment, phase="roll_back")
+    assert set(rollback.values_list("state", "message")) == {(State.SKIPPED, "Not needed.")}
 
 
 def test_a_pause_lies_between_two_waves(four: Switching) -> None:

@@ -10,9 +10,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from deploy_manager.models import Deployment, HostRun, Slice, SliceState, State, Step
+from deploy_manager.deployments.run import run, run_shard
+from deploy_manager.deployments.shutdown import process_ends
+from deploy_manager.models import Deployment, HostRun, Shard, ShardState, State, Step
 from deploy_manager.recipes import Host, Site, recipe
-from deploy_manager.runner import process_ends, run, run_slice, sweep
+from deploy_manager.reconcile import reconcile
 from tests.inventory import Inventory
 from tests.parts.served import wait_until
 
@@ -49,7 +51,7 @@ def run_apart(deployment: Deployment) -> int:
 
 def fall_silent(deployment: Deployment) -> None:
     """Let its holder not have beaten for some time."""
-    deployment.slices.update(beat_at=timezone.now() - timedelta(seconds=12))
+    deployment.shards.update(beat_at=timezone.now() - timedelta(seconds=12))
 
 
 def log_of(deployment: Deployment) -> str:
@@ -74,7 +76,7 @@ def test_what_a_killed_worker_left_is_gone_on_with_and_nothing_is_done_twice(
     deployment.refresh_from_db()
     assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
     assert (folder / "told").read_text().split() == ["first", "second", "third"]
-    held = deployment.slices.get()
+    held = deployment.shards.get()
     assert (held.token, held.taken_over) == (2, 1)
     lines = log_of(deployment).splitlines()
     assert [line for line in lines if not line.startswith("$")] == [
@@ -108,11 +110,11 @@ def test_who_was_stopped_past_its_lease_writes_nothing_more(
 def test_a_worker_that_ends_hands_over(inventory: Inventory, slow: None) -> None:
     folder = inventory.folder / "one"
     deployment = inventory.request("count_slowly")
-    rung: list[int] = []
-    pk = deployment.slices.get().pk
+    woken: list[int] = []
+    pk = deployment.shards.get().pk
 
     def run_and_hang_up() -> None:
-        run_slice(pk, rung.append)
+        run_shard(pk, woken.append)
         connection.close()
 
     work = threading.Thread(target=run_and_hang_up)
@@ -124,8 +126,8 @@ def test_a_worker_that_ends_hands_over(inventory: Inventory, slow: None) -> None
         assert not work.is_alive()
     finally:
         process_ends.clear()
-    assert rung == [pk]
-    assert Slice.objects.get(pk=pk).state == SliceState.QUEUED
+    assert woken == [pk]
+    assert Shard.objects.get(pk=pk).state == ShardState.QUEUED
     assert Step.objects.get(host_run__deployment=deployment).state == State.RUNNING
 
     (folder / "go").touch()
@@ -141,8 +143,8 @@ def test_what_nobody_takes_over_ends_as_lost(inventory: Inventory, slow: None) -
     wait_until(lambda: "line 1" in log_of(deployment))
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
-    deployment.slices.update(beat_at=timezone.now() - timedelta(seconds=60))
-    sweep(lambda pk: None)
+    deployment.shards.update(beat_at=timezone.now() - timedelta(seconds=60))
+    reconcile(lambda pk: None)
     (inventory.folder / "one" / "go").touch()
     deployment.refresh_from_db()
     assert deployment.state == State.LOST
@@ -175,9 +177,9 @@ def test_what_is_lost_is_found_out_from_the_journal(inventory: Inventory, slow: 
     wait_until(lambda: "line 1" in log_of(deployment))
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
-    deployment.slices.update(beat_at=timezone.now() - timedelta(seconds=60))
+    deployment.shards.update(beat_at=timezone.now() - timedelta(seconds=60))
     run_of_one = deployment.host_runs.get()
-    sweep(lambda pk: None)
+    reconcile(lambda pk: None)
     run_of_one.refresh_from_db()
     assert run_of_one.state == State.LOST  # its command still runs
 
@@ -185,7 +187,7 @@ def test_what_is_lost_is_found_out_from_the_journal(inventory: Inventory, slow: 
 
     def is_known() -> bool:
         HostRun.objects.update(probed_at=None)
-        sweep(lambda pk: None)
+        reconcile(lambda pk: None)
         run_of_one.refresh_from_db()
         return run_of_one.state != State.LOST
 

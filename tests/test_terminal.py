@@ -9,11 +9,12 @@ import pytest
 from django.utils import timezone
 from rich.console import Console
 
-from deploy_manager.management.asking import make_console
-from deploy_manager.management.course import Course
-from deploy_manager.management.following import Follower, Interrupts
-from deploy_manager.management.terminal import Lines, LiveTable, choose_rows, make_view
-from deploy_manager.management.words import clean, clean_line
+from deploy_manager.cli.console import make_console
+from deploy_manager.cli.deployments.following import Follower, Interrupts
+from deploy_manager.cli.deployments.waves import Course
+from deploy_manager.cli.text import clean, clean_line
+from deploy_manager.cli.views.base import View
+from deploy_manager.cli.views.terminal import LiveTable, choose_rows, make_view
 from deploy_manager.models import Deployment, HostRun, LogChunk, State, Step
 from tests.inventory import Inventory
 from tests.releases import Switching
@@ -72,19 +73,19 @@ def test_a_line_written_over_is_shown_as_it_was_last() -> None:
 
 def add_output(deployment: Deployment, server: str, data: bytes) -> None:
     step = Step.objects.get(host_run__deployment=deployment, host_run__server_name=server)
-    Deployment.objects.filter(pk=deployment.pk).update(position=deployment.position + 1)
+    Deployment.objects.filter(pk=deployment.pk).update(sequence=deployment.sequence + 1)
     deployment.refresh_from_db()
     LogChunk.objects.create(
         deployment=deployment,
         host_run=step.host_run,
         step=step,
-        position=deployment.position,
+        sequence=deployment.sequence,
         stream=1,
         data=data,
     )
 
 
-def watch(deployment: Deployment, view: Lines) -> None:
+def watch(deployment: Deployment, view: View) -> None:
     Follower(deployment.pk, view, lambda now: True, Interrupts()).follow()
 
 

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import django
+import polib
 import pytest
 from django.test import Client
 
@@ -70,7 +71,7 @@ def test_every_text_of_the_code_is_in_the_catalog(tmp_path: Path) -> None:
     words = ("-l", "fr", "--no-location", "--no-wrap", "--no-obsolete")
     run_gettext(sys.executable, "-m", "django", "makemessages", *words, folder=copy)
     found, kept = (texts_of(place / MESSAGES / "django.po") for place in (copy, PACKAGE))
-    assert found - kept == set(), f"In deploy_manager/: django-admin makemessages {' '.join(words)}"
+    assert found - kept == set(), "Run script/messages."
     assert kept - found == set(), "These texts are no longer in the code."
 
 
@@ -80,10 +81,15 @@ def test_every_text_is_translated_and_none_is_doubtful(tmp_path: Path) -> None:
         assert "msgid" not in run_gettext("msgattrib", doubt, source, folder=tmp_path), doubt
 
 
-def test_what_is_shipped_is_what_was_translated(compiled: Catalog) -> None:
-    assert read_catalog(PACKAGE / MESSAGES / "django.mo") == compiled, (
-        "In deploy_manager/: django-admin compilemessages"
-    )
+def test_texts_are_in_order_and_undated_so_that_branches_seldom_touch_the_same_lines() -> None:
+    catalog = polib.pofile(str(PACKAGE / MESSAGES / "django.po"))
+    texts = [(entry.msgid, entry.msgctxt or "") for entry in catalog]
+    assert texts == sorted(texts), "Run script/messages."
+    assert "POT-Creation-Date" not in catalog.metadata, "Run script/messages."
+
+
+def test_what_an_installation_compiled_is_what_was_translated(compiled: Catalog) -> None:
+    assert read_catalog(PACKAGE / MESSAGES / "django.mo") == compiled, "Run script/setup."
 
 
 def test_placeholders_are_the_same_in_both_languages(compiled: Catalog) -> None:
@@ -169,7 +175,7 @@ def test_lists_and_forms_are_french(
 ) -> None:
     write_deployment(site.environment, state=State.FAILED)
     for name in (f"{model}_changelist", f"{model}_add"):
-        if name in ("deployment_add", "lock_add", "release_add") or model == "placement":
+        if name in ("deployment_add", "lockfile_add", "release_add") or model == "placement":
             continue
         assert_french(read(reader, url(name)), compiled)
 

@@ -8,9 +8,9 @@ from django.test import Client
 from django.utils.html import escape
 
 from deploy_manager.checks import check_problems
+from deploy_manager.deployments.notifying import send_notifications
 from deploy_manager.models import Deployment, Environment, Problem, State
-from deploy_manager.runner import send_notices
-from deploy_manager.runner.upgrades import policies
+from deploy_manager.upgrades import policies
 from tests.commands import call
 from tests.loop import Pair
 from tests.parts.admin import url
@@ -38,7 +38,7 @@ def test_times_that_nobody_can_read_hold_up_one_site_only_and_stand_on_its_page(
 ) -> None:
     bad, good = pair.waiting(pair.bad), pair.waiting(pair.good)
     Environment.objects.filter(pk=pair.bad.pk).update(**times)
-    pair.sweep()
+    pair.reconcile()
     assert (state_of(bad), state_of(good)) == (State.WAITING, State.QUEUED)
     why = pair.problems()["bad"]
     assert why.startswith("The allowed times of shop/bad can't be read: ")
@@ -58,11 +58,11 @@ def test_times_that_nobody_can_read_hold_up_one_site_only_and_stand_on_its_page(
 def test_a_schedule_that_nobody_can_read_says_so(pair: Pair, wrong: dict[str, Any]) -> None:
     bad, good = pair.schedule(pair.bad), pair.schedule(pair.good)
     type(bad).objects.filter(pk=bad.pk).update(**wrong)
-    pair.sweep()
+    pair.reconcile()
     assert good.deployments.exists()
     assert pair.problems().keys() == {"bad"}
     type(bad).objects.filter(pk=bad.pk).update(cron="* * * * *", time_zone="UTC", recipe="ping")
-    pair.sweep()
+    pair.reconcile()
     assert bad.deployments.exists()
     assert not pair.problems()
 
@@ -75,7 +75,7 @@ def test_a_policy_that_nobody_can_read_says_so(
 ) -> None:
     bad, good = pair.policy(pair.bad), pair.policy(pair.good)
     type(bad).objects.filter(pk=bad.pk).update(**wrong)
-    pair.sweep()
+    pair.reconcile()
     assert good.runs.exists()
     page = admin_client.get(url("upgradepolicy_change", bad.pk)).content.decode()
     assert escape(Problem.objects.get().text) in page
@@ -93,10 +93,10 @@ def test_a_policys_run_says_what_kept_it_from_its_work(pair: Pair, fields: dict[
 def test_what_is_wrong_with_a_row_goes_with_it(pair: Pair) -> None:
     bad = pair.schedule(pair.bad)
     type(bad).objects.filter(pk=bad.pk).update(cron="99 * * * *")
-    pair.sweep()
+    pair.reconcile()
     assert Problem.objects.exists()
     bad.delete()
-    pair.sweep()
+    pair.reconcile()
     assert not Problem.objects.exists()
 
 
@@ -104,12 +104,14 @@ def test_a_notification_that_is_broken_keeps_nobody_else_from_being_told(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr("deploy_manager.runner.notifying.send", lambda to, *words: told.append(to))
+    monkeypatch.setattr(
+        "deploy_manager.deployments.notifying.send", lambda to, *words: told.append(to)
+    )
     for target in ("a", "b"):
         pair.bad.notifications.create(target=target, states=["lost"])
     pair.bad.notifications.filter(target="a").update(states=5)
     run = pair.lost(pair.bad)
-    assert send_notices(run.deployment_id) == 1
+    assert send_notifications(run.deployment_id) == 1
     assert told == ["b"]
     assert "TypeError" in pair.problems()["bad"]
 
@@ -117,16 +119,16 @@ def test_a_notification_that_is_broken_keeps_nobody_else_from_being_told(
 def test_what_was_wrong_with_a_table_that_is_gone_is_forgotten(pair: Pair) -> None:
     Problem.objects.create(job="did more", kind="formerly", key=1, text="It was wrong.")
     Problem.objects.create(job="did more", kind="schedule", key=2**31, text="It was wrong.")
-    pair.sweep()
+    pair.reconcile()
     assert not Problem.objects.exists()
 
 
-def test_the_log_of_the_sweep_does_nothing_to_a_terminal(
+def test_the_log_of_the_reconcile_does_nothing_to_a_terminal(
     pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
     pair.waiting(pair.bad)
     Environment.objects.filter(pk=pair.bad.pk).update(name="bad\x1b[2J\x07", windows=["never"])
-    pair.sweep()
+    pair.reconcile()
     assert "can't be read" in caplog.text
     assert not {"\x1b", "\x07"} & set(caplog.text)
 
@@ -148,7 +150,7 @@ def test_commands_show_moments_where_the_time_zone_is_unknown_and_refuse_to_gues
     pair.bad.overrides.create(name="kit", version="1.0")
     Environment.objects.filter(pk=pair.bad.pk).update(time_zone="Europe/Nowhere")
     if command[-1].endswith("10:00"):
-        with pytest.raises(CommandError, match=r"clock of shop/bad can't be .*Nowhere"):
+        with pytest.raises(CommandError, match=r"time zone of shop/bad cannot be .*Nowhere"):
             call(*command)
     else:
         assert "UTC" in call(*command)

@@ -21,7 +21,7 @@ from playwright.sync_api import Page, expect
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.models import (
     AuditedVersion,
     Deployment,
@@ -33,8 +33,8 @@ from deploy_manager.models import (
     UpgradePolicy,
     UpgradeState,
 )
-from deploy_manager.requirements import complete_pins
-from deploy_manager.runner.pins import pins_of, replace_pins
+from deploy_manager.packages.pins import pins_of, replace_pins
+from deploy_manager.requirements.completing import complete_pins
 from tests.inventory import Inventory
 from tests.parts.admin import url
 from tests.parts.guestbook import end_gunicorns, make_site
@@ -131,7 +131,7 @@ def workers(
     """A worker and a scheduler in processes of their own, which look facts up every second."""
     settings.DEPLOY_MANAGER = {
         **settings.DEPLOY_MANAGER,
-        "OSV_URL": osv.url,
+        "ADVISORIES": [osv.url],
         "LOOK_UP_EVERY": 1,
         "INVENTORY_EVERY": 5,
     }
@@ -193,7 +193,7 @@ def test_a_policy_ends_an_advisory_on_four_servers(
     page: Page,
 ) -> None:
     shop = production.environment
-    deployment = tasks.request(shop, door="manage.py", requested_as="me@here")
+    deployment = dispatch.request(shop, source="manage.py", requested_by_name="me@here")
     wait_until_it_is(lambda: not Deployment.objects.live().exists())
     deployment.refresh_from_db()
     assert deployment.state == State.SUCCEEDED, deployment.message
@@ -230,7 +230,7 @@ def test_a_policy_ends_an_advisory_on_four_servers(
     expect(row.get_by_text("1.0.2").first).to_be_visible()
     page.goto(f"{live_server.url}{url('upgrade_change', upgrade.pk)}")
     expect(page.locator('.dm-big .dm-state[data-state="succeeded"]')).to_be_visible()
-    expect(page.get_by_text("ends GHSA-shop")).to_be_visible()
+    expect(page.get_by_text("fixes GHSA-shop")).to_be_visible()
 
 
 def shop_is_known_to_be_vulnerable() -> bool:

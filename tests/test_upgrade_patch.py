@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 
 from deploy_manager.models import (
     Environment,
-    Lock,
+    LockFile,
     Project,
     Release,
     Upgrade,
@@ -29,10 +29,10 @@ def upgrade(repository: Repository, db: None) -> Upgrade:
     """One that a person asked for: shopkit went to 1.0.1 on staging and production."""
     commit = repository.commit("Pins", {"requirements.txt": PINS})
     upgrade = Upgrade.objects.create(
-        requested_as="me", door="admin", wanted=[], state=UpgradeState.SUCCEEDED
+        requested_by_name="me", source="admin", wanted=[], state=UpgradeState.SUCCEEDED
     )
     before, after = (
-        Lock.objects.of(version, PINS.replace("shopkit==1.0", f"shopkit=={version}"))
+        LockFile.objects.of(version, PINS.replace("shopkit==1.0", f"shopkit=={version}"))
         for version in ("1.0", "1.0.1")
     )
     for number, name in enumerate(("staging", "production"), 1):
@@ -111,7 +111,7 @@ def test_the_command_says_what_it_needs(upgrade: Upgrade) -> None:
     with pytest.raises(CommandError, match="There is no upgrade #999"):
         patch("999")
     upgrade.stages.update(state=UpgradeState.FAILED)
-    with pytest.raises(CommandError, match="succeeded nowhere where the repository"):
+    with pytest.raises(CommandError, match="succeeded on no environment that takes its pins"):
         patch(str(upgrade.pk))
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from deploy_manager.deployments.run import run_shard
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import (
     Deployment,
@@ -12,16 +13,13 @@ from deploy_manager.models import (
     State,
     UpgradeState,
 )
-from deploy_manager.requirements import Reach, read_pins
-from deploy_manager.runner import (
-    advance_upgrade,
-    cancel_upgrade,
-    plan_upgrade,
-    request_upgrade,
-    run_slice,
-)
-from deploy_manager.runner.packages.looking_up import is_look_up_due, look_up_due
-from deploy_manager.runner.pins import pins_of, replace_pins
+from deploy_manager.packages.looking_up import is_look_up_due, look_up_due
+from deploy_manager.packages.pins import pins_of, replace_pins
+from deploy_manager.requirements.reach import Reach
+from deploy_manager.requirements.reading import read_pins
+from deploy_manager.upgrades.plan import plan_upgrade
+from deploy_manager.upgrades.progress import advance_upgrade
+from deploy_manager.upgrades.requests import cancel_upgrade, request_upgrade
 from tests.inventory import Inventory
 from tests.upgrades import SERVERS, Site4
 
@@ -42,7 +40,7 @@ def listed(four: Site4) -> dict[str, str]:
 def test_a_plan_tells_what_moves_and_why(four: Site4) -> None:
     four.index.add("helper", "2.0")
     four.index.add("shopkit", "1.1", requires=("helper>=2",))
-    plan = plan_upgrade([four.environment], four.wish("shopkit"))
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
     assert not plan.problems
     moves = {move["name"]: move for move in plan.stages[0].moves}
     assert (moves["shopkit"]["before"], moves["shopkit"]["after"]) == ("1.0", "1.1")
@@ -54,7 +52,7 @@ def test_a_plan_tells_what_moves_and_why(four: Site4) -> None:
 
 def test_every_server_gets_the_new_version_and_the_old_code(four: Site4) -> None:
     four.index.add("shopkit", "1.1", requires=("helper",))
-    upgrade = four.upgrade(four.wish("shopkit"))
+    upgrade = four.upgrade(four.options("shopkit"))
     assert upgrade.state == UpgradeState.SUCCEEDED
     assert four.everywhere("shopkit==1.1")
     deployment = four.stage(upgrade).deployment
@@ -65,7 +63,7 @@ def test_every_server_gets_the_new_version_and_the_old_code(four: Site4) -> None
 
 def test_a_canary_goes_first_though_the_environment_knows_no_waves(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
-    upgrade = four.upgrade(four.wish("shopkit"))
+    upgrade = four.upgrade(four.options("shopkit"))
     deployment = four.stage(upgrade).deployment
     assert deployment is not None
     assert [run.wave for run in deployment.host_runs.order_by("pk")] == [1, 2, 2, 2]
@@ -75,7 +73,7 @@ def test_a_broken_version_goes_back_by_itself(four: Site4) -> None:
     list_pins(four)
     four.index.add("shopkit", "1.1", requires=("broken",))
     four.index.add("broken", "1.0")
-    upgrade = four.upgrade(four.wish("shopkit"))
+    upgrade = four.upgrade(four.options("shopkit"))
     assert upgrade.state == UpgradeState.ROLLED_BACK
     assert four.everywhere("shopkit==1.0")
     assert listed(four) == {"shopkit": "1.0", "helper": "1.0"}
@@ -94,7 +92,7 @@ def test_a_broken_version_goes_back_by_itself(four: Site4) -> None:
 def test_servers_that_were_well_go_back_with_the_one_that_is_not(four: Site4) -> None:
     four.index.add("shopkit", "2.0")
     (four.folder("three") / "ill").touch()
-    upgrade = four.upgrade(four.wish("shopkit"))
+    upgrade = four.upgrade(four.options("shopkit"))
     assert upgrade.state == UpgradeState.ROLLED_BACK
     assert four.everywhere("shopkit==1.0")
 
@@ -102,7 +100,7 @@ def test_servers_that_were_well_go_back_with_the_one_that_is_not(four: Site4) ->
 def test_what_fails_before_the_switch_switches_nobody(four: Site4) -> None:
     four.index.add("shopkit", "2.0")
     (four.folder("four") / "full").touch()
-    upgrade = four.upgrade(four.wish("shopkit"))
+    upgrade = four.upgrade(four.options("shopkit"))
     assert upgrade.state == UpgradeState.FAILED
     assert "No server was switched." in upgrade.message
     assert four.everywhere("shopkit==1.0")
@@ -111,7 +109,7 @@ def test_what_fails_before_the_switch_switches_nobody(four: Site4) -> None:
 def test_the_list_of_pins_follows_a_success(four: Site4) -> None:
     list_pins(four)
     four.index.add("shopkit", "1.1", requires=("helper",))
-    four.upgrade(four.wish("shopkit"))
+    four.upgrade(four.options("shopkit"))
     assert listed(four) == {"shopkit": "1.1", "helper": "1.0"}
     assert [pin.direct for pin in pins_of(four.environment)] == [False, True]
 
@@ -119,13 +117,13 @@ def test_the_list_of_pins_follows_a_success(four: Site4) -> None:
 def test_pins_that_were_edited_are_rolled_out_like_an_upgrade(four: Site4) -> None:
     list_pins(four)
     row = four.environment.requirements.get(name="helper")
-    plan = plan_upgrade([four.environment], four.wish("shopkit"))
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
     assert plan.is_empty
     four.index.add("helper", "1.1")
     row.version, row.hashes = "1.1", []
     row.save()
     four.environment.requirements.update(hashes=[])
-    plan = plan_upgrade([four.environment], four.wish("shopkit"))
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
     assert {move["name"]: move["after"] for move in plan.stages[0].moves} == {"helper": "1.1"}
 
 
@@ -147,7 +145,7 @@ class TestTwoEnvironments:
 
     def test_one_goes_after_the_other(self, four: Site4, staging: Environment) -> None:
         four.index.add("shopkit", "1.1")
-        upgrade = four.upgrade(four.wish("shopkit"), staging)
+        upgrade = four.upgrade(four.options("shopkit"), staging)
         assert upgrade.state == UpgradeState.SUCCEEDED
         first, second = upgrade.stages.all()
         assert first.environment == staging
@@ -158,9 +156,9 @@ class TestTwoEnvironments:
 
     def test_a_soak_keeps_the_second_waiting(self, four: Site4, staging: Environment) -> None:
         four.index.add("shopkit", "1.1")
-        wish = four.wish("shopkit")
-        plan = plan_upgrade([staging, four.environment], wish)
-        upgrade = request_upgrade(plan, door="manage.py", requested_as="me@here")
+        options = four.options("shopkit")
+        plan = plan_upgrade([staging, four.environment], options)
+        upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
         upgrade.soak = 3600
         upgrade.save()
         four.see_through(upgrade)
@@ -175,28 +173,30 @@ class TestTwoEnvironments:
     ) -> None:
         four.index.add("shopkit", "2.0")
         (four.folder("two") / "ill").touch()
-        upgrade = four.upgrade(four.wish("shopkit"), staging)
+        upgrade = four.upgrade(four.options("shopkit"), staging)
         assert upgrade.state == UpgradeState.ROLLED_BACK
         assert four.everywhere("shopkit==1.0", (*SERVERS, "zero"))
 
+    @pytest.mark.long
     def test_unless_it_is_to_stay(self, four: Site4, staging: Environment) -> None:
         four.index.add("shopkit", "2.0")
         (four.folder("two") / "ill").touch()
-        wish = four.wish("shopkit")
-        plan = plan_upgrade([staging, four.environment], wish)
-        upgrade = request_upgrade(plan, door="manage.py", requested_as="me@here")
+        options = four.options("shopkit")
+        plan = plan_upgrade([staging, four.environment], options)
+        upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
         upgrade.on_failure = OnFailure.STOP
         upgrade.save()
         four.see_through(upgrade)
         assert four.everywhere("shopkit==1.0")
         assert four.everywhere("shopkit==2.0", ("zero",))
 
+    @pytest.mark.long
     def test_where_the_first_fails_the_second_is_never_touched(
         self, four: Site4, staging: Environment
     ) -> None:
         four.index.add("shopkit", "2.0")
         (four.folder("zero") / "ill").touch()
-        upgrade = four.upgrade(four.wish("shopkit"), staging)
+        upgrade = four.upgrade(four.options("shopkit"), staging)
         assert [stage.state for stage in upgrade.stages.all()] == [
             UpgradeState.ROLLED_BACK,
             UpgradeState.SKIPPED,
@@ -206,20 +206,20 @@ class TestTwoEnvironments:
 
 def test_an_environment_is_in_one_upgrade_at_a_time(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
-    plan = plan_upgrade([four.environment], four.wish("shopkit"))
-    first = request_upgrade(plan, door="manage.py", requested_as="me@here")
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
+    first = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     with pytest.raises(RequestRefused, match=f"part of upgrade #{first.pk}"):
-        request_upgrade(plan, door="manage.py", requested_as="me@here")
+        request_upgrade(plan, source="manage.py", requested_by_name="me@here")
 
 
 def test_what_changed_meanwhile_is_not_upgraded(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
-    plan = plan_upgrade([four.environment], four.wish("shopkit"))
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
     four.serve("helper\n")
-    upgrade = request_upgrade(plan, door="manage.py", requested_as="me@here")
+    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     four.see_through(upgrade)
     assert upgrade.state == UpgradeState.FAILED
-    assert "ask for it again" in upgrade.message
+    assert "request it again" in upgrade.message
 
 
 def test_what_moves_is_soon_looked_up_again(four: Site4) -> None:
@@ -227,34 +227,34 @@ def test_what_moves_is_soon_looked_up_again(four: Site4) -> None:
     look_up_due()
     four.index.add("shopkit", "1.1", requires=("helper",))
     assert not is_look_up_due()
-    four.upgrade(four.wish("shopkit"))
+    four.upgrade(four.options("shopkit"))
     look_up_due()
     assert IndexedPackage.objects.get(name="shopkit").latest == "1.1"
 
 
 def test_nothing_to_do_is_refused(four: Site4) -> None:
-    plan = plan_upgrade([four.environment], four.wish("shopkit"))
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
     assert plan.unmoved == (four.environment,)
     with pytest.raises(RequestRefused, match="nothing to upgrade"):
-        request_upgrade(plan, door="manage.py", requested_as="me@here")
+        request_upgrade(plan, source="manage.py", requested_by_name="me@here")
 
 
 def test_a_package_that_nobody_has_is_told(four: Site4) -> None:
-    plan = plan_upgrade([four.environment], four.wish("chopkit"))
+    plan = plan_upgrade([four.environment], four.options("chopkit"))
     assert plan.problems == ("chopkit is not among the pins of shop/production.",)
 
 
 def test_no_solution_is_told_and_changes_nothing(four: Site4) -> None:
     four.index.add("shopkit", "1.1", requires=("helper>=7",))
-    plan = plan_upgrade([four.environment], four.wish("shopkit", Reach.EXACT, "1.1"))
+    plan = plan_upgrade([four.environment], four.options("shopkit", Reach.EXACT, "1.1"))
     assert "helper" in plan.problems[0]
     assert plan.is_empty
 
 
 def test_cancelled_before_it_begins_nothing_moves(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
-    plan = plan_upgrade([four.environment], four.wish("shopkit"))
-    upgrade = request_upgrade(plan, door="manage.py", requested_as="me@here")
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
+    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     assert cancel_upgrade(upgrade, "you@here")
     four.see_through(upgrade)
     assert upgrade.state == UpgradeState.CANCELLED
@@ -264,10 +264,10 @@ def test_cancelled_before_it_begins_nothing_moves(four: Site4) -> None:
 def test_cancelled_between_two_waves_the_canary_returns(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
     Environment.objects.update(pause=3600)
-    plan = plan_upgrade([four.environment], four.wish("shopkit"))
-    upgrade = request_upgrade(plan, door="manage.py", requested_as="me@here")
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
+    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     (deployment,) = advance_upgrade(upgrade.pk)
-    run_slice(deployment.slices.get().pk, lambda pk: None)
+    run_shard(deployment.shards.get().pk, lambda pk: None)
     assert "shopkit==1.1" in four.served("one")
     cancel_upgrade(upgrade, "you@here")
     four.see_through(upgrade)
@@ -277,20 +277,20 @@ def test_cancelled_between_two_waves_the_canary_returns(four: Site4) -> None:
 
 def test_a_frozen_environment_waits(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
-    plan = plan_upgrade([four.environment], four.wish("shopkit"))
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
     four.environment.freeze("Exams", "me")
-    upgrade = request_upgrade(plan, door="manage.py", requested_as="me@here")
+    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     four.see_through(upgrade)
     assert upgrade.state == UpgradeState.RUNNING
     waiting = Deployment.objects.get(state=State.WAITING)
     assert "Exams" in waiting.message
-    four.environment.thaw()
+    four.environment.thaw("me")
     assert four.see_through(upgrade).state == UpgradeState.SUCCEEDED
 
 
 def test_two_that_go_on_with_it_write_one_deployment(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
-    plan = plan_upgrade([four.environment], four.wish("shopkit"))
-    upgrade = request_upgrade(plan, door="manage.py", requested_as="me@here")
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
+    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     assert len(advance_upgrade(upgrade.pk)) == 1
     assert advance_upgrade(upgrade.pk) == []

@@ -8,14 +8,15 @@ from threading import Event
 
 import pytest
 
+from deploy_manager.deployments.orders import site_of
 from deploy_manager.exceptions import WheelError
-from deploy_manager.hosts import Address
+from deploy_manager.hosts.address import Address
 from deploy_manager.models import Environment
 from deploy_manager.recipes.building import build_wheel
-from deploy_manager.runner.site import site_of
-from deploy_manager.wheels import ServerPython, own_python
+from deploy_manager.wheels.python import ServerPython, own_python
 from tests.inventory import Inventory
 from tests.parts.index import Index
+from tests.parts.matrices import few
 from tests.parts.sshd import Sshd
 from tests.parts.wheels import Package
 from tests.wheel_site import MakeServer, built_by
@@ -65,17 +66,18 @@ def builds(counted: Path) -> int:
     return len(counted.read_text().splitlines())
 
 
-def test_an_sdist_is_built_once_for_four_servers(
-    make_server: MakeServer, index: Index, counted: Path, offline_sshd: Sshd
+@pytest.mark.parametrize("count", few(2, 4))
+def test_an_sdist_is_built_once_for_all_servers(
+    make_server: MakeServer, index: Index, counted: Path, offline_sshd: Sshd, count: int
 ) -> None:
     lock = {"lock": _lock(index), "lock_digest": "brush"}
     builder = built_by(offline_sshd.address_for("forge"), "python3")
-    servers = [make_server(index, builder=builder, **lock) for _ in range(4)]
+    servers = [make_server(index, builder=builder, **lock) for _ in range(count)]
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda server: server.install(), servers))
 
-    assert [server.says("import brush; print(brush.WIDTH)") for server in servers] == ["3"] * 4
+    assert [server.says("import brush; print(brush.WIDTH)") for server in servers] == ["3"] * count
     assert builds(counted) == 1
     index.down = True
     make_server(index, builder=None, **lock).install()
@@ -129,7 +131,9 @@ def test_without_a_builder_nobody_builds(
 ) -> None:
     server = make_server(index, lock=_lock(index), lock_digest="brush")
 
-    with pytest.raises(WheelError, match="has to be built, but nobody may") as refusal:
+    with pytest.raises(
+        WheelError, match="has to be built, but the environment has no builder"
+    ) as refusal:
         server.install()
 
     assert "Choose a builder in the environment" in str(refusal.value)

@@ -11,6 +11,7 @@ from deploy_manager.exceptions import RecipeError, WheelError
 from deploy_manager.hosts.dry import DryHost
 from deploy_manager.recipes import get_recipe
 from tests.parts.index import Index
+from tests.parts.matrices import few
 from tests.wheel_site import MakeServer, lock_of
 
 
@@ -23,7 +24,7 @@ def index() -> Iterator[Index]:
         yield index
 
 
-@pytest.mark.parametrize("installer", ["pip", "uv"])
+@pytest.mark.parametrize("installer", few("pip", "uv"))
 def test_a_server_without_index_gets_everything(
     make_server: MakeServer, index: Index, installer: str
 ) -> None:
@@ -82,7 +83,8 @@ def test_a_wrong_hash_stops_before_anything_is_installed(
     lock = f"{server.site.lock}broken==1.0 --hash=sha256:{digest}\n"
 
     with pytest.raises(
-        WheelError, match=r"broken-1\.0-py3-none-any\.whl is not what the lock says"
+        WheelError,
+        match=r"broken-1\.0-py3-none-any\.whl does not have the hash that the lock gives",
     ):
         server.install(lock=lock)
 
@@ -99,7 +101,7 @@ def test_files_that_were_exchanged_on_the_index_are_refused(
     server = make_server(index, **lock_of(index, "paint"))
     index.add("paint", "2.0", modules={"paint.py": "VERSION = 'evil'"})
 
-    with pytest.raises(WheelError, match="has other hashes than the lock: nothing was installed"):
+    with pytest.raises(WheelError, match="have other hashes than the lock: nothing was installed"):
         server.install()
 
 
@@ -118,12 +120,12 @@ def test_the_index_is_named_without_its_password_when_it_is_down(
     assert server.says("import paint; print(paint.VERSION)") == "2.0"
 
 
-def test_pins_without_hashes_are_verified_by_the_index_and_it_is_said(
+def test_pins_without_hashes_are_verified_by_the_index_and_it_is_given(
     make_server: MakeServer, index: Index
 ) -> None:
     server = make_server(index, lock="paint==2.0\n", lock_digest="bare")
 
-    assert "The lock has no hashes" in server.install()
+    assert "The lock file has no hashes" in server.install()
     assert (
         "--hash=sha256:"
         in server.host.run(f"cat {server.site.release_path}/venv/shipped.lock").stdout
@@ -163,7 +165,7 @@ def test_a_dry_run_tells_and_fetches_nothing(make_server: MakeServer, index: Ind
     get_recipe("install_requirements").function(DryHost("web1", lines.append), server.site)
 
     assert not index.requests
-    assert any("what the server lacks is sent" in line for line in lines)
+    assert any("sends the server those that it lacks" in line for line in lines)
     assert any("--no-index --find-links" in line for line in lines)
 
 
@@ -175,5 +177,5 @@ def test_a_server_that_tells_nothing_of_its_python_is_named(
     path = server.host.run(["readlink", "-f", f"{server.site.release_path}/venv"]).stdout.strip()
     server.host.run(f"rm {path}/.complete {path}/bin/python && ln -s /bin/false {path}/bin/python")
 
-    with pytest.raises(RecipeError, match="web1 does not tell which wheels it takes"):
+    with pytest.raises(RecipeError, match="web1 does not report which wheels it accepts"):
         get_recipe("install_requirements").function(server.host, server.site)

@@ -9,6 +9,7 @@ from pytest_django import Settings
 
 from deploy_manager.checks import TAG
 from deploy_manager.conf import get_settings
+from deploy_manager.deployments.run import run
 from deploy_manager.models import (
     Deployment,
     Environment,
@@ -18,8 +19,12 @@ from deploy_manager.models import (
     Upgrade,
     UpgradeState,
 )
-from deploy_manager.requirements import PinWish, Reach, complete_pins, lock_text
-from deploy_manager.runner import UpgradeWish, advance_upgrade, plan_upgrade, request_upgrade, run
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_text
+from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.upgrades.plan import UpgradeOptions, plan_upgrade
+from deploy_manager.upgrades.progress import advance_upgrade
+from deploy_manager.upgrades.requests import request_upgrade
 from tests.inventory import Inventory, make_inventory
 from tests.parts.index import Index
 from tests.parts.new_project import TOP, NewProject
@@ -83,8 +88,8 @@ def log_of(deployment: Deployment) -> str:
 
 
 def upgrade_to_the_newest(environment: Environment) -> Upgrade:
-    plan = plan_upgrade([environment], UpgradeWish((PinWish("shopkit", Reach.LATEST),)))
-    upgrade = request_upgrade(plan, door="manage.py", requested_as="me@here")
+    plan = plan_upgrade([environment], UpgradeOptions((PinRequest("shopkit", Reach.LATEST),)))
+    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     while advance_upgrade(upgrade.pk):
         for pk in Deployment.objects.busy().values_list("pk", flat=True):
             run(pk)
@@ -92,6 +97,7 @@ def upgrade_to_the_newest(environment: Environment) -> Upgrade:
     return upgrade
 
 
+@pytest.mark.long
 def test_a_deployment_and_an_upgrade_need_no_index_on_the_servers(
     production: Inventory, index: Index, builds: Path
 ) -> None:
@@ -117,7 +123,7 @@ def test_a_builder_with_nothing_to_build_is_refused(inventory: Inventory) -> Non
     environment = inventory.environment
     environment.builder = inventory.add_server("forge").server
 
-    with pytest.raises(ValidationError, match="A builder is for wheels that are sent"):
+    with pytest.raises(ValidationError, match="A builder is only for wheels that the worker sends"):
         environment.full_clean()
 
     environment.save()
@@ -138,6 +144,7 @@ Placement.objects.create(environment=environment, server=server)
 """
 
 
+@pytest.mark.long
 def test_the_page_can_be_followed(
     repository: Repository,
     index: Index,
@@ -154,6 +161,6 @@ def test_the_page_can_be_followed(
 
     _chosen, dry, deployed = project.follow(TOP / "docs/servers-without-internet.md")
 
-    assert "what the server lacks is sent there" in dry
+    assert "sends the server those that it lacks" in dry
     assert "1 wheels for CPython" in deployed
     assert (tmp_path / "site/current/venv/wheels/shopkit-1.0-py3-none-any.whl").exists()

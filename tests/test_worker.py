@@ -1,4 +1,4 @@
-"""A worker process takes what was asked for: the row is the queue, the broker only the bell."""
+"""A worker process carries out a request: the row is the queue, the broker only wakes workers."""
 
 import os
 import socket
@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from django.db import transaction
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.models import Deployment, State
 from tests.inventory import Inventory
+from tests.parts.matrices import few
 from tests.parts.processes import free_port
 from tests.parts.served import wait_until
 from tests.parts.worker import StartWorker, UseBroker
@@ -24,14 +25,16 @@ def redis(embedded_broker: None, use_broker: UseBroker, redis_url: str) -> None:
     use_broker(redis_url)
 
 
-@pytest.fixture(params=["redis", "embedded_broker"])
+@pytest.fixture(params=few("redis", "embedded_broker"))
 def broker(request: pytest.FixtureRequest) -> None:
     """A real Redis, or a folder as in the demo."""
     request.getfixturevalue(request.param)
 
 
 def ask(inventory: Inventory) -> Deployment:
-    return tasks.request(inventory.environment, "ping", door="manage.py", requested_as="me@here")
+    return dispatch.request(
+        inventory.environment, "ping", source="manage.py", requested_by_name="me@here"
+    )
 
 
 def wait_for_the_end(deployment: Deployment) -> None:
@@ -53,34 +56,25 @@ def test_what_is_asked_for_here_runs_there(
     deployment = ask(inventory)
     wait_for_the_end(deployment)
     assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
-    holder = deployment.slices.get().holder
+    holder = deployment.shards.get().holder
     assert holder
     assert not holder.endswith(f":{os.getpid()}")
     assert f"MiB free in {inventory.folder}/one" in log_of(deployment)
 
 
-def test_a_bell_that_rings_five_times_runs_it_once(
+def test_a_message_that_wakes_five_times_runs_it_once(
     inventory: Inventory, broker: None, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     deployment = ask(inventory)
+    assert deployment.state == State.QUEUED  # and taken once a worker comes
     for _ in range(4):
-        assert tasks.ring(deployment.pk)
+        assert dispatch.wake(deployment.pk)
     start_worker()
-    nothing_to_do = f"{deployment.slices.get().pk} is nobody's to claim: nothing to do"
+    nothing_to_do = f"{deployment.shards.get().pk} is not free to claim: nothing to do"
     wait_until(lambda: (tmp_path / "worker.log").read_text().count(nothing_to_do) == 4)
     wait_for_the_end(deployment)
-    assert (deployment.state, deployment.slices.get().token) == (State.SUCCEEDED, 1)
+    assert (deployment.state, deployment.shards.get().token) == (State.SUCCEEDED, 1)
     assert log_of(deployment).count("MiB free in") == 1
-
-
-def test_what_was_asked_for_before_a_worker_came_is_taken_then(
-    inventory: Inventory, redis: None, start_worker: StartWorker
-) -> None:
-    deployment = ask(inventory)
-    assert deployment.state == State.QUEUED
-    start_worker()
-    wait_for_the_end(deployment)
-    assert deployment.state == State.SUCCEEDED
 
 
 def test_a_broker_that_is_away_leaves_it_queued_and_says_so(
@@ -93,7 +87,7 @@ def test_a_broker_that_is_away_leaves_it_queued_and_says_so(
     assert time.monotonic() - started < 2
     deployment.refresh_from_db()
     assert deployment.state == State.QUEUED
-    assert deployment.message.startswith("No worker could be told: ")
+    assert deployment.message.startswith("No worker could be woken: ")
     assert str(port) in deployment.message
     assert "secret" not in deployment.message
 
@@ -101,14 +95,14 @@ def test_a_broker_that_is_away_leaves_it_queued_and_says_so(
 def test_a_broker_that_says_nothing_is_not_waited_for(
     inventory: Inventory, use_broker: UseBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "RINGS_FOR", 1)
+    monkeypatch.setattr(dispatch, "BROKER_TIMEOUT", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         use_broker(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         started = time.monotonic()
         deployment = ask(inventory)
         assert time.monotonic() - started < 3
     deployment.refresh_from_db()
-    assert deployment.message.startswith("No worker could be told: ")
+    assert deployment.message.startswith("No worker could be woken: ")
 
 
 @pytest.mark.parametrize(
@@ -131,14 +125,14 @@ def test_a_broker_that_is_set_wrong_stops_no_request(
     assert "secret" not in deployment.message
 
 
-def test_once_the_broker_is_back_the_bell_can_be_rung_again(
+def test_once_the_broker_is_back_the_message_can_be_woken_again(
     inventory: Inventory, use_broker: UseBroker, redis_url: str, start_worker: StartWorker
 ) -> None:
     use_broker(f"redis://127.0.0.1:{free_port()}/0")
     deployment = ask(inventory)
     use_broker(redis_url)
     start_worker()
-    assert tasks.ring(deployment.pk)
+    assert dispatch.wake(deployment.pk)
     wait_for_the_end(deployment)
     assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
 
@@ -147,7 +141,7 @@ def test_nobody_is_told_of_what_was_never_committed(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[int] = []
-    monkeypatch.setattr(tasks, "ring", told.append)
+    monkeypatch.setattr(dispatch, "wake", told.append)
     with transaction.atomic():
         ask(inventory)
         transaction.set_rollback(True)

@@ -3,26 +3,26 @@
 import pytest
 from django.db import OperationalError
 
-from deploy_manager import progress
+from deploy_manager.deployments import progress
+from deploy_manager.deployments.writer import CHUNK_BYTES, Change, Output, Writer
 from deploy_manager.exceptions import ClaimLost
-from deploy_manager.models import Deployment, Slice, SliceState, State, Step
-from deploy_manager.runner.writer import CHUNK_BYTES, Change, Output, Writer
+from deploy_manager.models import Deployment, Shard, ShardState, State, Step
 from tests.inventory import Inventory, claim
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def held(inventory: Inventory) -> Slice:
+def held(inventory: Inventory) -> Shard:
     return claim(inventory.request("ping"))
 
 
 @pytest.fixture
-def claimed(held: Slice) -> Deployment:
+def claimed(held: Shard) -> Deployment:
     return held.deployment
 
 
-def mark(number: int = 0) -> dict[str, int]:
+def resume_cursor(number: int = 0) -> dict[str, int]:
     return {"command": 0, "own": 0, "out": number, "err": 0}
 
 
@@ -36,12 +36,12 @@ def log_of(deployment: Deployment) -> bytes:
 
 
 def test_output_comes_back_exactly_and_in_order(
-    held: Slice, claimed: Deployment, step: Step
+    held: Shard, claimed: Deployment, step: Step
 ) -> None:
     lines = [b"%06d \xff\x00 \xc3\xa9\n" % number for number in range(20_000)]
     with Writer(held) as writer:
         for line in lines:
-            writer.put(Output(step, 1, line, mark()))
+            writer.put(Output(step, 1, line, resume_cursor()))
     assert log_of(claimed) == b"".join(lines)
     assert max(len(data) for data in claimed.log_chunks.values_list("data", flat=True)) <= (
         CHUNK_BYTES
@@ -49,21 +49,21 @@ def test_output_comes_back_exactly_and_in_order(
 
 
 def test_both_streams_keep_the_order_in_which_their_lines_came(
-    held: Slice, claimed: Deployment, step: Step
+    held: Shard, claimed: Deployment, step: Step
 ) -> None:
     with Writer(held) as writer:
         for number in range(10):
-            writer.put(Output(step, 1 + number % 2, b"%d\n" % number, mark(number)))
+            writer.put(Output(step, 1 + number % 2, b"%d\n" % number, resume_cursor(number)))
     assert log_of(claimed) == b"".join(b"%d\n" % number for number in range(10))
 
 
 def test_a_reader_never_sees_a_change_behind_its_cursor(
-    held: Slice, claimed: Deployment, step: Step
+    held: Shard, claimed: Deployment, step: Step
 ) -> None:
     seen, cursor = b"", progress.FROM_THE_START
     with Writer(held) as writer:
         for number in range(3000):
-            writer.put(Output(step, 1, b"%d\n" % number, mark(number)))
+            writer.put(Output(step, 1, b"%d\n" % number, resume_cursor(number)))
             if number % 500 == 0:
                 now = progress.read(claimed.pk, cursor)
                 seen, cursor = seen + b"".join(chunk.data for chunk in now.chunks), now.cursor
@@ -72,25 +72,25 @@ def test_a_reader_never_sees_a_change_behind_its_cursor(
 
 
 def test_a_step_changes_between_what_it_printed_before_and_after(
-    held: Slice, claimed: Deployment, step: Step
+    held: Shard, claimed: Deployment, step: Step
 ) -> None:
     with Writer(held) as writer:
         writer.put(Change(step, {"state": State.RUNNING}))
-        writer.put(Output(step, 1, b"before\n", mark()))
+        writer.put(Output(step, 1, b"before\n", resume_cursor()))
         writer.put(Change(step, {"message": "half"}))
-        writer.put(Output(step, 1, b"after\n", mark()))
+        writer.put(Output(step, 1, b"after\n", resume_cursor()))
     step.refresh_from_db()
-    before, after = claimed.log_chunks.values_list("position", flat=True)
+    before, after = claimed.log_chunks.values_list("sequence", flat=True)
     assert (step.state, step.message) == (State.RUNNING, "half")
-    assert before < step.position < after
+    assert before < step.sequence < after
 
 
 def test_who_lost_the_claim_writes_nothing_more(
-    held: Slice, claimed: Deployment, step: Step
+    held: Shard, claimed: Deployment, step: Step
 ) -> None:
-    Slice.objects.filter(pk=held.pk).update(token=held.token + 1)
+    Shard.objects.filter(pk=held.pk).update(token=held.token + 1)
     writer = Writer(held).__enter__()
-    writer.put(Output(step, 1, b"from the past\n", mark()))
+    writer.put(Output(step, 1, b"from the past\n", resume_cursor()))
     writer.put(Change(step, {"state": State.RUNNING}))
     assert writer.leave.wait(timeout=10)
     with pytest.raises(ClaimLost):
@@ -100,30 +100,30 @@ def test_who_lost_the_claim_writes_nothing_more(
     assert log_of(claimed) == b""
 
 
-def test_a_wish_to_cancel_reaches_the_hosts(held: Slice, claimed: Deployment) -> None:
+def test_a_wish_to_cancel_reaches_the_hosts(held: Shard, claimed: Deployment) -> None:
     with Writer(held) as writer:
         assert not writer.stop.is_set()
         claimed.request_cancel("somebody")
         assert writer.stop.wait(timeout=10)
 
 
-def test_a_beat_is_written_while_nothing_happens(held: Slice) -> None:
-    before = Slice.objects.values_list("beat_at", flat=True).get(pk=held.pk)
+def test_a_beat_is_written_while_nothing_happens(held: Shard) -> None:
+    before = Shard.objects.values_list("beat_at", flat=True).get(pk=held.pk)
     with Writer(held) as writer:
-        while Slice.objects.values_list("beat_at", flat=True).get(pk=held.pk) == before:
+        while Shard.objects.values_list("beat_at", flat=True).get(pk=held.pk) == before:
             assert not writer.stop.wait(timeout=0.1)
 
 
-def test_up_to_where_output_is_stored_stands_with_it(held: Slice, step: Step) -> None:
+def test_up_to_where_output_is_stored_stands_with_it(held: Shard, step: Step) -> None:
     with Writer(held) as writer:
         for number in range(1, 4):
-            writer.put(Output(step, 1, b"%d\n" % number, mark(2 * number)))
+            writer.put(Output(step, 1, b"%d\n" % number, resume_cursor(2 * number)))
     step.refresh_from_db()
-    assert step.mark == mark(6)
+    assert step.resume_cursor == resume_cursor(6)
 
 
 def test_a_database_that_is_away_for_a_moment_loses_and_doubles_nothing(
-    held: Slice, claimed: Deployment, step: Step, monkeypatch: pytest.MonkeyPatch
+    held: Shard, claimed: Deployment, step: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = iter([True, False, True, True])
     write_once = Writer._write_once
@@ -138,20 +138,20 @@ def test_a_database_that_is_away_for_a_moment_loses_and_doubles_nothing(
     monkeypatch.setattr(Writer, "_write_once", write)
     with Writer(held) as writer:
         for number in range(5):
-            writer.put(Output(step, 1, b"%d\n" % number, mark(number)))
+            writer.put(Output(step, 1, b"%d\n" % number, resume_cursor(number)))
             writer.drain()
     assert log_of(claimed) == b"0\n1\n2\n3\n4\n"
 
 
-def test_who_lost_the_claim_leaves_what_runs_to_others(held: Slice) -> None:
-    Slice.objects.filter(pk=held.pk).update(token=held.token + 1)
+def test_who_lost_the_claim_leaves_what_runs_to_others(held: Shard) -> None:
+    Shard.objects.filter(pk=held.pk).update(token=held.token + 1)
     with pytest.raises(ClaimLost), Writer(held) as writer:  # noqa: PT012  its end raises
         assert writer.leave.wait(timeout=10)
         assert not writer.stop.is_set()
         assert not writer.still_holds()
 
 
-def test_a_slice_that_went_home_beats_no_more(held: Slice) -> None:
+def test_a_shard_that_went_home_beats_no_more(held: Shard) -> None:
     with Writer(held) as writer:
         writer.arrive()
-        assert Slice.objects.get(pk=held.pk).state != SliceState.QUEUED
+        assert Shard.objects.get(pk=held.pk).state != ShardState.QUEUED

@@ -7,29 +7,28 @@ from pathlib import Path
 
 import pytest
 
+from deploy_manager.deployments.request import DeploymentOptions, request
+from deploy_manager.deployments.run import run
 from deploy_manager.models import (
     Deployment,
     Environment,
-    Lock,
+    LockFile,
     Release,
     State,
     Upgrade,
     UpgradeStage,
 )
 from deploy_manager.recipes import Host, Site, Uses, registry
-from deploy_manager.requirements import PinWish, Reach, complete_pins, lock_digest, lock_text
-from deploy_manager.runner import (
-    UpgradeWish,
-    Wish,
-    advance_upgrade,
-    plan_upgrade,
-    request,
-    request_upgrade,
-    run,
-    sweep,
-)
+from deploy_manager.reconcile import reconcile
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_digest, lock_text
+from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.upgrades.plan import UpgradeOptions, plan_upgrade
+from deploy_manager.upgrades.progress import advance_upgrade
+from deploy_manager.upgrades.requests import request_upgrade
 from tests.inventory import Inventory
 from tests.parts.index import Index
+from tests.parts.kept import KeptSites
 
 QUIET = (
     "make_virtualenv",
@@ -41,7 +40,7 @@ QUIET = (
     "reload",
     "clean_up",
 )
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds."""
 
 SERVERS = ("one", "two", "three", "four")
@@ -59,36 +58,36 @@ class Site4:
         """Let every server serve the newest pins that fit these requirements."""
         environment = environment or self.environment
         text = lock_text(complete_pins(asked, index_url=self.index.url))
-        lock = Lock.objects.of(lock_digest(text), text)
+        lock = LockFile.objects.of(lock_digest(text), text)
         release = Release.objects.make(environment, "c" * 40, "Begin", lock)
         deployment = request(
             environment,
             "upgrade",
-            door="manage.py",
-            requested_as="me@here",
-            wish=Wish(release=release),
+            source="manage.py",
+            requested_by_name="me@here",
+            options=DeploymentOptions(release=release),
         )
         run(deployment.pk)
         deployment.refresh_from_db()
         assert deployment.state == State.SUCCEEDED, deployment.message
         return release
 
-    def wish(self, name: str, reach: Reach = Reach.LATEST, version: str = "") -> UpgradeWish:
-        return UpgradeWish((PinWish(name, reach, version),))
+    def options(self, name: str, reach: Reach = Reach.LATEST, version: str = "") -> UpgradeOptions:
+        return UpgradeOptions((PinRequest(name, reach, version),))
 
-    def upgrade(self, wish: UpgradeWish, *others: Environment) -> Upgrade:
+    def upgrade(self, options: UpgradeOptions, *others: Environment) -> Upgrade:
         """Ask for an upgrade, here last, and see it through."""
-        plan = plan_upgrade([*others, self.environment], wish)
-        upgrade = request_upgrade(plan, door="manage.py", requested_as="me@here")
+        plan = plan_upgrade([*others, self.environment], options)
+        upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
         return self.see_through(upgrade)
 
     def see_through(self, upgrade: Upgrade) -> Upgrade:
-        """Do what workers and sweeps do until it ends, or until nothing can be done any more."""
+        """Do what workers and `reconcile` do until it ends or nothing can be done any more."""
         until = time.monotonic() + PATIENCE
         is_moving = True
         while is_moving and time.monotonic() < until:
             written = advance_upgrade(upgrade.pk)
-            sweep(lambda slice_id: None)
+            reconcile(lambda shard_id: None)
             busy = list(Deployment.objects.busy().values_list("pk", flat=True))
             for pk in busy:
                 run(pk)  # returns at once where a worker has it
@@ -149,14 +148,20 @@ def quick_recipes(own_recipes: None) -> None:
 
 
 @pytest.fixture
-def four(inventory: Inventory, quick_recipes: None, package_index: Index) -> Site4:
+def four(
+    inventory: Inventory, quick_recipes: None, package_index: Index, kept_sites: KeptSites
+) -> Site4:
     """Four servers that serve shopkit 1.0 and its helper; the index has more of both."""
-    for name in SERVERS[1:]:
-        inventory.add_server(name)
-    Environment.objects.update(index_url=package_index.url)
-    inventory.environment.refresh_from_db()
     package_index.add("shopkit", "1.0", requires=("helper",))
     package_index.add("helper", "1.0")
     site = Site4(inventory, package_index)
-    site.serve("shopkit\n")
+
+    def make() -> None:
+        for name in SERVERS[1:]:
+            inventory.add_server(name)
+        Environment.objects.update(index_url=package_index.url)
+        inventory.environment.refresh_from_db()
+        site.serve("shopkit\n")
+
+    kept_sites.begin("four", inventory, make, [package_index.url])
     return site

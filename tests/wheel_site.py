@@ -9,9 +9,11 @@ from threading import Event
 
 import pytest
 
-from deploy_manager.hosts import Address, open_host
+from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.opening import open_host
 from deploy_manager.recipes import Builder, Site, get_recipe
-from deploy_manager.requirements import complete_pins, lock_digest, lock_text
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.pins import lock_digest, lock_text
 from tests.parts.hosts import Log
 from tests.parts.index import Index
 from tests.parts.sshd import Sshd, running_sshd
@@ -56,7 +58,7 @@ def lock_of(index: Index, *wanted: str) -> dict[str, str]:
 
 
 def built_by(address: Address, python: str = "/usr/bin/python3") -> Builder:
-    """A builder as the runner makes it."""
+    """A builder as a deployment makes it."""
 
     @contextmanager
     def open_it() -> Iterator[object]:
@@ -96,6 +98,7 @@ def make_server(
             deploy_path=str(folder),
             release="r1",
             wheels="shipped",
+            installer="uv",
             index_url=index.url_with_credentials,
             cache=tools_cache,
             wheels_cache=tmp_path / "wheels",

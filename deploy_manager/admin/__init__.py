@@ -1,15 +1,15 @@
-"""The door with a mouse: inventory to edit, deployments to start and to watch, history to read."""
+"""The admin: inventory to edit, deployments to start and to watch, history to read."""
 
-from deploy_manager.admin.advisories import AdvisoryAdmin
-from deploy_manager.admin.deployments import DeploymentAdmin
-from deploy_manager.admin.environments import EnvironmentAdmin
-from deploy_manager.admin.history import LockAdmin
-from deploy_manager.admin.overrides import OverrideAdmin
+from deploy_manager.admin.deployments.history import DeploymentAdmin
+from deploy_manager.admin.deployments.releases import ReleaseAdmin
+from deploy_manager.admin.inventory.environments import EnvironmentAdmin
+from deploy_manager.admin.inventory.projects import ProjectAdmin
+from deploy_manager.admin.inventory.servers import ServerAdmin
+from deploy_manager.admin.packages.advisories import AdvisoryAdmin
+from deploy_manager.admin.packages.lock_files import LockFileAdmin
 from deploy_manager.admin.packages.matrix import InstalledPackageAdmin
-from deploy_manager.admin.projects import ProjectAdmin
-from deploy_manager.admin.releases import ReleaseAdmin
-from deploy_manager.admin.requirements import RequirementAdmin
-from deploy_manager.admin.servers import ServerAdmin
+from deploy_manager.admin.packages.overrides import OverrideAdmin
+from deploy_manager.admin.packages.requirements import RequirementAdmin
 from deploy_manager.admin.upgrades.page import UpgradeAdmin
 from deploy_manager.admin.upgrades.policies import PolicyRunAdmin, UpgradePolicyAdmin
 
@@ -18,7 +18,7 @@ __all__ = [
     "DeploymentAdmin",
     "EnvironmentAdmin",
     "InstalledPackageAdmin",
-    "LockAdmin",
+    "LockFileAdmin",
     "OverrideAdmin",
     "PolicyRunAdmin",
     "ProjectAdmin",

@@ -1,4 +1,4 @@
-"""What the admins of this app share: a typed base with our style sheet, and read-only history."""
+"""Bases of the admins of this app: style sheet, pages, read-only history, shared filter."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -6,30 +6,36 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin import RelatedFieldListFilter
 from django.db import models
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.template.response import SimpleTemplateResponse
+from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern
+
+from deploy_manager.admin.permissions import visible_environments
+from deploy_manager.models import Environment, Problem
+from deploy_manager.models.problems import ProblemQuerySet
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
     from django.contrib.admin import TabularInline as TabularInline
     from django.forms import ModelForm as ModelForm
 else:
+    # The stubs make these generic; Django's own classes can't be subscripted at run time.
 
     class ModelAdmin(admin.ModelAdmin):
-        """Django's, which can't be subscripted when it runs."""
+        """Django's, subscriptable."""
 
         __class_getitem__ = classmethod(lambda cls, model: cls)
 
     class TabularInline(admin.TabularInline):
-        """Django's, which can't be subscripted when it runs."""
+        """Django's, subscriptable."""
 
         __class_getitem__ = classmethod(lambda cls, models: cls)
 
     class ModelForm(forms.ModelForm):
-        """Django's, which can't be subscripted when it runs."""
+        """Django's, subscriptable."""
 
         __class_getitem__ = classmethod(lambda cls, model: cls)
 
@@ -38,18 +44,20 @@ _Model = TypeVar("_Model", bound=models.Model)
 View = Callable[..., HttpResponseBase]
 
 
-def _in_letters(view: View) -> View:
-    """Let a view's page be shown whatever a row holds: JSON may have halves of letters.
+def _with_encodable_text(view: View) -> View:
+    """Let a view's page be shown whatever a row contains.
 
-    No encoding has those, so that they become question marks; else nobody could mend the row.
+    JSON can escape lone surrogates ("\\ud800"), and json.loads() returns them as they are, but no
+    encoding has them. They become question marks, since otherwise the row could not be repaired
+    in the admin.
     """
 
     @wraps(view)
     def shown(*args: Any, **options: Any) -> HttpResponseBase:
         response = view(*args, **options)
         if isinstance(response, SimpleTemplateResponse) and not response.is_rendered:
-            as_it_is = response.make_bytes
-            response.make_bytes = lambda value: as_it_is(  # type: ignore[method-assign]
+            original = response.make_bytes
+            response.make_bytes = lambda value: original(  # type: ignore[method-assign]
                 value.encode(errors="replace").decode() if isinstance(value, str) else value
             )
         return response
@@ -65,26 +73,39 @@ class StyledAdmin(ModelAdmin[_Model]):
 
     @property
     def urls(self) -> list[URLPattern]:
-        """Django's pages of the model, and ours."""
+        """The URLs of Django's pages of the model and of ours."""
         patterns: list[URLPattern] = self.get_urls()
         for pattern in patterns:
-            pattern.callback = _in_letters(pattern.callback)
+            pattern.callback = _with_encodable_text(pattern.callback)
         return patterns
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
-        """As Django's: from 6.1 on it says where they are shown, and a form may have some too."""
+        """Return the actions of a list as `choose_actions` chooses them, all actions of a form."""
+        # Django 6.1 added the argument: since then a change form may have actions, too.
         where = () if action_location is None else (action_location,)
         known: dict[str, Any] = super().get_actions(request, *where)
         is_list = action_location is None or action_location.name == "CHANGE_LIST"
         return self.choose_actions(request, known) if is_list else known
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
-        """Return the actions of the list for who asks, of those that the class has."""
+        """Return the actions of the list for this user, given those that the class has."""
         return known
+
+    def render_page(
+        self, request: HttpRequest, template: str, title: str, **context: Any
+    ) -> TemplateResponse:
+        """Return a page of ours, with all that the admin's own templates need."""
+        shared = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": title,
+        }
+        return TemplateResponse(request, template, shared | context)
 
 
 class HistoryAdmin(StyledAdmin[_Model]):
-    """History: read by those who may, changed by nobody."""
+    """History: readable for those who may view it, changeable for nobody."""
 
     actions: Sequence[str] | None = None
 
@@ -96,3 +117,24 @@ class HistoryAdmin(StyledAdmin[_Model]):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class EnvironmentFilter(RelatedFieldListFilter):
+    """A list filter with the environments that the user may see, in one query."""
+
+    def field_choices(
+        self,
+        field: "models.Field[Any, Any]",
+        request: HttpRequest,
+        model_admin: "admin.ModelAdmin[Any]",
+    ) -> list[tuple[str, Any]]:
+        found = visible_environments(request, Environment.objects.select_related("project"))
+        return [(str(environment.pk), str(environment)) for environment in found]
+
+
+def shown_problems(found: ProblemQuerySet) -> list[Problem]:
+    """Return what the reconcile loop could not do, the oldest first; each text only once."""
+    by_text: dict[str, Problem] = {}
+    for problem in found.order_by("since", "pk"):
+        by_text.setdefault(problem.text, problem)
+    return list(by_text.values())

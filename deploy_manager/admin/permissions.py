@@ -1,6 +1,6 @@
-"""Who may see and who may deploy what: by a right on all, or on one object.
+"""Permissions to see and to deploy environments, on all of them or on single ones.
 
-Rights on single objects come from whatever authentication backend the site has, by
+Permissions on single objects come from the authentication backends of the site, by
 `user.has_perm(permission, object)`.
 """
 
@@ -20,14 +20,14 @@ _VIEW_DEPLOYMENT = "deploy_manager.view_deployment"
 
 
 def may_see(user: Any, environment: Environment) -> bool:
-    """Whether a user may look at an environment; who may deploy it may."""
+    """Return whether a user may see an environment; everyone who may deploy it may."""
     return may_deploy(user, environment) or any(
         user.has_perm(right) or user.has_perm(right, environment) for right in (_VIEW, _CHANGE)
     )
 
 
 def may_see_deployment(user: Any, deployment: Deployment) -> bool:
-    """Whether a user may look at a deployment; who may deploy its environment may."""
+    """Return whether a user may see a deployment; everyone who may deploy its environment may."""
     return (
         user.has_perm(_VIEW_DEPLOYMENT)
         or user.has_perm(_VIEW_DEPLOYMENT, deployment)
@@ -36,24 +36,24 @@ def may_see_deployment(user: Any, deployment: Deployment) -> bool:
 
 
 def may_deploy_any(request: HttpRequest) -> bool:
-    """Whether there is an environment, or may come one, that the user may deploy."""
+    """Return whether the user may deploy any environment, or could if there were one."""
     return request.user.has_perm(_DEPLOY) or bool(_deployable(request))
 
 
 def may_see_any(request: HttpRequest) -> bool:
-    """Whether there is an environment, or may come one, that the user may see."""
+    """Return whether the user may see any environment, or could if there were one."""
     return _sees_all(request) or bool(_visible(request))
 
 
 def visible_environments(
     request: HttpRequest, found: QuerySet[Environment]
 ) -> QuerySet[Environment]:
-    """Leave out what the user may not see."""
+    """Return the environments that the user may see."""
     return found if _sees_all(request) else found.filter(pk__in=_visible(request))
 
 
 def visible_deployments(request: HttpRequest, found: QuerySet[Deployment]) -> QuerySet[Deployment]:
-    """Leave out the deployments of environments that the user may not deploy, or not see all of."""
+    """Return all deployments with a permission on all, else those the user may deploy."""
     user = request.user
     if user.has_perm(_VIEW_DEPLOYMENT) or user.has_perm(_DEPLOY):
         return found
@@ -75,9 +75,10 @@ def _visible(request: HttpRequest) -> frozenset[int]:
 def _ask_once(
     request: HttpRequest, name: str, allowed: Callable[[Any, Environment], bool]
 ) -> frozenset[int]:
-    """The ids of the environments of which `allowed` is true; kept for the request's time."""
+    """Return the ids of the environments that `allowed` accepts, computed once per request."""
     known: frozenset[int] | None = getattr(request, name, None)
     if known is None:
+        # No query can ask the backends: every environment is passed to them.
         environments = Environment.objects.select_related("project")
         known = frozenset(entry.pk for entry in environments if allowed(request.user, entry))
         setattr(request, name, known)

@@ -1,5 +1,1 @@
 """The worker's own mirror clone of a repository: what a ref means, and the code of one commit."""
-
-from deploy_manager.git.mirror import Commit, Mirror
-
-__all__ = ["Commit", "Mirror"]

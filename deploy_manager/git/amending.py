@@ -1,8 +1,8 @@
-"""Commits of our own, on top of a repository's: under refs that no fetch and no prune touches.
+"""Our own commits on top of a repository's, under refs that no fetch or prune touches.
 
-A mirror follows `refs/heads` and `refs/tags` of its repository and forgets what is gone from there,
-so what is ours stands in `refs/deploy-manager`. It is made of objects alone: there is no work tree,
-no index, and no other ref is touched.
+A mirror follows `refs/heads` and `refs/tags` of its repository and drops refs that are gone there,
+so our own are in `refs/deploy-manager`. Commits are built from objects alone: there is no work tree
+and no index, and no other ref is touched.
 """
 
 import re
@@ -17,24 +17,23 @@ _IDENTITY = ("-c", "user.name=deploy_manager", "-c", "user.email=deploy_manager@
 _OWN_REF = re.compile(rf"{OWN_REFS}[a-z0-9][a-z0-9-]*")
 _FILES = {"100644", "100755"}
 _NOT_YET_THERE = ""
-"""As the old value of a ref."""
+"""The old value of a ref that must not exist yet."""
 
 _AS_IT_IS = "surrogateescape"
-"""How the bytes of a name become text and the same bytes again."""
+"""Error handler that turns the bytes of a name into text and back."""
 
 Change = Callable[[str], str]
-"""From a file's text to its new one."""
+"""Takes a file's text, returns the new one."""
 
 RunGit = Callable[..., bytes]
-"""git with words for one mirror, and `stdin`."""
+"""Runs git in one mirror; takes words and `stdin`."""
 
 
 def amend_file(run: RunGit, base: str, path: str, change: Change, message: str) -> str:
     """Write a commit on top of `base` in which one file is changed, and return its hash.
 
-    What the change leaves alone keeps its bytes; a file that is not UTF-8 is taken for Latin-1, and
-    may not get letters that this has not. Raises CodeError where `base` has no such file, or only a
-    link.
+    Unchanged parts keep their bytes; a file that is not UTF-8 is read as Latin-1, and its new text
+    must be encodable in it. Raises CodeError if `base` has no such file, or only a link.
     """
     tree = _changed_tree(run, f"{base}^{{tree}}", PurePosixPath(path).parts, change)
     words = ("commit-tree", "--no-gpg-sign", "-p", base, tree)
@@ -42,26 +41,26 @@ def amend_file(run: RunGit, base: str, path: str, change: Change, message: str) 
 
 
 def keep_commit(run: RunGit, commit: str, ref: str) -> None:
-    """Make a ref of ours mean a commit. Raises CodeError where there is such a ref already."""
+    """Create a ref of our own for a commit. Raises CodeError if the ref exists already."""
     check_own_ref(ref)
     run("update-ref", ref, commit, _NOT_YET_THERE)
 
 
 def check_own_ref(ref: str) -> None:
-    """Raise CodeError for a ref that is not one of ours."""
+    """Raise CodeError for a ref that is not our own."""
     if not _OWN_REF.fullmatch(ref):
-        raise CodeError(f"{ref!r} is no ref of deploy_manager.")
+        raise CodeError(f"{ref!r} is not a ref of deploy_manager.")
 
 
 def patch_of(run: RunGit, commit: str) -> bytes:
-    """Return a commit as a patch for `git am` and `git apply`, whatever anybody configured."""
+    """Return a commit as a patch for `git am` and `git apply`, whatever git's configuration."""
     options = ("--no-signature", "--no-color", "--no-ext-diff", "--no-textconv", "--binary")
     prefixes = ("--src-prefix=a/", "--dst-prefix=b/")
     return run("format-patch", "-1", "--stdout", *options, *prefixes, commit)
 
 
 def _changed_tree(run: RunGit, tree: str, parts: tuple[str, ...], change: Change) -> str:
-    """Write a tree in which one file is changed, and the trees above it; return its hash."""
+    """Write a tree in which one file is changed, and its parent trees; return its hash."""
     entries = _entries(run, tree)
     name, below = parts[0], parts[1:]
     mode, kind, old = entries.get(name, ("", "", ""))
@@ -77,22 +76,17 @@ def _changed_tree(run: RunGit, tree: str, parts: tuple[str, ...], change: Change
 
 def _changed_file(run: RunGit, blob: str, change: Change) -> str:
     content = run("cat-file", "blob", blob)
-    encoding = _encoding_of(content)
+    try:
+        content.decode()
+        encoding = "utf-8"
+    except UnicodeDecodeError:
+        encoding = "latin-1"  # maps every byte to a character and back
     changed = change(content.decode(encoding)).encode(encoding)
     return _word(run("hash-object", "-w", "--stdin", stdin=changed))
 
 
-def _encoding_of(content: bytes) -> str:
-    """UTF-8, or else one in which every byte is a letter, and the same byte again."""
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return "latin-1"
-    return "utf-8"
-
-
 def _entries(run: RunGit, tree: str) -> dict[str, tuple[str, str, str]]:
-    """What a tree holds: names, each with mode, kind and hash."""
+    """Return mode, kind and hash of each entry of a tree, by name."""
     listed = run("ls-tree", "-z", tree).decode(errors=_AS_IT_IS)
     entries = {}
     for line in filter(None, listed.split("\0")):

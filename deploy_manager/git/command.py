@@ -1,4 +1,4 @@
-"""Running git so that it asks nobody, runs nothing of a repository's choice, and ends in time."""
+"""Running git without prompts, without code of the repository, and with a time limit."""
 
 import os
 import pwd
@@ -11,6 +11,7 @@ from contextlib import suppress
 from deploy_manager.exceptions import CodeError
 from deploy_manager.logs import mask
 
+# Detached maintenance would outlive the mirror's lock; signatures would be checked with gpg.
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "gc.autoDetach": "false",
@@ -31,7 +32,7 @@ _PATIENCE = "-o ConnectTimeout=15 -o ServerAliveInterval=15 -o ServerAliveCountM
 
 
 class GitError(CodeError):
-    """git ended with another code than 0; `reason` is what it said."""
+    """git failed; `reason` is its own message."""
 
     def __init__(self, repository: str, reason: str) -> None:
         super().__init__(f"{repository} can't be read: {reason}")
@@ -41,7 +42,7 @@ class GitError(CodeError):
 class Git:
     """The git command, for one repository.
 
-    `repository` is for messages, masked already; `timeout` is in seconds, for each command.
+    `repository` is for messages, already masked; `timeout` is in seconds, for each command.
     """
 
     def __init__(self, repository: str, timeout: float) -> None:
@@ -49,18 +50,20 @@ class Git:
         self._timeout = timeout
 
     def run(self, *arguments: str, stdin: bytes = b"", keep_open: Sequence[int] = ()) -> bytes:
-        """Return what git prints. `keep_open` are files that stay open as long as it runs.
+        """Return git's output. `keep_open` are file descriptors that stay open while it runs.
 
-        Raises GitError, and CodeError where it takes too long or is not installed.
+        Raises GitError, and CodeError if it takes too long or is not installed.
         """
         try:
             exit_code, stdout, stderr = _run(arguments, stdin, keep_open, self._timeout)
         except FileNotFoundError:
-            raise CodeError("git is not installed on the worker: apt-get install git.") from None
+            raise CodeError(
+                "git is not installed on the worker: install it, as with apt-get install git."
+            ) from None
         except subprocess.TimeoutExpired:
             raise CodeError(
                 f"{self._repository} can't be reached: git did not end within {self._timeout:g} s."
-                " If it is only large, raise the setting GIT_TIMEOUT."
+                " If the repository is large, raise the setting GIT_TIMEOUT."
             ) from None
         if exit_code:
             raise GitError(self._repository, _last_words(stderr))
@@ -70,7 +73,7 @@ class Git:
 def _run(
     arguments: Sequence[str], stdin: bytes, keep_open: Sequence[int], timeout: float
 ) -> tuple[int, bytes, bytes]:
-    """Run git in a process group of its own, so that nothing of it outlives a time-out."""
+    """Run git in a process group of its own, so that its helpers do not outlive a timeout."""
     with subprocess.Popen(
         ["git", *_OPTIONS, *arguments],
         env=_environment(),
@@ -90,7 +93,7 @@ def _run(
 
 
 def _environment() -> dict[str, str]:
-    """No prompt, no other repository, no protocol that runs a program of the URL's choice."""
+    """Return an environment without prompts, other repositories, or protocols like ext::."""
     kept = {
         name: text
         for name, text in os.environ.items()
@@ -106,7 +109,7 @@ def _environment() -> dict[str, str]:
 
 
 def _last_words(stderr: bytes) -> str:
-    """Return the line that says most: where git only heard nothing, what ssh said before."""
+    """Return the most telling line of git's output: its error, or the reason that ssh gave."""
     text = mask(stderr).decode(errors="replace")
     lines = ["".join(filter(str.isprintable, line)) for line in text.splitlines() if line.strip()]
     fatal = [n for n, line in enumerate(lines) if line.startswith(("fatal:", "error:"))]
@@ -118,34 +121,31 @@ def _last_words(stderr: bytes) -> str:
             f"{lines[at]}: another account owns it. As the worker's account, run"
             " git config --global --add safe.directory and that path."
         )
-    told = lines[at - 1] if at and "Could not read from remote" in lines[at] else lines[at]
-    return _with_help(told)
+    line = lines[at - 1] if at and "Could not read from remote" in lines[at] else lines[at]
+    return _with_help(line)
 
 
 _WHAT_TO_DO = {
-    "Permission denied (": "{who} has no key that it takes: give this account a deploy key"
+    "Permission denied (": "{who} has no accepted key: give this account a deploy key"
     " in ~/.ssh, or name one in GIT_SSH_COMMAND.",
     "Host key verification failed": "{who} does not know its host key yet: as this account, connect"
     " once by ssh and compare the key.",
     "could not read Username": "{who} has no password for it: give this account a token"
     " in ~/.netrc or a credential helper of git.",
-    "Authentication failed": "{who} has a password for it that is refused: look at ~/.netrc"
+    "Authentication failed": "{who} has a password for it that is refused: check ~/.netrc"
     " or the credential helper of this account.",
 }
-"""What git and ssh say where an account may not read a repository, and what helps."""
+"""Messages of git and ssh when an account may not read a repository, and what to do."""
 
 
-def _with_help(told: str) -> str:
+def _with_help(line: str) -> str:
     for words, help_text in _WHAT_TO_DO.items():
-        if words in told:
-            who = f"{_account()} on {socket.gethostname()}"
-            return f"{told.rstrip('.')}. {help_text.format(who=who)}"
-    return told
-
-
-def _account() -> str:
-    """Whose keys git looks for: several accounts may read, of the worker and of the web server."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # an account without a name, as containers have
-        return str(os.getuid())
+        if words in line:
+            try:
+                account = pwd.getpwuid(os.getuid()).pw_name
+            except KeyError:  # an account without a name, as in containers
+                account = str(os.getuid())
+            # Worker and web server may run as different accounts, each with keys of its own.
+            who = f"{account} on {socket.gethostname()}"
+            return f"{line.rstrip('.')}. {help_text.format(who=who)}"
+    return line

@@ -1,4 +1,4 @@
-"""What a commit holds, and whether an archive of it would be whole."""
+"""Refusing commits whose archive would be incomplete or too large."""
 
 import tarfile
 from pathlib import Path
@@ -9,10 +9,10 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_POINTER_BYTES = 1024
 
 
-def refuse_what_no_archive_holds(commit: str, listed: str, max_bytes: int) -> None:
+def refuse_incomplete_archive(commit: str, listed: str, max_bytes: int) -> None:
     """Raise CodeError for submodules, and for more than `max_bytes` of files.
 
-    `listed` is what `git ls-tree -r -l -z` prints.
+    `listed` is the output of `git ls-tree -r -l -z`.
     """
     size, submodules = 0, []
     for entry in filter(None, listed.split("\0")):
@@ -24,7 +24,7 @@ def refuse_what_no_archive_holds(commit: str, listed: str, max_bytes: int) -> No
             size += int(bytes_)
     if submodules:
         raise CodeError(
-            f"Commit {commit[:8]} has submodules, which would stay empty: {_few(submodules)}."
+            f"Commit {commit[:8]} has submodules, which would be empty: {_few(submodules)}."
             " Copy their files into the repository, or install them as packages."
         )
     if size > max_bytes:
@@ -35,13 +35,13 @@ def refuse_what_no_archive_holds(commit: str, listed: str, max_bytes: int) -> No
 
 
 def refuse_lfs_pointers(commit: str, archive: Path) -> None:
-    """Raise CodeError where an archive has files that only point at their content."""
+    """Raise CodeError if an archive has pointers of Git LFS instead of the files."""
     with tarfile.open(archive) as tar:
         pointers = [member.name for member in tar if _is_pointer(tar, member)]
     if pointers:
         raise CodeError(
-            f"Commit {commit[:8]} keeps files in Git LFS, of which an archive has only pointers:"
-            f" {_few(pointers)}. Commit them as they are, or mark them export-ignore."
+            f"Commit {commit[:8]} keeps files in Git LFS, so its archive has only pointers to them:"
+            f" {_few(pointers)}. Commit the files themselves, or mark them export-ignore."
         )
 
 

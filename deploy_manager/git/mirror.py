@@ -1,6 +1,6 @@
-"""A mirror: what a ref means now, and the code of one commit.
+"""The mirror of a repository: resolving refs, reading files, archiving commits.
 
-Nothing of a repository is ever checked out or run here: no hooks, no filters of its own.
+Nothing of a repository is ever checked out or run here, neither hooks nor filters.
 """
 
 import difflib
@@ -18,25 +18,25 @@ from pathlib import Path
 from deploy_manager.exceptions import CodeError
 from deploy_manager.git.amending import Change, amend_file, check_own_ref, keep_commit, patch_of
 from deploy_manager.git.command import Git, GitError
-from deploy_manager.git.contents import refuse_lfs_pointers, refuse_what_no_archive_holds
+from deploy_manager.git.contents import refuse_incomplete_archive, refuse_lfs_pointers
 from deploy_manager.logs import mask
 from deploy_manager.refs import is_ref_name
 
 ARCHIVES_KEPT = 5
 _IN_USE_FOR = 6 * 3600.0
-"""Seconds that an archive stays after it was asked for: a deployment may still be sending it."""
+"""Seconds that an archive is kept after its last use: a deployment may still be sending it."""
 
 _HASH = re.compile(r"[0-9a-f]{7,64}")
 _WHOLE_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _FORMAT = "%H%x00%an%x00%ct%x00%s"
 _LAST_SECOND = 253402300799
-"""The end of the year 9999, where the calendar of `datetime` ends."""
+"""The end of the year 9999, the last one that `datetime` has."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit, as `git log` tells it."""
+    """One commit, as shown by `git log`."""
 
     hash: str
     subject: str
@@ -45,9 +45,9 @@ class Commit:
 
 
 class Mirror:
-    """A bare clone of one repository's branches and tags, in a folder that processes may share.
+    """A bare clone of one repository's branches and tags, in a folder shared by processes.
 
-    `timeout` is in seconds, for each git command and for another process to leave the mirror.
+    `timeout` is in seconds, for each git command and for the lock of the mirror.
     """
 
     def __init__(self, repository: str, folder: Path, timeout: float) -> None:
@@ -60,9 +60,11 @@ class Mirror:
         self._git = Git(self._shown, timeout)
 
     def update(self) -> None:
-        """Clone the repository, or fetch what is new and forget what is gone. Raises CodeError."""
+        """Clone the repository, or fetch its changes and drop deleted refs. Raises CodeError."""
         if self._repository.startswith("-") or re.match(r"\w+::", self._repository):
-            raise CodeError(f"{self._shown!r} is no repository: a URL or an absolute path is.")
+            raise CodeError(
+                f"{self._shown!r} is not a repository: enter a URL or an absolute path."
+            )
         with self._alone() as lock:
             try:
                 self._fetch(lock) if self._folder.exists() else self._clone(lock)
@@ -70,13 +72,13 @@ class Mirror:
                 raise CodeError(f"{self._shown} can't be reached: {error.reason}") from None
 
     def resolve(self, ref: str) -> Commit:
-        """Return the commit that a branch, a tag or a commit's hash means now.
+        """Return the commit of a branch, a tag or a commit's hash, as of the last update.
 
-        A whole hash is always the commit of that hash, whatever branch is named like it. Raises
-        CodeError for what means nothing, naming what there is, and for what means two things.
+        A full hash is always that commit, even if a branch has the same name. Raises CodeError for
+        an unknown ref, suggesting similar ones, and for an ambiguous one.
         """
         if not is_ref_name(ref):
-            raise CodeError(f"{ref!r} is no branch, tag or commit.")
+            raise CodeError(f"{ref!r} is not a branch, tag or commit.")
         if _WHOLE_HASH.fullmatch(ref):
             found = self._commit_of(ref)
         else:
@@ -88,22 +90,22 @@ class Mirror:
     def log(self, old: str, new: str, limit: int = 50) -> list[Commit]:
         """Return the commits in `new` that are not in `old`, newest first; blank old: all.
 
-        Raises CodeError where either is unknown.
+        Raises CodeError if either is unknown.
         """
         spans = [_hash(new), *([f"^{_hash(old)}"] if old else [])]
         return self._log(f"--max-count={limit}", *spans)
 
     def read_file(self, commit: str, path: str) -> str | None:
-        """Return a file of a commit as text; None where it has none of this name.
+        """Return a file of a commit as text; None if there is no such file.
 
-        Symbolic links are followed as long as they stay in the repository.
+        Symbolic links are followed within the repository.
         """
         content = self.read_bytes(commit, path)
         return None if content is None else content.decode(errors="replace")
 
     def read_bytes(self, commit: str, path: str) -> bytes | None:
-        """Return a file of a commit as it is; otherwise as `read_file`."""
-        if "\n" in path:
+        """Return a file of a commit as bytes; see `read_file`."""
+        if "\n" in path:  # cat-file --batch reads one name per line
             return None
         asked = f"{_hash(commit)}:{path}\n".encode()
         answer = self._run("cat-file", "--batch", "--follow-symlinks", stdin=asked)
@@ -119,27 +121,30 @@ class Mirror:
         return [path for path in listed.split("\0") if path.rpartition("/")[2] == name]
 
     def archive(self, commit: str, max_bytes: int) -> Path:
-        """Return a commit's code as a .tar.gz, made once and kept for the next deployments.
+        """Return a commit's code as a .tar.gz, created once and kept for later deployments.
 
-        Raises CodeError where it has submodules or files of Git LFS, whose content no archive
-        holds, or where its files have more than `max_bytes` together.
+        Raises CodeError for submodules and files of Git LFS, whose content an archive lacks, and
+        for more than `max_bytes` of files.
         """
         listed = self._ask("ls-tree", "-r", "-l", "-z", "--full-tree", _hash(commit))
-        refuse_what_no_archive_holds(commit, listed, max_bytes)
+        refuse_incomplete_archive(commit, listed, max_bytes)
         target = self._archives / f"{commit}.tar.gz"
         with self._alone() as lock:
             if target.exists():
                 target.touch()
             else:
                 self._make_archive(commit, target, lock)
-            self._forget_old_archives()
+            made = sorted(self._archives.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
+            for path in made[:-ARCHIVES_KEPT]:
+                if time.time() - path.stat().st_mtime > _IN_USE_FOR:
+                    path.unlink(missing_ok=True)
         return target
 
     def amend(self, base: str, path: str, change: Change, message: str, ref: str) -> str:
-        """Commit a changed file on top of `base` under a ref of ours, and return its hash.
+        """Commit a changed file on top of `base` under a ref of our own, and return its hash.
 
-        A ref that is there already stays what it is. Raises CodeError where `base` or the file is
-        not there, and what `change` raises.
+        An existing ref is returned as it is. Raises CodeError if `base` or the file does not exist,
+        and whatever `change` raises.
         """
         check_own_ref(ref)
         with self._alone():
@@ -154,9 +159,10 @@ class Mirror:
             return patch_of(self._run, amend_file(self._run, _hash(base), path, change, message))
 
     def _clone(self, lock: int) -> None:
-        """Clone beside and rename: a clone that was broken off is never taken for whole."""
+        """Clone beside and rename, so that an interrupted clone is never used."""
         beside = self._folder.with_suffix(".part")
         shutil.rmtree(beside, ignore_errors=True)
+        # An empty template: the account's own could bring hooks.
         words = ("clone", "--quiet", "--bare", "--template=", "--", self._repository, str(beside))
         try:
             self._git.run(*words, keep_open=[lock])
@@ -165,22 +171,25 @@ class Mirror:
             shutil.rmtree(beside, ignore_errors=True)
 
     def _fetch(self, lock: int) -> None:
-        # We alone hold the mirror: what is locked in it was left by a git that was killed.
+        # We hold the mirror's own lock: any *.lock in it was left by a git that was killed.
         for stale in self._folder.rglob("*.lock"):
             stale.unlink(missing_ok=True)
+        # With refspecs, since a bare clone has none configured.
         words = ("fetch", "--quiet", "--prune", "--force", "origin", *_REFSPECS)
         self._git.run("--git-dir", str(self._folder), *words, keep_open=[lock])
 
     def _named_commit(self, ref: str) -> str:
-        """What a branch and a tag of this name mean; `heads/…` and `tags/…` tell them apart."""
+        """Return the commit of a branch or tag; `heads/…` and `tags/…` distinguish them."""
         names = {"branch": f"refs/heads/{ref}", "tag": f"refs/tags/{ref}"}
         if ref.startswith(("heads/", "tags/")):
             names["name"] = f"refs/{ref}"
         found = {kind: self._commit_of(name) for kind, name in names.items()}
         commits = {commit for commit in found.values() if commit}
         if len(commits) > 1:
-            told = " and ".join(f"the {kind} is {found[kind][:8]}" for kind in found if found[kind])
-            raise CodeError(f"{ref} is ambiguous: {told}. Say heads/{ref}, tags/{ref} or a commit.")
+            both = " and ".join(
+                f"the {kind} is {hash_[:8]}" for kind, hash_ in found.items() if hash_
+            )
+            raise CodeError(f"{ref} is ambiguous: {both}. Use heads/{ref}, tags/{ref} or a commit.")
         return commits.pop() if commits else ""
 
     def _abbreviated_commit(self, ref: str) -> str:
@@ -189,7 +198,10 @@ class Mirror:
         objects = self._try("rev-parse", f"--disambiguate={ref}").split()
         commits = {self._commit_of(one) for one in objects} - {""}
         if len(commits) > 1:
-            raise CodeError(f"{ref} begins several commits: {', '.join(sorted(commits))}.")
+            raise CodeError(
+                f"{ref} is the start of several commits: {', '.join(sorted(commits))}."
+                " Use more digits."
+            )
         return commits.pop() if commits else ""
 
     def _commit_of(self, name: str) -> str:
@@ -199,9 +211,9 @@ class Mirror:
         form = "--format=%(refname:strip=2)"
         names = self._try("for-each-ref", form, "refs/heads", "refs/tags").split()
         if not names:
-            return " It is empty: push a branch."
+            return " It is empty: push a branch first."
         if near := difflib.get_close_matches(ref, names, n=5):
-            return f" Near to it: {', '.join(near)}."
+            return f" Similar ones: {', '.join(near)}."
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         return f" It has {', '.join(names[:5])}{more}."
 
@@ -219,21 +231,13 @@ class Mirror:
         words = ("archive", "--format=tar.gz", f"--output={beside}", commit)
         try:
             self._git.run("--git-dir", str(self._folder), *words, keep_open=[lock])
-            if self._uses_lfs(commit):
+            # Only where an attribute says so: a file may look like a pointer by chance.
+            attributes = self.find(commit, ".gitattributes")
+            if any("filter=lfs" in (self.read_file(commit, path) or "") for path in attributes):
                 refuse_lfs_pointers(commit, beside)
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
-
-    def _uses_lfs(self, commit: str) -> bool:
-        paths = self.find(commit, ".gitattributes")
-        return any("filter=lfs" in (self.read_file(commit, path) or "") for path in paths)
-
-    def _forget_old_archives(self) -> None:
-        made = sorted(self._archives.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
-        for path in made[:-ARCHIVES_KEPT]:
-            if time.time() - path.stat().st_mtime > _IN_USE_FOR:
-                path.unlink(missing_ok=True)
 
     @property
     def folder(self) -> Path:
@@ -242,9 +246,9 @@ class Mirror:
 
     @contextmanager
     def _alone(self) -> Iterator[int]:
-        """Hold the mirror against other processes.
+        """Lock the mirror against other processes.
 
-        The lock lives as long as the work: a git that outlives us keeps it.
+        git inherits the lock: if it outlives us, the mirror stays locked until it ends.
         """
         try:
             self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -252,29 +256,28 @@ class Mirror:
         except OSError as error:
             raise CodeError(
                 f"The folder {self._folder.parent} can't be written: {error.strerror}."
-                ' Name another in DEPLOY_MANAGER["CACHE"].'
+                ' Set another one in DEPLOY_MANAGER["CACHE"].'
             ) from None
-        with lock:
-            self._wait_for(lock.fileno())
-            yield lock.fileno()
-
-    def _wait_for(self, lock: int) -> None:
         deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise CodeError(
-                        f"Another process is still fetching {self._shown}: try again later."
-                    ) from None
-                time.sleep(0.05)
+        with lock:
+            while True:
+                # flock has no timeout of its own.
+                try:
+                    fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise CodeError(
+                            f"Another process is still fetching {self._shown}: try again later."
+                        ) from None
+                    time.sleep(0.05)
+            yield lock.fileno()
 
     def _ask(self, command: str, *arguments: str) -> str:
         return self._run(command, *arguments).decode(errors="replace")
 
     def _try(self, command: str, *arguments: str) -> str:
-        """Return what git prints; blank where it fails."""
+        """Return git's output; blank if it fails."""
         try:
             return self._ask(command, *arguments)
         except GitError:
@@ -286,10 +289,10 @@ class Mirror:
 
 def _hash(commit: str) -> str:
     if not _HASH.fullmatch(commit):
-        raise CodeError(f"{commit!r} is no commit.")
+        raise CodeError(f"{commit!r} is not a commit.")
     return commit
 
 
 def _moment(seconds: str) -> datetime:
-    """A commit may claim any time; one that no calendar has becomes the nearest that it has."""
+    """A commit may claim any time; one outside datetime's range becomes the nearest in it."""
     return datetime.fromtimestamp(max(0, min(int(seconds or 0), _LAST_SECOND)), tz=UTC)

@@ -1,4 +1,4 @@
-"""Where a host is found, and what whoever opens it gets and gives."""
+"""Addresses of servers, and the types that an open host and its log share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from deploy_manager.recipes.host import BuildHost
 
 
 class Stream(IntEnum):
-    """Where a piece of a log comes from."""
+    """The origin of a piece of a log."""
 
     OUR_OWN = 0
     STDOUT = 1
@@ -17,12 +17,12 @@ class Stream(IntEnum):
 
 
 Sink = Callable[[Stream, bytes], None]
-"""Takes output as it arrives, in pieces that end anywhere. May block: the command then waits."""
+"""Receives output as it arrives, cut anywhere. May block: the command then waits."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """A server as plain data: this machine, or how to reach and recognise another one."""
+    """A server as plain data: this machine, or how to reach and recognise a remote one."""
 
     name: str
     local: bool = False
@@ -30,14 +30,14 @@ class Address:
     port: int = 22
     user: str = ""
     host_key: str = ""
-    """The pinned public key, like `ssh-ed25519 AAAA…`; blank: none was confirmed yet."""
+    """The pinned public key, like `ssh-ed25519 AAAA…`; blank if none has been confirmed yet."""
 
     gateway: "Address | None" = None
     """The server that connections go through."""
 
     @property
     def known_as(self) -> str:
-        """The name its host key is filed under: `host`, or `[host]:port` for ports other than 22.
+        """The name of its host key in known_hosts: `host`, or `[host]:port` unless the port is 22.
 
         See sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
         """
@@ -45,7 +45,7 @@ class Address:
 
 
 class OpenHost(BuildHost, Protocol):
-    """A host that is connected, until it is closed."""
+    """A connected host."""
 
     def close(self) -> None:
-        """Hang up. Closing twice does no harm."""
+        """Hang up. May be called twice."""

@@ -1,4 +1,4 @@
-"""What every host does alike: words to sh, folders, the log, and what an exit code means."""
+"""The base of hosts whose commands are run by sh: quoting, folders, the log, exit codes."""
 
 import contextlib
 import secrets
@@ -19,11 +19,11 @@ from deploy_manager.recipes.host import Command, Result
 BLOCK_BYTES = 256 * 1024
 SHOWN_LINES = 5
 SHOWN_ERROR_CHARACTERS = 1000
-UNSHOWN = "A command that is kept out of the log"
+UNSHOWN = "A command kept out of the log"
 
 
 class ShellHost(ABC):
-    """A host whose commands are run by sh. Subclasses say how one is started and a file written."""
+    """A host whose commands are run by sh. Subclasses start commands and write files."""
 
     def __init__(self, name: str, sink: Sink, cancelled: Event) -> None:
         self.name = name
@@ -41,10 +41,10 @@ class ShellHost(ABC):
         quiet: bool = False,
         assume: Result | int = 0,
     ) -> Result:
-        """See Host.run; nothing is assumed here.
+        """See Host.run; `assume` is not used here.
 
-        The command is given up as ended once it exited, even where a daemon it started still holds
-        its output open: what such a daemon prints later is lost.
+        The command counts as ended once it has exited, even if a daemon it started still holds its
+        output open: whatever the daemon prints later is lost.
         """
         line = shell.line_of(command)
         self._raise_if_cancelled()
@@ -59,7 +59,7 @@ class ShellHost(ABC):
         return result
 
     def put(self, content: bytes | Path, target: str, mode: int = 0o644) -> None:
-        """See Host.put. A relative target lies in the folder of `cd`. Raises RecipeError too."""
+        """See Host.put. A relative target is resolved in the folder of `cd`. Raises RecipeError."""
         self._raise_if_cancelled()
         path = shell.join(self._folder, target)
         beside = f"{path}.{secrets.token_hex(6)}.part"
@@ -70,7 +70,7 @@ class ShellHost(ABC):
             raise RecipeError(f"{path} could not be written on {self.name}: {reason}.") from error
 
     def get(self, source: str, target: Path, most: int) -> None:
-        """See BuildHost.get. Raises CommandTimedOut, Cancelled, ConnectionLost too."""
+        """See BuildHost.get. Also raises CommandTimedOut, Cancelled, ConnectionLost."""
         path = shell.join(self._folder, source)
         name = f"{path} of {self.name}"
         with target.open("wb") as file:
@@ -82,7 +82,7 @@ class ShellHost(ABC):
 
     @contextlib.contextmanager
     def cd(self, folder: str) -> Iterator[None]:
-        """See Host.cd. A relative folder lies in that of the `with` block around this one."""
+        """See Host.cd. A relative folder is resolved in that of the enclosing `with` block."""
         before = self._folder
         self._folder = shell.join(before, folder)
         try:
@@ -102,7 +102,7 @@ class ShellHost(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Hang up. Closing twice does no harm."""
+        """Hang up. May be called twice."""
 
     @abstractmethod
     def _start(self, script: str, stdin: bytes) -> Running:
@@ -113,7 +113,7 @@ class ShellHost(ABC):
         """Write blocks to `beside`, then rename it to `path`. Raises OSError."""
 
     def _blocks(self, content: bytes | Path) -> Iterator[bytes]:
-        """Yield what is to be sent, piece by piece, unless somebody cancels meanwhile."""
+        """Yield the content piece by piece. Raises Cancelled."""
         if isinstance(content, bytes):
             for start in range(0, len(content), BLOCK_BYTES):
                 self._raise_if_cancelled()
@@ -126,17 +126,17 @@ class ShellHost(ABC):
 
     def _raise_if_cancelled(self) -> None:
         if self._cancelled.is_set():
-            raise Cancelled("Cancelled: nothing more was started.")
+            raise Cancelled("Cancelled: no further command was started.")
 
 
 def _bounded_sink(file: BinaryIO, name: str, most: int) -> Sink:
-    """Return a sink that writes what comes on stdout to a file, up to so many bytes."""
+    """Return a sink that writes stdout to a file and raises RecipeError beyond `most` bytes."""
 
     def take(stream: Stream, data: bytes) -> None:
         if stream is not Stream.STDOUT:
             return
         if file.tell() + len(data) > most:
-            raise RecipeError(f"{name} is larger than {most} bytes: it was not taken.")
+            raise RecipeError(f"{name} is larger than {most} bytes, the most that is downloaded.")
         file.write(data)
 
     return take

@@ -1,36 +1,63 @@
-"""A command over SSH while it runs: its channel read and fed without ever waiting for one side."""
+"""A command that runs over SSH: reads and feeds its channel without blocking on either side."""
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from threading import Event
+from typing import Protocol, TypeVar
 
 import paramiko
 
 from deploy_manager.exceptions import ConnectionLost, NoCommands
 from deploy_manager.hosts.address import Stream
-from deploy_manager.hosts.hanging_up import hang_up
 from deploy_manager.hosts.running import Piece
 
 READ_BYTES = 64 * 1024
 FEED_TICK = 0.01
-"""Seconds between two looks whether the server takes more input."""
+"""Seconds between two checks whether the server takes more input."""
 
 PREAMBLE_BYTES = 64 * 1024
 GROUP_TIMEOUT = 2.0
-"""Seconds to wait, before stopping a command, for the line that tells its process group."""
+"""Seconds to wait, before stopping a command, for the line that names its process group."""
 
 SHOWN_CHARACTERS = 500
 
 Stopper = Callable[[int], bool]
-"""Ends a process group of the server; returns whether it was seen to be gone."""
+"""Ends a process group on the server; returns whether it was seen to be gone."""
+
+
+class Closable(Protocol):
+    def close(self) -> object:
+        """Release it."""
+
+
+Open = TypeVar("Open", bound=Closable)
+
+
+def hang_up(end: Closable) -> None:
+    """Close a connection or a channel, even if the other end is gone.
+
+    paramiko sends a message when it closes, and raises if there is nobody left to take it.
+    """
+    with suppress(EOFError, OSError, paramiko.SSHException):
+        end.close()
+
+
+@contextmanager
+def hung_up(end: Open) -> Iterator[Open]:
+    """Hang up when the block ends, however it ends."""
+    try:
+        yield end
+    finally:
+        hang_up(end)
 
 
 class Preamble:
-    """Takes the line with the process group off the front of what a command prints.
+    """Removes the line with the process group from the start of a command's output.
 
-    What stands before it comes from the account's shell profile and is no part of the command's
-    output; unless the line never comes: then it is all there is.
+    Whatever comes before it was printed by the account's shell profile and is dropped. If the line
+    never comes, our command never ran and all output is kept, to be shown.
     """
 
     def __init__(self, marker: str) -> None:
@@ -38,7 +65,7 @@ class Preamble:
         self._held: bytes | None = b""
         self.group: int | None = None
         self.instead: bytes | None = None
-        """What was printed by whatever ended without that line: it never ran our command."""
+        """All output of a command that ended without the line: something else ran instead of it."""
 
     @property
     def is_waiting(self) -> bool:
@@ -46,7 +73,7 @@ class Preamble:
         return self._held is not None
 
     def take(self, data: bytes) -> bytes:
-        """Return what of `data` is the command's own, as far as is known yet."""
+        """Return the part of `data` that is known to be the command's own output."""
         if self._held is None:
             return data
         self._held += data
@@ -56,7 +83,7 @@ class Preamble:
         return self._release() if len(self._held) > PREAMBLE_BYTES else b""
 
     def end(self) -> bytes:
-        """Return what was held back for a line that never came."""
+        """Return the output held back for a line that never came."""
         if self._held is None:
             return b""
         self.instead = self._held
@@ -81,28 +108,30 @@ class SshRunning:
         self._early: list[Piece] = []
         self._errors = b""
         self._arrived = Event()
+        # paramiko has one buffer a stream and no way to wait for both but a shared event.
         channel.settimeout(0)
         channel.in_buffer.set_event(self._arrived)
         channel.in_stderr_buffer.set_event(self._arrived)
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code, or that of what ran instead of our command, unless it says all is well.
+        """The exit code; None while the command runs.
 
-        Raises NoCommands there, and ConnectionLost where the channel ended without a code.
+        Raises NoCommands if something else ran instead and claims to have succeeded, and
+        ConnectionLost if the channel ended without an exit code.
         """
         if not self._channel.exit_status_ready():
             return None
         code = self._channel.recv_exit_status()
-        if code >= 0:
+        if code >= 0:  # paramiko: -1 for a channel that closed without an exit status
             if code == 0 and self.is_drained and self._preamble.instead is not None:
                 raise no_commands(self._where, self._preamble.instead + b"\n" + self._errors)
             return code
         if not self.is_drained:
             return None
         raise ConnectionLost(
-            f"The connection to {self._where} ended in the middle of a command: whether the command"
-            " ended well is unknown."
+            f"The connection to {self._where} was lost during a command: whether the command"
+            " succeeded is unknown. Check the server."
         )
 
     @property
@@ -129,12 +158,12 @@ class SshRunning:
         return bool(self._channel.eof_received or self._channel.closed)
 
     def _has_something(self) -> bool:
-        """Whether output is here, or was held back and can't be for any longer."""
+        """Whether there is output, or output held back that has to be released now."""
         arrived = self._channel.recv_ready() or self._channel.recv_stderr_ready()
         return arrived or (self._has_ended() and self._preamble.is_waiting)
 
     def _wait(self, seconds: float) -> None:
-        """Wait for output; where there will be none any more, for the exit code."""
+        """Wait for output, or for the exit code once there will be no more output."""
         if self._has_ended():
             self._channel.status_event.wait(seconds)
         elif self._input is None:
@@ -144,7 +173,7 @@ class SshRunning:
 
     def _pieces(self) -> list[Piece]:
         pieces = []
-        has_ended = self._has_ended()  # asked first: what it printed last may come meanwhile
+        has_ended = self._has_ended()  # read first: the last output may arrive in between
         if self._channel.recv_ready():
             pieces.append((Stream.STDOUT, self._preamble.take(self._channel.recv(READ_BYTES))))
         elif has_ended:
@@ -157,7 +186,7 @@ class SshRunning:
         return [piece for piece in pieces if piece[1]]
 
     def _feed(self) -> None:
-        """Send a piece of the input, if the server takes it; it may end without reading all."""
+        """Send some input if the window is open; the command may end without reading it."""
         try:
             if self._input and self._channel.send_ready():
                 sent = self._channel.send(bytes(self._input[:READ_BYTES]))
@@ -169,7 +198,7 @@ class SshRunning:
             self._input = None
 
     def _learn_group(self) -> None:
-        """Read on for a moment, if the line with the process group has not come yet."""
+        """Read on for a moment if the line with the process group has not come yet."""
         until = time.monotonic() + GROUP_TIMEOUT
         while self._preamble.group is None and time.monotonic() < until:
             if self._has_ended():
@@ -178,17 +207,17 @@ class SshRunning:
             self._early += self._pieces()
 
 
-def no_commands(where: str, said: bytes) -> NoCommands:
-    """Return the error for a server that let us in, and then ran something else or nothing."""
+def no_commands(where: str, output: bytes) -> NoCommands:
+    """Return the error for a server that logged us in, and then ran something else or nothing."""
     return NoCommands(
-        f"{where} lets us in, but runs no command for this account. It says:"
-        f" {told(said) or 'nothing'}. Look at the account's login shell, at ForceCommand in"
-        " sshd_config and at command= in its authorized_keys."
+        f"{where} lets us in, but runs no commands for this account. It says:"
+        f" {one_line(output) or 'nothing'}. Check the account's login shell, ForceCommand in"
+        " sshd_config and command= in its authorized_keys."
     )
 
 
-def told(said: bytes) -> str:
-    """Return a server's own words as one line that is not too long; blank: it has none."""
-    lines = [" ".join(line.split()) for line in said.decode(errors="replace").splitlines()]
+def one_line(output: bytes) -> str:
+    """Return a server's output as one line of limited length, without control characters."""
+    lines = [" ".join(line.split()) for line in output.decode(errors="replace").splitlines()]
     text = "".join(one for one in " / ".join(filter(None, lines)) if one.isprintable())
     return text.rstrip(".")[:SHOWN_CHARACTERS]

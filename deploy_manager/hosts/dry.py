@@ -1,4 +1,4 @@
-"""A host that touches nothing: it tells what would be done."""
+"""A host for dry runs: shows each command and changes nothing."""
 
 import contextlib
 import shlex
@@ -11,15 +11,14 @@ from deploy_manager.recipes.host import Command, Result
 
 
 class DryHost:
-    """Tells each command and each file as they would be run and sent.
+    """Shows each command and each file as they would be run and sent.
 
-    A command ends as the recipe says that a dry run may assume (`assume`). What is told is masked
-    as a log is.
+    A command ends as the recipe lets a dry run assume (`assume`). The lines are masked as a log is.
     """
 
-    def __init__(self, name: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, name: str, show: Callable[[str], None]) -> None:
         self.name = name
-        self._take_line = tell
+        self._show_line = show
         self._folder = ""
 
     def run(
@@ -32,18 +31,18 @@ class DryHost:
         quiet: bool = False,
         assume: Result | int = 0,
     ) -> Result:
-        """See Host.run. The whole line is told, also where a log would leave it out."""
+        """See Host.run. The whole line is shown, even if a log would leave it out."""
         line = shell.line_of(command)
         enter = f"cd {shlex.quote(self._folder)} && " if self._folder else ""
         fed = f"  # {len(stdin)} bytes on standard input" if stdin else ""
-        self._tell(f"$ {enter}{line}{fed}")
+        self._show(f"$ {enter}{line}{fed}")
         return assume if isinstance(assume, Result) else Result(assume, "", "")
 
     def put(self, content: bytes | Path, target: str, mode: int = 0o644) -> None:
-        """See Host.put. What is in the file is not told: it may be secret."""
+        """See Host.put. The content is not shown: it may be secret."""
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         path = shell.join(self._folder, target)
-        self._tell(f"put {size} bytes -> {path} (mode {mode:o})")
+        self._show(f"put {size} bytes -> {path} (mode {mode:o})")
 
     @contextlib.contextmanager
     def cd(self, folder: str) -> Iterator[None]:
@@ -57,7 +56,7 @@ class DryHost:
 
     def say(self, text: str) -> None:
         """See Host.say."""
-        self._tell(f"# {text}")
+        self._show(f"# {text}")
 
-    def _tell(self, text: str) -> None:
-        self._take_line(mask_text(text))
+    def _show(self, text: str) -> None:
+        self._show_line(mask_text(text))

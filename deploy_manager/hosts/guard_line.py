@@ -1,4 +1,4 @@
-"""The line to the guard on a server: started where there is none, greeted, and kept alive."""
+"""The line to the guard on a server: starts a missing guard, greets it, keeps the line alive."""
 
 import base64
 import hashlib
@@ -28,23 +28,29 @@ from deploy_manager.hosts.channel import no_commands
 from deploy_manager.hosts.pipes import Pipe
 from deploy_manager.hosts.remote.guard.frames import READY, VERSION, Frame, Kind, Unpacker, pack
 from deploy_manager.hosts.remote.launch import MISSING
-from deploy_manager.recipes.host import OLDEST_PYTHON, TELL_VERSION, Command, Result, python_problem
+from deploy_manager.recipes.host import (
+    OLDEST_PYTHON,
+    PRINT_VERSION,
+    Command,
+    Result,
+    python_problem,
+)
 
 GREETS_WITHIN = 30.0
 PING_EVERY = 3.0
 ANSWERS_WITHIN = 3.0
-"""Seconds of silence after which a server is asked whether it runs our commands at all."""
+"""Seconds of silence after which to check whether the server runs our commands at all."""
 
 SEEN_BYTES = 64 * 1024
 BEGUN = b"deploy-manager-begins"
-"""Printed by sh before anything else: what stands before it is not ours."""
+"""Printed by sh first: anything before it comes from the account's shell profile."""
 
 MAIN = "import sys\nfrom guard.relay import main\nsys.exit(main())\n"
 
 
 @dataclass(frozen=True)
 class Work:
-    """Whose work is done on a server, and where: told to whoever finds it busy."""
+    """The deployment that holds a deploy path, as shown to others who find the server busy."""
 
     folder: str
     """<deploy path>/.deploy"""
@@ -53,19 +59,19 @@ class Work:
     """The server's interpreter, as Site.python."""
 
     key: str
-    """Names the site: fencing tokens are compared for each site by itself."""
+    """Names the site: fencing tokens are compared within one site."""
 
     deployment: int
     token: int
     who: str
     what: str
     oldest_python: tuple[int, int] = OLDEST_PYTHON
-    """The server's Python must not be older."""
+    """The oldest Python that the server may have."""
 
 
 @dataclass(frozen=True)
 class CommandRecord:
-    """What the journal on a server knows of a command."""
+    """A command in the journal on a server."""
 
     step: int
     index: int
@@ -76,7 +82,7 @@ class CommandRecord:
 
 
 class BareHost(Protocol):
-    """A host without a guard, by which one is started."""
+    """A host without a guard, used to start one."""
 
     name: str
 
@@ -92,13 +98,13 @@ class BareHost(Protocol):
     def put(self, content: bytes, target: str, mode: int = 0o644) -> None: ...
 
     def open_pipe(self, line: str) -> Pipe:
-        """Have sh start a program to speak with. Raises HostUnreachable, ConnectionLost."""
+        """Start a line of sh and return a pipe to it. Raises HostUnreachable, ConnectionLost."""
 
     def close(self) -> None: ...
 
 
 class GuardLine:
-    """An open line to a guard that welcomed us."""
+    """An open line to a guard that accepted us."""
 
     def __init__(self, host: BareHost, pipe: Pipe, unpacker: Unpacker, early: list[Frame]) -> None:
         self._host = host
@@ -115,7 +121,7 @@ class GuardLine:
             self._pipe.send(pack(kind, payload))
 
     def receive(self, seconds: float) -> list[Frame]:
-        """Return the frames that came, waiting this long for the first. Raises ConnectionLost."""
+        """Return frames, waiting this long for the first. Raises ConnectionLost."""
         if self._early:
             early, self._early = self._early, []
             return early
@@ -123,20 +129,22 @@ class GuardLine:
         try:
             return self._unpacker.feed(data)
         except ValueError as error:
-            raise ConnectionLost(f"{self._host.name} sent what is no frame: {error}.") from error
+            raise ConnectionLost(
+                f"{self._host.name} sent something other than a frame: {error}."
+            ) from error
 
     def give_back(self, frames: Iterable[Frame]) -> None:
-        """Let frames that somebody else wants be received again."""
+        """Put frames back, to be received again by whoever waits for them."""
         self._early = [*frames, *self._early]
 
     def close(self) -> None:
-        """Hang up; the guard goes on with what runs, and ends soon where nothing does."""
+        """Hang up; the guard lets a running command go on, and exits soon if there is none."""
         self._closed.set()
         self._pipe.close()
         self._host.close()
 
     def _keep_alive(self) -> None:
-        """Let the guard know that we are there; who can't is taken for gone after some seconds."""
+        """Ping the guard, which drops a client that stays silent for some seconds (LEASE)."""
         while not self._closed.wait(PING_EVERY):
             try:
                 self.send(Kind.PING)
@@ -145,10 +153,10 @@ class GuardLine:
 
 
 def open_line(host: BareHost, work: Work) -> GuardLine:
-    """Greet the guard of a deploy path, and start it where there is none.
+    """Greet the guard of a deploy path, and start one if there is none.
 
-    Raises HostUnreachable, ServerBusy, ClaimLost, and RecipeError with the server's own words, also
-    for a Python that is too old: then nothing is sent.
+    Raises HostUnreachable, ServerBusy, ClaimLost, and RecipeError with the server's own message; if
+    its Python is too old, nothing is sent.
     """
     pipe, unpacker, frames = _greet(host, work, is_probe=False)
     (kind, payload), *early = frames
@@ -159,7 +167,7 @@ def open_line(host: BareHost, work: Work) -> GuardLine:
 
 
 def read_records(host: BareHost, work: Work) -> list[CommandRecord]:
-    """Return what the journal of a deployment knows; raises as `open_line` does."""
+    """Return the commands in the journal of a deployment; raises as `open_line` does."""
     pipe, _unpacker, frames = _greet(host, work, is_probe=True)
     pipe.close()
     kind, payload = frames[0]
@@ -181,7 +189,7 @@ def _greet(host: BareHost, work: Work, is_probe: bool) -> tuple[Pipe, Unpacker, 
     except BaseException:
         pipe.close()
         raise
-    raise ConnectionLost(f"The guard on {host.name} did not answer.")
+    raise ConnectionLost(f"The guard on {host.name} did not answer: check the server.")
 
 
 def _hello(work: Work, is_probe: bool) -> dict[str, Any]:
@@ -199,7 +207,7 @@ def _hello(work: Work, is_probe: bool) -> dict[str, Any]:
 
 
 def _start_relay(host: BareHost, work: Work) -> Pipe:
-    """Start the relay; send the guard there first where it is missing."""
+    """Start the relay; send the guard there first if it is missing."""
     archive, name = guard_archive()
     path = f"{work.folder}/{name}"
     pipe = _try_relay(host, work, path)
@@ -208,14 +216,14 @@ def _start_relay(host: BareHost, work: Work) -> Pipe:
         host.put(archive, path, 0o600)
         pipe = _try_relay(host, work, path)
     if pipe is None:
-        raise RecipeError(f"{host.name}: {path} was sent, but what is there is something else.")
+        raise RecipeError(f"{host.name}: {path} was sent, but its content there is different.")
     return pipe
 
 
 def _try_relay(host: BareHost, work: Work, path: str) -> Pipe | None:
-    """Return a relay that is ready; None where the server does not have it.
+    """Return a relay that is ready; None if the server does not have it.
 
-    Raises RecipeError and NoCommands with the server's own words.
+    Raises RecipeError and NoCommands with the server's own message.
     """
     pipe = host.open_pipe(_relay_line(work, path))
     seen, is_doubted = b"", False
@@ -228,11 +236,11 @@ def _try_relay(host: BareHost, work: Work, path: str) -> Pipe | None:
                 is_doubted = True
                 _require_commands(host)
     except ConnectionLost:
-        said = pipe.complaint()
+        complaint = pipe.complaint()
         pipe.close()
-        if said is None or (BEGUN in seen and not said):
+        if complaint is None or (BEGUN in seen and not complaint):
             raise
-        _require_readiness(host, work, seen, said)
+        _require_readiness(host, work, seen, complaint)
         return None
     except NoCommands:
         pipe.close()
@@ -240,14 +248,16 @@ def _try_relay(host: BareHost, work: Work, path: str) -> Pipe | None:
     pipe.close()
     if BEGUN not in seen:
         raise no_commands(host.name, seen)
-    raise ConnectionLost(f"The guard on {host.name} did not start within {GREETS_WITHIN:g} s.")
+    raise ConnectionLost(
+        f"The guard on {host.name} did not start within {GREETS_WITHIN:g} s: check the load there."
+    )
 
 
 def _relay_line(work: Work, path: str) -> str:
-    """Return what sh is to do: say that it is there, then be the relay, or tell it is missing.
+    """Return a line of sh that prints BEGUN, then becomes the relay or reports it as missing.
 
-    What is run was sent for this very start, in the line itself: it compares the guard that lies on
-    the server with ours, and refuses a folder in which others could write.
+    The launcher is in the line itself, since no file on the server can be trusted yet: it compares
+    the guard there with ours, and refuses a folder in which others could write.
     """
     launch = f"import base64; exec(base64.b64decode('{_launcher()}'))"
     sha256 = hashlib.sha256(guard_archive()[0]).hexdigest()
@@ -255,29 +265,30 @@ def _relay_line(work: Work, path: str) -> str:
     words = ["-I", "-S", "-X", "utf8", "-c", launch, path, sha256, work.folder]
     return (
         f"echo {BEGUN.decode()}; test -f {guard} ||"
-        f" {{ {python} -c {shlex.quote(TELL_VERSION)} >&2 || exit; echo {MISSING} >&2; exit 1; }};"
+        f" {{ {python} -c {shlex.quote(PRINT_VERSION)} >&2 || exit; echo {MISSING} >&2; exit 1; }};"
         f" exec {python} {shlex.join(words)}"
     )
 
 
-def _require_readiness(host: BareHost, work: Work, seen: bytes, said: str) -> None:
-    """Return where the relay is only missing, and may be sent; raise what else made it end."""
+def _require_readiness(host: BareHost, work: Work, seen: bytes, complaint: str) -> None:
+    """Return if the relay is merely missing and may be sent; raise otherwise."""
     if BEGUN not in seen:
-        raise no_commands(host.name, seen + b"\n" + said.encode())
-    *before, last = said.splitlines() or [""]
+        raise no_commands(host.name, seen + b"\n" + complaint.encode())
+    *before, last = complaint.splitlines() or [""]
     if last != MISSING:
-        # One so old that it can't even read the guard says something else than that.
-        asked = host.run([work.python, "-c", TELL_VERSION], check=False, quiet=True)
+        # A Python too old to parse the launcher fails with a SyntaxError: ask for its version.
+        asked = host.run([work.python, "-c", PRINT_VERSION], check=False, quiet=True)
         problem = asked.ok and python_problem(host.name, asked.stdout.strip(), work.oldest_python)
-        raise RecipeError(problem or f"{host.name} can't start the guard: {said}")
+        raise RecipeError(problem or f"{host.name} can't start the guard: {complaint}")
     if problem := python_problem(host.name, before[-1] if before else "", work.oldest_python):
         raise RecipeError(problem)
 
 
 def _require_commands(host: BareHost) -> None:
-    """Raise NoCommands where a command that has no input ends without having been run.
+    """Raise NoCommands if the server runs something else instead of our commands.
 
-    Whatever stands in for our commands and waits for input can't be told from a slow server else.
+    A forced command that waits for input looks like a slow server. `true` has no input: the forced
+    command ends, and shows itself.
     """
     with suppress(ConnectionLost, CommandTimedOut):
         answer = host.run("true", check=False, quiet=True, timeout=ANSWERS_WITHIN)
@@ -286,34 +297,37 @@ def _require_commands(host: BareHost) -> None:
 
 
 def _received(pipe: Pipe) -> Iterator[tuple[float, bytes]]:
-    """Yield the seconds gone by and what came meanwhile, as long as a guard may take to greet."""
+    """Yield elapsed seconds and received bytes, for as long as a guard may take to greet."""
     began = time.monotonic()
     while (waited := time.monotonic() - began) < GREETS_WITHIN:
         yield waited, pipe.receive(0.5)
 
 
-def _refusal(host: BareHost, kind: Kind, said: dict[str, Any]) -> Exception:
-    if said.get("why") == "old":
-        return RecipeError(python_problem(host.name, said["python"], said["oldest"]))
-    if said.get("why") == "stale":
+def _refusal(host: BareHost, kind: Kind, answer: dict[str, Any]) -> Exception:
+    if answer.get("why") == "old":
+        return RecipeError(python_problem(host.name, answer["python"], answer["oldest"]))
+    if answer.get("why") == "stale":
         return ClaimLost()
-    if said.get("why") == "busy":
-        what = said.get("what", "something else")
-        who, since = said.get("who", "somebody"), said.get("since", "a while ago")
-        return ServerBusy(f"{host.name} is busy there: {what} by {who}, since {since}.")
-    return RecipeError(f"{host.name}: {said.get('reason', kind.name)}.")
+    if answer.get("why") == "busy":
+        what = answer.get("what", "something else")
+        who, since = answer.get("who", "someone"), answer.get("since", "a while ago")
+        return ServerBusy(
+            f"{host.name} is busy there: {what} by {who}, since {since}. Try again when it has"
+            " ended."
+        )
+    return RecipeError(f"{host.name}: {answer.get('reason', kind.name)}.")
 
 
 @cache
 def _launcher() -> str:
-    """Return what starts the guard in letters that no shell changes."""
+    """Return the launcher in base64, which no shell changes."""
     source = files("deploy_manager.hosts").joinpath("remote", "launch.py").read_bytes()
     return base64.b64encode(source).decode()
 
 
 @cache
 def guard_archive() -> tuple[bytes, str]:
-    """Return the guard as one file that Python runs, and its name, which tells its content."""
+    """Return the guard as one zip file that Python runs, and its name with a hash of it."""
     folder = files("deploy_manager.hosts").joinpath("remote", "guard")
     sources = sorted((each for each in folder.iterdir() if each.name.endswith(".py")), key=str)
     buffer = io.BytesIO()
@@ -322,6 +336,7 @@ def guard_archive() -> tuple[bytes, str]:
             ("__main__.py", MAIN.encode()),
             *((f"guard/{source.name}", source.read_bytes()) for source in sources),
         ]:
+            # ZipInfo has a fixed date (1980): the same content always has the same hash.
             archive.writestr(zipfile.ZipInfo(name), text)
     content = buffer.getvalue()
     return content, f"guard-{hashlib.sha256(content).hexdigest()[:12]}.pyz"

@@ -1,4 +1,4 @@
-"""A command of a guard while it runs, over lines that may be cut and made again."""
+"""A command that a guard runs, followed over lines that may be lost and reopened."""
 
 import json
 import time
@@ -18,44 +18,44 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 256 * 1024
 GRACE = 2.0
-"""Seconds between asking a group to end and ending it."""
+"""Seconds between asking a process group to end and killing it."""
 
 KILLED_WITHIN = GRACE + 6.0
 PUT_WITHIN = 60.0
 TICK = 0.25
 LATE_BYTES = 4 * 1024 * 1024
 LAST = (Kind.UNKNOWN, Kind.FAILED)
-"""What ends following a command by an error."""
+"""Kinds that end following a command with an error."""
 
 STREAMS = {Kind.OUT: Stream.STDOUT, Kind.ERR: Stream.STDERR}
 
 
 @dataclass(frozen=True)
-class Wish:
-    """A command, named by its step and its place in it."""
+class CommandRequest:
+    """A command, named by its step and its index in it."""
 
     step: int
     index: int
     script: str
     limit: float
-    """Seconds after which the guard ends it, with some to spare."""
+    """Seconds after which the guard ends it, plus a margin of its own."""
 
     is_kept: bool = True
-    """Whether it stands in the journal; what does not is run each time it is asked for."""
+    """Whether it is recorded in the journal; otherwise it runs each time it is requested."""
 
     is_known_only: bool = False
-    """Whether it is answered from the journal or not at all."""
+    """Whether it may only be answered from the journal, never run."""
 
     is_fresh: bool = False
-    """Whether it may be run though another command stood in its place before."""
+    """Whether it may run even if the journal has another command in its place."""
 
 
 class GuardedRunning:
     """Follows one command."""
 
-    def __init__(self, host: "GuardedHost", wish: Wish, stdin: bytes) -> None:
+    def __init__(self, host: "GuardedHost", request: CommandRequest, stdin: bytes) -> None:
         self._host = host
-        self._wish = wish
+        self._request = request
         self._stdin = stdin
         self._lines = host.lines()
         self._line: GuardLine | None = None
@@ -68,7 +68,7 @@ class GuardedRunning:
         return self.exit_code is not None
 
     def read(self, seconds: float) -> Sequence[Piece]:
-        """Return what it printed, waiting this long. Raises HandedOver, RecipeError too."""
+        """Return output, waiting this long. Also raises HandedOver, RecipeError."""
         if self._host.handed_over.is_set():
             raise HandedOver
         line = self._line or next(self._lines)
@@ -89,18 +89,18 @@ class GuardedRunning:
         """The line stays open for the next command."""
 
     def _ask(self, line: GuardLine) -> None:
-        """Ask for the command, or for the rest of what it prints."""
+        """Request the command, or the rest of its output."""
         self._line, self._is_started = line, False
         line.send(
             Kind.RUN,
             {
-                "step": self._wish.step,
-                "index": self._wish.index,
-                "script": self._wish.script,
-                "limit": self._wish.limit,
-                "journal": self._wish.is_kept,
-                "fresh": self._wish.is_fresh,
-                "known_only": self._wish.is_known_only,
+                "step": self._request.step,
+                "index": self._request.index,
+                "script": self._request.script,
+                "limit": self._request.limit,
+                "journal": self._request.is_kept,
+                "fresh": self._request.is_fresh,
+                "known_only": self._request.is_known_only,
                 "out_from": self._read[Kind.OUT],
                 "err_from": self._read[Kind.ERR],
             },
@@ -110,7 +110,7 @@ class GuardedRunning:
         line.send(Kind.START)
 
     def _pieces(self, frames: list[Frame]) -> Iterator[Piece]:
-        """Yield the output; note the rest. What comes before its start was meant for another."""
+        """Yield output, note other frames. Frames before STARTED belong to an earlier command."""
         for number, (kind, payload) in enumerate(frames, 1):
             if kind is Kind.STARTED:
                 self._is_started = True
@@ -120,31 +120,31 @@ class GuardedRunning:
                 self._read[kind] += len(payload)
                 yield STREAMS[kind], payload
             elif self._line is not None and number > 1 and kind in LAST:
-                self._line.give_back(frames[number - 1 :])  # its output is told first
+                self._line.give_back(frames[number - 1 :])  # the output before it is handled first
                 return
             else:
                 self._note(kind, payload)
 
     def _note(self, kind: Kind, payload: bytes) -> None:
-        """Note how it ended, or what was lost. Raises ConnectionLost, RecipeError."""
+        """Record its exit code, or lost output. Raises ConnectionLost, RecipeError."""
         if kind is Kind.CUT:
             self._host.note(f"[{payload.decode()} bytes of output were not kept]")
         elif kind is Kind.EXIT:
             self.exit_code = json.loads(payload)["code"]
         elif kind is Kind.UNKNOWN:
-            said = json.loads(payload)
-            reason = said["reason"]
-            if said.get("never"):
-                raise NeverBegun(f"A command on {self._host.name} was never begun.")
+            answer = json.loads(payload)
+            if answer.get("never"):
+                raise NeverBegun(f"A command on {self._host.name} was never started.")
             raise ConnectionLost(
-                f"Whether a command on {self._host.name} ended well is unknown: {reason}."
+                f"Whether a command on {self._host.name} succeeded is unknown: {answer['reason']}."
+                " Check the server."
             )
         elif kind is Kind.FAILED:
             raise RecipeError(f"{self._host.name}: {json.loads(payload)['reason']}.")
 
 
 class Late:
-    """The last of what came while something else was waited for."""
+    """The most recent frames received while waiting for another one."""
 
     def __init__(self) -> None:
         self.frames: deque[Frame] = deque()
@@ -158,7 +158,7 @@ class Late:
 
 
 def wait_until_killed(line: GuardLine) -> bool:
-    """Have what runs be ended; return whether it was seen to be gone. Raises ConnectionLost."""
+    """Kill the running command; return whether it was seen to be gone. Raises ConnectionLost."""
     line.send(Kind.KILL, {"grace": GRACE})
     late = Late()
     try:
@@ -172,13 +172,13 @@ def wait_until_killed(line: GuardLine) -> bool:
 
 
 def reply_to_put(line: GuardLine) -> str:
-    """Return why a file could not be written; blank: it was. Raises ConnectionLost."""
+    """Return why a file could not be written; blank if it was. Raises ConnectionLost."""
     for kind, payload in _frames(line, PUT_WITHIN):
         if kind is Kind.PUT_DONE:
             return ""
         if kind is Kind.FAILED:
             return str(json.loads(payload)["reason"])
-    raise ConnectionLost("The guard did not say whether a file was written.")
+    raise ConnectionLost("The guard did not confirm that a file was written.")
 
 
 def _frames(line: GuardLine, seconds: float) -> Iterator[Frame]:

@@ -1,7 +1,7 @@
-"""A host whose commands belong to a guard on the server.
+"""A host whose commands are run by a guard on the server.
 
-The connection may be cut and made again, and this process may be gone and another go on: a command
-is named by its step and its place in it, and never run twice.
+The connection may be lost and reopened, and another worker may take over: a command is named by its
+step and its index in it, and never run twice.
 """
 
 import time
@@ -24,19 +24,22 @@ from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Address, Sink, Stream
 from deploy_manager.hosts.base import ShellHost
 from deploy_manager.hosts.guard_line import GuardLine, Work, open_line
-from deploy_manager.hosts.guard_running import GuardedRunning, Wish, reply_to_put, wait_until_killed
-from deploy_manager.hosts.link import connect
-from deploy_manager.hosts.local import LocalHost
+from deploy_manager.hosts.guard_running import (
+    CommandRequest,
+    GuardedRunning,
+    reply_to_put,
+    wait_until_killed,
+)
+from deploy_manager.hosts.opening import bare_host
 from deploy_manager.hosts.remote.guard.frames import Kind
 from deploy_manager.hosts.running import Running, Watch, no_sink
-from deploy_manager.hosts.ssh import SshHost
 from deploy_manager.recipes.host import Command, Result
 
 RECONNECTS_FOR = 60.0
-"""Seconds to try to reach a server again before what it does is called unknown."""
+"""Seconds to try to reach a server again before its state is called unknown."""
 
 DIES_WITHIN = 10.0
-"""Seconds in which a first connection that is cut is told from one that hangs."""
+"""Seconds within which a first connection that fails was lost, rather than hanging."""
 
 RECONNECTS_TO_STOP_FOR = 10.0
 FIRST_DELAY, LONGEST_DELAY = 0.5, 5.0
@@ -45,10 +48,10 @@ LOOKS_FOR = 20.0
 
 
 @dataclass(frozen=True)
-class Mark:
-    """Up to where a step's log is stored: the command, and bytes of each stream.
+class ResumeCursor:
+    """How far a step's log is stored: the command, and bytes of each stream.
 
-    `own` counts our own lines in the whole step; `out` and `err` what that command printed.
+    `own` counts our own lines in the whole step; `out` and `err` the output of that command.
     """
 
     command: int = 0
@@ -61,17 +64,17 @@ class Journal(Protocol):
     """The sink of a guarded host."""
 
     def __call__(self, stream: Stream, data: bytes) -> None:
-        """Take output that was not stored before."""
+        """Take output that has not been stored before."""
 
     def note(self, line: bytes) -> None:
-        """Take a line that belongs to no place in the output."""
+        """Take a line that is not part of the output."""
 
     def begin_command(self, index: int) -> None:
-        """Know that what comes is printed by the step's command of this index."""
+        """Attribute the output that follows to the step's command of this index."""
 
 
 class GuardedHost(ShellHost):
-    """A server, or this machine, by way of its guard."""
+    """A server, or this machine, through its guard."""
 
     _is_known_only = False
 
@@ -91,25 +94,27 @@ class GuardedHost(ShellHost):
         self._may_go_on = may_go_on
         self._line: GuardLine | None = self._connect(cancelled)
         self._step, self._index = 0, 0
-        self._stored, self._is_once, self._own = Mark(), False, 0
+        self._stored, self._is_once, self._own = ResumeCursor(), False, 0
 
-    def begin_step(self, number: int, stored: Mark = Mark(), once: bool = False) -> None:
-        """Begin a step, or go on with it: commands that were run are not run again.
+    def begin_step(
+        self, number: int, stored: ResumeCursor = ResumeCursor(), once: bool = False
+    ) -> None:
+        """Begin a step, or continue it: commands that have run are not run again.
 
-        What is `stored` of its output is not given to the sink again. A step that may be run `once`
-        only is not begun afresh where it asks for other commands than before.
+        Output that is already `stored` does not go to the sink again. A step that may run only
+        `once` fails, rather than starting over, if its commands are not those of the first run.
         """
         self._step, self._index = number, 0
         self._stored, self._is_once, self._own = stored, once, 0
 
     def look(self, command: Command) -> Result:
-        """Run a command that changes nothing: not in the log, and after a cancellation too."""
+        """Run a command that changes nothing, outside the log, even after a cancellation."""
         script = shell.script_of(shell.line_of(command), "")
-        wish = Wish(*LOOK, script, LOOKS_FOR, is_kept=False)
-        return self._watch(wish, b"", "Looking around", LOOKS_FOR, no_sink, Event())
+        request = CommandRequest(*LOOK, script, LOOKS_FOR, is_kept=False)
+        return self._watch(request, b"", "Looking around", LOOKS_FOR, no_sink, Event())
 
     def put(self, content: bytes | Path, target: str, mode: int = 0o644) -> None:
-        """See Host.put. Raises RecipeError and HandedOver too."""
+        """See Host.put. Also raises RecipeError, HandedOver."""
         self._raise_if_cancelled()
         path = shell.join(self._folder, target)
         for line in self.lines():
@@ -127,10 +132,10 @@ class GuardedHost(ShellHost):
             self.drop_line()
 
     def get(self, source: str, target: Path, most: int) -> None:
-        raise NotImplementedError  # a journal would keep the whole file
+        raise NotImplementedError  # the journal would keep the whole file as output
 
     def close(self) -> None:
-        """Hang up, and let the guard end and its lock be free; unless others go on with it."""
+        """Hang up and let the guard exit, which frees its lock; unless the work was handed over."""
         if self._line is not None and not self.handed_over.is_set():
             with suppress(ConnectionLost):
                 self._line.send(Kind.BYE)
@@ -138,9 +143,10 @@ class GuardedHost(ShellHost):
         self.drop_line()
 
     def lines(self, seconds: float | None = None) -> Iterator[GuardLine]:
-        """Yield the open line, and each time it was dropped another, as long as one can be had.
+        """Yield the open line, and a new one each time it was dropped.
 
-        Raises ConnectionLost at last, ClaimLost where somebody else goes on, HandedOver.
+        Raises ConnectionLost once the server stays away, ClaimLost if another worker took over,
+        HandedOver.
         """
         if self._line is not None:
             yield self._line
@@ -149,23 +155,23 @@ class GuardedHost(ShellHost):
             self._line = self._connect_again(RECONNECTS_FOR if seconds is None else seconds)
             after = time.monotonic() - began
             self.note(
-                f"The connection to {self.name} was lost. It stands again after {after:.1f} s, and"
-                " nothing was lost."
+                f"The connection to {self.name} was lost and restored after {after:.1f} s."
+                " No output was lost."
             )
             yield self._line
 
     def note(self, text: str) -> None:
-        """Add a line to the log that a second run of the step would not have."""
+        """Add a line to the log that a repeated step would not have."""
         self._journal.note(f"{text}\n".encode())
 
     def drop_line(self) -> None:
-        """Hang up a line that is of no use any more."""
+        """Close the line, so that the next request opens another."""
         if self._line is not None:
             self._line.close()
             self._line = None
 
     def kill(self) -> bool:
-        """End what runs on the server; return whether it was seen to be gone."""
+        """Kill the running command; return whether it was seen to be gone."""
         with suppress(HostUnreachable):
             for line in self.lines(RECONNECTS_TO_STOP_FOR):
                 with suppress(ConnectionLost):
@@ -174,9 +180,9 @@ class GuardedHost(ShellHost):
         return False
 
     def _connect(self, cancelled: Event) -> GuardLine:
-        """Connect; again where the link died on the way, before anything was asked for.
+        """Connect; try again if the connection was lost before anything was requested.
 
-        A server that hangs instead is not waited for twice.
+        A server that hangs is not waited for a second time.
         """
         began = time.monotonic()
         try:
@@ -187,7 +193,7 @@ class GuardedHost(ShellHost):
         return self._connect_again(RECONNECTS_FOR)
 
     def _connect_again(self, seconds: float) -> GuardLine:
-        """Connect anew; a cancel shortens the time to try, for somebody waits to be told."""
+        """Reconnect. A cancel shortens the time to try, since a person is waiting for it."""
         delay, began = FIRST_DELAY, time.monotonic()
         while True:
             if self.handed_over.is_set():
@@ -196,14 +202,14 @@ class GuardedHost(ShellHost):
                 raise ClaimLost
             try:
                 return self._open(self.handed_over)
-            except Cancelled:
+            except Cancelled:  # `handed_over` is the event that cancels connecting here
                 raise HandedOver from None
             except HostUnreachable as error:
                 most = RECONNECTS_TO_STOP_FOR if self._cancelled.is_set() else seconds
                 if time.monotonic() + delay > began + most:
                     raise ConnectionLost(
-                        f"The connection to {self.name} was lost and could not be made again: what"
-                        f" it does is unknown. ({error})"
+                        f"The connection to {self.name} was lost and could not be restored: its"
+                        f" state is unknown. Check the server. ({error})"
                     ) from error
             self.handed_over.wait(delay)
             delay = min(2 * delay, LONGEST_DELAY)
@@ -213,7 +219,7 @@ class GuardedHost(ShellHost):
     ) -> Result:
         index, self._index = self._index, self._index + 1
         self._journal.begin_command(index)
-        wish = Wish(
+        request = CommandRequest(
             self._step,
             index,
             script,
@@ -222,16 +228,22 @@ class GuardedHost(ShellHost):
             is_fresh=not self._is_once and not self._is_known_only,
         )
         unstored = sink if sink is no_sink else self._unstored(index)
-        return self._watch(wish, stdin, name, timeout, unstored, self._cancelled)
+        return self._watch(request, stdin, name, timeout, unstored, self._cancelled)
 
     def _watch(
-        self, wish: Wish, stdin: bytes, name: str, timeout: float, sink: Sink, cancelled: Event
+        self,
+        request: CommandRequest,
+        stdin: bytes,
+        name: str,
+        timeout: float,
+        sink: Sink,
+        cancelled: Event,
     ) -> Result:
-        running = GuardedRunning(self, wish, stdin)
+        running = GuardedRunning(self, request, stdin)
         return Watch(running, sink, cancelled, timeout).see_through(name)
 
     def _unstored(self, index: int) -> Sink:
-        """Return a sink that leaves out what is stored of a command's output."""
+        """Return a sink that skips the part of a command's output that is already stored."""
         left = {Stream.STDOUT: self._stored.out, Stream.STDERR: self._stored.err}
         is_stored = index < self._stored.command
 
@@ -248,39 +260,40 @@ class GuardedHost(ShellHost):
         return give
 
     def _take_own(self, stream: Stream, data: bytes) -> None:
-        """Take one of our own lines, unless it is stored."""
+        """Take one of our own lines unless it is already stored."""
         start, self._own = self._own, self._own + len(data)
         if unstored := data[max(0, self._stored.own - start) :]:
             self._journal(stream, unstored)
 
     def _raise_if_cancelled(self) -> None:
-        """A command that another process left running is stopped before it is called cancelled."""
+        """Stop a command that a previous worker left running, then raise Cancelled."""
         if not self._cancelled.is_set():
             return
         if not self.kill():
             raise ConnectionLost(
-                f"Cancelled, but what {self.name} does could not be stopped: its state is unknown."
+                f"Cancelled, but the command on {self.name} could not be stopped: its state is"
+                " unknown. Check the server."
             )
-        raise Cancelled("Cancelled: nothing more was started.")
+        raise Cancelled("Cancelled: no further command was started.")
 
     def _start(self, script: str, stdin: bytes) -> Running:
-        raise NotImplementedError  # _watch starts commands here
+        raise NotImplementedError  # commands are started by _watch
 
     def _write(self, blocks: Iterator[bytes], path: str, beside: str, mode: int) -> None:
-        raise NotImplementedError  # put does
+        raise NotImplementedError  # files are written by put
 
 
 class ReplayHost(GuardedHost):
-    """Answers a recipe from the journal, and does nothing itself. NeverBegun ends it."""
+    """Answers a recipe from the journal and runs nothing; raises NeverBegun at its end."""
 
     _is_known_only = True
 
     def put(self, content: bytes | Path, target: str, mode: int = 0o644) -> None:
-        """Send nothing: whether it was sent shows in the commands that came after."""
+        """Send nothing: later commands show whether the file was sent."""
 
 
-class _Nobody:
-    """A journal for what is not kept."""
+class _NoJournal:
+    """A journal that keeps nothing."""
 
     def __call__(self, stream: Stream, data: bytes) -> None: ...
 
@@ -296,7 +309,7 @@ def open_replay(address: Address, work: Work) -> ReplayHost:
     """
     never = Event()
     opener = _opener(address, work)
-    return ReplayHost(address.name, opener, _Nobody(), never, lambda: False, never)
+    return ReplayHost(address.name, opener, _NoJournal(), never, lambda: False, never)
 
 
 def open_guarded(
@@ -310,8 +323,8 @@ def open_guarded(
 ) -> GuardedHost:
     """Connect to a server, or to this machine, and to the guard of a deploy path there.
 
-    `may_go_on` is asked before a connection that was lost is made again: whether the work is still
-    ours. Once `handed_over` is set, what runs is left to another process (HandedOver).
+    `may_go_on` is called before a lost connection is reopened: it returns whether the claim is
+    still ours. Once `handed_over` is set, running commands are left to another worker (HandedOver).
     Raises HostUnreachable, HostKeyMismatch, Cancelled, ServerBusy, ClaimLost, RecipeError.
     """
     opener = _opener(address, work)
@@ -328,10 +341,3 @@ def _opener(address: Address, work: Work) -> Callable[[Event], GuardLine]:
             raise
 
     return open_
-
-
-def bare_host(address: Address, cancelled: Event) -> LocalHost | SshHost:
-    """Return a host whose commands belong to the connection; nothing of it is logged."""
-    if address.local:
-        return LocalHost(address.name, no_sink, Event())
-    return SshHost(address.name, connect(address, cancelled), no_sink, Event())

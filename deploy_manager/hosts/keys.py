@@ -1,19 +1,16 @@
-"""Host keys: read a pinned one, show it as OpenSSH does, see which one a server has."""
+"""Host keys: read a pinned one, show its fingerprint as OpenSSH does."""
 
 import base64
 import binascii
-import socket
 from dataclasses import dataclass
 
 import paramiko
 
-from deploy_manager.hosts.hanging_up import hung_up
-
 BY_SHA_1 = {"keys": ["ssh-rsa"], "pubkeys": ["ssh-rsa"]}
-"""What paramiko 4 still takes and paramiko 5 does not know: RSA keys are proved by SHA-2."""
+"""What paramiko 4 still accepts and paramiko 5 does not know: RSA keys are proved by SHA-2."""
 
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
-"""How a host proves that it has an RSA key (RFC 8332). The older way, by SHA-1, is not taken."""
+"""How a host proves that it has an RSA key (RFC 8332). The older way, by SHA-1, is refused."""
 
 
 @dataclass(frozen=True)
@@ -28,24 +25,24 @@ class HostKey:
 
 
 def fingerprint(line: str) -> str:
-    """Return the fingerprint of a public key line. Raises ValueError for what is none."""
+    """Return the fingerprint of a public key line. Raises ValueError if it is not one."""
     return str(read_line(line).fingerprint)
 
 
 def read_line(line: str) -> paramiko.PKey:
-    """Return the key of a line `type base64 [comment]`. Raises ValueError for what is none."""
+    """Return the key of a line `type base64 [comment]`. Raises ValueError if it is not one."""
     fields = line.split()
     if len(fields) < 2:
-        raise ValueError("A host key is like “ssh-ed25519 AAAA…”.")
+        raise ValueError("A host key looks like “ssh-ed25519 AAAA…”.")
     try:
         blob = base64.b64decode(fields[1], validate=True)
         key = paramiko.PKey.from_type_string(fields[0], blob)
     except paramiko.pkey.UnknownKeyType:
-        raise ValueError(f"{fields[0]} is no type of host key we know.") from None
+        raise ValueError(f"{fields[0]} is not a known type of host key.") from None
     except (binascii.Error, ValueError, IndexError, paramiko.SSHException):
-        raise ValueError(f"This is no public key of type {fields[0]}.") from None
+        raise ValueError(f"This is not a public key of type {fields[0]}.") from None
     if key.get_name() != fields[0] or key.asbytes() != blob:
-        raise ValueError(f"This is no public key of type {fields[0]}.")
+        raise ValueError(f"This is not a public key of type {fields[0]}.")
     return key
 
 
@@ -57,16 +54,3 @@ def algorithms_of(key: paramiko.PKey) -> tuple[str, ...]:
     """Return the ways a host may prove that it has this key."""
     name = key.get_name()
     return RSA_SIGNATURES if name == "ssh-rsa" else (name,)
-
-
-def exchange(sock: socket.socket | paramiko.Channel, timeout: float) -> HostKey:
-    """Return the key that the server at the other end of `sock` proves to have.
-
-    The key exchange only: no byte of authentication is sent.
-    Raises SSHException, EOFError, OSError.
-    """
-    transport = paramiko.Transport(sock, disabled_algorithms=BY_SHA_1)
-    transport.banner_timeout = timeout
-    with hung_up(transport):
-        transport.start_client(timeout=timeout)
-        return host_key_of(transport.get_remote_server_key())

@@ -1,40 +1,51 @@
-"""Connections to servers whose host key is known: gateways, authentication, second tries."""
+"""Connecting to a server by SSH: the socket, gateways, the host key, logging in, keepalive."""
 
 import logging
+import random
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from threading import Event
-from typing import Any
+from threading import Event, Thread, Timer
+from typing import Any, TypeVar
 
 import fabric
 import paramiko
 from paramiko.ssh_exception import BadHostKeyException, IncompatiblePeer
 
 from deploy_manager.conf import get_settings
-from deploy_manager.exceptions import HostKeyMismatch, HostUnreachable
+from deploy_manager.exceptions import Cancelled, HostKeyMismatch, HostUnreachable
 from deploy_manager.hosts import keys
 from deploy_manager.hosts.address import Address
-from deploy_manager.hosts.attempts import unless_cancelled, with_second_tries
-from deploy_manager.hosts.channel import told
-from deploy_manager.hosts.dial import (
-    CHANNEL_TIMEOUT,
-    NotNow,
-    dial,
-    dial_through,
-    place_of,
-)
-from deploy_manager.hosts.hanging_up import hang_up, hung_up
+from deploy_manager.hosts.channel import hang_up, hung_up, one_line
 from deploy_manager.hosts.keys import HostKey
-from deploy_manager.hosts.pulse import keep_pulse
+from deploy_manager.hosts.running import TICK
 
+CONNECT_TIMEOUT = 10.0
+CHANNEL_TIMEOUT = 15.0
 GREETING_TIMEOUT = 10.0
 LOGIN_TIMEOUT = 20.0
-Way = socket.socket | paramiko.Channel
 
-logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its errors are raised as ours
+TRIES = 4
+"""sshd drops connections at random while many are being made (MaxStartups in sshd_config)."""
+
+FIRST_DELAY = 0.4
+
+KEEPALIVE_INTERVAL = 5.0
+DEAD_AFTER = 15.0
+"""Seconds without an answer after which a connection is given up."""
+
+Way = socket.socket | paramiko.Channel
+T = TypeVar("T")
+
+# paramiko logs what it also raises. Without a handler of its own, logging would print it to stderr.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+
+class NotNow(HostUnreachable):
+    """Refused before anything began: the same attempt may succeed in a moment."""
 
 
 @dataclass(frozen=True)
@@ -60,37 +71,126 @@ class Link:
 
 def connect(address: Address, cancelled: Event) -> Link:
     """Return an open connection. Raises HostUnreachable, HostKeyMismatch, Cancelled."""
-    return unless_cancelled(lambda: _link(address, cancelled), cancelled)
+    return _unless_cancelled(lambda: _link(address, cancelled), cancelled)
 
 
 def fetch_host_key(address: Address) -> HostKey:
-    """Return the key a server shows, for a person to compare; nothing is sent to log in there.
+    """Return the key a server presents, without logging in to it, for a person to compare.
 
-    Its gateways are logged in to: their keys must be pinned. Raises HostUnreachable.
+    Its gateways are logged in to, so their keys must be pinned. Raises HostUnreachable.
     """
     if address.local:
-        raise HostUnreachable(f"{address.name} is the worker's own machine: it has no host key.")
+        raise HostUnreachable(
+            f"{address.name} is the worker's own machine, which needs no host key."
+        )
     never = Event()
     with ExitStack() as at_end:
         through = _gateway_link(address, never, at_end)
-        return with_second_tries(lambda: _exchange(address, through), never)
+        return _retry(lambda: _exchange(address, through), never)
 
 
 def _link(address: Address, cancelled: Event) -> Link:
     with ExitStack() as on_error:
         through = _gateway_link(address, cancelled, on_error)
-        link = with_second_tries(lambda: _log_in(address, through), cancelled)
+        link = _retry(lambda: _log_in(address, through), cancelled)
         on_error.pop_all()
     return link
 
 
 def _gateway_link(address: Address, cancelled: Event, stack: ExitStack) -> Link | None:
-    """Connect to the gateway, if there is one; what is local needs none to be reached."""
+    """Connect to the gateway, if there is one that is not this machine; `stack` hangs it up."""
     if address.gateway is None or address.gateway.local:
         return None
     link = _link(address.gateway, cancelled)
     stack.callback(hang_up, link)
     return link
+
+
+def _retry(attempt: Callable[[], T], cancelled: Event) -> T:
+    """Try again after NotNow, with growing random delays so that many workers do not collide."""
+    for number in range(TRIES - 1):
+        try:
+            return attempt()
+        except NotNow:
+            if cancelled.wait(FIRST_DELAY * 2**number * random.uniform(0.5, 1.0)):  # noqa: S311
+                raise Cancelled("Cancelled while connecting.") from None
+    return attempt()
+
+
+def _unless_cancelled(open_it: Callable[[], Link], cancelled: Event) -> Link:
+    """Return what `open_it` returns, in a thread: neither paramiko nor DNS can be interrupted.
+
+    On a cancel the attempt is left to finish in the background, and its result is closed.
+    """
+    future: Future[Link] = Future()
+
+    def fulfil() -> None:
+        try:
+            future.set_result(open_it())
+        except BaseException as error:
+            future.set_exception(error)
+
+    def close_result(future: Future[Link]) -> None:
+        if future.exception() is None:
+            future.result().close()
+
+    Thread(target=fulfil, daemon=True).start()
+    while not future.done():
+        if cancelled.is_set():
+            future.add_done_callback(close_result)
+            raise Cancelled("Cancelled while connecting.")
+        with suppress(TimeoutError):
+            future.exception(TICK)
+    return future.result()
+
+
+def place_of(address: Address) -> str:
+    """Return how messages name a server: its name and where it is."""
+    return f"{address.name} ({address.hostname}:{address.port})"
+
+
+def _way_to(address: Address, through: Link | None) -> Way:
+    """Connect to a server's port, from its gateway if it has one.
+
+    Raises NotNow if the port refuses, HostUnreachable otherwise.
+    """
+    if through is None or address.gateway is None:
+        return _dial(address)
+    try:
+        return through.transport.open_channel(
+            "direct-tcpip", (address.hostname, address.port), ("", 0), timeout=CHANNEL_TIMEOUT
+        )
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        text = f"The gateway {address.gateway.name} can't reach {place_of(address)}: {error}."
+        refused = isinstance(error, paramiko.ChannelException)
+        raise (NotNow if refused else HostUnreachable)(text) from error
+
+
+def _dial(address: Address) -> socket.socket:
+    where = place_of(address)
+    try:
+        sock = socket.create_connection((address.hostname, address.port), CONNECT_TIMEOUT)
+    except (ConnectionRefusedError, ConnectionResetError) as error:
+        raise NotNow(
+            f"{where} refuses connections: check that sshd is running on that port."
+        ) from error
+    except TimeoutError as error:
+        raise HostUnreachable(
+            f"{where} did not answer within {CONNECT_TIMEOUT:g} s: check the address, and that a"
+            " firewall lets the port through."
+        ) from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name like a..b, by idna
+        reason = getattr(error, "strerror", None) or error
+        raise HostUnreachable(f"{where} can't be reached: {reason}.") from error
+    # Commands are many small packets: Nagle's algorithm would hold them back.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Keepalive probes are not sent while data is unacknowledged, so a link that drops every
+    # packet would go unnoticed for 15 minutes: see tcp(7), TCP_USER_TIMEOUT (Linux only).
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = int(DEAD_AFTER * 1000)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    return sock
 
 
 def _log_in(address: Address, through: Link | None) -> Link:
@@ -104,12 +204,12 @@ def _log_in(address: Address, through: Link | None) -> Link:
         with _explained(address, through, connection.client):
             connection.open()
         on_error.pop_all()
-    keep_pulse(connection.transport)
+    _keep_alive(connection.transport)
     return Link(connection, through)
 
 
 def _connection(address: Address, pinned: paramiko.PKey) -> Any:
-    """Return a connection that knows one host key and one identity, and no file of the account."""
+    """Return a connection that knows one host key and one identity, and reads no ~/.ssh/config."""
     connection = fabric.Connection(
         address.hostname,
         user=address.user,
@@ -131,28 +231,29 @@ def _connection(address: Address, pinned: paramiko.PKey) -> Any:
 
 
 def _pinned_key(address: Address, through: Link | None) -> paramiko.PKey:
-    advice = "Use “Fetch host key” in the admin and compare it with what the server itself says."
+    advice = "Use “Fetch host key” in the admin and compare it with the one printed on the server."
     if not address.host_key.strip():
         shown = _exchange(address, through)
         raise HostKeyMismatch(
-            f"{place_of(address)} has no pinned host key. It shows {shown.fingerprint}. {advice}"
+            f"No host key is pinned for {place_of(address)}, which presents {shown.fingerprint}."
+            f" {advice}"
         )
     try:
         return keys.read_line(address.host_key)
     except ValueError as error:
         raise HostKeyMismatch(
-            f"The host key pinned for {address.name}: {error} {advice}"
+            f"The host key pinned for {address.name} is not usable: {error} {advice}"
         ) from error
 
 
 def _identity() -> dict[str, Any]:
-    """Return what to log in with. Raises HostUnreachable where there is nothing."""
+    """Return paramiko's options for the key to log in with. Raises HostUnreachable."""
     conf = get_settings()
     if conf.SSH_KEY_FILE is None:
         if not conf.SSH_AGENT:
             raise HostUnreachable(
-                "There is no key to log in with: set SSH_KEY_FILE in DEPLOY_MANAGER to the path of"
-                " a private key, or SSH_AGENT to True."
+                "No key to log in with is configured: in DEPLOY_MANAGER, set SSH_KEY_FILE to the"
+                " path of a private key, or SSH_AGENT to True."
             )
         return {"allow_agent": True}
     try:
@@ -163,15 +264,17 @@ def _identity() -> dict[str, Any]:
         ) from error
     except (paramiko.SSHException, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as error:
         raise HostUnreachable(
-            f"SSH_KEY_FILE {conf.SSH_KEY_FILE} is no private key that can be used: {error}. A key"
-            " with a passphrase works through an agent only (SSH_AGENT)."
+            f"SSH_KEY_FILE {conf.SSH_KEY_FILE} is not a usable private key: {error}. A key with a"
+            " passphrase works only through an agent (SSH_AGENT)."
         ) from error
     return {"pkey": key, "allow_agent": conf.SSH_AGENT}
 
 
 def _transports_for(pinned: paramiko.PKey) -> Callable[..., paramiko.Transport]:
-    """Return a maker of transports that ask the server for a key of the pinned type only."""
+    """Return a factory of transports that ask the server only for a key of the pinned type."""
 
+    # Otherwise paramiko negotiates the type it likes best, and a server with several keys presents
+    # one that was never pinned.
     def make(way: Way, **options: Any) -> paramiko.Transport:
         transport = paramiko.Transport(way, **{**options, "disabled_algorithms": keys.BY_SHA_1})
         transport.get_security_options().key_types = keys.algorithms_of(pinned)
@@ -180,19 +283,18 @@ def _transports_for(pinned: paramiko.PKey) -> Callable[..., paramiko.Transport]:
     return make
 
 
-def _way_to(address: Address, through: Link | None) -> Way:
-    if through is None or address.gateway is None:
-        return dial(address)
-    return dial_through(through.transport, address.gateway.name, address)
-
-
 def _exchange(address: Address, through: Link | None) -> HostKey:
+    """Return the key that a server proves to have: key exchange only, no authentication is sent."""
     with hung_up(_way_to(address, through)) as way:
         began = time.monotonic()
         try:
-            return keys.exchange(way, GREETING_TIMEOUT)
+            transport = paramiko.Transport(way, disabled_algorithms=keys.BY_SHA_1)
+            transport.banner_timeout = GREETING_TIMEOUT
+            with hung_up(transport):
+                transport.start_client(timeout=GREETING_TIMEOUT)
+                return keys.host_key_of(transport.get_remote_server_key())
         except IncompatiblePeer as error:
-            raise _strange(address, error) from error
+            raise _incompatible(address, error) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise _not_greeted(address, began) from error
 
@@ -201,7 +303,7 @@ def _exchange(address: Address, through: Link | None) -> HostKey:
 def _explained(
     address: Address, through: Link | None, client: paramiko.SSHClient
 ) -> Iterator[None]:
-    """Turn what a failed login raises into words that say what to do."""
+    """Turn what paramiko raises for a failed login into errors that say what to do."""
     began = time.monotonic()
     try:
         yield
@@ -209,55 +311,77 @@ def _explained(
         raise _mismatch(address, keys.host_key_of(error.key)) from error
     except IncompatiblePeer as error:
         if "host key" not in str(error):
-            raise _strange(address, error) from error
+            raise _incompatible(address, error) from error
+        # The server has no key of the pinned type: ask for whichever it has, to show it.
         raise _mismatch(address, _exchange(address, through)) from error
     except paramiko.AuthenticationException as error:
+        transport = client.get_transport()
+        # The banner is where a server explains that an account is locked, or is being serviced.
+        banner = one_line((transport and transport.get_banner()) or b"")
+        answer = f" The server says: {banner}" if banner else ""
         raise HostUnreachable(
-            f"{place_of(address)} does not let {address.user} in: {error} Is the public key of"
-            f" SSH_KEY_FILE in that account's ~/.ssh/authorized_keys?{_what_it_says(client)}"
+            f"{place_of(address)} refuses to log {address.user} in: {error} Check that the public"
+            f" key of SSH_KEY_FILE is in that account's ~/.ssh/authorized_keys.{answer}"
         ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
-        if not _has_greeted(client):
+        transport = client.get_transport()
+        if transport is None or not transport.remote_version:
             raise _not_greeted(address, began) from error
         raise HostUnreachable(
-            f"{place_of(address)} greeted, then the connection could not be made: {error}"
+            f"{place_of(address)} sent its SSH greeting, then the connection failed: {error}"
         ) from error
-
-
-def _what_it_says(client: paramiko.SSHClient) -> str:
-    """What the server says to whom it refuses: that an account is closed, or a machine."""
-    transport = client.get_transport()
-    said = told((transport and transport.get_banner()) or b"")
-    return f" The server says: {said}" if said else ""
-
-
-def _has_greeted(client: paramiko.SSHClient) -> bool:
-    transport = client.get_transport()
-    return transport is not None and bool(transport.remote_version)
 
 
 def _mismatch(address: Address, shown: HostKey) -> HostKeyMismatch:
     return HostKeyMismatch(
         f"The host key of {place_of(address)} is not the pinned one. Pinned:"
-        f" {keys.fingerprint(address.host_key)}. The server shows: {shown.fingerprint}. If the"
-        " server was set up anew, use “Fetch host key” in the admin and confirm the new key;"
-        " otherwise somebody may be listening in between."
+        f" {keys.fingerprint(address.host_key)}. The server presents: {shown.fingerprint}. If the"
+        " server was reinstalled, use “Fetch host key” in the admin and confirm the new key;"
+        " otherwise the connection may be intercepted."
     )
 
 
-def _strange(address: Address, error: IncompatiblePeer) -> HostUnreachable:
-    """Tell a server that was not to be agreed with: trying again would not help."""
+def _incompatible(address: Address, error: IncompatiblePeer) -> HostUnreachable:
+    """Return the error for a server without a common algorithm: trying again would not help."""
     why = ""
     if "host key" in str(error):
         why = " It may prove its key by SHA-1 only, as OpenSSH did before 7.2: update it."
-    return HostUnreachable(f"{place_of(address)} speaks no SSH we know: {error}.{why}")
+    return HostUnreachable(f"{place_of(address)} has no SSH algorithm we accept: {error}.{why}")
 
 
 def _not_greeted(address: Address, began: float) -> HostUnreachable:
-    """Tell a server that says nothing from one that hung up, which may do better in a moment."""
+    """Return the error for a server that stays silent, or NotNow for one that hung up."""
     if time.monotonic() - began >= GREETING_TIMEOUT:
         return HostUnreachable(
-            f"{place_of(address)} accepts connections, but did not greet within"
-            f" {GREETING_TIMEOUT:g} s: is it sshd that listens there?"
+            f"{place_of(address)} accepts connections, but sent no SSH greeting within"
+            f" {GREETING_TIMEOUT:g} s: check that it is sshd that listens there."
         )
-    return NotNow(f"{place_of(address)} hung up before it greeted: is it sshd, and is it busy?")
+    return NotNow(
+        f"{place_of(address)} hung up before its SSH greeting: check that it is sshd that listens"
+        " there, and that it is not overloaded."
+    )
+
+
+def _keep_alive(transport: paramiko.Transport) -> None:
+    """Ask the server again and again whether it is there; without an answer, hang up.
+
+    TCP can't tell: it ends at a gateway, or at a kernel whose processes all hang. What runs on the
+    connection then ends as ConnectionLost, at most KEEPALIVE_INTERVAL + DEAD_AFTER seconds after
+    the server's last answer.
+    """
+
+    def ask_while_active() -> None:
+        while transport.is_active():
+            transport.join(KEEPALIVE_INTERVAL)
+            overdue = Timer(DEAD_AFTER, hang_up, (transport,))
+            overdue.daemon = True
+            overdue.start()
+            try:
+                # Every server answers a global request (RFC 4254, 4), if only by a refusal.
+                transport.global_request("keepalive@openssh.com", wait=True)
+            except (paramiko.SSHException, EOFError, OSError):
+                hang_up(transport)
+            finally:
+                overdue.cancel()
+
+    Thread(target=ask_while_active, daemon=True).start()

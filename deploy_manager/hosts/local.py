@@ -1,4 +1,4 @@
-"""A host that is this machine: commands by subprocess, files by rename."""
+"""This machine as a host: commands by subprocess, files by rename."""
 
 import contextlib
 import os
@@ -48,13 +48,15 @@ class LocalHost(ShellHost):
 
     def __init__(self, name: str, sink: Sink, cancelled: Event) -> None:
         super().__init__(name, sink, cancelled)
-        self._home = _home()
+        home = Path.home()
+        # A system account may have no home, and a command could not be started there.
+        self._home = home if home.is_dir() else Path("/")
 
     def close(self) -> None:
-        """Nothing is held open between two commands."""
+        """Do nothing: no connection is held open between commands."""
 
     def open_pipe(self, line: str) -> LocalPipe:
-        """Have sh start a program to speak with. Raises RecipeError."""
+        """Start a line of sh and return a pipe to it. Raises RecipeError."""
         try:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", line.encode()],
@@ -93,6 +95,7 @@ class LocalHost(ShellHost):
                 file.writelines(blocks)
                 os.fchmod(file.fileno(), mode)
                 file.flush()
+                # Otherwise a crash after the rename may leave an empty file under the final name.
                 os.fsync(file.fileno())
             temporary.replace(target)
         finally:
@@ -116,7 +119,7 @@ class LocalRunning:
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code; 128 + N for signal N, as sh says it."""
+        """The exit code; 128 + N for signal N, as sh reports it."""
         code = self._process.poll()
         return code if code is None or code >= 0 else 128 - code
 
@@ -152,7 +155,7 @@ class LocalRunning:
         self._process.poll()
 
     def _feed(self) -> None:
-        """Write what the pipe takes; a command that does not read all of its input may do so."""
+        """Write as much as the pipe takes; a command may end without reading all of its input."""
         pipe = self._process.stdin
         assert pipe is not None  # noqa: S101  it is registered
         try:
@@ -165,34 +168,22 @@ class LocalRunning:
 
 
 def command_environment() -> dict[str, str]:
-    """Return the environment of local commands: the account's, with nothing of the worker's own.
+    """Return the environment of local commands: only the variables listed in PASSED_ON.
 
-    The worker's virtual environment, its settings module and its secrets stay with the worker.
+    The worker's virtual environment, settings module and secrets stay with the worker.
     """
     passed_on = {
         name: value
         for name, value in os.environ.items()
         if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
     }
-    return {**passed_on, "PATH": _path_without_virtualenv()}
-
-
-def _path_without_virtualenv() -> str:
-    own = _virtualenv_folders()
+    virtualenvs = {os.environ.get("VIRTUAL_ENV", "")}
+    if sys.prefix != sys.base_prefix:  # started by its path, without activation
+        virtualenvs.add(sys.prefix)
+    own = {os.path.realpath(Path(root) / "bin") for root in virtualenvs if root}
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    return os.pathsep.join(f for f in folders if os.path.realpath(f) not in own) or os.defpath
-
-
-def _virtualenv_folders() -> set[str]:
-    roots = {os.environ.get("VIRTUAL_ENV", "")}
-    if sys.prefix != sys.base_prefix:
-        roots.add(sys.prefix)
-    return {os.path.realpath(Path(root) / "bin") for root in roots if root}
-
-
-def _home() -> Path:
-    home = Path.home()
-    return home if home.is_dir() else Path("/")
+    path = os.pathsep.join(each for each in folders if os.path.realpath(each) not in own)
+    return {**passed_on, "PATH": path or os.defpath}
 
 
 def _private(path: str, flags: int) -> int:

@@ -1,4 +1,4 @@
-"""Both ends of a program that was started to be spoken to, on another machine or on this one."""
+"""Pipes to the standard streams of a program, on a server or on this machine."""
 
 import contextlib
 import select
@@ -8,29 +8,29 @@ from typing import Protocol
 import paramiko
 
 from deploy_manager.exceptions import ConnectionLost
-from deploy_manager.hosts.hanging_up import hang_up
+from deploy_manager.hosts.channel import hang_up
 
 READ_BYTES = 256 * 1024
-SAID_BYTES = 2000
+ERROR_BYTES = 2000
 ENDS_WITHIN = 2.0
 SETTLES_WITHIN = 0.5
 """Seconds in which a connection that broke is known to be broken."""
 
 
 class Pipe(Protocol):
-    """What goes into a program, and what comes out of it."""
+    """The standard input and output of a program."""
 
     def send(self, data: bytes) -> None:
         """Send all of it. Raises ConnectionLost."""
 
     def receive(self, seconds: float) -> bytes:
-        """Return what came, waiting this long for it; blank: nothing did. Raises ConnectionLost."""
+        """Return output, waiting this long for it; blank if none came. Raises ConnectionLost."""
 
     def complaint(self) -> str | None:
-        """What the program said on its standard error, where it ended; None: the link did."""
+        """Return the standard error of a program that ended; None if the connection was lost."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the streams; a local program is waited for."""
 
 
 class SshPipe:
@@ -61,26 +61,22 @@ class SshPipe:
         return data
 
     def complaint(self) -> str | None:
-        if not self._has_ended():
-            return None
-        said = b""
+        self._channel.status_event.wait(ENDS_WITHIN)
+        if self._channel.exit_status < 0:
+            # sshd sends no exit status for a program that a signal ended: it only closes the
+            # channel. If the transport is closed as well, the connection was lost.
+            transport = self._channel.get_transport()
+            transport.join(SETTLES_WITHIN)
+            if not (self._channel.closed and transport.is_active()):
+                return None
+        error_output = b""
         self._channel.settimeout(ENDS_WITHIN)
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            while len(said) < SAID_BYTES and (data := self._channel.recv_stderr(SAID_BYTES)):
-                said += data
-        return said.decode(errors="replace").strip()
-
-    def _has_ended(self) -> bool:
-        """Whether the program ended, and not the connection under it.
-
-        There is no exit code of one that a signal ended: then the channel alone is closed.
-        """
-        self._channel.status_event.wait(ENDS_WITHIN)
-        if self._channel.exit_status >= 0:
-            return True
-        transport = self._channel.get_transport()
-        transport.join(SETTLES_WITHIN)
-        return bool(self._channel.closed and transport.is_active())
+            while len(error_output) < ERROR_BYTES and (
+                data := self._channel.recv_stderr(ERROR_BYTES)
+            ):
+                error_output += data
+        return error_output.decode(errors="replace").strip()
 
     def close(self) -> None:
         hang_up(self._channel)
@@ -118,7 +114,7 @@ class LocalPipe:
             self._process.wait(ENDS_WITHIN)
         if self._process.stderr is None or self._process.poll() is None:
             return ""
-        return self._process.stderr.read(SAID_BYTES).decode(errors="replace").strip()
+        return self._process.stderr.read(ERROR_BYTES).decode(errors="replace").strip()
 
     def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -131,6 +127,6 @@ class LocalPipe:
 
 def _lost(where: str) -> ConnectionLost:
     return ConnectionLost(
-        f"The connection to {where} ended in the middle of a command: whether the command"
-        " ended well is unknown."
+        f"The connection to {where} was lost during a command: whether the command succeeded is"
+        " unknown. Check the server."
     )

@@ -1,4 +1,4 @@
-"""Following a command to its end: its output, its time, and whether somebody cancelled."""
+"""Following a command to its end: output, time limit, cancellation."""
 
 import time
 from collections.abc import Sequence
@@ -11,34 +11,34 @@ from deploy_manager.recipes.host import Result
 
 KEPT_BYTES = 1024 * 1024
 TICK = 0.25
-"""Seconds between two looks at the clock and at a cancel."""
+"""Seconds between two checks of the clock and of a cancel."""
 
 LINGER = 1.0
-"""Seconds of silence after a command ended before a stream that something it started still holds
-open is given up."""
+"""Seconds of silence after a command ended before its streams are given up: a daemon it started may
+hold them open for ever."""
 
 Piece = tuple[Stream, bytes]
 
 
 class Running(Protocol):
-    """A command that was started, in a process group of its own."""
+    """A started command, in a process group of its own."""
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs. Raises ConnectionLost where nobody can know any more."""
+        """None while it runs. Raises ConnectionLost if it can no longer be known."""
 
     @property
     def is_drained(self) -> bool:
         """Whether both of its streams have ended."""
 
     def read(self, seconds: float) -> Sequence[Piece]:
-        """Return what it printed, waiting this long for the first byte; feed it its input."""
+        """Return output, waiting this long for the first byte; feed the command its input."""
 
     def stop(self) -> bool:
         """End its process group; return whether it was seen to be gone."""
 
     def close(self) -> None:
-        """Let go of pipes and channels, whatever the command does."""
+        """Close pipes and channels, even if the command still runs."""
 
 
 class Tail:
@@ -58,7 +58,7 @@ class Tail:
 
 
 class Watch:
-    """Sees one running command through."""
+    """Follows one running command to its end."""
 
     def __init__(self, running: Running, sink: Sink, cancelled: Event, timeout: float) -> None:
         self._running = running
@@ -69,10 +69,10 @@ class Watch:
         self._tails = {Stream.STDOUT: Tail(), Stream.STDERR: Tail()}
 
     def see_through(self, name: str) -> Result:
-        """Return how the command ended; `name` is how messages call it.
+        """Return how the command ended; `name` is its name in messages.
 
         Raises CommandTimedOut and Cancelled once its process group was seen to be gone, and
-        ConnectionLost where nobody can know.
+        ConnectionLost if that can't be known.
         """
         while (exit_code := self._ended()) is None:
             if self._cancelled.is_set():
@@ -81,14 +81,15 @@ class Watch:
             if time.monotonic() - self._started > self._timeout:
                 self._stop(name)
                 raise CommandTimedOut(
-                    f"{name} did not end within {self._timeout:g} s: it was stopped, with its whole"
-                    " process group."
+                    f"{name} did not end within {self._timeout:g} s and was stopped, with its whole"
+                    " process group. If it needs longer, raise the setting STEP_TIMEOUT or its own"
+                    " timeout."
                 )
             self._take(TICK)
         return Result(exit_code, self._tails[Stream.STDOUT].text, self._tails[Stream.STDERR].text)
 
     def _ended(self) -> int | None:
-        """Return the exit code once the command has ended and all of its output is here."""
+        """Return the exit code once the command has ended and all of its output was read."""
         exit_code = self._running.exit_code
         if exit_code is None:
             self._heard = time.monotonic()
@@ -106,7 +107,7 @@ class Watch:
         return bool(pieces)
 
     def _give(self, stream: Stream, data: bytes) -> None:
-        """Hand output over; a command whose output nobody takes is not left running unseen."""
+        """Pass output to the sink. If the sink fails, the command is not left running unseen."""
         try:
             self._sink(stream, data)
         except BaseException:
@@ -114,13 +115,13 @@ class Watch:
             raise
 
     def _stop(self, name: str) -> None:
-        """Stop the command. Raises ConnectionLost where that it stopped could not be seen."""
+        """Stop the command. Raises ConnectionLost unless it was seen to be gone."""
         gone = self._running.stop()
         self._take_what_is_left()
         if not gone:
             raise ConnectionLost(
-                f"{name} was told to stop, but may still be running: that it stopped could not be"
-                " seen."
+                f"{name} was asked to stop, but may still be running: it was not seen to end. Check"
+                " the server."
             )
 
     def _take_what_is_left(self) -> None:

@@ -1,4 +1,4 @@
-"""Text for sh: scripts, quoting, and how a command is shown to people. Nothing runs here."""
+"""Text for sh: scripts, quoting, and how commands appear in messages. Runs nothing."""
 
 import posixpath
 import re
@@ -34,31 +34,36 @@ exit 1
 """
 """Ends the process group $1: TERM, 3 seconds later KILL. Exit code 0 once none of it runs.
 
-A zombie counts as ended: it only waits for a parent that may never look.
+A zombie counts as ended: its parent may never reap it.
 """
 
 LEAD = 'kill -0 "-$$" 2>/dev/null || s=$(command -v setsid); exec $s /bin/sh -c "$1"'
 
 UTF8 = {"PYTHONUTF8": "1"}
-"""What makes Python speak UTF-8 whatever the account's locale is, where no guard sees to it."""
+"""Makes Python use UTF-8 whatever the account's locale is; a guard does this itself."""
 
 
 def line_of(command: Command) -> str:
     """Return a command as one text for sh; a list's words are quoted. Raises RecipeError."""
     line = command if isinstance(command, str) else shlex.join(command)
-    if "\0" in line or not _is_text(line):
-        raise RecipeError("A command cannot hold a NUL byte or what is no Unicode text.")
+    try:
+        line.encode()
+        is_text = "\0" not in line
+    except UnicodeEncodeError:  # a lone surrogate, as of a file name that is not UTF-8
+        is_text = False
+    if not is_text:
+        raise RecipeError("A command can't contain a NUL byte or invalid Unicode: remove it.")
     return line
 
 
 def script_of(line: str, folder: str) -> str:
-    """Return a script that runs `line` in `folder` (blank: where the account starts).
+    """Return a script that runs `line` in `folder` (blank: the account's home).
 
-    What it makes may be read by all and changed by the account alone, whatever the account's own
-    umask is: web servers serve some of it. What is private says so itself.
+    Files it creates can be read by all and changed by the account alone, whatever the account's
+    umask is: web servers serve some of them. Private files are given their own mode.
 
-    It ends by `exit`, so that the shell stays and tells the exit code of a command that a signal
-    killed: SSH itself has no exit code for those.
+    It ends with `exit`, so that sh does not exec the last command and can report the exit code of
+    one that a signal killed: SSH itself has no exit code for those.
     """
     enter = f"cd {shlex.quote(folder)} || exit\n" if folder else ""
     return f"umask 022\n{enter}{line}\n\nexit $?"
@@ -67,8 +72,8 @@ def script_of(line: str, folder: str) -> str:
 def remote_command(script: str, marker: str) -> str:
     """Return a command line that runs a script over SSH in a process group of its own.
 
-    The first line it prints is `<marker> <process group>`. OpenSSH makes each command the leader
-    of a session already; where the server is another, setsid does, if there is one.
+    The first line it prints is `<marker> <process group>`. OpenSSH already makes each command a
+    session leader; on other servers setsid does, if it is installed.
     """
     exports = shlex.join(["export", *(f"{name}={value}" for name, value in UTF8.items())])
     words = shlex.join(["set", "--", f'echo "{marker} $$"\n{script}'])
@@ -76,17 +81,14 @@ def remote_command(script: str, marker: str) -> str:
 
 
 def login_line(text: str) -> str:
-    """Return a command line by which any login shell has sh run `text`, as sshd hands it over.
+    """Return a command line with which any login shell has sh run `text`.
 
-    Shells of other families (csh, fish) differ in what they make of quotes, backslashes, ! and
-    newlines: what they see is one line of printable ASCII in single quotes, with none of these but
-    backslashes before a zero. printf turns those back (POSIX, printf: %b).
+    sshd passes a command line to the login shell, and other families (csh, fish) treat quotes,
+    backslashes, ! and newlines differently. They get one line of printable ASCII in single quotes,
+    with backslashes only before a zero, which printf turns back (POSIX, printf: %b).
     """
-    return f"""exec /bin/sh -c 'eval "$(printf %b "$1")"' sh '{_escaped(text)}'"""
-
-
-def _escaped(text: str) -> str:
-    return re.sub(rb"[^ -~]|[\\'!]", lambda found: b"\\0%03o" % found[0][0], text.encode()).decode()
+    escaped = re.sub(rb"[^ -~]|[\\'!]", lambda found: b"\\0%03o" % found[0][0], text.encode())
+    return f"""exec /bin/sh -c 'eval "$(printf %b "$1")"' sh '{escaped.decode()}'"""
 
 
 def stop_command(group: int) -> list[str]:
@@ -95,24 +97,16 @@ def stop_command(group: int) -> list[str]:
 
 
 def join(folder: str, path: str) -> str:
-    """Return `path` as seen from `folder`; a relative one can't be taken for an option or `-`."""
+    """Return `path` relative to `folder`, never in a form that is taken for an option or `-`."""
     joined = posixpath.join(folder, path)
     return joined if joined.startswith(("/", "./")) else f"./{joined}"
 
 
 def shown(line: str) -> str:
-    """Return a command as people want to read it: one line, not too long."""
+    """Return a command as one line of limited length, for messages."""
     first, *others = line.strip().splitlines() or [""]
     text = f"{first} … ({len(others)} more lines)" if others else first
     if len(text) <= SHOWN_CHARACTERS:
         return text
     half = SHOWN_CHARACTERS // 2
     return f"{text[:half]} … {text[-half:]}"
-
-
-def _is_text(line: str) -> bool:
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""A host over SSH: commands on raw channels of one connection, files by SFTP."""
+"""A host over SSH: commands on channels of one connection, files by SFTP."""
 
 import contextlib
 import secrets
@@ -13,10 +13,8 @@ from deploy_manager.exceptions import ConnectionLost, HostUnreachable
 from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Sink
 from deploy_manager.hosts.base import ShellHost
-from deploy_manager.hosts.channel import SshRunning, no_commands
-from deploy_manager.hosts.dial import CHANNEL_TIMEOUT
-from deploy_manager.hosts.hanging_up import hang_up, hung_up
-from deploy_manager.hosts.link import Link
+from deploy_manager.hosts.channel import SshRunning, hang_up, hung_up, no_commands
+from deploy_manager.hosts.link import CHANNEL_TIMEOUT, Link
 from deploy_manager.hosts.pipes import SshPipe
 from deploy_manager.hosts.running import no_sink
 
@@ -44,11 +42,12 @@ class SshHost(ShellHost):
         return running
 
     def open_pipe(self, line: str) -> SshPipe:
-        """Have sh start a program to speak with. Raises HostUnreachable, ConnectionLost."""
+        """Start a line of sh and return a pipe to it. Raises HostUnreachable, ConnectionLost."""
         channel = self._open_channel()
         try:
             self._execute(channel, shell.login_line(line))
         except ConnectionLost:
+            # The server refused the request: only a lost connection leaves anything unknown.
             if self._link.transport.is_active():
                 raise no_commands(self.name, b"it refuses") from None
             raise
@@ -61,25 +60,27 @@ class SshHost(ShellHost):
             raise no_commands(self.name, str(error.text).encode()) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise HostUnreachable(
-                f"The connection to {self.name} is gone: the command was not started. ({error})"
+                f"The connection to {self.name} was lost: the command was not started. Try again."
+                f" ({error})"
             ) from error
 
     def _execute(self, channel: paramiko.Channel, command: str) -> None:
-        """Hand a command line to the server, which has to say that it took it."""
+        """Have the server run a command line. Raises ConnectionLost unless it confirms."""
         try:
             with _closed_if_overdue(channel):
                 channel.exec_command(command)
         except (paramiko.SSHException, EOFError, OSError) as error:
             hang_up(channel)
             raise ConnectionLost(
-                f"{self.name} did not say whether it started a command: whether it runs is unknown."
+                f"{self.name} did not confirm that it started a command: whether it runs is"
+                " unknown. Check the server."
             ) from error
 
     def _stop_group(self, group: int) -> bool:
         return self._run_apart(shell.stop_command(group))
 
     def _run_apart(self, words: Sequence[str]) -> bool:
-        """Run what a cancel must not prevent; return whether it was seen to succeed."""
+        """Run a command that a cancel must not prevent; return whether it was seen to succeed."""
         try:
             with hung_up(self._open_channel()) as channel:
                 self._execute(channel, shell.login_line(shlex.join(words)))
@@ -97,12 +98,12 @@ class SshHost(ShellHost):
             self._write_by_sftp(sftp, blocks, path, beside, mode)
         except (paramiko.SSHException, EOFError) as error:
             raise ConnectionLost(
-                f"The connection to {self.name} ended while {path} was written: whether it is there"
-                " is unknown."
+                f"The connection to {self.name} was lost while {path} was being written: whether it"
+                " is there is unknown. Check the server."
             ) from error
 
     def _open_sftp(self) -> paramiko.SFTPClient | None:
-        """Return the SFTP client; None where the server has no such subsystem."""
+        """Return the SFTP client; None if the server has no SFTP."""
         if self._sftp is None and self._has_sftp:
             channel = self._open_channel()
             channel.settimeout(CHANNEL_TIMEOUT)
@@ -111,8 +112,8 @@ class SshHost(ShellHost):
                     channel.invoke_subsystem("sftp")
                 self._sftp = paramiko.SFTPClient(channel)
             except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError):
-                # The program of the subsystem may have ended before it was greeted, or what the
-                # account's shell profile prints stands before its greeting.
+                # sftp-server may be missing, or the account's shell profile prints something that
+                # comes before its first packet (see the OpenSSH FAQ, 2.9).
                 hang_up(channel)
                 self._has_sftp = False
         return self._sftp
@@ -129,12 +130,15 @@ class SshHost(ShellHost):
         try:
             with sftp.open(beside, "wx") as file:
                 file.chmod(stat.S_IMODE(mode))
+                # Without this each block waits for a round trip. Errors then surface late, if at
+                # all: hence the size check.
                 file.set_pipelined(True)
                 for block in blocks:
                     file.write(block)
                     sent += len(block)
             if sftp.stat(beside).st_size != sent:
-                raise OSError("not all of it was written: is the disk full?")
+                raise OSError("not all of it was written; check the free disk space")
+            # SFTP's own rename fails if the target exists.
             sftp.posix_rename(beside, path)
         except BaseException:
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
@@ -142,7 +146,7 @@ class SshHost(ShellHost):
             raise
 
     def _write_by_shell(self, blocks: Iterator[bytes], path: str, beside: str, mode: int) -> None:
-        """Write by what every server has. Slower, for it takes a command for each block."""
+        """Write with commands that every server has; slower, since each block takes a command."""
         try:
             self._write_step('umask 077; : >"$1"', beside)
             for block in blocks:
@@ -158,12 +162,12 @@ class SshHost(ShellHost):
         script = shlex.join(["sh", "-c", line, "sh", *words])
         result = self._see_through(script, stdin, "Writing a file", CHANNEL_TIMEOUT, no_sink)
         if not result.ok:
-            raise OSError(result.stderr.strip() or "the server did not say why")
+            raise OSError(result.stderr.strip() or "the server gave no reason")
 
 
 @contextlib.contextmanager
 def _closed_if_overdue(channel: paramiko.Channel) -> Iterator[None]:
-    """Close a channel whose request the server does not answer: paramiko would wait for ever."""
+    """Close a channel if the server does not answer a request: paramiko would wait forever."""
     overdue = Timer(CHANNEL_TIMEOUT, channel.close)
     overdue.daemon = True
     overdue.start()

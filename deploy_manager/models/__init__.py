@@ -1,8 +1,9 @@
-"""The tables: inventory, requirements, releases and deployments."""
+"""The tables: inventory, packages, releases, deployments and upgrades."""
 
 from deploy_manager.models.advisories import Advisory, AuditedVersion
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.freezes import Freeze
 from deploy_manager.models.inventory import Project, Server
 from deploy_manager.models.overrides import Override
 from deploy_manager.models.packages import IndexedPackage, InstalledPackage
@@ -15,12 +16,12 @@ from deploy_manager.models.policies import (
 )
 from deploy_manager.models.problems import Problem
 from deploy_manager.models.releases import Release
-from deploy_manager.models.requirements import Lock, Requirement
+from deploy_manager.models.requirements import LockFile, Requirement
 from deploy_manager.models.resolutions import Resolution
-from deploy_manager.models.runs import WAY_BACK, HostRun, LogChunk, Step
+from deploy_manager.models.runs import ROLLBACK_PHASE, HostRun, LogChunk, Step
 from deploy_manager.models.schedules import Notification, Schedule
-from deploy_manager.models.slices import Slice
-from deploy_manager.models.states import BROKEN, BUSY, LIVE, TO_RETRY, SliceState, State
+from deploy_manager.models.shards import Shard
+from deploy_manager.models.states import BROKEN, BUSY, LIVE, TO_RETRY, ShardState, State
 from deploy_manager.models.upgrades import (
     UPGRADE_LIVE,
     OnFailure,
@@ -33,18 +34,19 @@ __all__ = [
     "BROKEN",
     "BUSY",
     "LIVE",
+    "ROLLBACK_PHASE",
     "TO_RETRY",
     "UPGRADE_LIVE",
-    "WAY_BACK",
     "Advisory",
     "AuditedVersion",
     "Deployment",
     "Environment",
+    "Freeze",
     "HostRun",
     "IgnoredPackage",
     "IndexedPackage",
     "InstalledPackage",
-    "Lock",
+    "LockFile",
     "LogChunk",
     "Notification",
     "OnFailure",
@@ -59,8 +61,8 @@ __all__ = [
     "Resolution",
     "Schedule",
     "Server",
-    "Slice",
-    "SliceState",
+    "Shard",
+    "ShardState",
     "State",
     "Step",
     "Upgrade",

@@ -1,4 +1,4 @@
-"""Known vulnerabilities, and for which versions somebody looked for them."""
+"""Known vulnerabilities, and the package versions that were checked for them."""
 
 from django.db import models
 from django.utils import timezone
@@ -8,7 +8,7 @@ from deploy_manager.models.shapes import texts_in
 
 
 class Advisory(models.Model):
-    """A published vulnerability of a package. One that is of several has a row for each."""
+    """A published vulnerability of a package; one that several packages have is several rows."""
 
     identifier = models.CharField(
         _("identifier"), max_length=100, help_text=_("Like GHSA-… or CVE-….")
@@ -36,25 +36,25 @@ class Advisory(models.Model):
 
     @property
     def first_fixed(self) -> tuple[str, ...]:
-        """The first good version of each line that was mended, as far as the row can be read."""
+        """The first good version of each line that was fixed, as far as the row can be read."""
         return texts_in(self.fixed_in)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Its identifier and what else it is known as, as far as the row can be read."""
+        """Its identifier and its aliases, as far as the row can be read."""
         return (self.identifier, *texts_in(self.aliases))
 
 
 class AuditedVersionQuerySet(models.QuerySet["AuditedVersion"]):
     def checked(self) -> "AuditedVersionQuerySet":
-        """Versions of which all is told: the last check gave a whole answer."""
+        """Versions whose last check gave a complete answer."""
         return self.filter(problem="", checked_at__isnull=False)
 
 
 class AuditedVersion(models.Model):
-    """One version of a package, and what is known against it.
+    """One version of a package, and the vulnerabilities known of it.
 
-    It is *unknown* until it was checked without a problem: never safe because a check failed.
+    It is *unknown* until a check has succeeded: a failed check never makes a version look safe.
     """
 
     class Verdict(models.TextChoices):
@@ -64,8 +64,9 @@ class AuditedVersion(models.Model):
 
     name = models.CharField(_("name"), max_length=200)
     version = models.CharField(_("version"), max_length=100)
+    # Null until the first check succeeds; `tried_at` also counts those that failed.
     checked_at = models.DateTimeField(
-        _("checked"), null=True, help_text=_("When a check last answered.")
+        _("checked"), null=True, help_text=_("When a check last succeeded.")
     )
     tried_at = models.DateTimeField(_("last tried"), null=True)
     problem = models.TextField(_("why it is unknown"), blank=True)
@@ -89,12 +90,12 @@ class AuditedVersion(models.Model):
 
     @property
     def verdict(self) -> "AuditedVersion.Verdict":
-        """What the last check said; an advisory once known stays one though a later check fails."""
+        """The result of the last check; a known advisory counts even if a later check fails."""
         if self.advisories.all():
             return self.Verdict.VULNERABLE
         return self.Verdict.CLEAN if self.is_checked else self.Verdict.UNKNOWN
 
     @property
     def is_checked(self) -> bool:
-        """As `AuditedVersion.objects.checked()`; where not, more may be known than the row says."""
+        """As `AuditedVersion.objects.checked()`; if not, more advisories may exist than here."""
         return not self.problem and self.checked_at is not None

@@ -1,7 +1,7 @@
-"""What was decided when a deployment was asked for: whoever carries it out reads it here.
+"""The decisions that are written on a deployment when it is requested.
 
-The code that carries it out may be another than the one that was asked: a phase has a new name, a
-recipe is gone, other phases are gates. So nothing of it is looked up in code again.
+The worker that carries it out may run another version of the code: a phase has a new name, a recipe
+is gone, other phases are gates. So it reads these columns, and looks none of them up in code again.
 """
 
 from django.db import models
@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class ReleaseUse(models.TextChoices):
-    """Which release a deployment works on; the values are those of `recipes.Uses`."""
+    """The release that a deployment works on; the values are those of `recipes.Uses`."""
 
     NEW = "new", _("a new one")
     NEWEST = "newest", _("the newest one made")
@@ -18,22 +18,24 @@ class ReleaseUse(models.TextChoices):
 
 
 class Decided(models.Model):
-    """How a deployment spreads, and what becomes of servers where it fails."""
+    """How a deployment spreads, and what happens to its servers if it fails."""
 
     uses = models.CharField(
         _("works on"), max_length=10, choices=ReleaseUse.choices, default=ReleaseUse.CURRENT
     )
     sends_code = models.BooleanField(
-        _("sends code"), default=False, help_text=_("Whether a step of it makes a release.")
+        _("sends code"), default=False, help_text=_("Whether one of its steps makes a release.")
     )
+    # These three are taken from the environment: later changes there are for later deployments.
     pause = models.PositiveIntegerField(
         _("pause"), default=0, help_text=_("Seconds between two waves.")
     )
-    max_failures = models.CharField(_("failures that are borne"), max_length=10, blank=True)
+    # A number of servers or a percentage, as it stood on the environment; blank: none.
+    max_failures = models.CharField(_("tolerated failures"), max_length=10, blank=True)
     rolls_back = models.BooleanField(
-        _("goes back"),
+        _("rolls back"),
         default=False,
-        help_text=_("Whether servers that were switched go back where it fails."),
+        help_text=_("Whether servers that were switched are rolled back if it fails."),
     )
 
     class Meta:

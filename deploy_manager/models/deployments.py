@@ -1,9 +1,10 @@
-"""What was asked for and what became of it. The row is the queue: states change here only.
+"""Deployments: the rows are the queue, and their states change in this module only.
 
-Every transition is one conditional UPDATE that says whether it won. Who runs a deployment holds
-slices of it (see models.slices).
+Every transition is one conditional UPDATE that says whether it won. A worker that runs a deployment
+holds shards of it (see models.shards).
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -21,29 +22,36 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import validators
-from deploy_manager.models.brief import brief_transaction
 from deploy_manager.models.decisions import Decided, ReleaseUse
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.releases import Release
-from deploy_manager.models.runs import HostRun, Step
-from deploy_manager.models.states import BUSY, LIVE, SliceState, State, ends_with_a_time
+from deploy_manager.models.runs import HostRun, Step, end_hosts
+from deploy_manager.models.states import BUSY, LIVE, ShardState, State, ends_with_a_time
+from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.signals import deployment_ended, deployment_requested
 
 if TYPE_CHECKING:
-    from deploy_manager.models.slices import Slice
+    from deploy_manager.models.shards import Shard
 
 HOLDER_SILENT_AFTER = timedelta(seconds=30)
-"""A holder that did not beat for so long is taken for dead when somebody cancels."""
+"""A holder without a heartbeat for so long counts as dead when a deployment is cancelled.
+
+Longer than the lease, after which another worker may take over: a cancel that gives up on a worker
+which is only slow would leave the servers in an unknown state.
+"""
+
+DEPLOY, UPGRADE, ROLLBACK, CONVERGE = "deploy", "upgrade", "rollback", "converge"
+"""Names of the pipelines that code treats in a special way."""
 
 
 class DeploymentQuerySet(models.QuerySet["Deployment"]):
     def live(self) -> "DeploymentQuerySet":
-        """What has not ended yet."""
+        """Deployments that have not ended yet."""
         return self.filter(state__in=LIVE)
 
     def busy(self) -> "DeploymentQuerySet":
-        """What holds its environment."""
+        """Deployments that hold their environment."""
         return self.filter(state__in=BUSY)
 
     def request(
@@ -52,51 +60,53 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         recipe: str,
         steps: Mapping[Placement, Sequence[dict[str, Any]]],
         waves: Mapping[Placement, int] | None = None,
-        slice_hosts: int = 50,
+        shard_hosts: int = 50,
         **fields: Any,
     ) -> "Deployment":
-        """Write a deployment, its slices, host runs and their steps in one transaction.
+        """Write a deployment, its shards, host runs and their steps in one transaction.
 
         `steps` are the fields of each placement's steps, in order; `waves` the number of the wave
-        it is switched in (default: 1). No slice gets more than `slice_hosts` of the hosts.
-        Raises RequestRefused where the environment is busy and this one was not asked to wait.
+        it is switched in (default: 1). No shard gets more than `shard_hosts` of the hosts.
+        Raises RequestRefused if the environment is busy, unless the new one begins as waiting.
         """
+        # Once more if the deployment in the way has ended before it could be named.
         for _try in range(2):
             try:
                 with brief_transaction():
                     deployment = self.create(environment=environment, recipe=recipe, **fields)
-                    deployment.write_hosts(steps, waves or {}, slice_hosts)
+                    deployment.write_hosts(steps, waves or {}, shard_hosts)
                 return deployment
             except IntegrityError:
                 if holder := self.busy().filter(environment=environment).first():
                     raise RequestRefused(holder.describe_as_busy()) from None
         raise RequestRefused(
-            gettext("%(site)s was busy just now: ask again.") % {"site": environment}
+            gettext("%(site)s was busy just now: try again.") % {"site": environment}
         )
 
     def promote(self, pk: int) -> bool:
-        """Queue what waits; False where something else holds its environment."""
+        """Queue a waiting deployment; False if it no longer waits, or another is live there."""
         try:
             with brief_transaction():
                 waiting = self.filter(pk=pk, state=State.WAITING)
-                changes = {"state": State.QUEUED, "message": "", "position": F("position") + 1}
+                changes = {"state": State.QUEUED, "message": "", "sequence": F("sequence") + 1}
                 return bool(waiting.update(**changes))
         except IntegrityError:
             return False
 
     def lock(self, pk: int, changes: int = 1) -> bool:
-        """Lock a deployment's row until the transaction ends; False where it has ended."""
+        """Lock a deployment's row until the transaction ends; False if the deployment has ended."""
+        # By an UPDATE, since SQLite has no SELECT … FOR UPDATE; it numbers the changes as well.
         busy = self.filter(pk=pk, state__in=BUSY)
-        return bool(busy.update(position=F("position") + changes))
+        return bool(busy.update(sequence=F("sequence") + changes))
 
     def begin(self, pk: int) -> bool:
-        """Note that a worker took it up; False where one has before."""
+        """Note that a worker took it up; False if one has before."""
         queued = self.filter(pk=pk, state=State.QUEUED)
         return bool(queued.update(state=State.RUNNING, started_at=Now(), message=""))
 
 
 class Deployment(Decided):
-    """One request to run a recipe on an environment: who, why, what, and how it went."""
+    """One request to run a recipe or a pipeline on an environment, and how it went."""
 
     environment = models.ForeignKey(
         Environment, models.PROTECT, related_name="deployments", verbose_name=_("environment")
@@ -104,10 +114,12 @@ class Deployment(Decided):
     recipe = models.CharField(_("recipe"), max_length=50)
     ref = models.CharField(_("branch or tag"), max_length=200, blank=True)
     commit = models.CharField(
-        _("commit"), max_length=64, blank=True, help_text=_("Resolved once, for every server.")
+        _("commit"), max_length=64, blank=True, help_text=_("Resolved once for all servers.")
     )
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
     message = models.TextField(_("message"), blank=True, help_text=_("Why it ended as it did."))
+    # Null for the command line and for automatic ones, and once the account is deleted: the name
+    # stays.
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,
@@ -116,13 +128,14 @@ class Deployment(Decided):
         related_name="+",
         verbose_name=_("requested by"),
     )
-    requested_as = models.CharField(
+    requested_by_name = models.CharField(
         _("requested as"),
         max_length=200,
         help_text=_("The user's name, or user@host of the command line."),
     )
-    door = models.CharField(_("through"), max_length=20, help_text=_("admin, manage.py or fab"))
+    source = models.CharField(_("through"), max_length=20, help_text=_("admin, manage.py or fab"))
     reason = models.CharField(_("reason"), max_length=500, blank=True)
+    # Null until it is made or chosen, and once it is deleted.
     release = models.ForeignKey(
         Release,
         models.SET_NULL,
@@ -131,20 +144,22 @@ class Deployment(Decided):
         related_name="deployments",
         verbose_name=_("release"),
     )
+    # Indexed, since every list and "the last deployment of each environment" sort by it.
     created_at = models.DateTimeField(_("requested"), default=timezone.now, db_index=True)
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
     cancel_requested_at = models.DateTimeField(_("cancel requested"), null=True)
-    cancel_requested_as = models.CharField(_("cancelled by"), max_length=200, blank=True)
+    cancel_requested_by_name = models.CharField(_("cancelled by"), max_length=200, blank=True)
     stage = models.PositiveSmallIntegerField(
-        _("stage"), default=0, help_text=_("The stage that is open: its steps may run.")
+        _("stage"), default=0, help_text=_("The open stage: its steps may run.")
     )
     opens_at = models.DateTimeField(
         _("next wave"), null=True, help_text=_("When the pause between two waves ends.")
     )
+    # Null: at once, and without a deadline.
     not_before = models.DateTimeField(_("run at"), null=True, blank=True)
     deadline = models.DateTimeField(
-        _("not after"), null=True, blank=True, help_text=_("What has not begun by then never does.")
+        _("not after"), null=True, blank=True, help_text=_("Cancelled if it has not begun by then.")
     )
     schedule = models.ForeignKey(
         "Schedule",
@@ -168,18 +183,20 @@ class Deployment(Decided):
         default=list,
         blank=True,
         validators=[validators.validate_migrations],
-        help_text=_("Migrations that can't be reversed, and are left as they are by a rollback."),
+        help_text=_("Irreversible migrations that a rollback leaves as they are."),
     )
     take_back = models.JSONField(
         _("taken back"),
         default=list,
         blank=True,
-        help_text=_("Versions of an upgrade or a fix that were confirmed to be taken back."),
+        help_text=_("Versions of an upgrade or a fix that it was confirmed to take back."),
     )
-    position = models.PositiveBigIntegerField(
-        _("position"),
+    sequence = models.PositiveBigIntegerField(
+        _("sequence"),
         default=0,
-        help_text=_("Counts every change of this deployment, its hosts, steps and log."),
+        # Pages ask for what came after the last number they saw: times would not do, as two
+        # changes can have the same, and one that is committed later can have an earlier one.
+        help_text=_("Counts the changes of this deployment, its hosts, steps and log."),
     )
 
     objects = DeploymentQuerySet.as_manager()
@@ -190,6 +207,7 @@ class Deployment(Decided):
         verbose_name_plural = _("deployments")
         default_permissions = ("view",)
         constraints = [
+            # The lock on an environment: while a row is queued or running, no other can become so.
             models.UniqueConstraint(
                 fields=["environment"],
                 condition=Q(state__in=["queued", "running"]),
@@ -202,6 +220,8 @@ class Deployment(Decided):
             models.CheckConstraint(
                 condition=Q(uses__in=ReleaseUse.values), name="a_deployment_uses_a_known_release"
             ),
+            # Two reconcilers that find the same slot due: the second insert fails. Rows without a
+            # schedule are free, since nulls are never equal.
             models.UniqueConstraint(
                 fields=["schedule", "slot"], name="one_deployment_per_schedule_and_slot"
             ),
@@ -216,7 +236,7 @@ class Deployment(Decided):
         return self.state in LIVE
 
     def describe_as_busy(self) -> str:
-        """Who holds the environment, with what, since when: told to whoever comes second."""
+        """Return who holds the environment, with what and since when: why another is refused."""
         since = timezone.localtime(self.started_at or self.created_at)
         return gettext(
             "%(site)s is busy: %(recipe)s #%(number)d by %(who)s is %(state)s since %(since)s."
@@ -224,7 +244,7 @@ class Deployment(Decided):
             "site": self.environment,
             "recipe": self.recipe,
             "number": self.pk,
-            "who": self.requested_as,
+            "who": self.requested_by_name,
             "state": self.get_state_display(),
             "since": f"{since:%Y-%m-%d %H:%M:%S %Z}",
         }
@@ -233,18 +253,28 @@ class Deployment(Decided):
         self,
         steps: Mapping[Placement, Sequence[dict[str, Any]]],
         waves: Mapping[Placement, int],
-        slice_hosts: int,
+        shard_hosts: int,
     ) -> None:
-        """Write the slices, host runs and steps of a new deployment.
+        """Write the shards, host runs and steps of a new deployment.
 
-        The first slice is queued; it finds out what is to be sent before any other begins. The
-        hosts of a wave are spread over all slices, so that workers share each wave.
+        Only the first shard is queued: its worker resolves what is sent before any other begins.
+        The hosts of a wave are spread over all shards, so that workers share each wave.
         """
-        slices = self._write_slices(ceil(len(steps) / slice_hosts))
+        shards: list[Shard] = self.shards.bulk_create(
+            self.shards.model(
+                deployment=self,
+                number=index + 1,
+                state=ShardState.WAITING if index else ShardState.QUEUED,
+                # The others have nothing to do in stage 0, so they count as done with it: else the
+                # barrier before stage 1 would wait for them.
+                arrived=1 if index else 0,
+            )
+            for index in range(ceil(len(steps) / shard_hosts))
+        )
         runs = HostRun.objects.bulk_create(
             HostRun(
                 deployment=self,
-                slice=slices[index % len(slices)],
+                shard=shards[index % len(shards)],
                 placement=placement,
                 server_name=placement.server.name,
                 wave=waves.get(placement, 1),
@@ -256,93 +286,85 @@ class Deployment(Decided):
             for run, planned in zip(runs, steps.values(), strict=True)
             for number, step in enumerate(planned, 1)
         )
-        transaction.on_commit(partial(self._tell, deployment_requested))
-
-    def _write_slices(self, number: int) -> "list[Slice]":
-        return self.slices.bulk_create(
-            self.slices.model(
-                deployment=self,
-                number=index + 1,
-                state=SliceState.WAITING if index else SliceState.QUEUED,
-                arrived=1 if index else 0,
-            )
-            for index in range(number)
-        )
+        transaction.on_commit(partial(self._send, deployment_requested))
 
     def end(self, state: State, message: str = "") -> bool:
-        """End what holds its environment; False where it had ended before.
+        """End a deployment that is queued or running; False if it had ended before.
 
         Hosts that never began are skipped, those that did all they had to do have succeeded, and
-        what became of a step that runs is unknown; see HostRun.end_of.
-        To be called by whoever holds a slice of it (see Slice.finish), or found all holders silent.
+        the outcome of a step that runs is unknown; see HostRun.end_of.
+        Only for a worker that holds a shard of it (see Shard.finish), or found all holders silent.
         """
         with brief_transaction():
             busy = Deployment.objects.busy().filter(pk=self.pk)
             won = busy.update(
-                state=state, message=message, finished_at=Now(), position=F("position") + 1
+                state=state, message=message, finished_at=Now(), sequence=F("sequence") + 1
             )
             if won:
                 self._end_what_is_left(State.SKIPPED)
         return bool(won)
 
     def pass_by(self) -> bool:
-        """End what has not begun, since its deadline passed; False where it began or ended."""
+        """Cancel it if its deadline passed before it began; False if it has begun or ended."""
         with brief_transaction():
             pending = Deployment.objects.filter(
                 pk=self.pk, state__in=[State.WAITING, State.QUEUED], deadline__lt=Now()
             )
             message = gettext_noop("Its deadline passed before it could begin.")
             changes = {"state": State.CANCELLED, "message": message, "finished_at": Now()}
-            won = pending.update(position=F("position") + 1, **changes)
+            won = pending.update(sequence=F("sequence") + 1, **changes)
             if won:
                 self._end_what_is_left(State.CANCELLED)
         return bool(won)
 
     def request_cancel(self, by: str) -> bool:
-        """Ask to cancel: what nobody holds ends at once, what runs is stopped by its holders.
+        """Ask to cancel: if no worker holds it, it ends at once, else its holders stop it.
 
-        Where a holder is silent nobody would: then the deployment ends as *lost*.
-        Returns False where there was nothing to cancel.
+        If all holders are silent, it ends as *lost*, for the servers may be in any state.
+        Returns False if there was nothing to cancel.
         """
         with brief_transaction():
             mine = Deployment.objects.filter(pk=self.pk)
             asked = mine.live().update(
-                cancel_requested_at=Now(), cancel_requested_as=by, position=F("position") + 1
+                cancel_requested_at=Now(), cancel_requested_by_name=by, sequence=F("sequence") + 1
             )
             if asked:
-                self._cancel_what_nobody_holds(by)
+                live = mine.live()
+                held = self.shards.filter(state=ShardState.HELD)
+                running = Step.objects.filter(host_run__deployment=self, state=State.RUNNING)
+                ended = 0
+                if not held.exists() and not running.exists():
+                    message = f"Cancelled by {by}."
+                    ended = live.update(state=State.CANCELLED, finished_at=Now(), message=message)
+                elif held and not held.exclude(beat_at__lt=Now() - HOLDER_SILENT_AFTER).exists():
+                    message = gettext_noop("The worker that ran it fell silent: check the servers.")
+                    ended = live.update(state=State.LOST, finished_at=Now(), message=message)
+                if ended:
+                    self._end_what_is_left(State.CANCELLED)
         self.refresh_from_db()
         return bool(asked)
 
-    def _cancel_what_nobody_holds(self, by: str) -> None:
-        steps = Step.objects.filter(host_run__deployment=self, state=State.RUNNING)
-        held = self.slices.filter(state=SliceState.HELD)
-        mine = Deployment.objects.live().filter(pk=self.pk)
-        if not held.exists() and not steps.exists():
-            message = f"Cancelled by {by}."
-            mine.update(state=State.CANCELLED, finished_at=Now(), message=message)
-        elif held and not held.exclude(beat_at__lt=Now() - HOLDER_SILENT_AFTER).exists():
-            message = gettext_noop("The worker that ran it fell silent: look at the servers.")
-            mine.update(state=State.LOST, finished_at=Now(), message=message)
-        else:
-            return
-        self._end_what_is_left(State.CANCELLED)
-
     def _end_what_is_left(self, queued_as: State) -> None:
-        """End the slices, hosts and steps of a deployment that ended without them."""
+        """End the shards, hosts and steps of a deployment that ended without them."""
         self.refresh_from_db()
-        self.slices.update(state=SliceState.ENDED)
-        transaction.on_commit(partial(self._tell, deployment_ended))
-        ended = {"finished_at": self.finished_at, "position": self.position}
-        steps = Step.objects.filter(host_run__deployment=self)
+        self.shards.update(state=ShardState.ENDED)
+        transaction.on_commit(partial(self._send, deployment_ended))
+        ends: dict[tuple[State, str], list[HostRun]] = defaultdict(list)
         for host in self.host_runs.filter(state__in=BUSY).prefetch_related("steps"):
-            state, message = host.end_of(queued_as, self.message)
-            HostRun.objects.filter(pk=host.pk).update(state=state, message=message, **ended)
-        why = self.message
-        steps.filter(state=State.RUNNING).update(state=State.LOST, message=why, **ended)
-        steps.filter(state=State.QUEUED).update(state=queued_as, message=why, **ended)
+            ends[host.end_of(queued_as, self.message)].append(host)
+        for (state, message), hosts in ends.items():
+            end_hosts(
+                hosts,
+                state,
+                message,
+                finished_at=self.finished_at,
+                sequence=self.sequence,
+                left_as=queued_as,
+                why=self.message,
+            )
         if self.state == State.FAILED and self.host_runs.filter(state=State.SUCCEEDED).exists():
             Deployment.objects.filter(pk=self.pk).update(state=State.PARTLY_FAILED)
 
-    def _tell(self, signal: Signal) -> None:
+    def _send(self, signal: Signal) -> None:
+        # Robust: a receiver that fails must not undo or hide what is committed already.
         signal.send_robust(Deployment, deployment=self)

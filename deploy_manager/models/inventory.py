@@ -1,4 +1,4 @@
-"""What there is: projects and servers."""
+"""Projects and servers."""
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -18,14 +18,14 @@ class Project(models.Model):
         _("repository"),
         max_length=500,
         validators=[validators.repository_validator],
-        help_text=_("A git URL or an absolute path that the worker can read."),
+        help_text=_("A git URL, or an absolute path that the worker can read."),
     )
     folder = models.CharField(
         _("folder of manage.py"),
         max_length=200,
         blank=True,
         validators=[validators.validate_code_path],
-        help_text=_("Relative to the top of the repository; blank: the top."),
+        help_text=_("Relative to the top of the repository. Blank: the top."),
     )
     requirements_file = models.CharField(
         _("requirements file"),
@@ -45,7 +45,7 @@ class Project(models.Model):
 
 
 class Server(models.Model):
-    """A machine that sites are deployed to, over SSH or as a folder of the worker's own."""
+    """A machine that sites are deployed to: over SSH, or the worker's own machine."""
 
     class Connection(models.TextChoices):
         SSH = "ssh", "SSH"
@@ -57,6 +57,7 @@ class Server(models.Model):
     connection = models.CharField(
         _("connection"), max_length=10, choices=Connection.choices, default=Connection.SSH
     )
+    # 253: the longest host name that DNS allows; 32 below: the longest user name of Linux.
     address = models.CharField(
         _("address"), max_length=253, blank=True, validators=[validators.address_validator]
     )
@@ -73,12 +74,14 @@ class Server(models.Model):
         blank=True,
         related_name="behind",
         verbose_name=_("gateway"),
-        help_text=_("A server that connections go through."),
+        help_text=_("The server that connections to this one go through. Blank: none."),
     )
     host_key = models.TextField(
         _("host key"),
         blank=True,
-        help_text=_("Pinned public key, like “ssh-ed25519 AAAA…”. Anything else is refused."),
+        help_text=_(
+            "The pinned public key, like “ssh-ed25519 AAAA…”. A server with any other is refused."
+        ),
     )
 
     class Meta:
@@ -106,6 +109,7 @@ class Server(models.Model):
         return self.connection == self.Connection.LOCAL
 
     def clean(self) -> None:
+        """Raise ValidationError if the gateways form a circle."""
         hop, seen = self.gateway, {self.pk}
         while hop is not None:
             if hop.pk in seen:

@@ -1,4 +1,4 @@
-"""Overrides: pins an upgrade moved which the repository does not have yet."""
+"""Overrides: pins that an upgrade moved and that the repository does not have yet."""
 
 from typing import Any
 
@@ -16,25 +16,25 @@ from deploy_manager.models.validators import validate_package
 
 class OverrideQuerySet(models.QuerySet["Override"]):
     def live(self) -> "OverrideQuerySet":
-        """What still holds."""
+        """Overrides that still hold."""
         return self.filter(ended_at=None)
 
     def end(self, how: "Override.End", why: str, by: str = "", **fields: Any) -> int:
-        """End those that still hold; return how many did."""
+        """End those that still hold; return how many."""
         return self.live().update(
-            ended_at=Now(), ended_as=how, ended_why=why, ended_by_name=by[:200], **fields
+            ended_at=Now(), ended_how=how, ended_why=why, ended_by_name=by[:200], **fields
         )
 
 
 class Override(models.Model):
-    """One pin of a package as an upgrade left it: it holds until the repository has caught up."""
+    """A package's pin as an upgrade left it; it holds until the repository has caught up."""
 
     class End(models.TextChoices):
         CAUGHT_UP = "caught_up", _("the repository caught up")
         DROPPED = "dropped", _("the repository dropped the package")
         NOT_NEEDED = "not_needed", _("no longer needed")
-        REPLACED = "replaced", _("moved on by another upgrade")
-        RETURNED = "returned", _("its upgrade was taken back")
+        REPLACED = "replaced", _("replaced by another upgrade")
+        RETURNED = "returned", _("its upgrade was rolled back")
         LET_GO = "let_go", _("let go")
 
     environment = models.ForeignKey(
@@ -52,11 +52,11 @@ class Override(models.Model):
         _("before"),
         default=list,
         blank=True,
-        help_text=_("The versions in the repository when it was moved; none: it was not listed."),
+        help_text=_("The versions in the repository when it was moved. Empty: it was not listed."),
     )
     why = models.TextField(_("why"), blank=True)
     fixes = models.JSONField(
-        _("fixes"), default=list, blank=True, help_text=_("The advisories that it ended.")
+        _("fixes"), default=list, blank=True, help_text=_("The advisories that it fixed.")
     )
     since = models.DateTimeField(_("since"), default=timezone.now)
     upgrade = models.ForeignKey(
@@ -67,8 +67,9 @@ class Override(models.Model):
         related_name="overrides",
         verbose_name=_("upgrade"),
     )
+    # Null as long as it holds.
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
-    ended_as = models.CharField(_("how it ended"), max_length=20, choices=End.choices, blank=True)
+    ended_how = models.CharField(_("how it ended"), max_length=20, choices=End.choices, blank=True)
     ended_why = models.TextField(_("why it ended"), blank=True)
     ended_by_name = models.CharField(_("ended by"), max_length=200, blank=True)
     replaced_by = models.ForeignKey(
@@ -77,7 +78,7 @@ class Override(models.Model):
         null=True,
         blank=True,
         related_name="+",
-        verbose_name=_("moved on by"),
+        verbose_name=_("replaced by"),
     )
 
     objects = OverrideQuerySet.as_manager()
@@ -88,14 +89,15 @@ class Override(models.Model):
         verbose_name_plural = _("overrides")
         default_permissions = ("view",)
         constraints = [
+            # Of live ones only: the history may have any number of the same package.
             models.UniqueConstraint(
                 fields=["environment", "name", "marker"],
                 condition=Q(ended_at=None),
                 name="one_live_override_per_package_and_marker",
             ),
             models.CheckConstraint(
-                condition=Q(ended_at=None, ended_as="")
-                | (Q(ended_at__isnull=False) & ~Q(ended_as="")),
+                condition=Q(ended_at=None, ended_how="")
+                | (Q(ended_at__isnull=False) & ~Q(ended_how="")),
                 name="an_override_ends_in_some_way",
             ),
         ]
@@ -105,12 +107,12 @@ class Override(models.Model):
 
     @property
     def before_told(self) -> str:
-        """The versions in the repository when it was moved; blank: it was not listed."""
+        """The versions in the repository when it was moved, as text; blank: it was not listed."""
         return ", ".join(texts_in(self.before))
 
     @property
     def fixes_told(self) -> str:
-        """The advisories that it ended; blank: none is known."""
+        """The advisories that it fixed, as text; blank: none is known."""
         return ", ".join(texts_in(self.fixes))
 
     @property

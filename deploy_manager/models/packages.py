@@ -1,4 +1,4 @@
-"""What is really installed on each server, and what package indexes have."""
+"""Packages that are installed on servers, and packages of the index."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -7,7 +7,7 @@ from deploy_manager.models.placements import Placement
 
 
 class InstalledPackage(models.Model):
-    """A package that a server's active release was seen to have; see Placement.inventory_at."""
+    """A package found in a server's active release; see Placement.inventory_at."""
 
     placement = models.ForeignKey(
         Placement, models.CASCADE, related_name="installed", verbose_name=_("placement")
@@ -31,20 +31,23 @@ class InstalledPackage(models.Model):
 
 
 class IndexedPackage(models.Model):
-    """What a package index was last seen to say of a package."""
+    """The latest version and the status of a package on an index, as last looked up."""
 
     index_url = models.CharField(
         _("package index"), max_length=300, blank=True, help_text=_("Blank: the worker's own.")
     )
     name = models.CharField(_("name"), max_length=200)
     latest = models.CharField(_("latest version"), max_length=100, blank=True)
+    # Null: there is no such version, or the index doesn't say when it was uploaded.
     latest_uploaded_at = models.DateTimeField(_("uploaded"), null=True)
     status = models.CharField(
         _("project status"),
         max_length=50,
         blank=True,
-        help_text=_("Like archived or quarantined; blank or active: nothing speaks against it."),
+        help_text=_("Like archived or quarantined. Blank or active: nothing is wrong with it."),
     )
+    # Null: it is due, as a new row or one whose index has changed. Set by the process that claims
+    # it, before it asks the index.
     looked_at = models.DateTimeField(_("looked up"), null=True)
     problem = models.TextField(_("why it is unknown"), blank=True)
 

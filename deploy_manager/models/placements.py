@@ -1,4 +1,4 @@
-"""Which server serves what, and what it was last seen to hold."""
+"""Placements: the servers of each environment, and what was last seen on them."""
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -14,7 +14,7 @@ def default_roles() -> list[str]:
 
 
 class Placement(models.Model):
-    """A server's place in an environment, and what it was last seen to serve."""
+    """A server's place in an environment, and what was last seen on it."""
 
     environment = models.ForeignKey(
         Environment, models.CASCADE, related_name="placements", verbose_name=_("environment")
@@ -26,7 +26,9 @@ class Placement(models.Model):
         _("roles"), default=default_roles, validators=[validators.validate_roles]
     )
     order = models.PositiveSmallIntegerField(
-        _("order"), default=1, help_text=_("The first server runs what runs once, like migrate.")
+        _("order"),
+        default=1,
+        help_text=_("The first server runs the steps that run only once, like migrate."),
     )
     own_deploy_path = models.CharField(
         _("deploy path"),
@@ -42,6 +44,7 @@ class Placement(models.Model):
         validators=[validators.bind_validator],
         help_text=_("Blank: the environment's."),
     )
+    # Everything from here on was seen on the server. Null or blank: not known yet, or none.
     active_release = models.ForeignKey(
         "Release",
         models.SET_NULL,
@@ -55,22 +58,22 @@ class Placement(models.Model):
         _("activated"),
         null=True,
         editable=False,
-        help_text=_("When the active release was activated there, or first seen to be."),
+        help_text=_("When the active release was activated there, or first seen active."),
     )
     complete_releases = models.JSONField(
         _("complete releases"),
         default=list,
         editable=False,
-        help_text=_("Names of the releases that were last seen whole on the server."),
+        help_text=_("Names of the complete releases that were last seen on the server."),
     )
     seen_at = models.DateTimeField(_("last seen"), null=True, editable=False)
     inventory_at = models.DateTimeField(
         _("packages seen"),
         null=True,
         editable=False,
-        help_text=_("When the server last told what is installed."),
+        help_text=_("When the list of installed packages was last read."),
     )
-    inventory_tried_at = models.DateTimeField(_("packages asked for"), null=True, editable=False)
+    inventory_tried_at = models.DateTimeField(_("packages requested"), null=True, editable=False)
     inventory_problem = models.TextField(
         _("why its packages are unknown"), blank=True, editable=False
     )
@@ -88,6 +91,7 @@ class Placement(models.Model):
         verbose_name = _("placement")
         verbose_name_plural = _("placements")
         constraints = [
+            # With the path: one server may hold a site several times, as in a rehearsal.
             models.UniqueConstraint(
                 fields=["environment", "server", "own_deploy_path"],
                 name="one_placement_per_server_and_path",
@@ -106,6 +110,11 @@ class Placement(models.Model):
         return self.own_bind or self.environment.bind
 
     def clean(self) -> None:
+        """Raise ValidationError if another environment has the same path on the server.
+
+        No constraint can: the path is the environment's, unless the placement has its own.
+        """
+        # A form with errors in these fields is validated all the same.
         if not hasattr(self, "environment") or self.server_id is None:
             return
         others = Placement.objects.filter(server=self.server).exclude(pk=self.pk)

@@ -1,4 +1,4 @@
-"""Upgrades that nobody has to ask for: which packages, how far, when, and which are left alone."""
+"""Upgrade policies: automatic upgrades, the packages they ignore, and their runs."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from deploy_manager.models.upgrades import OnFailure
 
 
 class UpgradePolicy(models.Model):
-    """What may be upgraded by itself, how far, when, and what happens where it fails."""
+    """A rule for automatic upgrades: packages, how far, when, and what happens if one fails."""
 
     class HowFar(models.TextChoices):
         SECURITY = "security", _("security fixes only")
         PATCH = "patch", _("patch versions, like 5.2.7 to 5.2.8")
         MINOR = "minor", _("minor versions, like 5.1 to 5.2")
-        LATEST = "latest", _("whatever is latest")
+        LATEST = "latest", _("the latest versions")
 
     class HandBack(models.TextChoices):
         NONE = "none", _("nowhere")
@@ -47,7 +47,7 @@ class UpgradePolicy(models.Model):
         validators=[validators.validate_groups],
         help_text=_(
             'Packages that are upgraded together, like [["django", "channels"]].'
-            " What is in no group goes together in one upgrade."
+            " All packages without a group share one upgrade."
         ),
     )
     cron = models.CharField(
@@ -63,12 +63,12 @@ class UpgradePolicy(models.Model):
         _("deadline (minutes)"),
         default=60,
         validators=[MinValueValidator(1), MaxValueValidator(7 * 24 * 60)],
-        help_text=_("A run that could not begin so long after its time never does."),
+        help_text=_("A run that has not begun this long after its time is left out."),
     )
     cooldown = models.PositiveSmallIntegerField(
         _("cooldown (days)"),
         default=3,
-        help_text=_("A version must have been on the index for so long."),
+        help_text=_("How long a version must have been on the index."),
     )
     security_skips_cooldown = models.BooleanField(
         _("security fixes need no cooldown"), default=True
@@ -77,7 +77,9 @@ class UpgradePolicy(models.Model):
         _("soak (minutes)"),
         default=10,
         validators=[MaxValueValidator(7 * 24 * 60)],
-        help_text=_("How long the canary, and each environment, must do well before the next."),
+        help_text=_(
+            "How long the canary, and each environment, must run well before the next begins."
+        ),
     )
     on_failure = models.CharField(
         _("on failure"), max_length=10, choices=OnFailure.choices, default=OnFailure.RETURN
@@ -86,12 +88,13 @@ class UpgradePolicy(models.Model):
         _("upgrades at once"), default=1, validators=[MinValueValidator(1)]
     )
     hand_back = models.CharField(
-        _("hand the new pins back"),
+        _("hand back the new pins"),
         max_length=10,
         choices=HandBack.choices,
         default=HandBack.NONE,
-        help_text=_("For repositories whose requirements file says what is installed."),
+        help_text=_("For repositories whose requirements file lists the pins that are installed."),
     )
+    # Times up to here had their run, or were left out; a new policy begins with the next one.
     looked_at = models.DateTimeField(_("looked at"), default=timezone.now, editable=False)
 
     class Meta:
@@ -104,7 +107,7 @@ class UpgradePolicy(models.Model):
 
 
 class PolicyEnvironment(models.Model):
-    """An environment of a policy, and its turn: staging before production."""
+    """An environment of a policy, and its place in the order: staging before production."""
 
     policy = models.ForeignKey(
         UpgradePolicy, models.CASCADE, related_name="turns", verbose_name=_("policy")
@@ -129,7 +132,7 @@ class PolicyEnvironment(models.Model):
 
 
 class IgnoredPackage(models.Model):
-    """A package, or one advisory of it, that a policy leaves alone; why, and until when."""
+    """A package, or one advisory of it, that a policy ignores; why, and until when."""
 
     policy = models.ForeignKey(
         UpgradePolicy, models.CASCADE, related_name="ignored", verbose_name=_("policy")
@@ -138,10 +141,10 @@ class IgnoredPackage(models.Model):
         _("package"), max_length=200, validators=[validators.validate_package]
     )
     advisory = models.CharField(
-        _("advisory"), max_length=100, blank=True, help_text=_("Blank: every upgrade of it.")
+        _("advisory"), max_length=100, blank=True, help_text=_("Blank: all its upgrades.")
     )
     reason = models.CharField(_("reason"), max_length=500)
-    until = models.DateField(_("until"), null=True, blank=True, help_text=_("Blank: for good."))
+    until = models.DateField(_("until"), null=True, blank=True, help_text=_("Blank: forever."))
 
     class Meta:
         ordering = ["package", "advisory"]
@@ -153,7 +156,7 @@ class IgnoredPackage(models.Model):
 
 
 class PolicyRun(models.Model):
-    """What a policy did at one of its times, if only to find nothing to do."""
+    """One run of a policy, also if there was nothing to upgrade."""
 
     policy = models.ForeignKey(
         UpgradePolicy, models.CASCADE, related_name="runs", verbose_name=_("policy")
@@ -168,6 +171,7 @@ class PolicyRun(models.Model):
         verbose_name_plural = _("runs of policies")
         default_permissions = ("view",)
         constraints = [
+            # Two reconcilers that find the same slot due: the second insert fails.
             models.UniqueConstraint(fields=["policy", "slot"], name="one_run_per_policy_and_slot"),
         ]
 

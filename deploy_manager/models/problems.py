@@ -1,4 +1,4 @@
-"""What keeps the sweep from doing its work on a row: written once, gone when it works again."""
+"""Problems: the reasons why `reconcile` fails on a row, until it works again."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from deploy_manager.logs import mask_text
 from deploy_manager.models.environments import Environment
 
 LONGEST_TEXT = 2000
-"""Characters of what went wrong that are kept."""
+"""Characters of a message that are kept."""
 
 
 class ProblemQuerySet(models.QuerySet["Problem"]):
     def about(self, row: models.Model) -> "ProblemQuerySet":
-        """What is wrong with this row; for an environment, also with what belongs to it."""
+        """The problems of a row; for an environment, also of the rows that belong to it."""
         if isinstance(row, Environment):
             return self.filter(environment=row)
         return self.filter(kind=row._meta.model_name, key=row.pk)
 
     def note(self, text: str, *, job: str, kind: str, key: int, **details: Any) -> tuple[int, bool]:
-        """Write what went wrong; return the row's key, and whether that was not known before.
+        """Write what went wrong; return the row's key, and whether it is news.
 
-        The same words again change nothing, so that `since` tells when it began.
+        The same text again changes nothing, so that `since` stays the time when it began.
         """
         text = mask_text(text)[:LONGEST_TEXT]
         known = self.filter(job=job, kind=kind, key=key, text=text).values_list("pk", flat=True)
@@ -35,12 +35,14 @@ class ProblemQuerySet(models.QuerySet["Problem"]):
 
 
 class Problem(models.Model):
-    """One job of the sweep, one row on which it fails, and why."""
+    """A job of `reconcile`, a row on which it fails, and why."""
 
     job = models.CharField(_("job"), max_length=50)
     kind = models.CharField(
-        _("kind"), max_length=50, blank=True, help_text=_("Of which table; blank: the whole job.")
+        _("kind"), max_length=50, blank=True, help_text=_("The row's table. Blank: the whole job.")
     )
+    # 0 if the whole job fails: null would not do, as the constraint below takes no two nulls for
+    # the same.
     key = models.PositiveBigIntegerField(_("key"), default=0)
     name = models.CharField(_("of"), max_length=300, blank=True)
     environment = models.ForeignKey(
@@ -50,9 +52,9 @@ class Problem(models.Model):
         blank=True,
         related_name="problems",
         verbose_name=_("environment"),
-        help_text=_("On whose page it is told."),
+        help_text=_("The environment that it concerns, if any."),
     )
-    text = models.TextField(_("what is wrong"))
+    text = models.TextField(_("problem"))
     since = models.DateTimeField(_("since"), default=timezone.now)
 
     objects = ProblemQuerySet.as_manager()

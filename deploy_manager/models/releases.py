@@ -1,4 +1,4 @@
-"""What a deployment made: the same code and pins, under the same name, on every server."""
+"""Releases: the same code and pins, under the same name, on every server."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -7,12 +7,12 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
-from deploy_manager.models.requirements import Lock
+from deploy_manager.models.requirements import LockFile
 
 
 class ReleaseQuerySet(models.QuerySet["Release"]):
     def good(self) -> "ReleaseQuerySet":
-        """Releases that nobody and nothing marked as bad."""
+        """Releases that are not marked as bad."""
         return self.filter(bad_since=None)
 
     def make(
@@ -20,10 +20,11 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
         environment: Environment,
         commit: str,
         subject: str,
-        lock: Lock,
-        repository_lock: Lock | None = None,
+        lock: LockFile,
+        repository_lock: LockFile | None = None,
     ) -> "Release":
-        """Write a new release. Its name sorts by time and tells the commit."""
+        """Write a new release; its name sorts by time and contains the commit."""
+        # With microseconds: two deployments in one second must not get the same folder.
         name = f"{timezone.now():%Y%m%d-%H%M%S-%f}-{commit[:8]}"
         return self.create(
             environment=environment,
@@ -36,7 +37,7 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
 
 
 class Release(models.Model):
-    """One commit with one lock, as it stands (or stood) in `releases/<name>` on the servers."""
+    """One commit with one lock file, in `releases/<name>` on the servers until it is removed."""
 
     environment = models.ForeignKey(
         Environment, models.CASCADE, related_name="releases", verbose_name=_("environment")
@@ -46,19 +47,22 @@ class Release(models.Model):
     )
     commit = models.CharField(_("commit"), max_length=64, validators=[validators.commit_validator])
     subject = models.CharField(_("subject"), max_length=300, blank=True)
-    lock = models.ForeignKey(Lock, models.PROTECT, related_name="releases", verbose_name=_("pins"))
+    # Protected: a rollback to a release needs its pins.
+    lock = models.ForeignKey(
+        LockFile, models.PROTECT, related_name="releases", verbose_name=_("pins")
+    )
     repository_lock = models.ForeignKey(
-        Lock,
+        LockFile,
         models.PROTECT,
         null=True,
         blank=True,
         related_name="+",
         verbose_name=_("pins of the repository"),
-        help_text=_("What the commit itself pins, before any override; blank: not known."),
+        help_text=_("The pins of the commit itself, before any override. Blank: not known."),
     )
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     bad_since = models.DateTimeField(
-        _("bad since"), null=True, blank=True, help_text=_("Never chosen by itself again.")
+        _("bad since"), null=True, blank=True, help_text=_("Never chosen automatically again.")
     )
     bad_reason = models.TextField(_("why it is bad"), blank=True)
 
@@ -80,6 +84,6 @@ class Release(models.Model):
         return self.name
 
     def mark_bad(self, reason: str) -> bool:
-        """Keep it from ever being chosen by itself again; False where it was marked before."""
+        """Keep it from being chosen automatically; False if it was marked before."""
         good = Release.objects.good().filter(pk=self.pk)
         return bool(good.update(bad_since=Now(), bad_reason=reason))

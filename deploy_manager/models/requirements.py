@@ -1,4 +1,4 @@
-"""What an environment is pinned to, and the full sets of pins that were installed."""
+"""Requirements of an environment, and the lock files that were installed."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -36,7 +36,9 @@ class Requirement(models.Model):
         help_text=_('Like ["sha256:…"].'),
     )
     direct = models.BooleanField(
-        _("direct"), default=True, help_text=_("Asked for by the project, not by another package.")
+        _("direct"),
+        default=True,
+        help_text=_("Required by the project itself, not by another package."),
     )
 
     class Meta:
@@ -44,6 +46,7 @@ class Requirement(models.Model):
         verbose_name = _("requirement")
         verbose_name_plural = _("requirements")
         constraints = [
+            # With the marker: a package may have one pin for each Python version.
             models.UniqueConstraint(
                 fields=["environment", "name", "marker"], name="one_pin_per_package_and_marker"
             ),
@@ -53,24 +56,24 @@ class Requirement(models.Model):
         return f"{self.name}=={self.version}"
 
 
-class LockQuerySet(models.QuerySet["Lock"]):
-    def of(self, digest: str, text: str) -> "Lock":
-        """Return the lock of this text, writing it the first time it is seen."""
+class LockFileQuerySet(models.QuerySet["LockFile"]):
+    def of(self, digest: str, text: str) -> "LockFile":
+        """Return the lock file of this text; write it the first time."""
         return self.get_or_create(digest=digest, defaults={"text": text})[0]
 
 
-class Lock(models.Model):
+class LockFile(models.Model):
     """The full set of pins as installed: never changed, named by its hash."""
 
     digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)
     text = models.TextField(_("pins"), editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
-    objects = LockQuerySet.as_manager()
+    objects = LockFileQuerySet.as_manager()
 
     class Meta:
-        verbose_name = _("lock")
-        verbose_name_plural = _("locks")
+        verbose_name = _("lock file")
+        verbose_name_plural = _("lock files")
 
     def __str__(self) -> str:
         return self.digest[:12]

@@ -1,7 +1,7 @@
-"""Questions to the resolver that a page asked: a worker answers them, no web process does.
+"""Questions of pages to the resolver, which a worker answers and never a web process.
 
-As with slices each transition is a conditional UPDATE that says whether it won, and who lost the
-claim can write nothing more: its token is another one.
+As with shards, each transition is a conditional UPDATE that says whether it won, and a worker that
+lost its claim can write nothing more, since the row has another fencing token.
 """
 
 from datetime import timedelta
@@ -17,19 +17,19 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.logs import mask_text
 
 LEASE = timedelta(seconds=15)
-"""A worker that did not beat for so long has died."""
+"""A worker without a heartbeat for so long counts as dead."""
 
 TAKEN_UP_AT_MOST = 3
-"""A question that ends every worker which takes it up must not end them all."""
+"""Times: a question that kills every worker that takes it up must not kill them all."""
 
 
 class ResolutionQuerySet(models.QuerySet["Resolution"]):
     def silent(self) -> "ResolutionQuerySet":
-        """Whose worker did not beat for long, by the database's own clock."""
+        """Questions whose worker sent no heartbeat for long, by the database's own clock."""
         return self.filter(state=Resolution.State.RUNNING, beat_at__lt=Now() - LEASE)
 
     def to_claim(self) -> "ResolutionQuerySet":
-        """What somebody may claim now: nobody has it, or a silent worker does."""
+        """Questions that can be claimed now: those without a worker, or with a silent one."""
         silent = Q(state=Resolution.State.RUNNING, beat_at__lt=Now() - LEASE)
         return self.filter(Q(state=Resolution.State.QUEUED) | silent, token__lt=TAKEN_UP_AT_MOST)
 
@@ -37,12 +37,12 @@ class ResolutionQuerySet(models.QuerySet["Resolution"]):
         return self.filter(state__in=[Resolution.State.QUEUED, Resolution.State.RUNNING])
 
     def mark_told(self, pk: int, again_after: timedelta) -> bool:
-        """Note that a worker is told of it; False where one was, not so long ago."""
+        """Note that a worker is woken for it; False if one was, not so long ago."""
         due = Q(told_at=None) | Q(told_at__lt=Now() - again_after)
         return bool(self.filter(due, pk=pk).update(told_at=Now()))
 
     def claim(self, pk: int) -> "Resolution | None":
-        """Take a question that is free; None for whoever came second."""
+        """Take a question that is free; None if another worker has it."""
         tokens = self.to_claim().filter(pk=pk).values_list("token", flat=True)
         token = tokens.first()
         won = token is not None and self.to_claim().filter(pk=pk, token=token).update(
@@ -56,7 +56,7 @@ class ResolutionQuerySet(models.QuerySet["Resolution"]):
 
 
 class Resolution(models.Model):
-    """Which pins fit what somebody asks for: the question, and what a worker answered."""
+    """A question which pins fit, as someone asked it on a page, and the answer of a worker."""
 
     class Kind(models.TextChoices):
         PINS = "pins", _("pins to import")
@@ -70,26 +70,28 @@ class Resolution(models.Model):
 
     kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
     environments = models.JSONField(_("environments"), default=list)
-    """Ids, in their turn."""
+    """Primary keys, in order."""
 
     asked = models.JSONField(_("asked"), default=dict)
+    # Null until it is answered, and for good if that fails.
     answer = models.JSONField(_("answer"), null=True)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
     message = models.TextField(_("message"), blank=True)
+    # Not kept without its account: the answer is shown to that person only.
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("requested by")
     )
     language = models.CharField(_("language"), max_length=20, blank=True)
-    """Of who asked: the answer has words."""
+    """Of the person who asked: the answer contains text."""
 
     created_at = models.DateTimeField(_("requested"), default=timezone.now, db_index=True)
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
     token = models.PositiveSmallIntegerField(_("fencing token"), default=0)
-    """How often a worker took it up."""
+    """Also how often a worker took it up."""
 
     beat_at = models.DateTimeField(_("last heartbeat"), null=True)
-    told_at = models.DateTimeField(_("a worker was told"), null=True)
+    told_at = models.DateTimeField(_("last woken"), null=True)
 
     objects = ResolutionQuerySet.as_manager()
 
@@ -99,6 +101,7 @@ class Resolution(models.Model):
         verbose_name_plural = _("questions to the resolver")
         default_permissions = ()
         constraints = [
+            # Without a heartbeat it would never count as silent, and stay claimed for ever.
             models.CheckConstraint(
                 condition=~Q(state="running") | (Q(token__gt=0) & ~Q(beat_at=None)),
                 name="a_running_resolution_has_a_token_and_beats",
@@ -113,16 +116,16 @@ class Resolution(models.Model):
         return self.state in (self.State.QUEUED, self.State.RUNNING)
 
     def beat(self) -> bool:
-        """Say that it is still worked on; False where somebody else has it now."""
+        """Send a heartbeat; False if it is no longer ours."""
         return bool(self._held().update(beat_at=Now()))
 
     def succeed(self, answer: dict[str, Any]) -> bool:
-        """Write the answer; False where somebody else has it now."""
+        """Write the answer; False if it is no longer ours."""
         values = {"answer": answer, "state": self.State.SUCCEEDED, "finished_at": Now()}
         return bool(self._held().update(**values))
 
     def fail(self, message: str) -> bool:
-        """Write why there is no answer; False where somebody else has it now."""
+        """Write why there is no answer; False if it is no longer ours."""
         values = {"message": mask_text(message), "state": self.State.FAILED, "finished_at": Now()}
         return bool(self._held().update(**values))
 

@@ -1,4 +1,4 @@
-"""Who may deploy what: asked by every door, so it stands where no engine has to be imported."""
+"""The right to deploy, which every source checks; here, as this imports no engine."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ PERMISSION = "deploy_manager.deploy_environment"
 
 
 def may_deploy(user: "User | AnonymousUser", environment: Environment) -> bool:
-    """Whether a user may deploy this environment: by a right on all, or on this one object."""
+    """Whether a user may deploy this environment, by a permission on all or on this object."""
     return bool(
         user.is_active and (user.has_perm(PERMISSION) or user.has_perm(PERMISSION, environment))
     )

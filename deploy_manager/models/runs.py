@@ -1,22 +1,26 @@
-"""A deployment server by server: its steps and what they printed."""
+"""Host runs, steps and log chunks: a deployment server by server, and its output."""
+
+from collections.abc import Collection
+from datetime import datetime
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models.placements import Placement
-from deploy_manager.models.states import State, ends_with_a_time
+from deploy_manager.models.states import BUSY, State, ends_with_a_time
 
 ACTIVATE = "activate"
-"""The recipe that changes what a server serves."""
+"""The recipe that switches a server to another release."""
 
-WAY_BACK = "roll_back"
-"""The phase of the steps that bring a server back to what it served before."""
+ROLLBACK_PHASE = "roll_back"
+"""The phase of the steps that bring a server back to the release it served before."""
 
-HALF_DONE = gettext_noop("It serves the new release; what comes after that was not done.")
-GOING_BACK = gettext_noop("It was stopped on its way back: look what it serves.")
+HALF_DONE = gettext_noop("It serves the new release, but the steps after the switch were not run.")
+GOING_BACK = gettext_noop("It was stopped in its rollback: check which release it serves.")
 STOPPED = gettext_noop("It was stopped between two steps.")
 
 
@@ -26,6 +30,7 @@ class HostRun(models.Model):
     deployment = models.ForeignKey(
         "Deployment", models.CASCADE, related_name="host_runs", verbose_name=_("deployment")
     )
+    # Null once the server has left the environment: its name, and what happened, stay.
     placement = models.ForeignKey(
         Placement,
         models.SET_NULL,
@@ -33,11 +38,12 @@ class HostRun(models.Model):
         related_name="host_runs",
         verbose_name=_("placement"),
     )
-    slice = models.ForeignKey(
-        "Slice", models.CASCADE, related_name="host_runs", verbose_name=_("slice"), editable=False
+    shard = models.ForeignKey(
+        "Shard", models.CASCADE, related_name="host_runs", verbose_name=_("shard"), editable=False
     )
     server_name = models.CharField(_("server"), max_length=100)
     wave = models.PositiveSmallIntegerField(_("wave"), default=1)
+    # Null if it served none, if that is not known yet, or once that release is deleted.
     release_before = models.ForeignKey(
         "Release",
         models.SET_NULL,
@@ -47,16 +53,18 @@ class HostRun(models.Model):
         verbose_name=_("release before"),
     )
     probed_at = models.DateTimeField(
-        _("probed"), null=True, editable=False, help_text=_("When its journal was last asked for.")
+        _("probed"), null=True, editable=False, help_text=_("When its journal was last read.")
     )
     was_switched = models.BooleanField(
-        _("switched"), default=False, help_text=_("Whether this deployment changed what it serves.")
+        _("switched"),
+        default=False,
+        help_text=_("Whether this deployment switched it to another release."),
     )
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
     message = models.TextField(_("message"), blank=True)
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
-    position = models.PositiveBigIntegerField(default=0, editable=False)
+    sequence = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
         ordering = ["deployment", "pk"]
@@ -77,28 +85,35 @@ class HostRun(models.Model):
     def __str__(self) -> str:
         return f"{self.server_name} of {self.deployment_id}"
 
-    def end_of(self, queued_as: State, why: str) -> tuple[State, str]:
-        """Return how a live host ends, and what is told of it, where its deployment just ended.
+    @property
+    def came_through(self) -> bool:
+        """Whether all of its steps succeeded; those of a rollback are for the other case."""
+        return all(
+            step.state == State.SUCCEEDED for step in self.steps.all() if not step.is_rollback
+        )
 
-        In the middle of a step that is unknown. Between two it came through, where nothing was
-        left to do, or stands where it is; one that never began, or was only prepared and serves
-        what it did, ends as `queued_as`.
+    def end_of(self, queued_as: State, why: str) -> tuple[State, str]:
+        """Return the state and the message of a live host whose deployment has just ended.
+
+        In the middle of a step, its state is unknown. Between two steps it has succeeded if none
+        was left, and failed otherwise. One that never began, or was only prepared and still serves
+        what it served before, ends as `queued_as`.
         """
         steps = list(self.steps.all())
-        way = {step.state for step in steps if step.phase != WAY_BACK}
-        way_back = {step.state for step in steps if step.phase == WAY_BACK}
-        if State.RUNNING in way | way_back:
+        forward = {step.state for step in steps if step.phase != ROLLBACK_PHASE}
+        rollback = {step.state for step in steps if step.phase == ROLLBACK_PHASE}
+        if State.RUNNING in forward | rollback:
             return State.LOST, why
-        if way == {State.SUCCEEDED}:
+        if forward == {State.SUCCEEDED}:
             return State.SUCCEEDED, ""
         untouched = {State.QUEUED, State.SKIPPED}
         is_switch_to_come = any(
-            step.recipe == ACTIVATE and step.phase != WAY_BACK and step.state in untouched
+            step.recipe == ACTIVATE and step.phase != ROLLBACK_PHASE and step.state in untouched
             for step in steps
         )
-        if queued_as is State.CANCELLED or is_switch_to_come or way | way_back <= untouched:
+        if queued_as is State.CANCELLED or is_switch_to_come or forward | rollback <= untouched:
             return queued_as, why
-        if way_back - untouched:
+        if rollback - untouched:
             return State.FAILED, f"{why}\n{gettext(GOING_BACK)}"
         return State.FAILED, f"{why}\n{gettext(HALF_DONE if self.was_switched else STOPPED)}"
 
@@ -118,25 +133,26 @@ class Step(models.Model):
         help_text=_("Whether too many failures in its phase stop the deployment."),
     )
     in_waves = models.BooleanField(
-        _("in waves"), default=False, help_text=_("Whether its phase is run wave by wave.")
+        _("in waves"), default=False, help_text=_("Whether its phase runs wave by wave.")
     )
     once = models.BooleanField(
         _("once"),
         default=False,
-        help_text=_("Whether it stands for all servers, or all of a role."),
+        help_text=_("Whether one server runs it for all of them, or for all of a role."),
     )
     recipe = models.CharField(_("recipe"), max_length=50)
     title = models.CharField(_("title"), max_length=100)
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
     message = models.TextField(_("message"), blank=True)
+    # Null: no command of it has ended, or it ran none.
     exit_code = models.IntegerField(_("exit code"), null=True)
     stage = models.PositiveSmallIntegerField(_("stage"), default=1)
-    mark = models.JSONField(
-        default=dict, editable=False, help_text=_("Up to where its output is stored.")
+    resume_cursor = models.JSONField(
+        default=dict, editable=False, help_text=_("How far its output is stored.")
     )
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
-    position = models.PositiveBigIntegerField(default=0, editable=False)
+    sequence = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
         ordering = ["host_run", "number"]
@@ -159,24 +175,54 @@ class Step(models.Model):
         return f"{self.number}. {self.title}"
 
     @property
-    def is_way_back(self) -> bool:
-        """Whether it was planned for the case that something goes wrong."""
-        return self.phase == WAY_BACK
+    def is_rollback(self) -> bool:
+        """Whether it belongs to the rollback, which only runs if something fails."""
+        return self.phase == ROLLBACK_PHASE
 
     @property
     def phase_name(self) -> str:
-        """What people call its phase."""
+        """The title of its phase, or the phase's name if it has none."""
         return self.phase_title or self.phase
 
 
+def end_hosts(
+    hosts: Collection[HostRun],
+    state: State,
+    message: str,
+    *,
+    finished_at: datetime | Now | None,
+    sequence: int,
+    left_as: State | None = None,
+    why: str | None = None,
+) -> None:
+    """End live hosts of one deployment with what is left of their steps: the only way they end.
+
+    A step that runs is as lost or failed as its host. The others end as `left_as` (by default
+    cancelled with a cancelled host, else skipped), and all of them with the message `why` (by
+    default that of the host).
+    To be called with the deployment's row locked.
+    """
+    keys = [host.pk for host in hosts]
+    ended = {"finished_at": finished_at, "sequence": sequence}
+    of_step = {"message": message if why is None else why, **ended}
+    steps = Step.objects.filter(host_run__in=keys, state__in=BUSY)
+    if state in (State.LOST, State.FAILED):
+        steps.filter(state=State.RUNNING).update(state=state, **of_step)
+    usual = State.CANCELLED if state is State.CANCELLED else State.SKIPPED
+    steps.update(state=left_as or usual, **of_step)
+    live = HostRun.objects.filter(pk__in=keys, state__in=BUSY)
+    live.update(state=state, message=message, **ended)
+
+
 class LogChunk(models.Model):
-    """Whole lines of a step's output as they came, at most 64 KiB. Bytes, for they may be any."""
+    """Whole lines of a step's output, at most 64 KiB."""
 
     class Stream(models.IntegerChoices):
         OUR_OWN = 0, _("deploy_manager")
         STDOUT = 1, "stdout"
         STDERR = 2, "stderr"
 
+    # Repeated from the step: a page reads the log of a whole deployment in order, without joins.
     deployment = models.ForeignKey(
         "Deployment", models.CASCADE, related_name="log_chunks", verbose_name=_("deployment")
     )
@@ -186,21 +232,23 @@ class LogChunk(models.Model):
     step = models.ForeignKey(
         Step, models.CASCADE, related_name="log_chunks", verbose_name=_("step")
     )
-    position = models.PositiveBigIntegerField(_("position"))
+    sequence = models.PositiveBigIntegerField(_("sequence"))
     stream = models.PositiveSmallIntegerField(_("stream"), choices=Stream.choices)
+    # Bytes, since a program may print anything, also bytes that are not text in any encoding.
     data = models.BinaryField(_("data"))
     created_at = models.DateTimeField(_("written"), default=timezone.now)
 
     class Meta:
-        ordering = ["deployment", "position"]
+        ordering = ["deployment", "sequence"]
         verbose_name = _("log chunk")
         verbose_name_plural = _("log chunks")
         default_permissions = ("view",)
         constraints = [
+            # Also the index that "everything after this number" is read by.
             models.UniqueConstraint(
-                fields=["deployment", "position"], name="log_chunks_stand_in_one_order"
+                fields=["deployment", "sequence"], name="log_chunks_stand_in_one_order"
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.position} of {self.deployment_id}"
+        return f"{self.sequence} of {self.deployment_id}"

@@ -1,4 +1,4 @@
-"""Deployments that nobody has to ask for, and who is told how they ended."""
+"""Schedules of deployments, and notifications of their outcome."""
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -14,7 +14,7 @@ def default_states() -> list[str]:
 
 
 class Schedule(models.Model):
-    """A recipe that is run at the times of a cron expression, once for each of them."""
+    """A recipe that runs at the times of a cron expression, once for each of them."""
 
     environment = models.ForeignKey(
         Environment, models.CASCADE, related_name="schedules", verbose_name=_("environment")
@@ -33,20 +33,21 @@ class Schedule(models.Model):
         _("deadline (minutes)"),
         default=60,
         validators=[MinValueValidator(1), MaxValueValidator(7 * 24 * 60)],
-        help_text=_("A run that could not begin so long after its time never does."),
+        help_text=_("A run that has not begun this long after its time is left out."),
     )
     is_enabled = models.BooleanField(_("enabled"), default=True)
+    # Not null: a new schedule begins with the next time, not with those that have passed.
     looked_at = models.DateTimeField(
         _("looked at"),
         default=timezone.now,
         editable=False,
-        help_text=_("Times up to here were written or have passed."),
+        help_text=_("Times up to here had their deployment, or were left out."),
     )
     outcome = models.TextField(
         _("last outcome"),
         blank=True,
         editable=False,
-        help_text=_("Why its last time came to nothing; blank: a deployment was asked for."),
+        help_text=_("Why there was no deployment at its last time. Blank: there was one."),
     )
 
     class Meta:
@@ -59,7 +60,7 @@ class Schedule(models.Model):
 
 
 class Notification(models.Model):
-    """Somebody who is told how an environment's deployments end."""
+    """A receiver of messages when an environment's deployments end."""
 
     environment = models.ForeignKey(
         Environment, models.CASCADE, related_name="notifications", verbose_name=_("environment")
@@ -68,7 +69,7 @@ class Notification(models.Model):
         _("to"),
         max_length=50,
         validators=[validators.name_validator],
-        help_text=_("A name in DEPLOY_MANAGER['NOTIFY']; its address stands there."),
+        help_text=_("A name in the setting DEPLOY_MANAGER['NOTIFY'], which has its address."),
     )
     states = models.JSONField(
         _("when it ended as"), default=default_states, validators=[validators.validate_states]
@@ -79,7 +80,9 @@ class Notification(models.Model):
         verbose_name = _("notification")
         verbose_name_plural = _("notifications")
         constraints = [
-            models.UniqueConstraint(fields=["environment", "target"], name="a_target_is_told_once"),
+            models.UniqueConstraint(
+                fields=["environment", "target"], name="one_notification_per_target"
+            ),
         ]
 
     def __str__(self) -> str:

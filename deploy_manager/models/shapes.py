@@ -1,7 +1,7 @@
-"""Reading a JSON field whose row may have been written around every form.
+"""Reading JSON fields, whose rows may have been written around every form.
 
-A page shows what is of the expected kind, instead of failing. What decides what runs is validated
-by whoever runs it, and refused where it is not of that kind.
+A page shows the items of the expected type instead of failing. Values that decide what runs are
+validated again by the worker, and refused if they are not of that type.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def texts_in(value: object) -> tuple[str, ...]:
-    """Return the texts of a list; none where it is no list."""
+    """Return the strings of a list; none if it is not a list."""
     return tuple(each for each in _list(value) if isinstance(each, str))
 
 
 def objects_in(value: object) -> tuple[dict[str, Any], ...]:
-    """Return the objects of a list; none where it is no list."""
+    """Return the objects of a list; none if it is not a list."""
     return tuple(each for each in _list(value) if isinstance(each, dict))
 
 

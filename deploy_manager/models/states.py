@@ -1,4 +1,4 @@
-"""The states of deployments, hosts and steps, and what is live."""
+"""The states of deployments, hosts, steps and shards."""
 
 from django.db import models
 from django.db.models import Q
@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class State(models.TextChoices):
-    """Where a deployment, a host or a step stands. Not every one knows each state."""
+    """The state of a deployment, a host or a step; not each of them has every state."""
 
     WAITING = "waiting", _("waiting")
     QUEUED = "queued", _("queued")
@@ -24,8 +24,8 @@ class State(models.TextChoices):
         return self in LIVE
 
 
-class SliceState(models.TextChoices):
-    """Where the claim on some hosts of a deployment stands."""
+class ShardState(models.TextChoices):
+    """The state of a shard: whether it can be claimed, and by whom it is held."""
 
     WAITING = "waiting", _("waits for the others")
     QUEUED = "queued", _("queued")
@@ -34,20 +34,21 @@ class SliceState(models.TextChoices):
 
 
 LIVE = (State.WAITING, State.QUEUED, State.RUNNING)
-"""What has not ended yet."""
+"""States of what has not ended yet."""
 
 BUSY = (State.QUEUED, State.RUNNING)
-"""What holds its environment: nothing else is queued there meanwhile."""
+"""States that hold the environment: meanwhile nothing else is queued there."""
 
 BROKEN = (State.FAILED, State.LOST, State.ROLLED_BACK)
-"""What counts as a failure of a host."""
+"""States that count as a failure of a host."""
 
 TO_RETRY = (*BROKEN, State.SKIPPED, State.CANCELLED)
-"""Hosts that a retry goes to."""
+"""States of hosts that a retry runs on again."""
 
 
 def ends_with_a_time(name: str) -> models.CheckConstraint:
-    """A row is live exactly as long as it has no end."""
+    """Return a constraint: a row is live exactly as long as it has no time of its end."""
+    # Plain strings, so that migrations import nothing of this module.
     live = Q(state__in=[state.value for state in LIVE])
     return models.CheckConstraint(
         condition=(live & Q(finished_at=None)) | (~live & ~Q(finished_at=None)), name=name

@@ -1,4 +1,4 @@
-"""Upgrades: other pins under the code that serves, environment after environment, and back."""
+"""Upgrades: other pins for the code that serves, one environment after the other."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.releases import Release
-from deploy_manager.models.requirements import Lock
+from deploy_manager.models.requirements import LockFile
 from deploy_manager.models.shapes import objects_in, texts_in
 
 
 class UpgradeState(models.TextChoices):
-    """Where an upgrade, or its stage in one environment, stands."""
+    """The state of an upgrade, or of its stage in one environment."""
 
     WAITING = "waiting", _("waiting")
     RUNNING = "running", _("running")
@@ -34,11 +34,11 @@ class UpgradeState(models.TextChoices):
 
 
 UPGRADE_LIVE = (UpgradeState.WAITING, UpgradeState.RUNNING, UpgradeState.RETURNING)
-"""What has not ended yet."""
+"""States of what has not ended yet."""
 
 
 class OnFailure(models.TextChoices):
-    """What becomes of the environments that have an upgrade already, where a later one fails."""
+    """What happens to environments that have the upgrade already if it fails in a later one."""
 
     RETURN = "return", _("all environments return to what they had")
     STOP = "stop", _("only the failed environment returns")
@@ -46,15 +46,15 @@ class OnFailure(models.TextChoices):
 
 class UpgradeQuerySet(models.QuerySet["Upgrade"]):
     def live(self) -> "UpgradeQuerySet":
-        """What has not ended yet."""
+        """Upgrades that have not ended yet."""
         return self.filter(state__in=UPGRADE_LIVE)
 
 
 class Upgrade(models.Model):
-    """One request to install other versions: which, where in which order, and how it went."""
+    """One request to install other versions: packages, environments in order, and outcome."""
 
     wanted = models.JSONField(
-        _("wanted"), help_text=_("Packages and how far each may go, as it was asked for.")
+        _("wanted"), help_text=_("The packages, and how far each may go, as requested.")
     )
     reason = models.CharField(_("reason"), max_length=500, blank=True)
     state = models.CharField(
@@ -64,6 +64,7 @@ class Upgrade(models.Model):
         default=UpgradeState.WAITING,
     )
     message = models.TextField(_("message"), blank=True)
+    # Null for the command line and for policies, and once the account is deleted: the name stays.
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,
@@ -72,8 +73,8 @@ class Upgrade(models.Model):
         related_name="+",
         verbose_name=_("requested by"),
     )
-    requested_as = models.CharField(_("requested as"), max_length=200)
-    door = models.CharField(_("through"), max_length=20)
+    requested_by_name = models.CharField(_("requested as"), max_length=200)
+    source = models.CharField(_("through"), max_length=20)
     policy_run = models.ForeignKey(
         "PolicyRun",
         models.SET_NULL,
@@ -85,12 +86,14 @@ class Upgrade(models.Model):
     soak = models.PositiveIntegerField(
         _("soak (seconds)"),
         default=0,
-        help_text=_("How long the canary, and each environment, must do well before the next."),
+        help_text=_(
+            "How long the canary, and each environment, must run well before the next begins."
+        ),
     )
     on_failure = models.CharField(
         _("on failure"), max_length=10, choices=OnFailure.choices, default=OnFailure.RETURN
     )
-    cancel_requested_as = models.CharField(_("cancelled by"), max_length=200, blank=True)
+    cancel_requested_by_name = models.CharField(_("cancelled by"), max_length=200, blank=True)
     created_at = models.DateTimeField(_("requested"), default=timezone.now, db_index=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
 
@@ -107,14 +110,14 @@ class Upgrade(models.Model):
 
     @property
     def title(self) -> str:
-        """The packages, each with what was wanted of it: django==5.2.8, celery (patch)."""
+        """The packages, and how far each may go: django==5.2.8, celery (patch)."""
         words = [
             f"{each.get('name')}=={each.get('version')}"
             if each.get("reach") == "exact"
             else f"{each.get('name')} ({each.get('reach')})"
             for each in objects_in(self.wanted)
         ]
-        return ", ".join(words) or gettext("to the pins that are listed")
+        return ", ".join(words) or gettext("to the listed pins")
 
     @property
     def is_live(self) -> bool:
@@ -122,7 +125,7 @@ class Upgrade(models.Model):
 
 
 class UpgradeStage(models.Model):
-    """An upgrade's part in one environment: from one lock to another, and back if need be."""
+    """The part of an upgrade in one environment: from one lock file to another, or back."""
 
     upgrade = models.ForeignKey(
         Upgrade, models.CASCADE, related_name="stages", verbose_name=_("upgrade")
@@ -136,16 +139,17 @@ class UpgradeStage(models.Model):
     )
     message = models.TextField(_("message"), blank=True)
     lock_before = models.ForeignKey(
-        Lock, models.PROTECT, related_name="+", verbose_name=_("pins before")
+        LockFile, models.PROTECT, related_name="+", verbose_name=_("pins before")
     )
     lock_after = models.ForeignKey(
-        Lock, models.PROTECT, related_name="+", verbose_name=_("pins after")
+        LockFile, models.PROTECT, related_name="+", verbose_name=_("pins after")
     )
     moves = models.JSONField(
         _("changes"),
         default=list,
-        help_text=_("Each package that moves: name, before, after, why, and facts of its index."),
+        help_text=_("Each package that changes: name, before, after, why, and facts of its index."),
     )
+    # Null until it begins, if nothing served then, and once that release is deleted.
     release_before = models.ForeignKey(
         Release,
         models.SET_NULL,
@@ -165,10 +169,10 @@ class UpgradeStage(models.Model):
         models.SET_NULL,
         null=True,
         related_name="upgrade_return",
-        verbose_name=_("returned by"),
+        verbose_name=_("rolled back by"),
     )
     opens_at = models.DateTimeField(
-        _("begins"), null=True, help_text=_("When the soak of the environment before it ends.")
+        _("begins"), null=True, help_text=_("When the soak of the previous environment ends.")
     )
 
     class Meta:
@@ -180,6 +184,7 @@ class UpgradeStage(models.Model):
             models.UniqueConstraint(
                 fields=["upgrade", "number"], name="one_upgrade_stage_of_a_number"
             ),
+            # Two upgrades of one environment would each move the pins of the other.
             models.UniqueConstraint(
                 fields=["environment"],
                 condition=Q(state__in=["waiting", "running", "returning"]),
@@ -192,7 +197,7 @@ class UpgradeStage(models.Model):
 
     @property
     def moved(self) -> tuple[dict[str, Any], ...]:
-        """What moves, as far as the row can be read."""
+        """The packages that change, as far as the row can be read."""
         blank = {"name": "?", "before": "", "after": "", "why": ""}
         return tuple(
             {**blank, **each, "fixes": texts_in(each.get("fixes"))}

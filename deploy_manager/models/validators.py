@@ -1,7 +1,7 @@
-"""Allow-lists for every value that may reach git, ssh, a path or a shell.
+"""Allow-lists for all values that may reach git, ssh, a path or a shell.
 
-They are checked when a model is saved through a form, and again by the worker, since rows are also
-written around forms; and values are quoted where they are used.
+They are checked when a form saves a model, and again by the worker, since rows are also written
+around forms. Values are quoted nevertheless, at each place that uses them.
 """
 
 import re
@@ -14,155 +14,176 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models.states import State
 from deploy_manager.refs import is_ref_name
-from deploy_manager.shares import cut_waves, parse_share
-from deploy_manager.times import check_cron, check_zone, parse_windows
+from deploy_manager.rollout_size import cut_waves, parse_rollout_size
+from deploy_manager.schedule.slots import check_cron
+from deploy_manager.schedule.windows import check_zone, parse_windows
 
+# \Z at each end: $ would also take a newline after the value.
 name_validator = RegexValidator(
     r"^[a-z][a-z0-9_-]{0,49}\Z",
-    _("Use small letters, digits, - and _, and begin with a letter: it is typed in a shell."),
+    _("Use lower case letters, digits, - and _, and begin with a letter: it is typed in a shell."),
 )
 server_name_validator = RegexValidator(
     r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z",
-    _("Use letters, digits, dots, - and _."),
+    _("Use letters, digits, dots, - and _, and begin with a letter or a digit."),
 )
 address_validator = RegexValidator(
     r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)\Z",
-    _("A host name or an IP address, nothing else."),
+    _("Enter a host name or an IP address."),
 )
 user_validator = RegexValidator(
-    r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z", _("The name of an account on the server.")
+    r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z", _("Enter the name of an account on the server.")
 )
+# Neither a user nor a host may begin with -: git hands both to ssh, which would take them for
+# options (CVE-2017-1000117).
 repository_validator = RegexValidator(
     r"^((https?|ssh|git|file)://(?!-|[^/]*@-)[A-Za-z0-9/_.~%:@\[\]+-]+"
     r"|(?!-)[A-Za-z0-9_.-]+@(?!-)[A-Za-z0-9.-]+:[A-Za-z0-9/_.~-]+"
     r"|/[A-Za-z0-9/_.~+ -]+)\Z",
-    _("A URL (https, ssh, git, file), user@host:path, or an absolute path."),
+    _("Enter a URL (https, ssh, git, file), user@host:path, or an absolute path."),
 )
 absolute_path_validator = RegexValidator(
     r"^(/(?!\.\.?(/|$))[A-Za-z0-9_.+@~-]+)+\Z",
-    _("An absolute path without spaces, like /srv/shop."),
+    _("Enter an absolute path without spaces, like /srv/shop."),
 )
 relative_path_validator = RegexValidator(
     r"^(?!\.\.?(/|$))[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]*"
     r"(/(?!\.\.?(/|$))[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]*)*\Z",
-    _("A path inside the code, like config/wsgi.py."),
+    _("Enter a path inside the code, like config/wsgi.py."),
 )
+# *.part is what a release is called while it is unpacked.
 release_name_validator = RegexValidator(
     r"^(?!.*\.part\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z",
-    _("The name of a folder: letters, digits, dots, - and _."),
+    _("Enter the name of a folder: letters, digits, dots, - and _."),
 )
-commit_validator = RegexValidator(r"^[0-9a-f]{7,64}\Z", _("The hash of a commit."))
+commit_validator = RegexValidator(r"^[0-9a-f]{7,64}\Z", _("Enter the hash of a commit."))
 unit_validator = RegexValidator(
-    r"^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*\Z", _("The name of a systemd unit, like shop.service.")
+    r"^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*\Z",
+    _("Enter the name of a systemd unit, like shop.service."),
 )
 program_validator = RegexValidator(
     r"^[A-Za-z0-9_.][A-Za-z0-9_.-]*(:([A-Za-z0-9_.-]+|\*))?\Z",
-    _("The name of a supervisor program, like shop or shop:web."),
+    _("Enter the name of a supervisor program, like shop or shop:web."),
 )
 python_validator = RegexValidator(
     r"^(/[A-Za-z0-9_.+-]+)*/?[A-Za-z0-9_.+]+\Z",
-    _("A command or an absolute path, like python3.12."),
+    _("Enter a command or an absolute path, like python3.12."),
 )
 module_validator = RegexValidator(
-    r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z", _("A dotted Python name, like config.settings.")
+    r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z", _("Enter a dotted Python name, like config.settings.")
 )
 wsgi_validator = RegexValidator(
-    r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z", _("Like config.wsgi:application.")
+    r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z",
+    _("Enter a module and a variable, like config.wsgi:application."),
 )
 bind_validator = RegexValidator(
     r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}|unix:(/[A-Za-z0-9_.+@-]+)+)\Z",
-    _("host:port, like 127.0.0.1:8001, or unix:/path."),
+    _("Enter host:port, like 127.0.0.1:8001, or unix:/path."),
 )
 url_path_validator = RegexValidator(
-    r"^/[A-Za-z0-9/_.~%?=&+:@,;-]*\Z", _("A path that begins with /, like /health/.")
+    r"^/[A-Za-z0-9/_.~%?=&+:@,;-]*\Z", _("Enter a path that begins with /, like /health/.")
 )
 host_header_validator = RegexValidator(
-    r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?\Z", _("A host name, like www.example.org.")
+    r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?\Z", _("Enter a host name, like www.example.org.")
 )
 index_url_validator = RegexValidator(
     r"^(https?|file)://[A-Za-z0-9/_.~%:\[\]+-]+\Z",
-    _("A URL without user name and password; keep those in the server's pip.conf or .netrc."),
+    _("Enter a URL without user name and password; keep those in the server's pip.conf or .netrc."),
 )
 
 
 OUR_NAMES = frozenset({"venv", "venv.new", ".complete"})
-"""What deploy_manager itself puts at the top of a release's folder."""
+"""The names that deploy_manager itself uses at the top of a release's folder."""
 
 LONGEST_VARIABLE, LONGEST_VARIABLES = 64 * 1024, 512 * 1024
-"""Bytes: a system starts no process where one of its variables, or all of them, are longer."""
+"""Bytes of one variable, and of all: well below the limits at which Linux starts no process.
+
+Those are 128 KiB for one string and a quarter of the stack for all: execve(2), E2BIG.
+"""
 
 MOST_PATHS, LONGEST_PATH = 100, 200
+"""Of shared folders; characters."""
 
 _STRONG_HASH = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _VERSION_LETTERS = re.compile(r"[A-Za-z0-9.!+_-]+")
 _EXTRA = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MIGRATION = re.compile(r"[A-Za-z_]\w{0,99}\.\w{1,255}", re.ASCII)
 _ENDS_A_MARKER = re.compile(r"[#\\$\x00-\x1f\x7f-\x9f\u2028\u2029]|\s-")
-"""Behind these a line of a requirements file goes on as something else than a marker."""
+"""After these, pip reads the rest of a line as a comment, an option or another line."""
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Controls but tab and line feed, letters that turn a text around, and halves of letters."""
+"""Controls except tab and line feed, marks that change the direction of text, surrogates."""
 
 
 def validate_ref(value: str) -> None:
-    """The name of a branch, a tag or a commit. Raises ValidationError."""
+    """Take the name of a branch, a tag or a commit. Raises ValidationError."""
     if not is_ref_name(value):
         raise ValidationError(
             _(
-                "A branch, a tag or a commit, as git lets it be named: no blanks, not beginning"
-                " with -, and none of %(signs)s"
+                "Enter a branch, a tag or a commit as git names them: no spaces, no - at the"
+                " beginning, and none of %(signs)s"
             ),
             params={"signs": "~ ^ : ? * [ \\ $ ` ' \" | & ; < > .. // @{"},
         )
 
 
 def validate_variables(value: object) -> None:
-    """Environment variables: a JSON object of names and single texts. Raises ValidationError."""
+    """Take environment variables: a JSON object of strings. Raises ValidationError."""
     if not isinstance(value, Mapping):
-        raise ValidationError(_('An object is needed, like {"DEBUG": "0"}.'))
+        raise ValidationError(_('Enter a JSON object, like {"DEBUG": "0"}.'))
     total = 0
     for name, text in value.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", str(name)):
-            raise ValidationError(_("%(name)s is no name of a variable.") % {"name": _short(name)})
-        if not isinstance(text, str) or "\0" in text or not _is_unicode(text):
-            raise ValidationError(_("The value of %(name)s must be a text.") % {"name": name})
-        total += len(name) + len(text.encode())
-        if len(text.encode()) > LONGEST_VARIABLE or total > LONGEST_VARIABLES:
+            raise ValidationError(
+                _("%(name)s is not the name of a variable.") % {"name": _short(name)}
+            )
+        try:
+            # JSON may have halves of surrogate pairs, which no encoding has.
+            size = len(text.encode()) if isinstance(text, str) and "\0" not in text else -1
+        except UnicodeEncodeError:
+            size = -1
+        if size < 0:
+            raise ValidationError(_("The value of %(name)s must be text.") % {"name": name})
+        total += len(name) + size
+        if size > LONGEST_VARIABLE or total > LONGEST_VARIABLES:
             raise ValidationError(
                 _("The value of %(name)s is too long for a process.") % {"name": name}
             )
 
 
 def validate_command(value: str) -> None:
-    """A line for sh, written by who may write one. Raises ValidationError for what nobody sees."""
+    """Take a command line for sh. Raises ValidationError for invisible characters.
+
+    Anything else is allowed: people with the right to change an environment may run commands there.
+    """
     if _UNSEEN.search(value):
-        raise ValidationError(_("A command has no control characters."))
+        raise ValidationError(_("A command can't contain control characters."))
 
 
 def validate_roles(value: object) -> None:
-    """A JSON list of role names. Raises ValidationError."""
+    """Take a JSON list of role names. Raises ValidationError."""
     if not isinstance(value, list) or not all(isinstance(role, str) for role in value):
-        raise ValidationError(_('A list is needed, like ["app", "static"].'))
+        raise ValidationError(_('Enter a JSON list, like ["app", "static"].'))
     for role in value:
         name_validator(role)
 
 
 def validate_code_path(value: str) -> None:
-    """A path inside the code that is none of ours. Raises ValidationError."""
+    """Take a path inside the code, except names of ours. Raises ValidationError."""
     relative_path_validator(value)
     if value.partition("/")[0] in OUR_NAMES:
         raise ValidationError(
-            _("%(name)s is a name that deploy_manager uses in a release.") % {"name": value}
+            _("deploy_manager itself uses the name %(name)s in a release.") % {"name": value}
         )
 
 
 def validate_relative_paths(value: object) -> None:
-    """A JSON list of paths inside the code that are none of ours. Raises ValidationError."""
+    """Take a JSON list of paths inside the code, except names of ours. Raises ValidationError."""
     if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
-        raise ValidationError(_('A list is needed, like ["media"].'))
+        raise ValidationError(_('Enter a JSON list, like ["media"].'))
     if len(value) > MOST_PATHS or any(len(path) > LONGEST_PATH for path in value):
         raise ValidationError(
-            _("At most %(count)d paths of %(length)d characters.")
+            _("Enter at most %(count)d paths of at most %(length)d characters.")
             % {"count": MOST_PATHS, "length": LONGEST_PATH}
         )
     for path in value:
@@ -170,46 +191,46 @@ def validate_relative_paths(value: object) -> None:
 
 
 def validate_migrations(value: object) -> None:
-    """A JSON list of migrations like shop.0005_name. Raises ValidationError."""
+    """Take a JSON list of migrations, like shop.0005_name. Raises ValidationError."""
     if not isinstance(value, list) or not all(
         isinstance(name, str) and _MIGRATION.fullmatch(name) for name in value
     ):
-        raise ValidationError(_('A list of migrations is needed, like ["shop.0005_name"].'))
+        raise ValidationError(_('Enter a JSON list of migrations, like ["shop.0005_name"].'))
 
 
-def validate_share(value: str) -> None:
-    """A number of hosts, or a percentage of them: 2, 25 %. Raises ValidationError."""
-    _explained(parse_share, value)
+def validate_rollout_size(value: str) -> None:
+    """Take a number of hosts, or a percentage of them: 2, 25 %. Raises ValidationError."""
+    _explained(parse_rollout_size, value)
 
 
 def validate_batch(value: str) -> None:
-    """A share of the hosts that is not none. Raises ValidationError."""
+    """Take a number of hosts or a percentage that is not zero. Raises ValidationError."""
     _explained(lambda text: cut_waves([None], "", text), value)
 
 
 def validate_windows(value: object) -> None:
-    """A JSON list of times like "mon-fri 09:00-17:00". Raises ValidationError."""
+    """Take a JSON list of times, like "mon-fri 09:00-17:00". Raises ValidationError."""
     if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
-        raise ValidationError(_('A list is needed, like ["mon-fri 09:00-17:00"].'))
+        raise ValidationError(_('Enter a JSON list, like ["mon-fri 09:00-17:00"].'))
     _explained(parse_windows, value)
 
 
 def validate_time_zone(value: str) -> None:
-    """The name of a time zone. Raises ValidationError."""
+    """Take the name of a time zone. Raises ValidationError."""
     _explained(check_zone, value)
 
 
 def validate_package(value: str) -> None:
-    """A normalised name of a package. Raises ValidationError."""
+    """Take a normalised name of a package. Raises ValidationError."""
     from packaging.utils import is_normalized_name
 
-    # Older versions of packaging take a line's end behind a name.
+    # Older versions of packaging allow a newline after the name.
     if not is_normalized_name(value) or value != value.strip():
-        raise ValidationError(_("A package is named like my-package."))
+        raise ValidationError(_("Enter the normalised name of a package, like my-package."))
 
 
 def validate_version(value: str) -> None:
-    """One exact version, as it stands behind == in a pin. Raises ValidationError."""
+    """Take one exact version, as after == in a pin. Raises ValidationError."""
     from packaging.version import Version
 
     try:
@@ -217,87 +238,81 @@ def validate_version(value: str) -> None:
     except ValueError:
         valid = False
     else:
-        # A version may have blanks around it, and a line's end: not where it becomes a line.
+        # Version() allows spaces and newlines around it; here it becomes part of a line.
         valid = _VERSION_LETTERS.fullmatch(value) is not None
     if not valid:
-        raise ValidationError(_("A version is like 5.2.8."))
+        raise ValidationError(_("Enter a version, like 5.2.8."))
 
 
 def validate_marker(value: str) -> None:
-    """When a pin counts, in the words of PEP 508. Raises ValidationError."""
+    """Take an environment marker of PEP 508. Raises ValidationError."""
     from packaging.markers import Marker
 
     try:
         Marker(value)
     except (ValueError, RecursionError):
+        # RecursionError: thousands of nested parentheses.
         valid = False
     else:
         valid = not _ENDS_A_MARKER.search(value)
     if not valid:
-        raise ValidationError(_("A marker is like python_version < '3.12'."))
+        raise ValidationError(_("Enter a marker, like python_version < '3.12'."))
 
 
 def validate_extras(value: object) -> None:
-    """A JSON list of a package's extras. Raises ValidationError."""
+    """Take a JSON list of a package's extras. Raises ValidationError."""
     if not isinstance(value, list) or not all(
         isinstance(extra, str) and _EXTRA.fullmatch(extra) for extra in value
     ):
-        raise ValidationError(_('A list of extras is needed, like ["argon2"].'))
+        raise ValidationError(_('Enter a JSON list of extras, like ["argon2"].'))
 
 
 def validate_hashes(value: object) -> None:
-    """A JSON list of hashes that pip takes, like sha256:…. Raises ValidationError."""
+    """Take a JSON list of hashes that pip accepts, like sha256:…. Raises ValidationError."""
     if not isinstance(value, list) or not all(
         isinstance(one, str) and _STRONG_HASH.fullmatch(one) for one in value
     ):
-        raise ValidationError(_('A list of hashes is needed, like ["sha256:…"].'))
+        raise ValidationError(_('Enter a JSON list of hashes, like ["sha256:…"].'))
 
 
 def validate_packages(value: object) -> None:
-    """A JSON list of normalised names of packages. Raises ValidationError."""
+    """Take a JSON list of normalised names of packages. Raises ValidationError."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise ValidationError(_('A list of packages like ["django", "celery"].'))
+        raise ValidationError(_('Enter a JSON list of packages, like ["django", "celery"].'))
     for name in value:
         validate_package(name)
 
 
 def validate_groups(value: object) -> None:
-    """A JSON list of lists of packages. Raises ValidationError."""
+    """Take a JSON list of lists of packages. Raises ValidationError."""
     if not isinstance(value, list):
-        raise ValidationError(_('A list of groups like [["django", "channels"]].'))
+        raise ValidationError(_('Enter a JSON list of groups, like [["django", "channels"]].'))
     for group in value:
         validate_packages(group)
 
 
 def validate_cron(value: str) -> None:
-    """Five fields of cron. Raises ValidationError."""
+    """Take five fields of cron. Raises ValidationError."""
     _explained(check_cron, value)
 
 
 def validate_states(value: object) -> None:
-    """A JSON list of states that a deployment ends in. Raises ValidationError."""
+    """Take a JSON list of states that a deployment can end in. Raises ValidationError."""
     known = [state.value for state in State if not state.is_live and state is not State.SKIPPED]
     if not isinstance(value, list) or not set(value) <= set(known):
         raise ValidationError(
-            _("A list of these is needed: %(known)s.") % {"known": ", ".join(known)}
+            _("Enter a JSON list of these: %(known)s.") % {"known": ", ".join(known)}
         )
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _short(value: object) -> str:
-    """Return a hostile value as an error can tell it."""
+    """Return a hostile value so that an error message can contain it."""
     text = _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", str(value)).replace("\n", " ")
     return f"{text[:60]}…" if len(text) > 60 else text
 
 
 def _explained(check: Callable[[Any], object], value: object) -> None:
+    """Run a check that knows nothing of Django. Raises ValidationError with its explanation."""
     try:
         check(value)
     except ValueError as error:

@@ -1,18 +1,18 @@
 """Recipes: what can be run on servers. Write your own in a `recipes.py` of any installed app."""
 
-from deploy_manager.recipes.builtin import deploy_story, upgrade_story
+from deploy_manager.recipes.builtin import deploy_pipeline, upgrade_pipeline
 from deploy_manager.recipes.host import Builder, Command, HealthCheck, Host, Reload, Result, Site
 from deploy_manager.recipes.registry import (
     Phase,
+    Pipeline,
     Recipe,
     Scope,
-    Story,
     Uses,
-    add_story,
-    all_stories,
+    add_pipeline,
+    all_pipelines,
     broken_modules,
+    get_pipeline,
     get_recipe,
-    get_story,
     load_recipes,
     recipe,
 )
@@ -23,20 +23,20 @@ __all__ = [
     "HealthCheck",
     "Host",
     "Phase",
+    "Pipeline",
     "Recipe",
     "Reload",
     "Result",
     "Scope",
     "Site",
-    "Story",
     "Uses",
-    "add_story",
-    "all_stories",
+    "add_pipeline",
+    "all_pipelines",
     "broken_modules",
-    "deploy_story",
+    "deploy_pipeline",
+    "get_pipeline",
     "get_recipe",
-    "get_story",
     "load_recipes",
     "recipe",
-    "upgrade_story",
+    "upgrade_pipeline",
 ]

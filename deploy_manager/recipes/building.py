@@ -1,7 +1,7 @@
-"""A wheel of what comes as source only: built once, on the server that was chosen for it.
+"""Building a wheel from an sdist: once, on the server chosen as builder.
 
-Its folder there is thrown away. Nothing of it is in a server's journal: who takes a deployment over
-has another command for it, or none, since the wheel is in the cache already.
+Its folder there is removed afterwards. The commands are in no journal: a worker that takes over
+builds in another folder, or not at all, since the wheel is in the cache already.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy_manager.exceptions import Cancelled, DeployManagerError, WheelError
 from deploy_manager.recipes.host import (
-    TELL_VERSION,
+    PRINT_VERSION,
     Builder,
     BuildHost,
     Site,
@@ -24,31 +24,31 @@ from deploy_manager.recipes.shipping import (
     tool_command,
     tool_facts,
 )
-from deploy_manager.wheels import ServerPython
+from deploy_manager.wheels.python import ServerPython
 
 MOST_BYTES = 1024**3
-"""The largest wheel that is taken from a builder."""
+"""The largest wheel that is downloaded from a builder."""
 
 CHOOSE = (
-    "Choose a builder in the environment: a server with this Python, whose C library is no newer,"
-    " and which reaches a package index for what the build needs. Or pin a version that has a"
-    " wheel."
+    "Choose a builder in the environment: a server with this Python, a C library that is not newer,"
+    " and access to a package index for the build requirements. Or pin a version that has a wheel."
 )
 
 
 def build_wheel(site: Site, python: ServerPython, sdist: Path, target: Path) -> str:
     """Build an sdist for a server's Python; write the wheel to `target`, return its name.
 
-    Raises WheelError, whatever happens on the builder: about the server it says nothing. Cancelled.
+    Raises Cancelled, and WheelError for anything else that fails on the builder: it must not count
+    as a failure of the server that is deployed to.
     """
     builder = site.builder
     if builder is None:
         raise WheelError(
-            f"The package index has no wheel for {python}: {sdist.name} has to be built, but nobody"
-            f" may. {CHOOSE}"
+            f"The package index has no wheel for {python}: {sdist.name} has to be built, but the"
+            f" environment has no builder. {CHOOSE}"
         )
     try:
-        with builder.open() as host, _thrown_away(host) as folder:
+        with builder.open() as host, _temporary_folder(host) as folder:
             found = _require_fit(host, site, builder, python, folder)
             _make_environment(host, site, builder, found, folder)
             return _build(host, site, sdist, target, folder)
@@ -59,7 +59,7 @@ def build_wheel(site: Site, python: ServerPython, sdist: Path, target: Path) -> 
 
 
 @contextmanager
-def _thrown_away(host: BuildHost) -> Iterator[str]:
+def _temporary_folder(host: BuildHost) -> Iterator[str]:
     made = host.run('mktemp -d "${TMPDIR:-/tmp}/deploy_manager.XXXXXXXX"', quiet=True)
     folder = made.stdout.strip()
     try:
@@ -72,7 +72,7 @@ def _thrown_away(host: BuildHost) -> Iterator[str]:
 def _require_fit(
     host: BuildHost, site: Site, builder: Builder, python: ServerPython, folder: str
 ) -> ServerPython:
-    version = host.run([builder.python, "-c", TELL_VERSION], quiet=True).stdout.strip()
+    version = host.run([builder.python, "-c", PRINT_VERSION], quiet=True).stdout.strip()
     if problem := python_problem(builder.name, version, oldest_python()):
         raise WheelError(problem)
     tags = f"{folder}/tags.pyz"
@@ -81,7 +81,9 @@ def _require_fit(
     try:
         found = ServerPython.told(answer.stdout)
     except ValueError:
-        raise WheelError(f"{builder.name} does not tell what it builds for.") from None
+        raise WheelError(
+            f"{builder.name} does not report which wheels it builds: check its Python."
+        ) from None
     if not found.may_build_for(python):
         raise WheelError(f"{builder.name} has {found}, which can't build for {python}. {CHOOSE}")
     return found
@@ -106,13 +108,13 @@ def _build(host: BuildHost, site: Site, sdist: Path, target: Path, folder: str) 
     options = ["--quiet", "--no-deps", "--wheel-dir", f"{folder}/made"]
     words = [*pip, "wheel", *options, source]
     command = tool_command(f"{folder}/venv/bin/python", f"{folder}/{TOOL_RUNNER}", words)
-    # The index is told by input, since a command line is everybody's to read.
+    # The index goes by stdin, since any account can read a command line in the process list.
     built = host.run(command, stdin=tool_facts(site), check=False)
     if not built.ok:
-        said = (built.stderr.strip() or built.stdout.strip())[-SHOWN_CHARACTERS:]
-        raise WheelError(f"{sdist.name} could not be built on {host.name}:\n{said}")
+        last_line = (built.stderr.strip() or built.stdout.strip())[-SHOWN_CHARACTERS:]
+        raise WheelError(f"{sdist.name} could not be built on {host.name}:\n{last_line}")
     made = host.run(["ls", f"{folder}/made"], quiet=True).stdout.splitlines()
     if len(made) != 1 or "/" in made[0]:
-        raise WheelError(f"{sdist.name} was built to {len(made)} wheels, not to one.")
+        raise WheelError(f"{sdist.name} was built into {len(made)} wheels instead of one.")
     host.get(f"{folder}/made/{made[0]}", target, MOST_BYTES)
     return made[0]

@@ -1,4 +1,4 @@
-"""The recipes that come with the app, and the stories they make together."""
+"""The pipelines of the built-in recipes: deploy, upgrade, rollback, converge."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from deploy_manager.recipes import (  # noqa: F401  importing them registers the
     serving,
     verifying,
 )
-from deploy_manager.recipes.registry import Phase, Story, add_story
+from deploy_manager.recipes.registry import Phase, Pipeline, add_pipeline
 
 PREPARE = Phase(
     "prepare",
@@ -26,7 +26,7 @@ PREPARE = Phase(
     gate=True,
 )
 BESIDE = replace(PREPARE, recipes=(*PREPARE.recipes, "smoke"))
-"""Other pins under the same code, tried before anything serves them."""
+"""Other pins for the same code, tested by the smoke command before they serve."""
 
 MIGRATE = Phase("migrate", gettext_noop("Migrate"), ("migrate",), gate=True)
 ACTIVATE = Phase("activate", gettext_noop("Activate"), ("activate", "reload"), in_waves=True)
@@ -39,20 +39,20 @@ ORDERS = {
 }
 
 
-def deploy_story(migrate: str) -> Story:
-    """Return the story `deploy`, with migrations `before` or `after` activation, or `never`."""
-    return Story("deploy", gettext_noop("Deploy"), (PREPARE, *ORDERS[migrate]))
+def deploy_pipeline(migrate: str) -> Pipeline:
+    """Return the pipeline `deploy`, with migrations `before` or `after` activation, or `never`."""
+    return Pipeline("deploy", gettext_noop("Deploy"), (PREPARE, *ORDERS[migrate]))
 
 
-def upgrade_story(migrate: str) -> Story:
-    """Return the story `upgrade`: the code of a release that is there, with other pins."""
-    return Story("upgrade", gettext_noop("Upgrade"), (BESIDE, *ORDERS[migrate]), given=True)
+def upgrade_pipeline(migrate: str) -> Pipeline:
+    """Return the pipeline `upgrade`: the code of an existing release with other pins."""
+    return Pipeline("upgrade", gettext_noop("Upgrade"), (BESIDE, *ORDERS[migrate]), given=True)
 
 
-DEPLOY = deploy_story("before")
-add_story(DEPLOY)
-add_story(upgrade_story("before"))
-ROLLBACK = Story(
+DEPLOY = deploy_pipeline("before")
+add_pipeline(DEPLOY)
+add_pipeline(upgrade_pipeline("before"))
+ROLLBACK = Pipeline(
     "rollback",
     gettext_noop("Roll back"),
     (
@@ -62,8 +62,8 @@ ROLLBACK = Story(
         VERIFY,
     ),
 )
-add_story(ROLLBACK)
-CONVERGE = Story(
+add_pipeline(ROLLBACK)
+CONVERGE = Pipeline(
     "converge",
     gettext_noop("Make it like the others"),
     (
@@ -75,4 +75,4 @@ CONVERGE = Story(
     ),
     given=True,
 )
-add_story(CONVERGE)
+add_pipeline(CONVERGE)

@@ -1,4 +1,4 @@
-"""The code of a release: from one commit's archive to a folder of its own."""
+"""The code of a release, unpacked from the archive of one commit."""
 
 import shlex
 
@@ -13,24 +13,21 @@ from deploy_manager.recipes.shipping import make_tools_folder, run_shipped
 
 @recipe(gettext_noop("Check out the latest code"), uses=Uses.NEW)
 def checkout_latest(host: Host, site: Site) -> None:
-    """Unpack the commit beside the other releases. What serves is not touched."""
+    """Unpack the commit beside the other releases. The current release is not touched."""
     release = site.require_release()
     if site.archive is None:
-        raise RecipeError(f"There is no archive of release {release} to send.")
+        raise RecipeError(
+            f"There is no archive of release {release} to send: deploy the commit again."
+        )
     complete = ["test", "-e", f"{site.release_path}/.complete"]
     if host.run(complete, check=False, quiet=True, assume=1).ok:
-        host.say(f"Release {release} is here already.")
+        host.say(f"Release {release} is already here.")
         return
     folders = shlex.join([site.releases_path, site.shared_path])
     host.run(f"mkdir -p -- {folders} && {make_tools_folder(site)}")
     archive = f"{site.tools_path}/{release}.tar.gz"
     host.put(site.archive, archive, mode=0o600)
-    run_shipped(host, site, "unpack.py", _facts(site, archive))
-    host.say(f"Commit {site.commit} is in {site.release_path}.")
-
-
-def _facts(site: Site, archive: str) -> dict[str, object]:
-    return {
+    facts = {
         "archive": archive,
         "release": site.release_path,
         "shared": site.shared_path,
@@ -39,6 +36,8 @@ def _facts(site: Site, archive: str) -> dict[str, object]:
         "variables_path": site.variables_path,
         "max_bytes": get_settings().MAX_ARCHIVE_BYTES,
     }
+    run_shipped(host, site, "unpack.py", facts)
+    host.say(f"Commit {site.commit} was unpacked into {site.release_path}.")
 
 
 def variables_text(site: Site) -> str:

@@ -1,7 +1,6 @@
-"""Compiled modules for a new virtual environment: mostly those of the one that serves.
+"""Bytecode for a new virtual environment, mostly copied from the current one.
 
-Compiling is most of the work of filling an environment, and nearly all that an upgrade installs is
-what serves already.
+Compiling is most of the work of filling an environment, and an upgrade changes few packages.
 """
 
 import json
@@ -11,12 +10,12 @@ from deploy_manager.recipes.shipping import ship
 
 
 def compile_modules(host: Host, site: Site, path: str) -> None:
-    """Have all that is installed in the environment at `path` compiled, before it serves."""
+    """Compile every module in the environment at `path`, before it serves."""
     _run(host, site, path, compiles=True)
 
 
 def take_over_modules(host: Host, site: Site, path: str) -> None:
-    """Take over what is the same in the environment that serves, like pip before it is run."""
+    """Copy the bytecode of modules that are the same in the current environment."""
     _run(host, site, path, compiles=False)
 
 

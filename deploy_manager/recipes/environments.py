@@ -1,8 +1,8 @@
-"""The virtual environment of a release: made by virtualenv, shared by lock.
+"""The virtual environment of a release: created by virtualenv, shared by releases with one lock.
 
-An environment is named by everything that decides what is in it. It is marked complete when it is
-whole, and what is not complete is made anew. One that was changed since is not taken again, nor
-touched, for it may serve: another one is made beside it, which has a number behind its name.
+An environment is named by everything that decides its content, and marked when it is complete. An
+incomplete one is created again. One that was changed afterwards is neither used again nor touched,
+since it may be serving: another one is created beside it, with a number after its name.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ import platform, sysconfig
 print(platform.python_implementation(), platform.python_version(), sysconfig.get_platform())
 """
 _SUPPOSED = Result(0, f"CPython {platform.python_version()} {sysconfig.get_platform()}\n", "")
-"""What a dry run takes a server to have: the same as the worker."""
+"""What a dry run assumes of a server: the same as the worker."""
 
 
-@recipe(gettext_noop("Make the virtual environment"), uses=Uses.NEWEST)
+@recipe(gettext_noop("Create the virtual environment"), uses=Uses.NEWEST)
 def make_virtualenv(host: Host, site: Site) -> None:
-    """Make an environment for the release's pins, or take the one that has exactly them."""
+    """Create an environment for the release's pins, or use the one that has exactly these."""
     site.require_release()
     facts = python_facts(host, site)
     name = environment_name(site, facts)
@@ -39,7 +39,7 @@ def make_virtualenv(host: Host, site: Site) -> None:
         return
     name = f"{name}.{_number(newest) + 1}" if newest else name
     _make(host, site, f"{site.venvs_path}/{name}", facts)
-    # The release may serve: its link follows when the new environment is whole.
+    # The release may be serving: its link is switched once the new environment is complete.
     prepare_link(host, _link(site), f"../../venvs/{name}")
 
 
@@ -48,12 +48,12 @@ def _link(site: Site) -> str:
 
 
 def python_facts(host: Host, site: Site) -> str:
-    """Return implementation, full version and platform of the server's own Python."""
+    """Return implementation, full version and platform of the server's Python."""
     return host.run([site.python, "-c", _FACTS], quiet=True, assume=_SUPPOSED).stdout.strip()
 
 
 def _newest_complete(host: Host, site: Site, name: str) -> str:
-    """Return the name of the environment that was made last of this name; blank: there is none."""
+    """Return the latest complete environment of this name, with its number; blank if none."""
     look = (
         f"cd {shlex.quote(site.venvs_path)} 2>/dev/null && for made in {name} {name}.[0-9]*;"
         ' do test -e "$made/.complete" && echo "$made"; done; true'
@@ -62,26 +62,26 @@ def _newest_complete(host: Host, site: Site, name: str) -> str:
 
 
 def _number(name: str) -> int:
-    """How many environments of a name there were when this one was made, and it."""
+    """The number after an environment's name; the first one has none, which counts as 1."""
     _name, _dot, number = name.partition(".")
     return int(number or 1)
 
 
 def _holds(host: Host, site: Site, path: str, facts: str) -> bool:
-    """Whether an environment has exactly the pins; the log tells, and what differs."""
+    """Whether an environment has exactly the pins; differences are logged."""
     differing = what_differs(host, site, path)
     if not differing:
-        host.say(f"These pins are installed already for {facts}: {path}")
+        host.say(f"These pins are already installed for {facts}: {path}")
         return True
-    host.say(f"{path} is not what its pins say any more:")
+    host.say(f"{path} no longer matches its pins:")
     for line in differing:
         host.say(f"  {line}")
-    host.say("Another environment is made beside it.")
+    host.say("Another environment is created beside it.")
     return False
 
 
 def environment_name(site: Site, facts: str) -> str:
-    """Return the name that pins, installer and the server's own Python give an environment.
+    """Return an environment's name: a hash of pins, installer, index and the server's Python.
 
     `facts` are implementation, full version and platform: 3.11.0 and 3.11.7 may need other files.
     """
@@ -94,5 +94,6 @@ def _make(host: Host, site: Site, path: str, facts: str) -> None:
     virtualenv = ship_file(host, site, virtualenv_zipapp(site.cache, version))
     options = ["--app-data", f"{site.tools_path}/virtualenv", "--no-periodic-update"]
     seed = ["--no-seed"] if site.installer == "uv" else ["--no-setuptools"]
+    # Left by an attempt that was interrupted: it has no mark, so nothing uses it.
     host.run(["rm", "-rf", "--", path])
     run_tool(host, site, site.python, [virtualenv, "--quiet", *options, *seed, path])

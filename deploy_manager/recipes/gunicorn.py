@@ -1,4 +1,4 @@
-"""gunicorn as a site's own server process: one script on the server starts or replaces it."""
+"""gunicorn as a site's server process: a script on the server starts or replaces it."""
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Site
@@ -6,12 +6,15 @@ from deploy_manager.recipes.shipping import run_shipped, ship
 
 
 def reload_gunicorn(host: Host, site: Site) -> None:
-    """Serve the current release without losing a request; starts gunicorn where it isn't running.
+    """Serve the current release without losing a request; starts gunicorn if it is not running.
 
-    Raises CommandFailed with the end of gunicorn's log: the old release serves on, if there is one.
+    Raises CommandFailed with the end of gunicorn's log; the old release, if any, goes on serving.
     """
     if not site.reload.bind:
-        raise RecipeError("Say where gunicorn listens, like 127.0.0.1:8001 or unix:/path.")
+        raise RecipeError(
+            "No address for gunicorn is set: enter one in the environment, like 127.0.0.1:8001 or"
+            " unix:/path."
+        )
     facts = {
         "deploy_path": site.deploy_path,
         "launcher": ship(host, site, "serve.py"),

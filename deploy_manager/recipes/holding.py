@@ -1,28 +1,28 @@
-"""Whether a virtual environment still holds what its pins say: asked of its own Python."""
+"""Comparing a virtual environment with its pins, by asking its own Python."""
 
 import json
 from collections.abc import Iterator
 from importlib.resources import files
 
+from deploy_manager.drift import Deviation, deviations_of, wanted_of
 from deploy_manager.recipes.host import Host, Result, Site
-from deploy_manager.standards import Markers, Stray, strays_of, wanted_of
 
 _SUPPOSED = Result(0, "", "")
-"""What a dry run is answered."""
+"""The answer that a dry run assumes."""
 
-MOST_TOLD = 20
-"""Packages that the log names; the others are counted."""
+MOST_SHOWN = 20
+"""Packages named in the log; the others are only counted."""
 
 
 def inventory_script() -> bytes:
-    """Return what a Python reads from stdin to tell what is installed for it, as JSON."""
+    """Return the script that prints the installed packages of a Python as JSON."""
     return files("deploy_manager.recipes").joinpath("remote", "inventory.py").read_bytes()
 
 
 def what_differs(host: Host, site: Site, path: str) -> list[str]:
-    """Return a line for each package that is not as it is pinned, or why nobody can say.
+    """Return a line for each package that differs from its pin, or why that can't be known.
 
-    An environment needs no pip to be asked. A site without pins is measured by nothing.
+    Works without pip in the environment. A site without pins has no differences.
     """
     if not site.pins:
         return []
@@ -31,24 +31,19 @@ def what_differs(host: Host, site: Site, path: str) -> list[str]:
     if answer is _SUPPOSED:
         return []
     try:
-        installed, markers = _read(answer)
+        # A .pth file may print something when Python starts: the answer is the last line.
+        facts = json.loads(answer.stdout.strip().rpartition("\n")[2])
+        installed, markers = dict(facts["packages"]), tuple(sorted(facts["markers"].items()))
     except (ValueError, KeyError, TypeError, AttributeError):
-        said = answer.stderr.strip().rpartition("\n")[2] or "no answer that can be read"
-        return [f"its Python does not tell what is installed: {said[:1000]}"]
-    return list(_told(strays_of(installed, wanted_of(site.pins, markers))))
+        last_line = answer.stderr.strip().rpartition("\n")[2] or "no answer that can be read"
+        return [f"its Python does not report what is installed: {last_line[:1000]}"]
+    return list(_describe(deviations_of(installed, wanted_of(site.pins, markers))))
 
 
-def _read(answer: Result) -> tuple[dict[str, str], Markers]:
-    """Return versions by name, and the facts of the Python. Raises what no answer raises."""
-    # What a module prints when Python starts stands before it.
-    facts = json.loads(answer.stdout.strip().rpartition("\n")[2])
-    return dict(facts["packages"]), tuple(sorted(facts["markers"].items()))
-
-
-def _told(strays: list[Stray]) -> Iterator[str]:
-    for stray in strays[:MOST_TOLD]:
-        is_ = f"is {stray.version}" if stray.version else "is missing"
-        should = f"should be {stray.wanted}" if stray.wanted else "should not be there"
-        yield f"{stray.name} {is_}, {should}"
-    if len(strays) > MOST_TOLD:
-        yield f"and {len(strays) - MOST_TOLD} more"
+def _describe(deviations: list[Deviation]) -> Iterator[str]:
+    for deviation in deviations[:MOST_SHOWN]:
+        is_ = f"is {deviation.version}" if deviation.version else "is missing"
+        should = f"should be {deviation.wanted}" if deviation.wanted else "should not be there"
+        yield f"{deviation.name} {is_}, {should}"
+    if len(deviations) > MOST_SHOWN:
+        yield f"and {len(deviations) - MOST_SHOWN} more"

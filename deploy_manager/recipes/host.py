@@ -1,6 +1,6 @@
-"""What a recipe is handed: a host to run commands on, and plain facts about the site.
+"""The arguments of a recipe: a host to run commands on, and the site as plain data.
 
-A recipe knows no model and no Celery. Dry run, local folder, SSH and tests differ by the host only.
+A recipe knows no model and no Celery. Dry run, this machine, SSH and tests differ only in the host.
 """
 
 import re
@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from deploy_manager.drift import Pinned
 from deploy_manager.exceptions import RecipeError
-from deploy_manager.standards import Pinned
 
 OLDEST_PYTHON = (3, 11)
-"""What a server needs at least: the tools that are sent there are written for it."""
+"""The minimum on a server: the tools that are sent there are written for it."""
 
-TELL_VERSION = "import platform; print(platform.python_version())"
-"""Run by a Python before anything else is: even very old ones answer."""
+PRINT_VERSION = "import platform; print(platform.python_version())"
+"""Code that even very old Pythons can run, to find out their version."""
 
 Command = str | Sequence[str]
-"""A line for sh, written by the recipe's author, or a list of words that are quoted for them."""
+"""A line of sh, or a list of words, which are then quoted."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended. Output is kept up to 1 MiB a stream (its end), the log has all of it."""
+    """How a command ended, with the last 1 MiB of each stream; the log has all of it."""
 
     exit_code: int
     stdout: str
@@ -52,11 +52,11 @@ class Host(Protocol):
         quiet: bool = False,
         assume: Result | int = 0,
     ) -> Result:
-        """Run a command by sh and write what it prints to the log.
+        """Run a command with sh and write its output to the log.
 
         `timeout` is in seconds (default: the setting STEP_TIMEOUT). `quiet` keeps both the command
-        and its output out of the log. `assume` is how a dry run takes the command to end: an exit
-        code, or a result where the recipe reads what it prints.
+        and its output out of the log. `assume` is how the command ends in a dry run: an exit code,
+        or a result if the recipe reads the output.
         Raises CommandFailed for an exit code other than 0 unless `check` is False,
         CommandTimedOut, Cancelled, ConnectionLost.
         """
@@ -68,31 +68,31 @@ class Host(Protocol):
         """
 
     def cd(self, folder: str) -> AbstractContextManager[None]:
-        """Run what stands in the `with` block in this folder."""
+        """Run the commands of the `with` block in this folder."""
 
     def say(self, text: str) -> None:
         """Add a line of our own to the log."""
 
 
 class BuildHost(Host, Protocol):
-    """A host that files can be had back from."""
+    """A host that files can be downloaded from."""
 
     def get(self, source: str, target: Path, most: int) -> None:
-        """Write a file of the server to `target` on this machine, if it is not larger than `most`.
+        """Write a file of the server to `target` on this machine, if it is at most `most` bytes.
 
-        `most` is in bytes. Raises RecipeError; part of the file may be at the target then.
+        Raises RecipeError; part of the file may be at the target then.
         """
 
 
 @dataclass(frozen=True)
 class Builder:
-    """Where wheels are built of what comes without one."""
+    """A server that builds wheels for packages that have none."""
 
     name: str
-    """As people are told."""
+    """Its name in messages."""
 
     python: str
-    """The interpreter there that they are built by."""
+    """The interpreter there that builds them."""
 
     open: Callable[[], AbstractContextManager[BuildHost]]
     """Connects to it. Raises HostUnreachable, HostKeyMismatch, Cancelled."""
@@ -100,7 +100,7 @@ class Builder:
 
 @dataclass(frozen=True)
 class Reload:
-    """How a site's server process is told to serve the new release."""
+    """How a site's server process is made to serve the new release."""
 
     method: str
     """touch, gunicorn, systemd, systemd-user, supervisor, command or none."""
@@ -109,7 +109,7 @@ class Reload:
     """The WSGI file to touch (relative to the code), the unit, the program, or the command."""
 
     wsgi: str = ""
-    """`package.module:application`; blank: what the site's own settings say."""
+    """`package.module:application`; blank: WSGI_APPLICATION of the site's settings."""
 
     workers: int = 2
     bind: str = ""
@@ -118,16 +118,16 @@ class Reload:
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """What an HTTP answer must look like before a release counts as serving."""
+    """The HTTP answer that proves a release is serving."""
 
     url: str = ""
-    """Asked from the server itself; blank: nothing is asked."""
+    """Requested from the server itself; blank: no health check."""
 
     status: int = 200
     text: str = ""
     host_header: str = ""
     deadline: float = 30.0
-    """Seconds from the first try to the last."""
+    """Seconds from the first attempt to the last."""
 
 
 _CURRENT_NAME = '"$(basename -- "$(readlink -f -- %s)")"'
@@ -142,17 +142,17 @@ class Site:
     deploy_path: str
     roles: frozenset[str] = frozenset()
     release: str = ""
-    """Name of the release at hand; blank: the one that is `current`."""
+    """Name of the release to work on; blank: the one that is `current`."""
 
     commit: str = ""
     archive: Path | None = None
-    """The commit's code as .tar.gz on this machine, for a recipe that makes a release."""
+    """The commit's code as .tar.gz on this machine, for a recipe that creates a release."""
 
     folder: str = ""
-    """Where manage.py is, relative to the top of the repository."""
+    """The folder of manage.py, relative to the top of the repository."""
 
     python: str = "python3"
-    """The server's interpreter that virtual environments are made from."""
+    """The server's interpreter that virtual environments are created from."""
 
     installer: str = "pip"
     """pip or uv."""
@@ -161,20 +161,20 @@ class Site:
     """The pins as the text of a requirements file, with hashes when there are any."""
 
     pins: Mapping[str, Sequence[Pinned]] = field(default_factory=dict)
-    """What `lock` says, by the names of packages."""
+    """The pins in `lock`, by package name."""
 
     lock_digest: str = ""
     """sha256 of `lock`, hexadecimal."""
 
     index_url: str = ""
     wheels: str = "index"
-    """index: the server fetches them; shipped: the worker sends what the server lacks."""
+    """index: the server downloads them; shipped: the worker sends those the server lacks."""
 
     builder: Builder | None = None
-    """For wheels that are shipped; None: what has no wheel can't be installed."""
+    """For shipped wheels; None: a package without a wheel can't be installed."""
 
     may_fetch: bool = True
-    """Whether the worker may fetch and build; not where commands are only told, or looked up."""
+    """Whether the worker may download and build; False in a dry run or a replay."""
 
     settings_module: str = ""
     variables: dict[str, str] = field(default_factory=dict)
@@ -182,25 +182,25 @@ class Site:
     """Folders of the release that live in shared/ (relative paths)."""
 
     smoke_command: str = ""
-    """A line of sh that proves a release before it serves; blank: none."""
+    """A line of sh that tests a release before it serves; blank: none."""
 
     reload: Reload = Reload("none")
     health: HealthCheck = HealthCheck()
     keep_releases: int = 5
     keep: frozenset[str] = frozenset()
-    """Names of releases that must not be removed whatever their age."""
+    """Names of releases that are never removed, whatever their age."""
 
     forced_migrations: frozenset[str] = frozenset()
-    """Migrations that a rollback may leave as they are, though they can't be reversed."""
+    """Irreversible migrations that a rollback may leave applied."""
 
     keep_database: bool = False
-    """Whether a rollback has to leave the database as it is."""
+    """Whether a rollback leaves the database as it is."""
 
     cache: Path = Path("~/.cache/deploy_manager/tools")
-    """Folder of this machine for tools that are packed once and sent to servers."""
+    """Folder on this machine for tools that are packed once and sent to servers."""
 
     wheels_cache: Path = Path("~/.cache/deploy_manager/wheels")
-    """Folder of this machine for wheels that are fetched or built once."""
+    """Folder on this machine for wheels that are downloaded or built once."""
 
     @property
     def current_path(self) -> str:
@@ -224,12 +224,12 @@ class Site:
 
     @property
     def release_path(self) -> str:
-        """The release at hand, or the current one."""
+        """The folder of the release to work on, or `current`."""
         return f"{self.releases_path}/{self.release}" if self.release else self.current_path
 
     @property
     def code_path(self) -> str:
-        """The folder with manage.py of the release at hand."""
+        """The folder of manage.py in that release."""
         return f"{self.release_path}/{self.folder}" if self.folder else self.release_path
 
     @property
@@ -239,26 +239,26 @@ class Site:
 
     @property
     def variables_path(self) -> str:
-        """A file of quoted `export` lines that every process of the release at hand reads.
+        """A file of quoted `export` lines that every process of the release reads.
 
-        It lies where no commit can put a file, a link or a web server's folder.
+        It is outside the code, where no commit can put a file or link and no web server looks.
         """
         return f"{self.tools_path}/environment/{self.require_release()}"
 
     def require_release(self) -> str:
-        """Return the name of the release at hand; raises RecipeError where there is none yet."""
+        """Return the name of the release; raises RecipeError if there is none yet."""
         if not self.release:
             raise RecipeError(f"{self.environment} has no release yet: run checkout_latest first.")
         return self.release
 
     def in_release(self, *words: str) -> str:
-        """Return a quoted sh line that runs `words` in the code, with the site's variables set."""
+        """Return a quoted line of sh that runs `words` in the code, with the site's variables."""
         return f"{self.enter_release()} && {shlex.join(words)}"
 
     def enter_release(self) -> str:
-        """Return a quoted sh line that goes to the code and sets the site's variables.
+        """Return a quoted line of sh that enters the code and sets the site's variables.
 
-        A release that was made before variables lay outside of the code has them in it.
+        Releases of early versions have their variables in the code, as .deploy.env.
         """
         known = (
             shlex.quote(self.release)
@@ -273,21 +273,21 @@ class Site:
         )
 
     def manage(self, *arguments: str) -> str:
-        """Return a quoted sh line for `manage.py <arguments>` in the release at hand."""
+        """Return a quoted line of sh for `manage.py <arguments>` in the release."""
         return self.in_release(self.python_path, "manage.py", *arguments)
 
 
 def python_problem(name: str, version: str, oldest: Sequence[int] = OLDEST_PYTHON) -> str:
-    """Return what to do about the Python of a server, blank where it is new enough.
+    """Return what is wrong with a server's Python and what to do; blank if it is new enough.
 
-    `version` is what it says of itself, `oldest` like (3, 11).
+    `version` is its own answer, `oldest` like (3, 11).
     """
     found = re.match(r"(\d+)\.(\d+)", version)
     if found is None:
-        return f"The Python of {name} does not tell its version, but {version!r}."
+        return f"The Python of {name} does not report its version, but {version!r}: check it."
     if (int(found[1]), int(found[2])) >= tuple(oldest):
         return ""
     return (
-        f"{name} has Python {version}, but {'.'.join(map(str, oldest))} or later is needed there:"
-        " install one, and name it in the environment's “Python”."
+        f"{name} has Python {version}, but {'.'.join(map(str, oldest))} or later is needed:"
+        " install one there, and enter it as the environment's “Python”."
     )

@@ -1,4 +1,4 @@
-"""Filling a virtual environment with a release's pins, by pip or uv."""
+"""Installing a release's pins into its virtual environment, by pip or uv."""
 
 import shlex
 
@@ -16,12 +16,12 @@ from deploy_manager.recipes.shipping import SHIPPED_LOCK, WHEELS, run_tool, ship
 
 LOCK = "requirements.lock"
 SHIPPED = "shipped"
-"""The value of Site.wheels under which a server needs no index."""
+"""The value of Site.wheels for servers that need no index."""
 
 
 @recipe(gettext_noop("Install the requirements"), uses=Uses.NEWEST)
 def install_requirements(host: Host, site: Site) -> None:
-    """Install exactly the pins, with their hashes where there are any, and check they fit."""
+    """Install exactly the pins, with their hashes if there are any, and check the result."""
     site.require_release()
     path, is_complete, is_prepared = _find_environment(host, site)
     if not is_complete:
@@ -33,7 +33,7 @@ def install_requirements(host: Host, site: Site) -> None:
 
 
 def _find_environment(host: Host, site: Site) -> tuple[str, bool, bool]:
-    """Return where it is, whether it is whole, and whether the release is yet to be led there."""
+    """Return its path, whether it is complete, and whether the link has yet to be switched."""
     venv = f"{site.release_path}/venv"
     supposed = Result(1, f"{site.venvs_path}/0123\n{beside(venv)}\n", "")
     find = (
@@ -49,10 +49,12 @@ def _find_environment(host: Host, site: Site) -> tuple[str, bool, bool]:
 
 def _fill(host: Host, site: Site, path: str) -> None:
     if not site.lock:
-        raise RecipeError("There are no pins to install: see the environment's requirements.")
+        raise RecipeError(
+            "There are no pins to install: import requirements into the environment first."
+        )
     host.put(site.lock.encode(), f"{path}/{LOCK}")
     if site.wheels == SHIPPED:
-        # Here, since recipes are loaded with Django, and wheels take all that reads an index.
+        # Not at the top: Django imports recipes when it starts, and this imports all of wheels.
         from deploy_manager.recipes.sending import send_wheels
 
         send_wheels(host, site, path)
@@ -63,14 +65,14 @@ def _fill(host: Host, site: Site, path: str) -> None:
 
 
 def _require_pins(host: Host, site: Site, path: str) -> None:
-    """Let nothing be used that is not exactly what the pins say, whoever saw to that."""
+    """Raise RecipeError if the result differs from the pins, whatever the installer reported."""
     if differing := what_differs(host, site, path):
-        told = "\n".join(f"  {line}" for line in differing)
-        raise RecipeError(f"{path} is not what its pins say, so it is not used:\n{told}")
+        lines = "\n".join(f"  {line}" for line in differing)
+        raise RecipeError(f"{path} does not match its pins and is not used:\n{lines}")
 
 
 def _by_pip(host: Host, site: Site, path: str) -> None:
-    take_over_modules(host, site, path)  # pip itself is among them, and starts sooner
+    take_over_modules(host, site, path)  # pip's own modules too, so pip starts faster
     python = f"{path}/bin/python"
     pip = ["pip", "--no-input", "--disable-pip-version-check"]
     what = _what_to_install(site, path)
@@ -82,7 +84,7 @@ def _by_uv(host: Host, site: Site, path: str) -> None:
     program, name = uv_program(python_facts(host, site).split()[-1])
     uv = ship_file(host, site, program, name, mode=0o755)
     cache = ["--cache-dir", f"{site.tools_path}/uv-cache", "--python", f"{path}/bin/python"]
-    # An index page that the cache still takes for fresh may not know a version that is just out.
+    # An index page that is still fresh in the cache may lack a version released just now.
     options = ["--no-progress", "--refresh", "--system-certs"]
     what = _what_to_install(site, path)
     run_tool(host, site, site.python, [uv, "pip", "install", *cache, *options, *what])
@@ -93,7 +95,7 @@ _INSTALLERS = {"pip": _by_pip, "uv": _by_uv}
 
 
 def _what_to_install(site: Site, path: str) -> list[str]:
-    """The options that pip and uv have in common."""
+    """Return the options that pip and uv share."""
     if site.wheels == SHIPPED:
         source = ["--no-index", "--find-links", f"{path}/{WHEELS}", "--only-binary", ":all:"]
         return ["--no-deps", "--require-hashes", *source, "-r", f"{path}/{SHIPPED_LOCK}"]

@@ -1,4 +1,4 @@
-"""Symbolic links that lead somewhere else from one moment to the next."""
+"""Symbolic links that are switched atomically."""
 
 import shlex
 
@@ -6,25 +6,25 @@ from deploy_manager.recipes.host import Host
 
 
 def point(host: Host, link: str, target: str, quiet: bool = False) -> None:
-    """Let a link lead to `target`, which is seen from the link's own folder, by one rename.
+    """Point a link at `target`, relative to the link's own folder, by one rename.
 
-    GNU's `ln -sfn` is not atomic everywhere; a rename is.
+    `ln -sfn` alone may unlink first and leave a moment without the link; a rename does not.
     """
     host.run(f"{_make(link, target)} && {_switch(link)}", quiet=quiet)
 
 
 def prepare_link(host: Host, link: str, target: str) -> None:
-    """Write beside a link where it is to lead; `switch_link` lets it."""
+    """Create a new link beside the old one; `switch_link` replaces it."""
     host.run(_make(link, target), quiet=True)
 
 
 def switch_link(host: Host, link: str) -> None:
-    """Let a link lead where it was prepared to, by one rename."""
+    """Replace a link by the one prepared beside it, by one rename."""
     host.run(_switch(link), quiet=True)
 
 
 def beside(link: str) -> str:
-    """Return where a link is prepared."""
+    """Return the path at which a link is prepared."""
     return f"{link}.new"
 
 

@@ -1,7 +1,7 @@
-"""The page that visitors get while a site is being worked on.
+"""The page that visitors see while a site is under maintenance.
 
-The flag is the file `maintenance/on`. gunicorn's launcher looks for it at each request; a web
-server does so by its own configuration, and serves `maintenance/index.html` with status 503.
+The flag is the file `maintenance/on`. gunicorn's launcher checks it at each request; a web server
+needs configuration to do so, and serves `maintenance/index.html` with status 503.
 """
 
 import shlex
@@ -15,23 +15,26 @@ from deploy_manager.recipes.shipping import ship
 PAGE = "maintenance.html"
 
 
-@recipe(gettext_noop("Maintenance page up"), uses=Uses.CURRENT)
+@recipe(gettext_noop("Turn the maintenance page on"), uses=Uses.CURRENT)
 def maintenance_up(host: Host, site: Site) -> None:
-    """Show the site's own maintenance.html if the current code has one, else ours."""
+    """Show the maintenance.html of the current code if it has one, else the built-in page."""
     folder = _folder(site)
     page, flag = f"{folder}/index.html", f"{folder}/on"
+    # Copied beside and renamed: the page is complete at any time.
+    beside, path = shlex.quote(f"{page}.part"), shlex.quote(page)
     host.run(
         f"mkdir -p {shlex.quote(folder)} || exit; for page in {shlex.join(_pages(host, site))};"
-        f' do [ -f "$page" ] && break; done; {_copy(page)} && {_make(flag)}'
+        f' do [ -f "$page" ] && break; done; cp -- "$page" {beside} && chmod 644 {beside}'
+        f" && mv -f {beside} {path} && : > {shlex.quote(flag)}"
     )
-    host.say("Visitors see the maintenance page now.")
+    host.say("Visitors now see the maintenance page.")
 
 
-@recipe(gettext_noop("Maintenance page down"), uses=Uses.CURRENT)
+@recipe(gettext_noop("Turn the maintenance page off"), uses=Uses.CURRENT)
 def maintenance_down(host: Host, site: Site) -> None:
-    """Let visitors in again."""
+    """Show the site again."""
     host.run(["rm", "-f", f"{_folder(site)}/on"])
-    host.say("Visitors see the site now.")
+    host.say("Visitors now see the site.")
 
 
 def _folder(site: Site) -> str:
@@ -39,18 +42,7 @@ def _folder(site: Site) -> str:
 
 
 def _pages(host: Host, site: Site) -> list[str]:
-    """Where a page may be, best first; the last one is there always."""
+    """Return where the page may be, best first; the last path always exists."""
     top = f"{site.current_path}/{PAGE}"
     own = [f"{site.current_path}/{site.folder}/{PAGE}", top] if site.folder else [top]
     return [*own, ship(host, site, PAGE)]
-
-
-def _copy(target: str) -> str:
-    """A line for sh that copies $page to a path, which is whole at any time."""
-    beside, path = shlex.quote(f"{target}.part"), shlex.quote(target)
-    return f'cp -- "$page" {beside} && chmod 644 {beside} && mv -f {beside} {path}'
-
-
-def _make(path: str) -> str:
-    """A line for sh that makes an empty file."""
-    return f": > {shlex.quote(path)}"

@@ -1,4 +1,4 @@
-"""Tools that are taken from the worker to the servers: virtualenv and others as one file, uv."""
+"""Tools that the worker sends to servers: virtualenv and others as one file each, and uv."""
 
 import fcntl
 import hashlib
@@ -24,25 +24,32 @@ _MAIN = "virtualenv.__main__:run_with_catch"
 
 
 def virtualenv_zipapp(cache: Path, python_version: str) -> Path:
-    """Return the worker's own virtualenv, with all it needs and pip's wheel, as one file.
+    """Return the worker's virtualenv with its dependencies and pip's wheel as one file.
 
-    Made once for its version; whoever wants it meanwhile waits. Raises RecipeError where it can't
-    run by the server's `python_version`.
+    Packed once per version; other processes wait meanwhile. Raises RecipeError if it can't run
+    under the server's `python_version`.
     """
     distributions = sorted(_with_dependencies("virtualenv"), key=lambda found: found.name)
-    _check_python(distributions, python_version)
+    for found in distributions:
+        needed = _needed_python(found)
+        if not needed.contains(python_version, prereleases=True):
+            raise RecipeError(
+                f"The server's Python is {python_version}, but the worker's {found.name}"
+                f" {found.version} needs {needed}: enter another interpreter of the server in the"
+                " environment."
+            )
     return _packed_once(cache, "virtualenv", distributions)
 
 
 @cache
 def oldest_python() -> tuple[int, int]:
-    """Return the oldest Python by which a server can run what makes virtual environments there.
+    """Return the oldest Python that can run the worker's virtualenv on a server.
 
-    The worker's own tools are sent, and newer ones may need more than OLDEST_PYTHON.
+    Newer releases of virtualenv may need more than OLDEST_PYTHON.
     """
     needed = [_needed_python(found) for found in _with_dependencies("virtualenv")]
     major, oldest = OLDEST_PYTHON
-    own = sys.version_info.minor  # which runs them
+    own = sys.version_info.minor  # runs them already
     fits = (
         minor
         for minor in range(oldest, own)
@@ -52,9 +59,9 @@ def oldest_python() -> tuple[int, int]:
 
 
 def tags_zipapp(cache: Path) -> Path:
-    """Return a file that tells, run by a server's Python, which wheels that takes.
+    """Return a program that prints which wheels a server's Python accepts.
 
-    It has the worker's own `packaging` in it, and is made once for its version.
+    It contains the worker's `packaging`, and is packed once per version.
     """
     main = files("deploy_manager.recipes").joinpath("remote", "tell_tags.py").read_bytes()
     return _packed_once(cache, "tags", list(_with_dependencies("packaging")), main)
@@ -63,31 +70,21 @@ def tags_zipapp(cache: Path) -> Path:
 def _packed_once(
     cache: Path, name: str, distributions: list[importlib.metadata.Distribution], main: bytes = b""
 ) -> Path:
-    """`main` is the module that is run; blank: virtualenv's own."""
+    """Return the file, packing it first if needed. `main` is the code that it runs."""
     versions = " ".join(f"{found.name}=={found.version}" for found in distributions)
     digest = hashlib.sha256(versions.encode() + main).hexdigest()[:12]
     target = cache / f"{name}-{digest}.pyz"
     cache.mkdir(parents=True, exist_ok=True)
     with target.with_suffix(".lock").open("w") as lock:
+        # Many hosts of a deployment need the same file at the same moment.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
             _pack(distributions, target, main)
     return target
 
 
-def _check_python(distributions: list[importlib.metadata.Distribution], version: str) -> None:
-
-    for found in distributions:
-        needed = _needed_python(found)
-        if not needed.contains(version, prereleases=True):
-            raise RecipeError(
-                f"The server's Python is {version}, but the worker's {found.name} {found.version}"
-                f" needs {needed}: name another interpreter of the server in the environment."
-            )
-
-
 def _needed_python(distribution: importlib.metadata.Distribution) -> "SpecifierSet":
-    from packaging.specifiers import SpecifierSet
+    from packaging.specifiers import SpecifierSet  # late: Django imports recipes when it starts
 
     return SpecifierSet(str(distribution.metadata.json.get("requires_python", "")))
 
@@ -106,10 +103,11 @@ def _pack(distributions: list[importlib.metadata.Distribution], target: Path, ma
 def _copy(distribution: importlib.metadata.Distribution, folder: Path) -> None:
     if not distribution.files:
         raise RecipeError(
-            f"The worker's {distribution.name} has no list of its files, so it can't be packed:"
-            " install virtualenv by pip."
+            f"The worker's {distribution.name} can't be packed, since it has no list of its files:"
+            " reinstall virtualenv on the worker with pip."
         )
     for file in distribution.files:
+        # Scripts in bin/ are listed as ../../../bin/….
         if ".." in file.parts or "__pycache__" in file.parts:
             continue
         target = folder / file
@@ -118,7 +116,7 @@ def _copy(distribution: importlib.metadata.Distribution, folder: Path) -> None:
 
 
 def _with_dependencies(name: str) -> Iterator[importlib.metadata.Distribution]:
-    """Yield an installed distribution and all that it requires here, each once."""
+    """Yield an installed distribution and all its dependencies here, each once."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
@@ -138,22 +136,22 @@ def _with_dependencies(name: str) -> Iterator[importlib.metadata.Distribution]:
 
 
 def uv_program(platform: str) -> tuple[Path, str]:
-    """Return the worker's uv and the name it gets on servers of this platform.
+    """Return the worker's uv and its file name on servers of this platform.
 
-    Raises RecipeError where there is none, or where it is made for another platform.
+    Raises RecipeError if it is not installed, or built for another platform.
     """
     try:
         uv = importlib.metadata.distribution("uv")
     except importlib.metadata.PackageNotFoundError:
         raise RecipeError(
-            "uv is not installed on the worker: pip install uv,"
-            " or set the environment's installer to pip."
+            "uv is not installed on the worker: install it with pip install uv, or set the"
+            " environment's installer to pip."
         ) from None
     own = sysconfig.get_platform()
     if platform != own:
         raise RecipeError(
-            f"The worker's uv is made for {own}, the server is {platform}:"
-            " set the environment's installer to pip."
+            f"The worker's uv is built for {own}, but the server is {platform}: set the"
+            " environment's installer to pip."
         )
     programs = (Path(str(file.locate())) for file in uv.files or () if file.name == "uv")
     return next(programs), f"uv-{uv.version}-{own}"

@@ -1,4 +1,4 @@
-"""Whether a server can be reached, and what it has."""
+"""Ping: check that a server can be reached, and show its Python and free space."""
 
 from django.utils.translation import gettext_noop
 
@@ -18,5 +18,5 @@ print(free, "MiB free in", path)
 
 @recipe(gettext_noop("Ping"))
 def ping(host: Host, site: Site) -> None:
-    """Tell the server's Python, its system and the space left. Changes nothing."""
+    """Show the server's Python, system and free space. Changes nothing."""
     host.run([site.python, "-c", _FACTS, site.deploy_path])

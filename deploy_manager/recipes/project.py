@@ -1,4 +1,4 @@
-"""What a Django project's own commands do for a release."""
+"""Recipes that run the Django project's own management commands."""
 
 import shlex
 
@@ -16,13 +16,13 @@ _WITHOUT_STATIC_FILES = (
 
 @recipe(gettext_noop("Collect static files"), uses=Uses.NEWEST)
 def collect_static(host: Host, site: Site) -> None:
-    """Run collectstatic; a project that has no static files to collect is told so."""
+    """Run collectstatic; a project without STATIC_ROOT is skipped with a note."""
     site.require_release()
     result = host.run(site.manage("collectstatic", "--noinput"), check=False)
     if result.ok:
         return
     if any(words in result.stderr for words in _WITHOUT_STATIC_FILES):
-        host.say("The project collects no static files: it has no STATIC_ROOT.")
+        host.say("No static files were collected: the project has no STATIC_ROOT.")
         return
     raise CommandFailed(f"collectstatic failed:\n{result.stderr[-1000:]}", result.exit_code)
 
@@ -36,24 +36,24 @@ def check(host: Host, site: Site) -> None:
 
 @recipe(gettext_noop("Run the smoke command"), uses=Uses.NEWEST)
 def smoke(host: Host, site: Site) -> None:
-    """Run the project's own proof in the release, before anything serves it."""
+    """Run the project's smoke command in the release, before anything serves it."""
     site.require_release()
     if not site.smoke_command:
-        host.say("There is no smoke command.")
+        host.say("No smoke command is set: nothing was run.")
         return
     exports = f"export PYTHON={shlex.quote(site.python_path)}; "
     host.run(site.in_release("sh", "-c", exports + site.smoke_command))
 
 
-@recipe(gettext_noop("Show the migrations to come"), scope=Scope.ONCE, uses=Uses.NEWEST)
+@recipe(gettext_noop("Show the planned migrations"), scope=Scope.ONCE, uses=Uses.NEWEST)
 def show_migrations(host: Host, site: Site) -> None:
-    """Tell which migrations the server would apply, and how; nothing is applied."""
+    """Show the migrations that would be applied; nothing is changed."""
     site.require_release()
     host.run(site.manage("migrate", "--plan"))
 
 
 @recipe(gettext_noop("Migrate the database"), scope=Scope.ONCE, uses=Uses.NEWEST)
 def migrate(host: Host, site: Site) -> None:
-    """Tell the plan of migrations and apply it, once for the whole environment."""
+    """Show the planned migrations and apply them, once for the whole environment."""
     show_migrations(host, site)
     host.run(site.manage("migrate", "--noinput"))

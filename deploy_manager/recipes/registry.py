@@ -1,4 +1,4 @@
-"""Every recipe by its name, and the phases a deployment goes through."""
+"""The registry of recipes and pipelines."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -17,23 +17,23 @@ RecipeFunction = Callable[[Host, Site], None]
 
 
 class Uses(Enum):
-    """Which release a recipe works on when it is run by itself."""
+    """Which release a recipe works on when it is run on its own."""
 
     NEW = "new"
-    """It makes one, from the newest commit."""
+    """It creates one, from the newest commit."""
 
     NEWEST = "newest"
-    """The newest one made, active or not."""
+    """The newest one, active or not."""
 
     CURRENT = "current"
-    """The one that serves."""
+    """The one that is serving."""
 
     GIVEN = "given"
-    """An earlier one, named by the request."""
+    """An existing one, named by the request."""
 
 
 class Scope(Enum):
-    """On how many of the servers a recipe runs."""
+    """The servers that a recipe runs on."""
 
     EACH_HOST = "each host"
     ONCE = "once"
@@ -62,31 +62,31 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Phase:
-    """Recipes that every host ends before any host begins the next phase."""
+    """Recipes that all hosts finish before any host begins the next phase."""
 
     name: str
     title: str
     recipes: tuple[str, ...]
     gate: bool = False
-    """Too many failures stop the deployment here: no host goes on to the next phase."""
+    """Whether too many failures stop the deployment here, before the next phase."""
 
     in_waves: bool = False
-    """Run wave by wave, together with its neighbours: it changes what serves, or proves it."""
+    """Whether it runs in waves, with adjacent phases: it changes or verifies what serves."""
 
 
 @dataclass(frozen=True)
-class Story:
-    """What a request may name: a recipe by itself, or several in phases."""
+class Pipeline:
+    """Recipes in phases; a single recipe is a pipeline of one phase."""
 
     name: str
     title: str
     phases: tuple[Phase, ...]
     given: bool = False
-    """Whether the request names the release, though one of the recipes could make a new one."""
+    """Whether the request names the release, even if a recipe could create a new one."""
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
-        """Every recipe in the order of the phases."""
+        """All recipes in the order of the phases."""
         return tuple(get_recipe(name) for phase in self.phases for name in phase.recipes)
 
     @property
@@ -101,7 +101,7 @@ class Story:
 
 
 _recipes: dict[str, Recipe] = {}
-_stories: dict[str, Story] = {}
+_pipelines: dict[str, Pipeline] = {}
 _broken: dict[str, str] = {}
 
 
@@ -115,8 +115,8 @@ def recipe(
 ) -> Callable[[RecipeFunction], RecipeFunction]:
     """Register a function `(host, site)` as a recipe.
 
-    It then stands in the admin's actions, in `manage.py recipe` and in `fab`.
-    Raises ValueError for a name that is taken or that a command line could not spell.
+    It is then available in the admin's actions, in `manage.py recipe` and in `fab`.
+    Raises ValueError for a name that is taken or not usable on a command line.
     """
 
     def register(function: RecipeFunction) -> RecipeFunction:
@@ -136,10 +136,12 @@ def recipe(
 
 def _add(entry: Recipe) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,49}", entry.name):
-        raise ValueError(f"A recipe's name is like clear_cache, not {entry.name!r}.")
+        raise ValueError(
+            f"{entry.name!r} is not a valid name of a recipe: write it like clear_cache."
+        )
     known = _recipes.get(entry.name)
-    if entry.name in _stories or (known and _origin(known) != _origin(entry)):
-        raise ValueError(f"There is a recipe {entry.name!r} already: give yours another name.")
+    if entry.name in _pipelines or (known and _origin(known) != _origin(entry)):
+        raise ValueError(f"A recipe {entry.name!r} already exists: give yours another name.")
     _recipes[entry.name] = entry
 
 
@@ -147,15 +149,15 @@ def _origin(entry: Recipe) -> tuple[str, str]:
     return entry.function.__module__, entry.function.__qualname__
 
 
-def add_story(story: Story) -> None:
-    """Register recipes that run together, in phases, under one name."""
-    _stories[story.name] = story
+def add_pipeline(pipeline: Pipeline) -> None:
+    """Register a pipeline under its name."""
+    _pipelines[pipeline.name] = pipeline
 
 
 def load_recipes() -> None:
     """Import the `recipes` module of every installed app.
 
-    One that can't be imported takes nothing else down: `broken_modules` tells of it.
+    One that can't be imported does not stop the others: see `broken_modules`.
     """
     for app in apps.get_app_configs():
         if not module_has_submodule(app.module, "recipes"):
@@ -164,12 +166,12 @@ def load_recipes() -> None:
         try:
             import_module(name)
         except Exception as error:
-            # The border of a project's own module: whatever it raises is told by a check.
+            # A project's module may raise anything; a system check reports it.
             _broken[name] = f"{type(error).__name__}: {error}"
 
 
 def broken_modules() -> dict[str, str]:
-    """Return the modules of recipes that could not be imported, and what they raised."""
+    """Return the recipe modules that could not be imported, with their errors."""
     return dict(_broken)
 
 
@@ -183,18 +185,15 @@ def get_recipe(name: str) -> Recipe:
         ) from None
 
 
-def get_story(name: str) -> Story:
-    """Return what a request of this name runs; a single recipe is a story of one phase.
-
-    Raises UnknownRecipe.
-    """
-    if name in _stories:
-        return _stories[name]
+def get_pipeline(name: str) -> Pipeline:
+    """Return a pipeline, or a recipe as a pipeline of one phase; raises UnknownRecipe."""
+    if name in _pipelines:
+        return _pipelines[name]
     entry = get_recipe(name)
-    return Story(entry.name, entry.title, (Phase("run", gettext_noop("Run"), (entry.name,)),))
+    return Pipeline(entry.name, entry.title, (Phase("run", gettext_noop("Run"), (entry.name,)),))
 
 
-def all_stories() -> Iterator[Story]:
-    """Every name a request may have: first those of several recipes, then single recipes."""
-    yield from _stories.values()
-    yield from (get_story(name) for name in _recipes)
+def all_pipelines() -> Iterator[Pipeline]:
+    """Yield everything that a request may name: pipelines first, then single recipes."""
+    yield from _pipelines.values()
+    yield from (get_pipeline(name) for name in _recipes)

@@ -1,4 +1,4 @@
-"""Which release serves, and which old ones stay."""
+"""Activating a release, and removing old ones."""
 
 import shlex
 
@@ -13,15 +13,15 @@ from deploy_manager.recipes.shipping import run_shipped
 
 @recipe(gettext_noop("Activate the release"), uses=Uses.NEWEST)
 def activate(host: Host, site: Site) -> None:
-    """Point `current` at the release by one rename. Only what is complete is ever activated."""
+    """Point `current` at the release by one rename, if it is complete."""
     release = site.require_release()
     _require_complete(host, site, release)
     point(host, site.current_path, f"releases/{release}")
 
 
-@recipe(gettext_noop("Look whether the release is whole"), uses=Uses.GIVEN)
+@recipe(gettext_noop("Check the release"), uses=Uses.GIVEN)
 def check_release(host: Host, site: Site) -> None:
-    """Refuse a release that is not whole on this server, before anything is changed anywhere."""
+    """Fail if the release is not complete on this server, before anything is changed."""
     _require_complete(host, site, site.require_release())
 
 
@@ -30,12 +30,12 @@ def _require_complete(host: Host, site: Site, release: str) -> None:
         if not host.run(["test", "-e", f"{part}/.complete"], check=False, quiet=True).ok:
             raise RecipeError(
                 f"The {name} of release {release} is not complete on this server."
-                f" Complete here: {_complete_releases(host, site)}."
+                f" Choose a complete one: {_complete_releases(host, site)}."
             )
 
 
 def _complete_releases(host: Host, site: Site) -> str:
-    """Return the names of the releases that could be activated, as people read them."""
+    """Return the names of the releases that could be activated, for a message."""
     found = host.run(
         f"cd {shlex.quote(site.releases_path)} && for name in *; do"
         ' [ -e "$name/.complete" ] && [ -e "$name/venv/.complete" ] && echo "$name"; done',

@@ -1,6 +1,6 @@
-"""Migrations that lie between the current release and an earlier one, undone before a rollback.
+"""Reversing the migrations between the current release and an earlier one, before a rollback.
 
-Those of the default database: what a site keeps in others is left as it is.
+Only in the default database; a site's other databases are left as they are.
 """
 
 import json
@@ -17,20 +17,20 @@ from deploy_manager.recipes.registry import Scope, Uses, recipe
 from deploy_manager.recipes.shipping import SHOWN_CHARACTERS, ship
 
 _UNKNOWN = Result(0, "null", "")
-"""What a dry run is answered: the server alone knows its database."""
+"""The answer that a dry run assumes: only the server knows its database."""
 
 
 @dataclass(frozen=True)
 class Migration:
-    """A migration that is applied, and that the earlier release does not know."""
+    """An applied migration that the earlier release does not know."""
 
     app: str
     name: str
     is_reversible: bool
-    """Whether it can be undone, and without undoing one that the earlier release knows."""
+    """Whether it can be reversed without reversing one that the earlier release knows."""
 
     back_to: str
-    """The migration before it in its app; `zero`: there is none."""
+    """The migration before it in its app; `zero` if there is none."""
 
     def __str__(self) -> str:
         return f"{self.app}.{self.name}"
@@ -38,36 +38,32 @@ class Migration:
 
 @recipe(gettext_noop("Reverse migrations"), scope=Scope.ONCE, uses=Uses.GIVEN)
 def reverse_migrations(host: Host, site: Site) -> None:
-    """Undo what the earlier release does not know, by the current release's own code.
+    """Reverse migrations that the earlier release does not know, with the current release's code.
 
-    Raises CommandFailed, with nothing changed, where a migration can't be reversed; unless all of
-    those were forced by name: then the database is left as it is.
+    Raises CommandFailed, with nothing changed, if a migration can't be reversed; unless all of
+    these were forced by name, which leaves the database as it is.
     """
     site.require_release()
     if site.keep_database:
-        host.say("The database is left as it is.")
+        host.say("The database is left as it is, as requested.")
         return
     between = _migrations_between(host, site)
     if between is None:
-        host.say("Migrations that lie between the two releases are reversed here.")
+        host.say("The migrations between the two releases are reversed here.")
     elif not between:
-        host.say("No migrations lie between the two releases.")
+        host.say("There are no migrations between the two releases.")
     elif _is_forced(between, site):
         host.say(f"Forced: the database is left as it is, with {_names(between)}.")
     else:
-        _reverse(host, site, between)
-
-
-def _reverse(host: Host, site: Site, between: Sequence[Migration]) -> None:
-    current = replace(site, release="")
-    for migration in between:
-        host.run(current.manage("migrate", "--noinput", migration.app, migration.back_to))
+        current = replace(site, release="")
+        for migration in between:
+            host.run(current.manage("migrate", "--noinput", migration.app, migration.back_to))
 
 
 def _migrations_between(host: Host, site: Site) -> list[Migration] | None:
-    """Return what is applied and unknown to the earlier release, the newest first.
+    """Return the applied migrations unknown to the earlier release, newest first.
 
-    None in a dry run, which can't know.
+    None in a dry run, which can't know them.
     """
     known = _ask(host, site, "known")
     between = _ask(host, replace(site, release=""), "between", json.dumps(known).encode())
@@ -79,13 +75,14 @@ def _ask(host: Host, site: Site, what: str, stdin: bytes = b"") -> Any:
     result = host.run(line, stdin=stdin, quiet=True, check=False, assume=_UNKNOWN)
     with suppress(ValueError, IndexError):
         if result.ok:
+            # The project's own code may print before it.
             return json.loads(result.stdout.splitlines()[-1])
-    said = (result.stderr or result.stdout).strip().rpartition("\n")[2][-SHOWN_CHARACTERS:]
-    raise RecipeError(f"The migrations of {site.release_path} can't be read: {said}")
+    last_line = (result.stderr or result.stdout).strip().rpartition("\n")[2][-SHOWN_CHARACTERS:]
+    raise RecipeError(f"The migrations of {site.release_path} could not be read: {last_line}")
 
 
 def _is_forced(between: Sequence[Migration], site: Site) -> bool:
-    """Whether all that can't be reversed was named; raises CommandFailed for what was not."""
+    """Whether all irreversible migrations were forced; raises CommandFailed if only some were."""
     stuck = [migration for migration in between if not migration.is_reversible]
     if not stuck:
         return False
@@ -93,8 +90,8 @@ def _is_forced(between: Sequence[Migration], site: Site) -> bool:
         return True
     options = " ".join(f"--force-migration {migration}" for migration in stuck)
     raise CommandFailed(
-        f"{_names(stuck)} can't be reversed: nothing was changed. To go back all the same, with the"
-        f" database as it is: {options}",
+        f"{_names(stuck)} can't be reversed: nothing was changed. To roll back anyway and leave the"
+        f" database as it is, add {options}",
         1,
     )
 

@@ -1,4 +1,4 @@
-"""Telling a site's server process to serve what `current` points at."""
+"""Reloading a site's server process, to serve the release that `current` points at."""
 
 import shlex
 from collections.abc import Callable
@@ -14,24 +14,26 @@ from deploy_manager.recipes.registry import Uses, recipe
 
 @recipe(gettext_noop("Reload"), uses=Uses.CURRENT)
 def reload(host: Host, site: Site) -> None:
-    """Have the current release served, by the way that the environment names."""
+    """Make the server process serve the current release, by the environment's method."""
     method = METHODS.get(site.reload.method)
     if method is None:
         known = ", ".join(METHODS)
-        raise RecipeError(f"There is no way to reload named {site.reload.method!r}: {known}.")
+        raise RecipeError(
+            f"{site.reload.method!r} is not a method to reload: choose one of {known}."
+        )
     method(host, replace(site, release=""))
 
 
 def touch_wsgi_file(host: Host, site: Site) -> None:
-    """Touch the WSGI file: mod_wsgi then starts its processes anew."""
+    """Touch the WSGI file, which makes mod_wsgi restart its processes."""
     path = f"{site.code_path}/{_target(site, 'the WSGI file, like config/wsgi.py')}"
     if not host.run(["test", "-f", path], check=False, quiet=True).ok:
-        raise RecipeError(f"There is no WSGI file {path} to touch: mend what is to be reloaded.")
+        raise RecipeError(f"There is no WSGI file {path} to touch: correct it in the environment.")
     host.run(f'touch -- "$(readlink -f -- {shlex.quote(path)})"')
 
 
 def reload_system_unit(host: Host, site: Site) -> None:
-    """Reload a unit of the system; by sudo that asks no password, unless we are root."""
+    """Reload a system unit; through sudo without a password, unless we are root."""
     unit = shlex.quote(_target(site, "the systemd unit"))
     host.run(
         'if [ "$(id -u)" = 0 ]; then as_root=; else as_root="sudo -n"; fi;'
@@ -40,7 +42,7 @@ def reload_system_unit(host: Host, site: Site) -> None:
 
 
 def reload_user_unit(host: Host, site: Site) -> None:
-    """Reload a unit of the account itself, whose systemd is found by XDG_RUNTIME_DIR."""
+    """Reload a unit of the account's own systemd, which is found by XDG_RUNTIME_DIR."""
     unit = shlex.quote(_target(site, "the systemd unit"))
     host.run(
         'XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"'
@@ -54,13 +56,13 @@ def restart_program(host: Host, site: Site) -> None:
 
 
 def run_command(host: Host, site: Site) -> None:
-    """Run the environment's own line for sh in the current code, with the site's variables set."""
+    """Run the environment's line of sh in the current code, with the site's variables."""
     line = _target(site, "the command")
     host.run(f"{site.enter_release()} && {{ {line}\n}}")
 
 
 def reload_nothing(host: Host, site: Site) -> None:
-    """Say so."""
+    """Do nothing, and log it."""
     host.say("There is nothing to reload.")
 
 
@@ -76,8 +78,8 @@ METHODS: dict[str, Callable[[Host, Site], None]] = {
 
 
 def _target(site: Site, what: str) -> str:
-    """Return what is to be reloaded; raises RecipeError for a blank one or an option."""
+    """Return the target to reload; raises RecipeError if it is blank or looks like an option."""
     target = site.reload.target.strip()
     if not target or target.startswith("-"):
-        raise RecipeError(f"Name {what} in what the environment is to reload, not {target!r}.")
+        raise RecipeError(f"{target!r} can't be reloaded: enter {what} in the environment.")
     return target

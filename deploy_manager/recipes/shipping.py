@@ -1,4 +1,4 @@
-"""What a server needs of ours, scripts and tools: sent once, found again by name and content."""
+"""Sending scripts and tools to a server: once, then found again by name and content."""
 
 import hashlib
 import json
@@ -16,47 +16,43 @@ SHOWN_CHARACTERS = 2000
 TOOL_RUNNER = "run_tool.py"
 SHIPPED_LOCK = "shipped.lock"
 WHEELS = "wheels"
-"""Beside an environment: what it is installed from where its server has no index."""
+"""The folder of wheels beside an environment, for servers without an index."""
 
 
 def ship(host: Host, site: Site, name: str) -> str:
-    """Return the server's path of `recipes/remote/<name>`, sent there unless it already is.
+    """Return the server's path of `recipes/remote/<name>`, which is sent there if it is missing.
 
-    The path has a hash of the content in it: a script that runs is never written over. What is
-    there is compared with it each time, and replaced where it is not the same.
+    The path contains a hash of the content, so that a running script is never overwritten. The file
+    there is compared each time, and replaced if it differs.
     """
     content = remote_script(name)
     return _send_once(host, site, content, shipped_name(name, content), 0o644)
 
 
 def ship_file(host: Host, site: Site, file: Path, name: str = "", mode: int = 0o644) -> str:
-    """Return the server's path of a file of this machine, sent there unless it already is.
+    """Return the server's path of a local file, which is sent there if it is missing.
 
-    `name` (default: the file's own) must tell its version: by it the file is found again.
+    `name` (default: the file's own) must contain the version, since the file is found by it.
     """
     return _send_once(host, site, file, name or file.name, mode)
 
 
 def _send_once(host: Host, site: Site, content: bytes | Path, name: str, mode: int) -> str:
     path = f"{site.tools_path}/{name}"
-    is_there = f"{make_tools_folder(site)} && {_is_ours(path, _sha256_of(content))}"
+    file = shlex.quote(path)
+    # The account's own file, not a link, with this content: anything else is replaced.
+    is_there = (
+        f"{make_tools_folder(site)} && [ -f {file} ] && [ ! -L {file} ] && [ -O {file} ]"
+        f' && [ "$(sha256sum <{file})" = "{_sha256_of(content)}  -" ]'
+    )
     if not host.run(is_there, check=False, quiet=True, assume=1).ok:
         host.put(content, path, mode)
     return path
 
 
 def make_tools_folder(site: Site) -> str:
-    """Return a line for sh that makes the folder of our own files, which are nobody else's."""
+    """Return a line of sh that creates the private folder of our own files."""
     return f"mkdir -p -m 700 -- {shlex.quote(site.tools_path)}"
-
-
-def _is_ours(path: str, sha256: str) -> str:
-    """A line for sh that asks whether a path is the account's own file with this content."""
-    file = shlex.quote(path)
-    return (
-        f"[ -f {file} ] && [ ! -L {file} ] && [ -O {file} ]"
-        f' && [ "$(sha256sum <{file})" = "{sha256}  -" ]'
-    )
 
 
 def _sha256_of(content: bytes | Path) -> str:
@@ -68,7 +64,7 @@ def _sha256_of(content: bytes | Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256_of_file(path: Path, size: int, mtime_ns: int) -> str:
-    """Computed anew for a file that has changed."""
+    """Size and time are part of the cache's key: a changed file is read again."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -80,39 +76,39 @@ def run_shipped(
     facts: Mapping[str, object],
     timeout: float | None = None,
 ) -> Result:
-    """Run one of our scripts by the server's Python; it reads `facts` from stdin as JSON.
+    """Run one of our scripts with the server's Python; it reads `facts` from stdin as JSON.
 
-    `timeout` is in seconds, as for Host.run. Raises CommandFailed with the script's own words.
+    `timeout` is in seconds, as for Host.run. Raises CommandFailed with the script's own message.
     """
     command = [site.python, ship(host, site, name)]
     result = host.run(command, stdin=json.dumps(facts).encode(), timeout=timeout, check=False)
     if not result.ok:
-        said = result.stderr.strip() or f"{name} ended with exit code {result.exit_code}."
-        raise CommandFailed(said[-SHOWN_CHARACTERS:], result.exit_code)
+        last_line = result.stderr.strip() or f"{name} ended with exit code {result.exit_code}."
+        raise CommandFailed(last_line[-SHOWN_CHARACTERS:], result.exit_code)
     return result
 
 
 def run_tool(host: Host, site: Site, python: str, words: Sequence[str]) -> None:
-    """Run pip, uv or virtualenv without what the account's own files say of installing.
+    """Run pip, uv or virtualenv, ignoring the account's own options for installing.
 
-    `python` runs pip; the site's index, if it names one, stands in no command line.
+    `python` runs pip; the site's index, if it has one, never appears on a command line.
     """
     script = ship(host, site, TOOL_RUNNER)
     host.run(tool_command(python, script, words), stdin=tool_facts(site))
 
 
 def tool_command(python: str, script: str, words: Sequence[str]) -> list[str]:
-    """Return the words that run a tool by way of `run_tool.py`, which is at `script`."""
+    """Return the words that run a tool through `run_tool.py`, which is at `script`."""
     return [python, "-I", "-X", "utf8", script, *words]
 
 
 def tool_facts(site: Site) -> bytes:
-    """Return what `run_tool.py` reads."""
+    """Return the input of `run_tool.py`."""
     return json.dumps({"index_url": site.index_url}).encode()
 
 
 def remote_script(name: str) -> bytes:
-    """Return `recipes/remote/<name>`."""
+    """Return the content of `recipes/remote/<name>`."""
     return files("deploy_manager.recipes").joinpath("remote", name).read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Whether the current release really serves: what its server sees over HTTP."""
+"""Verifying that the current release serves, by HTTP from its own server."""
 
 from django.utils.translation import gettext_noop
 
@@ -12,14 +12,14 @@ MARGIN_SECONDS = 30
 
 @recipe(gettext_noop("Verify"), uses=Uses.CURRENT)
 def verify(host: Host, site: Site) -> None:
-    """Ask the health check's URL from the server itself until it answers well, or its deadline.
+    """Request the health check's URL from the server itself until it passes, or its deadline.
 
-    A site in maintenance is looked at behind its page. gunicorn also has to tell that the answer
-    comes from the current release. Redirects are not followed. Raises CommandFailed.
+    The maintenance page is bypassed. With gunicorn, the answer also has to come from the current
+    release. Redirects are not followed. Raises CommandFailed.
     """
     health = site.health
     if not health.url:
-        host.say("No health check is set: nothing was asked.")
+        host.say("No health check is set: nothing was verified.")
         return
     facts = {
         "url": health.url,
@@ -33,11 +33,6 @@ def verify(host: Host, site: Site) -> None:
     try:
         run_shipped(host, site, "verify.py", facts, timeout=health.deadline + MARGIN_SECONDS)
     except CommandFailed:
-        _show_why(host, site)
+        if site.reload.method == "gunicorn":  # whose log usually has the reason
+            host.run(["tail", "-n", "40", f"{site.tools_path}/gunicorn.log"], check=False)
         raise
-
-
-def _show_why(host: Host, site: Site) -> None:
-    """What the site's own process logged is the first thing one looks for."""
-    if site.reload.method == "gunicorn":
-        host.run(["tail", "-n", "40", f"{site.tools_path}/gunicorn.log"], check=False)

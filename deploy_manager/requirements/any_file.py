@@ -1,4 +1,4 @@
-"""Any file that says what a project needs, by the name it has."""
+"""Read any file that lists what a project needs, by the file's name."""
 
 import posixpath
 from collections.abc import Collection
@@ -23,9 +23,9 @@ def read_asking(
 ) -> Asking:
     """Read a requirements file, `pyproject.toml`, `pylock.toml` or `uv.lock`.
 
-    `files` gives each file by its path relative to the top, or None: nothing else is opened.
-    `extras` and `groups` are those of a `pyproject.toml`; of a `uv.lock` with several members it is
-    the one that the site's `folder` lies in. Whatever is wrong is among the problems.
+    `files` returns each file by its path relative to the top, or None; nothing else is opened.
+    `extras` and `groups` select those of a `pyproject.toml`. In a `uv.lock` with several members,
+    the one that contains the site's `folder` is read. Errors are returned as problems.
     """
     path = posixpath.normpath(path)
     name = posixpath.basename(path)
@@ -39,14 +39,14 @@ def read_asking(
 
 
 def folder_files(folder: Path) -> Files:
-    """Return what gives the files of a folder of this machine, and none outside of it."""
+    """Return a reader of the files in a folder of this machine, and of none outside it."""
     top = folder.resolve()
 
     def read(path: str) -> bytes | None:
         try:
             file = (top / path).resolve()
             return file.read_bytes() if file.is_relative_to(top) else None
-        except (OSError, ValueError, RuntimeError):  # no such file, no such name, a loop of links
+        except (OSError, ValueError, RuntimeError):  # no such file, a null byte, a loop of links
             return None
 
     return read

@@ -1,4 +1,4 @@
-"""What files ask for: requirements, options and bad lines, each with the place it stands at."""
+"""The content of requirement files: requirements, options and problems, each with its line."""
 
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
@@ -10,7 +10,7 @@ from deploy_manager.logs import mask_text
 
 @dataclass(frozen=True)
 class Secret:
-    """A value that shows itself to nobody who does not ask for it by name."""
+    """A value that prints as [masked]; `value` has it."""
 
     value: str = field(repr=False)
 
@@ -23,37 +23,38 @@ class Secret:
 
 @dataclass(frozen=True)
 class Address:
-    """A URL, or a path, and apart from it who says so to whom."""
+    """A URL or a path, and separately the credentials in it."""
 
     url: str
     """Without user and password."""
 
     credentials: Secret = Secret("")
-    """Like `user:password`; placeholders like `${TOKEN}` stay as they are written."""
+    """Like `user:password`; placeholders like `${TOKEN}` stay as they are."""
 
     @classmethod
     def of(cls, text: str) -> "Address":
-        """Take an address apart. Raises ValueError for what no URL can be."""
+        """Split the credentials from a URL or path. Raises ValueError for an invalid URL."""
         parts = urlsplit(text)
-        who, at, place = parts.netloc.rpartition("@")
+        # The last @, as a password may contain one.
+        credentials, at, place = parts.netloc.rpartition("@")
         if not at:
             return cls(text)
-        return cls(urlunsplit(parts._replace(netloc=place)), Secret(who))
+        return cls(urlunsplit(parts._replace(netloc=place)), Secret(credentials))
 
     @property
     def host(self) -> str | None:
-        """Raises ValueError where what follows the host is no port."""
+        """Raises ValueError for an invalid port."""
         parts = urlsplit(self.url)
         return parts.hostname if parts.port is None or parts.port >= 0 else None
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A line that is not taken, and why."""
+    """A line that is not accepted, and why."""
 
     file: str
     line: int
-    """Counted from 1; 0 where the file as a whole is meant."""
+    """Counted from 1; 0 means the file as a whole."""
 
     reason: str
     """Without secrets, printable."""
@@ -65,10 +66,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Asked:
-    """One requirement, or one constraint, as a line says it."""
+    """One requirement, or one constraint, as a line has it."""
 
     name: str
-    """Normalised; blank for a path or a URL that does not tell."""
+    """Normalised; blank for a path or a URL without a name."""
 
     specifier: SpecifierSet = field(default_factory=SpecifierSet)
     extras: tuple[str, ...] = ()
@@ -77,11 +78,11 @@ class Asked:
     """Like `sha256:…`, as they are written."""
 
     address: Address | None = None
-    """Where it comes from, if not from an index: a URL, a repository, a path."""
+    """The URL, repository or path that it comes from; None: an index."""
 
     editable: bool = False
     direct: bool = True
-    """Asked for by the project itself, not by another package."""
+    """Whether the project itself asks for it, not only another package."""
 
     file: str = ""
     line: int = 0
@@ -91,7 +92,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class IndexOption:
-    """An option of a line that concerns all packages, like `--index-url`."""
+    """An option that applies to all packages, like `--index-url`."""
 
     name: str
     value: Address | str
@@ -102,17 +103,18 @@ class IndexOption:
 
 @dataclass(frozen=True)
 class Asking:
-    """All that files ask for, in the order of their lines."""
+    """Everything that files ask for, in the order of their lines."""
 
     requirements: tuple[Asked, ...] = ()
     constraints: tuple[Asked, ...] = ()
     options: tuple[IndexOption, ...] = ()
     problems: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
-    """Every file that was read, in the order they were opened."""
+    """Every file that was read, in the order in which they were opened."""
 
 
 def shown(line: str, most: int = 100) -> str:
-    """Return a line as it may stand in a message: short, printable, without secrets."""
+    """Return a line for use in a message: short, printable, without secrets."""
+    # Cut before anything else: a line may have megabytes.
     line = "".join(one if one.isprintable() else " " for one in line.strip()[:500])
     return mask_text(line)[:most]

@@ -1,7 +1,7 @@
-"""`uv pip compile`, from wheels and from what is declared: no package's code is run to ask it.
+"""Run `uv pip compile` from wheels and declared metadata, without running any package's code.
 
-uv takes wheels only. Where a package has none in a version that is asked for, it says so; then it
-is told what the source declares, if whoever asks knows a version of it, and tries again.
+uv is allowed to take wheels only. If it reports that a package has none, it is run again with the
+metadata that the source declares, for a version of the caller's choice.
 """
 
 import platform
@@ -9,13 +9,14 @@ import re
 import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements.declared import sources_of
+from deploy_manager.requirements.declared import declared_by, sources_of
 from deploy_manager.requirements.targets import Target
 from deploy_manager.requirements.uv import BY_THIS_PYTHON, TIMEOUT, Declared, run_uv
 
@@ -26,7 +27,7 @@ FULL = (
     "--no-emit-index-url",
     "--no-emit-find-links",
 )
-"""What makes the outcome of `uv pip compile` a lock."""
+"""Options that make the output of `uv pip compile` a lock."""
 
 _NEEDS_A_BUILD = re.compile(r"Wheels are required for `([^`]+)`")
 _NAMES = {
@@ -39,39 +40,48 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Source:
-    """A version of a package that is to be had as source only."""
+    """A version of a package that exists as source only."""
 
     version: str
     declared: Declared | None
-    """None: only its code could tell what it needs, so nobody knows."""
+    """None: its dependencies are unknown, as only its own code could compute them."""
+
+
+def newest_source(name: str, specifier: SpecifierSet, index_url: str) -> Source | None:
+    """Return the newest version that exists as source only; None if it declares nothing."""
+    # An older one that declares something is not tried: uv must not go back for that.
+    for version in sources_of(name, specifier, index_url)[:1]:
+        declared = declared_by(name, version, (), index_url)
+        return Source(version, declared) if declared else None
+    return None
 
 
 class NoSolutionError(PinError):
-    """uv found no answer; the message has its words."""
+    """uv found no solution; the message is its report."""
 
 
 FindSource = Callable[[str], Source | None]
-"""Returns the version of a package to take as source, by its name; None: there is none to take."""
+"""Returns the version of a package to take as source, by its name; None: there is none."""
 
 
 @dataclass
 class Compiler:
-    """Runs of uv for the same Pythons and the same index."""
+    """Runs uv for the same Pythons and the same index."""
 
     options: Sequence[str]
     index_url: str = ""
     timeout: float = TIMEOUT
     find_source: FindSource = lambda _name: None
     pythons: Sequence[str] = ()
-    """In words, for whom there is no wheel."""
+    """In words, for the message that a package has no wheel for them."""
 
     sources: dict[str, Source] = field(default_factory=dict)
-    """What was taken as source so far, by names."""
+    """The packages taken as source so far, by name."""
 
     def compile(
         self, asked: Callable[[], str], bounds: str, lock: str = "", options: Sequence[str] = ()
     ) -> str:
-        """Return a lock for what is asked for, within bounds, as near to a lock as can be.
+        """Return a lock that fulfils requirements within constraints, as near to `lock` as it can.
 
         `asked` is called again whenever another source is known. Raises NoSolutionError, PinError.
         """
@@ -85,7 +95,7 @@ class Compiler:
         return self._outcome
 
     def _try(self, asked: str, bounds: str, lock: str, options: Sequence[str]) -> str:
-        # Files, since of what it reads from a pipe uv does not note who asked for it.
+        # Files, as uv writes no `# via` comments for what it reads from a pipe.
         with tempfile.TemporaryDirectory(prefix="deploy_manager-") as name:
             folder = Path(name)
             texts = {"requirements.in": asked, "constraints.txt": bounds}
@@ -93,39 +103,41 @@ class Compiler:
             texts |= {"sources.txt": "".join(pinned), "requirements.txt": lock}
             for file, text in texts.items():
                 (folder / file).write_text(text, encoding="utf-8")
+            # The output file exists before: uv prefers the versions that it pins.
+            words = [
+                *("pip", "compile", BY_THIS_PYTHON, str(folder / "requirements.in")),
+                *(f"--constraints={folder / file}" for file in ("constraints.txt", "sources.txt")),
+                f"--output-file={folder / 'requirements.txt'}",
+            ]
             reason = run_uv(
-                [*_words(folder), *self.options, *options],
+                [*words, *self.options, *options],
                 self.index_url,
                 self.timeout,
                 declared={name: one.declared or Declared() for name, one in self.sources.items()},
             )
             self._outcome = (folder / "requirements.txt").read_text(encoding="utf-8")
-            for file, words in _NAMES.items():
-                reason = reason.replace(str(folder / file), words)
+            for file, name_for_people in _NAMES.items():
+                reason = reason.replace(str(folder / file), name_for_people)
             return reason
 
     def _advise(self, name: str, reason: str) -> str:
-        """What to do about a package that has no wheel."""
-        version = self._version_without_wheel(name, reason)
+        """Return what to do about a package that has no wheel."""
+        found = re.search(rf"\b{re.escape(name)}==([^\s,]+) has no usable wheels", reason)
+        version = found[1] if found else ""
+        if not found:
+            with suppress(PinError):
+                version = next(iter(sources_of(name, SpecifierSet(), self.index_url)), "")
         pythons = " and ".join(self.pythons) or this_python()
         return (
-            f"{f'{name} {version}'.strip()} has no wheel for {pythons}, and what it needs only its"
-            " own code could tell, which is run on a builder and nowhere else. Pin a version that"
-            " has a wheel; or write it and all that it needs as exact pins, and choose a builder on"
+            f"{f'{name} {version}'.strip()} has no wheel for {pythons}, and only its own code,"
+            " which runs on a builder and nowhere else, could tell what it needs. Pin a version"
+            " that has a wheel; or pin it and everything it needs exactly, and choose a builder on"
             " the environment, which builds it when it is deployed."
         )
 
-    def _version_without_wheel(self, name: str, reason: str) -> str:
-        if told := re.search(rf"\b{re.escape(name)}==([^\s,]+) has no usable wheels", reason):
-            return told[1]
-        try:
-            return next(iter(sources_of(name, SpecifierSet(), self.index_url)), "")
-        except PinError:
-            return ""
-
 
 def this_python(version: str = "") -> str:
-    """Return a Python of this machine in words; blank: the one that runs this."""
+    """Describe a Python on this machine's platform; a blank version means the running one."""
     version = version or platform.python_version()
     return f"Python {version} on {sysconfig.get_platform().replace('-', ' ', 1)}"
 
@@ -133,9 +145,3 @@ def this_python(version: str = "") -> str:
 def describe(target: Target) -> str:
     where = target.platform.replace("-", " ", 1)
     return f"Python {target.python} on {where}" if where else f"Python {target.python}"
-
-
-def _words(folder: Path) -> list[str]:
-    bounds = [f"--constraints={folder / name}" for name in ("constraints.txt", "sources.txt")]
-    lock = f"--output-file={folder / 'requirements.txt'}"
-    return ["pip", "compile", BY_THIS_PYTHON, str(folder / "requirements.in"), *bounds, lock]

@@ -1,4 +1,4 @@
-"""From what a project asks for to everything that must be installed: resolved by uv."""
+"""Resolve with uv what a project asks for to everything that must be installed."""
 
 from collections.abc import Iterable
 
@@ -11,9 +11,9 @@ from deploy_manager.requirements.compiling import (
     Compiler,
     NoSolutionError,
     Source,
+    newest_source,
     this_python,
 )
-from deploy_manager.requirements.declared import declared_by, sources_of
 from deploy_manager.requirements.pinning import (
     Pinned,
     option_problems,
@@ -37,10 +37,10 @@ def complete_pins(
 ) -> tuple[Pin, ...]:
     """Return the full set of pins, with hashes, that satisfies a requirements file's text.
 
-    `python_version` is the oldest of the servers', like 3.12; blank: the worker's own. `index_url`
-    blank: the worker's own. Nothing is built to learn what it needs: a package without a wheel is
-    taken where its source declares that. Raises PinError for lines that name more than packages, in
-    the resolver's own words where it finds no answer, or where uv is not installed.
+    `python_version` is the oldest of the servers', like 3.12. Blank, it and `index_url` are the
+    worker's own. Nothing is built to learn its dependencies: a package without a wheel is taken if
+    its source declares them. Raises PinError for lines that an index can't fulfil, with uv's report
+    if there is no solution, and if uv is not installed.
     """
     asking = read_text_files(_ALONE, {_ALONE: as_bytes(text)}.get)
     if problems := resolving_problems(asking):
@@ -53,15 +53,26 @@ def complete_asking(
 ) -> Pinned:
     """Resolve what files ask for, within their constraints; see `complete_pins`.
 
-    What does not come from an index stays out, and is among the problems. Raises PinError where
-    the resolver finds no answer, or where nothing is left to resolve.
+    Requirements that do not come from an index are left out, and are among the problems. Raises
+    PinError if there is no solution, or if nothing is left to resolve.
     """
     asked = [one for one in asking.requirements if not _elsewhere(one)]
     if not asked:
         raise PinError(f"{path} asks for no package that an index has.")
     bounds = _lines(one for one in asking.constraints if not _elsewhere(one))
+    options = [*FULL, "--universal"]
+    if python_version:
+        options.append(f"--python-version={python_version}")
+
+    def find_source(name: str) -> Source | None:
+        # The newest version within the file's own bounds; those of other packages only uv knows.
+        lines = [*asking.requirements, *asking.constraints]
+        specifier = SpecifierSet(",".join(str(one.specifier) for one in lines if one.name == name))
+        return newest_source(name, specifier, index_url)
+
+    pythons = [this_python(python_version)]
+    compiler = Compiler(options, index_url, find_source=find_source, pythons=pythons)
     try:
-        compiler = _compiler(asking, python_version, index_url)
         resolved = compiler.compile(lambda: _lines(asked), bounds)
     except NoSolutionError as error:
         raise PinError(f"{path} can't be completed:\n{error}") from None
@@ -77,10 +88,10 @@ def find_pins(
     python_version: str = "",
     index_url: str = "",
 ) -> Pinned:
-    """Return what files pin, or with `resolve` all that they need; see `complete_asking`.
+    """Return what files pin, or with `resolve` everything they need; see `complete_asking`.
 
-    Where lines are bad, nothing is taken of the others unless `skip_bad` says so. Raises PinError
-    for a file that pins nothing, and where the resolver finds no answer.
+    If there are bad lines, the others are only accepted with `skip_bad`. Raises PinError for a file
+    that pins nothing, and if there is no solution.
     """
     if not resolve:
         return take_pins(asking, path, skip_bad=skip_bad)
@@ -93,7 +104,7 @@ def find_pins(
 
 
 def take_pins(asking: Asking, path: str, *, skip_bad: bool = False) -> Pinned:
-    """Return what files pin themselves, asking nobody; see `find_pins`. Raises PinError."""
+    """Return what files pin themselves, without the resolver; see `find_pins`. Raises PinError."""
     pinned = pin_asking(asking)
     if pinned.problems and not skip_bad:
         return Pinned((), pinned.problems)
@@ -102,7 +113,7 @@ def take_pins(asking: Asking, path: str, *, skip_bad: bool = False) -> Pinned:
 
 
 def resolving_problems(asking: Asking) -> list[Problem]:
-    """Return every line that no resolver is asked about."""
+    """Return every line that is kept from the resolver."""
     elsewhere = [
         Problem(one.file, one.line, reason)
         for one in asking.requirements
@@ -113,7 +124,7 @@ def resolving_problems(asking: Asking) -> list[Problem]:
 
 
 def _elsewhere(asked: Asked) -> str:
-    """Why a requirement can't be resolved by its name; blank where it can."""
+    """Return why a requirement can't be resolved by its name; blank if it can."""
     try:
         refuse_elsewhere(asked)
     except ValueError as error:
@@ -121,30 +132,10 @@ def _elsewhere(asked: Asked) -> str:
     return ""
 
 
-def _compiler(asking: Asking, python_version: str, index_url: str) -> Compiler:
-    options = [*FULL, "--universal"]
-    if python_version:
-        options.append(f"--python-version={python_version}")
-
-    def find_source(name: str) -> Source | None:
-        """The newest version that fits by what is said here, where it declares what it needs."""
-        said = [*asking.requirements, *asking.constraints]
-        specifier = SpecifierSet(",".join(str(one.specifier) for one in said if one.name == name))
-        for version in sources_of(name, specifier, index_url)[:1]:
-            declared = declared_by(name, version, (), index_url)
-            return Source(version, declared) if declared else None
-        return None
-
-    return Compiler(
-        options, index_url, find_source=find_source, pythons=[this_python(python_version)]
-    )
-
-
 def _lines(asked: Iterable[Asked]) -> str:
-    return "".join(f"{_line(one)}\n" for one in asked)
-
-
-def _line(asked: Asked) -> str:
-    extras = f"[{','.join(asked.extras)}]" if asked.extras else ""
-    marker = f" ; {asked.marker}" if asked.marker else ""
-    return f"{asked.name}{extras}{asked.specifier}{marker}"
+    lines = []
+    for one in asked:
+        extras = f"[{','.join(one.extras)}]" if one.extras else ""
+        marker = f" ; {one.marker}" if one.marker else ""
+        lines.append(f"{one.name}{extras}{one.specifier}{marker}\n")
+    return "".join(lines)

@@ -1,4 +1,4 @@
-"""How young a version may be: uploads after a moment are not taken, but what is pinned stays."""
+"""The cooldown as options of uv: recent uploads are not considered, but what is pinned stays."""
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
@@ -7,16 +7,16 @@ from deploy_manager.requirements.index_facts import PackageFacts, look_up_many
 from deploy_manager.requirements.pins import Pin
 
 NO_LIMIT = "false"
-"""For uv: files without an upload time fit, too."""
+"""Makes uv accept files without an upload time, too."""
 
 
 def cooldown_options(
     pins: Sequence[Pin], index_url: str, before: datetime | None, exempt: Collection[str]
 ) -> list[str]:
-    """Return the options with which uv takes nothing uploaded at `before` or later.
+    """Return the options that keep uv from versions uploaded at `before` or later.
 
-    A pin that is younger itself may stay: its package has the moment of its own upload. A package
-    whose upload times the index does not tell can't be judged, and has no limit.
+    A pin that is younger itself may stay: the limit of its package is its own upload. A package
+    whose upload times the index does not give has no limit, as it can't be judged.
     """
     if before is None:
         return []
@@ -27,6 +27,7 @@ def cooldown_options(
         about = found.of(pin.version) if isinstance(found, PackageFacts) else None
         uploaded = about.uploaded_at if about else None
         if pin.name not in limits and (uploaded is None or uploaded >= before):
+            # uv takes what was uploaded before the limit, which is written in whole seconds.
             at = uploaded + timedelta(seconds=1) if uploaded else None
             limits[pin.name] = _written(at) if at else NO_LIMIT
     return [

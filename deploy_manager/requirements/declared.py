@@ -1,7 +1,7 @@
-"""What comes as source only says of itself what it needs, where it does: none of its code is run.
+"""Read the dependencies that an sdist declares, without running any of its code.
 
-As PEP 643 and PEP 621 have it, what is said in the metadata of an sdist, or in its pyproject.toml,
-and not said to be dynamic, is what every wheel built from it will say.
+By PEP 643 and PEP 621, a field in the metadata of an sdist or in its pyproject.toml that is not
+declared as dynamic is the same in every wheel built from it.
 """
 
 import tarfile
@@ -18,28 +18,28 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from pypi_simple import DigestMismatchError, DistributionPackage, PyPISimple
 
+from deploy_manager.drift import is_version
 from deploy_manager.exceptions import IndexUnreachable, PinError
-from deploy_manager.requirements.advice import parsed_version
 from deploy_manager.requirements.index_facts import open_index, project_page
 from deploy_manager.requirements.uv import Declared
-from deploy_manager.standards import is_version
+from deploy_manager.requirements.versions import parsed_version
 
 MOST_BYTES = 256 * 1024**2
-"""The largest sdist that is looked into."""
+"""The largest sdist that is read."""
 
 MOST_UNPACKED = 1024**3
 MOST_BYTES_OF_A_FILE = 4 * 1024**2
 FIRST_STATIC = Version("2.2")
-"""The version of the metadata from which on what is not called dynamic holds (PEP 643)."""
+"""The metadata version from which on fields that are not dynamic are reliable (PEP 643)."""
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 15.0
 """Seconds."""
 
 
 def sources_of(name: str, specifier: SpecifierSet, index_url: str) -> list[str]:
-    """Return the versions that an index has as source and without any wheel, the newest first.
+    """Return the versions that an index has as source and without any wheel, newest first.
 
-    Raises PinError where the index does not answer.
+    Raises PinError if the index does not answer.
     """
     with open_index(index_url) as client:
         files = _files(client, name)
@@ -54,18 +54,18 @@ def sources_of(name: str, specifier: SpecifierSet, index_url: str) -> list[str]:
 
 
 def declared_by(name: str, version: str, hashes: Iterable[str], index_url: str) -> Declared | None:
-    """Return what the sdist of a version says that it needs; None: only its code can tell.
+    """Return what the sdist of a version declares; None if only its code could compute it.
 
-    `hashes` are those that are pinned, if any. Raises PinError where there is no such file, or it
-    can't be had.
+    `hashes` are those that are pinned, if any. Raises PinError if there is no such file, or if it
+    can't be fetched.
     """
     known = frozenset(hashes)
     with open_index(index_url) as client, tempfile.TemporaryDirectory() as folder:
         for file in _files(client, name):
             if file.package_type != "sdist" or not is_version(file.version or "", version):
                 continue
-            told = {f"{algorithm}:{digest}" for algorithm, digest in file.digests.items()}
-            if known and told.isdisjoint(known):
+            listed = {f"{algorithm}:{digest}" for algorithm, digest in file.digests.items()}
+            if known and listed.isdisjoint(known):
                 continue
             return _read(_fetched(client, file, Path(folder)))
     raise PinError(f"The package index has no source of {name} {version} with a pinned hash.")
@@ -86,14 +86,15 @@ def _fetched(client: PyPISimple, file: DistributionPackage, folder: Path) -> Pat
         timeout = (CONNECT_TIMEOUT, READ_TIMEOUT)
         client.download_package(file, path, verify=bool(file.digests), timeout=timeout)
     except DigestMismatchError:
-        raise PinError(f"{file.filename} is not what the package index says.") from None
+        raise PinError(f"{file.filename} does not have the hash that the index gives.") from None
     except (requests.RequestException, OSError, ValueError):
         raise PinError(f"{file.filename} could not be fetched from the package index.") from None
     return path
 
 
 def _read(path: Path) -> Declared | None:
-    """Look into an archive that a stranger made, of which nothing is unpacked."""
+    # A stranger made the archive: nothing of it is written to disk, and a small file that unpacks
+    # to endless ones is given up.
     texts: dict[str, bytes] = {}
     unpacked = 0
     try:
@@ -145,9 +146,9 @@ def _of_project(text: bytes) -> Declared | None:
 
 
 def _checked(requires: list[str], requires_python: str, extras: list[str]) -> Declared | None:
-    """Raises ValueError. What leads elsewhere than to an index is not believed."""
+    """Raises ValueError."""
     parsed = [Requirement(line) for line in requires]
     if any(one.url for one in parsed):
-        return None
+        return None  # uv would follow it, away from the index
     SpecifierSet(requires_python)
     return Declared(tuple(map(str, parsed)), requires_python, tuple(extras))

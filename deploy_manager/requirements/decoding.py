@@ -1,11 +1,11 @@
-"""Bytes of a requirements file to text, by the rules of pip."""
+"""Decode a requirements file by the rules of pip."""
 
 import codecs
 import re
 
 from deploy_manager.exceptions import PinError
 
-# What begins alike must be asked for the longer one first: UTF-32 begins like UTF-16.
+# UTF-32 first: its mark begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32, "utf-32"),
@@ -15,22 +15,22 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
 )
-# https://peps.python.org/pep-0263/, in the first two lines
+# https://peps.python.org/pep-0263/: only in the first two lines
 _CODING = re.compile(rb"coding[:=]\s*([-\w.]+)")
 
 
 def decode(data: bytes) -> str:
     """Return the text of a file: by its byte order mark, by a comment `coding:`, or as UTF-8.
 
-    Raises PinError where it is no text in that encoding. pip's last resort, the encoding of the
-    machine's language, is not tried: a server has another.
+    Raises PinError if it can't be decoded. pip would at last try the encoding of the machine's
+    language; that is not done here, as a server may have another.
     """
     encoding, data = _encoding(data)
     try:
         return data.decode(encoding)
     except (UnicodeError, LookupError, ValueError):
         raise PinError(
-            f"it is no text in {encoding}. Save it in UTF-8, or tell its encoding in the first"
+            f"it can't be read as {encoding}. Save it in UTF-8, or give its encoding in the first"
             " line: # -*- coding: latin-1 -*-"
         ) from None
 

@@ -1,4 +1,4 @@
-"""Pins as files for other tools, which install exactly the same."""
+"""Export pins as files with which other tools install exactly the same."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +13,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from pypi_simple import DistributionPackage, PyPISimple
 
+from deploy_manager.drift import is_version
 from deploy_manager.exceptions import IndexUnreachable, PinError
 from deploy_manager.requirements.index_facts import WORKERS, open_index, project_page
 from deploy_manager.requirements.lock_files import OWN_TABLE
 from deploy_manager.requirements.pins import Pin, lock_text
-from deploy_manager.standards import is_version
 
 F = TypeVar("F", PackageWheel, PackageSdist)
 
@@ -31,8 +31,8 @@ def export_requirements(pins: Sequence[Pin]) -> str:
 def export_pylock(pins: Sequence[Pin], index_url: str = "") -> str:
     """Return pins as a `pylock.toml` (PEP 751), with the files an index has for them.
 
-    Only files whose hash is pinned are named. Raises PinError where the index does not have them,
-    and for pins without hashes, which PEP 751 does not know.
+    Only files with a pinned hash are listed. Raises PinError if the index does not have them, and
+    for pins without hashes, which PEP 751 requires.
     """
     if bare := [pin.name for pin in pins if not pin.hashes]:
         raise PinError(
@@ -46,7 +46,7 @@ def export_pylock(pins: Sequence[Pin], index_url: str = "") -> str:
 
 
 def _package(client: PyPISimple, pin: Pin) -> Package:
-    """A package as it is pinned, with those of its files that are. Raises PinError."""
+    """Return a pin with the files it allows. Raises PinError."""
     try:
         listed = project_page(client, pin.name).packages
     except IndexUnreachable as error:
@@ -74,7 +74,7 @@ def _kept(kind: type[F], type_: str, files: Sequence[DistributionPackage], pin: 
 
 
 def _file(kind: type[F], file: DistributionPackage, pin: Pin) -> F | None:
-    """Where a file is, and what it must be; None for one whose hash is not pinned."""
+    """Return a file's URL and hashes; None if none of its hashes is pinned."""
     pinned = {name: one for name, one in file.digests.items() if f"{name}:{one}" in pin.hashes}
     if not pinned:
         return None
@@ -85,5 +85,6 @@ def _file(kind: type[F], file: DistributionPackage, pin: Pin) -> F | None:
 
 
 def _without_credentials(url: str) -> str:
+    # The file leaves the worker. A fragment has the hash, which has a field of its own.
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()

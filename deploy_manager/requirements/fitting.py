@@ -1,4 +1,4 @@
-"""Whether a full set of pins fits together, told by uv for each Python of the servers."""
+"""Check with uv that a full set of pins fits together, for each Python of the servers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,20 +12,18 @@ from deploy_manager.requirements.targets import Target
 
 
 def check_fit(pins: Sequence[Pin], targets: Sequence[Target] = (), index_url: str = "") -> None:
-    """Raise PinError where these pins contradict each other, or need what is not among them.
+    """Raise PinError if these pins conflict, or need packages that are not among them.
 
-    Nothing is chosen: every version stands. What packages need is what the index tells of them,
-    and of one that exists as source only what it declares; `targets` are the different Pythons of
-    the servers (none: the worker's own).
+    No version is chosen. Dependencies are taken from the index, or for a package that exists as
+    source only from what that declares. `targets` are the different Pythons of the servers (none:
+    the worker's own).
     """
-    pythons = {tuple(_options(target)): describe(target) for target in targets}
+    pythons: dict[tuple[str, ...], str] = {}
+    for target in targets:
+        platform = [f"--python-platform={target.uv_platform}"] if target.uv_platform else []
+        pythons[f"--python-version={target.python}", *platform] = describe(target)
     for options, python in (pythons or {(): ""}).items():
         _check(pins, options, index_url, [python] if python else [])
-
-
-def _options(target: Target) -> list[str]:
-    platform = [f"--python-platform={target.uv_platform}"] if target.uv_platform else []
-    return [f"--python-version={target.python}", *platform]
 
 
 def _check(
@@ -42,7 +40,7 @@ def _check(
     compiler = Compiler([*how, *options], index_url, find_source=find_source, pythons=pythons)
     text = "".join(f"{replace(pin, hashes=()).requirement}\n" for pin in pins)
     resolved = compiler.compile(lambda: text, "")
-    # All pins may have markers that are false there: then nothing was resolved.
+    # If the markers of all pins are false on this Python, nothing was resolved.
     needed = read_pins(resolved) if resolved.strip() else ()
     known = {(pin.name, pin.version) for pin in pins}
     if missing := [pin.requirement for pin in needed if (pin.name, pin.version) not in known]:

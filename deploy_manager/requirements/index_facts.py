@@ -1,4 +1,4 @@
-"""What a package index says of packages: versions, when they came, what speaks against them."""
+"""Ask package indexes for facts: the versions of a package, upload times, yanks, statuses."""
 
 import os
 import re
@@ -24,8 +24,8 @@ from pypi_simple import (
 
 from deploy_manager.exceptions import IndexUnreachable
 from deploy_manager.logs import mask_text
-from deploy_manager.requirements.advice import parsed_version
 from deploy_manager.requirements.index_client import open_client
+from deploy_manager.requirements.versions import parsed_version
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 15.0
 """Seconds; the second is for each piece of an answer."""
@@ -44,17 +44,17 @@ class VersionFacts:
 
     version: str
     uploaded_at: datetime | None
-    """When its first file came; None: the index doesn't tell."""
+    """When its first file was uploaded; None: the index does not say."""
 
     yanked: bool
-    """Every file was taken back (PEP 592): only who pins it exactly still gets it."""
+    """Whether all its files are yanked (PEP 592): only an exact pin still gets it."""
 
     yanked_reason: str
     requires_python: str
     has_wheel: bool
 
     def fits(self, python: str) -> bool:
-        """Return whether a Python takes it; 3.12 is 3.12.0. What can't be read forbids nothing."""
+        """Whether it supports a Python; 3.12 is 3.12.0. An invalid specifier forbids nothing."""
         try:
             return SpecifierSet(self.requires_python).contains(python, prereleases=True)
         except InvalidSpecifier:
@@ -75,16 +75,16 @@ class PackageFacts:
     status_reason: str = ""
 
     def of(self, version: str) -> VersionFacts | None:
-        """Return what is known of a version, however it is spelled."""
+        """Return the facts of a version, however it is spelled."""
         wanted = parsed_version(version)
         return next((one for one in self.versions if Version(one.version) == wanted), None)
 
     def latest(
         self, python: str = "", before: datetime | None = None, prereleases: bool = False
     ) -> VersionFacts | None:
-        """Return the newest version that is not yanked, that `python` takes and that is old enough.
+        """Return the newest version that is not yanked, supports `python` and is old enough.
 
-        With `before`, a version whose upload time the index doesn't tell counts as too young.
+        With `before`, a version without an upload time counts as too young.
         """
         return next(
             (
@@ -101,79 +101,75 @@ class PackageFacts:
 
 @dataclass(frozen=True)
 class IndexProblem:
-    """Why nothing is known of a package."""
+    """Why an index gave no facts of a package."""
 
     reason: str
 
 
 def look_up(name: str, index_url: str = "") -> PackageFacts:
-    """Return what an index says of a package.
+    """Return what an index has of a package.
 
-    `index_url` may hold a user and a password; blank: the index that the worker's own uv and pip
-    use (UV_DEFAULT_INDEX, PIP_INDEX_URL or pip's configuration). Raises IndexUnreachable where it
-    does not answer as an index within seconds, or does not know the package.
+    `index_url` may contain a user and a password; blank means the index that the worker's own uv
+    and pip use (UV_DEFAULT_INDEX, PIP_INDEX_URL or pip's configuration). Raises IndexUnreachable if
+    it does not answer as an index, or does not have the package.
     """
     with open_index(index_url) as client:
-        return _look_up(client, name)
+        return _facts(project_page(client, name))
 
 
 def look_up_many(
     names: Iterable[str], index_url: str = "", workers: int = WORKERS
 ) -> dict[str, PackageFacts | IndexProblem]:
-    """Return what an index says of each package, or why it says nothing; never raises for that."""
+    """Return what an index has of each package, or the problem; never raises."""
     wanted = list(dict.fromkeys(names))
     with open_index(index_url) as client, ThreadPoolExecutor(workers) as pool:
         return dict(zip(wanted, pool.map(lambda name: _tried(client, name), wanted), strict=True))
 
 
 def own_index_url(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the index that uv and pip use here when nobody names one."""
-    told = next((environment[name] for name in _SETTINGS if environment.get(name)), "")
-    return _NAME_BEFORE_URL.sub("", told) or _configured_for_pip() or PYPI_SIMPLE_ENDPOINT
-
-
-def _configured_for_pip() -> str:
+    """Return the index that this machine's uv and pip use by default."""
+    url = next((environment[name] for name in _SETTINGS if environment.get(name)), "")
+    if url:
+        return _NAME_BEFORE_URL.sub("", url)  # uv allows name=URL
+    # Only pip itself knows all the files that may configure it.
     command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
     except subprocess.TimeoutExpired:
-        return ""
-    return "" if done.returncode else done.stdout.strip()
+        return PYPI_SIMPLE_ENDPOINT
+    configured = "" if done.returncode else done.stdout.strip()
+    return configured or PYPI_SIMPLE_ENDPOINT
 
 
 def open_index(index_url: str = "") -> PyPISimple:
-    """Return a client of an index, to be closed; blank: the one that the worker's own uv uses."""
+    """Return a client of an index, to be closed; blank means the worker's own index."""
     return open_client(index_url or own_index_url())
 
 
 def _tried(client: PyPISimple, name: str) -> PackageFacts | IndexProblem:
     try:
-        return _look_up(client, name)
+        return _facts(project_page(client, name))
     except IndexUnreachable as error:
         return IndexProblem(str(error))
     except Exception as error:
-        # The border of a package: whatever comes of one, the others are looked up.
+        # The border of a package: whatever happens with one, the others are looked up.
         return IndexProblem(mask_text(f"{type(error).__name__}: {error}"))
 
 
-def _look_up(client: PyPISimple, name: str) -> PackageFacts:
-    return _facts(project_page(client, name))
-
-
 def project_page(client: PyPISimple, name: str) -> ProjectPage:
-    """Return what an index lists of a package. Raises IndexUnreachable."""
+    """Return an index's page of a package. Raises IndexUnreachable."""
     try:
         return client.get_project_page(
             canonicalize_name(name, validate=True), timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
         )
     except InvalidName:
-        raise IndexUnreachable(f"{name!r} is no name of a package.") from None
+        raise IndexUnreachable(f"{name!r} is not a valid package name.") from None
     except NoSuchProjectError:
         raise _unreachable(client, f"has no package {name}") from None
     except requests.RequestException as error:
-        raise _unreachable(client, f"tells nothing about {name}: {error}") from None
+        raise _unreachable(client, f"did not answer about {name}: {error}") from None
     except (ValueError, UnsupportedRepoVersionError) as error:
-        reason = f"answers about {name} with what is no page of an index: {error}"
+        reason = f"gave an answer about {name} that is not an index page: {error}"
         raise _unreachable(client, reason) from None
 
 
@@ -197,7 +193,7 @@ def _facts(page: ProjectPage) -> PackageFacts:
 
 
 def _version_facts(version: Version, files: list[DistributionPackage]) -> VersionFacts:
-    """Files that were taken back count only where nothing else is left."""
+    # Single files may be yanked: they count only if all of them are.
     offered = [one for one in files if not one.is_yanked] or files
     wheels = [one for one in offered if one.package_type == "wheel"]
     moments = [_in_utc(one.upload_time) for one in offered if one.upload_time is not None]
@@ -213,5 +209,5 @@ def _version_facts(version: Version, files: list[DistributionPackage]) -> Versio
 
 
 def _in_utc(moment: datetime) -> datetime:
-    """As PEP 700 has it, also where an index leaves out the zone."""
+    # PEP 700 requires UTC, but some indexes leave out the zone.
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

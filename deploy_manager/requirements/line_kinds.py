@@ -1,9 +1,9 @@
-"""What one requirement is: a name, a URL, a repository, a path. As pip tells them apart.
+"""Classify a requirement as pip does: a name, a URL, a repository or a path.
 
-pip-requirements-parser follows an older pip here, which took extras in `#egg=`, any name behind
-`-e` and every path; so only its words are used, and `packaging` for all that has a specification.
-What exists is only what the caller provides: a folder is a project where it gives its
-`pyproject.toml` or `setup.py`.
+pip-requirements-parser follows an older pip, which accepted extras in `#egg=`, any name after `-e`
+and every path; so only its primitives are used, and `packaging` for everything with a
+specification. Only files that the caller provides exist: a folder is a project if its
+`pyproject.toml` or `setup.py` is provided.
 """
 
 import posixpath
@@ -25,12 +25,12 @@ from pip_requirements_parser import (
 )
 
 Files = Callable[[str], bytes | None]
-"""What gives a file by its path relative to the top; None where there is none."""
+"""Returns a file by its path relative to the top; None if there is none."""
 
 _HERE = "/here"
-"""Stands for the folder that paths are relative to."""
+"""A placeholder for the folder that paths are relative to."""
 
-# Newer versions of packaging end such a version at a comma, pip's own does not yet.
+# Newer versions of packaging end such a version at a comma; the one in pip does not yet.
 _ARBITRARY = re.compile(r"===\s*[^\s;)]*")
 _AFTER_ARBITRARY = re.compile(r"\s*([,;)]|$)")
 
@@ -44,21 +44,21 @@ class BadRequirementError(ValueError):
 
 @dataclass(frozen=True)
 class Kind:
-    """What a line turned out to be."""
+    """A classified requirement."""
 
     requirement: Requirement | None
-    """None for a path or a URL that does not tell its name."""
+    """None for a path or a URL without a name."""
 
     url: str = ""
-    """Where it comes from, if not from an index; a path as a `file:` URL or as it is written."""
+    """Where it comes from; a path as a `file:` URL or as it is written. Blank: from an index."""
 
     extras: frozenset[str] = frozenset()
     marker: str = ""
 
 
 def read_kind(text: str, files: Files) -> Kind:
-    """Return what a requirement is. Raises ValueError with the reason where pip refuses it."""
-    semicolon = "; " if _is_url(text) else ";"
+    """Classify a requirement. Raises ValueError with the reason if pip refuses it."""
+    semicolon = "; " if _is_url(text) else ";"  # a URL may contain one without a blank
     body, _semicolon, condition = text.partition(semicolon)
     marker = str(Marker(condition.strip())) if condition.strip() else ""
     body = body.strip()
@@ -75,36 +75,36 @@ def read_kind(text: str, files: Files) -> Kind:
 
 
 def read_editable(text: str, files: Files) -> Kind:
-    """Return what stands behind `-e`. Raises ValueError with the reason where pip refuses it."""
-    name, url, extras, marker = _direct_editable(text) or _plain_editable(text, files)
-    link = _check_link(url)
-    if not link.is_vcs and not url.startswith("file:"):
-        raise BadRequirementError("a path or a URL of no project here and of no repository")
-    if not name and not url.startswith("file:"):
-        raise BadRequirementError("its name is not told: write name @ URL")
-    return Kind(_requirement(name) if name else None, url, extras, marker)
-
-
-def _direct_editable(text: str) -> tuple[str, str, frozenset[str], str] | None:
+    """Classify the value of `-e`. Raises ValueError with the reason if pip refuses it."""
     try:
         found = Requirement(text)
     except InvalidRequirement:
-        return None
-    if not found.url:
-        return None
-    return found.name, found.url, frozenset(found.extras), str(found.marker or "")
+        found = None
+    if found and found.url:
+        name, url, extras = found.name, found.url, frozenset(found.extras)
+    else:
+        name, url, extras = _plain_editable(text, files)
+    link = _check_link(url)
+    if not link.is_vcs and not url.startswith("file:"):
+        raise BadRequirementError("it is neither a project in the folder nor a repository")
+    if not name and not url.startswith("file:"):
+        raise BadRequirementError("it has no name: write name @ URL")
+    marker = str(found.marker or "") if found and found.url else ""
+    return Kind(_requirement(name) if name else None, url, extras, marker)
 
 
-def _plain_editable(text: str, files: Files) -> tuple[str, str, frozenset[str], str]:
+def _plain_editable(text: str, files: Files) -> tuple[str, str, frozenset[str]]:
+    """Return the name, URL and extras of what is not `name @ URL`."""
     bare, extras = _without_extras(text)
     path = posixpath.normpath(posixpath.join(_HERE, bare))
     if bare and _is_project(path, files):
-        return "", _file_url(path), extras, ""
+        return "", _file_url(path), extras
     if bare.lower().startswith("file:"):
-        return _check_link(bare).egg_fragment or "", bare, extras, ""
+        return _check_link(bare).egg_fragment or "", bare, extras
+    # pip takes `git:…` for `git+git:…`.
     if text.lower().startswith(tuple(f"{one}:" for one in _REPOSITORIES)):
         text = f"{text.partition(':')[0].lower()}+{text}"
-    return _check_link(text).egg_fragment or "", text, frozenset(), ""
+    return _check_link(text).egg_fragment or "", text, frozenset()
 
 
 def _of_link(url: str, written: str, extras: frozenset[str], marker: str) -> Kind:
@@ -122,14 +122,14 @@ def _of_link(url: str, written: str, extras: frozenset[str], marker: str) -> Kin
 
 
 def _check_link(url: str) -> Link:
-    """Raises ValueError for what no link can be."""
+    """Return a URL as a link. Raises ValueError if pip refuses it."""
     link = Link(url)
     if link.egg_fragment is not None and not is_valid_name(link.egg_fragment):
-        raise BadRequirementError("what follows #egg= is no name: write name[extras] @ URL")
+        raise BadRequirementError("the value of #egg= is not a name: write name[extras] @ URL")
     if link.scheme == "file" and (
         not url.startswith("file:") or urlsplit(url).netloc not in ("", "localhost")
     ):
-        raise BadRequirementError("a file of another machine can't be installed")
+        raise BadRequirementError("a file on another machine can't be installed")
     return link
 
 
@@ -142,6 +142,7 @@ def _is_url(text: str) -> bool:
 
 
 def _is_path(path: str, body: str, files: Files) -> bool:
+    # The order of these questions is pip's: a bare `name` is a name even if such a folder exists.
     looks_like_one = "/" in body or body.startswith(".")
     if looks_like_one and _is_project(path, files):
         return True
@@ -161,12 +162,12 @@ def _is_project(path: str, files: Files) -> bool:
 
 def _give(path: str, files: Files) -> bytes | None:
     if not path.startswith(f"{_HERE}/"):
-        return None
+        return None  # outside of the top
     return files(posixpath.normpath(path.removeprefix(f"{_HERE}/")))
 
 
 def _without_extras(path: str) -> tuple[str, frozenset[str]]:
-    """Take `[extras]` off the end of a path. Raises ValueError where they are none."""
+    """Split `[extras]` from the end of a path. Raises ValueError for invalid extras."""
     start = path.rfind("[")
     if start < 1 or not re.fullmatch(r"\[[^\]]+\]", path[start:]):
         return path, frozenset()
@@ -177,16 +178,13 @@ def _requirement(text: str) -> Requirement:
     try:
         found = Requirement(text)
     except InvalidRequirement as error:
-        raise BadRequirementError(_why(text, str(error).partition("\n")[0])) from None
+        reason = str(error).partition("\n")[0]
+        if "/" in text:
+            reason = "it is neither a name nor a project in the folder"
+        elif "=" in text and not re.search(r"[~=!<>]=|<|>", text):
+            reason = "= is not an operator: did you mean == ?"
+        raise BadRequirementError(reason) from None
     ends = [one.end() for one in _ARBITRARY.finditer(text)] if not found.url else []
     if not all(_AFTER_ARBITRARY.match(text, end) for end in ends):
-        raise BadRequirementError("=== takes all up to the next blank as its version, a comma too")
+        raise BadRequirementError("=== takes everything up to a blank as its version, also a comma")
     return found
-
-
-def _why(text: str, reason: str) -> str:
-    if "/" in text:
-        return "a path or a URL of no project here, and no name"
-    if "=" in text and not re.search(r"[~=!<>]=|<|>", text):
-        return "= compares nothing: did you mean == ?"
-    return reason

@@ -1,4 +1,4 @@
-"""The options of a line: pip-requirements-parser's table, brought up to today's pip."""
+"""Parse the options of a line: pip-requirements-parser's table, updated to the present pip."""
 
 import shlex
 from collections.abc import Callable
@@ -13,10 +13,10 @@ _GONE = (
     *("--install-option", "--global-option", "--always-unzip", "--no-use-wheel"),
     *("--allow-all-external", "--allow-external", "--allow-unverified"),
 )
-"""Options that pip 26 has no more; what they would abbreviate is another option there."""
+"""Options that pip 26 removed: an abbreviation of one may mean another option there."""
 
 _OTHERS = ("--requirement", "--hash", "--use-feature", "--no-binary", "--only-binary")
-"""Options that pip 26 has in another way."""
+"""Options that pip 26 changed."""
 
 _FEATURES = (
     *("fast-deps", "inprocess-build-deps", "venv-isolation"),
@@ -25,17 +25,17 @@ _FEATURES = (
 
 
 class BadOptionsError(ValueError):
-    """Options that pip does not take."""
+    """Options that pip does not accept."""
 
 
 class LineOptions:
-    """Takes the options of lines apart, one line after the other."""
+    """Parses the options of lines, with one parser for all the lines of a file."""
 
     def __init__(self) -> None:
         self._parser = _parser()
 
     def split(self, line: str) -> tuple[str, Values]:
-        """Return what stands before a line's options, and the options. Raises BadOptionsError."""
+        """Split a line into what precedes its options, and the options. Raises BadOptionsError."""
         before, options = break_args_options(line)
         try:
             values, _ignored_as_pip_does = self._parser.parse_args(shlex.split(options))
@@ -55,9 +55,10 @@ def _parser() -> OptionParser:
     parser.add_option("--use-feature", action="append", dest="use_features", choices=_FEATURES)
     _add_checked(parser, "--hash", dest="hashes", check=_check_hash)
     _add_checked(parser, "-C", "--config-settings", dest="config_settings", check=_check_setting)
+    # pip takes :all: and :none: or names; a missing value would swallow the next option.
     for name in ("--no-binary", "--only-binary", "--all-releases", "--only-final"):
         _add_checked(parser, name, dest=name[2:].replace("-", "_"), check=_check_packages)
-    # Lists that are made anew for each line: those of the table would be filled by all of them.
+    # Without defaults each line gets its own lists; the table's lists would be shared by all.
     parser.set_defaults(**dict.fromkeys(parser.defaults))
     return parser
 

@@ -1,10 +1,11 @@
-"""Lock files of other tools: `pylock.toml` (PEP 751) by packaging, `uv.lock` by uv's own export."""
+"""Read lock files of other tools: `pylock.toml` by packaging, `uv.lock` by uv's own export."""
 
 import posixpath
 import re
 import tempfile
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,13 @@ from deploy_manager.requirements.text_files import read_text_files
 from deploy_manager.requirements.uv import run_uv
 
 OWN_TABLE = "deploy-manager"
-"""Under `[packages.tool]`: what a pin knows and PEP 751 has no word for."""
+"""The table under `[packages.tool]` for facts of a pin that PEP 751 has no field for."""
 
 _MANY_USES = re.compile(r"\b(extras|dependency_groups)\b")
 
 
 def read_pylock(path: str, files: Files) -> Asking:
-    """Read a `pylock.toml`; what is wrong in it is a problem."""
+    """Read a `pylock.toml` (PEP 751); errors are returned as problems."""
     data = files(path)
     if data is None:
         return Asking(problems=(Problem(path, 0, "there is no such file"),))
@@ -36,8 +37,12 @@ def read_pylock(path: str, files: Files) -> Asking:
         text = data.decode()
         lock = Pylock.from_dict(tomllib.loads(text))
     except (PylockValidationError, ValueError, RecursionError) as error:
-        return Asking(problems=(Problem(path, 0, f"it is no lock file: {shown(str(error))}"),))
-    needed = {_needed(one) for package in lock.packages for one in package.dependencies or ()}
+        return Asking(problems=(Problem(path, 0, f"it is not a lock file: {shown(str(error))}"),))
+    needed = {
+        canonicalize_name(str(one.get("name", "")))
+        for package in lock.packages
+        for one in package.dependencies or ()
+    }
     asked, problems = [], []
     for package, line in zip(lock.packages, _lines_of(text, lock.packages), strict=True):
         taken = _asked(package, path, line, package.name not in needed)
@@ -47,10 +52,10 @@ def read_pylock(path: str, files: Files) -> Asking:
 
 
 def read_uv_lock(path: str, files: Files, folder: str = "") -> Asking:
-    """Read what `uv export` says of a `uv.lock` and the `pyproject.toml` beside it.
+    """Read a `uv.lock` and the `pyproject.toml` beside it, by `uv export`.
 
-    Of a workspace it is the member that the site's `folder` lies in (relative to the top, as
-    `path` is), with what that member needs and nothing of the others.
+    Of a workspace, read the member that contains the site's `folder` (relative to the top, as
+    `path` is) and what that member needs, but not the other members' requirements.
     """
     lock = files(path)
     if lock is None:
@@ -63,15 +68,34 @@ def read_uv_lock(path: str, files: Files, folder: str = "") -> Asking:
     try:
         members = _members(lock)
         member = _member_of(members, posixpath.relpath(folder or ".", top or "."))
-        projects = {each: _project_of(files, top, each) for each in {".", *members}}
+        # uv needs the pyproject.toml of every member, also to export a single one.
+        projects = {}
+        for each in {".", *members}:
+            project = posixpath.normpath(posixpath.join(top, each, "pyproject.toml"))
+            text = files(project)
+            if text is None:
+                raise PinError(f"its member {shown(each)} has no {shown(project)}")
+            projects[each] = text
         exported = _export(lock, projects, members.get(member, ""))
     except PinError as error:
         return Asking(problems=(Problem(path, 0, str(error)),))
-    needed = [each for each in members if f"-e ./{each}" in exported.decode().splitlines()]
-    found = read_text_files(path, {path: _without(exported, needed)}.get)
+    lines = exported.decode().splitlines()
+    needed = [each for each in members if f"-e ./{each}" in lines]
+    others = {f"-e ./{each}" for each in needed}
+    kept = "\n".join(line for line in lines if line not in others).encode()
+    found = read_text_files(path, {path: kept}.get)
     direct = _asked_by_project(projects[member])
     asked = (replace(one, direct=one.name in direct, line=0) for one in found.requirements)
-    problems = (Problem(path, 0, _is_no_package(members[each], each)) for each in needed)
+    problems = (
+        Problem(
+            path,
+            0,
+            f"{shown(members[each])} is a member of the workspace, in {shown(each)}, and is not on"
+            " an index: it can't be pinned by a version. Publish it on an index that the servers"
+            " can reach",
+        )
+        for each in needed
+    )
     project = posixpath.normpath(posixpath.join(top, member, "pyproject.toml"))
     return replace(
         found,
@@ -81,65 +105,44 @@ def read_uv_lock(path: str, files: Files, folder: str = "") -> Asking:
     )
 
 
-def _without(exported: bytes, members: Iterable[str]) -> bytes:
-    gone = {f"-e ./{each}".encode() for each in members}
-    return b"\n".join(line for line in exported.splitlines() if line not in gone)
-
-
-def _is_no_package(name: str, folder: str) -> str:
-    return (
-        f"{shown(name)} is a member of the workspace, in {shown(folder)}, and is not on an index:"
-        " it can't be pinned by a version. Publish it on an index that the servers reach"
-    )
-
-
 def _members(lock: bytes) -> dict[str, str]:
-    """Return the names of a workspace's members by their folders; none: it is one project's lock.
+    """Return the names of a workspace's members by folder; empty: it is a single project's lock.
 
-    Raises PinError for a lock that is none.
+    Raises PinError for an invalid lock.
     """
     try:
         content = tomllib.loads(lock.decode())
         names = set(content.get("manifest", {}).get("members", ()))
         packages = [one for one in content.get("package", ()) if one["name"] in names]
-        folders = {_folder_of(one["source"]): str(one["name"]) for one in packages}
+        folders: dict[str, str] = {}
+        for one in packages:
+            # https://docs.astral.sh/uv/concepts/projects/workspaces/
+            (kind,) = one["source"].keys() & {"editable", "virtual", "directory"}
+            folders[posixpath.normpath(one["source"][kind])] = str(one["name"])
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise PinError(f"it is no lock file: {shown(str(error))}") from None
+        raise PinError(f"it is not a lock file: {shown(str(error))}") from None
     if outside := [each for each in folders if each.startswith(("/", ".."))]:
-        raise PinError(f"its member {shown(outside[0])} lies outside of its folder")
+        raise PinError(f"its member {shown(outside[0])} is outside of its folder")
     return folders
 
 
-def _folder_of(source: Mapping[str, str]) -> str:
-    """A member's folder: https://docs.astral.sh/uv/concepts/projects/workspaces/."""
-    (kind,) = source.keys() & {"editable", "virtual", "directory"}
-    return posixpath.normpath(source[kind])
-
-
 def _member_of(members: Mapping[str, str], folder: str) -> str:
-    """Return the folder of the nearest member that a folder lies in. Raises PinError."""
+    """Return the folder of the innermost member that contains a folder. Raises PinError."""
     inner = posixpath.normpath(folder)
     while inner not in members and inner not in ("", ".", "/", ".."):
         inner = posixpath.dirname(inner) or "."
     if members and inner not in members:
-        told = ", ".join(f"{each} ({name})" for each, name in sorted(members.items()))
+        listed = ", ".join(f"{each} ({name})" for each, name in sorted(members.items()))
         raise PinError(
-            "it locks several members, and the site is in the folder of none:"
-            f" set the project's folder to one of {shown(told, 300)}"
+            "it locks several members, and none of their folders contains the site:"
+            f" set the project's folder to one of {shown(listed, 300)}"
         )
     return inner if members else "."
 
 
-def _project_of(files: Files, top: str, member: str) -> bytes:
-    path = posixpath.normpath(posixpath.join(top, member, "pyproject.toml"))
-    found = files(path)
-    if found is None:
-        raise PinError(f"its member {shown(member)} has no {shown(path)}")
-    return found
-
-
 def _export(lock: bytes, projects: Mapping[str, bytes], package: str) -> bytes:
-    """Return a member's requirements; `projects` are the texts of pyproject.toml by folder."""
+    """Return a member's requirements; `projects` are the contents of pyproject.toml by folder."""
+    # Only these files are given to uv, and --frozen --offline keeps it from the index.
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as name:
         folder = Path(name)
         for member, project in projects.items():
@@ -151,30 +154,28 @@ def _export(lock: bytes, projects: Mapping[str, bytes], package: str) -> bytes:
         what = ["--no-emit-project", "--no-default-groups", "--no-header", "--no-annotate"]
         member_only = [f"--package={package}"] if package else []
         if reason := run_uv([*where, *what, *member_only]):
-            told = shown(reason.replace(f"{folder}/", ""), 300)
-            raise PinError(f"uv can't export it: {told}")
+            reason = shown(reason.replace(f"{folder}/", ""), 300)
+            raise PinError(f"uv can't export it: {reason}")
         return out.read_bytes()
 
 
 def _asked_by_project(project: bytes) -> set[str]:
     listed = tomllib.loads(project.decode()).get("project", {}).get("dependencies", [])
-    return {name for one in listed if (name := _name_of(one))}
-
-
-def _name_of(dependency: object) -> str:
-    try:
-        return canonicalize_name(Requirement(str(dependency)).name)
-    except InvalidRequirement:
-        return ""
+    names: set[str] = set()
+    for one in listed:
+        with suppress(InvalidRequirement):
+            names.add(canonicalize_name(Requirement(str(one)).name))
+    return names
 
 
 def _asked(package: Package, path: str, line: int, direct: bool) -> Asked | Problem:
     marker = str(package.marker or "")
+    # PEP 751 lets an installer choose extras and groups; a deployment installs one set.
     if _MANY_USES.search(marker):
         return Problem(
             path,
             line,
-            f"{package.name} belongs to an extra or a group only: lock them into a file of its own",
+            f"{package.name} belongs only to an extra or a group: lock these into another file",
         )
     asked = Asked(package.name, marker=marker, direct=direct, file=path, line=line)
     asked = replace(asked, text=package.name, **_noted(package.tool or {}))
@@ -188,7 +189,7 @@ def _asked(package: Package, path: str, line: int, direct: bool) -> Asked | Prob
 
 
 def _noted(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """What our own export noted of a pin."""
+    """Return the facts of a pin that `exporting` noted."""
     own = tool.get(OWN_TABLE)
     noted: dict[str, Any] = {}
     if isinstance(own, dict) and isinstance(own.get("direct"), bool):
@@ -220,13 +221,9 @@ def _hashes(package: Package) -> Iterable[str]:
         yield from (f"{name}:{one}" for name, one in file.hashes.items() if name in STRONG_HASHES)
 
 
-def _needed(dependency: Mapping[str, Any]) -> str:
-    return canonicalize_name(str(dependency.get("name", "")))
-
-
-def _lines_of(text: str, packages: Iterable[Package]) -> list[int]:
-    """Where each package's table begins; TOML's reader does not tell."""
+def _lines_of(text: str, packages: Sequence[Package]) -> list[int]:
+    """Return the line on which each package's table begins; 0 if that is not known."""
+    # tomllib gives no positions. A text that contains the head somewhere else spoils the count.
     lines = text.splitlines()
     heads = [number for number, line in enumerate(lines, 1) if "[[packages]]" in line]
-    count = len([*packages])
-    return heads if len(heads) == count else [0] * count
+    return heads if len(heads) == len(packages) else [0] * len(packages)

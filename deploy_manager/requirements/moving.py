@@ -1,12 +1,13 @@
-"""From one full lock and a wish to the next full lock, resolved by uv.
+"""Move pins with uv: from a full lock and pin requests to the next full lock.
 
-uv is asked twice. First how far the wishes go when all else may move with them; then for exactly
-those versions with everything else where it is, unless it must move: the old lock is uv's own
-output file, whose pins it prefers. What must move goes no lower, and no further than it has to fit.
+uv runs twice. First it finds how far the requested packages can go if all others may move with
+them. Then it is given exactly those versions, and keeps everything else unless it must move: the
+old lock is uv's output file, whose pins it prefers. What must move goes no lower, and no further
+than it has to.
 
-A pin that exists as source only stays by what its source declares. Where that declares nothing, it
-is not known what it needs: then no pin goes, and whether all fit is proved where it is installed,
-by `pip check`, before anything serves.
+A pin that exists as source only is resolved by what its source declares. If that declares nothing,
+its dependencies are unknown: then no pin is removed, and `pip check` proves on the server, before
+anything serves, that they fit.
 """
 
 import tempfile
@@ -20,12 +21,25 @@ from packaging.specifiers import SpecifierSet
 from pip_requirements_parser import RequirementsFile
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.requirements.compiling import FULL, Compiler, NoSolutionError, Source, describe
+from deploy_manager.requirements.compiling import (
+    FULL,
+    Compiler,
+    NoSolutionError,
+    Source,
+    describe,
+    newest_source,
+)
 from deploy_manager.requirements.cooldown import cooldown_options
-from deploy_manager.requirements.declared import declared_by, sources_of
-from deploy_manager.requirements.index_facts import IndexProblem, PackageFacts, look_up_many
+from deploy_manager.requirements.declared import declared_by
+from deploy_manager.requirements.index_facts import PackageFacts, look_up_many
 from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, lock_text
-from deploy_manager.requirements.reach import PinWish, Reach, no_lower, within_major, within_minor
+from deploy_manager.requirements.reach import (
+    PinRequest,
+    Reach,
+    no_lower,
+    within_major,
+    within_minor,
+)
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.requirements.targets import Target, oldest_python
 from deploy_manager.requirements.uv import TIMEOUT
@@ -36,7 +50,7 @@ NO_LONGER_NEEDED = "no longer needed"
 
 @dataclass(frozen=True)
 class PinMove:
-    """A package whose version becomes another, and why; blank where it was, or will be, absent."""
+    """A package whose version changes, and why; a blank version: it is not in that lock."""
 
     name: str
     before: str
@@ -46,7 +60,7 @@ class PinMove:
 
 @dataclass(frozen=True)
 class Moved:
-    """The pins to come, whole, and what is different in them."""
+    """All pins of the new lock, and those that moved."""
 
     pins: tuple[Pin, ...]
     moves: tuple[PinMove, ...]
@@ -54,7 +68,7 @@ class Moved:
 
 def move_pins(
     lock: str,
-    wishes: Sequence[PinWish],
+    requests: Sequence[PinRequest],
     *,
     targets: Sequence[Target] = (),
     index_url: str = "",
@@ -62,27 +76,29 @@ def move_pins(
     exempt: Collection[str] = (),
     timeout: float = TIMEOUT,
 ) -> Moved:
-    """Return the lock that fulfils the wishes and moves as little else as can be.
+    """Return the lock that fulfils the requests and moves as little else as possible.
 
-    `targets` are the different Pythons of the servers (none: the worker's own). With `before`, no
-    version is taken that was uploaded later, but for the packages that are `exempt`. Raises
-    PinError for a package that is not in the lock, and where there is no solution: in uv's words.
+    `targets` are the different Pythons of the servers (none: the worker's own). With `before`,
+    versions uploaded later are not considered, except for packages that are `exempt`. Raises
+    PinError for a package that is not in the lock and, with uv's report, if there is no solution.
     """
     pins = read_pins(lock, "the lock")
-    wanted = {wish.name: wish for wish in wishes}
+    wanted = {request.name: request for request in requests}
     if unknown := sorted(wanted.keys() - {pin.name for pin in pins}):
         raise PinError(f"{', '.join(unknown)} is not among the pins.")
     options = [*FULL, *_target_options(pins, targets)]
     options += cooldown_options(pins, index_url, before, exempt)
-    specifiers = _specifiers(pins, wanted)
+    specifiers = {p.name: wanted[p.name].specifier(p.version) for p in pins if p.name in wanted}
     resolver = _Resolver(pins, wanted, options, targets, index_url, timeout)
-    if any(wish.reach is not Reach.EXACT for wish in wishes):
+    # In one run uv would leave a requested package at its old pin if the range allows that.
+    if any(request.reach is not Reach.EXACT for request in requests):
         furthest = read_pins(resolver.resolve(specifiers, ["--upgrade"]), "the furthest pins")
         specifiers = {pin.name: f"=={pin.version}" for pin in furthest if pin.name in wanted}
+    # -P frees only the requested packages from their old pins.
     resolved = resolver.resolve(specifiers, [f"-P{name}" for name in wanted])
     after = read_pins(resolved, "the new lock")
     if resolver.keeps_all:
-        # All were asked for by name: who needs them is not told by that.
+        # uv was given all pins by name, so its `# via` comments say nothing about who needs them.
         direct = {pin.name: pin.direct for pin in pins}
         after = tuple(replace(pin, direct=direct.get(pin.name, pin.direct)) for pin in after)
     _check_targets(after, targets)
@@ -90,9 +106,10 @@ def move_pins(
 
 
 def _target_options(pins: Sequence[Pin], targets: Sequence[Target]) -> list[str]:
-    """One Python is resolved for exactly; several, or a lock with markers, for all from the oldest.
+    """Resolve exactly for a single Python, else universally from the oldest one on.
 
-    A lock that was made for several platforms stays one: its repository may need it elsewhere.
+    A lock with markers was made for several platforms and stays universal, as its repository may be
+    installed elsewhere, too.
     """
     python = oldest_python(targets)
     options = [f"--python-version={python}"] if python else []
@@ -100,21 +117,18 @@ def _target_options(pins: Sequence[Pin], targets: Sequence[Target]) -> list[str]
     pythons = {target.python for target in targets}
     has_markers = any(pin.marker for pin in pins)
     if has_markers or len(pythons) != 1 or len(platforms) != 1 or "" in platforms:
+        # By default uv takes for each Python the newest version, and so pins a package twice.
         return [*options, "--universal", "--fork-strategy=fewest"]
     return [*options, f"--python-platform={platforms.pop()}"]
 
 
-def _specifiers(pins: Sequence[Pin], wanted: dict[str, PinWish]) -> dict[str, str]:
-    return {p.name: wanted[p.name].specifier(p.version) for p in pins if p.name in wanted}
-
-
 class _Resolver:
-    """Runs uv for one lock, of which what exists as source only stays if it can't be told anew."""
+    """Runs uv for one lock, and keeps pins that exist as source only where they are."""
 
     def __init__(
         self,
         pins: Sequence[Pin],
-        wanted: Mapping[str, PinWish],
+        wanted: Mapping[str, PinRequest],
         options: Sequence[str],
         targets: Sequence[Target],
         index_url: str,
@@ -126,7 +140,7 @@ class _Resolver:
         )
 
     def resolve(self, specifiers: Mapping[str, str], options: Sequence[str]) -> str:
-        """Return the text that uv makes of the old lock. Raises PinError."""
+        """Return the new lock as uv writes it. Raises PinError."""
         try:
             resolved = self._compile(specifiers, options)
             if self._hold_what_has_no_wheel(resolved):
@@ -137,7 +151,7 @@ class _Resolver:
 
     @property
     def keeps_all(self) -> bool:
-        """Whether there is a package of which nobody can tell what it needs: so nothing goes."""
+        """Whether the dependencies of a package are unknown, so that no pin may be removed."""
         return any(one.declared is None for one in self._compiler.sources.values())
 
     def _compile(self, specifiers: Mapping[str, str], options: Sequence[str]) -> str:
@@ -145,28 +159,30 @@ class _Resolver:
         return self._compiler.compile(lambda: self._asked(specifiers), bounds, lock, options)
 
     def _asked(self, specifiers: Mapping[str, str]) -> str:
-        """The lines of what must be installed: what the project asks for and what is wished for."""
-        return "".join(
-            f"{_named(pin)}{specifiers.get(pin.name, '')}{f' ; {pin.marker}' * bool(pin.marker)}\n"
-            for pin in self._pins
-            if pin.direct or pin.name in specifiers or self.keeps_all
-        )
+        """Return the lines that must be fulfilled: of the project's own pins and the requests."""
+        lines = []
+        for pin in self._pins:
+            if pin.direct or pin.name in specifiers or self.keeps_all:
+                extras = f"[{','.join(pin.extras)}]" if pin.extras else ""
+                marker = f" ; {pin.marker}" if pin.marker else ""
+                lines.append(f"{pin.name}{extras}{specifiers.get(pin.name, '')}{marker}\n")
+        return "".join(lines)
 
     def _find_source(self, name: str) -> Source | None:
-        """Where a package may stay at its version it does, else it goes as far as it is told."""
+        """Return a package's pinned version if it may stay there, else the newest it may go to."""
         pinned = [pin for pin in self._pins if pin.name == name]
-        wish = self._wanted.get(name)
-        if len(pinned) == 1 and (not wish or _may_stay(pinned[0], wish)):
+        request = self._wanted.get(name)
+        reach = SpecifierSet(request.specifier(pinned[0].version) if request and pinned else "")
+        if len(pinned) == 1 and reach.contains(pinned[0].version, prereleases=True):
             pin = pinned[0]
             return Source(pin.version, declared_by(name, pin.version, pin.hashes, self._index_url))
-        reach = wish.specifier(pinned[0].version) if wish and pinned else ""
-        for version in sources_of(name, SpecifierSet(reach), self._index_url)[:1]:
-            declared = declared_by(name, version, (), self._index_url)
-            return Source(version, declared) if declared else None
-        return None
+        return newest_source(name, reach, self._index_url)
 
     def _hold_what_has_no_wheel(self, resolved: str) -> bool:
-        """Have pins stay that moved only because they exist as source; False: there were none."""
+        """Hold pins that moved only because they have no wheel; return whether there were any.
+
+        Not allowed to build, uv prefers another version with a wheel to the pinned one without.
+        """
         free = [
             change
             for change in compare_pins(self._pins, read_pins(resolved, "the new lock"))
@@ -174,32 +190,20 @@ class _Resolver:
             if change.name not in self._wanted and change.name not in self._compiler.sources
         ]
         facts = look_up_many([one.name for one in free], self._index_url) if free else {}
-        held = {
-            change.name: source
-            for change in free
-            if _is_source(facts.get(change.name), change.before)
-            if (source := self._find_source(change.name))
-        }
+        held = {}
+        for change in free:
+            found = facts[change.name]
+            about = found.of(change.before) if isinstance(found, PackageFacts) else None
+            if about and not about.has_wheel and (source := self._find_source(change.name)):
+                held[change.name] = source
         self._compiler.sources |= held
         return bool(held)
 
 
-def _is_source(facts: PackageFacts | IndexProblem | None, version: str) -> bool:
-    about = facts.of(version) if isinstance(facts, PackageFacts) else None
-    return about is not None and not about.has_wheel
-
-
-def _may_stay(pin: Pin, wish: PinWish) -> bool:
-    return SpecifierSet(wish.specifier(pin.version)).contains(pin.version, prereleases=True)
-
-
-def _named(pin: Pin) -> str:
-    return f"{pin.name}[{','.join(pin.extras)}]" if pin.extras else pin.name
-
-
-def _bounds(pins: Sequence[Pin], wanted: Mapping[str, PinWish]) -> list[str]:
-    """The lines of how far anything else may go, if it must: as far as what it must go for."""
-    reaches = {wish.reach for wish in wanted.values()}
+def _bounds(pins: Sequence[Pin], wanted: Mapping[str, PinRequest]) -> list[str]:
+    """Return the constraints of all other packages: they may go as far as the requests go."""
+    # A patch must not drag a major version along, but an exact or the latest version may need it.
+    reaches = {request.reach for request in wanted.values()}
     if reaches & {Reach.EXACT, Reach.LATEST}:
         bound = no_lower
     else:
@@ -211,18 +215,19 @@ def _bounds(pins: Sequence[Pin], wanted: Mapping[str, PinWish]) -> list[str]:
     ]
 
 
-def _explain(reason: str, wanted: Mapping[str, PinWish]) -> str:
-    """Return uv's report, and what it was asked."""
+def _explain(reason: str, wanted: Mapping[str, PinRequest]) -> str:
+    """Return uv's report, preceded by what was requested."""
     reason = reason.replace("the constraints", "the current pins")
     asked = ", ".join(
-        f"{wish.name}{f'=={wish.version}' if wish.version else f' ({wish.reach})'}"
-        for wish in wanted.values()
+        f"{request.name}{f'=={request.version}' if request.version else f' ({request.reach})'}"
+        for request in wanted.values()
     )
     return f"No set of versions fits with {asked}:\n{reason}"
 
 
 def _needed_by(resolved: str) -> dict[str, list[str]]:
-    """Return the packages that uv noted behind each pin: "# via django, celery"."""
+    """Return the packages that uv notes below each pin: "# via django, celery"."""
+    # The parser, which keeps comments, reads files only.
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as folder:
         file = Path(folder) / "requirements.txt"
         file.write_text(resolved, encoding="utf-8")
@@ -232,7 +237,7 @@ def _needed_by(resolved: str) -> dict[str, list[str]]:
     for comment in parsed.comments:
         name = starts[max((line for line in starts if line <= comment.line_number), default=0)]
         words = comment.line.strip().removeprefix("#").strip().removeprefix("via").strip()
-        if words and not words.startswith("-"):
+        if words and not words.startswith("-"):  # "-r requirements.in" is the project itself
             needed.setdefault(name, []).append(words)
     return needed
 
@@ -249,15 +254,15 @@ def _moves(
             return NO_LONGER_NEEDED
         needing = needed_by.get(change.name, [])
         movers = [name for name in needing if name in after] or needing
-        told = [f"{name} {after[name]}" if after.get(name) else name for name in movers]
-        return f"needed by {', '.join(told)}" if told else "must move with the others"
+        names = [f"{name} {after[name]}" if after.get(name) else name for name in movers]
+        return f"needed by {', '.join(names)}" if names else "must move with the others"
 
     return tuple(PinMove(one.name, one.before, one.after, why(one)) for one in changes)
 
 
 def _check_targets(pins: Sequence[Pin], targets: Sequence[Target]) -> None:
-    """Raise PinError where a server would find two pins of one package."""
+    """Raise PinError if two pins of one package apply to the same server."""
     for target in targets:
         held = [p.name for p in pins if not p.marker or Marker(p.marker).evaluate(target.markers)]
         if twice := sorted({name for name in held if held.count(name) > 1}):
-            raise PinError(f"Python {target.python} would find two pins of {', '.join(twice)}.")
+            raise PinError(f"On Python {target.python}, two pins of {', '.join(twice)} apply.")

@@ -1,4 +1,4 @@
-"""What an upgrade moved, put over the pins of a repository that does not have it yet."""
+"""Put the pins that upgrades moved over a repository's pins, as long as those are behind."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -7,108 +7,98 @@ from enum import StrEnum
 
 from packaging.version import Version
 
-from deploy_manager.requirements.advice import parsed_version
-from deploy_manager.requirements.pins import Pin
+from deploy_manager.requirements.pins import Pin, same_place
 from deploy_manager.requirements.reading import check_whole
+from deploy_manager.requirements.versions import parsed_version
 
 THE_PINS = "the repository's pins with the overrides"
 
 
 class Standing(StrEnum):
-    """How what an upgrade moved stands to a repository's pins."""
+    """How an override compares with a repository's pins."""
 
     HOLDS = "holds"
-    """The repository has less: it is put over what that says."""
+    """The repository is behind: the override replaces its pin."""
 
     CAUGHT_UP = "caught_up"
-    """The repository has as much or more."""
+    """The repository has the same or a newer version."""
 
     DROPPED = "dropped"
-    """The repository listed the package, and does not any more."""
+    """The repository listed the package, and no longer does."""
 
     NOT_NEEDED = "not_needed"
-    """It came, or went, for another package's sake, and no override of that holds any more."""
+    """It was added or removed for the sake of another package, and no override holds any more."""
 
 
 @dataclass(frozen=True)
 class HeldPackage:
-    """One package as an upgrade left it."""
+    """The override of one package."""
 
     name: str
     pins: tuple[Pin, ...]
-    """One for each marker; none: the upgrade removed the package."""
+    """One for each marker; empty: the upgrade removed the package."""
 
     before: tuple[str, ...]
-    """The versions that the repository had then; none: it did not list the package."""
+    """The versions in the repository at that time; empty: it did not list the package."""
 
 
 @dataclass(frozen=True)
 class Overlaid:
-    """The pins to install, and how each held package stands to those of the repository."""
+    """The pins to install, and the standing of each override."""
 
     pins: tuple[Pin, ...]
     standings: Mapping[str, Standing]
 
 
 def put_over(pins: Sequence[Pin], held: Sequence[HeldPackage]) -> Overlaid:
-    """Return a repository's pins with what is held put over them, where they have less.
+    """Return a repository's pins with the overrides that are ahead of them put over them.
 
-    Nothing is resolved: a package that is not held stays as it is. Raises PinError where the
-    repository's pins have hashes and a held one has none.
+    Nothing is resolved: a package without an override stays as it is. Raises PinError if the
+    repository's pins have hashes and an override has none.
     """
     there: dict[str, list[Pin]] = defaultdict(list)
     for pin in pins:
         there[pin.name].append(pin)
-    standings = _standings(there, held)
+    own = {package.name: _standing(there.get(package.name, ()), package) for package in held}
+    # What was only added or removed for other packages holds as long as any of the others does.
+    for_others = Standing.HOLDS if Standing.HOLDS in own.values() else Standing.NOT_NEEDED
+    standings = {name: standing or for_others for name, standing in own.items()}
     for package in held:
         if standings[package.name] is Standing.HOLDS:
             there[package.name] = _held_over(there.get(package.name, []), package)
     after = tuple(pin for name in sorted(there) for pin in there[name])
+    # pip takes hashes for all packages or for none.
     if not any(pin.hashes for pin in pins):
         after = tuple(replace(pin, hashes=()) for pin in after)
     check_whole(after, THE_PINS)
     return Overlaid(after, standings)
 
 
-def _standings(
-    there: Mapping[str, Sequence[Pin]], held: Sequence[HeldPackage]
-) -> dict[str, Standing]:
-    known = {package.name: _standing(there.get(package.name, ()), package) for package in held}
-    is_any_held = Standing.HOLDS in known.values()
-    for_others = Standing.HOLDS if is_any_held else Standing.NOT_NEEDED
-    return {name: standing or for_others for name, standing in known.items()}
-
-
 def _standing(listed: Sequence[Pin], package: HeldPackage) -> Standing | None:
-    """How one package stands; None: as those do for whose sake it came or went."""
+    """Return a package's own standing; None if it depends on the others."""
     if not package.pins:
         versions = {Version(pin.version) for pin in listed}
         return None if versions and versions == _read(package.before) else Standing.CAUGHT_UP
     if not listed:
         return Standing.DROPPED if package.before else None
-    ahead = any(_is_ahead(pin, _same_place(pin, listed), package.before) for pin in package.pins)
+    ahead = any(_is_ahead(pin, same_place(pin, listed), package.before) for pin in package.pins)
     return Standing.HOLDS if ahead else Standing.CAUGHT_UP
 
 
-def _same_place(pin: Pin, listed: Sequence[Pin]) -> list[Pin]:
-    """The pins that are installed where this one is; where none says the same, any of them."""
-    return [one for one in listed if one.marker == pin.marker] or list(listed)
-
-
 def _is_ahead(pin: Pin, listed: Sequence[Pin], before: Collection[str]) -> bool:
-    """Whether the repository has less, or still the higher version that was moved away from."""
+    """Whether the repository is behind, or still has the higher version that was moved from."""
     wanted, left = Version(pin.version), _read(before)
     there = [Version(one.version) for one in listed]
     return any(version < wanted or (version > wanted and version in left) for version in there)
 
 
 def _read(versions: Collection[str]) -> set[Version]:
-    """Versions as they compare, however they are spelled: 2.0.0 is 2.0. What is none is left."""
+    """Return the valid versions, which compare however they are spelled: 2.0.0 equals 2.0."""
     return {parsed for version in versions if (parsed := parsed_version(version)) is not None}
 
 
 def _held_over(listed: Sequence[Pin], package: HeldPackage) -> list[Pin]:
-    """Return a package's pins: the version is the upgrade's, the extras are the repository's."""
+    """Return a package's pins: the override's versions with the repository's extras."""
     held = {pin.marker: pin for pin in package.pins}
     if held and held.keys() <= {pin.marker for pin in listed}:
         return [
@@ -117,11 +107,11 @@ def _held_over(listed: Sequence[Pin], package: HeldPackage) -> list[Pin]:
         ]
     everywhere = held.get("")
     if everywhere and not all(_is_ahead(everywhere, [one], package.before) for one in listed):
-        # It counts everywhere, but somewhere the repository has more by now: that stays there.
+        # The override applies everywhere, but for some marker the repository is ahead by now.
         return [
             _higher(replace(everywhere, marker=one.marker), [one], package.before) for one in listed
         ]
-    return [_higher(pin, _same_place(pin, listed), package.before) for pin in package.pins]
+    return [_higher(pin, same_place(pin, listed), package.before) for pin in package.pins]
 
 
 def _higher(pin: Pin, listed: Sequence[Pin], before: Collection[str]) -> Pin:

@@ -1,8 +1,9 @@
-"""New pins for a requirements file as people wrote it: what did not move stays as it stands."""
+"""Patch new pins into a requirements file that people wrote: the rest stays as it is."""
 
 import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from packaging.pylock import is_valid_pylock_path
@@ -12,7 +13,7 @@ from pip_requirements_parser import RequirementsFile
 
 from deploy_manager.exceptions import PinError
 from deploy_manager.requirements.asked import shown
-from deploy_manager.requirements.pins import Pin
+from deploy_manager.requirements.pins import Pin, lock_text
 
 _VERSION = re.compile(r"(==\s*)[^\s;,\\#]+")
 _HASH = re.compile(r"\s*--hash=\S+")
@@ -20,24 +21,19 @@ _COMMENT = re.compile(r"\s#.*$")
 
 
 def refuse_unpatchable(text: str, path: str) -> None:
-    """Raise PinError for a file whose pins are not all its own lines, with what to do."""
+    """Raise PinError, with what to do instead, for a file whose pins are not all in itself."""
     name = Path(path).name
     if name in ("uv.lock", "pyproject.toml") or is_valid_pylock_path(Path(name)):
         raise PinError(
-            f"{path} can't be patched: another tool writes it. Have that tool move the versions,"
-            " and commit what it wrote."
+            f"{path} can't be patched: another tool writes it. Let that tool move the versions,"
+            " and commit its output."
         )
-    with tempfile.TemporaryDirectory(prefix="deploy_manager-") as folder:
-        file = Path(folder) / "requirements.txt"
-        file.write_text(text, encoding="utf-8", newline="")
-        parsed = RequirementsFile.from_file(str(file), include_nested=False)
     kinds = ("requirements", "constraints")
-    others = [
-        one for line in parsed.options for kind in kinds for one in line.options.get(kind, ())
-    ]
+    options = _parse(text).options
+    others = [one for line in options for kind in kinds for one in line.options.get(kind, ())]
     if others:
         raise PinError(
-            f"{path} can't be patched: its pins come from {', '.join(map(shown, others))}, too."
+            f"{path} can't be patched: it also takes pins from {', '.join(map(shown, others))}."
             " Write the new versions there, or put all pins in one file."
         )
 
@@ -45,61 +41,45 @@ def refuse_unpatchable(text: str, path: str) -> None:
 def patch_pins(text: str, pins: Sequence[Pin]) -> str:
     """Return a requirements file's text that pins exactly these, with its comments and order.
 
-    Packages that moved get their version, and their hashes where the file has any; those that are
-    gone go, with the comments below them that say for whom they were; new ones come at the end.
-    Whoever hands the outcome on should read it back: a file that is no full set of exact pins can't
-    be patched faithfully.
+    Packages that moved get their new version, and new hashes if they have any in the file. Removed
+    packages are deleted together with the `# via` comments below them; new ones are appended. The
+    caller should read the result back: a file that is not a full set of exact pins can't be patched
+    reliably.
     """
     lines = text.splitlines(keepends=True)
     wanted = {(pin.name, pin.marker): pin for pin in pins}
-    has_hashes = "--hash=" in text
-    for start, end, name, marker in reversed(_spans(text, lines)):
-        pin = wanted.pop((name, marker), None) or _only(wanted, name)
+    # From the end, so that the numbers of the lines that are still to come stay right.
+    for found in reversed([one for one in _parse(text).requirements if one.name]):
+        start = end = found.line_number - 1
+        while end < len(lines) - 1 and lines[end].rstrip("\r\n").endswith("\\"):
+            end += 1
+        end += 1
+        name = canonicalize_name(found.name)
+        pin = wanted.pop((name, str(found.marker or "")), None)
         if pin is None:
-            del lines[start : _end_of_notes(lines, end)]
+            # A package's only pin is the one that is meant, however its marker is spelled here.
+            keys = [key for key in wanted if key[0] == name]
+            pin = wanted.pop(keys[0]) if len(keys) == 1 else None
+        if pin is None:
+            # Indented comments below a pin are a resolver's.
+            while end < len(lines) and re.match(r"\s+#", lines[end]):
+                end += 1
+            del lines[start:end]
         else:
             lines[start:end] = _patched(lines[start:end], pin)
     if lines and wanted and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
-    return "".join(lines) + "".join(_written(pin, has_hashes) for pin in wanted.values())
+    has_hashes = "--hash=" in text
+    new = (pin if has_hashes else replace(pin, hashes=()) for pin in wanted.values())
+    return "".join(lines) + "".join(lock_text([pin]) for pin in new)
 
 
-def _spans(text: str, lines: Sequence[str]) -> list[tuple[int, int, str, str]]:
-    """Return where each pin stands: from line, up to line, its name and its marker."""
+def _parse(text: str) -> RequirementsFile:
+    # The parser reads files only; newline="" keeps it from changing the text's own line ends.
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as folder:
         file = Path(folder) / "requirements.txt"
         file.write_text(text, encoding="utf-8", newline="")
-        parsed = RequirementsFile.from_file(str(file), include_nested=False)
-    return [
-        (
-            found.line_number - 1,
-            _end(lines, found.line_number - 1),
-            canonicalize_name(found.name),
-            str(found.marker or ""),
-        )
-        for found in parsed.requirements
-        if found.name
-    ]
-
-
-def _end(lines: Sequence[str], start: int) -> int:
-    end = start
-    while end < len(lines) - 1 and lines[end].rstrip("\r\n").endswith("\\"):
-        end += 1
-    return end + 1
-
-
-def _end_of_notes(lines: Sequence[str], end: int) -> int:
-    """Where the indented comments end that a resolver wrote below a pin."""
-    while end < len(lines) and re.match(r"\s+#", lines[end]):
-        end += 1
-    return end
-
-
-def _only(wanted: dict[tuple[str, str], Pin], name: str) -> Pin | None:
-    """The one pin of a package, whose marker may be written another way in the file."""
-    keys = [key for key in wanted if key[0] == name]
-    return wanted.pop(keys[0]) if len(keys) == 1 else None
+        return RequirementsFile.from_file(str(file), include_nested=False)
 
 
 def _patched(lines: Sequence[str], pin: Pin) -> list[str]:
@@ -114,9 +94,3 @@ def _patched(lines: Sequence[str], pin: Pin) -> list[str]:
     newline = "\r\n" if lines[0].endswith("\r\n") else "\n"
     parts = [bare, *(f"    --hash={one}" for one in sorted(pin.hashes))]
     return [f" \\{newline}".join(parts) + (comment.group() if comment else "") + newline]
-
-
-def _written(pin: Pin, has_hashes: bool) -> str:
-    hashes = [f"--hash={one}" for one in sorted(pin.hashes)] if has_hashes else []
-    line = " \\\n    ".join([pin.requirement, *hashes])
-    return f"{line}\n" if pin.direct else f"{line}\n    # via another package\n"

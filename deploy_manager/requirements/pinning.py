@@ -1,4 +1,4 @@
-"""From what files ask for to pins, as far as it is exact; constraints are applied."""
+"""Turn what files ask for into pins, as far as it is exact, within their constraints."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,38 +7,38 @@ from dataclasses import dataclass, replace
 from packaging.specifiers import Specifier, SpecifierSet
 from packaging.version import Version
 
-from deploy_manager.requirements.asked import Asked, Asking, IndexOption, Problem, shown
+from deploy_manager.requirements.asked import Asked, Asking, Problem, shown
 from deploy_manager.requirements.pins import Pin
 
 LONGEST_NAME, LONGEST_VERSION, LONGEST_MARKER = 200, 100, 1000
-"""Characters; what the rows have room for."""
+"""Characters that the rows have room for."""
 
 # https://pip.pypa.io/en/stable/topics/secure-installs/#hash-checking-mode
 _STRONG_HASH = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _NEEDLESS = frozenset(
     ["--pre", "--all-releases", "--only-final", "--prefer-binary", "--use-feature"]
 )
-"""Options that choose among versions or files: of an exact pin there is no choice."""
+"""Options that choose among versions or files: an exact pin leaves no choice."""
 
 NOT_PINNED = "is not pinned by name==version"
 
 
 @dataclass(frozen=True)
 class Pinned:
-    """The pins that could be had, sorted, and every line that gave none."""
+    """The pins, sorted, and a problem for every line that is not a pin."""
 
     pins: tuple[Pin, ...]
     problems: tuple[Problem, ...]
 
 
 class _NoPinError(ValueError):
-    """Why a requirement is no pin."""
+    """Why a requirement is not a pin."""
 
 
 def pin_asking(asking: Asking) -> Pinned:
-    """Return what is pinned exactly, by a line or by a line and its constraints.
+    """Return what is pinned exactly, by a line or by a line with its constraints.
 
-    Constraints with a marker count where the requirement has the same one.
+    A constraint with a marker applies only to a requirement with the same marker.
     """
     pins: dict[tuple[str, str], Pin] = {}
     problems = [*asking.problems, *option_problems(asking)]
@@ -50,28 +50,26 @@ def pin_asking(asking: Asking) -> Pinned:
             problems.append(Problem(asked.file, asked.line, str(error)))
     order = {file: number for number, file in enumerate(asking.files)}
     problems.sort(key=lambda one: (order.get(one.file, -1), one.line))
-    return Pinned(tuple(sorted(pins.values(), key=_order)), tuple(problems))
-
-
-def _order(pin: Pin) -> tuple[str, str]:
-    return pin.name, pin.marker
+    ordered = sorted(pins.values(), key=lambda pin: (pin.name, pin.marker))
+    return Pinned(tuple(ordered), tuple(problems))
 
 
 def option_problems(asking: Asking) -> Iterable[Problem]:
-    """Tell each option that would change what is installed, since none is taken."""
+    """Return a problem for each option that would change what is installed."""
+    has_hashes = all(one.hashes for one in asking.requirements)
     for option in asking.options:
-        if option.name in _NEEDLESS or (_says_hashes(option) and _has_hashes(asking)):
+        if option.name in _NEEDLESS or (option.name == "--require-hashes" and has_hashes):
             continue
         yield Problem(
             option.file,
             option.line,
-            f"{option.text}: options are not taken from the file;"
+            f"{option.text}: options in the file are not used;"
             " the package index is a field of the environment",
         )
 
 
 def refuse_elsewhere(asked: Asked) -> None:
-    """Raises ValueError where a requirement does not come from an index."""
+    """Raises ValueError if a requirement does not come from an index."""
     if asked.address is not None or not asked.name:
         raise _NoPinError(f"{asked.text} is a path or a URL: it can't be pinned by a version")
 
@@ -82,21 +80,13 @@ def bounds_of(asked: Asked, constraints: Sequence[Asked]) -> list[Asked]:
     ]
 
 
-def _says_hashes(option: IndexOption) -> bool:
-    return option.name == "--require-hashes"
-
-
-def _has_hashes(asking: Asking) -> bool:
-    return all(one.hashes for one in asking.requirements)
-
-
 def _pin(asked: Asked, bounds: Sequence[Asked]) -> Pin:
     refuse_elsewhere(asked)
     if any(bound.address for bound in bounds):
         raise _NoPinError(f"{asked.text} is constrained to a path or a URL: it can't be pinned")
     hashes = {one.lower() for each in (asked, *bounds) for one in each.hashes}
     if weak := sorted(one for one in hashes if not _STRONG_HASH.fullmatch(one)):
-        raise _NoPinError(f"{shown(weak[0])} is no sha256, sha384 or sha512 hash")
+        raise _NoPinError(f"{shown(weak[0])} is not a sha256, sha384 or sha512 hash")
     version = _version(asked, bounds)
     if len(asked.name) > LONGEST_NAME or len(asked.marker) > LONGEST_MARKER:
         raise _NoPinError(f"{asked.text}… is too long")
@@ -104,7 +94,8 @@ def _pin(asked: Asked, bounds: Sequence[Asked]) -> Pin:
 
 
 def _version(asked: Asked, bounds: Sequence[Asked]) -> str:
-    """As https://packaging.python.org/en/latest/specifications/version-specifiers/ spells it."""
+    """Return the exact version. Raises ValueError if there is none, or if a bound excludes it."""
+    # https://packaging.python.org/en/latest/specifications/version-specifiers/
     specifiers = [one for each in (asked, *bounds) for one in each.specifier]
     exact = [one for one in specifiers if one.operator == "==" and not one.version.endswith(".*")]
     if not exact:
@@ -113,18 +104,18 @@ def _version(asked: Asked, bounds: Sequence[Asked]) -> str:
         raise _NoPinError(f"{asked.text}… is too long")
     version = Version(exact[0].version)
     if wrong := [one for one in specifiers if not _allows(one, version)]:
-        raise _NoPinError(f"{asked.text}: {version} is not {wrong[0]}, which is asked for, too")
+        raise _NoPinError(f"{asked.text}: {version} is not {wrong[0]}, which is also required")
     return str(version)
 
 
 def _allows(specifier: Specifier, version: Version) -> bool:
     if len(specifier.version) > LONGEST_VERSION:
-        return False
+        return False  # comparing endless versions would take endless time
     return SpecifierSet(str(specifier)).contains(version, prereleases=True)
 
 
 def _joined(known: Pin | None, pin: Pin) -> Pin:
-    """Take two lines of one package together. Raises ValueError where they differ."""
+    """Join two lines of one package. Raises ValueError if their versions differ."""
     if known is None:
         return pin
     if Version(known.version) != Version(pin.version):

@@ -1,4 +1,4 @@
-"""What a pin is, and sets of them: as a lock, and compared."""
+"""Pins, and sets of them: written as a lock, compared with each other."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -16,10 +16,10 @@ class Pin:
     extras: tuple[str, ...] = ()
     marker: str = ""
     hashes: tuple[str, ...] = ()
-    """Like `sha256:…`, any of which a file may have."""
+    """Like `sha256:…`; a file must match one of them."""
 
     direct: bool = True
-    """Asked for by the project itself, not by another package."""
+    """Whether the project itself asks for it, not only another package."""
 
     @property
     def requirement(self) -> str:
@@ -31,7 +31,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class PinChange:
-    """A package whose version differs; blank where it was, or will be, absent."""
+    """A package whose version differs between two sets; blank: it is not in that set."""
 
     name: str
     before: str
@@ -39,20 +39,25 @@ class PinChange:
 
 
 def lock_text(pins: Iterable[Pin]) -> str:
-    """Return pins as a requirements file that is the same for the same pins.
+    """Return pins as a requirements file that is always the same for the same pins.
 
-    Which of them the project did not ask for itself stands behind them, as pip-compile notes it.
+    A pin that the project does not ask for itself has a comment `# via`, as from pip-compile.
     """
-    return "".join(f"{_line(pin)}\n" for pin in sorted(pins, key=_order))
+    lines = []
+    for pin in sorted(pins, key=_order):
+        hashes = (f"--hash={one}" for one in sorted(pin.hashes))
+        lines.append(" \\\n    ".join([pin.requirement, *hashes]))
+        lines += [] if pin.direct else ["    # via another package"]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def lock_digest(text: str) -> str:
-    """Return the name of a lock: the sha256 of its text, hexadecimal."""
+    """Return the name of a lock: the sha256 of its text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def compare_pins(before: Sequence[Pin], after: Sequence[Pin]) -> tuple[PinChange, ...]:
-    """Return every package whose version is another, sorted by name."""
+    """Return every package whose version differs, sorted by name."""
     old, new = _versions(before), _versions(after)
     return tuple(
         PinChange(name, old.get(name, ""), new.get(name, ""))
@@ -61,17 +66,17 @@ def compare_pins(before: Sequence[Pin], after: Sequence[Pin]) -> tuple[PinChange
     )
 
 
+def same_place(pin: Pin, others: Sequence[Pin]) -> list[Pin]:
+    """Return those of a package's pins that have the same marker; if none has, all of them."""
+    return [one for one in others if one.marker == pin.marker] or list(others)
+
+
 def _versions(pins: Sequence[Pin]) -> dict[str, str]:
-    """A package may stand several times, with markers that exclude each other."""
+    # A package may be pinned several times, with markers that exclude each other.
     versions: dict[str, list[str]] = {}
     for pin in sorted(pins, key=_order):
         versions.setdefault(pin.name, []).append(pin.version)
     return {name: ", ".join(dict.fromkeys(found)) for name, found in versions.items()}
-
-
-def _line(pin: Pin) -> str:
-    line = " \\\n    ".join([pin.requirement, *(f"--hash={one}" for one in sorted(pin.hashes))])
-    return line if pin.direct else f"{line}\n    # via another package"
 
 
 def _order(pin: Pin) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""What a `pyproject.toml` asks for: its dependencies, chosen extras and dependency groups."""
+"""Read a `pyproject.toml`: its dependencies, chosen extras and dependency groups."""
 
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +16,7 @@ from deploy_manager.requirements.line_kinds import Files
 def read_project(
     path: str, files: Files, extras: Collection[str] = (), groups: Collection[str] = ()
 ) -> Asking:
-    """Read `[project] dependencies`, and of `extras` and `groups` those that are named."""
+    """Read `[project] dependencies`, and the named extras and dependency groups."""
     data = files(path)
     if data is None:
         return Asking(problems=(Problem(path, 0, "there is no such file"),))
@@ -24,7 +24,7 @@ def read_project(
         text = data.decode()
         content = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        return Asking(problems=(Problem(path, 0, f"it is no TOML: {shown(str(error))}"),))
+        return Asking(problems=(Problem(path, 0, f"it is not valid TOML: {shown(str(error))}"),))
     reader = _Reader(path, text)
     reader.read(content, extras, groups)
     return Asking(tuple(reader.asked), problems=tuple(reader.problems), files=(path,))
@@ -42,17 +42,17 @@ class _Reader:
     ) -> None:
         project = content.get("project")
         if not isinstance(project, dict):
-            self._refuse("it has no table [project]: export what its tool has locked")
+            self._refuse("it has no table [project]: export the lock of its tool")
             return
         if "dependencies" in (project.get("dynamic") or ()):
-            self._refuse("its dependencies are made up when it is built: name their file instead")
+            self._refuse("its dependencies are computed by its build: use their file instead")
         self._take_all(project.get("dependencies", []))
         self._take_extras(project, {canonicalize_name(extra) for extra in extras}, set())
         for group in groups:
             self._take_group(content.get("dependency-groups") or {}, group)
 
     def _take_extras(self, project: Mapping[str, Any], wanted: set[str], seen: set[str]) -> None:
-        """An extra may ask for other extras of the same project."""
+        # An extra may include others of the same project: name[docs,tests].
         offered = project.get("optional-dependencies") or {}
         listed = {str(canonicalize_name(str(name))): these for name, these in offered.items()}
         for extra in sorted(wanted - seen):
@@ -77,20 +77,22 @@ class _Reader:
 
     def _take_all(self, listed: Sequence[object]) -> None:
         if not isinstance(listed, (list, tuple)):
-            self._refuse("its dependencies are no list of texts")
+            self._refuse("its dependencies are not a list of texts")
             return
         for one in listed:
             self._take(one)
 
     def _take(self, one: object) -> None:
-        line = self._line_of(str(one))
+        # tomllib gives no positions: the first place with the same text is shown.
+        at = self.text.find(str(one))
+        line = self.text.count("\n", 0, at) + 1 if str(one) and at >= 0 else 0
         try:
             found = Requirement(one if isinstance(one, str) else "")
             address = Address.of(found.url) if found.url else None
         except (InvalidRequirement, ValueError, RecursionError) as error:
-            reason = str(error).partition("\n")[0]
-            told = f"{shown(str(one))} is no requirement: {shown(reason)}"
-            self.problems.append(Problem(self.path, line, told))
+            cause = shown(str(error).partition("\n")[0])
+            reason = f"{shown(str(one))} is not a valid requirement: {cause}"
+            self.problems.append(Problem(self.path, line, reason))
             return
         self.asked.append(
             Asked(
@@ -104,11 +106,6 @@ class _Reader:
                 text=shown(str(one)),
             )
         )
-
-    def _line_of(self, text: str) -> int:
-        """Where a text stands; TOML's reader does not tell."""
-        at = self.text.find(text)
-        return self.text.count("\n", 0, at) + 1 if text and at >= 0 else 0
 
     def _refuse(self, reason: str) -> None:
         self.problems.append(Problem(self.path, 0, reason))

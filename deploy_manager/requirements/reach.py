@@ -1,4 +1,4 @@
-"""How far a pin may move, as specifiers that a resolver takes."""
+"""Express how far a pin may move as a specifier for the resolver."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,11 +8,11 @@ from packaging.version import Version
 from deploy_manager.requirements.fixing import is_fixed
 
 CALENDAR = 1000
-"""From this first number on a version tells a year, and says nothing of what stays compatible."""
+"""From this major number on it is a year, which says nothing about compatibility."""
 
 
 class Reach(StrEnum):
-    """From one exact version to whatever is newest."""
+    """How far a pin may move."""
 
     EXACT = "exact"
     PATCH = "patch"
@@ -22,8 +22,8 @@ class Reach(StrEnum):
 
 
 @dataclass(frozen=True)
-class PinWish:
-    """A package that is to move, and how far."""
+class PinRequest:
+    """A request to move a package's pin, and how far."""
 
     name: str
     """Normalised."""
@@ -33,15 +33,15 @@ class PinWish:
     """For EXACT: the version."""
 
     fixed_in: tuple[str, ...] = ()
-    """For FIX: the versions that end what is known against it, oldest first."""
+    """For FIX: the versions that fix all its known advisories, oldest first."""
 
     def specifier(self, current: str) -> str:
-        """Return where it may go from its current version; never to a lower one."""
+        """Return where it may move from its current version; never to a lower one."""
         match self.reach:
             case Reach.EXACT:
                 return f"=={self.version}"
             case Reach.PATCH:
-                return f"{no_lower(current)},<{_next_minor(current)}"
+                return within_minor(current)
             case Reach.MINOR:
                 return within_major(current)
             case Reach.FIX if self.fixed_in and is_fixed(current, self.fixed_in):
@@ -51,35 +51,31 @@ class PinWish:
         return no_lower(current)
 
     def _nearest_fix(self, current: str) -> str:
-        """The first version that fixes it in the line at hand, else in the next one that has any.
+        """Return the first fixed version of the current minor line, else of any later one.
 
         Blank: none is known.
         """
         later = [fixed for fixed in self.fixed_in if Version(fixed) > Version(current)]
-        return next(iter(_same_line(later, current) or later), "")
+        same = [fixed for fixed in later if _next_minor(fixed) == _next_minor(current)]
+        return next(iter(same or later), "")
 
 
 def within_major(current: str) -> str:
-    """Return the specifier of what should be compatible, and is no lower."""
+    """Return the specifier of versions that should be compatible and are no lower."""
     major = Version(current).major
     return no_lower(current) if major >= CALENDAR else f"{no_lower(current)},<{major + 1}"
 
 
 def within_minor(current: str) -> str:
-    """Return the specifier of what should only mend, and is no lower."""
+    """Return the specifier of versions that should only have fixes and are no lower."""
     return f"{no_lower(current)},<{_next_minor(current)}"
 
 
 def no_lower(current: str) -> str:
-    """At least this version; a local part (1.0+ours) is none that a specifier may have here."""
-    return f">={Version(current).public}"
+    """Return the specifier of at least this version."""
+    return f">={Version(current).public}"  # PEP 440 allows no local part (1.0+ours) after >=
 
 
 def _next_minor(version: str) -> str:
     parsed = Version(version)
     return f"{parsed.major}.{parsed.minor + 1}"
-
-
-def _same_line(versions: list[str], current: str) -> list[str]:
-    line = (Version(current).major, Version(current).minor)
-    return [each for each in versions if (Version(each).major, Version(each).minor) == line]

@@ -1,4 +1,4 @@
-"""Full sets of exact pins, or every reason why a file is none. Read as data only."""
+"""Read full sets of exact pins, as data only, or report every line that is not a pin."""
 
 from collections.abc import Sequence
 
@@ -11,56 +11,57 @@ from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.text_files import read_text_files
 
 HOW_TO_PIN = "Pin everything: uv pip compile --generate-hashes requirements.in -o requirements.txt."
-MOST_PROBLEMS_TOLD = 10
+MOST_PROBLEMS = 10
+"""In one message; the others are counted."""
+
 _ALONE = "requirements.txt"
 
 
 def read_pins(text: str, path: str = "requirements.txt") -> tuple[Pin, ...]:
     """Return the pins of a requirements file's text, sorted by name; `path` is for messages.
 
-    Raises PinError with every line that is not an exact pin, and what to do about it. Files that
-    the text includes are not read: see `read_pins_of`.
+    Raises PinError, which lists the lines that are not exact pins and says what to do. Included
+    files are not read: see `read_pins_of`.
     """
     pinned = pin_asking(read_text_files(_ALONE, {_ALONE: as_bytes(text)}.get))
     return _all_of(pinned.pins, pinned.problems, _ALONE, path)
 
 
 def read_pins_of(path: str, files: Files, folder: str = "") -> tuple[Pin, ...]:
-    """Return the pins of any file that `read_asking` reads, with those it includes.
+    """Return the pins of any file that `read_asking` reads, included files among them.
 
-    `folder` is the site's: it says which member of a workspace is meant.
-
-    Raises PinError with every line that is not an exact pin, and what to do about it.
+    `folder` is the site's, which selects the member of a workspace. Raises PinError, which lists
+    the lines that are not exact pins and says what to do.
     """
     pinned = pin_asking(read_asking(path, files, folder=folder))
     return _all_of(pinned.pins, pinned.problems, path, path)
 
 
 def as_bytes(text: str) -> bytes:
-    """Return a text as a file of it, in UTF-8 whatever a comment in it may claim (PEP 263)."""
+    """Encode a text as a file, with a mark that it is UTF-8 whatever a comment in it says."""
     return f"\ufeff{text.removeprefix(chr(0xFEFF))}".encode(errors="replace")
 
 
 def tell_problems(problems: Sequence[Problem], top: str = "") -> str:
     """Return the first problems in one line; those of the file `top` without its name."""
-    told = [
+    lines = [
         f"line {one.line}: {one.reason}" if one.line and one.file == top else str(one)
-        for one in problems[:MOST_PROBLEMS_TOLD]
+        for one in problems[:MOST_PROBLEMS]
     ]
-    if len(problems) > MOST_PROBLEMS_TOLD:
-        told.append(f"and {len(problems) - MOST_PROBLEMS_TOLD} more")
-    return "; ".join(told)
+    if len(problems) > MOST_PROBLEMS:
+        lines.append(f"and {len(problems) - MOST_PROBLEMS} more")
+    return "; ".join(lines)
 
 
 def check_whole(pins: Sequence[Pin], path: str) -> None:
-    """Raise PinError for no pins at all, and for hashes on some of them only."""
+    """Raise PinError if there are no pins, or if only some of them have hashes."""
     if not pins:
         raise PinError(f"{path} pins nothing. {HOW_TO_PIN}")
     bare = [pin.name for pin in pins if not pin.hashes]
     if bare and len(bare) < len(pins):
         raise PinError(
             f"{path} has hashes for some packages but not for {', '.join(bare[:5])}:"
-            f" pip takes hashes for all or for none. {HOW_TO_PIN}"
+            f" pip requires hashes for all or for none. {HOW_TO_PIN}"
         )
 
 
@@ -68,7 +69,7 @@ def _all_of(
     pins: tuple[Pin, ...], problems: Sequence[Problem], file: str, path: str
 ) -> tuple[Pin, ...]:
     if problems:
-        told = tell_problems(problems, file)
-        raise PinError(f"{path} is not a full set of exact pins: {told}. {HOW_TO_PIN}")
+        reasons = tell_problems(problems, file)
+        raise PinError(f"{path} is not a full set of exact pins: {reasons}. {HOW_TO_PIN}")
     check_whole(pins, path)
     return pins

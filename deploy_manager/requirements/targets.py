@@ -1,4 +1,4 @@
-"""The Pythons of servers, as they report them: what files of a package fit, which markers hold."""
+"""The Pythons of servers, as facts for the resolver: its platform options, and markers."""
 
 import re
 from collections.abc import Sequence
@@ -6,27 +6,27 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
-from deploy_manager.standards import markers_of
+from deploy_manager.drift import markers_of
 
 GLIBC_OF_UV = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
-"""The minor versions of glibc 2 that `uv pip compile --python-platform` knows (uv 0.9)."""
+"""The minor versions of glibc 2 for which `uv pip compile` has a platform (uv 0.9)."""
 
 MACHINES_OF_UV = ("x86_64", "aarch64")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What decides which files of a package a server can use."""
+    """The facts that decide which files of a package a server can use."""
 
     python: str
     """The full version, like 3.11.2."""
 
     implementation: str = "CPython"
     platform: str = ""
-    """As `sysconfig.get_platform()` says: linux-x86_64."""
+    """The value of `sysconfig.get_platform()`, like linux-x86_64."""
 
     libc: str = ""
-    """Like glibc 2.36 or musl 1.2; blank: not known."""
+    """Like glibc 2.36 or musl 1.2; blank: unknown."""
 
     @property
     def machine(self) -> str:
@@ -34,21 +34,22 @@ class Target:
 
     @property
     def uv_platform(self) -> str:
-        """What `uv pip compile --python-platform` takes; blank where it has no word for it."""
+        """The value for `uv pip compile --python-platform`; blank if it has none for it."""
         if not self.platform.startswith("linux-") or self.machine not in MACHINES_OF_UV:
             return ""
         if self.libc.startswith("musl"):
             return f"{self.machine}-unknown-linux-musl"
         found = re.fullmatch(r"glibc 2\.(\d+)", self.libc)
+        # The newest that is not newer than the server's own: wheels for it run there.
         known = [minor for minor in GLIBC_OF_UV if found and minor <= int(found.group(1))]
         return f"{self.machine}-manylinux_2_{known[-1]}" if known else ""
 
     @property
     def markers(self) -> dict[str, str]:
-        """What environment markers are asked of there (PEP 508)."""
+        """The variables of environment markers there (PEP 508)."""
         return dict(markers_of(self.implementation, self.python, self.platform))
 
 
 def oldest_python(targets: Sequence[Target]) -> str:
-    """Return the lowest of the full versions; blank where there are no targets."""
+    """Return the lowest of the full versions; blank if there are no targets."""
     return min((target.python for target in targets), key=Version, default="")

@@ -1,14 +1,16 @@
-"""Requirements files as pip reads them, with all they include: data only, nothing is fetched.
+"""Read requirements files as pip does, with the files they include: as data, without fetching.
 
-A *line* is a logical one: continued lines are one, comments none. It is **accepted** when no
-`Problem` stands at it, and then today's pip (the one that servers get) takes it, too: its own
-`parse_requirements` and `install_req_from_parsed_requirement` raise nothing at that line, nor does
-it refuse it as a constraint, while its working directory is the top of the files given here, the
-machine's language is UTF-8, and no variable is set that the line names. What pip takes is accepted,
-but for what is refused here on purpose: files at URLs and outside of the top (never opened), more
-than `MOST_FILES` included files, lines longer than `LONGEST_LINE` or with more than `MOST_BLANKS`
-blanks in a row, lines with a blank that is neither space nor tab, and `name===` without a version.
-Placeholders like `${TOKEN}` are never replaced.
+A *line* is a logical one: continued lines count as one, comments as none. A line without a
+`Problem` is **accepted**, and then the present pip (the one that servers get) accepts it, too: its
+`parse_requirements` and `install_req_from_parsed_requirement` raise nothing for it, and it is not
+refused as a constraint. This holds if pip's working directory is the top of the files given here,
+the machine's encoding is UTF-8, and no variable that the line names is set.
+
+Conversely, what pip accepts is accepted here, except for what is refused on purpose: files at URLs
+and outside of the top (they are never opened), more than `MOST_FILES` included files, lines longer
+than `LONGEST_LINE` or with more than `MOST_BLANKS` blanks in a row, lines with a blank that is
+neither a space nor a tab, and `name===` without a version. Placeholders like `${TOKEN}` are never
+replaced.
 """
 
 import posixpath
@@ -33,7 +35,7 @@ from deploy_manager.requirements.asked import (
     shown,
 )
 from deploy_manager.requirements.decoding import decode
-from deploy_manager.requirements.line_kinds import Files, Kind, read_editable, read_kind
+from deploy_manager.requirements.line_kinds import Files, read_editable, read_kind
 from deploy_manager.requirements.line_options import LineOptions
 
 LONGEST_LINE, MOST_BLANKS = 64 * 1024, 1000
@@ -41,7 +43,7 @@ LONGEST_LINE, MOST_BLANKS = 64 * 1024, 1000
 
 MOST_FILES = 200
 
-ODD_BLANK = "it has a blank that is neither space nor tab"
+ODD_BLANK = "it has a blank that is neither a space nor a tab"
 NO_VERSION = "=== without a version"
 
 _PROJECT_FILES = ("pyproject.toml)", "setup.py)", "setup.cfg)")
@@ -65,7 +67,7 @@ _ADDRESSES = {"index_url", "extra_index_urls", "find_links"}
 
 
 def read_text_files(path: str, files: Files) -> Asking:
-    """Read a requirements file and what it includes. A bad line is a problem, never an error."""
+    """Read a requirements file and those it includes; errors are returned as problems."""
     reader = _Reader(files)
     reader.read(posixpath.normpath(path), False, ())
     return Asking(
@@ -122,7 +124,7 @@ class _Lines:
         self._keep(taken, comments)
 
     def _keep(self, taken: Asked | None, comments: list[str]) -> None:
-        """Keep a requirement, when all the comments that belong to it are known."""
+        # Only now, as the comments below a requirement say whether it is direct.
         if taken:
             held = self.reader.constraints if self.is_constraint else self.reader.requirements
             held.append(replace(taken, direct=_is_direct(" ".join(comments))))
@@ -134,17 +136,23 @@ class _Lines:
             if before or options.editables:
                 return self._asked(number, line, before or options.editables[0], options)
             self._take_options(number, line, options)
-        except (ValueError, RecursionError) as error:
-            reason = _in_one_line(error)
-            self._refuse(number, f"{shown(line)} is no requirement: {reason}")
+        except RecursionError:
+            self._refuse(number, f"{shown(line)} is not a valid requirement: too deeply nested")
+        except ValueError as error:
+            reason = shown(str(error).partition("\n")[0], 200)
+            self._refuse(number, f"{shown(line)} is not a valid requirement: {reason}")
         return None
 
     def _asked(self, number: int, line: str, text: str, options: Values) -> Asked:
         read = read_editable if options.editables else read_kind
         kind = read(text, self.reader.files)
-        if self.is_constraint:
-            _check_constraint(kind, bool(options.editables))
         found = kind.requirement
+        if self.is_constraint and options.editables:
+            raise ValueError("a constraint can't be editable")
+        if self.is_constraint and found is None:
+            raise ValueError("a constraint needs a name")
+        if self.is_constraint and kind.extras:
+            raise ValueError("a constraint can't have extras")
         return Asked(
             name=canonicalize_name(found.name) if found else "",
             specifier=found.specifier if found else SpecifierSet(),
@@ -160,7 +168,7 @@ class _Lines:
 
     def _take_options(self, number: int, line: str, options: Values) -> None:
         if options.requirements or options.constraints:
-            included = (options.requirements or options.constraints)[0]
+            included = (options.requirements or options.constraints)[0]  # pip ignores the others
             self._include(number, included, not options.requirements)
             return
         for name, written in _OPTIONS.items():
@@ -172,20 +180,20 @@ class _Lines:
                 )
 
     def _include(self, number: int, path: str, is_constraint: bool) -> None:
-        """Read a file that a line names, where it may be read."""
+        """Read a file that a line includes, if that is allowed."""
         inside = posixpath.normpath(posixpath.join(posixpath.dirname(self.file), path))
-        told = shown(path)
+        name = shown(path)
         if re.match(r"(https?|file):", path, re.IGNORECASE):
-            self._refuse(number, f"{told} is not read: other files are never fetched")
+            self._refuse(number, f"{name} is not read: included files are never fetched")
         elif inside.startswith(("/", "../")) or inside == "..":
-            self._refuse(number, f"{told} is not read: other files are only read inside the folder")
+            self._refuse(number, f"{name} is not read: it is outside of the folder")
         elif inside in self.within:
-            self._refuse(number, f"{told} is not read again: it includes this file")
+            self._refuse(number, f"{name} is not read again: it includes this file")
         elif len(self.reader.opened) > MOST_FILES:
-            self._refuse(number, f"{told} is not read: {MOST_FILES} files were, that is the most")
+            self._refuse(number, f"{name} is not read: no more than {MOST_FILES} files are")
         elif "\0" in inside or self.reader.files(inside) is None:
             self._refuse(
-                number, f"{told} is not read: other files must come with this one, in its folder"
+                number, f"{name} is not read: included files must be in the folder of this one"
             )
         else:
             self.reader.read(inside, is_constraint, self.within)
@@ -195,10 +203,10 @@ class _Lines:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Yield each line's number, its text, and whether that is a comment."""
+    """Yield each line's number, its text, and whether it is a comment."""
     for number, line in join_lines(enumerate(text.splitlines(), start=1)):
         if _is_too_long(line):
-            yield number, line, False  # refused when it is looked at; comments can't be told
+            yield number, line, False  # it is refused later; finding comments would take too long
         else:
             for part in split_comments([(number, line)]):
                 yield part.line_number, part.line, isinstance(part, CommentLine)
@@ -209,22 +217,15 @@ def _is_too_long(line: str) -> bool:
 
 
 def _refuse_on_purpose(line: str) -> None:
-    """Raises ValueError for what pip would take, and nobody means."""
+    """Raises ValueError for what pip would accept, although it can't be meant."""
     if _is_too_long(line):
-        raise ValueError(f"longer than {LONGEST_LINE} characters, or {MOST_BLANKS} blanks in a row")
+        raise ValueError(
+            f"it has more than {LONGEST_LINE} characters, or {MOST_BLANKS} blanks in a row"
+        )
     if odd := re.search(r"[^\S \t]", line):
         raise ValueError(f"{ODD_BLANK}: U+{ord(odd.group()):04X}")
     if re.search(r"===\s*($|[;,)]|--)", line):
         raise ValueError(NO_VERSION)
-
-
-def _check_constraint(kind: Kind, editable: bool) -> None:
-    if editable:
-        raise ValueError("a constraint can't be editable")
-    if kind.requirement is None:
-        raise ValueError("a constraint needs a name")
-    if kind.extras:
-        raise ValueError("a constraint has no extras")
 
 
 def _option_value(name: str, value: Any) -> Address | str:
@@ -232,32 +233,24 @@ def _option_value(name: str, value: Any) -> Address | str:
         _check_host(value)
     if value is True:
         return ""
-    return _address(value) if name in _ADDRESSES else str(value)
-
-
-def _address(value: str) -> Address:
+    if name not in _ADDRESSES:
+        return str(value)
     try:
         return Address.of(value)
-    except ValueError:  # pip takes the line; it may be anything, a secret too
-        return Address("", Secret(value))
+    except ValueError:
+        return Address("", Secret(value))  # pip accepts the line: it may contain a secret
 
 
 def _check_host(host: str) -> None:
-    """Raises ValueError for what is no host, or host and port."""
-    bare = host.count(":") >= 2 and "@" not in host and "[" not in host
-    place = Address.of(f"https://[{host}]" if bare else f"https://{host}")
+    """Raises ValueError for anything but a host, or a host and a port."""
+    is_ipv6 = host.count(":") >= 2 and "@" not in host and "[" not in host
+    place = Address.of(f"https://[{host}]" if is_ipv6 else f"https://{host}")
     if place.host is None:
         raise ValueError("--trusted-host takes a host, or host:port")
 
 
 def _is_direct(comments: str) -> bool:
-    """What pip-compile and uv note behind a pin: "via -r requirements.in", "via django"."""
+    # pip-compile and uv write "via -r requirements.in" for a direct one, "via django" for others.
     if "via" not in comments.split():
         return True
     return "-r " in comments or any(file in comments for file in _PROJECT_FILES)
-
-
-def _in_one_line(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "too deeply nested"
-    return shown(str(error).partition("\n")[0], 200)

@@ -1,7 +1,7 @@
-"""Running uv, which resolves what no code of ours does, and which here runs nobody's code.
+"""Run uv, the resolver, so that it never runs the code of a package.
 
-All calls go through `run_uv`: it forbids every build, lets no configuration of a folder or an
-account be read, and hands over a minimal environment with an empty folder as home.
+All calls go through `run_uv`: it forbids builds, keeps uv from reading any configuration of a
+folder or an account, and passes a minimal environment with an empty folder as home.
 """
 
 import os
@@ -24,13 +24,13 @@ TIMEOUT = 120.0
 """Seconds."""
 
 TRUSTS = {"UV_SYSTEM_CERTS": "1"}
-"""Certificates as the system trusts them; SSL_CERT_FILE and SSL_CERT_DIR go before."""
+"""The system's certificates; SSL_CERT_FILE and SSL_CERT_DIR take precedence."""
 
 QUIET = ("--quiet", "--color=never", "--no-python-downloads")
 
 BY_THIS_PYTHON = f"--python={sys.executable}"
-"""Without it uv tries every Python on PATH for one of the version that is resolved for, which takes
-longer than all the rest where these are shims.
+"""Without it uv starts every Python on PATH to find one of the version that it resolves for, which
+takes longer than everything else if they are shims.
 """
 
 KEPT_VARIABLES = frozenset(
@@ -44,21 +44,21 @@ KEPT_VARIABLES = frozenset(
         *("UV_HTTP_TIMEOUT", "UV_HTTP_CONNECT_TIMEOUT", "UV_HTTP_RETRIES", "UV_REQUEST_TIMEOUT"),
     }
 )
-"""Where packages come from and how they are reached: what an operator sets for the worker.
+"""Variables by which an operator sets where packages come from and how they are reached.
 
-Nothing that has a build allowed (UV_NO_BINARY and the like), names a program to run
-(UV_KEYRING_PROVIDER), or is a secret of the project.
+None that would allow a build (UV_NO_BINARY and the like), names a program to run
+(UV_KEYRING_PROVIDER), or holds a secret of the project.
 """
 
 KEPT_PREFIXES = ("LC_", "UV_INDEX", "UV_CONCURRENT_")
-"""UV_INDEX_<NAME>_USERNAME among them."""
+"""UV_INDEX_<NAME>_USERNAME is one of these."""
 
 _OWN_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_NO_INDEX")
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a package says that it needs, without any of its code being run."""
+    """The metadata that a package declares statically."""
 
     requires: tuple[str, ...] = ()
     requires_python: str = ""
@@ -72,16 +72,19 @@ def run_uv(
     *,
     declared: Mapping[str, Declared] | None = None,
 ) -> str:
-    """Return why a command of uv failed, in its own words without secrets; blank: it did not.
+    """Return uv's report, without secrets, if a command failed; blank: it succeeded.
 
-    `index_url` is told by the environment, since a command line is everybody's to read; blank: the
-    worker's own. Wheels are taken, and no source, but of the packages in `declared`: of these uv
-    believes what is said there whatever their version, so that none has to be built to be asked.
-    Raises PinError where uv takes too long, or is not installed.
+    A blank `index_url` means the worker's own. Only wheels are taken, except for the packages in
+    `declared`: for these uv uses that metadata whatever their version, and builds none to get it.
+    Raises PinError if uv takes too long, or is not installed.
     """
-    program = _program()
+    # Beside the running interpreter first, whose environment need not be on a worker's PATH.
+    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    program = shutil.which("uv", path=os.pathsep.join(folders))
+    if program is None:
+        raise PinError("uv is not installed here: pip install uv.")
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as home:
-        options = [*_build_nothing(declared or {}), *_configured(declared or {}, Path(home))]
+        options = _options(declared or {}, Path(home))
         try:
             done = subprocess.run(
                 [program, *words, *options, *QUIET],
@@ -93,36 +96,31 @@ def run_uv(
                 env=minimal_environment(Path(home)) | _index(words, index_url),
             )
         except subprocess.TimeoutExpired:
-            raise PinError(f"uv found no full set of pins within {timeout:g} s.") from None
+            raise PinError(f"uv did not finish within {timeout:g} s.") from None
     if not done.returncode:
         return ""
     return mask(done.stderr.strip()).decode(errors="replace") or "uv gave no reason."
 
 
 def _index(words: Sequence[str], index_url: str) -> dict[str, str]:
-    """The one that is told, or that is set for pip; what is set for uv it finds itself."""
+    # In the environment, as any account of the machine may read a command line. uv finds its own
+    # settings there, but not pip's.
     if "--offline" in words or (not index_url and any(map(os.environ.get, _OWN_INDEX))):
         return {}
     return {"UV_DEFAULT_INDEX": index_url or own_index_url()}
 
 
-def _build_nothing(declared: Mapping[str, Declared]) -> list[str]:
-    """Options that forbid all builds; what is declared is never built, so its source may be taken.
-
-    Of a package in `--no-binary` uv takes no wheel.
-    """
-    if not declared:
-        return ["--no-build"]
-    return ["--only-binary=:all:", *(f"--no-binary={name}" for name in sorted(declared))]
-
-
 def minimal_environment(home: Path) -> dict[str, str]:
-    """Return the variables that a program gets which reads what strangers wrote.
+    """Return the environment for a program that reads files written by strangers.
 
-    Of what this process has, only how packages are reached; `home` is a folder without settings.
-    The account's `~/.netrc` stays known, and so does uv's cache, for what it fetched once.
+    It has only the variables by which packages are reached, and `home`, a folder without settings.
+    The account's `~/.netrc` and uv's cache are passed, too.
     """
-    kept = {name: text for name, text in os.environ.items() if _is_kept(name)}
+    kept = {
+        name: text
+        for name, text in os.environ.items()
+        if name.upper() in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
+    }
     netrc = Path("~/.netrc").expanduser()
     if netrc.is_file():
         kept.setdefault("NETRC", str(netrc))
@@ -131,33 +129,18 @@ def minimal_environment(home: Path) -> dict[str, str]:
     return {**TRUSTS, **kept, "HOME": str(home)}
 
 
-def _is_kept(name: str) -> bool:
-    return name.upper() in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
-
-
-def _configured(declared: Mapping[str, Declared], home: Path) -> list[str]:
-    """Have uv read this configuration, or none: no uv.toml and no pyproject.toml of anybody."""
+def _options(declared: Mapping[str, Declared], home: Path) -> list[str]:
+    """Return the options that forbid builds, and that replace any uv.toml or pyproject.toml."""
     if not declared:
-        return ["--no-config"]
+        return ["--no-build", "--no-config"]
+    tables: list[dict[str, Any]] = []
+    for name, one in sorted(declared.items()):
+        # Without a version the table applies to all: otherwise uv would build one that it lacks.
+        table = {"name": name, "requires-dist": [*one.requires], "provides-extra": [*one.extras]}
+        python = {"requires-python": one.requires_python} if one.requires_python else {}
+        tables.append(table | python)
     file = home / "uv.toml"
-    tables = [_table(name, one) for name, one in sorted(declared.items())]
     file.write_text(tomli_w.dumps({"dependency-metadata": tables}), encoding="utf-8")
-    return [f"--config-file={file}"]
-
-
-def _table(name: str, declared: Declared) -> dict[str, Any]:
-    """As uv takes it; without a version it holds for all, so that none is built to be asked."""
-    table: dict[str, Any] = {"name": name, "requires-dist": list(declared.requires)}
-    table["provides-extra"] = list(declared.extras)
-    return table | (
-        {"requires-python": declared.requires_python} if declared.requires_python else {}
-    )
-
-
-def _program() -> str:
-    """The command, from this interpreter's own environment or from PATH."""
-    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-    found = shutil.which("uv", path=os.pathsep.join(folders))
-    if found is None:
-        raise PinError("uv is not installed here: pip install uv.")
-    return found
+    # --no-build would forbid all sources; --no-binary takes the source although wheels are wanted.
+    sources = (f"--no-binary={name}" for name in sorted(declared))
+    return ["--only-binary=:all:", *sources, f"--config-file={file}"]

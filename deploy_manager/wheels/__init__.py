@@ -1,18 +1,4 @@
-"""The worker's wheels: fetched once, verified against the lock, kept by what is in them.
+"""The worker's wheels: fetched once, verified against the lock, kept by their content.
 
-Pure: no database. What has no wheel is handed to a `Build` of the caller's, once for a Python.
+Pure: no database. An sdist without a wheel is built by the caller's `Build`, once for each Python.
 """
-
-from deploy_manager.wheels.cache import Cache, Kept
-from deploy_manager.wheels.providing import Build, Provided, provide
-from deploy_manager.wheels.python import ServerPython, own_python
-
-__all__ = [
-    "Build",
-    "Cache",
-    "Kept",
-    "Provided",
-    "ServerPython",
-    "own_python",
-    "provide",
-]

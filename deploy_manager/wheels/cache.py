@@ -1,4 +1,4 @@
-"""Files that were fetched or built, by their sha256, and notes of which was taken for what."""
+"""The cache: files that were fetched or built, by their sha256, and notes of their use."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ class Kept:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the file is there, and has the content it was kept by."""
+        """Whether the file exists and still has the content that its name says."""
         with suppress(OSError):
             facts = self.path.stat()
             return _sha256(self.path, facts.st_size, facts.st_mtime_ns) == self.sha256
@@ -40,42 +40,43 @@ class Kept:
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of this machine. It may be removed at any time: what is missing is had again."""
+    """A folder of this machine. It may be deleted at any time: what is missing is made again."""
 
     folder: Path
 
     def lock(self, key: str) -> Path:
-        """Return the file that whoever makes what `key` names holds a lock on."""
+        """Return the file to lock while making what `key` stands for."""
         return self.folder / "locks" / f"{key}.lock"
 
     def part(self, key: str) -> Path:
-        """Return where a file may be written that is not whole yet, by who holds the lock of `key`.
+        """Return the path for a file that is not complete yet; the caller holds the lock of `key`.
 
-        What a process that died left there is written over.
+        It overwrites what a process that died may have left there.
         """
         path = self.folder / "parts" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def keep(self, part: Path, name: str) -> Kept:
-        """Take a file in under the sha256 of its content, by one rename."""
+        """Move a complete file into the cache under the sha256 of its content, by one rename."""
         facts = part.stat()
         sha256 = _sha256(part, facts.st_size, facts.st_mtime_ns)
         kept = Kept(self.folder / "files" / sha256 / name, sha256)
         kept.path.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(kept.path)
+        part.replace(kept.path)  # within one folder, so within one file system
         return kept
 
     def note(self, key: str, kept: Kept) -> None:
-        """Write which file was taken for what `key` names."""
+        """Note which file was made for `key`."""
         path = self._note(key)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside it and renamed: another process never reads half a note.
         beside = path.with_suffix(f".{secrets.token_hex(6)}.part")
         beside.write_text(json.dumps({"name": kept.path.name, "sha256": kept.sha256}))
         beside.replace(path)
 
     def recall(self, key: str) -> Kept | None:
-        """Return the file that was taken; None where none was, or it is not whole any more."""
+        """Return the file that was made for `key`; None if there is none, or it was damaged."""
         try:
             noted = json.loads(self._note(key).read_text())
             name, sha256 = str(noted["name"]), str(noted["sha256"])
@@ -89,17 +90,17 @@ class Cache:
 
 
 def key_of(*facts: str) -> str:
-    """Return a name for what these facts decide."""
+    """Return a key for what depends on these facts."""
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()
 
 
 def digest_of(path: Path, algorithm: str) -> str:
-    """Return a file's digest, hexadecimal."""
+    """Return a file's digest in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+# Size and time are part of the key, so that a file which has changed is read again.
 @lru_cache(maxsize=4096)
 def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    """Computed anew for a file that has changed."""
     return digest_of(path, "sha256")

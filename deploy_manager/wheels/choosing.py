@@ -1,22 +1,22 @@
-"""Which of the files that an index offers is taken for a pin: a wheel that fits, else the sdist."""
+"""Choose a file of the index for a pin: the best wheel that fits, else the sdist."""
 
 from collections.abc import Iterable, Sequence
 
-from packaging.utils import BuildTag, InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from pypi_simple import DistributionPackage
 
+from deploy_manager.drift import is_version
 from deploy_manager.exceptions import WheelError
-from deploy_manager.requirements import Pin
-from deploy_manager.standards import is_version
+from deploy_manager.requirements.pins import Pin
 from deploy_manager.wheels.python import ServerPython
 
 
 def choose(
     pin: Pin, files: Iterable[DistributionPackage], python: ServerPython
 ) -> DistributionPackage:
-    """Return the best wheel that fits and that the lock knows, else the sdist that it knows.
+    """Return the best wheel that fits and that the lock allows, else the sdist that it allows.
 
-    Raises WheelError, which says what is there instead.
+    Raises WheelError, which lists what the index offers instead.
     """
     offered = [one for one in files if is_version(one.version or "", pin.version)]
     if not offered:
@@ -32,24 +32,22 @@ def choose(
 
 
 def may_be(file: DistributionPackage, pin: Pin) -> bool:
-    """Whether the lock allows a file, by what the index says of it; unknown until it is fetched."""
-    told = {f"{algorithm}:{digest}" for algorithm, digest in file.digests.items()}
+    """Whether the lock may allow a file, by the hashes that the index gives."""
+    listed = {f"{algorithm}:{digest}" for algorithm, digest in file.digests.items()}
+    # An index may give only other algorithms than the lock: then the file is compared when it came.
     comparable = {one.partition(":")[0] for one in pin.hashes} & file.digests.keys()
-    return not pin.hashes or not comparable or not told.isdisjoint(pin.hashes)
+    return not pin.hashes or not comparable or not listed.isdisjoint(pin.hashes)
 
 
 def _rank(file: DistributionPackage, python: ServerPython) -> tuple[int, int, str] | None:
-    """How good a wheel is, the lowest being best; None where it is none that fits."""
+    """Return a wheel's rank, of which the lowest is best; None if it does not fit."""
     try:
         _name, _version, build, tags = parse_wheel_filename(file.filename)
     except InvalidWheelFilename:
         return None
     ranks = [python.ranks[tag] for tag in tags if tag in python.ranks]
-    return (min(ranks), -_number(build), file.filename) if ranks else None
-
-
-def _number(build: BuildTag) -> int:
-    return build[0] if build else 0
+    # As pip prefers them: the best tag, then the highest build number.
+    return (min(ranks), -build[0] if build else 0, file.filename) if ranks else None
 
 
 def _why_none(
@@ -61,11 +59,11 @@ def _why_none(
     names = ", ".join(one.filename for one in offered[:5])
     if not known:
         return (
-            f"What the package index offers as {pin.name} {pin.version} ({names}) has other hashes"
-            " than the lock: nothing was installed. Were the files exchanged? Lock it anew only"
-            " if you know why."
+            f"The files that the package index offers for {pin.name} {pin.version} ({names}) have"
+            " other hashes than the lock: nothing was installed. They may have been replaced: lock"
+            " it again only if you know why."
         )
     return (
-        f"No file of {pin.name} {pin.version} that the lock knows fits {python}, and there is no"
+        f"No wheel of {pin.name} {pin.version} that the lock allows fits {python}, and there is no"
         f" sdist to build one from. The index offers {names}."
     )

@@ -1,4 +1,4 @@
-"""Getting a file of a package from an index. The index's user and password stay in this process."""
+"""Fetch a file of a package from an index; its user and password never leave this process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,38 +14,39 @@ from pypi_simple import (
 
 from deploy_manager.exceptions import WheelError
 from deploy_manager.logs import mask_text
-from deploy_manager.requirements import Pin
+from deploy_manager.requirements.pins import Pin
 from deploy_manager.wheels.cache import Cache, Kept, digest_of
 from deploy_manager.wheels.choosing import choose
 from deploy_manager.wheels.python import ServerPython
 
 TIMEOUT = (5.0, 30.0)
-"""Seconds to connect, and for each piece of an answer."""
+"""Seconds to connect, and between two pieces of an answer."""
 
 LONGEST_REASON = 500
 
 
 def fetch(client: PyPISimple, pin: Pin, python: ServerPython, cache: Cache, key: str) -> Kept:
-    """Fetch what a Python takes for a pin; whoever calls holds the lock of `key`.
+    """Fetch the file for a pin that a Python takes; the caller holds the lock of `key`.
 
-    Raises WheelError where there is nothing that fits, or what comes is not what the lock says.
+    Raises WheelError if no file fits, or if a file does not have the hash that the lock says.
     """
     part = cache.part(key)
     try:
-        with _told(client, pin):
+        with _explained(client, pin):
             page = client.get_project_page(pin.name, timeout=TIMEOUT)
             file = choose(pin, page.packages, python)
+            # Verified below instead, against the lock and not against what the index says.
             client.download_package(file, part, verify=False, timeout=TIMEOUT)
         _verify(part, file, pin)
-        return cache.keep(part, Path(file.filename).name)
+        return cache.keep(part, Path(file.filename).name)  # an index may send a path
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
 
 
 @contextmanager
-def _told(client: PyPISimple, pin: Pin) -> Iterator[None]:
-    """Turn what speaking with an index raises into words, without its password."""
+def _explained(client: PyPISimple, pin: Pin) -> Iterator[None]:
+    """Raise errors of an index as WheelError, without its password."""
     try:
         yield
     except NoSuchProjectError:
@@ -58,15 +59,16 @@ def _told(client: PyPISimple, pin: Pin) -> Iterator[None]:
 
 
 def _verify(part: Path, file: DistributionPackage, pin: Pin) -> None:
-    """Compare with the lock; for a lock without hashes, with what the index itself says."""
-    told = [f"{algorithm}:{digest}" for algorithm, digest in file.digests.items()]
-    expected = pin.hashes or [one for one in told if one.startswith(("sha256:", "sha512:"))]
+    """Compare with the lock; for a lock without hashes, with what the index itself gives."""
+    listed = [f"{algorithm}:{digest}" for algorithm, digest in file.digests.items()]
+    expected = pin.hashes or [one for one in listed if one.startswith(("sha256:", "sha512:"))]
     if not expected:
         return
     found = {f"{name}:{digest_of(part, name)}" for name in {one.split(":")[0] for one in expected}}
     if found.isdisjoint(expected):
-        says = "the lock" if pin.hashes else "the index"
+        source = "the lock" if pin.hashes else "the index"
         raise WheelError(
-            f"{file.filename} is not what {says} says: nothing was installed. It came with"
-            f" {', '.join(sorted(found))}; expected was one of {', '.join(sorted(expected)[:3])}."
+            f"{file.filename} does not have the hash that {source} gives: nothing was installed."
+            f" It has {', '.join(sorted(found))}, but should have one of"
+            f" {', '.join(sorted(expected)[:3])}."
         )

@@ -1,4 +1,4 @@
-"""From a lock to the wheels that a server's Python takes, each had once."""
+"""Provide the wheels of a lock for a server's Python, each fetched or built once."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,24 +9,25 @@ from pathlib import Path
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from pypi_simple import PyPISimple
 
+from deploy_manager.drift import is_version
 from deploy_manager.exceptions import WheelError
-from deploy_manager.requirements import Pin, lock_text, read_pins
 from deploy_manager.requirements.index_facts import open_index
-from deploy_manager.standards import is_version
+from deploy_manager.requirements.pins import Pin, lock_text
+from deploy_manager.requirements.reading import read_pins
 from deploy_manager.wheels.cache import Cache, Kept, key_of
 from deploy_manager.wheels.fetching import fetch
 from deploy_manager.wheels.once import once
 from deploy_manager.wheels.python import ServerPython
 
 Build = Callable[[Path, Path], str]
-"""Builds the sdist at the first path; writes the wheel to the second one, returns its name."""
+"""Builds the sdist at the first path, writes the wheel to the second, and returns its name."""
 
 FETCHES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class Provided:
-    """What a server's Python has to get."""
+    """What a server's Python has to install."""
 
     wheels: tuple[Kept, ...] = ()
     lock: str = ""
@@ -36,11 +37,11 @@ class Provided:
 def provide(
     lock: str, python: ServerPython, index_url: str, cache: Cache, build: Build
 ) -> Provided:
-    """Return the wheel for each pin of a lock that a Python should have.
+    """Return the wheel for each pin of a lock that applies to a Python.
 
-    What was had before is not asked for again, not even whether it is still there. Everything else
-    comes from the index (blank: the worker's own); what has no wheel that fits is built from its
-    sdist. Raises PinError, WheelError, and what `build` raises.
+    The index (blank: the worker's own) is only asked for what is not in the cache. A package
+    without a wheel that fits is built from its sdist. Raises PinError, WheelError, and what `build`
+    raises.
     """
     pins = [pin for pin in read_pins(lock, "the lock") if python.is_true(pin.marker)]
     fetched = _fetch_all(pins, python, index_url, cache)
@@ -48,6 +49,7 @@ def provide(
         kept if kept.is_wheel else _built(pin, kept, python, cache, build)
         for pin, kept in zip(pins, fetched, strict=True)
     )
+    # Without markers, which were decided here, and with the hash of the very wheel that is sent.
     exact = (
         replace(pin, marker="", hashes=(f"sha256:{wheel.sha256}",))
         for pin, wheel in zip(pins, wheels, strict=True)
@@ -58,7 +60,10 @@ def provide(
 def _fetch_all(
     pins: Sequence[Pin], python: ServerPython, index_url: str, cache: Cache
 ) -> list[Kept]:
-    keys = [_key(pin, python, index_url) for pin in pins]
+    # With the index: another one may offer other files of the same version.
+    keys = [
+        key_of("fetched", pin.name, pin.version, *pin.hashes, python.key, index_url) for pin in pins
+    ]
 
     def recall() -> list[Kept] | None:
         found = [kept for key in keys if (kept := cache.recall(key)) is not None]
@@ -69,7 +74,7 @@ def _fetch_all(
             get = partial(_fetched, client, python, cache)
             return list(pool.map(get, pins, keys))
 
-    # The whole set has a lock of its own: servers that wait for it take no threads.
+    # The whole set has a lock of its own, so that servers which wait for it need no threads.
     return once(cache.lock(key_of(*keys)), recall, make)
 
 
@@ -82,12 +87,8 @@ def _fetched(client: PyPISimple, python: ServerPython, cache: Cache, pin: Pin, k
     return once(cache.lock(key), lambda: cache.recall(key), make)
 
 
-def _key(pin: Pin, python: ServerPython, index_url: str) -> str:
-    return key_of("fetched", pin.name, pin.version, *pin.hashes, python.key, index_url)
-
-
 def _built(pin: Pin, sdist: Kept, python: ServerPython, cache: Cache, build: Build) -> Kept:
-    """Return the wheel that was made of an sdist for such Pythons."""
+    """Return the wheel that was built from an sdist for such Pythons."""
     key = key_of("built", sdist.sha256, python.key)
 
     def make() -> Kept:
@@ -102,11 +103,11 @@ def _built(pin: Pin, sdist: Kept, python: ServerPython, cache: Cache, build: Bui
 
 
 def _check_name(name: str, pin: Pin, python: ServerPython) -> None:
-    """A builder may send what it likes: it is believed no more than an index."""
+    # The name comes from a builder, which may send anything.
     try:
         project, version, _build, tags = parse_wheel_filename(name)
     except InvalidWheelFilename:
-        raise WheelError(f"{pin.name} was built to {name[:200]!r}, which is no wheel.") from None
+        raise WheelError(f"{pin.name} was built to {name[:200]!r}, which is not a wheel.") from None
     if project != pin.name or not is_version(str(version), pin.version):
         raise WheelError(f"The sdist of {pin.name} {pin.version} was built to {name[:200]!r}.")
     if tags.isdisjoint(python.ranks):

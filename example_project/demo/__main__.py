@@ -1,4 +1,4 @@
-"""`python -m example_project.demo`: set up, deploy, and stay until Ctrl-C."""
+"""`python -m example_project.demo`: set up and deploy the demo, and run it until Ctrl-C."""
 
 import argparse
 import os
@@ -29,20 +29,23 @@ from example_project.demo import (  # noqa: E402
 from example_project.settings import VAR  # noqa: E402
 
 KEPT = ("secret-key", "demo.lock")
-"""What this very process uses already, when everything else is forgotten."""
+"""Files that --reset keeps, since this process already uses them."""
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The last one comes when the terminal is closed."""
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""SIGHUP comes when the terminal is closed."""
 
 INTERRUPTED = 130
-"""Exit code of a check that was not let end."""
+"""Exit code of a check that was interrupted."""
 
 STARTED = float(os.environ.get("DEMO_STARTED", time.time()))
 
 
 def main() -> int:
     options = _options()
-    _listen()
+    for number in END_SIGNALS:
+        # nohup ignores SIGHUP, so that a closed terminal does not end the demo.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         with only_one.only_one(VAR):
             return _set_up_and_run(VAR, reset=options.reset, stay=not options.check)
@@ -56,7 +59,7 @@ def main() -> int:
 
 def _set_up_and_run(folder: Path, *, reset: bool, stay: bool) -> int:
     if reset:
-        _forget(folder)
+        _remove_data(folder)
     call_command("migrate", verbosity=0)
     password = inventory.make_administrator(folder)
     code = folder / "guestbook"
@@ -76,27 +79,30 @@ def _run(folder: Path, environment: Environment, code: Path, password: str, *, s
     with processes.Processes(folder) as running:
         address = admin.removeprefix("http://").rstrip("/")
         running.start("web", "django", "runserver", "--noreload", address)
-        running.start("worker", "celery", *_worker_options())
-        # Not inside of the worker, which would not start it again.
+        options = ["--pool", "threads", "--concurrency", "4", "--loglevel", "info"]
+        running.start("worker", "celery", "-A", "example_project", "worker", *options)
+        # A process of its own: a worker with --beat would not start a dead beat again.
         running.start("beat", "celery", "-A", "example_project", "beat", "--pidfile=")
         second_act.serve_index(folder, code, environment, running)
         _deploy(environment)
         if found := _problems(running, environment, admin, repository.newest_commit(code)):
-            told = ["The demo failed:", *failures.describe_failures(environment), *found]
-            print("\n".join(told), file=sys.stderr)
+            lines = ["The demo failed:", *failures.describe_failures(environment), *found]
+            print("\n".join(lines), file=sys.stderr)
             return 1
-        _say_where(environment, admin, password)
+        _print_addresses(environment, admin, password)
         if found := second_act.play(folder, environment):
             print("\n".join(["The second act failed:", *found]), file=sys.stderr)
             return 1
         if stay:
-            _stay()
+            print("Ctrl-C stops everything.", flush=True)
+            while True:
+                signal.pause()
     return 0
 
 
 def _deploy(environment: Environment) -> None:
-    """Deploy by the same command as a user; what became of it stands on the row."""
-    if not processes.wait_for(lambda: not _cancel_what_was_left(environment), 60):
+    """Deploy with the command that a user would use. The outcome is read from the row later."""
+    if not processes.wait_for(lambda: not _cancel_leftovers(environment), 60):
         print("Another demo deploys to the same folder.", file=sys.stderr)
         return
     try:
@@ -106,8 +112,8 @@ def _deploy(environment: Environment) -> None:
             print("The deployment did not succeed.", file=sys.stderr)
 
 
-def _cancel_what_was_left(environment: Environment) -> bool:
-    """End what a demo that was killed left behind; return whether there is still something."""
+def _cancel_leftovers(environment: Environment) -> bool:
+    """Cancel deployments of an earlier demo that was killed; return whether one is still live."""
     live = Deployment.objects.live().filter(environment=environment)
     for left in live:
         left.request_cancel("the demo")
@@ -124,30 +130,18 @@ def _problems(
     return found
 
 
-def _say_where(environment: Environment, admin: str, password: str) -> None:
+def _print_addresses(environment: Environment, admin: str, password: str) -> None:
     print(f"\nAdmin   {admin}   login: {inventory.USER}   password: {password}")
     for name, address in sites.addresses(environment).items():
         print(f"Site    {address}   on server {name}")
     print(f"Ready after {time.time() - STARTED:.0f} s.")
 
 
-def _stay() -> None:
-    """Until a signal: what dies meanwhile is started again, and ends nothing."""
-    print("Ctrl-C stops everything.", flush=True)
-    while True:
-        signal.pause()
-
-
-def _worker_options() -> list[str]:
-    options = ["--pool", "threads", "--concurrency", "4", "--loglevel", "info"]
-    return ["-A", "example_project", "worker", *options]
-
-
 def _deploy_paths(folder: Path) -> list[Path]:
     return [folder / "sites" / name for name in inventory.SERVERS]
 
 
-def _forget(folder: Path) -> None:
+def _remove_data(folder: Path) -> None:
     processes.end_sites(_deploy_paths(folder))
     for path in folder.iterdir():
         if path.is_dir():
@@ -157,24 +151,17 @@ def _forget(folder: Path) -> None:
     (folder / "broker").mkdir(mode=0o700)
 
 
-def _listen() -> None:
-    """Be told of what ends us; under nohup a closed terminal does not."""
-    for number in ENDING:
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-
-
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End in order, once: a second Ctrl-C must not leave anything running."""
-    for each in ENDING:
+    """End in order, once. A second Ctrl-C would stop this, and leave processes running."""
+    for each in END_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/demo", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="verify the sites, then end")
-    parser.add_argument("--reset", action="store_true", help="forget all of an earlier demo")
+    parser.add_argument("--check", action="store_true", help="verify the sites, then stop")
+    parser.add_argument("--reset", action="store_true", help="remove the data of an earlier demo")
     return parser.parse_args()
 
 

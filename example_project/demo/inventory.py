@@ -13,7 +13,7 @@ USER = "admin"
 
 
 def make_administrator(folder: Path) -> str:
-    """Return the administrator's password, made with the account the first time."""
+    """Return the administrator's password; the first time, create it with the account."""
     file = folder / "admin-password"
     users = get_user_model()
     if not file.exists() or not users.objects.filter(username=USER).exists():
@@ -25,7 +25,7 @@ def make_administrator(folder: Path) -> str:
 
 
 def make_environment(folder: Path, repository: Path) -> Environment:
-    """Return guestbook/production on its four servers; what is there already stays."""
+    """Return guestbook/production on its four servers; existing rows stay as they are."""
     project, _ = Project.objects.get_or_create(
         name="guestbook", defaults={"repository": str(repository)}
     )
@@ -38,7 +38,7 @@ def make_environment(folder: Path, repository: Path) -> Environment:
             "health_path": "/health/",
             "health_text": '"status": "ok"',
             "health_deadline": 15,
-            # One database for the four, as in production.
+            # One database for the four servers, as in production.
             "variables": {
                 "DATABASE_PATH": str(folder / "guestbook.sqlite3"),
                 "SECRET_KEY": secrets.token_urlsafe(50),
@@ -59,6 +59,7 @@ def _place(environment: Environment, name: str, order: int, path: Path) -> None:
         server=server,
         defaults={"order": order, "own_deploy_path": str(path)},
     )
+    # Another program may have taken the port since the last demo.
     if made or not _is_free(placement.bind):
         placement.own_bind = f"127.0.0.1:{free_port()}"
         placement.save(update_fields=["own_bind"])
@@ -74,5 +75,4 @@ def free_port() -> int:
 def _is_free(bind: str) -> bool:
     host, _, port = bind.rpartition(":")
     with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return listener.connect_ex((host, int(port))) != 0

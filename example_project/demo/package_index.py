@@ -1,4 +1,4 @@
-"""A package index of plain files: the site's own pins, and a kit of our own in several versions."""
+"""A package index of plain files: the pins of the site, and several versions of a demo package."""
 
 import base64
 import hashlib
@@ -10,51 +10,52 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from deploy_manager.requirements import lock_text, read_pins
+from deploy_manager.requirements.pins import lock_text
+from deploy_manager.requirements.reading import read_pins
 
 KIT = "greetings"
 FILLED = "requirements.txt"
-"""Stands in the folder once everything that it names does."""
+"""A file that is in the folder once everything it names is."""
 
 GREETS = "def greet() -> str:\n    return '{}'\n"
 FAILS = "def greet() -> str:\n    raise RuntimeError('{} greets nobody')\n"
 
 
 class NotFilled(Exception):  # noqa: N818  named after the event
-    """Tells what to do."""
+    """pip failed; the message says what to do."""
 
 
 def fill(folder: Path, requirements: Path) -> None:
-    """Put the wheels of a full set of pins into the index, from the index that pip knows.
+    """Download the wheels of a full set of pins into the index, from pip's own index.
 
-    What an interrupted demo left is gone on with. Raises NotFilled.
+    Continues after an interrupted demo. Raises NotFilled.
     """
-    # Those for other platforms, too: whoever resolves the pins anew looks at them.
+    # Those for other platforms, too: the resolver looks at them when it resolves the pins anew.
     known = read_pins(requirements.read_text())
     pins = [replace(pin, marker="") for pin in known if pin.name != KIT]
     folder.mkdir(parents=True, exist_ok=True)
-    everything = folder / "wanted.txt"
+    everything = folder / "incomplete.txt"
     everything.write_text(lock_text(pins))
-    words = ["download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    where = ["--dest", str(folder / "files"), "--requirement", str(everything)]
+    options = ["download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    target = ["--dest", str(folder / "files"), "--requirement", str(everything)]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    done = subprocess.run([*pip, *words, *where], check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run([*pip, *options, *target], check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise NotFilled(
-            f"pip could not download what {requirements} pins (exit code {done.returncode}): see"
-            " its own words above, and start the demo again."
+            f"pip could not download the pins of {requirements} (exit code {done.returncode}): see"
+            " its output above, and start the demo again."
         )
     _list(folder)
     everything.rename(folder / FILLED)
 
 
 def is_filled(folder: Path) -> bool:
-    """Whether `fill` came to its end there."""
+    """Return whether `fill` has completed there."""
     return (folder / FILLED).exists()
 
 
 def publish(folder: Path, version: str, *, is_broken: bool = False) -> str:
-    """Put a version of the kit into the index; return its hash."""
+    """Put a version of the demo package into the index; return its hash."""
     file = folder / "files" / f"{KIT}-{version}-py3-none-any.whl"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -69,14 +70,11 @@ def _list(folder: Path) -> None:
         name = file.name.partition("-")[0].lower().replace("_", "-")
         page = folder / "simple" / name / "index.html"
         page.parent.mkdir(parents=True, exist_ok=True)
-        known = sorted((folder / "files").glob(f"{file.name.partition('-')[0]}-*.whl"))
-        page.write_text("".join(map(_link, known)))
-
-
-def _link(file: Path) -> str:
-    name = html.escape(file.name)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return f'<a href="../../files/{name}#sha256={digest}">{name}</a><br>\n'
+        links = []
+        for each in sorted((folder / "files").glob(f"{file.name.partition('-')[0]}-*.whl")):
+            escaped, digest = html.escape(each.name), hashlib.sha256(each.read_bytes()).hexdigest()
+            links.append(f'<a href="../../files/{escaped}#sha256={digest}">{escaped}</a><br>\n')
+        page.write_text("".join(links))
 
 
 def _wheel(version: str, code: str) -> bytes:
@@ -86,14 +84,14 @@ def _wheel(version: str, code: str) -> bytes:
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {KIT}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = "".join(_recorded(name, text) for name, text in files.items())
+    record = ""
+    for name, text in files.items():
+        # Base64 for URLs, without its padding: PEP 376 and PEP 427.
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
+        record += f"{name},sha256={digest.decode()},{len(text.encode())}\n"
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
+            # ZipInfo has a fixed date: the same version has the same hash in every demo.
             archive.writestr(zipfile.ZipInfo(name), text)
     return content.getvalue()
-
-
-def _recorded(name: str, text: str) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
-    return f"{name},sha256={digest.decode()},{len(text.encode())}\n"

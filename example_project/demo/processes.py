@@ -16,15 +16,15 @@ PATIENCE = 15.0
 """Seconds that a process gets to end before it is killed."""
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Seconds before each new start of one that ends again and again; after the last, no more."""
+"""Seconds before each restart of a process that keeps ending; after the last it is given up."""
 
 LASTED = 60.0
-"""Seconds after which a start counts as a good one: the next pause is the first again."""
+"""Seconds after which a start counts as good: the next pause is the first again."""
 
 
 @dataclass
 class _Part:
-    """One of the processes, and how often it ended soon after it was started."""
+    """One process, and how often it ended soon after its start."""
 
     name: str
     command: list[str]
@@ -33,7 +33,7 @@ class _Part:
     started: float = field(init=False)
     ended_early: int = 0
     due: float | None = None
-    """When it is to be started again, while it is not running."""
+    """The time of the next start, while it is not running."""
 
     given_up: bool = False
 
@@ -47,7 +47,7 @@ class _Part:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C in the terminal is for the demo, which ends them in order.
+                # Else Ctrl-C in the terminal would reach them, too; the demo ends them in order.
                 start_new_session=True,
             )
 
@@ -55,18 +55,18 @@ class _Part:
 class Processes:
     """The web server, the worker and others; leaving the context ends them.
 
-    One that dies is started again, after a pause that grows while it dies soon: each time `tell`
-    gets a line with what happened and where its log is.
+    One that dies is started again, after a pause that grows as long as it dies soon. Each time
+    `report` is called with a line that names the process and its log.
     """
 
     def __init__(
         self,
         folder: Path,
-        tell: Callable[[str], None] | None = None,
+        report: Callable[[str], None] | None = None,
         pauses: Iterable[float] = PAUSES,
     ) -> None:
         self._folder = folder
-        self._tell = tell or _print
+        self._report = report or _print
         self._pauses = tuple(pauses)
         self._parts: list[_Part] = []
         self._lock = threading.Lock()
@@ -95,8 +95,8 @@ class Processes:
                 part.process.wait()
 
     def start(self, name: str, *arguments: str) -> None:
-        """Start a module of Python; what it prints goes to `<name>.log`."""
-        # Not even a demo that is killed leaves one behind.
+        """Start a Python module; its output goes to `<name>.log`."""
+        # The kernel ends it when the demo is killed: prctl(2), PR_SET_PDEATHSIG.
         command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", *arguments]
         part = _Part(name, command, self._folder / f"{name}.log")
         part.log.write_bytes(b"")
@@ -105,10 +105,11 @@ class Processes:
             self._parts.append(part)
 
     def given_up(self) -> str:
-        """Return what to say of what is not started any more; blank while all are kept running."""
+        """Return the logs of the processes that were given up; blank if there are none."""
         with self._lock:
             return "\n".join(
-                f"The {part.name} ended {part.ended_early} times:\n{_end_of(part.log)}"
+                f"The {part.name} ended {part.ended_early} times:\n"
+                + part.log.read_text(errors="replace")[-2000:]
                 for part in self._parts
                 if part.given_up
             )
@@ -117,23 +118,19 @@ class Processes:
         while not self._over.wait(0.2):
             with self._lock:
                 for part in self._parts:
-                    self._look_at(part)
+                    if not part.given_up:
+                        self._look_at(part)
 
     def _look_at(self, part: _Part) -> None:
-        if part.given_up:
-            return
-        if part.due is not None:
-            if time.monotonic() >= part.due:
-                self._start_again(part)
-        elif (code := part.process.poll()) is not None:
-            self._note_end(part, code)
-
-    def _start_again(self, part: _Part) -> None:
-        try:
-            part.start()
-        except OSError as error:  # no memory, no process left, no room for the log
-            part.due = time.monotonic() + PAUSES[-1]
-            self._tell(f"The {part.name} can't be started again yet: {error}")
+        if part.due is None:
+            if (code := part.process.poll()) is not None:
+                self._note_end(part, code)
+        elif time.monotonic() >= part.due:
+            try:
+                part.start()
+            except OSError as error:  # no memory, no process left, no room for the log
+                part.due = time.monotonic() + PAUSES[-1]
+                self._report(f"The {part.name} can't be started again yet: {error}")
 
     def _note_end(self, part: _Part, code: int) -> None:
         lasted = time.monotonic() - part.started
@@ -141,14 +138,14 @@ class Processes:
         how = f"exit {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         if part.ended_early > len(self._pauses):
             part.given_up = True
-            self._tell(
+            self._report(
                 f"The {part.name} ended ({how}), {part.ended_early} times in a row, and is not"
-                f" started again: see {part.log}, mend it and start the demo again."
+                f" started again: see {part.log}, correct the cause and start the demo again."
             )
             return
         pause = self._pauses[part.ended_early - 1]
         part.due = time.monotonic() + pause
-        self._tell(
+        self._report(
             f"The {part.name} ended ({how}) and is started again in {pause:g} s; its log:"
             f" {part.log}"
         )
@@ -158,12 +155,8 @@ def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _end_of(log: Path) -> str:
-    return log.read_text(errors="replace")[-2000:]
-
-
 def end_sites(deploy_paths: Iterable[Path]) -> None:
-    """End the sites' gunicorns by their pid files, where these still name them."""
+    """End the gunicorns of the sites, by their pid files."""
     masters = [pid for path in deploy_paths if (pid := master_of(path))]
     for pid in masters:
         os.kill(pid, signal.SIGTERM)
@@ -173,17 +166,18 @@ def end_sites(deploy_paths: Iterable[Path]) -> None:
 
 
 def master_of(deploy_path: Path) -> int:
-    """Return the id of a site's gunicorn; 0 where none runs."""
+    """Return the process id of a site's gunicorn; 0 if none runs."""
     try:
         pid = int((deploy_path / ".deploy/gunicorn.pid").read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return 0
+    # After a crash the file stays, and another program may have got this id.
     return pid if str(deploy_path).encode() in command else 0
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Return whether the condition came true in time."""
+    """Return whether the condition became true in time."""
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
@@ -197,4 +191,4 @@ def _runs(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
-    return state != "Z"
+    return state != "Z"  # a zombie has ended; see proc(5)

@@ -1,4 +1,4 @@
-"""The guestbook's own git repository, as a team would have it."""
+"""The git repository of the guestbook, as a team would have it."""
 
 import shutil
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 SAMPLE_SITE = Path(__file__).parent.parent / "sample_site"
 GREETING = '''\
-"""Every answer carries a greeting."""
+"""Adds a greeting to every response."""
 
 import greetings
 
@@ -24,9 +24,10 @@ _IDENTITY = ("-c", "user.name=Guestbook", "-c", "user.email=guestbook@localhost"
 
 
 def make_repository(folder: Path) -> bool:
-    """Make the repository with the sample site in it; False where there is one."""
+    """Create the repository with the sample site; return False if it exists already."""
     if (folder / ".git").exists():
         return False
+    # Without .git it is the rest of an interrupted start.
     shutil.rmtree(folder, ignore_errors=True)
     leave_out = shutil.ignore_patterns("__pycache__", "collected", "*.sqlite3*")
     shutil.copytree(SAMPLE_SITE, folder, ignore=leave_out)
@@ -37,7 +38,7 @@ def make_repository(folder: Path) -> bool:
 
 
 def add_greeting(folder: Path, version: str, digest: str) -> None:
-    """Let every answer of the guestbook carry a greeting, by a package that it needs then."""
+    """Commit a middleware that adds a greeting to every response, from a package it requires."""
     (folder / "config/greeting.py").write_text(GREETING)
     with (folder / "config/settings.py").open("a") as settings:
         settings.write('MIDDLEWARE.append("config.greeting.Greeting")\n')

@@ -1,8 +1,8 @@
-"""The second act: a package turns out to be vulnerable, and a policy upgrades it on four servers.
+"""The second act of the demo: a policy upgrades a vulnerable package on four servers.
 
-The first version that fixes it is broken: the canary shows it, and everything is back as it
-was. The next version is good, and arrives on all four. A plain deployment after it, of a
-repository that still pins the first one, leaves the good one where it is.
+The first version with a fix is broken: the canary fails, and the upgrade is rolled back. The next
+version is good and reaches all four servers. The repository still pins the first version; a plain
+deployment of it leaves the good version in place.
 """
 
 import json
@@ -25,7 +25,7 @@ PATIENCE = 300.0
 def serve_index(
     folder: Path, code: Path, environment: Environment, running: processes.Processes
 ) -> None:
-    """Start the package index that the servers install from; its address is the environment's."""
+    """Start the package index for the servers, and set its address on the environment."""
     index = folder / "index"
     if not package_index.is_filled(index):
         package_index.fill(index, code / "requirements.txt")
@@ -36,7 +36,7 @@ def serve_index(
 
 
 def play(folder: Path, environment: Environment) -> list[str]:
-    """Play it once; return what went otherwise than it should."""
+    """Play the act, once; return the differences from what should happen."""
     if Upgrade.objects.filter(stages__environment=environment).exists():
         return []
     _make_policy(environment)
@@ -45,11 +45,11 @@ def play(folder: Path, environment: Environment) -> list[str]:
     package_index.publish(index, BROKEN, is_broken=True)
     _write_advisory(folder / "advisories")
     _call("audit", str(environment))
-    _say(f"Each night the policy would look; now it is told to. {BROKEN} is out, and broken:")
+    _say(f"The policy would look each night; it is run now. {BROKEN} is published, but broken:")
     found = _upgrade(environment, UpgradeState.ROLLED_BACK, FIRST)
     if not found:
         package_index.publish(index, GOOD)
-        _say(f"{GOOD} is published, and the policy looks again:")
+        _say(f"{GOOD} is published, and the policy runs again:")
         found = _upgrade(environment, UpgradeState.SUCCEEDED, GOOD)
     if not found:
         _say(f"The repository still pins {FIRST}. It is deployed as it is:")
@@ -67,7 +67,7 @@ def _make_policy(environment: Environment) -> None:
 
 
 def _write_advisory(folder: Path) -> None:
-    """One record as https://ossf.github.io/osv-schema/ says."""
+    """Write a record in the format of https://ossf.github.io/osv-schema/."""
     events = [{"introduced": "0"}, {"fixed": BROKEN}]
     package = {"name": package_index.KIT, "ecosystem": "PyPI"}
     record = {
@@ -82,7 +82,7 @@ def _write_advisory(folder: Path) -> None:
 
 
 def _upgrade(environment: Environment, ends: UpgradeState, serves: str) -> list[str]:
-    """Run the policy and wait for its upgrade; return what is not as it should be then."""
+    """Run the policy and wait for its upgrade; return the differences from what should happen."""
     before = Upgrade.objects.count()
     _call("policies", POLICY, "--run")
 
@@ -93,33 +93,32 @@ def _upgrade(environment: Environment, ends: UpgradeState, serves: str) -> list[
         return ["The upgrade did not end."]
     upgrade = Upgrade.objects.latest("pk")
     state = UpgradeState(upgrade.state)
-    told = _greetings(environment)
-    print(f"Upgrade {upgrade}: {state.label}. The sites greet with {', '.join(told)}.")
-    if state is not ends or set(told) != {serves}:
+    greetings = _greetings(environment)
+    print(f"Upgrade {upgrade}: {state.label}. The sites greet with {', '.join(greetings)}.")
+    if state is not ends or set(greetings) != {serves}:
         return [f"It should have {ends.label}, with {serves} everywhere.", upgrade.message]
     return []
 
 
 def _deploy(environment: Environment, serves: str) -> list[str]:
-    """Deploy what the repository has; return what is not as it should be then."""
+    """Deploy the repository; return the differences from what should happen."""
     _call("deploy", str(environment))
-    told = _greetings(environment)
-    print(f"The sites greet with {', '.join(told)}: what the upgrade moved holds.")
-    if set(told) != {serves}:
+    greetings = _greetings(environment)
+    print(f"The sites greet with {', '.join(greetings)}: what the upgrade moved holds.")
+    if set(greetings) != {serves}:
         return [f"A deployment should have left {serves} everywhere."]
     return []
 
 
 def _greetings(environment: Environment) -> Sequence[str]:
-    return [_greeting(address) for address in sites.addresses(environment).values()]
-
-
-def _greeting(address: str) -> str:
-    try:
-        with urllib.request.urlopen(f"{address}health/", timeout=10) as answer:  # noqa: S310
-            return str(answer.headers["X-Greeting"])
-    except OSError as error:
-        return str(error)
+    greetings = []
+    for address in sites.addresses(environment).values():
+        try:
+            with urllib.request.urlopen(f"{address}health/", timeout=10) as answer:  # noqa: S310
+                greetings.append(str(answer.headers["X-Greeting"]))
+        except OSError as error:
+            greetings.append(str(error))
+    return greetings
 
 
 def _say(text: str) -> None:
@@ -127,7 +126,7 @@ def _say(text: str) -> None:
 
 
 def _call(*words: str) -> None:
-    """Run a command of ours as a user would; some end with a code that says what they found."""
+    """Run a command as a user would. Some report what they found with an exit code: ignored."""
     try:
         call_command(*words)
     except SystemExit:

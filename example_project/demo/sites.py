@@ -1,4 +1,4 @@
-"""Whether the four sites answer, and with which commit."""
+"""The four sites of the demo: their addresses, and the commits that they serve."""
 
 import json
 import urllib.error
@@ -14,7 +14,7 @@ def addresses(environment: Environment) -> dict[str, str]:
 
 
 def problems(environment: Environment, commit: str) -> list[str]:
-    """Return what is wrong with the sites; nothing where each serves this commit."""
+    """Return the problems of the sites; none if each serves this commit."""
     found = []
     for name, address in addresses(environment).items():
         served = _commit_at(f"{address}health/")

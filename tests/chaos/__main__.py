@@ -12,7 +12,7 @@ from pathlib import Path
 
 import django
 
-from tests.chaos.parts import Postgres, Redis, Sweep, environment_for
+from tests.chaos.parts import Postgres, Reconcile, Redis, environment_for
 from tests.chaos.table import TABLE
 
 SHOWN = 20
@@ -60,7 +60,7 @@ def _run(
             dice = random.Random(f"{options.seed}-{name}")
             world = World(folder, redis, database, key, dice, at_end, options.short)
             at_end.callback(world.end_workers)
-            at_end.callback(Sweep(folder).kill)
+            at_end.callback(Reconcile(folder).kill)
             seen = ROWS[name](world, runs)
         took = time.monotonic() - began
         mark = "BROKEN" if world.broken else "ok"

@@ -12,11 +12,11 @@ from threading import Event
 
 from django.utils import timezone
 
+from deploy_manager.deployments.orders import orders_for
+from deploy_manager.deployments.prepare import prepare_again
 from deploy_manager.exceptions import ClaimLost
-from deploy_manager.hosts import open_guarded
-from deploy_manager.models import Deployment, HostRun, LogChunk, Slice, State, Step
-from deploy_manager.runner.orders import orders_for
-from deploy_manager.runner.prepare import prepare_again
+from deploy_manager.hosts.guarded import open_guarded
+from deploy_manager.models import Deployment, HostRun, LogChunk, Shard, State, Step
 from tests.chaos.judging import (
     demand_free_locks,
     judge_all,
@@ -82,7 +82,7 @@ def holder_stopped(world: World, count: int) -> str:
         time.sleep(3)
         world.demand(rows_of(deployments) == rows, "the old holder wrote to the rows")
         world.demand(servers_of(deployments) == before, "the old holder changed a server")
-        for run in HostRun.objects.filter(slice__in=taken_over(deployments)):
+        for run in HostRun.objects.filter(shard__in=taken_over(deployments)):
             tried += 1
             refused += is_refused(run)
         world.end_workers()
@@ -121,7 +121,7 @@ def cancelled(world: World, count: int) -> str:
         states += judge_all(world, deployments)
     world.end_workers()
     return (
-        f"{told(states)}; ended {max(ended):.1f} s after the wish at the latest"
+        f"{told(states)}; ended {max(ended):.1f} s after the request at the latest"
         f" (median {median(ended):.1f} s), the last process was gone after {max(dead):.1f} s"
     )
 
@@ -202,12 +202,12 @@ def pks(deployments: list[Deployment]) -> list[int]:
 
 
 def held_by(worker: Worker) -> int:
-    """How many slices a worker holds."""
-    return Slice.objects.filter(state="held", holder__endswith=f":{worker.process.pid}").count()
+    """How many shards a worker holds."""
+    return Shard.objects.filter(state="held", holder__endswith=f":{worker.process.pid}").count()
 
 
-def taken_over(deployments: list[Deployment]) -> list[Slice]:
-    return list(Slice.objects.filter(deployment__in=pks(deployments), taken_over__gt=0))
+def taken_over(deployments: list[Deployment]) -> list[Shard]:
+    return list(Shard.objects.filter(deployment__in=pks(deployments), taken_over__gt=0))
 
 
 def lines_stored() -> int:
@@ -221,7 +221,7 @@ def rows_of(deployments: list[Deployment]) -> list[object]:
     hosts = HostRun.objects.filter(**mine).order_by("pk")
     return [
         list(Deployment.objects.filter(pk__in=pks(deployments)).order_by("pk").values()),
-        list(Slice.objects.filter(**mine).order_by("pk").values()),
+        list(Shard.objects.filter(**mine).order_by("pk").values()),
         list(hosts.values()),
         list(Step.objects.filter(host_run__in=hosts).order_by("pk").values()),
         LogChunk.objects.filter(**mine).count(),

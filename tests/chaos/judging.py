@@ -17,7 +17,7 @@ STREAMS = {LogChunk.Stream.STDOUT: "", LogChunk.Stream.STDERR: "-"}
 
 
 def judge_all(world: World, deployments: Iterable[Deployment]) -> Counter[State]:
-    """Judge deployments of the story `chaos`; return how often each state was seen."""
+    """Judge deployments of the pipeline `chaos`; return how often each state was seen."""
     return Counter(judge(world, deployment) for deployment in deployments)
 
 
@@ -78,7 +78,7 @@ def _judge_log(world: World, run: HostRun, done: Counter[str], who: str) -> None
 
 def lines_of(run: HostRun, stream: int) -> list[str]:
     """What is stored of a stream of a host."""
-    chunks = run.log_chunks.filter(stream=stream).order_by("position")
+    chunks = run.log_chunks.filter(stream=stream).order_by("sequence")
     return b"".join(chunks.values_list("data", flat=True)).decode().splitlines()
 
 

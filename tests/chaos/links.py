@@ -19,7 +19,7 @@ from tests.parts.sshd import running_sshd
 
 NOTICED_WITHIN = 20.0
 RESOLVED_WITHIN = 60.0
-NOTE = re.compile(rb"was lost. It stands again after ([0-9.]+) s")
+NOTE = re.compile(rb"was lost and restored after ([0-9.]+) s")
 
 
 def link_broken(disturb: Callable[[World, Link], None], most: int, world: World, count: int) -> str:
@@ -47,7 +47,7 @@ def link_broken(disturb: Callable[[World, Link], None], most: int, world: World,
         states += judge_all(world, deployments)
         for deployment in deployments:
             demand_success(world, deployment)
-        for seconds in notices(deployments, cut):
+        for seconds in notifications(deployments, cut):
             notes += 1
             noticed = max(noticed, seconds)
     world.end_workers()
@@ -68,7 +68,7 @@ def demand_success(world: World, deployment: Deployment) -> None:
     world.demand(is_true, f"{deployment} is {deployment.state}: {deployment.message}")
 
 
-def notices(deployments: list[Deployment], cut: datetime) -> list[float]:
+def notifications(deployments: list[Deployment], cut: datetime) -> list[float]:
     """After how many seconds each loss was noticed, by what the log says of it."""
     mine = LogChunk.objects.filter(deployment__in=pks(deployments), stream=0, created_at__gt=cut)
     return [

@@ -9,9 +9,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
+from deploy_manager.deployments.choices import choose_release
+from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.models import Environment, State
-from deploy_manager.runner import Wish, choose_release
 from tests.chaos.world import World
 from tests.parts.guestbook import end_gunicorns
 from tests.parts.processes import free_port
@@ -122,16 +123,18 @@ def visit(world: World, site: Environment, repository: Repository, count: int) -
 
 def deploy(world: World, site: Environment, repository: Repository) -> None:
     repository.commit("Next", {"version.txt": str(time.monotonic_ns())})
-    end(world, site, "deploy", Wish())
+    end(world, site, "deploy", DeploymentOptions())
 
 
 def roll_back(world: World, site: Environment) -> None:
-    end(world, site, "rollback", Wish(release=choose_release(site)))
+    end(world, site, "rollback", DeploymentOptions(release=choose_release(site)))
 
 
-def end(world: World, site: Environment, recipe: str, wish: Wish) -> None:
+def end(world: World, site: Environment, recipe: str, options: DeploymentOptions) -> None:
     """Ask, and demand that it succeeds."""
-    deployment = tasks.request(site, recipe, door="manage.py", requested_as="me", wish=wish)
+    deployment = dispatch.request(
+        site, recipe, source="manage.py", requested_by_name="me", options=options
+    )
     world.wait_for_ends([deployment], 120)
     deployment.refresh_from_db()
     words = "; ".join(run.message for run in deployment.host_runs.all())

@@ -17,7 +17,7 @@ WORKERS = 4
 def one_of_four_killed(world: World, count: int) -> str:
     """While 200 servers are shared by four workers."""
     hosts = 12 if world.is_short else 200
-    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "SLICE_HOSTS": hosts // WORKERS}
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "SHARD_HOSTS": hosts // WORKERS}
     states: Counter[State] = Counter()
     longest = 0.0
     for _ in range(count):

@@ -76,7 +76,7 @@ def pour(world: World, worker: Worker, kind: str, script: str, size: float, over
 def digests_of(deployment: Deployment) -> list[str]:
     """The digest of what is stored of each stream."""
     digests = {1: hashlib.sha256(), 2: hashlib.sha256()}
-    chunks = deployment.log_chunks.filter(stream__in=digests).order_by("position")
+    chunks = deployment.log_chunks.filter(stream__in=digests).order_by("sequence")
     for chunk in chunks.iterator(chunk_size=100):
         digests[chunk.stream].update(chunk.data)
     return [digest.hexdigest() for digest in digests.values()]

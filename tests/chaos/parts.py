@@ -1,4 +1,4 @@
-"""The real parts that are broken: PostgreSQL, Redis, workers and the sweep, each a process."""
+"""The real parts that are broken: PostgreSQL, Redis, workers and `reconcile`, each a process."""
 
 import json
 import os
@@ -160,12 +160,12 @@ class Worker(Part):
         return self.log.read_text(errors="replace").count(words)
 
 
-class Sweep(Part):
-    """`manage.py sweep --forever 2`."""
+class Reconcile(Part):
+    """`manage.py reconcile --forever 2s`."""
 
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "django", "sweep", "--forever", "2"]
-        super().__init__(command, folder / "sweep.log")
+        command = [sys.executable, "-m", "django", "reconcile", "--forever", "2s"]
+        super().__init__(command, folder / "reconcile.log")
 
 
 def environment_for(database: str, redis: str, cache: Path, ssh_key: Path) -> dict[str, str]:

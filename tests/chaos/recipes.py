@@ -6,15 +6,15 @@ import zlib
 from deploy_manager.recipes import (
     Host,
     Phase,
+    Pipeline,
     Scope,
     Site,
-    Story,
     Uses,
-    add_story,
+    add_pipeline,
     recipe,
 )
 
-STORY = "chaos"
+PIPELINE = "chaos"
 LINES = 100
 WORDS = ("prepare", "once", "prove", "tidy")
 
@@ -86,9 +86,9 @@ def chaos_pour(host: Host, site: Site) -> None:
         host.run("sh ./pour")
 
 
-add_story(
-    Story(
-        STORY,
+add_pipeline(
+    Pipeline(
+        PIPELINE,
         "Chaos",
         (
             Phase("prepare", "Prepare", ("chaos_prepare",), gate=True),

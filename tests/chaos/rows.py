@@ -5,17 +5,17 @@ Apart from the table, for it can be imported only where Django was told its data
 
 from collections.abc import Callable
 
-from tests.chaos import bells, dying, links, load, many, output, servers, spoilt
+from tests.chaos import dying, links, load, many, messages, output, servers, spoilt
 from tests.chaos.world import World
 
 ROWS: dict[str, Callable[[World, int], str]] = {
     "1": dying.worker_killed,
     "2-child": dying.child_killed,
     "2-term": dying.worker_leaves,
-    "3": bells.bells_repeated,
+    "3": messages.messages_repeated,
     "4": dying.holder_stopped,
-    "5": bells.redis_killed,
-    "6": bells.database_away,
+    "5": messages.redis_killed,
+    "6": messages.database_away,
     **links.LINKS,
     "8": links.server_silent,
     "9": output.output_poured,

@@ -13,12 +13,14 @@ from pathlib import Path
 from threading import Barrier, Event
 from typing import Any
 
+from deploy_manager.addresses import address_of
+from deploy_manager.deployments.orders import site_of
 from deploy_manager.exceptions import ServerBusy
-from deploy_manager.hosts import Address, GuardedHost, Work, open_guarded
+from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.guard_line import Work
+from deploy_manager.hosts.guarded import GuardedHost, open_guarded
 from deploy_manager.models import Placement
 from deploy_manager.recipes import get_recipe
-from deploy_manager.runner.address import address_of
-from deploy_manager.runner.site import site_of
 from tests.chaos.world import Unheard, World
 
 READER = Path(__file__).with_name("reader.py")

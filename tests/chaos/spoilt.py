@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.models import Deployment, Environment, State
 from tests.chaos.judging import demand_free_locks
 from tests.chaos.small_index import PACKAGE, Server, serving
@@ -43,7 +43,7 @@ class Shop:
         pin = pin or f"{PACKAGE}==1.{self.server.newest}"
         files = {"manage.py": MANAGE, "requirements.txt": f"{pin}\n"}
         self.repository.commit(f"Version {self.server.newest}", files)
-        deployment = tasks.request(self.environment, door="manage.py", requested_as="me")
+        deployment = dispatch.request(self.environment, source="manage.py", requested_by_name="me")
         self.world.wait_for_ends([deployment], 60)
         deployment.refresh_from_db()
         return deployment

@@ -14,20 +14,20 @@ from pathlib import Path
 from django.db import connection
 from django.utils import timezone
 
-from deploy_manager import tasks
-from deploy_manager.hosts import Stream
+from deploy_manager import dispatch
+from deploy_manager.deployments.request import DeploymentOptions
+from deploy_manager.hosts.address import Stream
 from deploy_manager.models import (
     Deployment,
     Environment,
-    Lock,
+    LockFile,
     Placement,
     Project,
     Release,
     Server,
 )
-from deploy_manager.runner import Wish
 from tests.chaos.parts import Postgres, Redis, Worker
-from tests.chaos.recipes import STORY
+from tests.chaos.recipes import PIPELINE
 from tests.parts.sshd import Sshd, running_sshd
 
 ENDS_WITHIN = 30.0
@@ -112,14 +112,16 @@ class World:
         server.address, server.port = address, port
         server.user, server.host_key = self.sshd.user, self.sshd.host_key
 
-    def request(self, environment: Environment, recipe: str = STORY) -> Deployment:
+    def request(self, environment: Environment, recipe: str = PIPELINE) -> Deployment:
         """Ask for a new release on a site."""
-        wish = Wish(release=self.make_release(environment))
-        return tasks.request(environment, recipe, door="manage.py", requested_as="me", wish=wish)
+        options = DeploymentOptions(release=self.make_release(environment))
+        return dispatch.request(
+            environment, recipe, source="manage.py", requested_by_name="me", options=options
+        )
 
     def make_release(self, environment: Environment) -> Release:
         number = environment.releases.count() + 1
-        lock = Lock.objects.of("d" * 64, "")
+        lock = LockFile.objects.of("d" * 64, "")
         return Release.objects.create(
             environment=environment, name=f"r{number}", commit="c" * 40, lock=lock
         )

@@ -17,8 +17,8 @@ from deploy_manager.models import (
     Environment,
     HostRun,
     LogChunk,
-    Slice,
-    SliceState,
+    Shard,
+    ShardState,
     State,
     Step,
 )
@@ -26,7 +26,7 @@ from deploy_manager.models import (
 MODELS = (
     "deployment",
     "environment",
-    "lock",
+    "lockfile",
     "placement",
     "project",
     "release",
@@ -123,18 +123,18 @@ def write_deployment(
         environment=environment,
         **{
             "recipe": "ping",
-            "requested_as": "me",
-            "door": "fab",
+            "requested_by_name": "me",
+            "source": "fab",
             "state": state,
             **times,
             **fields,
         },
     )
-    held = write_slice(deployment)
+    held = write_shard(deployment)
     for placement in environment.placements.select_related("server"):
         run = HostRun.objects.create(
             deployment=deployment,
-            slice=held,
+            shard=held,
             placement=placement,
             server_name=placement.server.name,
             state=of_hosts,
@@ -153,16 +153,16 @@ def write_deployment(
     return deployment
 
 
-def write_slice(deployment: Deployment) -> Slice:
-    """Write the one slice of a deployment: queued, held by a worker, or ended with it."""
+def write_shard(deployment: Deployment) -> Shard:
+    """Write the one shard of a deployment: queued, held by a worker, or ended with it."""
     states = {
-        State.WAITING: SliceState.QUEUED,
-        State.QUEUED: SliceState.QUEUED,
-        State.RUNNING: SliceState.HELD,
+        State.WAITING: ShardState.QUEUED,
+        State.QUEUED: ShardState.QUEUED,
+        State.RUNNING: ShardState.HELD,
     }
-    state = states.get(State(deployment.state), SliceState.ENDED)
-    is_held = state is SliceState.HELD
-    return deployment.slices.create(
+    state = states.get(State(deployment.state), ShardState.ENDED)
+    is_held = state is ShardState.HELD
+    return deployment.shards.create(
         number=1,
         state=state,
         holder="here:1" if is_held else "",
@@ -173,16 +173,16 @@ def write_slice(deployment: Deployment) -> Slice:
 
 @transaction.atomic
 def write_output(step: Step, data: bytes, stream: int = LogChunk.Stream.STDOUT) -> LogChunk:
-    """Add output to a step as the runner's writer does: number and chunk in one transaction."""
+    """Add output to a step as the engine's writer does: number and chunk in one transaction."""
     deployment = step.host_run.deployment
     deployment.refresh_from_db()
-    deployment.position += 1
-    deployment.save(update_fields=["position"])
+    deployment.sequence += 1
+    deployment.save(update_fields=["sequence"])
     return LogChunk.objects.create(
         deployment=deployment,
         host_run=step.host_run,
         step=step,
-        position=deployment.position,
+        sequence=deployment.sequence,
         stream=stream,
         data=data,
     )

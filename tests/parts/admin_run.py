@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from deploy_manager.models import Lock, Release
+from deploy_manager.models import LockFile, Release
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import make_shop, url
 
@@ -12,7 +12,7 @@ def make_served_shop(folder: Path) -> Inventory:
     """Write an environment on two servers, the first of its repository's two commits live."""
     repository, (first, _) = make_shop(folder / "shop")
     made = make_inventory(folder, repository)
-    lock = Lock.objects.of("a" * 64, "asgiref==3.8.1\ndjango==5.2.1\n")
+    lock = LockFile.objects.of("a" * 64, "asgiref==3.8.1\ndjango==5.2.1\n")
     release = Release.objects.make(made.environment, first, "Begin", lock)
     for name in ("one", "two"):
         placement = made.add_server(name)

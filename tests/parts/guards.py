@@ -15,14 +15,10 @@ from typing import Any
 
 import pytest
 
-from deploy_manager.hosts import (
-    Address,
-    CommandRecord,
-    GuardedHost,
-    Work,
-    open_guarded,
-    probe,
-)
+from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.guard_line import CommandRecord, Work
+from deploy_manager.hosts.guarded import GuardedHost, open_guarded
+from deploy_manager.hosts.opening import probe
 from deploy_manager.recipes.host import Result
 from tests.parts.hosts import Log, is_running
 from tests.parts.served import wait_until

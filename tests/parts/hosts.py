@@ -8,7 +8,8 @@ from threading import Event
 
 import pytest
 
-from deploy_manager.hosts import Address, OpenHost, Stream, open_host
+from deploy_manager.hosts.address import Address, OpenHost, Stream
+from deploy_manager.hosts.opening import open_host
 from tests.parts.sshd import Sshd
 
 

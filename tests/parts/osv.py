@@ -3,12 +3,14 @@
 import json
 import ssl
 import threading
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote
 
 import pytest
 from packaging.utils import canonicalize_name
@@ -57,23 +59,43 @@ class OsvStub:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.asked: Counter[tuple[str, str]] = Counter()
-        """How often a package and version were asked for."""
+        """How often a package and version were asked for, each page of the answer counted."""
+
+        self.requests: list[str] = []
+        """The paths that were asked for."""
+
+        self.batches: list[int] = []
+        """How many queries each request had."""
+
+        self.connections = 0
 
         self.down = False
         """Whether every answer is 503."""
 
-        self.garbage: dict[str, bytes] = {}
-        """What is answered for a package instead of the truth, with status 200."""
+        self.refusals = 0
+        """How many of the next answers are 503."""
+
+        self.garbage: dict[str, Any] = {}
+        """What stands in an answer for a package instead of the truth."""
+
+        self.bodies: dict[str, bytes] = {}
+        """What is answered to the path of a request instead of the truth, with status 200."""
 
         self.waits: dict[str, float] = {}
-        """Seconds before the answer for a package; for every other one: those of `*`."""
+        """Seconds before the answer to a path; to every other one: those of `*`."""
+
+        self.drips: dict[str, bytes] = {}
+        """What is sent for a path before a byte comes every now and then, for ever."""
+
+        self.moved_to = ""
+        """Where every request is redirected, if set."""
 
         self.page_size = 1000
-        """Advisories in one answer; the others are told by `next_page_token`."""
+        """Advisories in one answer; `next_page_token` leads to the others."""
 
         self.scheme = "http"
         self.user, self.password = "", ""
-        """Asked for where set (basic authentication)."""
+        """Asked for if set (basic authentication)."""
 
         self.is_over = threading.Event()
         self._server = _Server(self)
@@ -86,8 +108,8 @@ class OsvStub:
 
     @property
     def url(self) -> str:
-        """What pip-audit takes as `--osv-url`."""
-        return f"{self.scheme}://{self.place}/v1/query"
+        """What the setting ADVISORIES takes."""
+        return f"{self.scheme}://{self.place}"
 
     def add(self, identifier: str, package: str, **facts: Any) -> Record:
         """Publish an advisory; the facts are those of `advisory`."""
@@ -95,12 +117,24 @@ class OsvStub:
         self.records = [*self.records, record]
         return record
 
-    def answer(self, name: str, version: str, token: str = "") -> dict[str, Any]:
-        found = [one for one in self.records if _affects(one, name, Version(version))]
-        start = int(token or 0)
+    def answer(self, query: dict[str, Any]) -> Any:
+        """As https://google.github.io/osv.dev/post-v1-querybatch/, for one query."""
+        name, version = query["package"]["name"], query["version"]
+        self.asked[name, version] += 1
+        if name in self.garbage:
+            return self.garbage[name]
+        found = [
+            {"id": one["id"], "modified": one["modified"]}
+            for one in self.records
+            if _affects(one, name, Version(version))
+        ]
+        start = int(query.get("page_token", 0))
         end = start + self.page_size
         more = {"next_page_token": str(end)} if end < len(found) else {}
         return {**({"vulns": found[start:end]} if found else {}), **more}
+
+    def record(self, identifier: str) -> Record | None:
+        return next((one for one in self.records if one["id"] == identifier), None)
 
     def speak_tls(self, context: ssl.SSLContext) -> None:
         """Speak HTTPS from now on."""
@@ -160,27 +194,70 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one packet: else each answer waits for an acknowledgement
 
-    def do_POST(self) -> None:
-        stub = self.server.stub
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        name, version = asked["package"]["name"], asked["version"]
-        stub.asked[name, version] += 1
-        stub.is_over.wait(stub.waits.get(name, stub.waits.get("*", 0.0)))
-        if stub.down:
-            self._send(503, b"down")
-        elif stub.user and not self.headers.get("Authorization", "").startswith("Basic "):
-            self._send(401, b"{}")
-        elif name in stub.garbage:
-            self._send(200, stub.garbage[name])
-        else:
-            told = stub.answer(name, version, asked.get("page_token", ""))
-            self._send(200, json.dumps(told).encode())
+    def setup(self) -> None:
+        super().setup()
+        self.server.stub.connections += 1
 
-    def _send(self, status: int, content: bytes) -> None:
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self._is_answered_otherwise():
+            return
+        queries = asked["queries"]
+        self.server.stub.batches.append(len(queries))
+        results = [self.server.stub.answer(query) for query in queries]
+        self._send(200, json.dumps({"results": results}).encode())
+
+    def do_GET(self) -> None:
+        if self._is_answered_otherwise():
+            return
+        folder, _, name = self.path.rpartition("/")
+        record = self.server.stub.record(unquote(name))
+        if folder != "/v1/vulns":
+            self._send(405, b"{}")
+        elif record is None:
+            self._send(404, b'{"code": 5, "message": "Bug not found."}')
+        else:
+            self._send(200, json.dumps(record).encode())
+
+    def _is_answered_otherwise(self) -> bool:
+        stub = self.server.stub
+        stub.requests.append(self.path)
+        stub.is_over.wait(stub.waits.get(self.path, stub.waits.get("*", 0.0)))
+        if stub.down or stub.refusals:
+            stub.refusals = max(0, stub.refusals - 1)
+            self._send(503, b"down")
+        elif stub.user and not self._is_from(stub.user, stub.password):
+            self._send(401, b"{}")
+        elif stub.moved_to:
+            self._send(302, b"", Location=stub.moved_to + self.path)
+        elif self.path in stub.drips:
+            self._drip(stub.drips[self.path])
+        elif self.path in stub.bodies:
+            self._send(200, stub.bodies[self.path])
+        else:
+            return False
+        return True
+
+    def _is_from(self, user: str, password: str) -> bool:
+        expected = b64encode(f"{user}:{password}".encode()).decode()
+        return bool(self.headers.get("Authorization", "") == f"Basic {expected}")
+
+    def _drip(self, begin: bytes) -> None:
+        self.close_connection = True
+        with suppress(OSError):  # whoever asked may be gone
+            self.wfile.write(begin)
+            self.wfile.flush()
+            while not self.server.stub.is_over.wait(0.02):
+                self.wfile.write(b" ")
+                self.wfile.flush()
+
+    def _send(self, status: int, content: bytes, **headers: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
-        with suppress(OSError):  # who asked may be gone
+        for name, value in headers.items():
+            self.send_header(name, value)
+        with suppress(OSError):  # whoever asked may be gone
             self.end_headers()
             self.wfile.write(content)
             self.wfile.flush()

@@ -89,13 +89,7 @@ UPDATE deploy_manager_placement SET own_deploy_path = ? || (
     SELECT name FROM deploy_manager_server WHERE id = server_id
 )
 """
-DOORS = """
-import django
-django.setup()
-from deploy_manager.models import Deployment
-for entry in Deployment.objects.order_by("pk"):
-    print(entry.door, entry.recipe, entry.state)
-"""
+SOURCES = "SELECT source, recipe, state FROM deploy_manager_deployment ORDER BY id"
 
 
 @dataclass(frozen=True)
@@ -150,8 +144,9 @@ class OwnProject:
             database.execute(MOVE, [str(self.folder / "sites") + "/"])
 
     def deployments(self) -> list[str]:
-        """Return door, recipe and state of each."""
-        return self.run("python", "-c", DOORS)[1].splitlines()
+        """Return source, recipe and state of each."""
+        with closing(sqlite3.connect(self.folder / "db.sqlite3")) as database:
+            return [" ".join(row) for row in database.execute(SOURCES)]
 
 
 @dataclass

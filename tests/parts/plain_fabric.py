@@ -1,6 +1,6 @@
 """Servers upgraded as people do it by hand: plain Fabric in parallel, a few lines of shell.
 
-What our own upgrades are measured against. There is no way back and nothing is looked at twice.
+What our own upgrades are measured against. There is no rollback and nothing is looked at twice.
 """
 
 import io

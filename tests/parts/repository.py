@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy_manager.git import Mirror
+from deploy_manager.git.mirror import Mirror
 
 _IDENTITY = {
     "GIT_AUTHOR_NAME": "Shop",

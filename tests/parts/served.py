@@ -16,7 +16,8 @@ from threading import Event
 
 import pytest
 
-from deploy_manager.hosts import Address, OpenHost, open_host
+from deploy_manager.hosts.address import Address, OpenHost
+from deploy_manager.hosts.opening import open_host
 from deploy_manager.recipes import Reload, Site
 from tests.parts.hosts import Log, is_running
 from tests.parts.processes import free_port

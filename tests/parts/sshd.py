@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from deploy_manager.hosts import Address
+from deploy_manager.hosts.address import Address
 from tests.parts.processes import free_port
 
 pytest_plugins = ["tests.parts.hosts", "tests.parts.wire"]

@@ -66,14 +66,14 @@ def start_worker(
 
 @pytest.fixture
 def start_scheduler(tmp_path: Path, settings: Settings) -> Iterator[StartScheduler]:
-    """Start Celery's beat on the broker in use, to have the rows swept every so many seconds."""
+    """Start Celery's beat on the broker in use: rows are reconciled every so many seconds."""
     with ExitStack() as stack:
 
-        def start(sweeps_every: float) -> None:
+        def start(reconciles_every: float) -> None:
             log = tmp_path / "beat.log"
             command = [sys.executable, "-m", "celery", "-A", "tests.celery_app", "beat"]
             command += ["--schedule", str(tmp_path / "beat"), "--loglevel", "info", "--pidfile="]
-            own = {"TEST_SWEEP_EVERY": str(sweeps_every)}
+            own = {"TEST_RECONCILE_EVERY": str(reconciles_every)}
             stack.enter_context(
                 running(
                     command,

@@ -1,1 +1,1 @@
-"""Servers and packages in one table."""
+"""Packages: the matrix of servers, requirements, lock files, overrides and advisories."""

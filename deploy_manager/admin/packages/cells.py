@@ -1,26 +1,73 @@
-"""One package on one server: what is the matter with it, told by a colour, a sign and a word."""
+"""One package on one server: its state as a colour, a sign and a word."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Flag, auto
+from functools import lru_cache
 from typing import NamedTuple
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from packaging.version import InvalidVersion, Version
 
-from deploy_manager.admin.packages.facts import UNAUDITED, UNHEARD, Audit, PackageFacts
-from deploy_manager.admin.packages.standards import Standard, is_newer
-from deploy_manager.admin.upgrades.link import upgrade_link
-from deploy_manager.standards import Verdict, Wanted, judge
+from deploy_manager.admin.addresses import start_upgrade_url
+from deploy_manager.admin.badges import NONE
+from deploy_manager.admin.packages.facts import UNAUDITED, UNHEARD, Audit, PackageFacts, Place
+from deploy_manager.drift import Verdict, Wanted, judge, markers_of, wanted_of
+from deploy_manager.models import Environment
 
-NONE = "\N{EN DASH}"
-"""In the place of a version that is not there."""
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What similar servers of one environment are compared with: the pins meant for them."""
+
+    environment: Environment
+    is_known: bool
+    """Whether the stored packages can be trusted to be what is installed."""
+
+    may_upgrade: bool
+    """Whether the user may deploy the environment."""
+
+    wanted: dict[str, Wanted]
+    """By the name of a package; empty if nothing is pinned."""
+
+
+def make_expected(
+    place: Place, environment: Environment, facts: PackageFacts, may_upgrade: bool
+) -> Expected:
+    """Return what a server is compared with."""
+    # Without a Python version no marker can be evaluated: then all pins are meant for it.
+    markers = (
+        markers_of(place.implementation, place.python, place.platform) if place.python else None
+    )
+    wanted = wanted_of(facts.pinned.get(environment.pk, {}), markers)
+    return Expected(environment, place.is_known, may_upgrade, wanted)
+
+
+# Parsing a version is slow, and a large matrix compares the same few again and again.
+@lru_cache(maxsize=16384)
+def is_newer(latest: str, version: str) -> bool:
+    """Return whether a version is newer; False if one of them can't be compared."""
+    try:
+        return Version(latest) > Version(version)
+    except InvalidVersion:
+        return False
+
+
+@lru_cache(maxsize=16384)
+def is_ordered(version: str) -> bool:
+    """Return whether it is a valid version (PEP 440), so that it can be compared."""
+    try:
+        Version(version)
+    except InvalidVersion:
+        return False
+    return True
 
 
 class Matter(Flag):
-    """What may be the matter, the worst first."""
+    """What can be wrong with a package, the worst first."""
 
     VULNERABLE = auto()
     MISSING = auto()
@@ -35,7 +82,7 @@ class Matter(Flag):
 
     @property
     def rank(self) -> int:
-        """The worst has the least; where nothing is the matter it has the most."""
+        """Sorts the worst first and `NOTHING` last: the lowest bit set is the worst."""
         return self.value & -self.value or Matter.UNAUDITED.value * 2
 
 
@@ -56,15 +103,15 @@ NAMES = {
     Matter.BEHIND: ("behind", gettext_lazy("newer available")),
     Matter.UNAUDITED: ("unaudited", gettext_lazy("not audited")),
 }
-"""How the style sheet and how people call it."""
+"""The name in the style sheet, and the label."""
 
 FINE = ("pinned", gettext_lazy("as pinned"))
 BARE = ("bare", gettext_lazy("installed"))
-"""Where an environment pins nothing there is nothing to be alike."""
+"""The label in environments that pin nothing, where there is nothing to compare with."""
 
 
 def legend() -> list[tuple[str, str]]:
-    """How the style sheet and how people call everything that may be the matter."""
+    """Return the style and the label of everything that a cell can be."""
     return [(kind, str(word)) for kind, word in (FINE, *NAMES.values())]
 
 
@@ -72,7 +119,7 @@ class Cell(NamedTuple):
     html: SafeString
     matter: Matter
     is_wrong: bool
-    """Whether more is the matter than that there is a newer version, or that nobody looked."""
+    """Whether anything is wrong, apart from a newer version or a missing audit."""
 
 
 EMPTY = Cell(SafeString("<td></td>"), Matter.NOTHING, is_wrong=False)
@@ -80,11 +127,11 @@ EMPTY = Cell(SafeString("<td></td>"), Matter.NOTHING, is_wrong=False)
 
 @dataclass(frozen=True)
 class _Found:
-    """One package in one version, or None, under one standard."""
+    """One package in one version (None: not installed), and what it is compared with."""
 
     name: str
     version: str | None
-    standard: Standard
+    expected: Expected
     wanted: Wanted | None
     latest: str
     audit: Audit
@@ -95,45 +142,43 @@ class _Found:
 
     @property
     def verdict(self) -> Verdict:
-        """Where nothing is pinned there is nothing to be unlike."""
-        if not self.standard.wanted:
+        """How it differs from its pin; an environment without pins has no drift."""
+        if not self.expected.wanted:
             return Verdict.AS_PINNED
         return judge(self.name, self.version, self.wanted)
 
 
 class CellsOfPackage(dict[str | None, Cell]):
-    """The cells of one package by its version, None where it is not seen; each made only once.
+    """The cells of one package by its version, None if it is not installed; each made only once.
 
-    Most servers are alike, so that few are made for many servers.
+    Most servers have the same versions, so that few cells are made for many servers.
     """
 
-    def __init__(self, name: str, standard: Standard, facts: PackageFacts) -> None:
+    def __init__(self, name: str, expected: Expected, facts: PackageFacts) -> None:
         super().__init__()
         self._name = name
-        self._standard = standard
+        self._expected = expected
         self._facts = facts
 
     def __missing__(self, version: str | None) -> Cell:
-        cell = self[version] = _cell(self._find(version))
-        return cell
-
-    def _find(self, version: str | None) -> _Found:
-        name, standard = self._name, self._standard
-        return _Found(
+        name, expected = self._name, self._expected
+        found = _Found(
             name,
             version,
-            standard,
-            standard.wanted.get(name),
-            self._facts.latest.get((standard.environment.index_url, name), UNHEARD).version,
+            expected,
+            expected.wanted.get(name),
+            self._facts.latest.get((expected.environment.index_url, name), UNHEARD).version,
             self._facts.audits.get((name, version or ""), UNAUDITED),
         )
+        cell = self[version] = _cell(found)
+        return cell
 
 
 def _cell(found: _Found) -> Cell:
     if found.version is None and found.verdict is not Verdict.MISSING:
         return EMPTY
     matter = _judge(found)
-    kind, word = _name(matter, found)
+    kind, word = _label(matter, found)
     html = format_html(
         '<td data-is="{}" title="{}">{} <small>{}</small></td>',
         kind,
@@ -145,7 +190,7 @@ def _cell(found: _Found) -> Cell:
 
 
 def _judge(found: _Found) -> Matter:
-    matter = MATTERS[found.verdict] if found.standard.is_known else Matter.UNKNOWN
+    matter = MATTERS[found.verdict] if found.expected.is_known else Matter.UNKNOWN
     if found.version is None:
         return matter
     if found.audit.identifiers:
@@ -157,51 +202,51 @@ def _judge(found: _Found) -> Matter:
     return matter
 
 
-def _name(matter: Matter, found: _Found) -> tuple[str, str]:
-    """The worst that is the matter, and every word for what is wrong."""
-    told = [each for each in NAMES if each & matter]
-    if not told:
+def _label(matter: Matter, found: _Found) -> tuple[str, str]:
+    """Return the style of the worst state, and the labels of all that is wrong."""
+    states = [each for each in NAMES if each & matter]
+    if not states:
         kind, word = FINE if found.pinned else BARE
         return kind, str(word)
-    wrong = [each for each in told if each & WRONG] or told[:1]
-    return NAMES[told[0]][0], ", ".join(str(NAMES[each][1]) for each in wrong)
+    wrong = [each for each in states if each & WRONG] or states[:1]
+    return NAMES[states[0]][0], ", ".join(str(NAMES[each][1]) for each in wrong)
 
 
 def _version(matter: Matter, found: _Found) -> SafeString | str:
-    """The version, which leads to its upgrade where there is one to be had."""
+    """Return the version, as a link to its upgrade if there is one and the user may deploy it."""
     version = found.version or NONE
-    if found.version is None or not found.standard.may_upgrade:
+    if found.version is None or not found.expected.may_upgrade:
         return version
     if not matter & (Matter.VULNERABLE | Matter.BEHIND):
         return version
     reach = "fix" if Matter.VULNERABLE in matter else "latest"
-    address = upgrade_link(found.name, [found.standard.environment.pk], reach=reach)
+    address = start_upgrade_url([found.expected.environment.pk], [found.name], reach=reach)
     return format_html('<a href="{}">{}</a>', address, version)
 
 
 def _explain(matter: Matter, found: _Found) -> Iterator[str]:
-    """Sentences."""
+    """Yield the sentences of the tooltip."""
     if Matter.VULNERABLE in matter:
         yield _("Vulnerable: %(advisories)s.") % {"advisories": ", ".join(found.audit.identifiers)}
     if Matter.UNAUDITED in matter:
         yield _("It is not known whether it is vulnerable.")
     yield from _explain_drift(matter, found)
     if Matter.BEHIND in matter:
-        yield _("%(version)s is newer.") % {"version": found.latest}
+        yield _("%(version)s is available.") % {"version": found.latest}
 
 
 def _explain_drift(matter: Matter, found: _Found) -> Iterator[str]:
     if Matter.UNKNOWN in matter:
         yield (
-            _("Last seen so; since then the server could not be asked.")
+            _("As last seen; the server could not be asked since.")
             if found.version
-            else _("The server was not asked yet, or could not be.")
+            else _("The server has not been asked yet, or could not be asked.")
         )
     pinned = {"version": " / ".join(found.pinned)}
     if Matter.MISSING in matter:
-        yield _("%(version)s is pinned, but it is not installed.") % pinned
+        yield _("%(version)s is pinned, but not installed.") % pinned
     elif Matter.EXTRA in matter:
-        yield _("It is not among the pins.")
+        yield _("It is not pinned.")
     elif Matter.OTHER in matter:
         yield _("%(version)s is pinned.") % pinned
     elif found.pinned and Matter.UNKNOWN not in matter:

@@ -1,4 +1,4 @@
-"""What the rows know of packages, as plain data: read in as many queries for one server as for all.
+"""All that is stored about packages, as plain data, in the same number of queries for any site.
 
 Tuples, not model objects: two hundred servers have thirty thousand packages.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from deploy_manager.drift import Pinned
 from deploy_manager.models import (
     AuditedVersion,
     Environment,
@@ -16,12 +17,14 @@ from deploy_manager.models import (
     InstalledPackage,
     Placement,
 )
-from deploy_manager.runner.packages.drift import pins_by_environment
-from deploy_manager.standards import Pinned
+from deploy_manager.packages.drift import pins_by_environment
 
 
 class Place(NamedTuple):
-    """A server's place in an environment, and what it was last heard to say of its packages."""
+    """A server's place in an environment, and when its packages were last asked for and seen.
+
+    The last three fields choose the pins that are meant for it.
+    """
 
     pk: int
     environment: int
@@ -37,19 +40,19 @@ class Place(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether what the rows say of its packages may be taken for what is there."""
+        """Whether the stored packages can be trusted to be what is installed."""
         return self.seen_at is not None and not self.problem
 
     @property
     def is_asked(self) -> bool:
-        """Whether somebody asked it, or is to, and no answer is there yet."""
+        """Whether a question is open: it was or will be asked, and has not answered yet."""
         if self.tried_at is None:
             return True
         return not self.problem and (self.seen_at is None or self.tried_at > self.seen_at)
 
 
 class Latest(NamedTuple):
-    """What a package index was last heard to say; a blank version where it is not known."""
+    """The latest version in a package index; blank if it is not known."""
 
     version: str
     uploaded_at: datetime | None
@@ -58,7 +61,7 @@ class Latest(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """What is known against a version."""
+    """The known vulnerabilities of a version."""
 
     is_known: bool
     identifiers: tuple[str, ...]
@@ -70,7 +73,7 @@ UNAUDITED = Audit(is_known=False, identifiers=())
 
 @dataclass(frozen=True)
 class PackageFacts:
-    """What is installed, pinned, newest and vulnerable in some environments."""
+    """The packages of some environments: installed, pinned, latest and vulnerable."""
 
     places: tuple[Place, ...]
     """In the order of their environments, then of their servers."""
@@ -79,24 +82,27 @@ class PackageFacts:
     """Versions by the id of a placement and the name of a package."""
 
     pinned: dict[int, dict[str, list[Pinned]]]
-    """By the id of an environment; a package has several with markers that exclude each other."""
+    """By the id of an environment and the name of a package.
+
+    A package may have several pins whose markers exclude each other.
+    """
 
     latest: dict[tuple[str, str], Latest]
-    """By the address of an index and the name of a package."""
+    """By the URL of an index and the name of a package."""
 
     audits: dict[tuple[str, str], Audit]
     """By the name and the version of a package."""
 
 
 def read_facts(environments: Collection[Environment]) -> PackageFacts:
-    """Return what is known of the packages of these environments, in five queries."""
+    """Read the packages of these environments, in five queries."""
     ids = [environment.pk for environment in environments]
     return PackageFacts(
         places=_read_places(ids),
         installed=_read_installed(ids),
         pinned=pins_by_environment(environments),
         latest=_read_latest({environment.index_url for environment in environments}),
-        audits=read_audits(),
+        audits=_read_audits(),
     )
 
 
@@ -120,6 +126,7 @@ def _read_places(environments: list[int]) -> tuple[Place, ...]:
 
 
 def _read_installed(environments: list[int]) -> dict[int, dict[str, str]]:
+    # Without the model's ordering, which would sort thirty thousand rows for nothing.
     found = InstalledPackage.objects.filter(placement__environment__in=environments).order_by()
     rows = found.values_list("placement", "name", "version")
     installed: dict[int, dict[str, str]] = defaultdict(dict)
@@ -136,13 +143,14 @@ def _read_latest(indexes: set[str]) -> dict[tuple[str, str], Latest]:
     return {(row[0], row[1]): Latest(*row[2:]) for row in rows}
 
 
-def read_audits() -> dict[tuple[str, str], Audit]:
-    """Return what is known against each version that was ever to be checked, in one query."""
+def _read_audits() -> dict[tuple[str, str], Audit]:
+    """Return the audit of every version that was ever to be checked, in one query."""
     rows = AuditedVersion.objects.order_by("advisories__identifier").values_list(
         "name", "version", "checked_at", "problem", "advisories__identifier"
     )
     audits: dict[tuple[str, str], Audit] = {}
     for name, version, checked_at, problem, identifier in rows:
+        # One row for each advisory, so that a version may come several times.
         before = audits.get((name, version), UNAUDITED)
         identifiers = (*before.identifiers, identifier) if identifier else before.identifiers
         is_known = bool(identifiers) or (checked_at is not None and not problem)

@@ -1,4 +1,4 @@
-"""What of the matrix is asked for, as its address says."""
+"""The filter of the matrix: its form, and what a URL selects."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion
 from deploy_manager.admin.packages.cells import Matter
 from deploy_manager.exceptions import PinError
 from deploy_manager.models import Environment
-from deploy_manager.runner.packages.exposure import parse_bounds
+from deploy_manager.packages.exposure import parse_bounds
 
 LONGEST = 300
 """Characters of what is searched for."""
@@ -30,46 +30,54 @@ ONLY = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What of the matrix is asked for."""
+    """The selection: environments, packages, versions and states."""
 
     environments: tuple[Environment, ...]
     text: str = ""
-    """A part of a package's name."""
+    """Part of a package's name."""
 
     runs: Requirement | None = None
-    """Only servers that run one of these versions."""
+    """Selects servers that run one of these versions."""
 
     only: str = ""
 
     @property
     def matter(self) -> Matter:
-        """Rows without any of this are left out; nothing: none are."""
+        """Rows without any of these states are left out; none are if it is `Matter.NOTHING`."""
         return ONLY.get(self.only, Matter.NOTHING)
 
     @property
     def package(self) -> str:
-        """The one package that is asked for; blank where it may be any."""
+        """The only package that is selected; blank if it may be any."""
         return canonicalize_name(self.runs.name) if self.runs else ""
 
     def has_package(self, name: str) -> bool:
-        """Whether a package is asked for."""
+        """Return whether a package is selected."""
         if self.package and name != self.package:
             return False
         return self.text.lower() in name or canonicalize_name(self.text) in name
 
     def has_versions(self, installed: Mapping[str, str]) -> bool:
-        """Whether a server with these packages is asked for."""
+        """Return whether a server with these packages is selected."""
         if self.runs is None:
             return True
         version = installed.get(self.package)
-        return version is not None and _is_among(version, self.runs)
+        if version is None:
+            return False
+        try:
+            # Pre-releases are installed like any other version: a specifier leaves them out.
+            return not self.runs.specifier or self.runs.specifier.contains(
+                version, prereleases=True
+            )
+        except InvalidVersion:
+            return False
 
 
 class RequirementField(forms.CharField):
-    """A package and versions of it, like `django<5.2.8`."""
+    """A package with a range of versions, like `django<5.2.8`."""
 
     def clean(self, value: Any) -> Requirement | None:
-        """Return what was written; None where nothing was. Raises ValidationError."""
+        """Return the requirement; None if the field is blank. Raises ValidationError."""
         text = super().clean(value)
         if not text:
             return None
@@ -80,9 +88,9 @@ class RequirementField(forms.CharField):
 
 
 class PackageFilter(forms.Form):
-    """Which environments, which packages, and only those with which matter.
+    """Environments, packages and states to show.
 
-    A field that can't be read is told, and filters nothing.
+    An invalid field shows its error and filters nothing.
     """
 
     environment = forms.TypedMultipleChoiceField(
@@ -98,7 +106,7 @@ class PackageFilter(forms.Form):
         widget=forms.TextInput(attrs={"type": "search"}),
     )
     runs = RequirementField(
-        label=gettext_lazy("Who runs"),
+        label=gettext_lazy("Servers that run"),
         required=False,
         max_length=LONGEST,
         widget=forms.TextInput(attrs={"type": "search", "placeholder": "django<5.2.8"}),
@@ -107,7 +115,7 @@ class PackageFilter(forms.Form):
         label=gettext_lazy("Show"),
         required=False,
         choices=[
-            ("", gettext_lazy("what matters first")),
+            ("", gettext_lazy("most important first")),
             ("vulnerable", gettext_lazy("only vulnerable")),
             ("drift", gettext_lazy("only drift")),
             ("outdated", gettext_lazy("only outdated")),
@@ -123,7 +131,7 @@ class PackageFilter(forms.Form):
         cast(forms.ChoiceField, self.fields["environment"]).choices = choices
 
     def read(self) -> Asked:
-        """Return what is asked for, of the fields that can be read."""
+        """Return the selection of the valid fields."""
         self.full_clean()
         chosen = self.cleaned_data.get("environment")
         return Asked(
@@ -135,19 +143,11 @@ class PackageFilter(forms.Form):
 
     @property
     def chosen_names(self) -> list[str]:
-        """The environments that were chosen; none where all are shown unasked."""
+        """The names of the chosen environments; empty if all are shown by default."""
         chosen = self.cleaned_data.get("environment", ())
         return [str(each) for each in self._environments if each.pk in chosen]
 
     @property
     def is_narrow(self) -> bool:
-        """Whether anything is asked for, rightly or wrongly."""
+        """Whether any field is filled in, validly or not."""
         return any(self.data.get(name) for name in self.fields)
-
-
-def _is_among(version: str, wanted: Requirement) -> bool:
-    """Whether a version is among those that are meant; one that can't be compared is not."""
-    try:
-        return not wanted.specifier or wanted.specifier.contains(version, prereleases=True)
-    except InvalidVersion:
-        return False

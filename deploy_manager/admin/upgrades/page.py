@@ -1,5 +1,6 @@
-"""Upgrades: begun from packages, watched environment by environment, cancelled, kept as history."""
+"""Upgrades: the list, and the page where one is watched, cancelled and handed back."""
 
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +9,8 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, Q, QuerySet
 from django.forms import Script
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -19,41 +18,39 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from deploy_manager.admin.addresses import COMMIT_URL_NAME, PATCH_URL_NAME, patch_url, upgrade_url
-from deploy_manager.admin.badges import short_time, spell_duration, state_badge
-from deploy_manager.admin.base import HistoryAdmin
-from deploy_manager.admin.permissions import may_deploy_any, may_see_any, visible_environments
-from deploy_manager.admin.problems import shown_problems
+from deploy_manager.admin.badges import short_time, spell_duration, state_badge, upgrade_badge
+from deploy_manager.admin.base import HistoryAdmin, shown_problems
+from deploy_manager.admin.downloads import as_download, plain_refusal
+from deploy_manager.admin.permissions import (
+    may_deploy_any,
+    may_see,
+    may_see_any,
+    visible_environments,
+)
+from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.models import (
     Environment,
     HostRun,
     Problem,
     Upgrade,
     UpgradeStage,
-    UpgradeState,
 )
-from deploy_manager.models.problems import ProblemQuerySet
 from deploy_manager.models.rights import may_deploy
 
 PAGE = "admin/deploy_manager/upgrade/page.html"
 
 
-def upgrade_badge(state: str) -> SafeString:
-    """The state as text, with the icon and the colour that our style sheet has for it."""
-    label = UpgradeState(state).label
-    return format_html('<span class="dm-state" data-state="{}">{}</span>', state, label)
-
-
 @dataclass(frozen=True)
 class ShownStage:
-    """An environment of an upgrade, and how far each of its servers is."""
+    """An environment of an upgrade, with the states of its servers."""
 
     row: UpgradeStage
     badge: SafeString
     servers: tuple[tuple[str, SafeString], ...]
-    """Names and states, in their turn; none before it begins."""
+    """Names and states in the order of the rollout; none before it starts."""
 
     patch_url: str
-    """Where its pins are a patch for the repository; blank where they are not kept there."""
+    """Where its pins are a patch for the repository; blank if they are not kept there."""
 
     may_commit: bool
 
@@ -62,12 +59,12 @@ class ShownStage:
 class UpgradeAdmin(HistoryAdmin[Upgrade]):
     list_display = ("what", "state_shown", "where", "requested", "duration")
     list_display_links = ("what", "state_shown")
-    list_filter = ("state", "door")
-    search_fields = ("requested_as", "reason", "stages__environment__name")
+    list_filter = ("state", "source")
+    search_fields = ("requested_by_name", "reason", "stages__environment__name")
     date_hierarchy = "created_at"
 
     class Media:
-        js = [Script("deploy_manager/upgrade.js", defer=True)]
+        js = [Script("deploy_manager/live.js", defer=True)]
 
     @admin.display(description=_("upgrade"))
     def what(self, upgrade: Upgrade) -> str:
@@ -83,7 +80,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
 
     @admin.display(description=_("requested"), ordering="created_at")
     def requested(self, upgrade: Upgrade) -> str:
-        return f"{short_time(upgrade.created_at)} {upgrade.requested_as}"
+        return f"{short_time(upgrade.created_at)} {upgrade.requested_by_name}"
 
     @admin.display(description=_("duration"))
     def duration(self, upgrade: Upgrade) -> str:
@@ -99,7 +96,8 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         return super().has_module_permission(request) or may_see_any(request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upgrade]:
-        """Leave out upgrades of environments that the user may not see."""
+        """Return the upgrades whose environments the user may see, all of them."""
+        # Excluded, not filtered: one hidden environment hides the whole upgrade.
         hidden = Environment.objects.exclude(
             pk__in=visible_environments(request, Environment.objects.all()).values("pk")
         )
@@ -108,26 +106,47 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         return found.prefetch_related("stages__environment__project")
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.cancel_view)
-        name = "deploy_manager_upgrade_cancel"
         wrap = self.admin_site.admin_view
+        cancel_name = "deploy_manager_upgrade_cancel"
         return [
-            path("<int:pk>/cancel/", view, name=name),
+            path("<int:pk>/cancel/", wrap(self.cancel_view), name=cancel_name),
             path("patch/<int:stage_pk>/", wrap(self.patch_view), name=PATCH_URL_NAME),
             path("commit/<int:stage_pk>/", wrap(self.commit_view), name=COMMIT_URL_NAME),
             *super().get_urls(),
         ]
 
     def patch_view(self, request: HttpRequest, stage_pk: int) -> HttpResponse:
-        from deploy_manager.admin.upgrades.patch import patch_view
+        """Send the pins of a stage as a patch for its repository, or say why there is none."""
+        from deploy_manager.upgrades.handing_back import patch_of
 
-        return patch_view(request, stage_pk)
+        stage = _find_stage(request, stage_pk)
+        try:
+            patch = patch_of(stage)
+        except DeployManagerError as error:
+            return plain_refusal(error)
+        name = f"upgrade-{stage.upgrade_id}-{stage.environment.name}.patch"
+        return as_download(patch, name, "text/x-patch")
 
     @method_decorator(require_POST)
     def commit_view(self, request: HttpRequest, stage_pk: int) -> HttpResponse:
-        from deploy_manager.admin.upgrades.patch import commit_view
+        """Keep the pins of a stage as a commit in the mirror, and say how to fetch it."""
+        from deploy_manager.upgrades.handing_back import keep_as_commit
 
-        return commit_view(request, stage_pk)
+        stage = _find_stage(request, stage_pk)
+        if not may_deploy(request.user, stage.environment):
+            raise PermissionDenied
+        try:
+            fetch = keep_as_commit(stage)
+        except DeployManagerError as error:
+            messages.error(request, str(error))
+        else:
+            # The mirror is a folder of this machine, not of the reader's.
+            text = gettext(
+                "The pins are committed on %(host)s. Fetch them there, or from it over ssh://,"
+                " with: %(fetch)s"
+            )
+            messages.success(request, text % {"host": socket.gethostname(), "fetch": fetch})
+        return HttpResponseRedirect(upgrade_url(stage.upgrade_id))
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
@@ -141,24 +160,24 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         upgrade = self._find(request, object_id)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": gettext("Upgrade %s") % upgrade,
-            "original": upgrade,
-            "upgrade": upgrade,
-            "badge": upgrade_badge(upgrade.state),
-            "stages": _stages(upgrade, request),
-            "problems": shown_problems(_problems_of(upgrade)),
-            "duration": spell_duration(upgrade.created_at, upgrade.finished_at),
-            "may_cancel": upgrade.is_live and self._may_change(request, upgrade),
-        }
-        return TemplateResponse(request, PAGE, context)
+        about_stages = Q(kind=UpgradeStage._meta.model_name, key__in=upgrade.stages.values("pk"))
+        about_upgrade = Q(kind=Upgrade._meta.model_name, key=upgrade.pk)
+        return self.render_page(
+            request,
+            PAGE,
+            gettext("Upgrade %s") % upgrade,
+            original=upgrade,
+            upgrade=upgrade,
+            badge=upgrade_badge(upgrade.state),
+            stages=_stages(upgrade, request),
+            problems=shown_problems(Problem.objects.filter(about_upgrade | about_stages)),
+            duration=spell_duration(upgrade.created_at, upgrade.finished_at),
+            may_cancel=upgrade.is_live and self._may_change(request, upgrade),
+        )
 
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        from deploy_manager.runner import cancel_upgrade
+        from deploy_manager.upgrades.requests import cancel_upgrade
 
         upgrade = self._find(request, str(pk))
         if not self._may_change(request, upgrade):
@@ -166,7 +185,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         if cancel_upgrade(upgrade, str(request.user)):
             self.log_change(request, upgrade, gettext("Cancelled."))
         else:
-            messages.warning(request, gettext("It had ended already."))
+            messages.warning(request, gettext("It had already ended."))
         return HttpResponseRedirect(upgrade_url(upgrade.pk))
 
     def _find(self, request: HttpRequest, object_id: str) -> Upgrade:
@@ -181,8 +200,8 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
 
 
 def _stages(upgrade: Upgrade, request: HttpRequest) -> list[ShownStage]:
-    """What the page shows of each environment, in two queries however many there are."""
-    from deploy_manager.runner.upgrades.handing_back import patchable
+    """Return each environment as the page shows it, in two queries however many there are."""
+    from deploy_manager.upgrades.handing_back import patchable
 
     rows = upgrade.stages.select_related(
         "environment__project", "deployment", "returned_by", "release_before"
@@ -194,7 +213,10 @@ def _stages(upgrade: Upgrade, request: HttpRequest) -> list[ShownStage]:
         ShownStage(
             row=row,
             badge=upgrade_badge(row.state),
-            servers=_servers(row),
+            servers=tuple(
+                (run.server_name, state_badge(run.state))
+                for run in (row.deployment.host_runs.all() if row.deployment else ())
+            ),
             patch_url=patch_url(row) if row.pk in kept else "",
             may_commit=may_deploy(request.user, row.environment),
         )
@@ -202,11 +224,12 @@ def _stages(upgrade: Upgrade, request: HttpRequest) -> list[ShownStage]:
     ]
 
 
-def _problems_of(upgrade: Upgrade) -> ProblemQuerySet:
-    stages = Q(kind=UpgradeStage._meta.model_name, key__in=upgrade.stages.values("pk"))
-    return Problem.objects.filter(Q(kind=Upgrade._meta.model_name, key=upgrade.pk) | stages)
-
-
-def _servers(stage: UpgradeStage) -> tuple[tuple[str, SafeString], ...]:
-    runs = stage.deployment.host_runs.all() if stage.deployment else ()
-    return tuple((run.server_name, state_badge(run.state)) for run in runs)
+def _find_stage(request: HttpRequest, pk: int) -> UpgradeStage:
+    """Return a stage of an environment that the user may see. Raises Http404."""
+    stages = UpgradeStage.objects.select_related(
+        "upgrade", "environment__project", "release_before", "lock_after", "deployment__release"
+    )
+    stage = stages.filter(pk=pk).first()
+    if stage is None or not may_see(request.user, stage.environment):
+        raise Http404(gettext("There is no such upgrade."))
+    return stage

@@ -1,4 +1,4 @@
-"""Policies: upgrades that nobody has to ask for, their next times, and what came of them."""
+"""Policies, which request upgrades automatically, and their runs."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import ForeignKey, JSONField, OuterRef, Prefetch, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -15,22 +14,26 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.addresses import patch_url
+from deploy_manager.admin.addresses import patch_url, upgrade_url
 from deploy_manager.admin.badges import short_time
-from deploy_manager.admin.base import HistoryAdmin, ModelForm, StyledAdmin, TabularInline
-from deploy_manager.admin.problems import shown_problems
+from deploy_manager.admin.base import (
+    HistoryAdmin,
+    ModelForm,
+    StyledAdmin,
+    TabularInline,
+    shown_problems,
+)
 from deploy_manager.models import (
     Environment,
     IgnoredPackage,
     PolicyEnvironment,
     PolicyRun,
     Problem,
-    Upgrade,
     UpgradePolicy,
     UpgradeStage,
 )
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.times import check_zone
+from deploy_manager.schedule.windows import check_zone
 
 RUN_PAGE = "admin/deploy_manager/upgradepolicy/run.html"
 TIMES_SHOWN = 3
@@ -38,7 +41,7 @@ LINE_END = SafeString("<br>")
 
 
 class PolicyForm(ModelForm[UpgradePolicy]):
-    """An emptied box is an empty list."""
+    """The form of a policy, where a blank JSON field means an empty list."""
 
     def clean_packages(self) -> list[str]:
         return self.cleaned_data["packages"] or []
@@ -55,7 +58,8 @@ class PolicyEnvironmentInline(TabularInline[PolicyEnvironment, UpgradePolicy]):
     def formfield_for_foreignkey(
         self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **options: Any
     ) -> "forms.ModelChoiceField[Any] | None":
-        """Offer what the user may deploy: a policy deploys it without asking anybody."""
+        """Offer what the user may deploy: a policy deploys it without asking."""
+        # Permissions on single objects come from backends, which no query can ask.
         field = super().formfield_for_foreignkey(db_field, request, **options)
         if field is not None and db_field.name == "environment":
             known = Environment.objects.select_related("project")
@@ -85,7 +89,7 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
         (None, {"fields": ("name", "is_enabled", "last_run")}),
         (_("What"), {"fields": ("how_far", "packages", "groups")}),
         (_("When"), {"fields": ("cron", "time_zone", "next_three_times", "deadline")}),
-        (_("Care"), {"fields": ("cooldown", "security_skips_cooldown", "soak", "most_at_once")}),
+        (_("Safety"), {"fields": ("cooldown", "security_skips_cooldown", "soak", "most_at_once")}),
         (_("Afterwards"), {"fields": ("on_failure", "hand_back")}),
     )
 
@@ -101,9 +105,12 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
         )
 
     def has_change_permission(self, request: HttpRequest, obj: UpgradePolicy | None = None) -> bool:
-        """Whoever changes a policy decides what is deployed: on all of its environments."""
+        """Require the permission to deploy all of its environments: a policy deploys them."""
         allowed = super().has_change_permission(request, obj)
-        return allowed and (obj is None or _may_deploy_all(request, obj))
+        return allowed and (
+            obj is None
+            or all(may_deploy(request.user, turn.environment) for turn in obj.turns.all())
+        )
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.run_view)
@@ -126,34 +133,29 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
         return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
 
     def run_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Ask whether to run a policy now; do so on a POST."""
+        """Ask for confirmation that a policy runs now; run it on a POST."""
+        from deploy_manager.upgrades.policies import ask_for_run
+
         policy = self.get_queryset(request).filter(pk=pk).first()
         if policy is None:
             raise Http404(gettext("There is no such policy."))
         if not self.has_change_permission(request, policy):
             raise PermissionDenied
-        if request.method == "POST":
-            return self._run(request, policy)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": gettext("Run now"),
-            "subtitle": str(policy),
-            "original": policy,
-            "environments": [turn.environment for turn in policy.turns.all()],
-        }
-        return TemplateResponse(request, RUN_PAGE, context)
-
-    def _run(self, request: HttpRequest, policy: UpgradePolicy) -> HttpResponse:
-        from deploy_manager.runner.upgrades.policies import ask_for_run
-
+        if request.method != "POST":
+            return self.render_page(
+                request,
+                RUN_PAGE,
+                gettext("Run now"),
+                subtitle=str(policy),
+                original=policy,
+                environments=[turn.environment for turn in policy.turns.all()],
+            )
         run = ask_for_run(policy)
-        self.log_change(request, policy, gettext("Asked for a run now."))
-        words = gettext(
-            "A worker looks for what %(policy)s may upgrade: %(run)s tells what it did."
+        self.log_change(request, policy, gettext("Requested a run."))
+        text = gettext(
+            "A worker looks for what %(policy)s may upgrade: see %(run)s for the result."
         )
-        self.message_user(request, format_html(words, policy=policy, run=_run_link(run)))
+        self.message_user(request, format_html(text, policy=policy, run=_run_link(run)))
         return HttpResponseRedirect(
             reverse("admin:deploy_manager_upgradepolicy_change", args=[policy.pk])
         )
@@ -184,12 +186,12 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
 
 @admin.register(PolicyRun)
 class PolicyRunAdmin(HistoryAdmin[PolicyRun]):
-    list_display = ("slot_time", "policy", "told", "upgrade_list")
+    list_display = ("slot_time", "policy", "outcome_shown", "upgrade_list")
     list_filter = ("policy",)
     list_select_related = ("policy",)
     search_fields = ("outcome",)
     date_hierarchy = "slot"
-    fields = ("policy", "slot", "created_at", "told", "upgrade_list", "patch_list")
+    fields = ("policy", "slot", "created_at", "outcome_shown", "upgrade_list", "patch_list")
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyRun]:
@@ -200,19 +202,19 @@ class PolicyRunAdmin(HistoryAdmin[PolicyRun]):
         return short_time(run.slot)
 
     @admin.display(description=_("outcome"))
-    def told(self, run: PolicyRun) -> SafeString:
+    def outcome_shown(self, run: PolicyRun) -> SafeString:
         return format_html('<span class="dm-lines">{}</span>', describe_outcome(run))
 
     @admin.display(description=_("upgrades"))
     def upgrade_list(self, run: PolicyRun) -> SafeString:
         links = (
-            (_upgrade_url(each), each, each.get_state_display()) for each in run.upgrades.all()
+            (upgrade_url(each.pk), each, each.get_state_display()) for each in run.upgrades.all()
         )
         return format_html_join(LINE_END, '<a href="{}">{}</a> {}', links)
 
     @admin.display(description=_("patches"))
     def patch_list(self, run: PolicyRun) -> SafeString:
-        """For repositories that say what is installed: whether or not they are handed back."""
+        """Return the patches for repositories that list the pins, handed back or not."""
         stages = UpgradeStage.objects.filter(
             upgrade__policy_run=run, environment__pins_from=Environment.PinsFrom.COMMIT
         )
@@ -222,17 +224,17 @@ class PolicyRunAdmin(HistoryAdmin[PolicyRun]):
 
 
 def describe_outcome(run: PolicyRun) -> str:
-    """Return what a run did, or why that is not known yet."""
-    from deploy_manager.runner.upgrades.policies import AT_WORK
+    """Return what a run did, or what it is waiting for."""
+    from deploy_manager.upgrades.policies import AT_WORK
 
     if run.outcome == AT_WORK:
         return gettext(AT_WORK)
-    return run.outcome or gettext("Waits for a worker.")
+    return run.outcome or gettext("Waiting for a worker.")
 
 
 def _times(policy: UpgradePolicy, count: int) -> list[str]:
-    """By the clock by which its cron expression was written."""
-    from deploy_manager.runner.upgrades.policies import next_times
+    """Return the next times in the policy's own time zone, as in its cron expression."""
+    from deploy_manager.upgrades.policies import next_times
 
     try:
         zone = check_zone(policy.time_zone)
@@ -247,16 +249,9 @@ def _run_link(run: PolicyRun) -> SafeString:
     return format_html('<a href="{}">{}</a>', url, short_time(run.slot))
 
 
-def _upgrade_url(upgrade: Upgrade) -> str:
-    return reverse("admin:deploy_manager_upgrade_change", args=[upgrade.pk])
-
-
-def _may_deploy_all(request: HttpRequest, policy: UpgradePolicy) -> bool:
-    return all(may_deploy(request.user, turn.environment) for turn in policy.turns.all())
-
-
 def _newest_runs() -> QuerySet[PolicyRun]:
-    """The last run of each policy."""
+    """Return the last run of each policy, in one query for all of them."""
+    # A prefetch can't be sliced per object: the subquery chooses the ids.
     last = PolicyRun.objects.filter(policy=OuterRef("pk")).order_by("-slot", "-pk")
     return PolicyRun.objects.filter(
         pk__in=UpgradePolicy.objects.values_list(Subquery(last.values("pk")[:1]), flat=True)

@@ -1,42 +1,44 @@
-"""The page that begins an upgrade: what would move is shown, then asked for as it was shown."""
+"""The page that starts an upgrade: what would move is shown, then requested as shown."""
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from django.contrib import messages
-from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
-from deploy_manager import tasks
+from deploy_manager import dispatch
 from deploy_manager.admin.addresses import upgrade_url
+from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.permissions import may_deploy_any
 from deploy_manager.admin.upgrades.forms import UpgradeForm, initial_of
 from deploy_manager.admin.waiting import waiting_page
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Resolution, Upgrade
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.runner import UpgradePlan
-from deploy_manager.runner.resolving import ask, find_asked
-from deploy_manager.runner.upgrades.stored import plan_from_json, wish_from_json, wish_to_json
+from deploy_manager.packages.resolutions import ask, find_asked
+from deploy_manager.upgrades.plan import UpgradePlan
+from deploy_manager.upgrades.stored import options_from_json, options_to_json, plan_from_json
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 TEMPLATE = "admin/deploy_manager/upgrade/start.html"
 MOST_TURNS = 99
+"""The highest turn of an environment."""
 
 
-def start_view(admin: "ModelAdmin[Upgrade]", request: HttpRequest) -> HttpResponse:
-    """Have a worker look what would move, show that, and on a confirmed POST ask for just that."""
+def start_view(admin: StyledAdmin[Upgrade], request: HttpRequest) -> HttpResponse:
+    """Have a worker plan an upgrade, show it, and request exactly that on a confirming POST."""
     if not may_deploy_any(request):
         raise PermissionDenied
     return _Page(admin, request).answer()
 
 
 class _Page:
-    def __init__(self, admin: "ModelAdmin[Upgrade]", request: HttpRequest) -> None:
+    """One request: its form, the turns of the environments, and the plan of a worker."""
+
+    def __init__(self, admin: StyledAdmin[Upgrade], request: HttpRequest) -> None:
         self._admin = admin
         self._request = request
         self._plan: UpgradePlan | None = None
@@ -49,11 +51,11 @@ class _Page:
             key=lambda environment: (self._turns[environment] or 0, environment.pk),
         )
         data = request.POST if is_sent else None
-        initial = self._asked.asked["said"] if self._asked else initial_of(request.GET)
+        initial = self._asked.asked["sent"] if self._asked else initial_of(request.GET)
         self._form = UpgradeForm(data, initial, self._chosen)
 
     def _find_asked(self, is_sent: bool) -> Resolution | None:
-        """Return what this user asked before, of environments that they may still deploy."""
+        """Return this user's earlier question, if they may still deploy all of its environments."""
         sent = self._request.POST if is_sent else self._request.GET
         if not sent.get("asked"):
             return None
@@ -62,19 +64,19 @@ class _Page:
         if asked and all(may_deploy(self._user, each) for each in found):
             return asked
         if not is_sent:
-            words = _("This answer is no longer kept: please ask again.")
-            messages.warning(self._request, words)
+            text = _("This result has expired: please start again.")
+            messages.warning(self._request, text)
         return None
 
     def _read_turns(self, is_sent: bool) -> dict[Environment, int | None]:
-        """Return the environments the user may deploy, each with its turn; None: left out."""
+        """Return the environments the user may deploy, each with its turn; None if left out."""
         found = Environment.objects.select_related("project").order_by("project__name", "name")
         mine = [each for each in found if may_deploy(self._request.user, each)]
         if is_sent:
             return {each: _turn(self._request.POST.get(f"turn-{each.pk}", "")) for each in mine}
         if self._asked:
-            said = self._asked.asked["said"]
-            return {each: _turn(said.get(f"turn-{each.pk}", "")) for each in mine}
+            sent = self._asked.asked["sent"]
+            return {each: _turn(sent.get(f"turn-{each.pk}", "")) for each in mine}
         asked = self._request.GET.getlist("environment")
         return {
             each: asked.index(str(each.pk)) + 1 if str(each.pk) in asked else None for each in mine
@@ -84,14 +86,24 @@ class _Page:
         if self._request.method == "POST":
             return self._answer_form()
         if self._asked and self._asked.is_live:
-            page = {"title": _("Upgrade packages"), "way_back": self._request.path}
-            return waiting_page(self._admin, self._request, self._asked, **page)
-        if self._asked:
-            self._read_answer(self._asked)
+            return waiting_page(
+                self._admin,
+                self._request,
+                self._asked,
+                _("Upgrade packages"),
+                back_url=self._request.path,
+            )
+        if self._asked and self._asked.message:
+            messages.error(self._request, self._asked.message)
+        elif self._asked:
+            try:
+                self._plan = _stored_plan(self._asked)
+            except RequestRefused as error:
+                messages.warning(self._request, str(error))
         return self._render()
 
     def _answer_form(self) -> HttpResponse:
-        """Ask for what was shown, or have a worker look what there is to show."""
+        """Request what was shown, or have a worker find what there is to show."""
         if not self._form.is_valid():
             return self._render()
         if not self._chosen:
@@ -99,45 +111,39 @@ class _Page:
             return self._render()
         if "_confirm" in self._request.POST:
             if (plan := self._shown_plan()) is None:
-                words = _("This is not what was shown before: please look again.")
-                messages.warning(self._request, words)
+                text = _("This has changed since it was shown: please check it again.")
+                messages.warning(self._request, text)
             elif upgrade := self._request_upgrade(plan):
                 return HttpResponseRedirect(upgrade_url(upgrade.pk))
-        said = {"wish": wish_to_json(self._form.wish()), "said": self._said()}
-        asked = ask(Resolution.Kind.UPGRADE, self._chosen, said, self._user)
+        # A web process runs no resolver: it may take a minute, and reads what strangers wrote.
+        sent = {"options": options_to_json(self._form.options()), "sent": self._sent()}
+        asked = ask(Resolution.Kind.UPGRADE, self._chosen, sent, self._user)
         return HttpResponseRedirect(f"{self._request.path}?asked={asked.pk}")
 
-    def _read_answer(self, asked: Resolution) -> None:
-        """Take the plan that a worker made, or tell why there is none that can be shown."""
-        if asked.message:
-            messages.error(self._request, asked.message)
-            return
-        try:
-            self._plan = _planned(asked)
-        except RequestRefused as error:
-            messages.warning(self._request, str(error))
-
-    def _said(self) -> dict[str, str]:
-        """What the form was sent with, as it was typed."""
+    def _sent(self) -> dict[str, str]:
+        """Return the form's fields and turns, as they were typed."""
+        # As typed, not cleaned: it is compared with the next POST, and fills the form again.
         names = [*self._form.fields, *(f"turn-{each.pk}" for each in self._chosen)]
         return {name: self._request.POST.get(name, "") for name in names}
 
     def _shown_plan(self) -> UpgradePlan | None:
-        """Return the plan that was shown; None where other things were said, or it has changed."""
+        """Return the plan that was shown; None if the form or the plan changed since."""
         asked = self._asked
-        if asked is None or asked.answer is None or asked.asked["said"] != self._said():
+        if asked is None or asked.answer is None or asked.asked["sent"] != self._sent():
             return None
         try:
-            plan = _planned(asked)
+            plan = _stored_plan(asked)
         except RequestRefused:
             return None
         return plan if plan.key == self._request.POST.get("shown", "") else None
 
     def _request_upgrade(self, plan: UpgradePlan) -> Upgrade | None:
-        """Ask for an upgrade as it was shown; None where it is refused, which the user is told."""
+        """Request an upgrade as it was shown; if it is refused, show why and return None."""
         user = self._user
         try:
-            upgrade = tasks.request_upgrade(plan, door="admin", requested_as=str(user), user=user)
+            upgrade = dispatch.request_upgrade(
+                plan, source="admin", requested_by_name=str(user), user=user
+            )
         except RequestRefused as error:
             messages.error(self._request, str(error))
             return None
@@ -145,25 +151,23 @@ class _Page:
         return upgrade
 
     def _render(self) -> HttpResponse:
-        context: dict[str, Any] = {
-            **self._admin.admin_site.each_context(self._request),
-            "opts": self._admin.opts,
-            "media": self._admin.media,
-            "title": _("Upgrade packages"),
-            "form": self._form,
-            "turns": self._turns.items(),
-            "plan": self._plan,
-            "asked": self._asked,
-            "can_run": self._plan and not self._plan.problems and not self._plan.is_empty,
-        }
-        return TemplateResponse(self._request, TEMPLATE, context)
+        return self._admin.render_page(
+            self._request,
+            TEMPLATE,
+            _("Upgrade packages"),
+            form=self._form,
+            turns=self._turns.items(),
+            plan=self._plan,
+            asked=self._asked,
+            can_run=self._plan and not self._plan.problems and not self._plan.is_empty,
+        )
 
 
-def _planned(asked: Resolution) -> UpgradePlan:
-    """Return the plan that a worker made. Raises RequestRefused where it holds no longer."""
-    return plan_from_json(asked.answer or {}, wish_from_json(asked.asked["wish"]))
+def _stored_plan(asked: Resolution) -> UpgradePlan:
+    """Return the plan that a worker made. Raises RequestRefused if it is no longer valid."""
+    return plan_from_json(asked.answer or {}, options_from_json(asked.asked["options"]))
 
 
 def _turn(text: str) -> int | None:
-    """A turn is a small number; 0, blank and what is none leave an environment out."""
+    """Return a turn; 0, blank and anything that is not a number leave an environment out."""
     return min(int(text), MOST_TURNS) or None if text.isdecimal() and len(text) < 9 else None

@@ -1,1 +1,1 @@
-"""What runs on servers of its own: sent there, imported here for its words only."""
+"""Programs that are sent to servers and run there; imported here only for shared constants."""

@@ -1,9 +1,9 @@
-"""Start the guard of a deploy path: if what lies there is the guard we mean, and nobody else's.
+"""Start the guard of a deploy path, if the file there is the guard that the worker expects.
 
 Run as `python -c <this text> <guard> <sha256> <folder>`, before anything of ours runs on a server.
-Ends by saying MISSING on stderr, below the Python's version, where the guard has to be sent, and by
-the reason where others could write what this account then runs. Only the standard library of Python
-3.8 is used.
+If the guard has to be sent, it ends with the Python's version and MISSING on stderr; if others
+could write what this account runs, with the reason. Only the standard library of Python 3.8 is
+used.
 """
 
 import grp
@@ -31,22 +31,22 @@ def main(guard: str, sha256: str, folder: str) -> None:
 
 
 def missing() -> None:
-    """Say which Python this is, too: one that is too old is sent nothing."""
+    """End with the Python's version and MISSING: the worker sends nothing to one too old."""
     version = ".".join(map(str, sys.version_info[:3]))
     sys.exit(f"{version}\n{MISSING}")
 
 
 def keep_to_ourselves(folder: str) -> None:
-    """Let nobody else in."""
+    """Make the folder accessible to this account only."""
     facts = os.stat(folder)
     if facts.st_uid != os.geteuid():
-        sys.exit(f"{folder} belongs to another account: let it belong to this one.")
+        sys.exit(f"{folder} belongs to another account: change its owner to this account.")
     if stat.S_IMODE(facts.st_mode) != 0o700:
         os.chmod(folder, 0o700)
 
 
 def check_above(folder: str) -> None:
-    """Take from others what lets them replace our folder; what is not ours to take is refused."""
+    """Remove others' permission to replace our folder; end if this account may not do so."""
     facts = os.stat(folder)
     if facts.st_uid == os.geteuid() and facts.st_mode & OTHERS:
         os.chmod(folder, stat.S_IMODE(facts.st_mode) & ~OTHERS)
@@ -54,7 +54,7 @@ def check_above(folder: str) -> None:
         if may_be_replaced(os.stat(folder)):
             sys.exit(
                 f"Others may write in {folder}, and so replace what this account runs:"
-                f" chmod go-w {folder}"
+                f" run chmod go-w {folder}"
             )
         if folder == os.path.dirname(folder):
             return
@@ -62,7 +62,7 @@ def check_above(folder: str) -> None:
 
 
 def may_be_replaced(facts: os.stat_result) -> bool:
-    """Whether others may rename what is in a folder; in one like /tmp its owner alone may."""
+    """Whether others may rename entries of a folder; with the sticky bit (/tmp) they may not."""
     if facts.st_mode & stat.S_ISVTX:
         return False
     by_group = facts.st_mode & stat.S_IWGRP and not is_own_group(facts.st_gid)
@@ -70,7 +70,7 @@ def may_be_replaced(facts: os.stat_result) -> bool:
 
 
 def is_own_group(number: int) -> bool:
-    """Whether a group has this account in it and no other: many systems make one for each."""
+    """Whether a group contains only this account: many systems create one per account."""
     if number == 0:
         return True
     try:

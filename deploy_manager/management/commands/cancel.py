@@ -1,20 +1,20 @@
-"""Stop a deployment."""
+"""`manage.py cancel`: stop a deployment."""
 
 import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.asking import refuse, who_asks
-from deploy_manager.management.base import EnvironmentCommand
-from deploy_manager.management.deployments import find_live_deployment
-from deploy_manager.management.door import FAILED
-from deploy_manager.management.following import Interrupts
-from deploy_manager.management.watching import show_request, watch
+from deploy_manager.cli.base import EnvironmentCommand
+from deploy_manager.cli.deployments.find import find_live_deployment
+from deploy_manager.cli.deployments.following import Interrupts
+from deploy_manager.cli.deployments.watching import show_request, watch
+from deploy_manager.cli.exits import FAILED, refuse
+from deploy_manager.cli.requester import requester_name
 from deploy_manager.models import State
 
 
 class Command(EnvironmentCommand):
-    help = "Stop a deployment and see it end; exit code 0 only if it ended as cancelled."
+    help = "Stop a deployment and watch it end. Exit code 0 only if it ended as cancelled."
 
     def add_subject(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -23,18 +23,19 @@ class Command(EnvironmentCommand):
         )
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--no-wait", action="store_true", help="ask for it and go")
+        parser.add_argument("--no-wait", action="store_true", help="request it and do not watch")
 
     def handle(self, *args: Any, **options: Any) -> None:
         view = self.make_view(options)
         deployment = find_live_deployment(options["deployment"], options["project"])
-        seen = deployment.position
-        if not deployment.request_cancel(who_asks()):
+        # Output from before the cancellation is not shown again.
+        cursor = deployment.sequence
+        if not deployment.request_cancel(requester_name()):
             refuse(f"{deployment} has ended already: {deployment.get_state_display()}.")
         interrupts = Interrupts()
         with interrupts.noted():
             show_request(deployment, view)
             if options["no_wait"]:
                 return
-            if watch(deployment, view, interrupts, after=seen).state != State.CANCELLED:
+            if watch(deployment, view, interrupts, after=cursor).state != State.CANCELLED:
                 sys.exit(FAILED)

@@ -1,14 +1,17 @@
-"""Make servers like the others of their environment."""
+"""`manage.py converge`: make servers like the others of their environment."""
 
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.door import DoorCommand
-from deploy_manager.management.wishes import CONVERGE
+from deploy_manager.cli.deployments.command import RequestCommand
+from deploy_manager.cli.deployments.options import CONVERGE
 
 
-class Command(DoorCommand):
-    help = "Make new or strayed servers like the others: the release that most of those serve."
+class Command(RequestCommand):
+    help = (
+        "Bring servers that are new or out of sync to the release that most others of the"
+        " environment serve."
+    )
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("server", nargs="+", metavar="SERVER")

@@ -1,17 +1,17 @@
-"""Deploy an environment."""
+"""`manage.py deploy`: deploy an environment."""
 
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.door import DoorCommand, add_code, add_servers
-from deploy_manager.management.wishes import DEPLOY
+from deploy_manager.cli.deployments.command import RequestCommand, add_ref, add_servers
+from deploy_manager.cli.deployments.options import DEPLOY
 
 
-class Command(DoorCommand):
-    help = "Deploy an environment and watch it; exit code 0 only if every server succeeded."
+class Command(RequestCommand):
+    help = "Deploy an environment and watch it. Exit code 0 only if every server succeeded."
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
-        add_code(parser)
+        add_ref(parser)
         add_servers(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Write an environment's pins as a file that installs the same elsewhere."""
+"""`manage.py export_requirements`: write an environment's pins as a file."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -6,22 +6,17 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from deploy_manager.exceptions import PinError
-from deploy_manager.management.base import OwnCommand
-from deploy_manager.management.environments import find_environment
-from deploy_manager.models import Environment
-from deploy_manager.requirements import export_pylock, export_requirements
-from deploy_manager.runner.pins import checked_pins_of
+from deploy_manager.cli.base import OwnCommand, add_environment, add_project
+from deploy_manager.cli.inventory.environments import find_environment
+from deploy_manager.cli.packages.requirements import export_pins
 
 
 class Command(OwnCommand):
     help = "Write an environment's pins as a requirements file or a pylock.toml."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("environment", help="like production, or shop/production")
-        parser.add_argument(
-            "--project", default="", help="where the environment's name is not enough"
-        )
+        add_environment(parser)
+        add_project(parser)
         parser.add_argument(
             "--format",
             choices=("requirements", "pylock"),
@@ -32,7 +27,7 @@ class Command(OwnCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         environment = find_environment(options["environment"], options["project"])
-        text = _export(environment, options["format"])
+        text = export_pins(environment, options["format"])
         if options["output"] is None:
             self.stdout.write(text, ending="")
             return
@@ -40,17 +35,3 @@ class Command(OwnCommand):
             options["output"].write_text(text, encoding="utf-8")
         except OSError as error:
             raise CommandError(f"{options['output']} can't be written: {error.strerror}") from None
-
-
-def _export(environment: Environment, form: str) -> str:
-    try:
-        pins = checked_pins_of(environment)
-        if not pins:
-            raise CommandError(
-                f"{environment} has no requirements yet: deploy it, or run import_requirements."
-            )
-        if form == "pylock":
-            return export_pylock(pins, environment.index_url)
-        return export_requirements(pins)
-    except PinError as error:
-        raise CommandError(str(error)) from None

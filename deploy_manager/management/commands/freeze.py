@@ -1,44 +1,37 @@
-"""Let no release change on an environment."""
+"""`manage.py freeze`: stop releases from changing on an environment."""
 
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.asking import refusals, refuse, who_asks
-from deploy_manager.management.base import EnvironmentCommand
-from deploy_manager.management.environments import find_environment
-from deploy_manager.management.freezes import show_freeze
-from deploy_manager.management.moments import parse_moment
-from deploy_manager.models import Environment
+from deploy_manager.cli.base import EnvironmentCommand
+from deploy_manager.cli.exits import refusals
+from deploy_manager.cli.inventory.freezes import FreezeReport, check_reason
+from deploy_manager.cli.requester import requester_name
+from deploy_manager.cli.times import parse_moment
 
 
 class Command(EnvironmentCommand):
-    help = "Let no release change on an environment until a time, or until it is thawed."
+    help = "Freeze an environment: no release changes until a time, or until it is thawed."
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--reason", required=True, help="told to whoever asks for a change")
+        parser.add_argument(
+            "--reason", required=True, help="reason, shown to everyone who requests a change"
+        )
         parser.add_argument(
             "--until",
             default="",
             metavar="'2027-01-04 08:00'",
-            help="by the environment's own clock unless it has an offset; default: till thawed",
+            help="in the environment's time zone unless it has an offset; default: until thawed",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        environment = find_environment(options["environment"], options["project"])
-        reason = _check_reason(options["reason"])
+        environment = self.find_environment(options)
+        reason = check_reason(options["reason"])
         with refusals():
             until = parse_moment(options["until"], environment) if options["until"] else None
         view = self.make_view(options)
-        if environment.is_frozen:
-            view.say(f"Until now: {environment.describe_freeze()}")
-        environment.freeze(reason, who_asks(), until)
-        show_freeze(environment, view)
-
-
-def _check_reason(reason: str) -> str:
-    most = Environment._meta.get_field("frozen_reason").max_length or 0
-    if not reason.strip():
-        refuse("Say why: whoever is kept from a change is told.")
-    if len(reason) > most:
-        refuse(f"The reason is longer than {most} characters.")
-    return reason
+        if before := environment.active_freeze:
+            view.say(f"Until now: {before.describe()}")
+        if not environment.freeze(reason, requester_name(), until):
+            view.say("Someone else froze it at the same moment.")
+        view.show(FreezeReport(environment))

@@ -1,40 +1,31 @@
-"""Run any recipe on an environment, or list what there is."""
+"""`manage.py recipe`: run any recipe on an environment, or list the recipes."""
 
 from argparse import ArgumentParser
 from typing import Any
 
 from rich.table import Table
 
-from deploy_manager.management.door import DoorCommand, add_code, add_release, add_servers
-from deploy_manager.management.environments import find_environment
-from deploy_manager.management.json_lines import JsonLines
-from deploy_manager.recipes import all_stories
+from deploy_manager.cli.deployments.command import RequestCommand, add_ref, add_release, add_servers
+from deploy_manager.recipes import all_pipelines
 
 
-class Command(DoorCommand):
+class Command(RequestCommand):
     help = "Run a recipe on an environment and watch it; without a name: list the recipes."
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", nargs="?", default="", help="of the recipe")
-        add_code(parser)
+        add_ref(parser)
         add_servers(parser)
         add_release(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["name"]:
             self.run_recipe(options["name"], options)
-        else:
-            find_environment(options["environment"], options["project"])
-            self._list(options)
-
-    def _list(self, options: dict[str, Any]) -> None:
-        console = self.make_console(options)
-        if options["json"]:
-            lines = JsonLines(console)
-            for story in all_stories():
-                lines.write("recipe", name=story.name, title=story.title)
             return
+        self.find_environment(options)
+        view = self.make_view(options)
         table = Table(box=None, show_header=False, pad_edge=False)
-        for story in all_stories():
-            table.add_row(story.name, story.title)
-        console.print(table)
+        for pipeline in all_pipelines():
+            view.write("recipe", name=pipeline.name, title=pipeline.title)
+            table.add_row(pipeline.name, pipeline.title)
+        view.print_table(table)

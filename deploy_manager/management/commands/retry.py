@@ -1,16 +1,16 @@
-"""Run a deployment again where it did not come through."""
+"""`manage.py retry`: run a deployment again on the servers that did not succeed."""
 
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.asking import refusals
-from deploy_manager.management.deployments import find_deployment
-from deploy_manager.management.door import DoorCommand, said
-from deploy_manager.management.wishes import wish_to_retry
+from deploy_manager.cli.deployments.command import RequestCommand, read_arguments
+from deploy_manager.cli.deployments.find import find_deployment
+from deploy_manager.cli.deployments.options import options_to_retry
+from deploy_manager.cli.exits import refusals
 
 
-class Command(DoorCommand):
-    help = "Run a deployment again on the servers that did not come through: the same release."
+class Command(RequestCommand):
+    help = "Run a deployment again, with the same release, on the servers that did not succeed."
 
     def add_subject(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -23,5 +23,5 @@ class Command(DoorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         with refusals():
             deployment = find_deployment(options["deployment"], options["project"])
-            recipe, wish = wish_to_retry(deployment, said(options))
-        self.see_through(deployment.environment, recipe, wish, options)
+            recipe, deployment_options = options_to_retry(deployment, read_arguments(options))
+        self.plan_and_run(deployment.environment, recipe, deployment_options, options)

@@ -1,14 +1,14 @@
-"""Let an environment serve an earlier release again."""
+"""`manage.py rollback`: let an environment serve an earlier release again."""
 
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager.management.door import DoorCommand, add_release, add_servers
-from deploy_manager.management.wishes import ROLLBACK
+from deploy_manager.cli.deployments.command import RequestCommand, add_release, add_servers
+from deploy_manager.cli.deployments.options import ROLLBACK
 
 
-class Command(DoorCommand):
-    help = "Let an environment serve an earlier release again: a switch, nothing is installed."
+class Command(RequestCommand):
+    help = "Let an environment serve an earlier release again: a switch that installs nothing."
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
         add_release(parser)

@@ -1,22 +1,23 @@
-"""Let releases change again on an environment."""
+"""`manage.py thaw`: allow releases to change again on an environment."""
 
 from typing import Any
 
-from deploy_manager import tasks
-from deploy_manager.management.base import EnvironmentCommand
-from deploy_manager.management.environments import find_environment
-from deploy_manager.management.freezes import show_freeze
-from deploy_manager.runner import promote_next
+from deploy_manager import dispatch
+from deploy_manager.cli.base import EnvironmentCommand
+from deploy_manager.cli.inventory.freezes import FreezeReport
+from deploy_manager.cli.requester import requester_name
+from deploy_manager.reconcile import promote_next
 
 
 class Command(EnvironmentCommand):
-    help = "Let releases change again on an environment that was frozen."
+    help = "Thaw an environment that was frozen: releases may change again."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        environment = find_environment(options["environment"], options["project"])
+        environment = self.find_environment(options)
         view = self.make_view(options)
-        if not environment.thaw():
-            view.say("There was nothing to thaw.")
-        if promote_next(environment, tasks.ring_slice):
-            view.say("What waited for it begins.")
-        show_freeze(environment, view)
+        if not environment.thaw(requester_name()):
+            view.say("It was not frozen.")
+        # Also then: an earlier command may have been killed between the two.
+        if promote_next(environment, dispatch.wake_for_shard):
+            view.say("The deployment that waited for it begins.")
+        view.show(FreezeReport(environment))

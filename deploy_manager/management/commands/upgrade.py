@@ -1,49 +1,50 @@
-"""Upgrade packages on environments, one after the other, and see it through."""
+"""`manage.py upgrade`: upgrade packages on environments, one after the other."""
 
 import sys
 from argparse import ArgumentParser
+from datetime import timedelta
 from typing import Any
 
-from deploy_manager import tasks
-from deploy_manager.management.asking import refusals, who_asks
-from deploy_manager.management.base import ConsoleCommand
-from deploy_manager.management.environments import find_environment
-from deploy_manager.management.following import Interrupts
-from deploy_manager.management.json_lines import JsonLines
-from deploy_manager.management.terminal import Lines
-from deploy_manager.management.upgrade_asking import HELP, REACHES, UpgradeSaid, plan_what_is_said
-from deploy_manager.management.upgrade_lines import show_request
-from deploy_manager.management.upgrade_watching import UpgradeWatcher
+from deploy_manager import dispatch
+from deploy_manager.cli.base import ConsoleCommand, add_project, duration
+from deploy_manager.cli.deployments.following import Interrupts
+from deploy_manager.cli.exits import FAILED, refusals
+from deploy_manager.cli.inventory.environments import find_environment
+from deploy_manager.cli.requester import requester_name
+from deploy_manager.cli.upgrades.options import HELP, REACHES, UpgradeArguments, plan_for_arguments
+from deploy_manager.cli.upgrades.watching import UpgradeWatcher
 from deploy_manager.models import UpgradeState
-from deploy_manager.runner import UpgradePlan
-
-FAILED = 1
-"""Exit code; 0 where every environment came through, where nothing had to be done, or was tried."""
 
 
 class Command(ConsoleCommand):
     help = (
-        "Upgrade packages: new environments beside the old ones, a canary, a health check, the"
-        " rest, and back by itself where one fails."
+        "Upgrade packages: new virtual environments beside the old ones, a canary, a health check,"
+        " the other servers, and an automatic rollback if one fails. Exit code 0 if every"
+        " environment succeeded or there was nothing to do."
     )
 
     def add_own_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "packages", nargs="*", help="like django==5.2.8, or celery; none: all of them"
-        )
+        parser.add_argument("packages", nargs="*", help=HELP["package"])
         parser.add_argument(
             "--environment",
             action="append",
             required=True,
-            help="like production, or shop/production; may be repeated: the first goes first",
+            help="like production, or shop/production; may be repeated, in the order to upgrade",
         )
-        parser.add_argument("--project", default="", help="where a name is not enough")
+        add_project(parser)
         reaches = parser.add_mutually_exclusive_group()
-        for name, (_reach, words) in REACHES.items():
+        for name, (_reach, text) in REACHES.items():
             reaches.add_argument(
-                f"--{name}", dest="reach", action="store_const", const=name, help=words
+                f"--{name}", dest="reach", action="store_const", const=name, default="", help=text
             )
-        _add_cares(parser)
+        parser.add_argument("--reason", default="", help=HELP["reason"])
+        for name in ("soak", "cooldown"):
+            parser.add_argument(
+                f"--{name}", type=duration, default=timedelta(), metavar="10m", help=HELP[name]
+            )
+        parser.add_argument("--stop-on-failure", action="store_true", help=HELP["stop_on_failure"])
+        parser.add_argument("--dry-run", action="store_true", help=HELP["dry_run"])
+        parser.add_argument("--no-wait", action="store_true", help="request it and do not watch")
 
     def handle(self, *args: Any, **options: Any) -> None:
         view = self.make_view(options)
@@ -51,41 +52,29 @@ class Command(ConsoleCommand):
             environments = [
                 find_environment(name, options["project"]) for name in options["environment"]
             ]
-        plan = plan_what_is_said(environments, _said(options), view)
-        if plan is not None:
-            _see_through(plan, view, leaves=options["no_wait"])
-
-
-def _add_cares(parser: ArgumentParser) -> None:
-    parser.add_argument("--reason", default="", help=HELP["reason"])
-    parser.add_argument("--soak", type=int, default=0, metavar="SECONDS", help=HELP["soak"])
-    parser.add_argument("--cooldown", type=int, default=0, metavar="DAYS", help=HELP["cooldown"])
-    parser.add_argument("--stop-on-failure", action="store_true", help=HELP["stop_on_failure"])
-    parser.add_argument("--dry-run", action="store_true", help=HELP["dry_run"])
-    parser.add_argument("--no-wait", action="store_true", help="ask for it and go")
-
-
-def _said(options: dict[str, Any]) -> UpgradeSaid:
-    return UpgradeSaid(
-        packages=options["packages"],
-        reach=options["reach"] or "",
-        reason=options["reason"],
-        soak=options["soak"],
-        cooldown=options["cooldown"],
-        stops=options["stop_on_failure"],
-        only_shows=options["dry_run"],
-    )
-
-
-def _see_through(plan: UpgradePlan, view: JsonLines | Lines, *, leaves: bool) -> None:
-    interrupts = Interrupts()
-    with interrupts.noted():
-        with refusals():
-            upgrade = tasks.request_upgrade(plan, door="manage.py", requested_as=who_asks())
-        show_request(upgrade, view)
-        if leaves:
-            view.say(f"Upgrade {upgrade}: the admin shows how it goes.")
+        arguments = UpgradeArguments(
+            packages=options["packages"],
+            reach=options["reach"],
+            reason=options["reason"],
+            soak=options["soak"],
+            cooldown=options["cooldown"],
+            stops=options["stop_on_failure"],
+            dry_run=options["dry_run"],
+        )
+        plan = plan_for_arguments(environments, arguments, view)
+        if plan is None:
             return
-        ended = UpgradeWatcher(upgrade, view, interrupts).watch()
-    if ended.state != UpgradeState.SUCCEEDED:
-        sys.exit(FAILED)
+        interrupts = Interrupts()
+        with interrupts.noted():
+            with refusals():
+                upgrade = dispatch.request_upgrade(
+                    plan, source="manage.py", requested_by_name=requester_name()
+                )
+            # People see the number with the outcome.
+            view.write("requested", upgrade=upgrade.pk, state=upgrade.state)
+            if options["no_wait"]:
+                view.say(f"Upgrade {upgrade}: the admin shows its progress.")
+                return
+            ended = UpgradeWatcher(upgrade, view, interrupts).watch()
+        if ended.state != UpgradeState.SUCCEEDED:
+            sys.exit(FAILED)

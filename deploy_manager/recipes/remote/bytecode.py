@@ -1,9 +1,9 @@
-"""Have the modules of a virtual environment compiled. Runs by its own Python, 3.8 or later.
+"""Compile the modules of a virtual environment. Runs under its own Python, 3.8 or later.
 
-Reads JSON: before, the path of the environment that serves (it may not be there), and compiles.
-What that one has compiled of a module which is the same here, byte for byte, is taken over, under
-the time that the module has here. If `compiles`, all else is compiled, by every processor. What
-can't be is left, as pip and uv leave it: there are packages with templates of modules.
+Reads JSON: before, the path of the environment that serves (which may be missing), and compiles.
+The bytecode of modules that are the same there, byte for byte, is copied and gets the modules' time
+here. If `compiles`, all others are compiled, on every processor. A module that can't be compiled is
+skipped, as pip and uv do: some packages contain templates of modules.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from functools import partial
 from importlib.util import MAGIC_NUMBER, cache_from_source
 
 HEADER = struct.Struct("<4sIII")
-"""Magic number, kind (0: by time and size), time and size of the source: see PEP 552."""
+"""Magic number, kind (0: by time and size), time and size of the source (PEP 552)."""
 
 FEW = 50
-"""Modules that are compiled sooner than other processes are started."""
+"""Up to this many modules, starting processes takes longer than compiling."""
 
 SERVES_NOTHING = "pip"
-"""A package that is never compiled as a whole: it compiles what it runs of itself."""
+"""A package that is not compiled as a whole: little of it runs, and Python compiles that."""
 
 compile_one = partial(compileall.compile_file, quiet=2)
 
 
 def folders() -> list[str]:
-    """Where the environment has its packages; without what a link leads to."""
+    """The folders of the environment's packages; lib64 may be a link to lib."""
     paths = sysconfig.get_paths()
     return list(dict.fromkeys(os.path.realpath(paths[kind]) for kind in ("purelib", "platlib")))
 
@@ -44,7 +44,7 @@ def modules(folder: str) -> Iterator[str]:
 
 
 def take_over(source: str, before: str) -> bool:
-    """Take over what was compiled of a module before; False where it can't be."""
+    """Copy the bytecode of a module from before; False if that is not possible."""
     try:
         now, then = os.stat(source), os.stat(before)
         with open(cache_from_source(before), "rb") as file:
@@ -61,7 +61,7 @@ def take_over(source: str, before: str) -> bool:
 
 
 def header(source: os.stat_result) -> bytes:
-    """What a compiled module of this Python begins with while its source is as it is."""
+    """The start of a compiled module of this Python with this source."""
     time, size = int(source.st_mtime) & 0xFFFFFFFF, source.st_size & 0xFFFFFFFF
     return HEADER.pack(MAGIC_NUMBER, 0, time, size)
 
@@ -79,13 +79,13 @@ def compile_all(sources: list[str]) -> None:
                 list(pool.map(compile_one, sources, chunksize=16))
             return
         except (ImportError, NotImplementedError, OSError):
-            pass  # no semaphores here: one after the other, then
+            pass  # no semaphores here, as in some containers: one after the other, then
     for source in sources:
         compile_one(source)
 
 
 def left_to_compile(folder: str, before: str) -> list[str]:
-    """Take over what can be in a folder of packages, from where another one has it."""
+    """Copy bytecode from `before`; return the modules left to compile."""
     return [
         source
         for source in modules(folder)

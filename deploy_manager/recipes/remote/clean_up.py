@@ -1,11 +1,11 @@
 """Remove old releases and environments. Runs on the server, Python 3.8 or later.
 
 Reads JSON: deploy_path, number (complete releases to keep), keep (names that stay anyway).
-An environment that was changed by hand has a newer one beside it, with a number behind its name:
-the releases that are not serving are led there. Archives that were sent and never unpacked go too,
-and wheels that no environment has any more, and variables of releases that are gone. Prints what it
-removed: real folders directly in releases/ and venvs/, nothing else. What can't be removed stops
-nothing else: it is told at the end, with 1.
+An environment that was changed by hand has a newer one beside it, with a number after its name:
+releases that are not serving are switched to it. Archives that were never unpacked are removed too,
+wheels that no environment uses, and variables of releases that are gone. Prints the folders that it
+removed: real ones directly in releases/ and venvs/, nothing else. A failure does not stop the rest:
+it is reported at the end, with exit code 1.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from contextlib import suppress
 
 
 def folders_in(folder: str) -> list[str]:
-    """Return the names of real folders: files and links are nobody's release."""
+    """Return the names of real folders: files and links are not releases."""
     if os.path.islink(folder):
-        print(folder, "is a link: what lies behind it is left as it is")
+        print(folder, "is a link: nothing behind it is removed")
         return []
     if not os.path.isdir(folder):
         return []
@@ -34,7 +34,7 @@ def is_complete(path: str) -> bool:
 
 
 def remove(path: str) -> list[str]:
-    """Remove a folder; return why that failed. Half removed it must not look complete."""
+    """Remove a folder, its mark first: half removed, it must not look complete. Return failures."""
     try:
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(path, ".complete"))
@@ -52,10 +52,10 @@ def remove_releases(folder: str, number: int, keep: set[str]) -> list[str]:
     return [why for name in names if name not in kept for why in remove(os.path.join(folder, name))]
 
 
-def lead_to_newest(releases: str, environments: str, current: str) -> list[str]:
-    """Let releases use the newest environment of their pins; what serves keeps what it began with.
+def switch_to_newest(releases: str, environments: str, current: str) -> list[str]:
+    """Switch releases to the newest environment of their pins, except the one that serves.
 
-    Return why that failed.
+    Return failures.
     """
     newest = newest_of_each(environments)
     failures = []
@@ -66,12 +66,12 @@ def lead_to_newest(releases: str, environments: str, current: str) -> list[str]:
         folder, name = os.path.split(os.readlink(link))
         best = newest.get(name.partition(".")[0], name)
         if best != name:
-            failures += lead(link, os.path.join(folder, best))
+            failures += switch(link, os.path.join(folder, best))
     return failures
 
 
 def newest_of_each(environments: str) -> dict[str, str]:
-    """Return the complete environment with the highest number by the name without it."""
+    """Return the complete environment with the highest number, by its name without it."""
     found: dict[str, tuple[int, str]] = {}
     for name in folders_in(environments):
         stem, _, number = name.partition(".")
@@ -80,8 +80,8 @@ def newest_of_each(environments: str) -> dict[str, str]:
     return {stem: name for stem, (_, name) in found.items()}
 
 
-def lead(link: str, target: str) -> list[str]:
-    """Let a link lead elsewhere by one rename; return why that failed."""
+def switch(link: str, target: str) -> list[str]:
+    """Switch a link by one rename; return failures."""
     beside = link + ".new"
     try:
         with suppress(FileNotFoundError):
@@ -89,7 +89,7 @@ def lead(link: str, target: str) -> list[str]:
         os.symlink(target, beside)
         os.replace(beside, link)
     except OSError as error:
-        return [f"{link} could not be led to {target}: {error}."]
+        return [f"{link} could not be pointed at {target}: {error}."]
     return []
 
 
@@ -102,7 +102,7 @@ def remove_environments(folder: str, releases: str, current: str) -> list[str]:
 
 
 def remove_variables(folder: str, releases: str) -> list[str]:
-    """Remove what releases that are gone had as variables."""
+    """Remove the variables of releases that are gone."""
     failures = []
     for path in glob.glob(os.path.join(glob.escape(folder), "*")):
         if os.path.isdir(os.path.join(releases, os.path.basename(path))):
@@ -115,20 +115,22 @@ def remove_variables(folder: str, releases: str) -> list[str]:
 
 
 def serving_in(releases: str, current: str) -> str:
-    """Return the name of the release that serves; blank: none does.
+    """Return the name of the release that serves; blank if none does.
 
-    Ends the script where something else serves: what that needs is nobody's to guess.
+    Ends the script if something else serves: there is no way to know what that needs.
     """
     if not os.path.lexists(current):
         return ""
     folder, name = os.path.split(os.path.realpath(current))
     if folder != os.path.realpath(releases):
-        sys.exit(f"{current} leads out of {releases}: nothing was removed.")
+        sys.exit(
+            f"{current} points outside of {releases}: nothing was removed. Deploy a release first."
+        )
     return name
 
 
 def remove_archives(tools: str) -> list[str]:
-    """A worker that takes over sends an archive again, though it is unpacked already."""
+    """Remove archives: a worker that took over may have sent one that was already unpacked."""
     failures = []
     for path in glob.glob(os.path.join(glob.escape(tools), "*.tar.gz")):
         try:
@@ -139,7 +141,7 @@ def remove_archives(tools: str) -> list[str]:
 
 
 def remove_wheels(folder: str) -> list[str]:
-    """Remove what was sent and has no other name: no environment links to it any more."""
+    """Remove wheels with a single hard link: no environment has them any more."""
     failures = []
     for path in glob.glob(os.path.join(glob.escape(folder), "*")):
         try:
@@ -159,7 +161,7 @@ def main() -> None:
     tools = os.path.join(top, ".deploy")
     serving = serving_in(releases, current)
     failures = remove_releases(releases, max(facts["number"], 1), {*facts["keep"], serving})
-    failures += lead_to_newest(releases, environments, serving)
+    failures += switch_to_newest(releases, environments, serving)
     failures += remove_environments(environments, releases, current)
     failures += remove_variables(os.path.join(tools, "environment"), releases)
     failures += remove_archives(tools)

@@ -1,10 +1,10 @@
-"""Bring a site's gunicorn to serve the release that is `current`. Runs on the server, Python 3.8+.
+"""Make a site's gunicorn serve the release that is `current`. Runs on the server, Python 3.8+.
 
-Reads JSON: deploy_path, launcher (path of serve.py as it was sent), and what serve.py wants to know
-of the site: folder, wsgi, settings, workers, bind. Ends by 1 with the reason on stderr.
+Reads JSON: deploy_path, launcher (path of serve.py as it was sent), and the facts that serve.py
+needs: folder, wsgi, settings, workers, bind. Exits with 1 and the reason on stderr if it fails.
 
-A running master is told to start a second one beside it (USR2); once a worker of that has loaded
-the site, the old one ends gracefully. Both hold the same listening socket: no request is lost.
+A running master is asked to start a second one beside it (USR2); once a worker of that one has
+loaded the site, the old one ends gracefully. Both share the listening socket: no request is lost.
 See https://docs.gunicorn.org/en/stable/signals.html#upgrading-to-a-new-binary-on-the-fly
 """
 
@@ -31,7 +31,7 @@ TAIL_BYTES = 8 * 1024
 
 
 class Site:
-    """The paths of a site, and what its processes left there."""
+    """The paths of a site, and the state files of its processes."""
 
     def __init__(self, facts: dict[str, str]) -> None:
         self.facts = facts
@@ -47,7 +47,7 @@ class Site:
         return os.path.basename(os.path.realpath(os.path.join(self.path, "current")))
 
     def state_of(self, master: int) -> dict[str, str]:
-        """What a master's workers noted once they had loaded the site; empty before."""
+        """The state that a master's workers record once they have loaded the site; empty before."""
         try:
             with open(os.path.join(self.tools, f"gunicorn-{master}.json")) as file:
                 return dict(json.load(file))
@@ -55,24 +55,24 @@ class Site:
             return {}
 
     def log_tail(self) -> str:
-        """The end of what was logged since we began."""
+        """The end of the log since we began."""
         with open(self.log, "rb") as file:
             file.seek(max(self.log_start, os.path.getsize(self.log) - TAIL_BYTES))
             return file.read().decode("utf-8", "replace").strip()
 
 
 class ServingError(Exception):
-    """gunicorn does not serve the current release, for a reason it can tell."""
+    """The reason why gunicorn does not serve the current release."""
 
 
-# Which processes there are
+# Finding processes
 
 
 def masters(site: Site) -> list[int]:
-    """The site's gunicorn masters, oldest first; two while one is about to follow the other.
+    """The site's gunicorn masters, oldest first; two while one replaces the other.
 
-    They are known by their command line, never by a pid file alone: its number may belong to
-    another program by now.
+    They are identified by their command line, never by a pid file alone: another program may have
+    its number by now.
     """
     parents = {pid: parent_of(pid) for pid in own_processes(site)}
     tops = [pid for pid in parents if parents[pid] not in parents]
@@ -90,7 +90,7 @@ def is_own(pid: int, site: Site) -> bool:
 
 
 def is_successor(pid: int, parent: int) -> bool:
-    """Whether a process was executed by its parent to follow it: its environment says so."""
+    """Whether a process was started by its parent as its successor, by its environment."""
     word = f"GUNICORN_PID={parent}".encode()
     return word in read_process(pid, "environ").split(b"\0")
 
@@ -101,7 +101,7 @@ def parent_of(pid: int) -> int:
 
 
 def read_process(pid: int, name: str) -> bytes:
-    """Read a file of /proc; nothing where the process is gone or somebody else's."""
+    """Read a file of /proc; empty if the process is gone or belongs to another account."""
     try:
         with open(f"/proc/{pid}/{name}", "rb") as file:
             return file.read()
@@ -109,7 +109,7 @@ def read_process(pid: int, name: str) -> bytes:
         return b""
 
 
-# What is done to them
+# Starting, replacing and ending them
 
 
 def start(site: Site) -> int:
@@ -135,7 +135,7 @@ def start(site: Site) -> int:
 
 
 def replace(site: Site, old: int) -> int:
-    """Let a running master be followed by a new one. If the new one fails, the old one stays."""
+    """Replace a running master by a new one. If the new one fails, the old one stays."""
     os.kill(old, signal.SIGUSR2)
     try:
         new = await_successor(site, old)
@@ -145,7 +145,7 @@ def replace(site: Site, old: int) -> int:
             end(site, pid, signal.SIGQUIT, QUICK_SECONDS)
         raise
     end(site, old, signal.SIGTERM, GRACEFUL_SECONDS)
-    # Its loop looks once a second whether it is alone, or at once when a signal wakes it.
+    # Its loop checks once a second whether the old one is gone, or at once when a signal wakes it.
     send(site, new, signal.SIGCHLD)
     return new
 
@@ -169,13 +169,13 @@ def await_loaded(site: Site, master: int, is_alive: Callable[[], bool]) -> None:
 
 
 def end(site: Site, master: int, by: signal.Signals, seconds: float) -> None:
-    """End a master with its workers; by force when it takes longer than this."""
+    """End a master with its workers, by force after this many seconds."""
     workers = [pid for pid in own_processes(site) if parent_of(pid) == master]
     workers = [pid for pid in workers if not is_successor(pid, master)]
     send(site, master, by)
     if wait(lambda: not is_own(master, site), seconds):
         return
-    # Whoever follows must not find the number of a process that can't clear up any more.
+    # A killed process can't remove its pid file, and its successor must not find that number.
     if has_its_pid_file(site, master):
         os.unlink(site.pid_file)
     for pid in [master, *workers]:
@@ -191,7 +191,7 @@ def send(site: Site, pid: int, number: signal.Signals) -> None:
 
 
 def wait(is_done: Callable[[], bool], seconds: float) -> bool:
-    """Poll until something is so; False when it is not in that time."""
+    """Poll until the condition is met; False if it is not met in time."""
     deadline = time.monotonic() + seconds
     while not is_done():
         if time.monotonic() > deadline:
@@ -200,11 +200,11 @@ def wait(is_done: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-# The whole
+# Reloading
 
 
 def reload(site: Site) -> int:
-    """Return the master that serves the current release."""
+    """Start gunicorn or replace its master; return the one that serves the current release."""
     running = masters(site)
     if not running:
         print("Starting gunicorn.")
@@ -219,27 +219,27 @@ def reload(site: Site) -> int:
 
 
 def settle(site: Site, running: list[int]) -> int:
-    """Return the one master to go on with; ends another that a cut-off reload left beside it.
+    """Return the master to keep; ends another one left by an interrupted reload.
 
-    The newest that loaded the site stays: an older one may have been told to end already.
+    The newest that loaded the site stays: an older one may already be ending.
     """
     loaded = [pid for pid in running if site.state_of(pid)]
     stays = loaded[-1] if loaded else running[0]
     for surplus in running:
         if surplus != stays:
-            print(f"Ending the gunicorn master {surplus}, left by a reload that was cut off.")
+            print(f"Ending the gunicorn master {surplus}, left by an interrupted reload.")
             end(site, surplus, signal.SIGTERM, GRACEFUL_SECONDS)
     wait(lambda: has_its_pid_file(site, stays), PROMOTION_SECONDS)
     return stays
 
 
 def prepare(site: Site) -> None:
-    """Write what the launcher reads, and make sure that it can run at all.
+    """Write the launcher's input, and make sure that it can run at all.
 
     A master that can't execute its successor would end its own workers.
     """
     if not os.path.exists(site.python):
-        raise ServingError(f"{site.python} is not there: the site was never deployed here.")
+        raise ServingError(f"{site.python} is missing: deploy the site to this server first.")
     ask = [site.python, "-c", "import gunicorn.app.base"]
     if subprocess.run(ask, cwd=site.path, stderr=subprocess.DEVNULL, check=False).returncode:
         raise ServingError(
@@ -261,14 +261,14 @@ def write(path: str, text: str) -> None:
 
 
 def forget_the_dead(site: Site) -> None:
-    """Remove what dead masters left: gunicorn refuses a pid file whose number lives again."""
+    """Remove files of dead masters: gunicorn refuses a pid file whose number is in use again."""
     for path in [*glob.glob(f"{glob.escape(site.tools)}/gunicorn-*.json"), site.pid_file]:
         with suppress(FileNotFoundError):
             os.unlink(path)
 
 
 def has_its_pid_file(site: Site, master: int) -> bool:
-    """Whether a new master took over the pid file, up to a second after the old one's end."""
+    """Whether a master has taken over the pid file, up to a second after the old one ended."""
     try:
         with open(site.pid_file) as file:
             return file.read().strip() == str(master)
@@ -277,7 +277,7 @@ def has_its_pid_file(site: Site, master: int) -> bool:
 
 
 def main() -> None:
-    # Whoever ends us lets us put things in order first: `finally` and `except` run.
+    # As exceptions, so that `finally` and `except` still clean up when we are stopped.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit("Stopped while gunicorn was reloading."))
     site = Site(json.load(sys.stdin))

@@ -1,7 +1,7 @@
-"""Tell what is installed in a virtual environment. Runs by its own Python, 3.8 or later, on stdin.
+"""List the packages of a virtual environment. Read by its own Python, 3.8 or later, from stdin.
 
-Prints JSON in one line: implementation, python, platform, libc, the facts that markers are asked
-of, and packages as pairs of a normalised name and a version. Reads only; nothing is written.
+Prints JSON in one line: implementation, python, platform, libc, the values of markers, and packages
+as pairs of a normalised name and a version. Writes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def normalised(name: str) -> str:
 
 
 def folders() -> list[str]:
-    """The environment's own; what a system's Python has besides is not ours to pin."""
+    """The environment's own folders, without the system's packages, which are not pinned."""
     paths = sysconfig.get_paths()
     return list(dict.fromkeys(paths[kind] for kind in ("purelib", "platlib")))
 
@@ -34,15 +34,15 @@ def packages() -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in filter(os.path.isdir, folders()):
         for entry in sorted(os.listdir(folder)):
-            # pip renames to ~… what it is about to remove.
+            # pip renames a package to ~… before it removes it.
             if entry.endswith(KINDS) and not entry.startswith("~"):
-                name, version = told(os.path.join(folder, entry))
+                name, version = identify(os.path.join(folder, entry))
                 found.setdefault(name, version)
     return found
 
 
-def told(path: str) -> tuple[str, str]:
-    """Return name and version as the metadata say, or where they say none, as the folder does."""
+def identify(path: str) -> tuple[str, str]:
+    """Return name and version from the metadata, or else from the folder's name."""
     metadata = PathDistribution(Path(path)).metadata
     stem, _, _ = os.path.basename(path).rpartition(".")
     name, _, version = stem.partition("-")

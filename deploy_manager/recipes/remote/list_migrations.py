@@ -1,7 +1,7 @@
 """Print migrations of the default database as JSON. Runs in a release's own environment and folder.
 
 `known`: app and name of each migration that the release's code has, or that one of those replaces.
-`between`: what is applied, and not among the known ones that are read from stdin; newest first.
+`between`: applied migrations that are not among the known ones on stdin; newest first.
 """
 
 import json
@@ -24,7 +24,7 @@ def main(what):
 
 
 def settings_module():
-    """What manage.py sets, where nothing else does: read from its text, as it is not imported."""
+    """The settings that manage.py names, unless they are set: read as text, not imported."""
     if os.environ.get("DJANGO_SETTINGS_MODULE"):
         return ""
     with open("manage.py", encoding="utf-8") as file:
@@ -57,7 +57,7 @@ def between(known):
 
 
 def in_order(graph):
-    """Every migration after those that it depends on."""
+    """All migrations, each after those that it depends on."""
     seen = {}
     for leaf in sorted(graph.leaf_nodes()):
         seen.update(dict.fromkeys(graph.forwards_plan(leaf)))
@@ -65,7 +65,7 @@ def in_order(graph):
 
 
 def is_known(migration, key, known):
-    """A squashed migration is known where all that it replaces is: the tables are the same."""
+    """A squashed migration is known if all that it replaces are: the tables are the same."""
     replaced = set(map(tuple, migration.replaces))
     return key in known or (bool(replaced) and replaced <= known)
 
@@ -86,7 +86,7 @@ def facts(executor, key, known, unknown):
 
 
 def is_reversible(operation):
-    """SeparateDatabaseAndState calls itself reversible, whatever it holds."""
+    """Look inside SeparateDatabaseAndState, which is reversible whatever it contains."""
     inner = getattr(operation, "database_operations", ())
     return operation.reversible and all(map(is_reversible, inner))
 

@@ -1,8 +1,8 @@
-"""Look whether this server is fit for a site. Runs on the server, Python 3.8 or later.
+"""Check whether this server is ready for a site. Runs on the server, Python 3.8 or later.
 
 Reads JSON: deploy_path, bind (blank: nothing listens), free_bytes, time (the worker's clock, in
-seconds), clock_seconds (how much clocks may differ). Prints a line for each finding; what is amiss
-is told on stderr, and ends the script by 1.
+seconds), clock_seconds (the allowed difference). Prints a line for each check that passes; problems
+go to stderr, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ INODES = 20000
 SWITCH = 'ln -sfn -- somewhere "$1.new" && mv -fT -- "$1.new" "$1"'
 
 
-class Amiss(Exception):
-    """Something to mend, in words that say how."""
+class Problem(Exception):
+    """A failed check, with what to do about it."""
 
 
 def python(facts: dict) -> str:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
-        raise Amiss(f"Python is {version}: 3.11 or later is needed. Name another in “Python”.")
+        raise Problem(f"Python is {version}: 3.11 or later is needed. Enter another in “Python”.")
     return f"Python {version}"
 
 
@@ -38,10 +38,12 @@ def disk(facts: dict) -> str:
     path = existing(facts["deploy_path"])
     free = shutil.disk_usage(path).free
     if free < facts["free_bytes"]:
-        raise Amiss(f"{free >> 20} MiB are free in {path}: {facts['free_bytes'] >> 20} are needed.")
+        raise Problem(
+            f"{free >> 20} MiB are free in {path}: {facts['free_bytes'] >> 20} are needed."
+        )
     inodes = os.statvfs(path)
     if inodes.f_files and inodes.f_favail < INODES:
-        raise Amiss(f"{inodes.f_favail} more files fit in {path}: {INODES} are needed.")
+        raise Problem(f"{inodes.f_favail} more files fit in {path}: {INODES} are needed.")
     return f"{free >> 20} MiB free in {path}"
 
 
@@ -52,8 +54,8 @@ def permissions(facts: dict) -> str:
         with tempfile.TemporaryDirectory(dir=path) as folder:
             run(["sh", "-c", SWITCH, "sh", os.path.join(folder, "link")], "links can't be switched")
     except OSError as error:
-        raise Amiss(
-            f"{path} can't be written: {error.strerror}. Let it belong to this account."
+        raise Problem(
+            f"{path} can't be written: {error.strerror}. Change its owner to this account."
         ) from None
     return f"{path} can be written, and links in it switched"
 
@@ -61,7 +63,7 @@ def permissions(facts: dict) -> str:
 def environment(facts: dict) -> str:
     path = existing(facts["deploy_path"])
     if not os.access(path, os.W_OK):
-        raise Amiss(f"No virtual environment can be made in {path}: it can't be written.")
+        raise Problem(f"No virtual environment can be made in {path}: it can't be written.")
     with tempfile.TemporaryDirectory(dir=path) as folder:
         make = [sys.executable, "-I", "-m", "venv", "--without-pip", folder]
         run(make, "no virtual environment can be made")
@@ -76,14 +78,14 @@ def environment(facts: dict) -> str:
 def run(command: list[str], otherwise: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().rpartition("\n")[2]
-        raise Amiss(f"{otherwise[:1].upper()}{otherwise[1:]}: {said}")
+        last_line = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+        raise Problem(f"{otherwise[:1].upper()}{otherwise[1:]}: {last_line}")
 
 
 def clock(facts: dict) -> str:
     off = time.time() - facts["time"]
     if abs(off) > facts["clock_seconds"]:
-        raise Amiss(f"The clock is {off:+.0f} s off the worker's: let a time service set it.")
+        raise Problem(f"The clock is {off:+.0f} s off the worker's: set up a time service (NTP).")
     return f"clock within {facts['clock_seconds']} s of the worker's"
 
 
@@ -95,7 +97,7 @@ def port(facts: dict) -> str:
         return f"{bind} is free"
     if is_ours(facts["deploy_path"], bind):
         return f"{bind} is served by this site's gunicorn"
-    raise Amiss(f"Something else listens on {bind}: end it, or let this site have another address.")
+    raise Problem(f"Something else listens on {bind}: stop it, or give this site another address.")
 
 
 def answers(bind: str) -> bool:
@@ -113,7 +115,7 @@ def answers(bind: str) -> bool:
 
 
 def is_ours(deploy_path: str, bind: str) -> bool:
-    """Whether the site's gunicorn lives, and noted that it listens there."""
+    """Whether the site's gunicorn runs, and recorded that it listens there."""
     tools = os.path.join(deploy_path, ".deploy")
     try:
         with open(os.path.join(tools, "gunicorn.pid")) as file:
@@ -131,21 +133,21 @@ def existing(path: str) -> str:
     return path
 
 
-LOOKS: list[Callable[[dict], str]] = [python, disk, permissions, environment, clock, port]
+CHECKS: list[Callable[[dict], str]] = [python, disk, permissions, environment, clock, port]
 
 
 def main() -> int:
     facts = json.load(sys.stdin)
-    amiss = []
-    for look in LOOKS:
+    problems = []
+    for check in CHECKS:
         try:
-            print("✓", look(facts))
-        except Amiss as found:
-            amiss.append(str(found))
+            print("✓", check(facts))
+        except Problem as found:
+            problems.append(str(found))
         except (OSError, subprocess.TimeoutExpired) as error:
-            amiss.append(f"{look.__name__}: {error}")
-    print("\n".join(f"✗ {line}" for line in amiss), end="", file=sys.stderr)
-    return 1 if amiss else 0
+            problems.append(f"{check.__name__}: {error}")
+    print("\n".join(f"✗ {line}" for line in problems), end="", file=sys.stderr)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

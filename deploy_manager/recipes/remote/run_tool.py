@@ -1,9 +1,9 @@
-"""Run pip, uv or virtualenv as we say, and not as the account has them do. Runs on the server.
+"""Run pip, uv or virtualenv without the account's options for installing. Runs on the server.
 
 `run_tool.py <virtualenv's file, uv, or the word pip> <words>`, by the Python that pip belongs to.
-What an account says of installing (where to, what without, in the user's own folder) would leave
-an environment other than its pins say. What it says of reaching an index stays: addresses, proxies,
-certificates, patience. Reads JSON: index_url, which goes before the account's; blank: that stays.
+An account's options for installing (target folders, excluded packages) would make an environment
+differ from its pins. Its options for reaching an index stay: addresses, proxies, certificates,
+timeouts. Reads JSON: index_url, which takes precedence over the account's unless it is blank.
 Python 3.11 or later.
 """
 
@@ -66,11 +66,11 @@ UV_KEEPS_VARIABLES = re.compile(
     r"|CREDENTIALS_DIR|NO_PROGRESS)"
 )
 PIP = [sys.executable, "-I", "-X", "utf8", "-m", "pip"]
-TOLD = re.compile(r"([^=\s]+)\.([a-z-]+)=(['\"].*)")
+SETTING = re.compile(r"([^=\s]+)\.([a-z-]+)=(['\"].*)")
 
 
 def without(prefix: str) -> dict[str, str]:
-    """The environment without the variables of a tool."""
+    """The environment variables without those of a tool."""
     return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
 
 
@@ -78,12 +78,12 @@ def without(prefix: str) -> dict[str, str]:
 
 
 def for_pip(command: str, index_url: str) -> dict[str, str]:
-    """The environment for a command of pip: instead of its files, what is kept of them.
+    """The environment variables for a pip command: the kept settings instead of its files.
 
-    What a setting of the command says goes before that of all, and a variable before both.
+    A setting of the command takes precedence over a global one, and a variable over both.
     """
     kept: dict[str, str] = {}
-    sections = told_by_pip() if command in ("install", "wheel") else {}
+    sections = pip_settings() if command in ("install", "wheel") else {}
     for section in ("global", command, ":env:"):
         for name, value in sections.get(section, {}).items():
             if name in PIP_KEEPS and value:
@@ -95,8 +95,8 @@ def for_pip(command: str, index_url: str) -> dict[str, str]:
     return {**without("PIP_"), **variables, "PIP_CONFIG_FILE": os.devnull}
 
 
-def told_by_pip() -> dict[str, dict[str, str]]:
-    """What pip finds in its files and variables, by section."""
+def pip_settings() -> dict[str, dict[str, str]]:
+    """Return the settings in pip's files and variables, by section."""
     environment = {**os.environ, "PIP_QUIET": "0", "PIP_VERBOSE": "0"}
     list_it = [*PIP, "--no-input", "--disable-pip-version-check", "config", "list"]
     asked = subprocess.run(list_it, env=environment, capture_output=True, encoding="utf-8")
@@ -104,7 +104,7 @@ def told_by_pip() -> dict[str, dict[str, str]]:
         sys.exit(f"pip can't read its own configuration: {asked.stderr.strip()}")
     sections: dict[str, dict[str, str]] = {}
     for line in asked.stdout.splitlines():
-        if found := TOLD.fullmatch(line):
+        if found := SETTING.fullmatch(line):
             sections.setdefault(found[1], {})[found[2]] = str(ast.literal_eval(found[3]))
     return sections
 
@@ -113,7 +113,7 @@ def told_by_pip() -> dict[str, dict[str, str]]:
 
 
 def for_uv(folder: str, index_url: str) -> dict[str, str]:
-    """The environment for uv: instead of its files it reads one that says what is kept of them."""
+    """The environment variables for uv, which reads the kept settings from one file."""
     kept = {name: os.environ[name] for name in os.environ if UV_KEEPS_VARIABLES.fullmatch(name)}
     if index_url:
         kept.pop("UV_INDEX_URL", None)
@@ -129,9 +129,9 @@ def for_uv(folder: str, index_url: str) -> dict[str, str]:
 
 
 def files_of_uv() -> list[Path]:
-    """The files uv would read, as https://docs.astral.sh/uv/concepts/configuration-files/ says.
+    """The files uv would read, see https://docs.astral.sh/uv/concepts/configuration-files/.
 
-    The first one goes before the next.
+    Earlier ones take precedence.
     """
     if named := os.environ.get("UV_CONFIG_FILE"):
         return [Path(named)]
@@ -145,7 +145,7 @@ def files_of_uv() -> list[Path]:
 
 
 def merge(settings: dict[str, Any], more: dict[str, Any]) -> None:
-    """Add what another file says, where it is kept: lists grow, what was said before stays."""
+    """Add the kept settings of another file: lists are extended, other values stay."""
     for name, value in more.items():
         if name == "pip" and isinstance(value, dict):
             merge(settings.setdefault("pip", {}), value)
@@ -160,7 +160,7 @@ def as_toml(settings: dict[str, Any]) -> str:
 
 
 def written(value: Any) -> str:
-    """Write a value of TOML, whose strings, numbers and lists are those of JSON."""
+    """Return a value as TOML, whose strings, numbers and lists are those of JSON."""
     if isinstance(value, list):
         return f"[{', '.join(map(written, value))}]"
     if isinstance(value, dict):

@@ -1,9 +1,9 @@
-"""gunicorn for whatever `current` points at: `python serve.py <deploy path>`.
+"""Run gunicorn for the release that `current` points at: `python serve.py <deploy path>`.
 
-Started by gunicorn_control.py. At a reload gunicorn executes this file anew, which then finds the
+Started by gunicorn_control.py. On a reload gunicorn executes this file again, which then finds the
 new release: its code, its virtual environment, its variables. Python 3.8 or newer.
 
-Everything is taken from the release that `current` points at when the process begins, so that an
+Everything is taken from the release that `current` points at when the process starts, so that an
 old process never imports new code, whatever happens to `current` later.
 """
 
@@ -28,13 +28,13 @@ RELEASE = os.path.realpath(CURRENT)
 
 
 def pinned(paths: list[str]) -> list[str]:
-    """Return an import path without what leads through `current`, and without our own folder."""
+    """Return an import path without links through `current`, and without our own folder."""
     through = CURRENT + os.sep
     return [os.path.realpath(p) if p.startswith(through) else p for p in paths[1:]]
 
 
-# Before gunicorn is imported: it imports more of itself later. And it must not rename its
-# processes, which are recognised by their command line.
+# Before gunicorn is imported, since it imports more of itself later. It must not rename its
+# processes with setproctitle: they are recognised by their command line.
 sys.path[:] = pinned(sys.path)
 sys.modules["setproctitle"] = None  # type: ignore[assignment]
 from gunicorn import util  # noqa: E402
@@ -69,7 +69,7 @@ class Server(BaseApplication):
                 self.cfg.set(name, value)
 
     def load(self) -> Maintenance:
-        """Import the site. This runs in each worker, so nothing of it stays in the master."""
+        """Import the site. Runs in each worker, so that the master keeps none of its code."""
         os.environ.update(self.variables)
         code = os.path.normpath(os.path.join(RELEASE, self.site["folder"]))
         os.chdir(code)
@@ -77,16 +77,16 @@ class Server(BaseApplication):
         return Maintenance(util.import_app(find_application(self.site, code)))
 
     def _options_of_the_site(self) -> dict[str, object]:
-        """What the variable GUNICORN_CMD_ARGS says, like `--threads 4 --timeout 60`."""
+        """Return the options in the variable GUNICORN_CMD_ARGS, like `--threads 4 --timeout 60`."""
         words = shlex.split(self.variables.get("GUNICORN_CMD_ARGS", ""))
         found = vars(self.cfg.parser().parse_args(words))
         return {name: value for name, value in found.items() if value is not None}
 
 
 class Maintenance:
-    """Answers 503 with a page while the file `maintenance/on` is there, unless the secret is shown.
+    """Answers 503 with a page while the file `maintenance/on` exists.
 
-    To whoever shows the secret it also tells which release answers.
+    Requests with the secret get through, and learn which release answers.
     """
 
     def __init__(self, application) -> None:  # type: ignore[no-untyped-def]
@@ -126,12 +126,12 @@ class Maintenance:
 
 
 def find_application(site: dict[str, str], code: str) -> str:
-    """Return `module:name` of the WSGI application: as told, or as Django's settings say."""
+    """Return `module:name` of the WSGI application: the configured one, or WSGI_APPLICATION."""
     if site["wsgi"]:
         return site["wsgi"]
     module = os.environ.get("DJANGO_SETTINGS_MODULE") or site["settings"] or from_manage_py(code)
     if not module:
-        raise AppImportError("No settings are named: set DJANGO_SETTINGS_MODULE.")
+        raise AppImportError("No settings module is known: set DJANGO_SETTINGS_MODULE.")
     os.environ["DJANGO_SETTINGS_MODULE"] = module
     from django.conf import settings
 
@@ -147,7 +147,7 @@ def from_manage_py(code: str) -> str:
 
 
 def variables_path() -> str:
-    """Return where the release's variables are: in it, if it was made before they lay outside."""
+    """Return the path of the release's variables; early releases have them in the code."""
     outside = os.path.join(TOOLS, "environment", os.path.basename(RELEASE))
     return outside if os.path.exists(outside) else os.path.join(RELEASE, ".deploy.env")
 
@@ -160,7 +160,7 @@ def read_variables(path: str) -> dict[str, str]:
 
 
 def remember(master: int, bind: str) -> None:
-    """Note that a master's workers have the site loaded, and which release that is."""
+    """Record that a master's workers have loaded the site, and which release."""
     path = state_path(master)
     beside = f"{path}.{os.getpid()}"
     with open(beside, "w") as file:
@@ -178,7 +178,7 @@ def state_path(master: int) -> str:
 
 
 def read(path: str) -> bytes:
-    """Return a file's content; nothing if it is not there."""
+    """Return a file's content; empty if it does not exist."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -187,7 +187,7 @@ def read(path: str) -> bytes:
 
 
 def main() -> None:
-    # A master that follows another one inherits that one's umask, whoever started it.
+    # A master inherits its predecessor's umask, which the site may have changed.
     os.umask(0o022)
     with open(os.path.join(TOOLS, "serve.json")) as file:
         site = json.load(file)

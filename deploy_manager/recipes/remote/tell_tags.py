@@ -1,6 +1,6 @@
-"""Tell which wheels this Python takes. Runs on the server, beside `packaging` in a zip file.
+"""Print which wheels this Python accepts. Runs on the server, beside `packaging` in a zip file.
 
-Prints JSON in one line: tags, the best one first, and markers. Python 3.8 or later.
+Prints JSON in one line: tags, best first, and markers. Python 3.8 or later.
 """
 
 from __future__ import annotations

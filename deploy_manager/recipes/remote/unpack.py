@@ -1,9 +1,9 @@
 """Unpack a release beside its place, then rename it there. Runs on the server, Python 3.8 or later.
 
 Reads JSON: archive, release (path), shared (path), folders, variables (quoted lines for sh),
-variables_path (the file of them), max_bytes (of all files together). Nothing of an archive gets
-outside of the release: a member that would ends the script by 1 with the reason on stderr, and
-leaves nothing behind. What it has under a name of ours is left out.
+variables_path (the file for them), max_bytes (of all files together). No member of an archive may
+leave the release: one that would ends the script with 1 and the reason on stderr, and nothing is
+left behind. Members under our own names are left out.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ def unpack(archive: str, target: str, max_bytes: int) -> None:
 
 
 def listed(tar: tarfile.TarFile, max_bytes: int) -> list[tarfile.TarInfo]:
-    """Read the members, no further than to the first that is too much."""
+    """Read the members, up to the first that exceeds the limit."""
     members = []
     left = max_bytes
     for member in tar:
         left -= HEADER_BYTES + member.size
         if left < 0:
-            sys.exit(f"The code has more than {max_bytes:,} bytes of files: see MAX_ARCHIVE_BYTES.")
+            sys.exit(
+                f"The code has more than {max_bytes:,} bytes: raise the setting MAX_ARCHIVE_BYTES."
+            )
         members.append(member)
     return members
 
@@ -53,7 +55,7 @@ def check(member: tarfile.TarInfo, links: set[str]) -> None:
     if member.name.startswith("/") or ".." in parts or any(parent in links for parent in parents):
         sys.exit(f"{member.name} lies outside of the code.")
     if not (member.isreg() or member.isdir() or member.issym()):
-        sys.exit(f"{member.name} is no file, folder or link.")
+        sys.exit(f"{member.name} is not a file, folder or link.")
 
 
 def parts_of(member: tarfile.TarInfo) -> list[str]:
@@ -62,6 +64,7 @@ def parts_of(member: tarfile.TarInfo) -> list[str]:
 
 def extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
     member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+    # In Python 3.12 and security releases of older ones (PEP 706); `check` is strict without it.
     if hasattr(tarfile, "data_filter"):
         tar.extract(member, target, set_attrs=not member.issym(), filter="data")
     else:
@@ -69,16 +72,16 @@ def extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
 
 
 def is_inside(path: str, folder: str) -> bool:
-    """Whether a path lies in a folder once every link on its way is followed."""
+    """Whether a path is inside a folder after following all links."""
     folder = os.path.realpath(folder)
     return os.path.commonpath([os.path.realpath(path), folder]) == folder
 
 
 def link_shared(release: str, shared: str, folder: str) -> None:
-    """What the code has in a shared folder is its first content; afterwards the folder stays."""
+    """Link a shared folder, which is filled from the code the first time and then kept."""
     parts = folder.split("/")
     if {"", ".", ".."}.intersection(parts) or parts[0] in OUR_NAMES:
-        sys.exit(f"{folder!r} is no folder of the code that can be shared.")
+        sys.exit(f"{folder!r} is not a folder of the code that can be shared.")
     there, here = os.path.join(shared, folder), os.path.join(release, folder)
     if not is_inside(os.path.dirname(here), release):
         sys.exit(f"The shared folder {folder} lies behind a link that leads out of the code.")
@@ -93,9 +96,9 @@ def link_shared(release: str, shared: str, folder: str) -> None:
 
 
 def fill(shared: str, first: str) -> None:
-    """Make a shared folder; it is there with all of its first content, or not at all."""
+    """Create a shared folder with all of its first content, or not at all."""
     os.makedirs(os.path.dirname(shared), exist_ok=True)
-    beside = shared + "~"  # no shared folder is named so: what is removed is none of them
+    beside = shared + "~"  # a name that no shared folder has
     shutil.rmtree(beside, ignore_errors=True)
     if os.path.isdir(first):
         shutil.copytree(first, beside, symlinks=True)
@@ -109,7 +112,7 @@ def lies_in_another(folder: str, folders: list[str]) -> bool:
 
 
 def leave_out_ours(release: str) -> None:
-    """Remove what a commit has where our own mark and link come: neither is written through it."""
+    """Remove the code's files under our own names, so that we never write through its links."""
     for name in OUR_NAMES:
         path = os.path.join(release, name)
         if not os.path.lexists(path):
@@ -122,11 +125,11 @@ def leave_out_ours(release: str) -> None:
 
 
 def write_private(path: str, text: str) -> None:
-    """Let a file of the account's own hold a text from one moment to the next."""
+    """Write a private file atomically."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     beside = f"{path}.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    # Bytes that are no UTF-8 are in a text as Python keeps those of a variable: see PEP 383.
+    # Variables may have bytes that are not UTF-8, kept as surrogates: see PEP 383.
     content = text.encode("utf-8", "surrogateescape")
     with open(os.open(beside, flags, 0o600), "wb") as file:
         file.write(content)
@@ -140,7 +143,7 @@ def make_release(facts: dict[str, Any], beside: str) -> None:
     leave_out_ours(beside)
     folders = facts["folders"]
     for folder in folders:
-        # Such a folder is shared with the one around it: linking it too would lead into itself.
+        # A folder inside another shared one is shared with it: a link would point to itself.
         if not lies_in_another(folder, folders):
             link_shared(beside, facts["shared"], folder)
     for folder in folders:

@@ -1,8 +1,9 @@
-"""Ask a site over HTTP until it answers as it should. Runs on the server, Python 3.8 or newer.
+"""Request a URL of a site until it answers as expected. Runs on the server, Python 3.8 or newer.
 
 Reads JSON: url (http://host:port/path, or http://unix:/path:/uri for a socket file), status, text,
 host_header, deadline (seconds), deploy_path, and gunicorn: whether the answer has to come from a
-process of the release that `current` points at. Ends by 1 with what it saw last on stderr.
+process of the release that `current` points at. If it fails, exits with 1 and the last answer on
+stderr.
 """
 
 from __future__ import annotations
@@ -38,18 +39,20 @@ class SocketFileConnection(http.client.HTTPConnection):
 
 
 def connection_to(url: str, timeout: float) -> tuple[http.client.HTTPConnection, str]:
-    """Return a connection and the path to ask for."""
+    """Return a connection and the path to request."""
     through_file = re.match(r"http://unix:(/[^:]+):(/.*)\Z", url)
     if through_file:
         return SocketFileConnection(through_file.group(1), timeout), through_file.group(2)
     found = re.match(r"http://([^/]+)(/.*)?\Z", url)
     if not found:
-        sys.exit(f"{url} is no URL to ask: http://host:port/path or http://unix:/path:/uri.")
+        sys.exit(
+            f"{url} can't be requested: write http://host:port/path or http://unix:/path:/uri."
+        )
     return http.client.HTTPConnection(found.group(1), timeout=timeout), found.group(2) or "/"
 
 
 def look(facts: dict[str, Any], timeout: float) -> tuple[bool, str]:
-    """Ask once; return whether all is well, and what was seen."""
+    """Send one request; return whether the check passed, and a description of the answer."""
     connection, path = connection_to(facts["url"], timeout)
     try:
         connection.request("GET", path, headers=headers_of(facts))
@@ -63,7 +66,7 @@ def look(facts: dict[str, Any], timeout: float) -> tuple[bool, str]:
 
 
 def headers_of(facts: dict[str, Any]) -> dict[str, str]:
-    # As a web server in front would say it: a site that sends everybody to https answers, too.
+    # As a web server in front would set it; otherwise SECURE_SSL_REDIRECT answers with a redirect.
     headers = {
         "User-Agent": "deploy_manager",
         "Connection": "close",
@@ -84,9 +87,9 @@ def secret_of(deploy_path: str) -> str:
 
 
 def hint(status: int) -> str:
-    """What Django means by a status, where that is not plain."""
+    """The likely cause of a status that Django does not explain."""
     if status == http.HTTPStatus.BAD_REQUEST:
-        return " Is the Host header that is sent one of the site's ALLOWED_HOSTS?"
+        return " Check that the Host header is one of the site's ALLOWED_HOSTS."
     return ""
 
 
@@ -121,7 +124,7 @@ def main() -> None:
         if is_well:
             return
         if time.monotonic() + PAUSE_SECONDS > deadline:
-            sys.exit(f"{facts['url']} did not answer well in {facts['deadline']:g} seconds. {seen}")
+            sys.exit(f"{facts['url']} did not pass within {facts['deadline']:g} seconds. {seen}")
         time.sleep(PAUSE_SECONDS)
 
 

@@ -1,9 +1,9 @@
-"""Look which wheels are here, or lay them into an environment. Runs on the server, Python 3.8+.
+"""List the wheels in the store, or link them into an environment. Runs on the server, Python 3.8+.
 
 Reads JSON: store (a folder with a file for each sha256), wheels (pairs of sha256 and the wheel's
 own name), and target. Without a target it prints which of them the store has, as JSON. With one,
-that folder gets a hard link to each: the environment's own name for it. What is in a file is
-compared with its name each time: a file that does not fit counts as not there.
+that folder gets a hard link to each, under the wheel's own name. A file is compared with its hash
+each time: one that differs counts as missing.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def look(store: str, wheels: list[list[str]]) -> None:
 def lay(store: str, wheels: list[list[str]], target: str) -> None:
     wrong = [name for sha256, name in wheels if not is_whole(path_of(store, sha256), sha256)]
     if wrong:
-        sys.exit(", ".join(wrong) + " did not arrive as it was sent: nothing was installed.")
+        sys.exit(", ".join(wrong) + " did not arrive intact: nothing was installed. Try again.")
     shutil.rmtree(target, ignore_errors=True)
     os.makedirs(target)
     for sha256, name in wheels:
@@ -53,7 +53,7 @@ def lay(store: str, wheels: list[list[str]], target: str) -> None:
 def link(source: str, target: str) -> None:
     try:
         os.link(source, target)
-    except OSError:  # a file system without hard links
+    except OSError:  # a file system without hard links, or with a limit on them
         shutil.copyfile(source, target)
 
 

@@ -1,21 +1,16 @@
-/* A deployment's page: asks what changed after a cursor, and shows it. */
+/* A deployment's page: polls what changed after a cursor, and shows it. Needs live.js. */
 "use strict";
 
 (() => {
   const page = document.querySelector("[data-deployment]");
   if (!page) return;
 
-  const SOON = 700; // milliseconds between two questions while something happens
-  const IDLE = 2000; // ... when nothing came for a while
-  const HIDDEN = 5000; // ... while nobody looks
-  const IDLE_AFTER = 15; // questions without news
-  const MOST_WAIT = 30000;
   const LINES = 20000; // kept on the page, shared by the servers
   const text = page.dataset;
   const find = (selector) => page.querySelector(selector);
   const findAll = (selector) => [...page.querySelectorAll(selector)];
 
-  /* --- what the server says, written into the page --- */
+  /* --- the server's answer, written into the page --- */
 
   const setText = (element, words) => {
     if (element && element.textContent !== words) element.textContent = words;
@@ -35,6 +30,7 @@
   };
 
   const setDuration = (element, row, now) => {
+    // Counted by the reader's clock, which may differ from the server's.
     if (!element) return;
     setText(element, row.duration);
     if (row.started === null) delete element.dataset.started;
@@ -79,7 +75,7 @@
   const showStep = (row, now) => {
     const cell = find(`.dm-cell[data-step="${row.id}"]`);
     if (!cell) return;
-    if (row.duration && cell.closest(".dm-way-back")) find(".dm-matrix").classList.add("dm-went-back");
+    if (row.duration && cell.closest(".dm-rollback")) find(".dm-matrix").classList.add("dm-went-back");
     cell.title = row.message;
     setState(cell.querySelector('[data-part="state"]'), row);
     setDuration(cell.querySelector('[data-part="duration"]'), row, now);
@@ -140,6 +136,7 @@
     }
 
     prune() {
+      // A browser becomes slow with some ten thousand lines; the download has all of them.
       while (this.lines > this.most && this.blocks.length > 1) {
         const oldest = this.blocks.shift();
         this.lines -= Number(oldest.dataset.lines);
@@ -194,6 +191,7 @@
     maximumFractionDigits: 1,
   });
 
+  // Like spell_duration in admin/badges.py, which the server uses.
   const spell = (seconds) => {
     if (seconds < 10) return `${tenths.format(seconds)} s`;
     if (seconds < 60) return `${Math.floor(seconds)} s`;
@@ -210,15 +208,10 @@
     }
   };
 
-  /* --- asking --- */
+  /* --- polling --- */
 
   const trouble = find("[data-trouble]");
   let cursor = page.dataset.cursor;
-  let quiet = 0;
-  let failures = 0;
-  let timer = 0;
-  let asking = false;
-  let stopped = page.dataset.live !== "yes";
   let ticking = 0;
 
   const show = (news) => {
@@ -231,7 +224,6 @@
       const panel = panels.get(host);
       if (panel?.follows) panel.follow();
     }
-    quiet = news.chunks.length + news.steps.length + news.hosts.length ? 0 : quiet + 1;
   };
 
   const say = (words) => {
@@ -241,7 +233,7 @@
 
   class Final extends Error {}
 
-  const fetchNews = async () => {
+  const look = async () => {
     const answer = await fetch(`${text.progressUrl}?after=${cursor}`, {
       credentials: "same-origin",
       redirect: "manual",
@@ -251,59 +243,36 @@
     if (answer.type === "opaqueredirect") throw new Final(text.textLoggedOut);
     if (answer.status === 403 || answer.status === 404) throw new Final(text.textForbidden);
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
-    return answer.json();
-  };
-
-  const later = (wait) => {
-    clearTimeout(timer);
-    timer = setTimeout(ask, wait);
-  };
-
-  const pace = () => (document.hidden ? HIDDEN : quiet > IDLE_AFTER ? IDLE : SOON);
-
-  const end = (news) => {
-    stopped = true;
+    const news = await answer.json();
+    say("");
+    show(news);
+    if (news.more) return "more";
+    if (news.live) return news.chunks.length + news.steps.length + news.hosts.length ? "news" : "quiet";
     clearInterval(ticking);
     setText(find("[data-announce]"), text.textEnded.replace("%s", news.deployment.label));
+    return "end";
   };
 
-  const retry = (error) => {
-    if (error instanceof Final) {
-      stopped = true;
-      return say(error.message);
-    }
-    const wait = Math.min(MOST_WAIT, 1000 * 2 ** failures++);
-    say(text.textOffline.replace("%s", Math.round(wait / 1000)));
-    return later(wait);
-  };
-
-  const ask = async () => {
-    if (asking || stopped) return;
-    asking = true;
-    try {
-      const news = await fetchNews();
-      failures = 0;
-      say("");
-      show(news);
-      if (news.more) later(0);
-      else if (news.live) later(pace());
-      else end(news);
-    } catch (error) {
-      retry(error);
-    } finally {
-      asking = false;
-    }
+  const onError = (error, wait) => {
+    const isFinal = error instanceof Final;
+    say(isFinal ? error.message : text.textOffline.replace("%s", Math.round(wait / 1000)));
+    return !isFinal;
   };
 
   for (const element of findAll(".dm-panel")) {
     const most = Math.max(500, Math.floor(LINES / findAll(".dm-panel").length));
     panels.set(element.dataset.host, new Panel(element, most));
   }
-  if (!stopped) {
+  if (page.dataset.live === "yes") {
     ticking = setInterval(tick, 500);
-    document.addEventListener("visibilitychange", () => {
-      if (!document.hidden) later(0);
+    deployManagerPoll(look, {
+      first: 0, // milliseconds, as all of these
+      soon: 700,
+      idle: 2000,
+      idleAfter: 15, // answers without news
+      hidden: 5000,
+      mostWait: 30000,
+      onError,
     });
-    later(0);
   }
 })();

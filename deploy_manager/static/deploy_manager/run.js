@@ -1,4 +1,4 @@
-/* The confirmation page: what was changed after it was shown must be shown again. */
+/* The confirmation page: what was changed after the plan was shown has to be planned again. */
 "use strict";
 
 (() => {
@@ -18,5 +18,5 @@
   };
 
   form.addEventListener("input", look);
-  window.addEventListener("pageshow", look);
+  window.addEventListener("pageshow", look); // a browser going back restores changed fields
 })();

@@ -1,4 +1,4 @@
-"""Settings of the guestbook: what differs between servers comes from the environment."""
+"""Settings of the guestbook. Environment variables set what differs between servers."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from django.core.management.utils import get_random_secret_key
 
 BASE_DIR = Path(__file__).parent.parent
 
-# Nothing here outlives a process by this key; with sessions, every process needs the same one.
+# Without sessions nothing signed outlives a process; with them, all need the same key.
 SECRET_KEY = os.environ.get("SECRET_KEY") or get_random_secret_key()
 DEBUG = os.environ.get("DEBUG") == "1"
 ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1").split(",")

@@ -3,7 +3,7 @@ from django.utils import timezone
 
 
 class Entry(models.Model):
-    """What a visitor left."""
+    """A message of a visitor."""
 
     name = models.CharField(max_length=50)
     text = models.CharField(max_length=280)

@@ -1,3 +1,5 @@
+"""The guestbook's only page, and the health check that the deployment asks."""
+
 import os
 
 from django import forms
@@ -19,22 +21,22 @@ class EntryForm(forms.ModelForm):
 
 
 def guestbook(request: HttpRequest) -> HttpResponse:
-    """Show the newest entries and take a new one."""
+    """Show the newest entries, and add one."""
     form = EntryForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         form.save()
         return redirect("guestbook")
-    context = {"form": form, "entries": Entry.objects.all()[:20], **what_serves()}
+    context = {"form": form, "entries": Entry.objects.all()[:20], **running_version()}
     return render(request, "guestbook/guestbook.html", context)
 
 
 def health(request: HttpRequest) -> JsonResponse:
-    """Answer only where the database does, and say which release answers."""
-    return JsonResponse({"status": "ok", "entries": Entry.objects.count(), **what_serves()})
+    """Report the commit and the release of this process, if the database answers."""
+    return JsonResponse({"status": "ok", "entries": Entry.objects.count(), **running_version()})
 
 
-def what_serves() -> dict[str, str]:
-    """Return the commit and the release of this process, as the deployment tells them."""
+def running_version() -> dict[str, str]:
+    """Return the commit and the release of this process: variables that the deployment sets."""
     return {
         "commit": os.environ.get("DEPLOY_COMMIT", ""),
         "release": os.environ.get("DEPLOY_RELEASE", ""),

@@ -1,4 +1,4 @@
-"""The connection of whoever the guard works for: frames in, frames out, never waiting."""
+"""The connection of the guard's client: frames in, frames out, without blocking."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .frames import Frame, Kind, Unpacker, pack
 
 READ_BYTES = 256 * 1024
 FULL = 1024 * 1024
-"""Bytes that wait to be sent before nothing more is read for this client."""
+"""Unsent bytes beyond which no more output is read for this client."""
 
 
 class Gone(Exception):
-    """The client hung up, or says nothing that can be understood."""
+    """The client hung up, or sent something that is not a frame."""
 
 
 class Client:
@@ -37,11 +37,11 @@ class Client:
         return len(self._unsent) < FULL
 
     def silent_for(self) -> float:
-        """Seconds since anything was heard of it."""
+        """Seconds since the client last sent anything."""
         return time.monotonic() - self._heard
 
     def receive_first(self, seconds: float) -> Frame:
-        """Return the frame that has to come first, within this time. Raises Gone."""
+        """Return the first frame, which has to arrive within this time. Raises Gone."""
         self.sock.settimeout(seconds)
         frames: list[Frame] = []
         while not frames:
@@ -66,12 +66,12 @@ class Client:
             raise Gone from error
 
     def send(self, kind: Kind, payload: Any = b"") -> None:
-        """Send a frame, or what of it can be sent now. Raises Gone."""
+        """Send a frame, or the part of it that can be sent now. Raises Gone."""
         self._unsent += pack(kind, payload)
         self.send_on()
 
     def send_on(self) -> None:
-        """Send more of what waits. Raises Gone."""
+        """Send more of the unsent bytes. Raises Gone."""
         try:
             while self._unsent:
                 del self._unsent[: self.sock.send(self._unsent[:READ_BYTES])]

@@ -1,4 +1,4 @@
-"""A command while it runs: its process group, its pipes and its time."""
+"""A running command: its process group, its pipes and its time limit."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from .journal import Entry
 
 READ_BYTES = 64 * 1024
 LINGER = 1.0
-"""Seconds of silence after its leader ended before pipes that a daemon holds are given up."""
+"""Seconds of silence after its leader ended before pipes that a daemon holds open are given up."""
 
 GRACE = 2.0
 GRACE_AFTER_LIMIT = 5.0
 
 
 class Command:
-    """One command of a step, or a look around."""
+    """One command of a step, or one outside the journal."""
 
-    def __init__(self, entry: Entry, wish: dict[str, Any]) -> None:
+    def __init__(self, entry: Entry, request: dict[str, Any]) -> None:
         self.entry = entry
         self.pipes: dict[int, int] = {}
-        self._digest = wish["digest"]
-        self._limit = time.monotonic() + wish["limit"] + GRACE_AFTER_LIMIT
+        self._digest = request["digest"]
+        self._limit = time.monotonic() + request["limit"] + GRACE_AFTER_LIMIT
         self._heard = self._ended = 0.0
         self._kill_at: float | None = None
         self._problem = ""
 
     def start(self, script: str, stdin: BinaryIO | None, home: str) -> None:
-        """Begin it. Raises OSError where the journal can't be written or no process be made."""
+        """Start it. Raises OSError if the journal can't be written or no process started."""
         try:
+            # Recorded before it starts: if the machine fails in between, its end is unknown, but it
+            # does not run twice.
             self.entry.begin(self._digest)
             self._spool = spool.Writer(self.entry.folder)
             self._process = _start(script, stdin, home)
@@ -52,14 +54,14 @@ class Command:
         return not self._spool.is_full
 
     def make_room(self, read_up_to: int | None) -> bool:
-        """Drop the oldest output, unless somebody who listens has not read it yet."""
+        """Drop the oldest output, unless the client has yet to read it."""
         if read_up_to is not None and self._spool.oldest >= read_up_to:
             return False
         self._spool.drop_oldest()
         return True
 
     def take(self, pipe: int) -> bool:
-        """Keep what a pipe has; False at its end, or where the disk takes no more of it."""
+        """Keep output of a pipe; False at its end, or if it can't be written to disk."""
         try:
             data = os.read(pipe, READ_BYTES)
         except BlockingIOError:
@@ -70,16 +72,16 @@ class Command:
         del self.pipes[pipe]
         return False
 
-    def tell_to_end(self, grace: float) -> None:
-        """Ask its group to end, and make it so when the grace is over."""
-        groups.tell(self._process.pid, signal.SIGTERM)
+    def terminate(self, grace: float) -> None:
+        """Ask its group to end; it is killed when the grace period is over."""
+        groups.signal_group(self._process.pid, signal.SIGTERM)
         self._kill_at = time.monotonic() + grace
 
     def watch_the_clock(self) -> None:
-        """End it where it overstays its limit, or the grace it was given."""
+        """End it when its limit or its grace period is over."""
         now = time.monotonic()
         if self._kill_at is None and now > self._limit:
-            self.tell_to_end(GRACE)
+            self.terminate(GRACE)
         if self._kill_at is not None and now > self._kill_at:
             groups.kill(self._process.pid)
 
@@ -87,7 +89,7 @@ class Command:
     def code(self) -> int | None:
         """Its exit code once its leader ended and its pipes are silent; 128 + N for signal N.
 
-        Where it was told to end, all of its group has to be gone.
+        Once it was asked to end, all of its group has to be gone.
         """
         code = self._process.poll()
         if code is None or (self._kill_at is not None and groups.lives(self._process.pid)):
@@ -102,22 +104,22 @@ class Command:
         return self._process.poll() is not None
 
     def finish(self, code: int) -> None:
-        """Let go of its pipes, and write down how it ended. Raises OSError."""
+        """Close its pipes and record its exit code. Raises OSError."""
         self._let_go()
         self.entry.finish(code, self._problem)
 
     def _keep(self, stream: int, data: bytes) -> bool:
-        """Write output down; a command whose output can't be kept is ended."""
+        """Write output to the spool; a command whose output can't be kept is killed."""
         try:
             self._spool.write(stream, data)
         except OSError as error:
-            self._problem = f"it was stopped, for its output could not be kept: {error.strerror}"
+            self._problem = f"it was stopped, since its output could not be kept: {error.strerror}"
             groups.kill(self._process.pid)
             return False
         return True
 
     def _note_group(self) -> None:
-        """Write its group down. A command that nobody could find again is not left to run."""
+        """Record its group. A command that no later guard could find is not left running."""
         try:
             self.entry.note_group(self._digest, self._process.pid)
         except OSError:

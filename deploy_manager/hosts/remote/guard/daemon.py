@@ -20,7 +20,7 @@ from .orders import Orders
 TICK = 0.25
 SHORT_TICK = 0.01
 LEASE = 15.0
-"""Seconds of silence after which a client holds nothing any more: it may have been stopped."""
+"""Seconds of silence after which a client is dropped: its process may have been stopped."""
 
 GREETS_WITHIN = 1.0
 LINGER = 2.0
@@ -46,7 +46,7 @@ class Guard:
         self._ends = False
 
     def serve(self) -> None:
-        """Work until nobody needs it any more; the lock is free when this process has ended."""
+        """Work until it is no longer needed; the lock is free when this process has ended."""
         self._wake_on_children()
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -67,12 +67,13 @@ class Guard:
         here, there = socket.socketpair()
         for end in (here, there):
             end.setblocking(False)
+        # The wakeup fd is written only for signals that have a Python handler, even an empty one.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
         self._wakers = (here, there)
         self._selector.register(here, selectors.EVENT_READ, lambda sock: sock.recv(4096))
 
-    # -- who may speak to it
+    # -- clients
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -102,7 +103,8 @@ class Guard:
             self._take_on(client, hello)
 
     def _turn_away(self, client: Client) -> None:
-        """Tell another deployment who works here; where nobody does any more, make room for it."""
+        """Tell another deployment who works here, or exit to make room if no one does any more."""
+        # A guard that has served no one yet was just started by a relay that is about to connect.
         if self._orders.is_busy or self._client or not self._has_served:
             client.send(Kind.REFUSED, dict(self._work, why="busy"))
         else:
@@ -111,10 +113,10 @@ class Guard:
         client.close()
 
     def _take_on(self, client: Client, hello: dict[str, Any]) -> None:
-        """Work for this client from now on, and for none before it."""
+        """Serve this client from now on, instead of the one before it."""
         self._drop_client()
         self._work["who"] = hello["who"]
-        with contextlib.suppress(OSError):  # only told to second comers; it says who came before
+        with contextlib.suppress(OSError):  # only shown to others: the old file will do
             write_json(os.path.join(self._folder, "holder.json"), self._work)
         client.send(Kind.WELCOME, {"pid": os.getpid()})
         self._selector.register(client.sock, selectors.EVENT_READ, self._hear)
@@ -134,6 +136,7 @@ class Guard:
         if self._client is None or sock is not self._client.sock:
             return
         try:
+            # Called when the socket is readable, and when it is writable: see EVENT_WRITE below.
             self._client.send_on()
             for kind, payload in self._client.receive():
                 if kind is Kind.BYE:
@@ -144,7 +147,7 @@ class Guard:
         except (Gone, KeyError, ValueError, OSError):
             self._drop_client()
 
-    # -- what goes on by itself
+    # -- housekeeping, once per tick
 
     def _look_after_command(self) -> None:
         try:
@@ -160,7 +163,7 @@ class Guard:
         try:
             if client.silent_for() > self._lease:
                 raise Gone
-            self._orders.tell()
+            self._orders.send_news()
             events = selectors.EVENT_WRITE if client.wants_to_send else 0
             self._selector.modify(client.sock, selectors.EVENT_READ | events, self._hear)
         except (Gone, OSError):
@@ -172,12 +175,12 @@ class Guard:
 
 
 def work_of(hello: dict[str, Any]) -> dict[str, Any]:
-    """Return what second comers are told."""
+    """Return the part of a greeting that is shown to others who find the server busy."""
     return {name: hello[name] for name in ("who", "what", "since", "key", "deployment")}
 
 
 def is_fresh(folder: str, hello: dict[str, Any]) -> bool:
-    """Whether nobody with a higher token came before; who comes is written down. Raises OSError."""
+    """Whether no higher token was seen before; records this one. Raises OSError."""
     path = os.path.join(folder, "fence.json")
     fences = read_json(path) or {}
     fence = [hello["deployment"], hello["token"]]

@@ -1,4 +1,4 @@
-"""UTF-8 for all that is run here, whatever the account's locale is."""
+"""UTF-8 for the guard and its commands, whatever the account's locale is."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ UTF8 = "C.UTF-8"
 
 
 def speak_utf8() -> None:
-    """Have this process and those it starts use UTF-8; the account's language stays if it can.
+    """Have this process and those it starts use UTF-8; the account's language stays if possible.
 
-    Locales that are not there, or are of another encoding, give way. Python is told besides: a site
-    may name a locale of its own in its variables, and a server may have none that is UTF-8.
+    Locales that are missing or have another encoding are removed. PYTHONUTF8 is set as well: a site
+    may set a locale in its variables, and a server may have no UTF-8 locale at all.
     """
     os.environ.pop("PYTHONIOENCODING", None)
     os.environ["PYTHONUTF8"] = "1"
     if _is_utf8():
-        # A language that a site names by LANG alone does not bring its encoding along.
+        # A site's LANG may imply another encoding; LC_CTYPE takes precedence.
         os.environ["LC_CTYPE"] = locale.setlocale(locale.LC_CTYPE)
         return
     os.environ.pop("LC_ALL", None)
@@ -30,7 +30,7 @@ def speak_utf8() -> None:
 
 
 def _is_utf8() -> bool:
-    """Whether a program that is started now would find its locale, and that one of UTF-8."""
+    """Whether a program started now would find its locale, and in UTF-8."""
     try:
         locale.setlocale(locale.LC_ALL, "")
     except locale.Error:

@@ -1,4 +1,4 @@
-"""Small files of the guard: written beside and renamed, never seen half-written."""
+"""The guard's small files: written beside and renamed, so never seen half-written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RESERVED_BYTES = 512
 
 
 def write_json(path: str, value: Any) -> None:
-    """Let a file hold this value from one moment to the next. Raises OSError."""
+    """Replace the content of a file atomically. Raises OSError."""
     beside = f"{path}.{os.getpid()}.part"
     try:
         with open(beside, "w", opener=private) as file:
@@ -24,15 +24,15 @@ def write_json(path: str, value: Any) -> None:
 
 
 def reserve(path: str) -> None:
-    """Take the room that `write_reserved` needs, while the disk has some. Raises OSError."""
+    """Reserve the disk space that `write_reserved` needs later. Raises OSError."""
     with open(f"{path}.room", "wb", opener=private) as file:
         file.write(b" " * RESERVED_BYTES)
 
 
 def write_reserved(path: str, value: Any, lasts: bool = False) -> None:
-    """Write a small value into the room reserved for it: on a full disk too.
+    """Write a small value into the space reserved for it, which works on a full disk too.
 
-    One that `lasts` is there after a power cut. Raises OSError.
+    If it `lasts`, it survives a power cut. Raises OSError.
     """
     with open(f"{path}.room", "r+b", opener=private) as file:
         file.write(json.dumps(value).encode().ljust(RESERVED_BYTES)[:RESERVED_BYTES])
@@ -43,7 +43,7 @@ def write_reserved(path: str, value: Any, lasts: bool = False) -> None:
 
 
 def read_json(path: str) -> Any:
-    """Return what a file holds; None where it is not there, or not whole after a power cut."""
+    """Return the value in a file; None if it is missing, or damaged by a power cut."""
     try:
         with open(path) as file:
             return json.load(file)
@@ -57,7 +57,7 @@ def private(path: str, flags: int) -> int:
 
 
 def boot_id() -> str:
-    """Return what tells one boot of this machine from the next; blank where nothing does."""
+    """Return an id of this boot of the machine; blank if there is none (not Linux)."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()

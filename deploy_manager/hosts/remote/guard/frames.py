@@ -1,4 +1,4 @@
-"""What the worker and the guard say to each other: frames of a kind, a length and a payload."""
+"""The protocol between worker and guard: frames of a kind, a length and a payload."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Tuple  # noqa: UP035
 VERSION = 1
 HEADER = struct.Struct(">BI")
 MOST = 4 * 1024 * 1024
-"""Bytes of a payload. More than that was never meant as one."""
+"""The largest payload, in bytes: a greater length means that the stream is not ours."""
 
 READY = b"\0deploy-manager guard\n"
-"""Comes before the first frame; what an account's shell profile prints comes before it."""
+"""Sent before the first frame: anything before it was printed by the account's shell profile."""
 
 
 class Kind(IntEnum):
-    """What a frame means. Control frames carry JSON, the others bytes."""
+    """Kinds of frames. Control frames carry JSON, the others bytes."""
 
     HELLO = 1
     RUN = 2
@@ -46,17 +46,17 @@ class Kind(IntEnum):
     STARTED = 32
 
 
-Frame = Tuple[Kind, bytes]  # noqa: UP006  Python 3.8 reads this
+Frame = Tuple[Kind, bytes]  # noqa: UP006  evaluated by Python 3.8
 
 
 def pack(kind: Kind, payload: bytes | Any = b"") -> bytes:
-    """Return a frame; what is not bytes is written as JSON."""
+    """Return a frame; a payload that is not bytes is written as JSON."""
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return HEADER.pack(kind, len(data)) + data
 
 
 class Unpacker:
-    """Gathers bytes and gives frames back."""
+    """Collects bytes into frames."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -67,7 +67,7 @@ class Unpacker:
         return bytes(self._data)
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take bytes; return the frames they completed. Raises ValueError for what is none."""
+        """Take bytes; return the frames they completed. Raises ValueError for anything else."""
         self._data += data
         return list(self._frames())
 

@@ -1,4 +1,4 @@
-"""Process groups: whether one lives, and ending it."""
+"""Process groups: whether one still runs, and sending signals to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 
 
 def lives(group: int) -> bool:
-    """Whether any process of a group still runs. A zombie only waits to be looked at."""
+    """Whether any process of a group still runs. Zombies do not count: they wait for a parent."""
     if group <= 0:
         return False
     try:
@@ -16,18 +16,18 @@ def lives(group: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass
+        pass  # it is there, and has changed its user
     return any(_is_of(pid, group) for pid in os.listdir("/proc") if pid.isdigit())
 
 
-def tell(group: int, number: int) -> None:
+def signal_group(group: int, number: int) -> None:
     """Send a signal to a group, if it is there."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
 
 def kill(group: int) -> None:
-    tell(group, signal.SIGKILL)
+    signal_group(group, signal.SIGKILL)
 
 
 def _is_of(pid: str, group: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a deployment's commands did here: which began, what they printed, how they ended."""
+"""The journal of a deployment's commands: which began, their output and exit codes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from . import groups
 from .files import boot_id, read_json, reserve, write_json, write_reserved
 
 UNREADABLE = {"digest": "", "group": 0, "boot": ""}
-"""What is known of a command whose facts did not outlive a power cut: only that it began."""
+"""A command whose file did not survive a power cut: known only to have begun."""
 
 KEPT = 3
-"""Deployments of one site whose journals stay."""
+"""Number of deployments of one site whose journals are kept."""
 
 
 def digest_of(script: str) -> str:
@@ -30,20 +30,20 @@ class Entry:
 
     @property
     def command(self) -> dict[str, Any]:
-        """What is known of it; empty where it never began."""
+        """The recorded command; empty if it never began."""
         if not os.path.isdir(self.folder):
             return {}
         return read_json(os.path.join(self.folder, "command.json")) or UNREADABLE
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended; None where nobody saw that."""
+        """Its exit code; None if it was not seen to end."""
         code = self._ended.get("code")
         return code if isinstance(code, int) else None
 
     @property
     def problem(self) -> str:
-        """Why the guard ended it before its time; blank where it did not."""
+        """Why the guard ended it early; blank if it did not."""
         return str(self._ended.get("problem", ""))
 
     @property
@@ -52,39 +52,40 @@ class Entry:
 
     @property
     def runs(self) -> bool:
-        """Whether its processes live, whoever watches them."""
+        """Whether its processes still run, whether or not a guard watches them."""
         return self.exit_code is None and groups.lives(self.group)
 
     @property
     def group(self) -> int:
-        """Its process group; 0 where that is unknown, or was of another boot."""
+        """Its process group; 0 if unknown, or from another boot: the number may be reused."""
         command = self.command
         return command.get("group", 0) if command.get("boot") == boot_id() else 0
 
     def begin(self, digest: str) -> None:
-        """Write down that it is about to begin, before it does. Raises OSError."""
+        """Record that it is about to begin, before it does. Raises OSError."""
         self.forget()
         os.makedirs(self.folder, mode=0o700)
+        # Space for the exit code too: a command may itself fill the disk.
         for name in ("exit", "command.json"):
             reserve(os.path.join(self.folder, name))
         write_json(os.path.join(self.folder, "command.json"), _facts(digest, 0))
 
     def note_group(self, digest: str, group: int) -> None:
-        """Write down by what it can be found. Raises OSError."""
+        """Record its process group, by which it can be found. Raises OSError."""
         write_reserved(os.path.join(self.folder, "command.json"), _facts(digest, group))
 
     def finish(self, code: int, problem: str) -> None:
-        """Write down how it ended. Raises OSError."""
+        """Record how it ended. Raises OSError."""
         ended = {"code": code, "problem": problem}
         write_reserved(os.path.join(self.folder, "exit"), ended, lasts=True)
 
     def forget(self) -> None:
-        """Let it never have begun."""
+        """Remove it, as if it had never begun."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Journal:
-    """All commands of one deployment."""
+    """The commands of one deployment."""
 
     def __init__(self, root: str, key: str, deployment: int) -> None:
         self._root = os.path.join(root, "journal")
@@ -92,7 +93,7 @@ class Journal:
         self._key = key
 
     def open(self, work: dict[str, Any]) -> None:
-        """Make room for a deployment, and forget old ones. Raises OSError."""
+        """Create the journal of a deployment and remove old ones. Raises OSError."""
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         write_json(os.path.join(self.folder, "work.json"), work)
         own = [name for name in os.listdir(self._root) if name.startswith(self._key + "-")]
@@ -103,19 +104,19 @@ class Journal:
         return Entry(os.path.join(self.folder, f"{step}-{index}"))
 
     def forget_from(self, step: int, index: int) -> None:
-        """Forget a command and all after it of a step."""
+        """Remove a command and all later ones of its step."""
         for name in self._names():
             its_step, its_index = map(int, name.split("-"))
             if its_step == step and its_index >= index:
                 shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return what is known of each command of a step, in order."""
+        """Return the record of each command that belongs to a step, in order."""
         names = sorted(self._names(), key=lambda name: tuple(map(int, name.split("-"))))
         return [self._record(name) for name in names if not name.startswith("0-")]
 
     def running(self) -> list[Entry]:
-        """Return the commands whose processes live."""
+        """Return the commands whose processes still run."""
         entries = [Entry(os.path.join(self.folder, name)) for name in self._names()]
         return [entry for entry in entries if entry.runs]
 
@@ -133,7 +134,7 @@ class Journal:
 
 
 def running_elsewhere(root: str, mine: str) -> dict[str, Any] | None:
-    """Return whose command still runs here though no guard watches it; None: nobody's."""
+    """Return the deployment whose command still runs here without a guard, if there is one."""
     top = os.path.join(root, "journal")
     with contextlib.suppress(OSError):
         for deployment in os.listdir(top):

@@ -1,8 +1,8 @@
-"""What a deploy path has from before, made to be as it is made today, whatever the umask was then.
+"""Repairing file modes in a deploy path that was created under another umask.
 
-Web servers read what is served, others change nothing, and what is ours is seen by nobody else.
-Modes that somebody gave on purpose stay: a folder of another group is read by that group alone, and
-what lies in shared/ is the site's own.
+Web servers may read what is served, others may change nothing, and our own files are private.
+Modes that were set on purpose stay: a folder of another group is readable by that group alone, and
+what is in shared/ belongs to the site.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ import shutil
 import stat
 
 OPEN = ("releases", "venvs", "static", "maintenance")
-"""Folders that are ours, with all that is in them."""
+"""Folders that belong to us, with everything in them."""
 
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 CACHES = ("uv-cache", "virtualenv")
 
 
-def mend(tools: str) -> None:
-    """Mend the modes of a deploy path, by the path of its `.deploy`. What can't be stays."""
+def repair(tools: str) -> None:
+    """Repair the modes of a deploy path, given its `.deploy`. What can't be repaired stays."""
     top = os.path.dirname(tools)
     with contextlib.suppress(OSError):
-        mend_folder(top)
-        mend_folder(os.path.join(top, "shared"))
+        repair_folder(top)
+        repair_folder(os.path.join(top, "shared"))
     for name in OPEN:
         with contextlib.suppress(OSError):
             folder = os.path.join(top, name)
-            if mend_folder(folder):
-                mend_below(folder)
+            if repair_folder(folder):
+                repair_below(folder)
     with contextlib.suppress(OSError):
         distrust(tools)
 
 
-def mend_folder(path: str) -> bool:
-    """Mend one folder; return whether it was made under another umask."""
+def repair_folder(path: str) -> bool:
+    """Repair one folder; return whether it was created under another umask."""
     facts = os.lstat(path)
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
         return False
@@ -47,17 +47,17 @@ def mend_folder(path: str) -> bool:
     return wanted != mode
 
 
-def mend_below(folder: str) -> None:
+def repair_below(folder: str) -> None:
     for parent, folders, files in os.walk(folder):
         for name in folders:
             with contextlib.suppress(OSError):
-                mend_folder(os.path.join(parent, name))
+                repair_folder(os.path.join(parent, name))
         for name in files:
             with contextlib.suppress(OSError):
-                mend_file(os.path.join(parent, name))
+                repair_file(os.path.join(parent, name))
 
 
-def mend_file(path: str) -> None:
+def repair_file(path: str) -> None:
     facts = os.lstat(path)
     if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
         return
@@ -66,7 +66,7 @@ def mend_file(path: str) -> None:
 
 
 def distrust(tools: str) -> None:
-    """Remove what others could have written of our tools; it is sent again when it is needed."""
+    """Remove tools that others could have written to; they are sent again when needed."""
     for entry in os.scandir(tools):
         facts = entry.stat(follow_symlinks=False)
         if facts.st_uid == os.geteuid() and not facts.st_mode & OTHERS:
@@ -75,14 +75,14 @@ def distrust(tools: str) -> None:
             if entry.name in CACHES:
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
-                mend_private(entry.path)
+                repair_private(entry.path)
         elif entry.is_file(follow_symlinks=False):
             if entry.name.endswith((".py", ".pyz")) or entry.name.startswith("uv-"):
                 os.unlink(entry.path)
             else:
-                mend_private(entry.path)
+                repair_private(entry.path)
 
 
-def mend_private(path: str) -> None:
+def repair_private(path: str) -> None:
     with contextlib.suppress(OSError):
         os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) & 0o700)

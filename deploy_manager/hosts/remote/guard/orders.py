@@ -1,4 +1,4 @@
-"""What a client has the guard do: commands that run once, files, and an end to what runs."""
+"""A client's requests to the guard: run a command once, write a file, stop what runs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .journal import Entry, Journal, digest_of
 from .putting import Putting
 
 GONE_WITHIN = 3.0
-"""Seconds that a killed group gets to be gone, after the grace."""
+"""Seconds that a killed group may take to be gone, after the grace period."""
 
 PAUSE = 0.005
-"""Seconds to leave a command alone while whoever reads its output is slow."""
+"""Seconds to pause while the client reads its output too slowly."""
 
 
 class Orders:
-    """Obeys frames. A running command stays when the client that asked for it is gone."""
+    """Handles frames. A running command goes on when its client is gone."""
 
     def __init__(
         self, journal: Journal, folder: str, home: str, selector: selectors.BaseSelector
@@ -36,7 +36,7 @@ class Orders:
         self._selector = selector
         self._client: Client | None = None
         self._command: Command | None = None
-        self._wish: dict[str, Any] | None = None
+        self._request: dict[str, Any] | None = None
         self._is_put_off = False
         self._stdin: BinaryIO | None = None
         self._no_input = ""
@@ -46,7 +46,7 @@ class Orders:
         self._killing = 0.0
         self._doomed: list[int] = []
         self._obeyed: dict[Kind, Callable[[bytes], None]] = {
-            Kind.RUN: self._note_wish,
+            Kind.RUN: self._note_request,
             Kind.INPUT: self._keep_input,
             Kind.START: self._start,
             Kind.KILL: self._kill,
@@ -62,13 +62,13 @@ class Orders:
 
     @property
     def is_about_to_end(self) -> bool:
-        """Whether only pipes are waited for: something to look at often."""
+        """Whether the leader has ended and only the pipes are open: worth checking often."""
         return self._command is not None and self._command.leader_ended
 
     def serve(self, client: Client | None) -> None:
-        """Obey this client from now on; what the one before had not ended asking for is void."""
+        """Serve this client from now on; unfinished requests of the one before are dropped."""
         self._client = client
-        self._forget_wish()
+        self._forget_request()
         self._stop_following()
         self._killing = 0.0
         if self._putting is not None:
@@ -76,12 +76,12 @@ class Orders:
             self._putting = None
 
     def obey(self, kind: Kind, payload: bytes) -> None:
-        """Do what a frame asks for; other kinds mean nothing here. Raises Gone."""
+        """Handle a frame; unknown kinds are ignored. Raises Gone."""
         if kind in self._obeyed:
             self._obeyed[kind](payload)
 
     def look_after_command(self) -> bool:
-        """Keep the running command to its time; return whether one ended. Raises Gone."""
+        """Enforce the running command's limit; return whether one ended. Raises Gone."""
         command = self._command
         if command is None:
             return False
@@ -89,6 +89,7 @@ class Orders:
         code = command.code
         if code is None:
             return False
+        # Pipes that are still open are held by a daemon which the command started.
         for pipe in list(command.pipes):
             self._selector.unregister(pipe)
         try:
@@ -100,25 +101,25 @@ class Orders:
             self._start(b"")
         return True
 
-    def tell(self) -> None:
-        """Tell the client what there is to tell, as much as it takes now. Raises Gone."""
-        self._tell_output()
-        self._tell_killed()
+    def send_news(self) -> None:
+        """Send output and results to the client, as much as it takes now. Raises Gone."""
+        self._send_output()
+        self._send_killed()
 
     # -- commands
 
-    def _note_wish(self, payload: bytes) -> None:
-        self._forget_wish()
-        self._wish = json.loads(payload)
+    def _note_request(self, payload: bytes) -> None:
+        self._forget_request()
+        self._request = json.loads(payload)
 
-    def _forget_wish(self) -> None:
-        self._wish, self._is_put_off, self._no_input = None, False, ""
+    def _forget_request(self) -> None:
+        self._request, self._is_put_off, self._no_input = None, False, ""
         if self._stdin is not None:
             self._stdin.close()
             self._stdin = None
 
     def _keep_input(self, payload: bytes) -> None:
-        """Keep all of a command's input before it begins, in a file without a name."""
+        """Keep all of a command's input before it begins, in an unnamed file."""
         try:
             if self._stdin is None:
                 self._stdin = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
@@ -128,51 +129,52 @@ class Orders:
             self._no_input = error.strerror or str(error)
 
     def _start(self, payload: bytes) -> None:
-        """Run what was asked for, unless it was before: then tell again what came of it."""
-        wish = self._wish
-        if wish is None:
+        """Run the requested command; if it ran before, send its output and result again."""
+        request = self._request
+        if request is None:
             return
-        self._say(Kind.STARTED)
-        wish["digest"] = digest_of(wish["script"])
-        entry = self._journal.entry(wish["step"], wish["index"])
+        self._send(Kind.STARTED)
+        request["digest"] = digest_of(request["script"])
+        entry = self._journal.entry(request["step"], request["index"])
         known = entry.command
-        is_same = bool(known) and known["digest"] == wish["digest"]
-        if is_same and (wish["journal"] or self._runs(entry)):
-            self._tell_again(entry)
-        elif known and not is_same and not wish["fresh"] and wish["journal"]:
-            self._say(Kind.UNKNOWN, {"reason": "it asks for something else than before"})
-        elif wish.get("known_only"):
-            self._say(Kind.UNKNOWN, {"reason": "it was never begun", "never": True})
+        is_same = bool(known) and known["digest"] == request["digest"]
+        if is_same and (request["journal"] or self._runs(entry)):
+            self._send_again(entry)
+        elif known and not is_same and not request["fresh"] and request["journal"]:
+            self._send(Kind.UNKNOWN, {"reason": "the recipe runs another command than before"})
+        elif request.get("known_only"):
+            self._send(Kind.UNKNOWN, {"reason": "it was never started", "never": True})
         elif self._command is not None:
             self._is_put_off = True  # until what runs has ended
         else:
             if known:
-                self._journal.forget_from(wish["step"], wish["index"])
-            self._run(Command(entry, wish), wish)
+                self._journal.forget_from(request["step"], request["index"])
+            self._run(Command(entry, request), request)
 
-    def _tell_again(self, entry: Entry) -> None:
-        """Tell what a command printed and how it ended; follow it where it still runs."""
+    def _send_again(self, entry: Entry) -> None:
+        """Send a command's output and how it ended; follow it if it still runs."""
         if self._runs(entry) or entry.exit_code is not None:
             self._follow(entry)
             return
+        # It runs without a guard that could see its exit code: it is stopped, not left alone.
         if entry.runs:
             groups.kill(entry.group)
-        self._say(Kind.UNKNOWN, {"reason": "nobody saw how it ended"})
+        self._send(Kind.UNKNOWN, {"reason": "it was not seen to end"})
 
     def _runs(self, entry: Entry) -> bool:
         return self._command is not None and self._command.entry.folder == entry.folder
 
-    def _run(self, command: Command, wish: dict[str, Any]) -> None:
+    def _run(self, command: Command, request: dict[str, Any]) -> None:
         if self._no_input:
-            self._say(Kind.FAILED, {"reason": f"a command's input was not kept: {self._no_input}"})
+            self._send(Kind.FAILED, {"reason": f"a command's input was not kept: {self._no_input}"})
             return
         if self._stdin is not None:
             self._stdin.seek(0)
         try:
-            command.start(wish["script"], self._stdin, self._home)
+            command.start(request["script"], self._stdin, self._home)
         except OSError as error:
             reason = f"the command could not be started: {error.strerror or error}"
-            self._say(Kind.FAILED, {"reason": reason})
+            self._send(Kind.FAILED, {"reason": reason})
             return
         self._command = command
         for pipe in command.pipes:
@@ -190,27 +192,27 @@ class Orders:
             self._selector.unregister(pipe)
 
     def _read_up_to(self) -> int | None:
-        """The segment of the running command that somebody reads; None: nobody does."""
+        """The segment of the running command that the client reads; None if it reads none."""
         is_read = self._followed and self._runs(self._followed)
         return self._reader.number if is_read and self._reader else None
 
     def _kill(self, payload: bytes) -> None:
-        """End what runs, be it watched by this guard or left behind by one before."""
+        """End all that runs, under this guard or left behind by an earlier one."""
         grace = json.loads(payload)["grace"]
         self._is_put_off = False
         self._doomed = [each.group for each in self._journal.running() if not self._runs(each)]
         for group in self._doomed:
             groups.kill(group)
         if self._command is not None:
-            self._command.tell_to_end(grace)
+            self._command.terminate(grace)
         self._killing = time.monotonic() + grace + GONE_WITHIN
 
-    # -- what is told
+    # -- output and results
 
     def _follow(self, entry: Entry) -> None:
         self._stop_following()
-        wish = self._wish or {}
-        offsets = {spool.OUT: wish.get("out_from", 0), spool.ERR: wish.get("err_from", 0)}
+        request = self._request or {}
+        offsets = {spool.OUT: request.get("out_from", 0), spool.ERR: request.get("err_from", 0)}
         self._followed, self._reader = entry, spool.Reader(entry.folder, offsets)
 
     def _stop_following(self) -> None:
@@ -218,7 +220,7 @@ class Orders:
             self._reader.close()
         self._reader = self._followed = None
 
-    def _tell_output(self) -> None:
+    def _send_output(self) -> None:
         while self._client and self._reader and self._followed and self._client.takes_more:
             has_ended = not self._runs(self._followed)
             pieces = self._reader.read()
@@ -226,28 +228,28 @@ class Orders:
                 self._client.send((Kind.CUT, Kind.OUT, Kind.ERR)[stream], data)
             if not pieces:
                 if has_ended:
-                    self._tell_end(self._followed)
+                    self._send_end(self._followed)
                 return
 
-    def _tell_end(self, entry: Entry) -> None:
+    def _send_end(self, entry: Entry) -> None:
         if entry.problem:
-            self._say(Kind.FAILED, {"reason": entry.problem})
+            self._send(Kind.FAILED, {"reason": entry.problem})
         elif entry.exit_code is None:
-            self._say(Kind.UNKNOWN, {"reason": "its exit code could not be written"})
+            self._send(Kind.UNKNOWN, {"reason": "its exit code could not be written"})
         else:
-            self._say(Kind.EXIT, {"code": entry.exit_code})
+            self._send(Kind.EXIT, {"code": entry.exit_code})
         self._stop_following()
 
-    def _tell_killed(self) -> None:
-        """Tell whether what was to end is gone; what it printed is told before."""
+    def _send_killed(self) -> None:
+        """Send whether the killed commands are gone, after their output."""
         if not self._killing:
             return
         gone = self._command is None and not any(map(groups.lives, self._doomed))
         if (gone and self._reader is None) or time.monotonic() > self._killing:
             self._killing = 0.0
-            self._say(Kind.KILLED, {"gone": gone})
+            self._send(Kind.KILLED, {"gone": gone})
 
-    def _say(self, kind: Kind, payload: Any = b"") -> None:
+    def _send(self, kind: Kind, payload: Any = b"") -> None:
         if self._client is not None:
             self._client.send(kind, payload)
 
@@ -265,6 +267,6 @@ class Orders:
             return
         problem, self._putting = self._putting.finish(), None
         if problem:
-            self._say(Kind.FAILED, {"reason": problem})
+            self._send(Kind.FAILED, {"reason": problem})
         else:
-            self._say(Kind.PUT_DONE)
+            self._send(Kind.PUT_DONE)

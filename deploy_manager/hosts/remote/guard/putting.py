@@ -1,4 +1,4 @@
-"""A file on its way to the server: complete under its name, or not there at all."""
+"""A file being written: complete under its name, or not there at all."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 class Putting:
     """Writes beside the target, then renames."""
 
-    def __init__(self, wish: dict[str, Any], home: str) -> None:
-        self._path = os.path.join(home, wish["path"])
+    def __init__(self, request: dict[str, Any], home: str) -> None:
+        self._path = os.path.join(home, request["path"])
         self._beside = f"{self._path}.{secrets.token_hex(6)}.part"
-        self._mode = wish["mode"]
+        self._mode = request["mode"]
         self._file: Any = None
         self.problem = ""
-        """Why it can't be written; blank while it can."""
+        """Why it can't be written; blank if it can."""
 
-        with self._told():
+        with self._noting_problems():
             self._file = os.fdopen(
                 os.open(self._beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
             )
 
     def write(self, data: bytes) -> None:
-        with self._told():
+        with self._noting_problems():
             if self._file is not None:
                 self._file.write(data)
 
     def finish(self) -> str:
-        """Let the target be what was written; return the problem, blank where there was none."""
-        with self._told():
+        """Rename the file to its target; return the problem, blank if there was none."""
+        with self._noting_problems():
             if self._file is not None:
                 self._file.flush()
                 os.fsync(self._file.fileno())
@@ -43,7 +43,7 @@ class Putting:
         return self.problem
 
     def give_up(self) -> None:
-        """Leave nothing of what was written."""
+        """Remove the unfinished file."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
@@ -52,7 +52,7 @@ class Putting:
             self._file = None
 
     @contextlib.contextmanager
-    def _told(self) -> Any:
+    def _noting_problems(self) -> Any:
         try:
             yield
         except OSError as error:

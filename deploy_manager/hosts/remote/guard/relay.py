@@ -1,4 +1,4 @@
-"""From whoever connects to the guard, which is started where there is none."""
+"""The relay between a connection and the guard, which it starts if there is none."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from .encoding import speak_utf8
 from .files import read_json, write_json
 from .frames import READY, Frame, Kind, Unpacker, pack
 from .journal import Journal, running_elsewhere
-from .modes import mend
+from .modes import repair
 
 BUSY_AFTER = 1.5
-"""Seconds to try to reach a guard whose lock is held before it is told to be busy."""
+"""Seconds to try to reach a guard whose lock is held before it is reported as busy."""
 
 SLOW_AFTER = 12.0
-"""The same where that guard works for our own deployment: it is only slow."""
+"""The same for a guard of our own deployment, which is only slow."""
 
 READ_BYTES = 256 * 1024
 
 
 def main() -> int:
-    """Speak for `attach <folder>`; the greeting comes first, on standard input."""
+    """Run `attach <folder>`; the greeting is read from standard input."""
     folder = sys.argv[2]
     home = os.getcwd()
-    os.umask(0o077)  # commands have their own: see script_of
+    os.umask(0o077)  # commands set their own: see shell.script_of
+    # Written at once: the worker may then send its greeting, whatever the shell profile printed.
     os.write(1, READY)
     hello, rest = _read_hello()
     if hello is None:
@@ -70,11 +71,12 @@ def _read_hello() -> tuple[dict[str, Any] | None, bytes]:
 def _reach_guard(
     folder: str, home: str, hello: dict[str, Any]
 ) -> tuple[socket.socket | None, bytes]:
-    """Return a connection that a guard welcomed, or None and its refusal. Raises OSError."""
+    """Return a connection that a guard accepted, or None and its refusal. Raises OSError."""
     began = time.monotonic()
     while True:
         sock = _connect()
         if sock is not None:
+            # AGAIN, or no answer: that guard is exiting, and the lock will soon be free.
             frame = _greet(sock, hello)
             if frame is not None and frame[0] is not Kind.AGAIN:
                 return (sock if frame[0] is Kind.WELCOME else None), pack(*frame)
@@ -103,7 +105,7 @@ def _connect() -> socket.socket | None:
 
 
 def _greet(sock: socket.socket, hello: dict[str, Any]) -> Frame | None:
-    """Return what a guard answers; None where it is on its way out."""
+    """Return the guard's answer; None if it is exiting."""
     sock.settimeout(BUSY_AFTER)
     unpacker = Unpacker()
     with contextlib.suppress(OSError):
@@ -119,7 +121,7 @@ def _greet(sock: socket.socket, hello: dict[str, Any]) -> Frame | None:
 
 
 def _start_guard(folder: str, home: str, hello: dict[str, Any]) -> bytes | None:
-    """Become a guard, in a process apart, unless somebody else is; return a refusal, if any."""
+    """Start a guard in a process of its own if the lock is free; return a refusal, if any."""
     lock = os.open("lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -133,7 +135,7 @@ def _start_guard(folder: str, home: str, hello: dict[str, Any]) -> bytes | None:
             return _busy(work)
         if not is_fresh(folder, hello):
             return pack(Kind.REFUSED, {"why": "stale"})
-        mend(folder)
+        repair(folder)
         journal.open(work_of(hello))
         write_json("holder.json", work_of(hello))
         _spawn(_listen(), folder, home, hello, lock)
@@ -145,6 +147,7 @@ def _start_guard(folder: str, home: str, hello: dict[str, Any]) -> bytes | None:
 def _listen() -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         os.unlink("socket")
+    # A relative name, since the path of a socket is limited to 107 bytes (unix(7)).
     listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)
     listener.bind("socket")
@@ -156,16 +159,17 @@ def _listen() -> socket.socket:
 def _spawn(
     listener: socket.socket, folder: str, home: str, hello: dict[str, Any], lock: int
 ) -> None:
-    """Let a grandchild be the guard; the lock is held by it alone."""
+    """Fork the guard as a grandchild, which alone holds the lock."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)
         listener.close()
         return
     try:
+        # Twice, so that the guard has no terminal and init, not sshd's session, is its parent.
         os.setsid()
         if os.fork() == 0:
-            _let_go_of_the_caller(keep=(listener.fileno(), lock))
+            _detach(keep=(listener.fileno(), lock))
             speak_utf8()
             Guard(listener, folder, home, hello).serve()
             with contextlib.suppress(OSError):
@@ -177,8 +181,8 @@ def _spawn(
         os._exit(0)
 
 
-def _let_go_of_the_caller(keep: tuple[int, ...]) -> None:
-    """Hold nothing of the connection that started it; errors go to a small file."""
+def _detach(keep: tuple[int, ...]) -> None:
+    """Close everything inherited from the connection; errors go to a small file."""
     nothing = os.open(os.devnull, os.O_RDWR)
     errors = os.open("guard.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     for number, target in ((nothing, 0), (nothing, 1), (errors, 2)):
@@ -195,7 +199,7 @@ def _busy(work: dict[str, Any] | None) -> bytes:
 
 
 def _pump(sock: socket.socket, rest: bytes) -> None:
-    """Copy both ways, neither waiting for the other, until one of the ends hangs up."""
+    """Copy in both directions independently, until one end hangs up."""
     Thread(target=_copy_in, args=(sock, rest), daemon=True).start()
     with contextlib.suppress(OSError):
         while True:

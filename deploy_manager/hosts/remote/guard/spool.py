@@ -1,4 +1,4 @@
-"""A command's output on disk: frames in segments, the oldest dropped when there are too many."""
+"""A command's output on disk: frames in segments, of which the oldest are dropped."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 KEPT_BYTES = 64 * 1024 * 1024
 READ_BYTES = 256 * 1024
 
-Offsets = Dict[int, int]  # noqa: UP006  Python 3.8 reads this
-"""Bytes of each stream."""
+Offsets = Dict[int, int]  # noqa: UP006  evaluated by Python 3.8
+"""Bytes by stream."""
 
 
 class Segment(NamedTuple):
@@ -29,7 +29,7 @@ class Segment(NamedTuple):
 
 
 class Writer:
-    """Appends what a command prints."""
+    """Appends a command's output."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -39,7 +39,7 @@ class Writer:
         self._file = self._next_segment()
 
     def write(self, stream: int, data: bytes) -> None:
-        """Append bytes of a stream. Raises OSError where the disk takes no more."""
+        """Append bytes of a stream. Raises OSError if the disk is full."""
         if self._size >= SEGMENT_BYTES:
             self._file.close()
             self._file = self._next_segment()
@@ -51,7 +51,7 @@ class Writer:
 
     @property
     def is_full(self) -> bool:
-        """Whether the oldest output must go before more is kept."""
+        """Whether the oldest output has to be dropped before more is kept."""
         return len(self._segments) * SEGMENT_BYTES > KEPT_BYTES
 
     @property
@@ -75,7 +75,7 @@ class Writer:
 
 
 def segments(folder: str) -> list[Segment]:
-    """Return the segments that are kept in a folder, the oldest first."""
+    """Return the segments in a folder, oldest first."""
     found = []
     for name in os.listdir(folder):
         if name.startswith("out."):
@@ -85,7 +85,7 @@ def segments(folder: str) -> list[Segment]:
 
 
 class Reader:
-    """Reads output from given offsets on, also while it is being written."""
+    """Reads output from given offsets on, even while it is being written."""
 
     def __init__(self, folder: str, offsets: Offsets) -> None:
         self._folder = folder
@@ -93,10 +93,10 @@ class Reader:
         self._at = {OUT: 0, ERR: 0}
         self._file: BinaryIO | None = None
         self.number = -1
-        """The segment that is read."""
+        """The number of the segment being read."""
 
     def read(self) -> list[tuple[int, bytes]]:
-        """Return the next pieces; none where there is nothing more yet. Stream 0: bytes lost."""
+        """Return the next pieces, if any. A piece of stream 0 has the number of bytes lost."""
         pieces: list[tuple[int, bytes]] = []
         size = 0
         while size < READ_BYTES:
@@ -114,7 +114,7 @@ class Reader:
             self._file.close()
 
     def _next_frame(self) -> tuple[int, bytes] | None:
-        """Return the next whole frame of the open segment."""
+        """Return the next complete frame of the open segment."""
         if self._file is None:
             return None
         start = self._file.tell()
@@ -136,7 +136,7 @@ class Reader:
             self._wanted[stream] = self._at[stream]
 
     def _open_next(self, pieces: list[tuple[int, bytes]]) -> bool:
-        """Open the segment after the one that was read to its end; False where there is none."""
+        """Open the next segment; False if there is none yet."""
         later = [each for each in segments(self._folder) if each.number > self.number]
         if not later:
             return False

@@ -1,0 +1,26 @@
+"""Addresses: how a server is reached, from its row."""
+
+from deploy_manager.exceptions import ConfigurationError
+from deploy_manager.hosts.address import Address
+from deploy_manager.models import Server
+from deploy_manager.row_checks import check_row
+
+
+def address_of(server: Server, behind: tuple[Server, ...] = ()) -> Address:
+    """Return a server's address, with those of the gateways before it.
+
+    `behind` are the servers that are reached through it. Raises InvalidRow, and ConfigurationError
+    if the gateways form a circle.
+    """
+    if server in behind:
+        raise ConfigurationError(f"The gateways of {behind[0]} lead back to {server}.")
+    check_row(server)
+    return Address(
+        name=server.name,
+        local=server.is_local,
+        hostname=server.address,
+        port=server.port,
+        user=server.user,
+        host_key=server.host_key,
+        gateway=address_of(server.gateway, (*behind, server)) if server.gateway else None,
+    )

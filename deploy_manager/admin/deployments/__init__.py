@@ -1,0 +1,1 @@
+"""Deployments: started, watched, kept as history."""

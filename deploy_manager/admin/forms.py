@@ -1,0 +1,38 @@
+"""Fields and forms that several pages share."""
+
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+LONGEST_REASON = 500
+
+
+class FutureField(forms.DateTimeField):
+    """A date and time in the future, in the time zone that the admin shows."""
+
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+
+    def clean(self, value: Any) -> datetime | None:
+        """Return the moment; None if the field was left blank. Raises ValidationError."""
+        moment: datetime | None = super().clean(value)
+        if moment is not None and moment <= timezone.now():
+            raise ValidationError(_("This time is in the past."))
+        return moment
+
+
+class ReasonForm(forms.Form):
+    """A required reason for what a page is about to do."""
+
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=LONGEST_REASON,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+    )
+
+    def __init__(self, data: Any, help_text: str) -> None:
+        super().__init__(data)
+        self.fields["reason"].help_text = help_text

@@ -1,0 +1,1 @@
+"""Projects, servers and environments: their forms and pages."""

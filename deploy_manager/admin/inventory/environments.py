@@ -1,0 +1,246 @@
+"""Environments: their settings, what they serve, and the actions that deploy them."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import JSONField, OuterRef, Prefetch, QuerySet, Subquery
+from django.forms import Script, Textarea
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.admin.addresses import run_url
+from deploy_manager.admin.badges import deployment_link, state_badge
+from deploy_manager.admin.base import StyledAdmin, shown_problems
+from deploy_manager.admin.inventory.freezes import describe_freezes, freeze_view, frozen_mark
+from deploy_manager.admin.inventory.inlines import (
+    NotificationInline,
+    PlacementInline,
+    ScheduleInline,
+)
+from deploy_manager.admin.inventory.live_releases import describe_live_releases
+from deploy_manager.admin.permissions import (
+    may_deploy_any,
+    may_see,
+    may_see_any,
+    visible_environments,
+)
+from deploy_manager.models import Deployment, Environment, Freeze, Placement, Problem
+from deploy_manager.models.deployments import DEPLOY, ROLLBACK
+from deploy_manager.models.rights import may_deploy
+
+
+@admin.register(Environment)
+class EnvironmentAdmin(StyledAdmin[Environment]):
+    list_display = ("site", "ref", "server_count", "live_now", "last_deployment")
+    list_filter = ("project",)
+    search_fields = ("name", "project__name")
+    readonly_fields = ("pins_now", "freezes")
+    inlines = (PlacementInline, ScheduleInline, NotificationInline)
+    formfield_overrides = {
+        JSONField: {"widget": Textarea(attrs={"rows": 3, "cols": 60, "class": "dm-mono"})}
+    }
+    # As models.environment_parts.
+    fieldsets = (
+        (
+            None,
+            {
+                "description": _("The code, and where it is deployed on each server."),
+                "fields": ("project", "name", "ref", "deploy_path"),
+            },
+        ),
+        (
+            _("Site"),
+            {
+                "description": _(
+                    "Settings of every process of the site, and what outlives releases."
+                ),
+                "fields": ("settings_module", "variables", "shared", "keep_releases"),
+            },
+        ),
+        (
+            _("Packages"),
+            {
+                "description": _("What is installed, from where, and by what."),
+                "fields": (
+                    "pins_now",
+                    "pins_from",
+                    "python",
+                    "installer",
+                    "index_url",
+                    "wheels",
+                    "builder",
+                    "smoke_command",
+                ),
+            },
+        ),
+        (
+            _("Serving"),
+            {
+                "description": _("What serves the site, and how it is brought to a new release."),
+                "fields": ("reload_method", "reload_target", "wsgi_application", "bind", "workers"),
+            },
+        ),
+        (
+            _("Health check"),
+            {
+                "description": _(
+                    "A request that each server must answer after a release was activated on it."
+                ),
+                "fields": (
+                    "health_path",
+                    "health_status",
+                    "health_text",
+                    "health_host",
+                    "health_deadline",
+                ),
+            },
+        ),
+        (
+            _("Rollout"),
+            {
+                "description": _(
+                    "How a deployment spreads over the servers, and what happens if it fails."
+                ),
+                "fields": (
+                    "strategy",
+                    "canary",
+                    "batch",
+                    "pause",
+                    "max_failures",
+                    "role_order",
+                    "migrate",
+                    "rollback_on_failure",
+                ),
+            },
+        ),
+        (
+            _("Allowed times"),
+            {
+                "description": _("When releases may change. A rollback waits for no allowed time."),
+                "fields": ("windows", "time_zone", "freezes"),
+            },
+        ),
+    )
+
+    class Media:
+        js = [Script("deploy_manager/run.js", defer=True)]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
+        found = super().get_queryset(request).select_related("project")
+        return visible_environments(request, found).prefetch_related(
+            Prefetch("placements", Placement.objects.select_related("active_release")),
+            Prefetch("deployments", _newest_deployments(), to_attr="newest_deployments"),
+            Prefetch("freezes", Freeze.objects.open(), to_attr="open_freezes"),
+        )
+
+    def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
+        """Put the actions of recipes before the admin's own, for users who may deploy."""
+        if "_popup" in request.GET or not may_deploy_any(request):
+            return known
+        from deploy_manager.admin.deployments.start import run_actions
+
+        return {**run_actions(), **known}
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return super().has_module_permission(request) or may_see_any(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Environment | None = None) -> bool:
+        return may_see_any(request) if obj is None else may_see(request.user, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Environment | None = None) -> bool:
+        right = "deploy_manager.change_environment"
+        return super().has_change_permission(request, obj) or (
+            obj is not None and request.user.has_perm(right, obj)
+        )
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("run/<slug:recipe>/", wrap(self.run_view), name="deploy_manager_environment_run"),
+            path(
+                "<int:pk>/freeze/",
+                wrap(self.freeze_view),
+                name="deploy_manager_environment_freeze",
+            ),
+            path(
+                "<int:pk>/requirements/",
+                wrap(self.requirements_view),
+                name="deploy_manager_environment_requirements",
+            ),
+            *super().get_urls(),
+        ]
+
+    def run_view(self, request: HttpRequest, recipe: str) -> HttpResponse:
+        from deploy_manager.admin.deployments.start import run_view
+
+        return run_view(self, request, recipe)
+
+    def freeze_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return freeze_view(self, request, pk)
+
+    def requirements_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        from deploy_manager.admin.packages.import_page import import_view
+
+        return import_view(self, request, pk)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        environment = self.get_object(request, object_id)
+        tools: dict[str, Any] = {}
+        if environment:
+            tools["freeze"] = environment.active_freeze
+            tools["problems"] = shown_problems(Problem.objects.about(environment))
+        if environment and may_deploy(request.user, environment):
+            freeze_name = "admin:deploy_manager_environment_freeze"
+            tools |= {
+                "deploy_url": run_url(DEPLOY, [environment.pk]),
+                "rollback_url": run_url(ROLLBACK, [environment.pk]),
+                "freeze_url": reverse(freeze_name, args=[environment.pk]),
+            }
+        return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
+
+    @admin.display(description=_("site"), ordering="project__name")
+    def site(self, environment: Environment) -> SafeString:
+        return format_html("{} {}", environment, frozen_mark(environment))
+
+    @admin.display(description=_("pins now"))
+    def pins_now(self, environment: Environment) -> SafeString | str:
+        from deploy_manager.admin.inventory.pin_sources import describe_pin_sources
+
+        return describe_pin_sources(environment) if environment.pk else ""
+
+    @admin.display(description=_("freezes"))
+    def freezes(self, environment: Environment) -> SafeString | str:
+        return describe_freezes(environment) if environment.pk else ""
+
+    @admin.display(description=_("servers"))
+    def server_count(self, environment: Environment) -> int:
+        return len(environment.placements.all())
+
+    @admin.display(description=_("live now"))
+    def live_now(self, environment: Environment) -> SafeString | str:
+        return describe_live_releases(environment)
+
+    @admin.display(description=_("last deployment"))
+    def last_deployment(self, environment: Environment) -> SafeString | str:
+        newest: list[Deployment] = environment.newest_deployments  # type: ignore[attr-defined]
+        if not newest:
+            return ""
+        return format_html("{} {}", state_badge(newest[0].state), deployment_link(newest[0]))
+
+
+def _newest_deployments() -> QuerySet[Deployment]:
+    """Return the last deployment of each environment, in one query for all of them."""
+    # A prefetch can't be sliced per object: the subquery chooses the ids.
+    last = Deployment.objects.filter(environment=OuterRef("pk")).order_by("-created_at", "-pk")
+    return Deployment.objects.filter(
+        pk__in=Environment.objects.values_list(Subquery(last.values("pk")[:1]), flat=True)
+    )

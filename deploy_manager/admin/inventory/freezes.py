@@ -1,0 +1,105 @@
+"""The page that freezes and thaws an environment, and the freezes on the environment's own page."""
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.forms import FutureField
+from deploy_manager.admin.permissions import visible_environments
+from deploy_manager.logs import mask_text
+from deploy_manager.models import Environment, Freeze
+from deploy_manager.models.rights import may_deploy
+
+TEMPLATE = "admin/deploy_manager/environment/freeze.html"
+HISTORY_TEMPLATE = "admin/deploy_manager/environment/freezes.html"
+
+MOST_SHOWN = 20
+"""Freezes on an environment's page, the newest first."""
+
+
+class FreezeForm(forms.Form):
+    """The reason why nothing may change, and until when."""
+
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        max_length=Freeze._meta.get_field("reason").max_length,
+        help_text=gettext_lazy("Shown to everyone who requests a change."),
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+    )
+    until = FutureField(
+        label=gettext_lazy("Until"),
+        required=False,
+        help_text=gettext_lazy("Leave blank to freeze it until it is thawed."),
+    )
+
+
+def freeze_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) -> HttpResponse:
+    """Show whether it is frozen; freeze it on a POST of the form, thaw it on one of `_thaw`.
+
+    Raises Http404 and PermissionDenied.
+    """
+    found = Environment.objects.select_related("project").filter(pk=pk)
+    environment = visible_environments(request, found).first()
+    if environment is None:
+        raise Http404(_("There is no such environment."))
+    if not may_deploy(request.user, environment):
+        raise PermissionDenied
+    back = reverse("admin:deploy_manager_environment_change", args=[environment.pk])
+    by = str(request.user)
+    if request.method == "POST" and "_thaw" in request.POST:
+        if environment.thaw(by):
+            admin.log_change(request, environment, _("Thawed."))
+            messages.success(request, _("%(site)s may change again.") % {"site": environment})
+        else:
+            messages.warning(request, _("%(site)s was not frozen.") % {"site": environment})
+        return HttpResponseRedirect(back)
+    freeze = environment.active_freeze
+    form = FreezeForm(
+        request.POST if request.method == "POST" else None,
+        initial={"reason": freeze.reason, "until": freeze.until} if freeze else None,
+    )
+    if form.is_valid():
+        reason, until = mask_text(form.cleaned_data["reason"]), form.cleaned_data["until"]
+        user = request.user if request.user.is_authenticated else None
+        if environment.freeze(reason, by, until, user):
+            admin.log_change(request, environment, environment.describe_freeze())
+            messages.success(request, environment.describe_freeze())
+        else:
+            text = _("Someone else froze it at the same moment. %(freeze)s")
+            messages.warning(request, text % {"freeze": environment.describe_freeze()})
+        return HttpResponseRedirect(back)
+    return admin.render_page(
+        request,
+        TEMPLATE,
+        _("Freeze"),
+        subtitle=str(environment),
+        original=environment,
+        freeze=freeze,
+        form=form,
+        time_zone=timezone.get_current_timezone_name(),
+    )
+
+
+def frozen_mark(environment: Environment) -> SafeString | str:
+    """Return a word for lists, with who, until and why as its title; blank: it may change."""
+    freeze = environment.active_freeze
+    if freeze is None:
+        return ""
+    return format_html(
+        '<span class="dm-frozen" title="{}">{}</span>', freeze.describe(), _("frozen")
+    )
+
+
+def describe_freezes(environment: Environment) -> SafeString:
+    """Return a table of the last freezes: who, why, from when until when, ended by whom."""
+    freezes = environment.freezes.all()[:MOST_SHOWN]
+    return render_to_string(HISTORY_TEMPLATE, {"freezes": freezes})

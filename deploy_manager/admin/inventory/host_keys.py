@@ -1,0 +1,94 @@
+"""The page of a server's host key: fetched, shown, and pinned once the user confirms it."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.core import signing
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from deploy_manager.addresses import address_of
+from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.exceptions import DeployManagerError
+from deploy_manager.hosts.keys import fingerprint
+from deploy_manager.hosts.link import fetch_host_key
+from deploy_manager.models import Server
+
+TEMPLATE = "admin/deploy_manager/server/host_key.html"
+SALT = "deploy_manager.host_key"
+VALID_SECONDS = 15 * 60
+
+
+def host_key_view(admin: StyledAdmin[Server], request: HttpRequest, pk: int) -> HttpResponse:
+    """Fetch and show the server's key on a GET; pin the key that was shown on a POST."""
+    server = get_object_or_404(Server.objects.select_related("gateway"), pk=pk)
+    if not admin.has_change_permission(request, server):
+        raise PermissionDenied
+    if request.method == "POST":
+        return _pin(admin, request, server)
+    return admin.render_page(
+        request,
+        TEMPLATE,
+        _("Fetch host key"),
+        subtitle=server.name,
+        original=server,
+        pinned=shown_fingerprint(server.host_key),
+        **_fetch(server),
+    )
+
+
+def shown_fingerprint(line: str) -> str:
+    """Return the fingerprint of a pinned key; blank if none is pinned."""
+    try:
+        return fingerprint(line) if line else ""
+    except ValueError:
+        return _("unreadable: fetch it again")
+
+
+def _fetch(server: Server) -> dict[str, Any]:
+    if server.is_local:
+        return {"problem": _("The worker's own machine has no host key to pin.")}
+    try:
+        key = fetch_host_key(address_of(server))
+    except DeployManagerError as error:
+        return {"problem": str(error)}
+    same = key.fingerprint == shown_fingerprint(server.host_key)
+    # Signed, so that exactly the key that the page showed is pinned.
+    seen = signing.dumps(_server_facts(server) | {"line": key.line}, salt=SALT)
+    return {"key": key, "same": same, "seen": seen}
+
+
+def _server_facts(server: Server) -> dict[str, Any]:
+    """Return what must not change between the page and its confirmation."""
+    return {
+        "server": server.pk,
+        "address": f"{server.address}:{server.port}",
+        "pinned": server.host_key,
+    }
+
+
+def _pin(admin: StyledAdmin[Server], request: HttpRequest, server: Server) -> HttpResponse:
+    here = reverse("admin:deploy_manager_server_host_key", args=[server.pk])
+    try:
+        seen = signing.loads(request.POST.get("seen", ""), salt=SALT, max_age=VALID_SECONDS)
+    except signing.BadSignature:
+        messages.error(
+            request, _("Your confirmation has expired or is not valid: please check the key again.")
+        )
+        return HttpResponseRedirect(here)
+    line = seen.pop("line")
+    if seen != _server_facts(server):
+        messages.error(request, _("The server was changed in the meantime: please check it again."))
+        return HttpResponseRedirect(here)
+    # Conditional, as two people may confirm at the same time.
+    won = Server.objects.filter(pk=server.pk, host_key=server.host_key).update(host_key=line)
+    if not won:
+        messages.error(request, _("The server was changed in the meantime: please check it again."))
+        return HttpResponseRedirect(here)
+    pinned = _("Host key pinned: %(fingerprint)s.") % {"fingerprint": shown_fingerprint(line)}
+    admin.log_change(request, server, pinned)
+    messages.success(request, pinned)
+    return HttpResponseRedirect(reverse("admin:deploy_manager_server_change", args=[server.pk]))

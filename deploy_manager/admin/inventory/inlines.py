@@ -1,0 +1,131 @@
+"""Inlines of an environment: placements, schedules and notifications."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Field, JSONField, OuterRef, QuerySet, Subquery
+from django.forms import Textarea
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.admin.addresses import deployment_url
+from deploy_manager.admin.badges import short_commit, short_time
+from deploy_manager.admin.base import ModelForm, TabularInline
+from deploy_manager.conf import get_settings
+from deploy_manager.exceptions import ConfigurationError
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    Notification,
+    Placement,
+    Schedule,
+    State,
+)
+from deploy_manager.recipes import Uses, all_pipelines
+from deploy_manager.schedule.slots import next_slot
+
+
+class PlacementInline(TabularInline[Placement, Environment]):
+    model = Placement
+    extra = 0
+    autocomplete_fields = ("server",)
+    fields = ("server", "roles", "order", "own_deploy_path", "own_bind", "live_now")
+    readonly_fields = ("live_now",)
+    formfield_overrides = {
+        JSONField: {"widget": Textarea(attrs={"rows": 1, "cols": 18, "class": "dm-mono"})}
+    }
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Placement]:
+        found = super().get_queryset(request)
+        return found.select_related("server", "active_release", "environment__project")
+
+    @admin.display(description=_("live now"))
+    def live_now(self, placement: Placement) -> SafeString | str:
+        release = placement.active_release
+        if release is None:
+            return ""
+        return format_html(
+            '{} <span class="dm-quiet" title="{}">{}</span>',
+            short_commit(release.commit),
+            release.name,
+            short_time(placement.activated_at),
+        )
+
+
+class ScheduleInline(TabularInline[Schedule, Environment]):
+    model = Schedule
+    extra = 0
+    fields = ("recipe", "cron", "time_zone", "deadline", "is_enabled", "next_time", "last_run")
+    readonly_fields = ("next_time", "last_run")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        # Annotated: asking each schedule for its deployments would be a query for each.
+        of_it = Deployment.objects.filter(schedule=OuterRef("pk")).order_by("-slot", "-pk")
+        return super().get_queryset(request).annotate(last=Subquery(of_it.values("pk")[:1]))
+
+    def formfield_for_dbfield(
+        self, db_field: "Field[Any, Any]", request: HttpRequest, **options: Any
+    ) -> forms.Field | None:
+        """Offer the recipes that run without a choice by the user."""
+        if db_field.name == "recipe":
+            # A schedule has no user to choose an earlier release.
+            schedulable = [each for each in all_pipelines() if each.uses is not Uses.GIVEN]
+            choices = [(each.name, gettext(each.title)) for each in schedulable]
+            options["widget"] = forms.Select(choices=choices)
+        return super().formfield_for_dbfield(db_field, request, **options)
+
+    @admin.display(description=_("next time"))
+    def next_time(self, schedule: Schedule) -> str:
+        if not schedule.is_enabled or not schedule.pk:
+            return ""
+        try:
+            return short_time(next_slot(schedule.cron, schedule.time_zone, timezone.now()))
+        except ValueError as error:
+            return str(error)
+
+    @admin.display(description=_("last run"))
+    def last_run(self, schedule: Schedule) -> SafeString | str:
+        """Return the last deployment, or why there was none."""
+        last = getattr(schedule, "last", None)
+        if schedule.outcome or last is None:
+            return format_html('<span class="dm-lines">{}</span>', schedule.outcome)
+        return format_html('<a href="{}">#{}</a>', deployment_url(last), last)
+
+
+class NotificationForm(ModelForm[Notification]):
+    """Checkboxes for states, and a choice of the targets in the settings."""
+
+    states = forms.MultipleChoiceField(
+        label=_("on these outcomes"),
+        choices=[
+            (state.value, state.label)
+            for state in State
+            if not state.is_live and state is not State.SKIPPED
+        ],
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "dm-ticks"}),
+    )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        try:
+            targets = sorted(get_settings().NOTIFY)
+        except ConfigurationError:
+            # A system check reports it: the page must open nevertheless.
+            targets = []
+        # The saved target stays a choice even if the settings no longer have it.
+        known = dict.fromkeys([*targets, self.instance.target])
+        choices = [("", "---------"), *((name, name) for name in known if name)]
+        if "target" in self.fields:
+            self.fields["target"].widget = forms.Select(choices=choices)
+
+
+class NotificationInline(TabularInline[Notification, Environment]):
+    model = Notification
+    form = NotificationForm
+    extra = 0
+    fields = ("target", "states")

@@ -1,0 +1,31 @@
+"""Projects: code bases, each with its environments."""
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.models import Project
+
+
+@admin.register(Project)
+class ProjectAdmin(StyledAdmin[Project]):
+    list_display = ("name", "repository", "folder", "requirements_file", "environment_list")
+    search_fields = ("name", "repository")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
+        return super().get_queryset(request).annotate(environment_count=Count("environments"))
+
+    @admin.display(description=_("environments"), ordering="environment_count")
+    def environment_list(self, project: Project) -> SafeString:
+        url = reverse("admin:deploy_manager_environment_changelist")
+        return format_html(
+            '<a href="{}?project__id__exact={}">{}</a>',
+            url,
+            project.pk,
+            project.environment_count,  # type: ignore[attr-defined]
+        )

@@ -1,0 +1,88 @@
+"""Servers: their addresses and host keys, and the actions that fetch a key or converge them."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.admin.addresses import run_url
+from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.permissions import may_deploy_any
+from deploy_manager.models import Environment, Server
+from deploy_manager.models.deployments import CONVERGE
+from deploy_manager.models.rights import may_deploy
+
+
+@admin.register(Server)
+class ServerAdmin(StyledAdmin[Server]):
+    list_display = ("name", "connection", "reached_at", "gateway", "host_key_shown")
+    list_filter = ("connection",)
+    list_select_related = ("gateway",)
+    search_fields = ("name", "address")
+    autocomplete_fields = ("gateway",)
+    actions = ("fetch_host_key", "make_alike")
+
+    def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
+        """Offer what deploys something only to users who may."""
+        if not may_deploy_any(request):
+            known.pop("make_alike", None)
+        return known
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.host_key_view)
+        name = "deploy_manager_server_host_key"
+        return [path("<int:pk>/host-key/", view, name=name), *super().get_urls()]
+
+    def host_key_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        from deploy_manager.admin.inventory.host_keys import host_key_view
+
+        return host_key_view(self, request, pk)
+
+    @admin.display(description=_("address"), ordering="address")
+    def reached_at(self, server: Server) -> str:
+        return "" if server.is_local else f"{server.user}@{server.address}:{server.port}"
+
+    @admin.display(description=_("host key"))
+    def host_key_shown(self, server: Server) -> SafeString | str:
+        from deploy_manager.admin.inventory.host_keys import shown_fingerprint
+
+        if server.is_local:
+            return gettext("not needed")
+        if server.host_key:
+            return format_html("<code>{}</code>", shown_fingerprint(server.host_key))
+        return format_html('<span class="dm-warn">{}</span>', gettext("not pinned"))
+
+    @admin.action(description=_("Fetch host key"), permissions=["change"])
+    def fetch_host_key(
+        self, request: HttpRequest, queryset: QuerySet[Server]
+    ) -> HttpResponseRedirect | None:
+        """Redirect to the page of one server: each fingerprint is compared by a person."""
+        if len(queryset) == 1:
+            url = reverse("admin:deploy_manager_server_host_key", args=[queryset[0].pk])
+            return HttpResponseRedirect(url)
+        self.message_user(request, gettext("Choose one server at a time."), messages.WARNING)
+        return None
+
+    @admin.action(description=_("Make it like the others…"))
+    def make_alike(
+        self, request: HttpRequest, queryset: QuerySet[Server]
+    ) -> HttpResponseRedirect | None:
+        """Redirect to the page that sends them what the other servers of their sites serve."""
+        placed = Environment.objects.filter(servers__in=queryset).distinct()
+        found = [
+            environment.pk
+            for environment in placed.select_related("project")
+            if may_deploy(request.user, environment)
+        ]
+        if found:
+            names = [server.name for server in queryset]
+            return HttpResponseRedirect(run_url(CONVERGE, found, names))
+        text = gettext("You may not deploy any environment with these servers.")
+        self.message_user(request, text, messages.WARNING)
+        return None

@@ -1,0 +1,153 @@
+"""Overrides: pins that upgrades hold over repositories, and the page that lets one go."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.admin.addresses import upgrade_url
+from deploy_manager.admin.badges import NONE, short_time
+from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin
+from deploy_manager.admin.forms import ReasonForm
+from deploy_manager.admin.permissions import may_see, may_see_any, visible_environments
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import Environment, Override
+from deploy_manager.models.rights import may_deploy
+
+TEMPLATE = "admin/deploy_manager/override/let_go.html"
+
+
+@admin.register(Override)
+class OverrideAdmin(HistoryAdmin[Override]):
+    list_display = ("package", "environment", "had", "since_shown", "reason", "of", "state")
+    list_display_links = ("package",)
+    list_filter = (
+        ("environment", EnvironmentFilter),
+        ("ended_at", admin.EmptyFieldListFilter),
+        "ended_how",
+    )
+    search_fields = ("name", "why")
+    fields = (
+        "environment",
+        "package",
+        "marker",
+        "extras",
+        "hashes",
+        "had",
+        "why",
+        "fixes",
+        "since",
+        "of",
+        "state",
+        "ended_at",
+        "ended_why",
+        "ended_by_name",
+    )
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Override]:
+        known = visible_environments(request, Environment.objects.all())
+        found = super().get_queryset(request).filter(environment__in=known)
+        return found.select_related("environment__project", "upgrade")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return super().has_module_permission(request) or may_see_any(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Override | None = None) -> bool:
+        return may_see_any(request) if obj is None else may_see(request.user, obj.environment)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.let_go_view)
+        name = "deploy_manager_override_let_go"
+        return [path("<int:pk>/let-go/", view, name=name), *super().get_urls()]
+
+    @admin.display(description=_("package"), ordering="name")
+    def package(self, override: Override) -> str:
+        return f"{override.name} {override.version or gettext('removed')}"
+
+    @admin.display(description=_("repository had"))
+    def had(self, override: Override) -> str:
+        return override.before_told or NONE
+
+    @admin.display(description=_("since"), ordering="since")
+    def since_shown(self, override: Override) -> str:
+        return short_time(override.since)
+
+    @admin.display(description=_("why"))
+    def reason(self, override: Override) -> SafeString:
+        fixes = gettext("fixes %s") % override.fixes_told if override.fixes_told else ""
+        return format_html('{} <span class="dm-added">{}</span>', override.why, fixes)
+
+    @admin.display(description=_("upgrade"))
+    def of(self, override: Override) -> SafeString | str:
+        if override.upgrade is None:
+            return NONE
+        return format_html(
+            '<a href="{}">{}</a>', upgrade_url(override.upgrade.pk), override.upgrade
+        )
+
+    @admin.display(description=_("state"))
+    def state(self, override: Override) -> SafeString:
+        if override.is_live:
+            return format_html('<strong class="dm-mixed">{}</strong>', gettext("holds"))
+        return format_html(
+            '{} <span class="dm-quiet dm-lines">{}</span>',
+            override.get_ended_how_display(),
+            override.ended_why,
+        )
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        override = self.get_object(request, object_id)
+        tools: dict[str, Any] = {}
+        if override and override.is_live and may_deploy(request.user, override.environment):
+            address = reverse("admin:deploy_manager_override_let_go", args=[override.pk])
+            tools["let_go_url"] = address
+        return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
+
+    def let_go_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Show which pin would come back; let the overrides go on a POST with a reason."""
+        from deploy_manager.packages.overrides import let_go, what_comes_back
+
+        override = self.get_queryset(request).filter(pk=pk).first()
+        if override is None:
+            raise Http404(gettext("There is no such override."))
+        if not may_deploy(request.user, override.environment):
+            raise PermissionDenied
+        data = request.POST if request.method == "POST" else None
+        form = ReasonForm(data, gettext("Kept in the history."))
+        if not form.is_valid():
+            change = what_comes_back(override.environment, override.name)
+            return self.render_page(
+                request,
+                TEMPLATE,
+                gettext("Let an override go"),
+                subtitle=str(override),
+                original=override,
+                change=change,
+                changes=[change],
+                form=form,
+            )
+        name, reason = override.name, form.cleaned_data["reason"]
+        try:
+            let_go(override.environment, name, by=str(request.user), reason=reason)
+        except RequestRefused as error:
+            messages.error(request, str(error))
+        else:
+            self.log_change(request, override, gettext("Let go: %(why)s") % {"why": reason})
+            text = gettext("%(name)s is let go: the next deployment uses the repository's pin.")
+            messages.success(request, text % {"name": name})
+        address = reverse("admin:deploy_manager_override_change", args=[override.pk])
+        return HttpResponseRedirect(address)

@@ -1,0 +1,1 @@
+"""What is known against versions of packages, by several sources. Pure: no database."""

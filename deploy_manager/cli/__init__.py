@@ -1,0 +1,1 @@
+"""The command lines: manage.py and fab."""

@@ -1,0 +1,1 @@
+"""Deployments on a command line: planned, requested, watched."""

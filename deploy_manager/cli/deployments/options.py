@@ -1,0 +1,83 @@
+"""The options of a request, from the arguments of a command line: `--to`, `--at` and the like."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from deploy_manager.cli.times import parse_moment
+from deploy_manager.deployments.choices import choose_release, converge, retry
+from deploy_manager.deployments.plan import Plan
+from deploy_manager.deployments.request import DeploymentOptions
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import Deployment, Environment
+
+DEPLOY, ROLLBACK, CONVERGE = "deploy", "rollback", "converge"
+
+HELP = {
+    "ref": "branch, tag or commit to deploy, only this time",
+    "server": "run on this server only; may be repeated",
+    "reason": "reason, shown in the history",
+    "to": "name of a release, or the beginning of its commit; default: the last good one before",
+    "force_migration": "do not reverse this irreversible migration; may be repeated",
+    "dry_run": "show each command, without contacting any server",
+    "take_back": "agree to take back what an upgrade or a fix brought",
+}
+"""The help texts that manage.py and fab share."""
+
+MIGRATION = re.compile(r"[a-z_][a-z0-9_]*\.[0-9A-Za-z_]+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments beside the environment and the recipe, as typed."""
+
+    ref: str = ""
+    servers: Sequence[str] = ()
+    reason: str = ""
+    to: str = ""
+    """A release's name, or the beginning of its commit."""
+
+    forced_migrations: Sequence[str] = ()
+    waits: bool = False
+    at: str = ""
+
+
+def options_for(environment: Environment, recipe: str, arguments: Arguments) -> DeploymentOptions:
+    """Return the options that the arguments mean. Raises RequestRefused."""
+    for name in arguments.forced_migrations:
+        if not MIGRATION.fullmatch(name):
+            raise RequestRefused(f"{name!r} is not a migration: write one like shop.0005_prices.")
+    options = DeploymentOptions(
+        ref=arguments.ref,
+        servers=arguments.servers,
+        reason=arguments.reason,
+        forced_migrations=arguments.forced_migrations,
+        waits=arguments.waits,
+        not_before=parse_moment(arguments.at, environment) if arguments.at else None,
+    )
+    if recipe == CONVERGE:
+        if not arguments.servers:
+            raise RequestRefused("Name the servers that are to be made like the others.")
+        return replace(options, release=converge(environment, arguments.servers).release)
+    if recipe == ROLLBACK or arguments.to:
+        return replace(options, release=choose_release(environment, arguments.to))
+    return options
+
+
+def options_to_retry(deployment: Deployment, arguments: Arguments) -> tuple[str, DeploymentOptions]:
+    """Return the recipe and the options that run a deployment again. Raises RequestRefused."""
+    recipe, options = retry(deployment, arguments.reason)
+    moment = parse_moment(arguments.at, deployment.environment) if arguments.at else None
+    return recipe, replace(options, waits=arguments.waits, not_before=moment)
+
+
+def as_planned(plan: Plan, options: DeploymentOptions) -> DeploymentOptions:
+    """Return the options for exactly what a plan showed: its commit, and the pins it takes back.
+
+    To be called only after these were agreed to.
+    """
+    options = replace(options, take_back=[pin.as_json() for pin in plan.taken_back])
+    if plan.commit is None or options.release is not None:
+        return options
+    # The branch may move between the plan and the request; the commit that was shown is deployed.
+    return replace(options, commit=plan.commit.hash)

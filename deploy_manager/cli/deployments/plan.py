@@ -1,0 +1,136 @@
+"""The plan of a deployment: checked, and shown before it is requested."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from deploy_manager.cli.deployments.options import ROLLBACK
+from deploy_manager.cli.exits import refusals, refuse
+from deploy_manager.cli.packages.pins import (
+    SECURITY,
+    describe_override,
+    describe_pin,
+    override_as_json,
+    pin_as_json,
+)
+from deploy_manager.cli.text import clean, shorten
+from deploy_manager.cli.times import describe_moment
+from deploy_manager.cli.views.base import Report, View
+from deploy_manager.deployments.plan import Plan, make_plan
+from deploy_manager.deployments.request import DeploymentOptions
+from deploy_manager.models import Environment
+from deploy_manager.recipes import Uses
+
+SHORT = 8
+"""Letters of a commit's hash that people see."""
+
+SHOWN_WAVES = 5
+
+Fact = tuple[str, str | tuple[str, str]]
+"""A label, blank for a further line of the same; and a text, or a text with its style."""
+
+
+def check_plan(environment: Environment, recipe: str, options: DeploymentOptions) -> Plan:
+    """Return the plan. Raises CommandError (exit code 2) if it would be bound to fail.
+
+    An explicit ref is refused, not ignored, for a recipe that takes no code.
+    """
+    # A commit that was resolved before is not resolved anew: its branch may have moved.
+    ref = options.release.commit if options.release else options.commit or options.ref
+    with refusals():
+        plan = make_plan(environment, recipe, ref, options.servers, options.release)
+    if options.ref and plan.pipeline.uses is not Uses.NEW:
+        refuse(f"{recipe} takes no code: leave out --ref.")
+    if plan.problems:
+        refuse("\n".join(plan.problems))
+    return plan
+
+
+@dataclass(frozen=True)
+class PlanReport(Report):
+    """A plan in a few lines: commit now and to come, pins that change, servers, waves, time."""
+
+    plan: Plan
+    options: DeploymentOptions
+
+    def print_on(self, view: View) -> None:
+        view.print(describe(self.plan, self.options))
+
+    def write_on(self, view: View) -> None:
+        plan, release = self.plan, self.options.release
+        view.write(
+            "plan",
+            environment=str(plan.environment),
+            recipe=plan.pipeline.name,
+            ref=plan.ref,
+            commit_now=plan.commit_now,
+            commit=plan.commit.hash if plan.commit else "",
+            bad=plan.bad,
+            release=release.name if release else "",
+            servers=[server.placement.server.name for server in plan.servers],
+            waves=[server.wave for server in plan.servers],
+            pins=[pin_as_json(pin) for pin in plan.pins],
+            overrides=[override_as_json(each) for each in plan.overrides],
+        )
+
+
+def describe(plan: Plan, options: DeploymentOptions) -> Text:
+    """Return the lines that people read."""
+    lines = [Text(f"{plan.environment}: {plan.pipeline.title}", "bold")]
+    for label, text in _facts(plan, options):
+        lines.append(Text.assemble((f"  {label:<9}", "dim"), text))
+    lines += [Text(f"  {warning}", SECURITY) for warning in _warnings(plan)]
+    return Text("\n").join(lines)
+
+
+def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
+    yield from _code(plan, options)
+    for number, pin in enumerate(plan.pins):
+        line = describe_pin(pin)
+        yield "" if number else "pins", (line, SECURITY) if pin.is_taken_back else line
+    for number, override in enumerate(plan.overrides):
+        yield "" if number else "override", describe_override(override)
+    yield "servers", shorten([server.placement.server.name for server in plan.servers])
+    if (number := max(server.wave for server in plan.servers)) > 1:
+        waves: list[list[str]] = [[] for _ in range(number)]
+        for server in plan.servers:
+            waves[server.wave - 1].append(server.placement.server.name)
+        more = " | …" if number > SHOWN_WAVES else ""
+        yield "waves", f"{number}: {' | '.join(map(shorten, waves[:SHOWN_WAVES]))}{more}"
+    if options.not_before:
+        yield "at", describe_moment(options.not_before, plan.environment)
+
+
+def _code(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
+    """Yield the release that is switched to, or the commit that is deployed."""
+    if (release := options.release) is not None:
+        subject = clean(release.subject)
+        yield "release", f"{release}: {subject}" if subject else str(release)
+        if release.bad_since:
+            yield "", f"marked as bad: {clean(release.bad_reason)}"
+    elif plan.commit is not None:
+        now = plan.commit_now[:SHORT] or "nothing yet"
+        subject = clean(plan.commit.subject)
+        if plan.commit.hash == plan.commit_now:
+            subject = "as it is"
+        elif plan.commit_now and len(plan.commits) > 1:
+            subject = f"{subject} ({len(plan.commits)} new commits)"
+        yield "commit", f"{now} → {plan.commit.hash[:SHORT]} of {plan.ref}: {subject}"
+        if plan.bad:
+            yield "", clean(plan.bad)
+        if not plan.pins:
+            yield "pins", "unchanged"
+
+
+def _warnings(plan: Plan) -> Iterator[str]:
+    if not plan.taken_back:
+        return
+    names = ", ".join(pin.name for pin in plan.taken_back)
+    yield f"This takes back what an upgrade or a fix brought: {clean(names)}."
+    if plan.pipeline.name == ROLLBACK and (held := [each.name for each in plan.overrides]):
+        site = plan.environment
+        yield (
+            f"Still held: {clean(', '.join(held))}. The next deployment installs it again, unless"
+            f" you let it go: manage.py overrides {site} --let-go NAME --reason …"
+        )

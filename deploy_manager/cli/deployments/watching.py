@@ -1,0 +1,79 @@
+"""Watching a deployment from its request to its end, and the way to run it again."""
+
+from collections.abc import Callable
+
+from rich.text import Text
+
+from deploy_manager import broker
+from deploy_manager.cli.deployments.following import Follower, Interrupts, interruptible
+from deploy_manager.cli.requester import requester_name
+from deploy_manager.cli.text import shorten
+from deploy_manager.cli.views.base import View
+from deploy_manager.deployments.choices import retry
+from deploy_manager.deployments.progress import FROM_THE_START
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import Deployment, State
+
+QUESTION = "Leave it running (l), cancel it (c) or watch on (w)? [w] "
+
+
+def show_request(deployment: Deployment, view: View) -> None:
+    """Show the number and the state of a request, and what it waits for."""
+    deployment.refresh_from_db()
+    view.write(
+        "requested",
+        deployment=deployment.pk,
+        state=deployment.state,
+        message=deployment.message,
+    )
+    view.print(Text(f"#{deployment.pk} {deployment.get_state_display()}"))
+    if deployment.message:
+        view.remark(deployment.message)
+    if deployment.state == State.WAITING and not broker.is_reconciled():
+        view.remark(
+            "Reconcile is not scheduled here: `manage.py reconcile --forever 5s` starts waiting"
+            " deployments."
+        )
+
+
+def watch(
+    deployment: Deployment, view: View, interrupts: Interrupts, after: int = FROM_THE_START
+) -> Deployment:
+    """Follow a deployment; return it as it ended, or as it was when the watcher left."""
+
+    def stays(now: Deployment) -> bool:
+        return ask_whether_to_stay(f"#{now.pk}", lambda: now.request_cancel(requester_name()), view)
+
+    return Follower(deployment.pk, view, stays, interrupts, after=after).follow()
+
+
+def ask_whether_to_stay(name: str, cancel: Callable[[], object], view: View) -> bool:
+    """After Ctrl-C, ask whether to watch on, leave or cancel; return whether to watch on.
+
+    Without a person to answer, and on a second Ctrl-C, the watcher leaves.
+    """
+    answer = "l"
+    if view.can_ask:
+        try:
+            with interruptible():
+                answer = view.ask(QUESTION).strip().lower()[:1]
+        except (KeyboardInterrupt, EOFError):
+            pass
+    if answer == "c":
+        cancel()
+        view.say("Cancelling: what runs is being stopped.")
+    elif answer == "l":
+        view.say(f"{name} goes on without you; the admin shows how it ends.")
+        return False
+    return True
+
+
+def show_how_to_retry(deployment: Deployment, command: str, view: View) -> None:
+    """Show people the command that runs it again on the servers that did not succeed, if any."""
+    if deployment.is_live:
+        return
+    try:
+        _recipe, options = retry(deployment)
+    except RequestRefused:
+        return
+    view.remark(f"`{command}` runs it again on {shorten(options.servers)}.")

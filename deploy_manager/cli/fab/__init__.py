@@ -1,0 +1,1 @@
+"""fab: every environment and every recipe as a task."""

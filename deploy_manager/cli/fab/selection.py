@@ -1,0 +1,142 @@
+"""The work of a fab command line: the same rows as every source, carried out by this process."""
+
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from django.core.management import CommandError
+from django.db import connections
+from invoke.exceptions import Exit
+
+from deploy_manager.cli.console import make_console
+from deploy_manager.cli.deployments.dry_run import show_dry_run
+from deploy_manager.cli.deployments.find import find_deployment
+from deploy_manager.cli.deployments.following import Follower, Interrupts
+from deploy_manager.cli.deployments.options import (
+    Arguments,
+    as_planned,
+    options_for,
+    options_to_retry,
+)
+from deploy_manager.cli.deployments.plan import PlanReport, check_plan
+from deploy_manager.cli.deployments.watching import show_how_to_retry
+from deploy_manager.cli.exits import FAILED, REFUSED, refusals, refuse
+from deploy_manager.cli.fab.upgrade import Words, upgrade
+from deploy_manager.cli.packages.pins import agree_to_take_back
+from deploy_manager.cli.requester import requester_name
+from deploy_manager.cli.text import clean
+from deploy_manager.cli.views.base import View
+from deploy_manager.cli.views.terminal import make_view
+from deploy_manager.deployments.request import DeploymentOptions, request
+from deploy_manager.deployments.run import run
+from deploy_manager.models import Deployment, Environment, State
+
+RETRY, UPGRADE = "retry", "upgrade"
+
+
+class Selection:
+    """The environment that the tasks of one command line share: the one named last."""
+
+    def __init__(self) -> None:
+        self._environment: Environment | None = None
+
+    def select(self, environment: Environment) -> None:
+        self._environment = environment
+
+    def run(
+        self, recipe: str, arguments: Arguments, dry_run: bool, take_back: bool = False
+    ) -> None:
+        """Run a recipe. Raises Exit: code 2 if it is refused, 1 if it does not succeed."""
+        environment = self._selected(recipe)
+        with _exits():
+            with refusals():
+                options = options_for(environment, recipe, arguments)
+            _plan_and_run(environment, recipe, options, dry_run, take_back)
+
+    def retry(
+        self, number: str, arguments: Arguments, dry_run: bool, take_back: bool = False
+    ) -> None:
+        """Run a deployment again on the servers that did not succeed. Raises Exit like `run`."""
+        environment = self._selected(RETRY)
+        with _exits():
+            deployment = find_deployment(number or str(environment))
+            if deployment.environment != environment:
+                refuse(f"{deployment} is not a deployment of {environment}.")
+            with refusals():
+                recipe, options = options_to_retry(deployment, arguments)
+            _plan_and_run(environment, recipe, options, dry_run, take_back)
+
+    def upgrade(self, words: Words) -> None:
+        """Upgrade packages. Raises Exit like `run`."""
+        environment = self._selected(UPGRADE)
+        with _exits():
+            upgrade(environment, words.read())
+
+    def _selected(self, task: str) -> Environment:
+        if self._environment is None:
+            raise Exit(
+                f"Name an environment before {task}, like: fab production {task}", code=REFUSED
+            )
+        return self._environment
+
+
+@contextmanager
+def _exits() -> Iterator[None]:
+    """Turn a refusal into fab's own way to end: a message and an exit code."""
+    try:
+        yield
+    except CommandError as error:
+        raise Exit(clean(str(error)), code=error.returncode) from None
+
+
+def _plan_and_run(
+    environment: Environment,
+    recipe: str,
+    options: DeploymentOptions,
+    dry_run: bool,
+    take_back: bool,
+) -> None:
+    view = make_view(make_console(sys.stdout))
+    plan = check_plan(environment, recipe, options)
+    view.show(PlanReport(plan, options))
+    if dry_run:
+        show_dry_run(environment, recipe, as_planned(plan, options), view)
+        return
+    agree_to_take_back(plan, view, agreed=take_back)
+    interrupts = Interrupts()
+    with interrupts.noted():
+        with refusals():
+            deployment = request(
+                environment,
+                plan.pipeline.name,
+                source="fab",
+                requested_by_name=requester_name(),
+                options=as_planned(plan, options),
+            )
+        ended = _work_and_watch(deployment, view, interrupts)
+    if ended.state != State.SUCCEEDED:
+        show_how_to_retry(ended, f"fab {environment.name} {RETRY} --deployment={ended.pk}", view)
+        raise Exit(code=FAILED)
+
+
+def _work_and_watch(deployment: Deployment, view: View, interrupts: Interrupts) -> Deployment:
+    """Run it in a thread and follow it here. Ctrl-C cancels: no other process would go on."""
+
+    def work() -> None:
+        try:
+            run(deployment.pk)
+        finally:
+            # Django keeps a connection for each thread, and closes those of requests only.
+            connections.close_all()
+
+    def cancel(now: Deployment) -> bool:
+        now.request_cancel(requester_name())
+        view.say("Cancelling: what runs is being stopped.")
+        return True
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="deployment") as pool:
+        working = pool.submit(work)
+        ended = Follower(deployment.pk, view, cancel, interrupts, working.done).follow()
+        working.result()
+    return ended

@@ -1,0 +1,1 @@
+"""Environments on a command line: found by name, frozen."""

@@ -1,0 +1,1 @@
+"""Packages on a command line: pins, overrides, installed versions, advisories."""

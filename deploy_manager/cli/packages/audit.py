@@ -1,0 +1,103 @@
+"""The audit on a command line: advisories about what is installed or pinned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deploy_manager.cli.text import clean, shorten
+from deploy_manager.cli.views.base import Report, View, make_table
+from deploy_manager.models import Placement
+from deploy_manager.packages.exposure import Exposure, Unknown
+
+MAX_UNKNOWN_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class AuditReport(Report):
+    """Vulnerable versions, versions without an answer, and servers never asked."""
+
+    checked: int
+    exposed: Sequence[Exposure]
+    unknown: Sequence[Unknown]
+    unseen: Sequence[Placement]
+
+    def print_on(self, view: View) -> None:
+        if self.exposed:
+            self._print_table(view)
+        for version in self.unknown[:MAX_UNKNOWN_SHOWN]:
+            reason = version.problem or "It has not been looked up yet."
+            view.remark(
+                f"unknown: {version.environment}, {version.name} {version.version}: {reason}"
+            )
+        if len(self.unknown) > MAX_UNKNOWN_SHOWN:
+            view.remark(f"unknown: {len(self.unknown) - MAX_UNKNOWN_SHOWN} more versions")
+        for placement in self.unseen:
+            reason = (
+                placement.inventory_problem or "It has never been asked: run manage.py inventory."
+            )
+            view.remark(
+                f"unknown: {placement.environment}, packages of {placement.server}: {reason}"
+            )
+        if not self.exposed:
+            limits = " of what is known" if self.unknown or self.unseen else ""
+            view.remark(f"{self.checked} versions checked: no advisory is about any{limits}.")
+
+    def _print_table(self, view: View) -> None:
+        table = make_table("environment", "package", "version", "where", "advisory", "fixed in")
+        for each in self.exposed:
+            servers = shorten([placement.server.name for placement in each.placements])
+            places = ", ".join(filter(None, (servers, "pinned" if each.pinned else "")))
+            for advisory in each.advisories:
+                table.add_row(
+                    str(each.environment),
+                    each.name,
+                    clean(each.version),
+                    places,
+                    clean(advisory.identifier),
+                    clean(", ".join(advisory.first_fixed)) or "no version yet",
+                )
+        view.print_table(table)
+
+    def write_on(self, view: View) -> None:
+        for exposed in self.exposed:
+            advisories = [
+                {
+                    "identifier": advisory.identifier,
+                    "aliases": advisory.aliases,
+                    "summary": advisory.summary,
+                    "fixed_in": advisory.fixed_in,
+                    "url": advisory.url,
+                }
+                for advisory in exposed.advisories
+            ]
+            view.write(
+                "vulnerable",
+                **_version_as_json(exposed),
+                pinned=exposed.pinned,
+                fixed_in=exposed.fixed_in,
+                advisories=advisories,
+            )
+        for unknown in self.unknown:
+            view.write("unknown", **_version_as_json(unknown), problem=unknown.problem)
+        for placement in self.unseen:
+            view.write(
+                "unseen",
+                environment=str(placement.environment),
+                server=placement.server.name,
+                problem=placement.inventory_problem,
+            )
+        view.write(
+            "summary",
+            checked=self.checked,
+            vulnerable=len(self.exposed),
+            unknown=len(self.unknown),
+        )
+
+
+def _version_as_json(found: Exposure | Unknown) -> dict[str, Any]:
+    return {
+        "environment": str(found.environment),
+        "package": found.name,
+        "version": found.version,
+        "servers": [placement.server.name for placement in found.placements],
+    }

@@ -1,0 +1,85 @@
+"""Pins that change and overrides, for people and programs; and the consent to taking pins back."""
+
+from typing import Any
+
+from deploy_manager.cli.exits import refuse
+from deploy_manager.cli.text import clean
+from deploy_manager.cli.views.base import View
+from deploy_manager.deployments.plan import Plan
+from deploy_manager.packages.downgrades import ChangedPin
+from deploy_manager.packages.overrides import StandingOverride
+
+FLAG = "--take-back"
+SECURITY = "bold red"
+
+
+def agree_to_take_back(plan: Plan, view: View, *, agreed: bool) -> None:
+    """Return if nothing is taken back, or if that is agreed to: by the flag, or when asked.
+
+    Raises CommandError (exit code 2) otherwise.
+    """
+    if agreed or not plan.to_confirm:
+        return
+    pins = clean("; ".join(map(str, plan.to_confirm)))
+    if not agrees(f"Take back {pins}? [y/N] ", view):
+        refuse(
+            f"This would take back what an upgrade or a fix brought: {pins}. Add {FLAG} to agree,"
+            " or pin at least these versions in the repository."
+        )
+
+
+def agrees(question: str, view: View) -> bool:
+    """Ask a person; without one there is no consent."""
+    if not view.can_ask:
+        return False
+    try:
+        return view.ask(question).strip().lower() in ("y", "yes")
+    except (KeyboardInterrupt, EOFError):
+        return False
+
+
+def describe_pin(pin: ChangedPin) -> str:
+    """Return a line like `shopkit 1.0.2 → 1.0, goes back, vulnerable: GHSA-…`."""
+    if not pin.before or not pin.after:
+        change = "added" if pin.after else "removed"
+    else:
+        change = "goes back" if pin.goes_back else ""
+    parts = [f"{pin.name} {pin.before or '-'} → {pin.after or '-'}", change]
+    if pin.undoes:
+        parts.append(f"an upgrade brought {pin.undoes}")
+    if pin.advisories:
+        parts.append(f"vulnerable: {', '.join(pin.advisories)}")
+    return clean(", ".join(filter(None, parts)))
+
+
+def describe_override(override: StandingOverride) -> str:
+    """Return a line with what is held, whether it still holds, and why it was moved."""
+    return clean(f"{override.name} {override.version or '-'} {override.told} ({override.why})")
+
+
+def pin_as_json(pin: ChangedPin) -> dict[str, Any]:
+    return {
+        "name": pin.name,
+        "before": pin.before,
+        "after": pin.after,
+        "goes_back": pin.goes_back,
+        "taken_back": pin.is_taken_back,
+        "advisories": list(pin.advisories),
+        "undoes": pin.undoes,
+    }
+
+
+def override_as_json(override: StandingOverride) -> dict[str, Any]:
+    row = override.rows[0]
+    return {
+        "name": override.name,
+        "version": override.version,
+        "repository": override.repository,
+        "standing": override.standing.value,
+        "holds": override.holds,
+        "told": override.told,
+        "why": row.why,
+        "fixes": row.fixes,
+        "since": row.since.isoformat(),
+        "upgrade": row.upgrade_id,
+    }

@@ -1,0 +1,81 @@
+"""Times and durations as people type them: `2026-11-24 02:00`, `10m`."""
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from django.utils import timezone
+
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import Environment
+from deploy_manager.schedule.windows import check_zone
+
+MOMENT_FORMAT = "2026-11-24 02:00, or with an offset 2026-11-24 02:00+01:00"
+DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])", re.ASCII)
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+LONGEST_DURATION = timedelta(days=3660)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the duration that a text like `30s`, `10m`, `2h` or `7d` means; `0` needs no unit.
+
+    Raises ValueError for any other text, also for a number alone: options that count in different
+    units would each read it differently.
+    """
+    if text == "0":
+        return timedelta()
+    found = DURATION.fullmatch(text)
+    duration = timedelta(**{UNITS[found[2]]: float(found[1])}) if found else None
+    if duration is None or duration > LONGEST_DURATION:
+        raise ValueError(f"{text!r} is not a duration: write one like 30s, 10m, 2h or 7d.")
+    return duration
+
+
+def parse_moment(text: str, environment: Environment) -> datetime:
+    """Return a moment in the future, read in the environment's time zone unless it has an offset.
+
+    Raises RequestRefused for other text, for the past, and for a local time that occurs twice or
+    never.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        moment = None
+    # A date alone would mean midnight, at which few people want a deployment to start.
+    if moment is None or ":" not in text:
+        raise RequestRefused(f"{text!r} is not a date and time: write it like {MOMENT_FORMAT}.")
+    if moment.tzinfo is None:
+        try:
+            zone = check_zone(environment.time_zone)
+        except ValueError as error:
+            raise RequestRefused(
+                f"The time zone of {environment} cannot be used: {error}"
+            ) from None
+        moment = _localize(moment, zone)
+    if moment <= timezone.now():
+        raise RequestRefused(f"{describe_moment(moment, environment)} is in the past.")
+    return moment
+
+
+def _localize(local: datetime, zone: ZoneInfo) -> datetime:
+    # Python tells the two readings of a doubtful local time by `fold` (PEP 495): both offsets are
+    # the same for any other time.
+    first, second = (local.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if first.utcoffset() == second.utcoffset():
+        return first
+    # A local time that exists survives the way to UTC and back; a skipped one does not.
+    if first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == local:
+        both = " or ".join(f"{each:%Y-%m-%d %H:%M%z}" for each in (first, second))
+        raise RequestRefused(f"{local:%Y-%m-%d %H:%M} occurs twice in {zone}: write {both}.")
+    raise RequestRefused(
+        f"{local:%Y-%m-%d %H:%M} does not exist in {zone}: the clocks skip it. Choose another time."
+    )
+
+
+def describe_moment(moment: datetime, environment: Environment) -> str:
+    """Return a moment in the environment's time zone, or in UTC if this machine lacks the zone."""
+    try:
+        zone: tzinfo = check_zone(environment.time_zone)
+    except ValueError:
+        zone = UTC
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"

@@ -1,0 +1,1 @@
+"""Upgrades on a command line."""

@@ -1,0 +1,101 @@
+"""The options of an upgrade, from the arguments of a command line, and the plan they lead to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.utils import timezone
+
+from deploy_manager.cli.exits import refusals, refuse
+from deploy_manager.cli.text import shorten
+from deploy_manager.cli.upgrades.reports import UpgradePlanReport, write_nothing_requested
+from deploy_manager.cli.views.base import View
+from deploy_manager.models import Environment, OnFailure
+from deploy_manager.packages.exposure import KnownPackages
+from deploy_manager.requirements.reach import Reach
+from deploy_manager.upgrades.plan import UpgradeOptions, UpgradePlan, plan_upgrade
+from deploy_manager.upgrades.words import pin_requests_for
+
+REACHES = {
+    "security": (Reach.FIX, "vulnerable packages only, to the lowest version that is fixed"),
+    "patch": (Reach.PATCH, "to the newest patch version, like 5.2.7 to 5.2.8"),
+    "minor": (Reach.MINOR, "to the newest minor version, like 5.1 to 5.2"),
+    "latest": (Reach.LATEST, "to the newest version of all; the default"),
+}
+HELP = {
+    "package": "like django==5.2.8, or celery; default: all packages",
+    "reason": "reason, shown in the history",
+    "soak": "how long the canary, and each environment, must run well before the next; like 10m",
+    "cooldown": "do not install younger versions, unless with --security; like 7d",
+    "stop_on_failure": "if one environment fails, leave those before it as they are",
+    "dry_run": "only show the packages that would move",
+}
+"""The help texts that manage.py and fab share."""
+
+
+@dataclass(frozen=True)
+class UpgradeArguments:
+    """The arguments of an upgrade, as typed."""
+
+    packages: Sequence[str] = ()
+    """Like django==5.2.8, or celery; none: all of them."""
+
+    reach: str = ""
+    """A name of REACHES; blank: as far as the packages say, or to the latest."""
+
+    reason: str = ""
+    soak: timedelta = timedelta()
+    cooldown: timedelta = timedelta()
+    stops: bool = False
+    """Whether the environments before one that fails stay as they are."""
+
+    dry_run: bool = False
+
+
+def plan_for_arguments(
+    environments: Sequence[Environment], arguments: UpgradeArguments, view: View
+) -> UpgradePlan | None:
+    """Show the plan and return it; None if nothing is to be requested.
+
+    Raises CommandError (exit code 2) for arguments without meaning, and for a plan without a
+    solution.
+    """
+    with refusals():
+        options = _options(environments, arguments)
+        plan = plan_upgrade(environments, options) if options.pins else None
+    if arguments.reach == "security":
+        _warn_of_unknown(environments, view)
+    if plan is None:
+        view.say("Nothing to do: nothing is known against what is pinned.")
+        write_nothing_requested(environments, "unchanged", view)
+        return None
+    view.show(UpgradePlanReport(plan))
+    if plan.problems:
+        refuse("\n".join(plan.problems))
+    if plan.is_empty or arguments.dry_run:
+        state = "unchanged" if plan.is_empty else "planned"
+        write_nothing_requested(environments, state, view)
+        return None
+    return plan
+
+
+def _options(environments: Sequence[Environment], arguments: UpgradeArguments) -> UpgradeOptions:
+    pins = pin_requests_for(
+        arguments.packages, REACHES[arguments.reach][0] if arguments.reach else None, environments
+    )
+    return UpgradeOptions(
+        pins=pins,
+        reason=arguments.reason,
+        soak=int(arguments.soak.total_seconds()),
+        on_failure=OnFailure.STOP if arguments.stops else OnFailure.RETURN,
+        before=timezone.now() - arguments.cooldown if arguments.cooldown else None,
+        # A fix is urgent: to wait with it would leave the vulnerable version in place.
+        exempt=frozenset(pin.name for pin in pins if pin.reach is Reach.FIX),
+    )
+
+
+def _warn_of_unknown(environments: Sequence[Environment], view: View) -> None:
+    """Name the versions without an answer about advisories: "nothing known" is not "safe"."""
+    if unknown := KnownPackages(environments).unknown:
+        names = shorten([f"{name} {version}" for name, version in sorted(unknown)])
+        view.say(f"Unknown, since advisories were not looked up: {names}. Run manage.py audit.")

@@ -1,0 +1,1 @@
+"""The views of a command line: JSON lines for programs, plain lines or a live table for people."""

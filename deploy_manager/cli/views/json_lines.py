@@ -1,0 +1,100 @@
+"""JSON lines: an object for each event, the summary last."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+
+from rich.console import Console
+
+from deploy_manager.cli.views.base import Report, View
+from deploy_manager.deployments.progress import Progress
+from deploy_manager.models import Deployment, HostRun, LogChunk, Step
+
+
+class JsonLines(View):
+    """Every object has an `event`: plan, requested, host, step, output, note or summary."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._hosts: dict[int, HostRun] = {}
+        self._recipes: dict[int, str] = {}
+
+    def begin(self, runs: Sequence[HostRun]) -> None:
+        self._hosts = {run.pk: run for run in runs}
+        self._recipes = {step.pk: step.recipe for run in runs for step in run.steps.all()}
+
+    def update(self, progress: Progress) -> None:
+        self._hosts.update({run.pk: run for run in progress.host_runs})
+        changes: list[LogChunk | Step | HostRun] = [
+            *progress.chunks,
+            *progress.steps,
+            *progress.host_runs,
+        ]
+        # In the order in which they were written, which each kind of row alone does not show.
+        for change in sorted(changes, key=attrgetter("sequence")):
+            self._write_change(change)
+
+    def show(self, report: Report) -> None:
+        report.write_on(self)
+
+    def say(self, text: str) -> None:
+        self.write("note", text=text)
+
+    def end(self, deployment: Deployment) -> None:
+        self.write(
+            "summary",
+            deployment=deployment.pk,
+            state=deployment.state,
+            message=deployment.message,
+            commit=deployment.commit,
+            release=deployment.release.name if deployment.release else "",
+            started_at=_iso(deployment.started_at),
+            finished_at=_iso(deployment.finished_at),
+            servers={run.server_name: run.state for run in self._hosts.values()},
+        )
+
+    def write(self, event: str, **values: Any) -> None:
+        """Write one line at once. Raises SystemExit if the reader has closed the pipe."""
+        try:
+            # JSON escapes every control character but DEL, which a terminal acts on as well.
+            line = json.dumps({"event": event, **values}).replace("\x7f", "\\u007f")
+            self._console.file.write(f"{line}\n")
+            self._console.file.flush()
+        except BrokenPipeError:
+            self._console.on_broken_pipe()
+
+    def _write_change(self, change: LogChunk | Step | HostRun) -> None:
+        if isinstance(change, LogChunk):
+            self.write(
+                "output",
+                server=self._hosts[change.host_run_id].server_name,
+                step=self._recipes[change.step_id],
+                stream=LogChunk.Stream(change.stream).name.lower(),
+                text=bytes(change.data).decode(errors="replace"),
+            )
+        elif isinstance(change, Step):
+            self.write(
+                "step",
+                server=self._hosts[change.host_run_id].server_name,
+                step=change.recipe,
+                number=change.number,
+                exit_code=change.exit_code,
+                **_state_of(change),
+            )
+        else:
+            self.write("host", server=change.server_name, wave=change.wave, **_state_of(change))
+
+
+def _state_of(row: Step | HostRun) -> dict[str, Any]:
+    return {
+        "state": row.state,
+        "message": row.message,
+        "started_at": _iso(row.started_at),
+        "finished_at": _iso(row.finished_at),
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

@@ -1,0 +1,1 @@
+"""Deployments: planned, requested, claimed, carried out on servers, and ended truthfully."""

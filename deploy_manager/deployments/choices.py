@@ -1,0 +1,164 @@
+"""Choosing the release and the servers of a rollback, a retry and a converge."""
+
+from collections.abc import Sequence
+
+from django.utils.translation import gettext as _
+
+from deploy_manager.deployments.comparing import twins_of
+from deploy_manager.deployments.request import DeploymentOptions
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import (
+    TO_RETRY,
+    Deployment,
+    Environment,
+    Override,
+    Release,
+    State,
+    Step,
+    UpgradeStage,
+)
+from deploy_manager.models.serving import most_served, served_before, serving_release
+from deploy_manager.packages.downgrades import confirmed_in
+
+
+def releases_to_return_to(environment: Environment) -> list[Release]:
+    """Return the releases that are complete on every server and do not serve, newest first.
+
+    Bad ones are among them: a person may choose one.
+    """
+    complete = [set(placement.complete_releases) for placement in environment.placements.all()]
+    # Of no sets there is no intersection: Python raises.
+    common = set.intersection(*complete) if complete else set()
+    serving = serving_release(environment)
+    found = environment.releases.filter(name__in=common).select_related("lock")
+    return [release for release in found if release != serving]
+
+
+def choose_release(environment: Environment, name: str = "") -> Release:
+    """Return the release a rollback goes to: the named one, or the good one that served before.
+
+    `name` is a release's name, or the beginning of its commit if no other release begins so.
+    Raises RequestRefused.
+    """
+    known = releases_to_return_to(environment)
+    if not name:
+        found = _served_before(environment, known)
+    else:
+        found = [each for each in known if each.name == name]
+        found = found or [each for each in known if each.commit.startswith(name)]
+    if not found:
+        raise RequestRefused(_no_release(environment, name, known))
+    if name and len(found) > 1:
+        twins = twins_of(found)
+        lines = "".join(f"\n- {each}: {twins.get(each.pk, each.commit)}" for each in found)
+        raise RequestRefused(
+            _("Several releases have a commit that begins with %(name)s: name one.%(releases)s")
+            % {"name": name, "releases": lines}
+        )
+    return found[0]
+
+
+def _served_before(environment: Environment, known: Sequence[Release]) -> list[Release]:
+    """The good releases that served before the current one, the last of them first.
+
+    If no deployment on record says when the current one began to serve: those made before it.
+    """
+    serving = serving_release(environment)
+    good = [each for each in known if each.bad_since is None]
+    before = served_before(environment, serving)
+    if before is not None:
+        return sorted(
+            (each for each in good if each.pk in before), key=lambda e: before.index(e.pk)
+        )
+    return [each for each in good if serving is None or each.created_at < serving.created_at]
+
+
+def _no_release(environment: Environment, name: str, known: Sequence[Release]) -> str:
+    names = ", ".join(f"{each}{_(' (bad)') if each.bad_since else ''}" for each in known)
+    words = {"site": environment, "name": name, "known": names or _("none")}
+    if name:
+        text = _(
+            "No release %(name)s is complete on every server of %(site)s. Available: %(known)s."
+        )
+    else:
+        text = _("%(site)s has no good release before this one. Available: %(known)s.")
+    return text % words
+
+
+def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOptions]:
+    """Return the recipe and the options that run a deployment again on the servers it missed.
+
+    The same release goes to failed, skipped, cancelled and lost servers only; recipes that run
+    once, like migrations, are not run again if they succeeded.
+    Raises RequestRefused if there is nothing to retry, or a retry would not do the same.
+    """
+    runs = deployment.host_runs.filter(state__in=TO_RETRY).order_by("pk")
+    servers = [run.server_name for run in runs]
+    if deployment.is_live:
+        raise RequestRefused(_("%(deployment)s has not ended yet.") % {"deployment": deployment})
+    if not servers:
+        raise RequestRefused(_("Every server of %(it)s succeeded.") % {"it": deployment})
+    if deployment.release and deployment.release.bad_since:
+        raise RequestRefused(
+            _("Release %(release)s was marked as bad: deploy a fixed one.")
+            % {"release": deployment.release}
+        )
+    if stage := UpgradeStage.objects.filter(deployment=deployment).first():
+        # Its pins hold only as an upgrade's: the next deployment would take them back, unseen.
+        raise RequestRefused(
+            _("%(deployment)s is part of upgrade %(upgrade)s: request that again.")
+            % {"deployment": deployment, "upgrade": stage.upgrade}
+        )
+    options = DeploymentOptions(
+        ref=deployment.ref,
+        commit=deployment.commit,
+        release=deployment.release,
+        servers=servers,
+        reason=reason or deployment.reason,
+        forced_migrations=deployment.forced_migrations,
+        retry_of=deployment,
+        take_back=_still_confirmed(deployment),
+        without=_done_once(deployment),
+    )
+    return deployment.recipe, options
+
+
+def _done_once(deployment: Deployment) -> frozenset[str]:
+    """The recipes that run once for all servers and succeeded, as the rows say."""
+    done: set[str] = set()
+    tried: Deployment | None = deployment
+    while tried is not None:  # a retry of a retry: the first one left out what was done before
+        once = Step.objects.filter(host_run__deployment=tried, once=True)
+        undone = once.exclude(state=State.SUCCEEDED).values("recipe")
+        done.update(once.exclude(recipe__in=undone).values_list("recipe", flat=True))
+        tried = tried.retry_of
+    return frozenset(done)
+
+
+def _still_confirmed(deployment: Deployment) -> list[dict[str, str]]:
+    """The pins confirmed to be taken back then, without those an upgrade has moved since."""
+    since = Override.objects.filter(
+        environment=deployment.environment, since__gte=deployment.created_at
+    )
+    anew = set(since.values_list("name", flat=True))
+    return [
+        {"name": name, "before": before, "after": after}
+        for name, before, after in sorted(confirmed_in(deployment.take_back))
+        if name not in anew
+    ]
+
+
+def converge(environment: Environment, servers: Sequence[str]) -> DeploymentOptions:
+    """Return the options that make servers like the others: the release most of those serve.
+
+    Raises RequestRefused if no other server serves one.
+    """
+    others = environment.placements.exclude(server__name__in=servers)
+    good = others.filter(active_release__bad_since=None)
+    release = most_served(good.select_related("active_release__lock"))
+    if release is None:
+        raise RequestRefused(
+            _("No other server of %(site)s serves a release yet: deploy it.")
+            % {"site": environment}
+        )
+    return DeploymentOptions(servers=servers, release=release)

@@ -1,0 +1,85 @@
+"""The contents of a release: one commit and its pins, resolved before any server is touched."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from deploy_manager.conf import get_settings
+from deploy_manager.exceptions import CodeError, PinError
+from deploy_manager.git.mirror import Commit, Mirror
+from deploy_manager.models import Environment
+from deploy_manager.packages.overrides import LaidOver, lay_over
+from deploy_manager.packages.pins import checked_pins_of
+from deploy_manager.packages.repository import committed_files, mirror_of
+from deploy_manager.requirements.pins import Pin, lock_digest, lock_text
+from deploy_manager.requirements.reading import read_pins, read_pins_of
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The code and the pins of a release to come."""
+
+    commit: Commit
+    repository: tuple[Pin, ...]
+    """The pins of the commit, or those that the environment lists."""
+
+    laid: LaidOver
+    """The same pins, with the overrides of upgrades laid over them."""
+
+    @property
+    def pins(self) -> tuple[Pin, ...]:
+        return self.laid.pins
+
+    @property
+    def lock(self) -> str:
+        return lock_text(self.pins)
+
+    @property
+    def digest(self) -> str:
+        return lock_digest(self.lock)
+
+
+def find_contents(environment: Environment, ref: str) -> Contents:
+    """Fetch the repository and return what `ref` means now, with its pins.
+
+    Overrides are laid over the pins here, for every way that leads to a release. Raises CodeError
+    (no such ref, repository out of reach, no manage.py), PinError and InvalidRow.
+    """
+    mirror = mirror_of(environment.project)
+    mirror.update()
+    commit = mirror.resolve(ref)
+    path = str(PurePosixPath(environment.project.folder) / "manage.py")
+    if mirror.read_file(commit.hash, path) is None:
+        found = mirror.find(commit.hash, "manage.py")
+        folders = ", ".join(str(PurePosixPath(each).parent) for each in found)
+        hint = f" There is one in {folders}: set the project's folder." if folders else ""
+        raise CodeError(f"Commit {commit.hash[:8]} has no {path}.{hint}")
+    pins = _pins(environment, mirror, commit)
+    return Contents(commit, pins, lay_over(environment, pins))
+
+
+def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin, ...]:
+    if environment.pins_from == Environment.PinsFrom.ROWS:
+        pins = checked_pins_of(environment)
+        if not pins:
+            raise PinError(f"{environment} has no requirements: run manage.py import_requirements.")
+        # Rows may be edited by hand: what goes to a server is read like a file.
+        return read_pins(lock_text(pins), f"{environment}'s list of requirements")
+    path = environment.project.requirements_file
+    files = committed_files(mirror, commit.hash)
+    if files(path) is None:
+        raise PinError(
+            f"Commit {commit.hash[:8]} has no {path}: set the project's requirements file,"
+            " or import the pins with manage.py import_requirements."
+        )
+    return read_pins_of(path, files, environment.project.folder)
+
+
+def make_archive(environment: Environment, commit: str) -> Path:
+    """Return the commit's code as a .tar.gz on this machine. Raises CodeError."""
+    mirror = mirror_of(environment.project)
+    try:
+        return mirror.archive(commit, get_settings().MAX_ARCHIVE_BYTES)
+    except CodeError:
+        # Another worker may have resolved the commit: this machine's clone does not have it yet.
+        mirror.update()
+        return mirror.archive(commit, get_settings().MAX_ARCHIVE_BYTES)

@@ -1,0 +1,277 @@
+"""A deployment on one server: runs its steps in order and records how they really ended."""
+
+import logging
+import re
+import shlex
+import threading
+import traceback
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext_noop
+
+from deploy_manager.deployments.orders import Orders
+from deploy_manager.deployments.step_log import StepLog
+from deploy_manager.deployments.writer import Change, HostEnd, Seen, Writer
+from deploy_manager.exceptions import (
+    Cancelled,
+    ClaimLost,
+    CommandFailed,
+    ConnectionLost,
+    DeployManagerError,
+    HandedOver,
+)
+from deploy_manager.hosts.address import Stream
+from deploy_manager.hosts.guarded import GuardedHost, ResumeCursor, open_guarded
+from deploy_manager.logs import mask_text
+from deploy_manager.models import HostRun, State, Step
+from deploy_manager.models.runs import ACTIVATE
+from deploy_manager.recipes import get_recipe
+
+logger = logging.getLogger(__name__)
+
+# `echo` keeps the first line there if `current` is not; `true` keeps the last test's exit code out.
+LOOK = (
+    "readlink current 2>/dev/null || echo;"
+    ' for whole in releases/*/.complete; do [ -e "$whole" ] && echo "$whole"; done; true'
+)
+"""Prints where `current` points, then the marker of each complete release."""
+
+MARK_OF_A_RELEASE = re.compile(
+    r"releases/(?![^/]*\.part/)([A-Za-z0-9][A-Za-z0-9._-]{0,99})/\.complete"
+)
+
+
+class HostWork:
+    """Runs the steps of one host, keeps its connection, and reports every change to the writer.
+
+    A step that an earlier worker left running is run again from its start: the guard on the server
+    answers the commands that were done, and none is done twice.
+    """
+
+    def __init__(self, orders: Orders, writer: Writer) -> None:
+        self.run = orders.run
+        self.state = State(orders.run.state)
+        self.is_left_to_others = False
+        """Whether another worker continues it: then this one reports nothing more of its end."""
+
+        self._orders = orders
+        self._before = orders.before
+        self._site = orders.site
+        self._steps = list(orders.run.steps.all())
+        self._rollback = [step for step in self._steps if step.is_rollback]
+        self._writer = writer
+        self._cancelled = writer.stop
+        self._host: GuardedHost | None = None
+        self._log = StepLog(writer)
+
+    @property
+    def is_live(self) -> bool:
+        return self.state.is_live and not self.is_left_to_others
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a command of it may be running whose end was never written down."""
+        return self.state.is_live and any(step.state == State.RUNNING for step in self._steps)
+
+    def has_work_in(self, stage: int) -> bool:
+        return self.is_live and any(self._to_run(stage))
+
+    def run_stage(self, stage: int) -> None:
+        """Run this host's steps of a stage, up to the first that fails; then look what it serves.
+
+        This is the border of a host: an error around its steps ends this host and no other.
+        """
+        try:
+            for step in self._to_run(stage):
+                if self.is_live:
+                    self._run_step(step)
+            if not self.is_left_to_others:
+                self._look()
+            if self.is_live and any(step.stage == stage for step in self._rollback):
+                self._end_host(State.ROLLED_BACK, f"Rolled back to {self._before}.")
+        except ClaimLost:
+            self.is_left_to_others = True
+        except Exception as error:
+            logger.exception("%s stopped on an error", self.run)
+            why = f"{type(error).__name__}: {error}"
+            # Unknown only if a command may still be running: without a connection none was sent.
+            if self._host is not None and self.is_in_doubt:
+                self.stop(State.LOST, mask_text(f"{why}. Look at the server."))
+            else:
+                self.stop(State.FAILED, mask_text(f"{why}."))
+
+    def stop(self, state: State, message: str) -> None:
+        """End a host that is still live, with what is left of its steps.
+
+        If all of them succeeded it has succeeded, whatever the reason for stopping is.
+        """
+        if self.is_live:
+            own = (step for step in self._steps if not step.is_rollback)
+            came_through = all(step.state == State.SUCCEEDED for step in own)
+            self._end_host(*((State.SUCCEEDED, "") if came_through else (state, message)))
+
+    def _end_host(self, state: State, message: str) -> None:
+        self.state = state
+        self._writer.put(HostEnd(self.run, state, message, timezone.now()))
+
+    def close(self) -> None:
+        """Hang up. What another worker continues is left running."""
+        if self._host is not None:
+            self._host.close()
+
+    def _to_run(self, stage: int) -> list[Step]:
+        return [step for step in self._steps if step.stage == stage and State(step.state).is_live]
+
+    def _run_step(self, step: Step) -> None:
+        state, message = self._see_through(step)
+        message = f"{step.title}: {message}"
+        if state in (State.FAILED, State.CANCELLED):
+            self._give_up(step, state, message)
+        elif state is not State.SUCCEEDED:
+            self.stop(state, message)
+
+    def _see_through(self, step: Step) -> tuple[State, str]:
+        """Run a step and write how it ended; it stays *running* if another worker continues it."""
+        if self.state is State.QUEUED:
+            self.state = State.RUNNING
+            self._put(self.run, state=State.RUNNING, started_at=timezone.now())
+        if step.state == State.QUEUED:
+            step.state = State.RUNNING
+            self._put(step, state=State.RUNNING, started_at=timezone.now())
+        # Resumed, it prints what is stored already once more: that is skipped up to the cursor.
+        self._log.begin(step, ResumeCursor(**step.resume_cursor))
+        state, message, exit_code = self._outcome(step)
+        message = mask_text(message)
+        if not self.is_left_to_others:
+            self._log.end()
+            step.state, step.finished_at = state, timezone.now()
+            ended = {"finished_at": step.finished_at, "exit_code": exit_code}
+            self._put(step, state=state, message=message, **ended)
+        return state, message
+
+    def _outcome(self, step: Step) -> tuple[State, str, int | None]:
+        """Run a step's recipe. This is the border of a host: no error goes past it."""
+        try:
+            # A step that has output has begun: only its own code can tell where it stopped.
+            if self._cancelled.is_set() and not step.resume_cursor:
+                raise Cancelled(gettext_noop("Cancelled before it began."))
+            if self._writer.leave.is_set():
+                raise HandedOver
+            host = self._open()
+            recipe = get_recipe(step.recipe)
+            host.begin_step(step.number, ResumeCursor(**step.resume_cursor), step.once)
+            recipe.function(host, self._orders.site_for(step, self._before))
+        except (HandedOver, ClaimLost):
+            self.is_left_to_others = True
+            return State.RUNNING, "", None
+        except Cancelled as error:
+            return State.CANCELLED, str(error), None
+        except ConnectionLost as error:
+            return State.LOST, str(error), None
+        except DeployManagerError as error:
+            code = error.exit_code if isinstance(error, CommandFailed) else None
+            return State.FAILED, str(error), code
+        except (Exception, SystemExit) as error:
+            # SystemExit is none of Exception, and code for the command line raises it.
+            self._log(Stream.OUR_OWN, traceback.format_exc().encode(errors="replace"))
+            return State.FAILED, f"The recipe raised {type(error).__name__}: {error}", None
+        return State.SUCCEEDED, "", 0
+
+    def _open(self) -> GuardedHost:
+        """Connect once. Raises ClaimLost if another worker continues; see open_guarded."""
+        if self._host is not None:
+            return self._host
+        try:
+            self._host = open_guarded(
+                self._orders.address,
+                self._orders.work,
+                self._log,
+                self._cancelled,
+                may_go_on=self._writer.still_holds,
+                handed_over=self._writer.leave,
+            )
+        except ClaimLost:
+            if not self._writer.still_holds():
+                raise
+            # The server knows a higher token than the database gave out.
+            raise DeployManagerError(
+                f"{self._orders.address.name} has seen a later deployment of this site than this"
+                " one. Was the database restored, or copied? If no other installation deploys"
+                f" there, remove {self._orders.work.folder}/fence.json on the server."
+            ) from None
+        self._note_what_serves_before()
+        return self._host
+
+    def _put(self, row: HostRun | Step, **values: Any) -> None:
+        self._writer.put(Change(row, values))
+
+    def _give_up(self, step: Step, state: State, message: str) -> None:
+        """End the host; first bring back what it served, if that is wanted or half done.
+
+        A cancellation between the switch and the proof that it serves leaves nothing half done.
+        """
+        wants_back = self._orders.rolls_back or state is State.CANCELLED
+        if wants_back and not step.is_rollback:
+            self._look()
+            can_go_back = self.run.was_switched and self._before and self._rollback
+            if can_go_back and self._roll_back():
+                message = f"{message}\nRolled back to {self._before}."
+                state = State.ROLLED_BACK if state is State.FAILED else state
+        self.stop(state, message)
+
+    def _roll_back(self) -> bool:
+        """Whether every step of the rollback succeeded; no cancellation stops it half-way."""
+        if self._writer.stop.is_set():
+            # The connection stops whatever it runs once its event is set: this one needs another.
+            self.close()
+            self._host = None
+            self._cancelled = threading.Event()
+        return all(self._see_through(step)[0] is State.SUCCEEDED for step in self._rollback)
+
+    def _note_what_serves_before(self) -> None:
+        """Write down, once, what was served before this deployment changed anything."""
+        if self._before or self.run.was_switched:
+            return
+        seen = self._look()
+        if seen and (key := self._orders.releases.get(seen.release)):
+            self._before = seen.release
+            self._put(self.run, release_before_id=key)
+            self._writer.drain()  # before anything is switched: a rollback has to know it
+
+    def _look(self) -> Seen | None:
+        """Note which release `current` is: as seen on the server, not as it was meant to be.
+
+        If nobody can look, what was seen last stands, with its time.
+        """
+        if self._host is None or self.state is State.LOST:
+            return None
+        folder = shlex.quote(self._site.deploy_path)
+        try:
+            printed = self._host.look(f"cd {folder} && {{ {LOOK}\n}}").stdout
+        except DeployManagerError:
+            return None
+        current, *whole = mask_text(printed).splitlines() or [""]
+        # A server may print anything: a line that is not the marker of a release is left out.
+        names = tuple(found[1] for line in whole if (found := MARK_OF_A_RELEASE.fullmatch(line)))
+        now, release = timezone.now(), current.rpartition("/")[2]
+        since = self._activated_at(release) or now
+        seen = Seen(self._orders.placement, release, names, now, since)
+        self._writer.put(seen)
+        is_ours = bool(release) and release == self._site.release
+        if is_ours and release != self._before and not self.run.was_switched:
+            self.run.was_switched = True
+            self._put(self.run, was_switched=True)
+        return seen
+
+    def _activated_at(self, release: str) -> datetime | None:
+        """When a step of this deployment made a release current; None: none did."""
+        ended = [
+            step.finished_at
+            for step in self._steps
+            if step.recipe == ACTIVATE
+            and step.state == State.SUCCEEDED
+            and release == (self._before if step.is_rollback else self._site.release)
+        ]
+        return max(filter(None, ended), default=None)

@@ -1,0 +1,52 @@
+"""Notifications of how a deployment ended: to whom they go, and their text."""
+
+from functools import partial
+
+from django.utils.translation import gettext as _
+
+from deploy_manager.isolation import forget, one_by_one
+from deploy_manager.models import Deployment, Notification
+from deploy_manager.notifications.sending import send
+
+JOB = "sent notifications"
+
+
+def send_notifications(deployment_id: int) -> int:
+    """Notify every target that asked for it how a deployment ended; return how many were sent.
+
+    A target that can't be reached stops no other: the error is kept as its problem.
+    """
+    deployment = Deployment.objects.select_related("environment__project").get(pk=deployment_id)
+    notifications = deployment.environment.notifications.all()
+    return sum(one_by_one(JOB, notifications, partial(_notify, deployment), "environment"))
+
+
+def _notify(deployment: Deployment, notification: Notification) -> bool:
+    if deployment.state not in notification.states:
+        return False
+    send(notification.target, title_of(deployment), text_of(deployment))
+    forget(JOB, notification)
+    return True
+
+
+def title_of(deployment: Deployment) -> str:
+    """Return what happened, in one line."""
+    return _("%(site)s: %(recipe)s #%(number)d %(state)s") % {
+        "site": deployment.environment,
+        "recipe": deployment.recipe,
+        "number": deployment.pk,
+        "state": deployment.get_state_display(),
+    }
+
+
+def text_of(deployment: Deployment) -> str:
+    """Return who requested it, what was sent, and how each server ended."""
+    lines = [
+        _("Requested by %(who)s through %(source)s.")
+        % {"who": deployment.requested_by_name, "source": deployment.source},
+        deployment.reason,
+        deployment.commit and _("Commit %(commit)s") % {"commit": deployment.commit[:12]},
+        deployment.message,
+        *(f"{run.server_name}: {run.get_state_display()}" for run in deployment.host_runs.all()),
+    ]
+    return "\n".join(filter(None, lines))

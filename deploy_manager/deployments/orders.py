@@ -1,0 +1,207 @@
+"""From rows to plain facts: what the work on each host, and the recipes it runs, need to know."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+
+from django.db.models import QuerySet
+
+from deploy_manager.addresses import address_of
+from deploy_manager.conf import get_settings
+from deploy_manager.deployments.prepare import Prepared
+from deploy_manager.exceptions import DeployManagerError
+from deploy_manager.hosts.address import Address, OpenHost
+from deploy_manager.hosts.guard_line import Work
+from deploy_manager.hosts.opening import open_host
+from deploy_manager.models import Environment, HostRun, Placement, Release, Shard, Step
+from deploy_manager.packages.pins import pinned_in
+from deploy_manager.recipes import Builder, HealthCheck, Reload, Site
+from deploy_manager.recipes.environments import make_virtualenv
+from deploy_manager.recipes.host import OLDEST_PYTHON
+from deploy_manager.recipes.packing import oldest_python
+from deploy_manager.row_checks import check_host_run, check_row
+
+# A web server that listens on every address is asked on this machine's own.
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  asked there, not bound
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a host's work needs to know of the rows; it touches no database itself."""
+
+    run: HostRun
+    placement: Placement
+    site: Site
+    address: Address
+    work: Work
+    releases: Mapping[str, int]
+    """The environment's releases: their names, and the keys of their rows."""
+
+    rolls_back: bool = False
+    """Whether a server that fails returns to what it served."""
+
+    before: str = ""
+    """The release that was served before this deployment, if it was written down already."""
+
+    def site_for(self, step: Step, before: str = "") -> Site:
+        """Return the site a step's recipe gets: in a rollback, with the release before."""
+        if not step.is_rollback:
+            return self.site
+        return replace(self.site, release=before or self.before, keep_database=True)
+
+
+def orders_of(held: Shard, prepared: Prepared, cancelled: Event) -> list[Orders]:
+    """Return the orders for each host of a shard; `cancelled` ends what is built for them.
+
+    Raises DeployManagerError, ConfigurationError, InvalidRow; no server was touched.
+    """
+    environment = held.deployment.environment
+    releases = dict(environment.releases.values_list("name", "pk"))
+    runs = _with_places(held.host_runs.all())
+    return [_orders(run, held, prepared, releases, cancelled) for run in runs]
+
+
+def orders_for(host_run_id: int, prepared: Prepared) -> Orders:
+    """Return the orders of one host of a deployment that may have ended."""
+    run = _with_places(HostRun.objects.filter(pk=host_run_id)).get()
+    held = Shard.objects.select_related("deployment__environment__project").get(pk=run.shard_id)
+    return _orders(run, held, prepared, {})
+
+
+def _with_places(runs: QuerySet[HostRun]) -> QuerySet[HostRun]:
+    return runs.select_related(
+        "placement__server__gateway", "placement__active_release", "release_before"
+    ).prefetch_related("steps")
+
+
+def _orders(
+    run: HostRun,
+    held: Shard,
+    prepared: Prepared,
+    releases: dict[str, int],
+    cancelled: Event | None = None,
+) -> Orders:
+    placement, deployment = run.placement, held.deployment
+    if placement is None:
+        raise DeployManagerError(f"{run.server_name} was taken out of the environment.")
+    check_host_run(run)
+    placement.environment = deployment.environment
+    forced = deployment.forced_migrations
+    site = site_of(placement, prepared.release, prepared.archive, forced, cancelled)
+    # The virtualenv that is sent needs a newer Python than the guard does.
+    makes_environment = any(step.recipe == make_virtualenv.__name__ for step in run.steps.all())
+    work = Work(
+        folder=site.tools_path,
+        python=placement.environment.python,
+        key=placement.environment.key.hex,
+        deployment=deployment.pk,
+        token=held.token,
+        who=f"{deployment.requested_by_name} ({held.holder})",
+        what=str(deployment),
+        oldest_python=oldest_python() if makes_environment else OLDEST_PYTHON,
+    )
+    return Orders(
+        run=run,
+        placement=placement,
+        site=site,
+        address=address_of(placement.server),
+        work=work,
+        releases=releases,
+        rolls_back=deployment.rolls_back,
+        before=run.release_before.name if run.release_before else "",
+    )
+
+
+def site_of(
+    placement: Placement,
+    release: Release | None = None,
+    archive: Path | None = None,
+    forced_migrations: Sequence[str] = (),
+    cancelled: Event | None = None,
+) -> Site:
+    """Return what a recipe needs to know of one environment on one server.
+
+    `release` is the one to work on; None: the one that serves. `cancelled` stops what is built
+    elsewhere; without it nothing is fetched or built. Raises InvalidRow.
+    """
+    environment = placement.environment
+    check_row(placement)
+    cache = get_settings().CACHE
+    site = Site(
+        environment=str(environment),
+        deploy_path=placement.deploy_path,
+        roles=frozenset(placement.roles),
+        archive=archive,
+        folder=environment.project.folder,
+        python=environment.python,
+        settings_module=environment.settings_module,
+        variables=environment.variables,
+        shared=tuple(environment.shared),
+        smoke_command=environment.smoke_command,
+        reload=Reload(
+            method=environment.reload_method,
+            target=environment.reload_target,
+            wsgi=environment.wsgi_application,
+            workers=environment.workers,
+            bind=placement.bind,
+        ),
+        health=_health(environment, placement.bind),
+        keep_releases=environment.keep_releases,
+        keep=frozenset({placement.active_release.name} if placement.active_release else ()),
+        forced_migrations=frozenset(forced_migrations),
+        cache=cache / "tools",
+        installer=environment.installer,
+        index_url=environment.index_url,
+        wheels=environment.wheels,
+        builder=_builder(environment, cancelled) if cancelled else None,
+        may_fetch=cancelled is not None,
+        wheels_cache=cache / "wheels",
+    )
+    if release is None:
+        return site
+    return replace(
+        site,
+        release=release.name,
+        commit=release.commit,
+        lock=release.lock.text,
+        lock_digest=release.lock.digest,
+        pins=pinned_in(release.lock.text),
+    )
+
+
+def _builder(environment: Environment, cancelled: Event) -> Builder | None:
+    """Return the server that builds packages without a wheel; None: they are not built at all.
+
+    Never the worker: a build runs a stranger's code, and this process holds the credentials.
+    """
+    server = environment.builder
+    if server is None or environment.wheels != Environment.Wheels.SHIPPED:
+        return None
+    address = address_of(server)
+
+    @contextmanager
+    def open_builder() -> Iterator[OpenHost]:
+        # A build that fails raises what it printed: its output is not kept a second time.
+        with closing(open_host(address, lambda stream, data: None, cancelled)) as host:
+            yield host
+
+    return Builder(server.name, environment.python, open_builder)
+
+
+def _health(environment: Environment, bind: str) -> HealthCheck:
+    if not (path := environment.health_path):
+        url = ""
+    elif bind.startswith("unix:"):
+        url = f"http://{bind}:{path}"  # written as nginx does: http://unix:/path:/uri
+    else:
+        host, port = bind.rsplit(":", 1)
+        url = f"http://{_ANY_ADDRESS.get(host, host)}:{port}{path}"
+    return HealthCheck(
+        url=url,
+        status=environment.health_status,
+        text=environment.health_text,
+        host_header=environment.health_host,
+        deadline=environment.health_deadline,
+    )

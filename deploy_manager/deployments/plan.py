@@ -1,0 +1,162 @@
+"""Plans: what a deployment would do, shown before it is requested."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from deploy_manager.deployments.bad_releases import describe_mark, find_mark
+from deploy_manager.deployments.contents import find_contents
+from deploy_manager.deployments.pipelines import changes_what_serves, pipeline_for
+from deploy_manager.deployments.request import choose_placements
+from deploy_manager.deployments.waves import plan_steps
+from deploy_manager.exceptions import CodeError, PinError, RequestRefused
+from deploy_manager.git.mirror import Commit
+from deploy_manager.models import Environment, Placement, Release
+from deploy_manager.models.deployments import ROLLBACK
+from deploy_manager.models.serving import most_served
+from deploy_manager.packages.downgrades import ChangedPin, changed_pins
+from deploy_manager.packages.overrides import StandingOverride, lay_over
+from deploy_manager.packages.pins import pins_in
+from deploy_manager.packages.repository import mirror_of
+from deploy_manager.recipes import Pipeline, Uses
+from deploy_manager.requirements.pins import Pin, PinChange
+
+
+@dataclass(frozen=True)
+class PlannedServer:
+    """One server's part: the commit it serves now and the titles of its steps."""
+
+    placement: Placement
+    steps: tuple[str, ...]
+    wave: int = 1
+
+    @property
+    def commit_now(self) -> str:
+        release = self.placement.active_release
+        return release.commit if release else ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Commit now and commit to come, the log between them, servers, and pins that change."""
+
+    environment: Environment
+    pipeline: Pipeline
+    ref: str
+    servers: tuple[PlannedServer, ...]
+    commit: Commit | None = None
+    """The commit to come; None if the recipe takes none, or a problem hides it."""
+
+    commit_now: str = ""
+    """The commit most of the servers serve; blank: none yet."""
+
+    commits: tuple[Commit, ...] = ()
+    """In the commit to come and not in the one now, newest first, at most 50."""
+
+    bad: str = ""
+    """Why the commit to come is marked as bad here: only people may deploy it then."""
+
+    pins: tuple[ChangedPin, ...] = ()
+    """Packages whose version changes, sorted by name, and what each change means."""
+
+    overrides: tuple[StandingOverride, ...] = ()
+    """Pins that upgrades moved and the repository does not have: which hold, and which end."""
+
+    problems: tuple[str, ...] = field(default=())
+    """Why the deployment would fail as it is, or what could not be looked up."""
+
+    @property
+    def pin_changes(self) -> tuple[PinChange, ...]:
+        return tuple(PinChange(pin.name, pin.before, pin.after) for pin in self.pins)
+
+    @property
+    def taken_back(self) -> tuple[ChangedPin, ...]:
+        """Changes that undo what an upgrade or a fix brought."""
+        return tuple(pin for pin in self.pins if pin.is_taken_back)
+
+    @property
+    def to_confirm(self) -> tuple[ChangedPin, ...]:
+        """Changes to confirm before the request; whoever rolls back has chosen the release."""
+        return () if self.pipeline.name == ROLLBACK else self.taken_back
+
+
+def make_plan(
+    environment: Environment,
+    recipe: str = "deploy",
+    ref: str = "",
+    servers: Sequence[str] = (),
+    release: Release | None = None,
+) -> Plan:
+    """Return what a request with these arguments would do. Reads the repository, no server.
+
+    `release` is an existing one, for recipes that work on one. Raises UnknownRecipe and
+    RequestRefused, as the request itself would.
+    """
+    pipeline = pipeline_for(environment, recipe)
+    placements = choose_placements(environment, servers)
+    steps = plan_steps(pipeline, environment, placements).without_rollback()
+    if not steps.steps:
+        raise RequestRefused(_("None of the chosen servers has a role for this recipe."))
+    planned = tuple(
+        PlannedServer(placement, tuple(step["title"] for step in fields), steps.waves[placement])
+        for placement, fields in steps.steps.items()
+    )
+    if pipeline.uses is Uses.NEW:
+        return _with_code(environment, pipeline, ref or environment.ref, planned, release)
+    plan = Plan(environment, pipeline, "", planned)
+    if release is None or not changes_what_serves(pipeline):
+        return plan
+    try:  # the lock file may have been written around the form, and not be readable
+        return replace(plan, **_pins(environment, pins_in(release.lock.text), planned))
+    except PinError as error:
+        return replace(plan, problems=(str(error),))
+
+
+def _pins(
+    environment: Environment, pins: tuple[Pin, ...], servers: Sequence[PlannedServer]
+) -> dict[str, Any]:
+    """Return the pins that an existing release changes, and the overrides it does not have."""
+    return {
+        "pins": changed_pins(environment, pins, [server.placement for server in servers]),
+        "overrides": tuple(each for each in lay_over(environment, pins).overrides if each.holds),
+    }
+
+
+def _with_code(
+    environment: Environment,
+    pipeline: Pipeline,
+    ref: str,
+    servers: tuple[PlannedServer, ...],
+    release: Release | None,
+) -> Plan:
+    placements = [server.placement for server in servers]
+    try:
+        contents = find_contents(environment, ref)
+        if release:
+            pins = _pins(environment, pins_in(release.lock.text), servers)
+        else:
+            changed = changed_pins(environment, contents.pins, placements)
+            pins = {"pins": changed, "overrides": contents.laid.overrides}
+    except (CodeError, PinError) as error:
+        return Plan(environment, pipeline, ref, servers, problems=(str(error),))
+    serving = most_served(placements)
+    now = serving.commit if serving else ""
+    try:
+        commits = tuple(mirror_of(environment.project).log(now, contents.commit.hash))
+    except CodeError:
+        # The history was rewritten: the commit that is served now is in no clone any more.
+        commits = (contents.commit,)
+    marked = find_mark(environment, contents.commit.hash, contents.digest)
+    return Plan(
+        environment,
+        pipeline,
+        ref,
+        servers,
+        commit=contents.commit,
+        commit_now=now,
+        commits=commits,
+        bad=describe_mark(marked) if marked else "",
+        **pins,
+    )

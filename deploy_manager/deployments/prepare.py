@@ -1,0 +1,181 @@
+"""Preparing a deployment before any server is touched: may it still run, with which release."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.utils.translation import gettext as _
+
+from deploy_manager.addresses import address_of
+from deploy_manager.deployments.bad_releases import (
+    describe_mark,
+    find_mark,
+    is_automatic,
+    refuse_marked,
+)
+from deploy_manager.deployments.contents import find_contents, make_archive
+from deploy_manager.deployments.request import refuse_who_may_not
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import (
+    ROLLBACK_PHASE,
+    Deployment,
+    Environment,
+    LockFile,
+    Release,
+    Shard,
+    Step,
+    UpgradeStage,
+)
+from deploy_manager.models.runs import ACTIVATE
+from deploy_manager.packages.downgrades import refuse_what_nobody_confirmed
+from deploy_manager.packages.overrides import check_that_it_fits
+from deploy_manager.packages.pins import pins_in
+from deploy_manager.recipes import Uses, get_recipe
+from deploy_manager.requirements.pins import lock_digest, lock_text
+from deploy_manager.row_checks import (
+    check_environment,
+    check_host_run,
+    check_release,
+    check_row,
+)
+
+TIMES = ("windows", "time_zone")
+"""Fields that only say when an environment may change."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The release to work on; None: the one that serves."""
+
+    release: Release | None = None
+    archive: Path | None = None
+
+
+def prepare(held: Shard) -> Prepared:
+    """Resolve what a deployment sends, once for all its servers and for all later workers.
+
+    Raises RequestRefused, InvalidRow, UnknownRecipe, CodeError, PinError, ClaimLost,
+    ConfigurationError, and LeftAlone for what an automatic source does not deploy; no server was
+    touched.
+    """
+    deployment, release = held.deployment, held.deployment.release
+    is_rollback = _is_rollback(deployment)
+    if not is_rollback:
+        # Rights may have been lost since the request; a command line has no user to lose them.
+        refuse_who_may_not(
+            deployment.source,
+            deployment.requested_by,
+            deployment.requested_by_name,
+            deployment.environment,
+        )
+    _check_rows(deployment, is_rollback)
+    if deployment.stage == 0:
+        # Begin nothing that this code can't carry out. A recipe that goes later fails in its turn.
+        steps = Step.objects.filter(host_run__deployment=deployment).order_by("recipe")
+        for name in steps.values_list("recipe", flat=True).distinct():
+            get_recipe(name)
+        if release:
+            _refuse_downgrades(deployment, release)
+            if release.bad_since and is_automatic(deployment) and not is_rollback:
+                raise RequestRefused(_("Not done: %(mark)s") % {"mark": describe_mark(release)})
+    release = release or _release_for(held)
+    check_release(release)
+    archive = None
+    if release and deployment.sends_code:
+        archive = make_archive(deployment.environment, release.commit)
+    return Prepared(release, archive)
+
+
+def prepare_again(deployment: Deployment) -> Prepared:
+    """Return what a deployment sent, for a probe of its servers: nothing is sent any more.
+
+    Raises InvalidRow.
+    """
+    check_environment(deployment.environment)
+    check_release(deployment.release)
+    # Recipes that send code want some archive, but a replay sends nothing.
+    return Prepared(deployment.release, Path(os.devnull))
+
+
+def _is_rollback(deployment: Deployment) -> bool:
+    """Whether it returns servers from what failed: that is finished whatever rights were lost."""
+    rollback = Step.objects.filter(
+        host_run__deployment=deployment, phase=ROLLBACK_PHASE, stage=deployment.stage
+    )
+    return UpgradeStage.objects.filter(returned_by=deployment).exists() or rollback.exists()
+
+
+def _check_rows(deployment: Deployment, is_rollback: bool) -> None:
+    """Check the rows of all its servers before the first of them is touched.
+
+    Later each worker checks those of its own shard (see orders_of). A rollback waits for no allowed
+    times, so fields that hold some can't stop it.
+    """
+    check_environment(deployment.environment, without=TIMES if is_rollback else ())
+    check_row(deployment, "forced_migrations")
+    if deployment.stage:
+        return
+    # One query and a prefetch for any number of servers.
+    runs = deployment.host_runs.select_related("placement__server__gateway", "release_before")
+    for run in runs.prefetch_related("steps"):
+        if run.placement:
+            check_row(run.placement)
+            address_of(run.placement.server)
+        check_host_run(run)
+
+
+def _refuse_downgrades(deployment: Deployment, release: Release) -> None:
+    """Raise RequestRefused if switching to a release takes back more than was confirmed."""
+    steps = Step.objects.filter(host_run__deployment=deployment)
+    if steps.filter(recipe=ACTIVATE).exists():
+        refuse_what_nobody_confirmed(deployment, pins_in(release.lock.text))
+
+
+def _release_for(held: Shard) -> Release | None:
+    """Return the release to work on, and write it down for the workers that come after."""
+    deployment = held.deployment
+    match Uses(deployment.uses):
+        case Uses.NEW:
+            release = _new_release(deployment)
+        case Uses.NEWEST:
+            release = _newest_release(deployment)
+            _refuse_downgrades(deployment, release)
+        case Uses.GIVEN:
+            raise RequestRefused(f"{deployment.recipe} needs a release: name one.")
+        case Uses.CURRENT:
+            return None
+    held.set_prepared(release.commit, release)
+    return release
+
+
+def _new_release(deployment: Deployment) -> Release:
+    environment = deployment.environment
+    contents = find_contents(environment, deployment.commit or deployment.ref)
+    if is_automatic(deployment):
+        refuse_marked(environment, contents.commit.hash, contents.digest)
+    refuse_what_nobody_confirmed(deployment, contents.pins)
+    check_that_it_fits(environment, contents.laid)  # asks the index, so it comes after the rest
+    lock = LockFile.objects.of(contents.digest, contents.lock)
+    repository_lock = None
+    if environment.pins_from == Environment.PinsFrom.COMMIT:
+        text = lock_text(contents.repository)
+        repository_lock = LockFile.objects.of(lock_digest(text), text)
+    subject = contents.commit.subject[:300]  # as long as the field
+    return Release.objects.make(environment, contents.commit.hash, subject, lock, repository_lock)
+
+
+def _newest_release(deployment: Deployment) -> Release:
+    known = deployment.environment.releases.good().select_related("lock")
+    if is_automatic(deployment):
+        # A release that is not marked may have the commit and the pins of one that is.
+        unmarked = (
+            each for each in known if not find_mark(each.environment, each.commit, each.lock.digest)
+        )
+        release = next(unmarked, None)
+    else:
+        release = known.first()
+    if release is None:
+        raise RequestRefused(
+            f"{deployment.environment} has no release yet: run checkout_latest or deploy first."
+        )
+    return release

@@ -1,0 +1,188 @@
+"""Requests for deployments: who may make one, on which servers, with which steps, now or later."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import PermissionDenied
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from deploy_manager.conf import get_settings
+from deploy_manager.deployments.freezes import why_not_now
+from deploy_manager.deployments.pipelines import pipeline_for
+from deploy_manager.deployments.waves import plan_steps, strategy_of
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.logs import mask_text
+from deploy_manager.models import Deployment, Environment, Placement, Release, Schedule, State
+from deploy_manager.models.rights import may_deploy
+from deploy_manager.recipes import Pipeline, Uses
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+ADMIN = "admin"
+"""The source of requests that only people make."""
+
+
+def refuse_who_may_not(
+    source: str, user: "User | None", requested_by_name: str, environment: Environment
+) -> None:
+    """Raise RequestRefused if the user who made a request may not deploy, or not any more.
+
+    Through the admin there always is one, who may have been deleted since; a command line has none.
+    """
+    if user is None and source != ADMIN:
+        return
+    if user is None or not may_deploy(user, environment):
+        raise RequestRefused(
+            _("%(who)s may no longer deploy %(site)s.")
+            % {"who": requested_by_name, "site": environment}
+        )
+
+
+@dataclass(frozen=True)
+class DeploymentOptions:
+    """Options of a deployment beyond its recipe; the defaults are the usual ones."""
+
+    ref: str = ""
+    """Branch, tag or commit; blank: the environment's."""
+
+    commit: str = ""
+    """The commit that was shown; blank: the worker resolves `ref`."""
+
+    servers: Sequence[str] = ()
+    """Names of servers; none: all of the environment."""
+
+    reason: str = ""
+    release: Release | None = None
+    """For recipes that work on an existing release: which one."""
+
+    forced_migrations: Sequence[str] = ()
+    """Migrations that a rollback may leave as they can't be reversed: shop.0005_name."""
+
+    waits: bool = False
+    """Whether to wait, not be refused, while the environment is busy or its window closed."""
+
+    not_before: datetime | None = None
+    deadline: datetime | None = None
+    schedule: Schedule | None = None
+    slot: datetime | None = None
+    retry_of: Deployment | None = None
+    take_back: Sequence[Mapping[str, str]] = ()
+    """The pins of upgrades and fixes that were confirmed to be taken back; see ChangedPin."""
+
+    without: frozenset[str] = field(default=frozenset())
+    """Recipes to leave out."""
+
+    soak: int = 0
+    """Seconds between two waves, if that is longer than the environment's pause."""
+
+
+def request(
+    environment: Environment,
+    recipe: str = "deploy",
+    *,
+    source: str,
+    requested_by_name: str,
+    user: "User | None" = None,
+    options: DeploymentOptions | None = None,
+    **fields: object,
+) -> Deployment:
+    """Write the deployment, its hosts and their steps, and return it: *queued*, or *waiting*.
+
+    `user` is the person of the admin; a command line has none and is trusted. Everything else is
+    in `options`, or in keywords of the names of their fields.
+    Raises UnknownRecipe, RequestRefused, PermissionDenied.
+    """
+    if user is not None and not may_deploy(user, environment):
+        raise PermissionDenied(f"{user} may not deploy {environment}.")
+    options = options or DeploymentOptions(**fields)  # type: ignore[arg-type]
+    pipeline = pipeline_for(environment, recipe)
+    if pipeline.uses is Uses.GIVEN and options.release is None:
+        raise RequestRefused(_("%(recipe)s needs a release: name one.") % {"recipe": pipeline.name})
+    planned = plan_steps(pipeline, environment, choose_placements(environment, options.servers))
+    planned = planned.without(options.without)
+    if not planned.steps:
+        raise RequestRefused(_("None of the chosen servers has a role for this recipe."))
+    strategy = strategy_of(environment, pipeline.name)
+    takes_code = pipeline.uses is Uses.NEW and options.release is None
+    why_to_wait = _why_to_wait(environment, pipeline, options)
+    return Deployment.objects.request(
+        environment,
+        recipe,
+        planned.steps,
+        planned.waves,
+        get_settings().SHARD_HOSTS,
+        source=source,
+        requested_by_name=requested_by_name,
+        requested_by=user,
+        ref=options.ref or environment.ref if takes_code else "",
+        state=State.WAITING if why_to_wait else State.QUEUED,
+        message=why_to_wait,
+        # Decided now, and not again by the code that carries it out, which may be another version.
+        uses=pipeline.uses.value,
+        sends_code=any(each.uses is Uses.NEW for each in pipeline.recipes),
+        pause=max(strategy.pause, options.soak),
+        max_failures=strategy.max_failures,
+        rolls_back=strategy.rolls_back,
+        **_fields(options),
+    )
+
+
+def _fields(options: DeploymentOptions) -> dict[str, Any]:
+    """Return the options that are written on the row as they are."""
+    reason = mask_text(options.reason)
+    # Checked here, since SQLite takes any length and PostgreSQL raises an error of its own.
+    most = Deployment._meta.get_field("reason").max_length or 0
+    if len(reason) > most:
+        raise RequestRefused(_("The reason is longer than %(most)d characters.") % {"most": most})
+    return {
+        "commit": options.release.commit if options.release else options.commit,
+        "release": options.release,
+        "reason": reason,
+        "forced_migrations": list(options.forced_migrations),
+        "not_before": options.not_before,
+        "deadline": options.deadline,
+        "schedule": options.schedule,
+        "slot": options.slot,
+        "retry_of": options.retry_of,
+        "take_back": [dict(each) for each in options.take_back],
+    }
+
+
+def _why_to_wait(environment: Environment, pipeline: Pipeline, options: DeploymentOptions) -> str:
+    """Return what it waits for; blank: it may begin. Raises RequestRefused if it may not wait."""
+    if options.not_before and options.not_before > timezone.now():
+        return _("Waits for its time.")
+    if why := why_not_now(environment, pipeline, timezone.now()):
+        if options.waits or options.not_before:
+            return why
+        raise RequestRefused(why)
+    # One that does not wait is refused by a database constraint, in DeploymentQuerySet.request.
+    busy = Deployment.objects.busy().filter(environment=environment).first()
+    return busy.describe_as_busy() if busy and options.waits else ""
+
+
+def choose_placements(environment: Environment, servers: Sequence[str] = ()) -> list[Placement]:
+    """Return the placements on these servers, in order; all if none is named.
+
+    Raises RequestRefused for a server that is not in the environment, or if it has none at all.
+    """
+    placements = list(environment.placements.select_related("server", "active_release"))
+    known = {placement.server.name for placement in placements}
+    if unknown := sorted(set(servers) - known):
+        raise RequestRefused(
+            _("%(site)s has no server %(unknown)s. It has: %(known)s.")
+            % {
+                "site": environment,
+                "unknown": ", ".join(unknown),
+                "known": ", ".join(sorted(known)) or _("none"),
+            }
+        )
+    if not placements:
+        raise RequestRefused(
+            _("%(site)s has no servers yet: add one in the admin.") % {"site": environment}
+        )
+    return [entry for entry in placements if not servers or entry.server.name in servers]

@@ -1,0 +1,294 @@
+"""The rollout of a deployment: what comes after each stage, and how the whole of it ended.
+
+The last shard to end a stage reads the rows and decides: go on, pause, stop, roll back, or finish.
+Each decision is one transaction with the deployment's row locked, under the token of the shard that
+arrived. No shard waits for another: one that is not the last goes home, and a worker is woken for
+it when it has work again. Only rows are read: the code that carries a deployment out may be of
+another version than the code that planned it, so no recipe or phase is looked up.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from deploy_manager.models import (
+    BROKEN,
+    BUSY,
+    ROLLBACK_PHASE,
+    Deployment,
+    HostRun,
+    Shard,
+    ShardState,
+    State,
+    Step,
+)
+from deploy_manager.models.runs import end_hosts
+from deploy_manager.models.transactions import brief_transaction
+from deploy_manager.packages.overrides import end_overtaken
+from deploy_manager.rollout_size import is_too_many
+
+NOT_NEEDED = "Not needed."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a shard that arrived does next."""
+
+    stage: int | None = None
+    """The stage it continues with; None: it goes home."""
+
+    wake: tuple[int, ...] = field(default=())
+    """Shards that have work now."""
+
+
+def arrive(held: Shard) -> Verdict:
+    """Note that a shard's hosts have ended the open stage; the last shard opens the next one.
+
+    Raises ClaimLost.
+    """
+    with brief_transaction():
+        held.advance(1)  # locks the deployment's row: of two that arrive at once one is the last
+        deployment = Deployment.objects.get(pk=held.deployment_id)
+        Shard.objects.filter(pk=held.pk).update(arrived=deployment.stage + 1)
+        others = deployment.shards.filter(arrived__lte=deployment.stage)
+        if others.exclude(state=ShardState.ENDED).exists():
+            _send_home(held)
+            return Verdict()
+        return _continue(deployment, held)
+
+
+def open_after_pause(deployment_id: int) -> tuple[int, ...]:
+    """Open the stage that a pause held back; return the shards to wake, none while it lasts."""
+    with brief_transaction():
+        # Conditional: any number of processes may come here when the pause ends; one opens it.
+        due = Deployment.objects.filter(pk=deployment_id, state=State.RUNNING, opens_at__lte=Now())
+        if not due.update(opens_at=None, sequence=F("sequence") + 1):
+            return ()
+        deployment = Deployment.objects.get(pk=deployment_id)
+        return _continue(deployment, None, has_paused=True).wake
+
+
+def _continue(deployment: Deployment, held: Shard | None, has_paused: bool = False) -> Verdict:
+    state = RolloutState(deployment)
+    if deployment.cancel_requested_at:
+        by = f"Cancelled by {deployment.cancel_requested_by_name}."
+        end_idle_hosts(deployment, State.CANCELLED, by)
+        return _finish(deployment)
+    if why := state.why_to_stop():
+        # Servers that were switched go on to be verified, unless they return to what they served.
+        end_idle_hosts(deployment, State.SKIPPED, why, state.not_switched())
+        if state.wants_rollback():
+            state.turn_back()
+            if deployment.release:
+                deployment.release.mark_bad(why)
+        state.look_again()
+    stage = state.next_stage()
+    if stage is None:
+        return _finish(deployment)
+    if not has_paused and state.pauses_before(stage):
+        opens_at = Now() + timedelta(seconds=deployment.pause)
+        Deployment.objects.filter(pk=deployment.pk).update(opens_at=opens_at)
+        if held:
+            _send_home(held)
+        return Verdict()
+    return _open(deployment, stage, held)
+
+
+def _open(deployment: Deployment, stage: int, held: Shard | None) -> Verdict:
+    """Let the shards with work in a stage begin it; the others count as arrived already."""
+    Deployment.objects.filter(pk=deployment.pk).update(stage=stage)
+    busy = set(
+        Step.objects.filter(
+            host_run__deployment=deployment,
+            host_run__state__in=BUSY,
+            state__in=BUSY,
+            stage=stage,
+        ).values_list("host_run__shard", flat=True)
+    )
+    shards = deployment.shards.exclude(state=ShardState.ENDED)
+    shards.exclude(pk__in=busy).update(arrived=stage + 1)
+    # The shard that decides keeps its claim: queued, it could be claimed twice.
+    others = shards.filter(pk__in=busy - {held.pk} if held else busy)
+    others.update(arrived=stage, state=ShardState.QUEUED, holder="", woken_at=None)
+    wake = tuple(others.values_list("pk", flat=True))
+    if held and held.pk in busy:
+        return Verdict(stage, wake)
+    if held:
+        _send_home(held)
+    return Verdict(None, wake)
+
+
+def _send_home(held: Shard) -> None:
+    held.held().update(state=ShardState.WAITING, holder="")
+
+
+def _finish(deployment: Deployment) -> Verdict:
+    end_idle_hosts(deployment, State.SUCCEEDED, "")
+    state, message = sum_up(deployment)
+    if deployment.end(state, message) and state is State.SUCCEEDED:
+        end_overtaken(deployment)
+    return Verdict()
+
+
+def end_idle_hosts(
+    deployment: Deployment, state: State, message: str, hosts: Iterable[int] | None = None
+) -> None:
+    """End live hosts that no worker works on, all or some; one with nothing left has succeeded.
+
+    To be called with the deployment's row locked.
+    """
+    live = deployment.host_runs.filter(state__in=BUSY)
+    if hosts is not None:
+        live = live.filter(pk__in=list(hosts))
+    found = list(live.prefetch_related("steps"))
+    at, sequence = Now(), deployment.sequence
+    rollback = Step.objects.filter(host_run__in=found, phase=ROLLBACK_PHASE, state__in=BUSY)
+    rollback.update(state=State.SKIPPED, message=NOT_NEEDED, finished_at=at, sequence=sequence)
+    done = [host for host in found if host.came_through]
+    end_hosts(done, State.SUCCEEDED, "", finished_at=at, sequence=sequence)
+    others = [host for host in found if not host.came_through]
+    end_hosts(others, state, message, finished_at=at, sequence=sequence)
+
+
+class RolloutState:
+    """A deployment's hosts and steps between two stages, and what follows from them."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._stage = deployment.stage
+        self._turns_back = False
+
+    def look_again(self) -> None:
+        """Forget what was read: some hosts have been ended since."""
+        del self._hosts
+
+    @cached_property
+    def _hosts(self) -> list[HostRun]:
+        return list(self._deployment.host_runs.prefetch_related("steps").order_by("pk"))
+
+    @property
+    def _live(self) -> list[HostRun]:
+        return [host for host in self._hosts if host.state in BUSY]
+
+    @property
+    def _broken(self) -> list[HostRun]:
+        return [host for host in self._hosts if host.state in BROKEN]
+
+    def why_to_stop(self) -> str:
+        """Why no other server may get the release; blank: the rollout goes on."""
+        broken = self._broken
+        if not broken or self._stage == self._rollback_stage:
+            return ""
+        for host in broken:
+            # A step that stands for all servers has no spare: migrations that failed, failed.
+            step = _failed_step(host)
+            if step and step.stage == self._stage and step.gate and step.once:
+                return f"Stopped, since {step.phase_name} failed on {host.server_name}."
+        most = self._deployment.max_failures
+        is_decisive = any(step.gate or step.in_waves for step in self._steps_of(self._stage))
+        if is_decisive and is_too_many(len(broken), len(self._hosts), most):
+            what = self._what_failed()
+            return f"Stopped, since {what}: {most or 0} of {len(self._hosts)} may fail."
+        return ""
+
+    def _what_failed(self) -> str:
+        """Each phase that failed, in their order, with the servers it failed on."""
+        failed: dict[tuple[int, int, str], list[str]] = {}
+        for host in self._broken:
+            step = _failed_step(host) or self._steps_of(self._stage)[0]
+            key = (step.stage, step.number, step.phase_name)
+            failed.setdefault(key, []).append(host.server_name)
+        # Several steps of one phase may have failed, each on other servers: named once.
+        by_phase: dict[str, list[str]] = {}
+        for key in sorted(failed):
+            by_phase.setdefault(key[2], []).extend(failed[key])
+        return " and ".join(
+            f"{phase} failed on {', '.join(names)}" for phase, names in by_phase.items()
+        )
+
+    def not_switched(self) -> list[int]:
+        """The hosts that are still live and do not serve the release."""
+        return [host.pk for host in self._live if not host.was_switched]
+
+    def wants_rollback(self) -> bool:
+        """Whether servers that were switched return to what they served."""
+        return self._deployment.rolls_back and any(
+            host.was_switched and host.release_before_id for host in self._live
+        )
+
+    def turn_back(self) -> None:
+        """Make the rollback the next stage."""
+        self._turns_back = True
+
+    def next_stage(self) -> int | None:
+        """The next stage with work on a live host; None: nothing is left."""
+        if self._turns_back:
+            return self._rollback_stage
+        stages = [
+            step.stage
+            for host in self._live
+            for step in host.steps.all()
+            if step.state in BUSY and not step.is_rollback
+        ]
+        return min((stage for stage in stages if stage > self._stage), default=None)
+
+    def pauses_before(self, stage: int) -> bool:
+        """Whether the deployment pauses between waves, and this is between two of them."""
+        if self._turns_back or not self._deployment.pause:
+            return False
+        return all(
+            any(step.in_waves for step in self._steps_of(each)) for each in (self._stage, stage)
+        )
+
+    @property
+    def _rollback_stage(self) -> int | None:
+        return next((step.stage for step in self._steps if step.is_rollback), None)
+
+    @property
+    def _steps(self) -> Iterator[Step]:
+        return (step for host in self._hosts for step in host.steps.all())
+
+    def _steps_of(self, stage: int) -> list[Step]:
+        return [step for step in self._steps if step.stage == stage]
+
+
+def _failed_step(host: HostRun) -> Step | None:
+    """The step that broke a host; None: something else did."""
+    failed = (State.FAILED, State.LOST)
+    own = (step for step in host.steps.all() if not step.is_rollback)
+    return next((step for step in own if step.state in failed), None)
+
+
+def sum_up(deployment: Deployment) -> tuple[State, str]:
+    """Return a deployment's state and message, from those of its hosts."""
+    hosts = list(deployment.host_runs.order_by("pk"))
+    states = {State(host.state) for host in hosts}
+    broken = [host for host in hosts if host.state in BROKEN]
+    reasons = "\n".join(f"{host.server_name}: {host.message}" for host in broken)
+    # The order matters: a cancellation comes first, then that some servers succeeded.
+    if states == {State.SUCCEEDED}:
+        return State.SUCCEEDED, ""
+    if State.CANCELLED in states:
+        by = f"Cancelled by {deployment.cancel_requested_by_name}."
+        return State.CANCELLED, "\n".join(filter(None, (by, _reached(hosts), reasons)))
+    if State.SUCCEEDED in states:
+        return State.PARTLY_FAILED, reasons
+    if State.LOST in states:
+        return State.LOST, reasons
+    if State.ROLLED_BACK in states and State.FAILED not in states:
+        return State.ROLLED_BACK, reasons
+    return State.FAILED, reasons
+
+
+def _reached(hosts: list[HostRun]) -> str:
+    """On which servers something was done before the deployment was cancelled."""
+    reached = [host.server_name for host in hosts if host.started_at]
+    switched = [host.server_name for host in hosts if host.was_switched]
+    if not reached:
+        return "No server was reached."
+    served = f"; the new release was switched to on {', '.join(switched)}" if switched else ""
+    return f"Reached: {', '.join(reached)}{served}."

@@ -1,0 +1,157 @@
+"""Run deployments: claim shards and carry them out, to an end that is true for every server."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from django.db import connection
+from django.utils import timezone
+from django.utils.translation import gettext_noop
+
+from deploy_manager.conf import get_settings
+from deploy_manager.deployments.host_work import HostWork
+from deploy_manager.deployments.orders import orders_of
+from deploy_manager.deployments.prepare import prepare
+from deploy_manager.deployments.rollout import Verdict, open_after_pause
+from deploy_manager.deployments.scheduling import note_outcome
+from deploy_manager.deployments.writer import Writer
+from deploy_manager.exceptions import ClaimLost, DeployManagerError, LeftAlone
+from deploy_manager.isolation import explain
+from deploy_manager.logs import mask_text
+from deploy_manager.models import Deployment, HostRun, Shard, State
+from deploy_manager.packages.pins import note_pins
+
+logger = logging.getLogger(__name__)
+
+Wake = Callable[[int], object]
+"""Wakes a worker for the shard with this key."""
+
+LOOKS_EVERY = 0.5
+"""Seconds."""
+
+
+def run_shard(shard_id: int, wake: Wake) -> bool:
+    """Claim a shard and do what is open for its hosts; False if there was nothing to claim."""
+    held = Shard.objects.claim(shard_id, f"{socket.gethostname()}:{os.getpid()}")
+    if held is None:
+        logger.info("Shard %s is not free to claim: nothing to do.", shard_id)
+        return False
+    works: list[HostWork] = []
+    try:
+        _carry_out(held, wake, works)
+    except ClaimLost as error:
+        logger.warning("%s: %s", held, error)
+    except LeftAlone as error:
+        # An automatic source may not deploy this: nothing failed, and its schedule shows why.
+        _give_up(held, State.CANCELLED, str(error))
+        if (schedule := held.deployment.schedule_id) is not None:
+            note_outcome(schedule, mask_text(str(error)))
+    except (NotReadyError, DeployManagerError) as error:
+        _give_up(held, State.FAILED, str(error))
+    except Exception as error:
+        # The border of the task: no deployment stays "running" behind an error of ours.
+        logger.exception("%s stopped on an error", held)
+        is_unknown = any(work.is_in_doubt for work in works)
+        look = " Look at the servers." if is_unknown else ""
+        _give_up(held, State.LOST if is_unknown else State.FAILED, f"{explain(error)}.{look}")
+    return True
+
+
+class NotReadyError(Exception):
+    """Any error before a host was worked on under this claim; its text is shown to people."""
+
+
+@contextmanager
+def _getting_ready(held: Shard) -> Iterator[None]:
+    """Raise NotReadyError for every error of a block, except the loss of the claim."""
+    try:
+        yield
+    except (ClaimLost, LeftAlone):
+        raise
+    except DeployManagerError as error:
+        raise NotReadyError(str(error)) from error
+    except Exception as error:
+        logger.exception("%s can't be made ready", held)
+        raise NotReadyError(explain(error) + ".") from error
+
+
+def _give_up(held: Shard, state: State, message: str) -> None:
+    """End the deployment, and say that no server was touched if that is known."""
+    # A new connection: the one before may be what failed, and would stay broken.
+    connection.close()
+    begun = HostRun.objects.filter(deployment=held.deployment_id, started_at__isnull=False)
+    was_worked_on = held.deployment.stage or held.taken_over or begun.exists()
+    if state is not State.LOST and not was_worked_on:
+        message = f"{message} No server was touched."
+    held.finish(state, mask_text(message))
+
+
+def run(deployment_id: int) -> None:
+    """Carry out a deployment in this process alone, shard after shard, pauses included.
+
+    Returns at once if a worker has it.
+    """
+    while True:
+        free = Shard.objects.to_claim().filter(deployment=deployment_id).order_by("number")
+        shards = list(free.values_list("pk", flat=True))
+        for pk in shards:
+            # Wakes no worker: this process comes back for the shards itself.
+            run_shard(pk, lambda shard_id: None)
+        if shards:
+            continue
+        deployment = Deployment.objects.busy().filter(pk=deployment_id).first()
+        if deployment is None or deployment.opens_at is None:
+            return
+        left = (deployment.opens_at - timezone.now()).total_seconds()
+        # In short naps: it may be cancelled, or its wave opened by another process.
+        time.sleep(min(max(left, 0.0), LOOKS_EVERY))
+        open_after_pause(deployment_id)
+
+
+def _carry_out(held: Shard, wake: Wake, works: list[HostWork]) -> None:
+    """Do what is open for the hosts of a shard; fills `works` with the work on each."""
+    with Writer(held) as writer:
+        with _getting_ready(held):
+            prepared = prepare(held)
+            orders = orders_of(held, prepared, writer.stop)
+            works += [HostWork(each, writer) for each in orders]
+        _run_stages(held, works, writer, wake)
+    if any(work.is_left_to_others for work in works):
+        if held.release():
+            logger.info("%s is handed over to another worker.", held)
+            wake(held.pk)
+    elif not Deployment.objects.live().filter(pk=held.deployment_id).exists():
+        note_pins(held.deployment)
+
+
+def _run_stages(held: Shard, works: Sequence[HostWork], writer: Writer, wake: Wake) -> None:
+    most = min(len(works), get_settings().MAX_HOSTS_AT_ONCE)
+    with ThreadPoolExecutor(max_workers=most, thread_name_prefix="host") as pool:
+        stage: int | None = held.deployment.stage
+        while stage is not None:
+            verdict = _run_stage(stage, works, writer, pool)
+            for shard_id in verdict.wake:
+                wake(shard_id)
+            stage = verdict.stage
+        # In the pool as well: a server that does not answer may delay its close.
+        list(pool.map(HostWork.close, works))
+
+
+def _run_stage(
+    stage: int, works: Sequence[HostWork], writer: Writer, pool: ThreadPoolExecutor
+) -> Verdict:
+    # This thread's connection is idle while servers work, and databases and proxies cut idle ones.
+    connection.close()
+    busy = [work for work in works if work.has_work_in(stage)]
+    list(pool.map(HostWork.run_stage, busy, [stage] * len(busy)))
+    if any(work.is_left_to_others for work in works):
+        return Verdict()
+    if writer.stop.is_set():
+        # Hosts without work in this stage, too: the barrier would open the next one for them.
+        for work in works:
+            work.stop(State.CANCELLED, gettext_noop("Cancelled."))
+    return writer.arrive()

@@ -1,0 +1,179 @@
+"""Waking workers: requests are written, and a message with a row's key is sent after the commit.
+
+Nothing depends on a message's arrival: if no broker answers the row stays queued, its message says
+why no worker was woken, and the next round of `reconcile` wakes one.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from celery import current_app
+from django.db import transaction
+from django.dispatch import receiver
+
+from deploy_manager.broker import connect, explain
+from deploy_manager.deployments.request import request as write_request
+from deploy_manager.isolation import drop_a_broken_connection
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    PolicyRun,
+    Resolution,
+    Shard,
+    State,
+    Upgrade,
+)
+from deploy_manager.packages.gathering import Gatherers, ask_after, ask_servers
+from deploy_manager.packages.gathering import gather as gather_facts
+from deploy_manager.packages.resolutions import note_untold
+from deploy_manager.reconcile import promote_next
+from deploy_manager.signals import deployment_ended, policy_run_due, resolution_due
+from deploy_manager.upgrades.plan import UpgradePlan
+from deploy_manager.upgrades.progress import advance_upgrade, upgrade_of
+from deploy_manager.upgrades.requests import request_upgrade as write_upgrade
+
+logger = logging.getLogger(__name__)
+
+VOID_AFTER = 15
+"""Seconds after which a message to gather facts expires: the next round has sent another one."""
+
+BROKER_TIMEOUT = 5
+"""Seconds that a request waits for the broker: a person is waiting for the page."""
+
+
+def request(environment: Environment, recipe: str = "deploy", **details: Any) -> Deployment:
+    """Write a deployment and wake a worker after the commit.
+
+    For arguments and exceptions see `deployments.request.request`.
+    """
+    with transaction.atomic():
+        deployment = write_request(environment, recipe, **details)
+        # Robust: what is committed stays requested, whatever happens while a worker is woken.
+        transaction.on_commit(partial(wake, deployment.pk), robust=True)
+    return deployment
+
+
+def request_upgrade(plan: UpgradePlan, **details: Any) -> Upgrade:
+    """Write an upgrade and begin it after the commit.
+
+    For arguments and exceptions see `upgrades.requests.request_upgrade`.
+    """
+    with transaction.atomic():
+        upgrade = write_upgrade(plan, **details)
+        transaction.on_commit(partial(advance, upgrade.pk), robust=True)
+    return upgrade
+
+
+def advance(upgrade_id: int) -> None:
+    """Do what is due of an upgrade, and wake workers for the deployments that were written."""
+    for deployment in advance_upgrade(upgrade_id):
+        wake(deployment.pk)
+
+
+def wake(deployment_id: int) -> bool:
+    """Wake workers for the queued shards of a deployment; False if no broker answers."""
+    queued = Shard.objects.to_claim().filter(deployment=deployment_id)
+    woken = [wake_for_shard(pk) for pk in queued.values_list("pk", flat=True)]
+    return all(woken)
+
+
+def wake_for_shard(shard_id: int) -> bool:
+    """Wake a worker for a shard; False if the broker can't be reached."""
+    # Before it is sent: a worker may claim the shard before the next line.
+    Shard.objects.mark_woken(shard_id, timedelta(0))
+    why = send("run_shard", shard_id)
+    if why:
+        logger.warning("Shard %s is queued, but no worker was woken: %s", shard_id, why)
+        Deployment.objects.filter(shards=shard_id, state=State.QUEUED).update(
+            message=f"No worker could be woken: {why}"
+        )
+    return not why
+
+
+def gather() -> Counter[str]:
+    """Have workers gather the facts that are due; return how often each thing was asked for."""
+    return gather_facts(GATHERERS)
+
+
+def _have_gathered(task: str, *keys: int) -> bool:
+    """Send a task that gathers facts; one without keys is sent again later, so it expires."""
+    why = send(task, *keys) if keys else send(task, expires=VOID_AFTER)
+    if why:
+        logger.warning("No worker was woken for %s: %s", task, why)
+    return not why
+
+
+GATHERERS = Gatherers(
+    take_inventory=partial(_have_gathered, "take_inventory"),
+    look_up=partial(_have_gathered, "look_up"),
+    audit=partial(_have_gathered, "audit"),
+)
+
+
+def send(task: str, *keys: int, **options: Any) -> str:
+    """Send a task of `tasks.py` by its name, with keys of rows; return why that failed, or ""."""
+    try:
+        with connect(BROKER_TIMEOUT) as connection:
+            producer = connection.Producer(auto_declare=False)
+            current_app.send_task(
+                f"deploy_manager.{task}",
+                keys,
+                producer=producer,
+                retry=False,
+                ignore_result=True,
+                **options,
+            )
+    except Exception as error:
+        # The border to the broker: the row is written, whatever error the library raises.
+        return explain(error)
+    return ""
+
+
+@receiver(deployment_ended, dispatch_uid="deploy_manager.dispatch")
+def _go_on_after(deployment: Deployment, **details: Any) -> None:
+    """Notify people, and begin what waited for the end; no error in one stops the next."""
+
+    def notify() -> None:
+        notifications = deployment.environment.notifications
+        if notifications.exists() and (why := send("notify", deployment.pk)):
+            logger.warning("No notification of how %s ended was sent: %s", deployment, why)
+
+    def advance_its_upgrade() -> None:
+        if upgrade_id := upgrade_of(deployment):
+            advance(upgrade_id)
+
+    for act in (
+        notify,
+        advance_its_upgrade,
+        partial(promote_next, deployment.environment, wake_for_shard),
+        partial(ask_after, deployment),
+        partial(ask_servers, GATHERERS),
+    ):
+        do_alone(act, deployment)
+
+
+def do_alone(act: Callable[[], object], row: Deployment | Upgrade) -> None:
+    """Do one of several things that follow a row's change; `reconcile` makes up for an error."""
+    try:
+        act()
+    except Exception:
+        # The border of a receiver: an error in one thing does not stop the next.
+        logger.exception("%s #%s: left to reconcile", row._meta.verbose_name, row.pk)
+        drop_a_broken_connection()
+
+
+@receiver(policy_run_due, dispatch_uid="deploy_manager.dispatch")
+def _wake_for_policy_run(run: PolicyRun, **details: Any) -> None:
+    if why := send("run_policy", run.pk):
+        logger.warning("%s waits, but no worker was woken: %s", run, why)
+
+
+@receiver(resolution_due, dispatch_uid="deploy_manager.dispatch")
+def _wake_for_resolution(resolution: Resolution, **details: Any) -> None:
+    if why := send("resolve", resolution.pk):
+        note_untold(resolution, why)
+        logger.warning("%s waits, but no worker was woken: %s", resolution, why)

@@ -1,0 +1,1 @@
+"""Notifications by mail, chat or webhook: every service that apprise supports."""

@@ -1,0 +1,1 @@
+"""Packages as rows: pins, inventories, index facts, advisories, overrides, and their drift."""

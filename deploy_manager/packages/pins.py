@@ -1,0 +1,106 @@
+"""Requirement rows and locks as pins, and pins as rows."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+from django.db import transaction
+
+from deploy_manager.drift import Pinned
+from deploy_manager.exceptions import InvalidRow, PinError
+from deploy_manager.models import Deployment, Environment, Requirement
+from deploy_manager.requirements.pins import Pin
+from deploy_manager.requirements.reading import read_pins
+from deploy_manager.row_checks import check_row
+
+logger = logging.getLogger(__name__)
+
+
+def pins_of(environment: Environment) -> tuple[Pin, ...]:
+    """Return an environment's rows as pins, sorted by name.
+
+    Raises PinError for a row that is not a pin, as rows are also written around the form.
+    """
+    pins = []
+    for row in environment.requirements.all():
+        for name, value in (("extras", row.extras), ("hashes", row.hashes)):
+            if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+                raise PinError(f"{environment}: the {name} of {row.name} are not a list of texts.")
+        pins.append(
+            Pin(
+                name=row.name,
+                version=row.version,
+                extras=tuple(row.extras),
+                marker=row.marker,
+                hashes=tuple(row.hashes),
+                direct=row.direct,
+            )
+        )
+    return tuple(pins)
+
+
+def checked_pins_of(environment: Environment) -> tuple[Pin, ...]:
+    """Return an environment's rows as pins that are safe to write to a file.
+
+    Raises PinError, which names the environment and its first row that is not a pin.
+    """
+    for row in environment.requirements.all():
+        try:
+            check_row(row)
+        except InvalidRow as error:
+            raise PinError(f"{environment}'s list of requirements: {error}") from None
+    return pins_of(environment)
+
+
+# Many servers have the same few locks, and reading one takes 0.1 s.
+@lru_cache(maxsize=64)
+def pins_in(lock: str) -> tuple[Pin, ...]:
+    """Return the pins of a lock that was installed; none if it is blank or can't be read.
+
+    The latter is logged and not raised, since a release with such a lock may serve all the same
+    and must be shown and replaced.
+    """
+    try:
+        return read_pins(lock) if lock else ()
+    except PinError as error:
+        logger.warning("A lock can't be read, so nothing is compared with it: %s", error)
+        return ()
+
+
+@lru_cache(maxsize=64)
+def pinned_in(lock: str) -> Mapping[str, Sequence[Pinned]]:
+    """Return what a lock pins, by the names of packages; see `pins_in`."""
+    pins: dict[str, list[Pinned]] = defaultdict(list)
+    for pin in pins_in(lock):
+        pins[pin.name].append(Pinned(pin.version, pin.marker))
+    return dict(pins)
+
+
+def replace_pins(environment: Environment, pins: Iterable[Pin]) -> None:
+    """Make an environment list exactly these pins, in one transaction."""
+    with transaction.atomic():
+        environment.requirements.all().delete()
+        Requirement.objects.bulk_create(
+            Requirement(
+                environment=environment,
+                name=pin.name,
+                version=pin.version,
+                extras=list(pin.extras),
+                marker=pin.marker,
+                hashes=list(pin.hashes),
+                direct=pin.direct,
+            )
+            for pin in pins
+        )
+
+
+def note_pins(deployment: Deployment) -> None:
+    """List a deployed commit's pins on its environment, once its release serves on a server."""
+    environment = deployment.environment
+    if environment.pins_from != Environment.PinsFrom.COMMIT:
+        return
+    deployment.refresh_from_db(fields=["release"])
+    release = deployment.release
+    if release and release.active_on.exists():
+        replace_pins(environment, read_pins(release.lock.text))

@@ -1,0 +1,189 @@
+"""Reconcile: the periodic loop that makes rows true when messages get lost and workers die.
+
+Any process may run it at any time. Nothing here depends on the broker, and two rounds at once do
+no harm: each change is a conditional UPDATE that one of them wins.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from django.apps import apps
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext_noop
+
+from deploy_manager.deployments import scheduling
+from deploy_manager.deployments.freezes import why_not_now
+from deploy_manager.deployments.pipelines import pipeline_for
+from deploy_manager.deployments.probing import forget_found_hosts, lost_hosts, probe
+from deploy_manager.deployments.rollout import open_after_pause
+from deploy_manager.deployments.run import Wake
+from deploy_manager.isolation import job_round, one_by_one
+from deploy_manager.models import Deployment, Environment, Problem, Shard, ShardState, State
+from deploy_manager.models.deployments import DeploymentQuerySet
+from deploy_manager.models.shards import LEASE, TAKEN_OVER_AT_MOST, ShardQuerySet
+from deploy_manager.models.transactions import brief_transaction
+from deploy_manager.packages import resolutions
+from deploy_manager.upgrades import (
+    handing_back,
+    policies,
+    progress,
+    stored,  # noqa: F401  answers questions about upgrades
+)
+
+WAKE_AGAIN_AFTER = timedelta(seconds=15)
+GIVEN_UP_AFTER = LEASE + timedelta(seconds=15)
+"""A holder that is silent for so long, and was not replaced, ends its deployment."""
+
+GIVEN_UP_AT_LAST = timedelta(minutes=5)
+"""The same while other shards are held: their workers take it over once they have a thread free."""
+
+WOKEN, LOOKS = "woke workers again", "looked at lost servers"
+ABANDONED, OPENED = "ended abandoned deployments", "opened waves"
+OVERDUE, QUEUED = "ended overdue deployments", "queued waiting deployments"
+GONE = "deleted problems of deleted rows"
+
+FELL_SILENT = gettext_noop("The worker that ran it fell silent, and no other one took it over.")
+
+
+def reconcile(wake: Wake, look: Callable[[int], object] = probe) -> Counter[str]:
+    """Do everything that is due; return how often each thing was done.
+
+    `wake` wakes a worker for a shard, and `look` probes a lost host, here or in another process.
+    First, lost messages are sent again and silent holders replaced. Then deployments that no worker
+    takes over are ended, waves opened after their pause, schedules carried out, and waiting
+    deployments queued if they may run. No job and no row of one stops the others: an error is kept
+    as a Problem. Raises DatabaseError if the database is away.
+    """
+    done: Counter[str] = Counter()
+    for name, job in (JOBS | {LOOKS: partial(_look_at_the_lost, look=look)}).items():
+        with job_round(name):
+            done[name] = job(wake)
+    return +done  # drops what was done no time
+
+
+def _look_at_the_lost(wake: Wake, look: Callable[[int], object]) -> int:
+    lost = lost_hosts().select_related("deployment")
+    looked = one_by_one(LOOKS, lost, lambda run: look(run.pk), "deployment__environment")
+    forget_found_hosts()
+    return sum(1 for found in looked if found is not None)
+
+
+def end_the_abandoned(wake: Wake) -> int:
+    """End deployments whose holder is silent and was not replaced: their servers are unknown."""
+
+    def end_if_abandoned(deployment: Deployment) -> bool:
+        with brief_transaction():
+            if not Deployment.objects.lock(deployment.pk):
+                return False
+            # Asked again under the lock: a worker may have taken it over by now.
+            if not _abandoned().filter(deployment=deployment).exists():
+                return False
+            return Deployment.objects.get(pk=deployment.pk).end(State.LOST, FELL_SILENT)
+
+    abandoned = Deployment.objects.filter(pk__in=_abandoned().values("deployment"))
+    return sum(one_by_one(ABANDONED, abandoned, end_if_abandoned, "environment"))
+
+
+def _abandoned() -> ShardQuerySet:
+    """Silent shards that no worker takes over; messages may queue while workers are busy."""
+    at_work = Shard.objects.filter(state=ShardState.HELD, beat_at__gt=Now() - LEASE).exists()
+    silent = Shard.objects.silent(GIVEN_UP_AT_LAST if at_work else GIVEN_UP_AFTER)
+    used_up = Shard.objects.silent().filter(taken_over__gte=TAKEN_OVER_AT_MOST)
+    return silent | used_up
+
+
+def open_waves(wake: Wake) -> int:
+    """Begin waves whose pause is over."""
+    due = Deployment.objects.filter(state=State.RUNNING, opens_at__lte=Now())
+
+    def open_it(deployment: Deployment) -> int:
+        return sum(1 for pk in open_after_pause(deployment.pk) if wake(pk) is not False)
+
+    return sum(one_by_one(OPENED, due, open_it, "environment"))
+
+
+def promote_waiting(wake: Wake) -> int:
+    """Queue waiting deployments that may run now, the oldest of an environment first."""
+    return sum(_promote_all(Deployment.objects.all(), wake))
+
+
+def promote_next(environment: Environment, wake: Wake) -> bool:
+    """Queue the oldest deployment that waits for this environment and may run now."""
+    return any(_promote_all(Deployment.objects.filter(environment=environment), wake))
+
+
+def _promote_all(among: DeploymentQuerySet, wake: Wake) -> list[bool]:
+    def promote(deployment: Deployment) -> bool:
+        environment, now = deployment.environment, timezone.now()
+        if deployment.not_before and deployment.not_before > now:
+            return False
+        if why_not_now(environment, pipeline_for(environment, deployment.recipe), now):
+            return False
+        if not Deployment.objects.promote(deployment.pk):
+            return False
+        _wake_for(deployment, wake)
+        return True
+
+    waiting = among.filter(state=State.WAITING).select_related("environment__project")
+    return one_by_one(QUEUED, waiting.order_by("created_at", "pk"), promote, "environment")
+
+
+def end_the_overdue(wake: Wake) -> int:
+    """End deployments that did not begin by their deadline."""
+    waiting = Q(state__in=[State.WAITING, State.QUEUED])
+    overdue = Deployment.objects.filter(waiting, deadline__lt=Now())
+    return sum(one_by_one(OVERDUE, overdue, Deployment.pass_by, "environment"))
+
+
+def wake_again(wake: Wake) -> int:
+    """Wake workers for shards that none has claimed, or whose holder is silent; see _abandoned."""
+    given_up = list(_abandoned().values_list("deployment", flat=True))
+    return wake_for_shards(Shard.objects.exclude(deployment__in=given_up), wake)
+
+
+def wake_for_shards(shards: ShardQuerySet, wake: Wake) -> int:
+    """Wake workers for shards that may be claimed, if that was not done just now."""
+
+    def wake_for(shard_: Shard) -> bool:
+        due = Shard.objects.mark_woken(shard_.pk, WAKE_AGAIN_AFTER)
+        return due and wake(shard_.pk) is not False
+
+    return sum(one_by_one(WOKEN, shards.to_claim(), wake_for, "deployment__environment"))
+
+
+def _wake_for(deployment: Deployment, wake: Wake) -> int:
+    return wake_for_shards(Shard.objects.filter(deployment=deployment), wake)
+
+
+def _forget_what_is_gone(wake: Wake) -> int:
+    """Delete the problems of rows, and of models, that do not exist any more."""
+    ours = apps.get_app_config("deploy_manager").get_models()
+    models = {str(model._meta.model_name): model for model in ours}
+    about_rows = Problem.objects.exclude(kind="")
+    about_rows.exclude(kind__in=models).delete()
+    for kind in set(about_rows.values_list("kind", flat=True)):
+        there = models[kind]._default_manager.values("pk")
+        Problem.objects.filter(kind=kind).exclude(key__in=there).delete()
+    return 0
+
+
+JOBS: dict[str, Callable[[Wake], int]] = {
+    WOKEN: wake_again,
+    ABANDONED: end_the_abandoned,
+    OPENED: open_waves,
+    OVERDUE: end_the_overdue,
+    scheduling.JOB: lambda wake: len(
+        scheduling.write_due_deployments(wake=lambda made: _wake_for(made, wake))
+    ),
+    policies.JOB: lambda wake: len(policies.run_due_policies()) + policies.wake_for_waiting_runs(),
+    resolutions.JOB: lambda wake: resolutions.keep_answering(),
+    progress.JOB: lambda wake: progress.advance_all(lambda made: _wake_for(made, wake)),
+    handing_back.JOB: lambda wake: handing_back.hand_back_what_succeeded(),
+    QUEUED: promote_waiting,
+    GONE: _forget_what_is_gone,
+}
+"""In this order: workers are woken before anything is read that people wrote."""

@@ -1,0 +1,106 @@
+"""Row checks: what forms check is checked again before a row's values are used.
+
+Rows are also written by `update()`, `loaddata` and SQL. So every value that becomes a path, a word
+of a command or a line of a file is checked once more by the validators of its field, before any
+server or repository is reached.
+"""
+
+from collections.abc import Collection
+from functools import lru_cache
+
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import models
+from django.utils.translation import gettext as _
+
+from deploy_manager.exceptions import InvalidRow, PinError
+from deploy_manager.models import Environment, HostRun, Release
+from deploy_manager.requirements.reading import read_pins
+
+_RESUME_CURSOR = frozenset({"command", "own", "out", "err"})
+
+
+def check_row(row: models.Model, *names: str) -> None:
+    """Check the fields of these names, or all that are not relations.
+
+    Raises InvalidRow, which names the row, each field, and what is wrong with it.
+    """
+    fields = row._meta.fields
+    if names:
+        others = {field.name for field in fields} - set(names)
+    else:
+        others = {field.name for field in fields if field.is_relation or field.primary_key}
+    try:
+        row.clean_fields(exclude=others)
+    except ValidationError as error:
+        raise _invalid(row, error) from None
+
+
+def check_environment(environment: Environment, without: Collection[str] = ()) -> None:
+    """Check an environment, its project, and its fields together. Raises InvalidRow.
+
+    The fields named in `without` are not checked.
+    """
+    check_row(environment.project)
+    fields = environment._meta.fields
+    own = (each.name for each in fields if not each.is_relation and not each.primary_key)
+    check_row(environment, *(name for name in own if name not in without))
+    try:
+        environment.clean()
+    except ValidationError as error:
+        raise _invalid(environment, error) from None
+
+
+def check_release(release: Release | None) -> None:
+    """Check a release, and that its lock file holds exact pins: it is sent to servers as it is.
+
+    Raises InvalidRow.
+    """
+    if release is None:
+        return
+    check_row(release)
+    if why := _why_no_pins(release.lock.text):
+        raise InvalidRow(
+            _("The pins %(lock)s of release %(release)s: %(why)s")
+            % {"lock": release.lock, "release": release, "why": why}
+        )
+
+
+@lru_cache(maxsize=64)  # each shard's worker checks the same lock file again
+def _why_no_pins(lock: str) -> str:
+    try:
+        read_pins(lock) if lock.strip() else ()
+    except PinError as error:
+        return str(error)
+    return ""
+
+
+def check_host_run(run: HostRun) -> None:
+    """Check the state from which a server's part of a deployment continues. Raises InvalidRow."""
+    if run.release_before:
+        check_row(run.release_before)
+    for step in run.steps.all():
+        cursor = step.resume_cursor
+        is_cursor = (
+            isinstance(cursor, dict)
+            and cursor.keys() <= _RESUME_CURSOR
+            # type(), since True is an instance of int, but JSON's true is no position.
+            and all(type(number) is int and number >= 0 for number in cursor.values())
+        )
+        if not is_cursor:
+            raise InvalidRow(
+                _("Step %(step)s of %(server)s does not say how much of its output is stored.")
+                % {"step": step.number, "server": run.server_name}
+            )
+
+
+def _invalid(row: models.Model, error: ValidationError) -> InvalidRow:
+    labels = {each.name: f"{each.verbose_name} ({each.name})" for each in row._meta.fields}
+    labels[NON_FIELD_ERRORS] = str(row._meta.verbose_name)
+    problems = " ".join(
+        f"{labels[name]}: {' '.join(messages)}"
+        for name, messages in sorted(error.message_dict.items())
+    )
+    return InvalidRow(
+        _("%(kind)s %(row)s can't be used as it is. %(problems)s Fix it in the admin.")
+        % {"kind": row._meta.verbose_name, "row": row, "problems": problems}
+    )

@@ -1,6 +1,0 @@
-"""When this process ends: what runs on servers goes on there, and another worker takes it up."""
-
-import threading
-
-process_ends = threading.Event()
-"""Once set, every slice that this process holds is given back within a second or two."""

@@ -1,1 +1,0 @@
-"""Upgrades: planned, asked for, moved on from environment to environment, and by policies."""

@@ -1,0 +1,1 @@
+"""Allowed times and cron slots in named time zones; pure functions without a database."""

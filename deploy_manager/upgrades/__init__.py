@@ -1,0 +1,1 @@
+"""Upgrades: planned, requested, advanced from environment to environment, and run by policies."""

@@ -1,0 +1,129 @@
+"""Overrides as upgrades write them, and end them if they are rolled back."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import Environment, Override, UpgradeStage
+from deploy_manager.models.shapes import texts_in
+from deploy_manager.packages.overrides import lay_over
+from deploy_manager.packages.pins import pins_in
+from deploy_manager.requirements.pins import Pin, compare_pins
+from deploy_manager.requirements.reading import read_pins
+
+
+def note_overrides(stage: UpgradeStage) -> None:
+    """Write overrides for the pins an upgrade moved which the repository does not have yet.
+
+    Call it in the transaction in which the stage succeeds. If an earlier upgrade moved a package to
+    the same pins, its overrides stay.
+    """
+    environment = stage.environment
+    if environment.pins_from != Environment.PinsFrom.COMMIT:
+        return
+    before, after = read_pins(stage.lock_before.text), read_pins(stage.lock_after.text)
+    release = stage.release_before
+    lock = release.repository_lock if release else None
+    # If the repository's own pins were not kept, it is taken to have what served.
+    repository = pins_in(lock.text) if lock else before
+    held: dict[str, list[Override]] = defaultdict(list)
+    for row in environment.overrides.live():
+        held[row.name].append(row)
+    moves: dict[str, Mapping[str, Any]] = {str(move["name"]): move for move in stage.moved}
+    for change in compare_pins(before, after):
+        name = change.name
+        pins, listed = _of(after, name), _of(repository, name)
+        if held[name] and _versions(held[name]) == _versions(pins):
+            continue
+        # Ended first: a constraint allows one live override of a package and marker.
+        replaced = Override.objects.filter(pk__in=[row.pk for row in held[name]])
+        why = _("Upgrade %(upgrade)s moved it on.") % {"upgrade": stage.upgrade}
+        replaced.end(Override.End.REPLACED, why, replaced_by=stage.upgrade)
+        if _versions(pins) != _versions(listed):
+            _write(stage, name, pins, listed, moves.get(name, {}))
+
+
+def _of(pins: Iterable[Pin], name: str) -> list[Pin]:
+    return [pin for pin in pins if pin.name == name]
+
+
+def _versions(found: Iterable[Pin | Override]) -> dict[str, str]:
+    return {one.marker: one.version for one in found if one.version}
+
+
+def _write(
+    stage: UpgradeStage,
+    name: str,
+    pins: Sequence[Pin],
+    listed: Sequence[Pin],
+    move: Mapping[str, Any],
+) -> None:
+    """Write a row for each marker, or one without a version for a package that was removed."""
+    common: dict[str, Any] = {
+        "environment": stage.environment,
+        "name": name,
+        "before": sorted({pin.version for pin in listed}),
+        "why": ": ".join(filter(None, (str(move.get("why", "")), stage.upgrade.reason))),
+        "fixes": list(texts_in(move.get("fixes"))),
+        "upgrade": stage.upgrade,
+    }
+    if not pins:
+        Override.objects.create(**common)
+        return
+    Override.objects.bulk_create(
+        Override(
+            version=pin.version,
+            marker=pin.marker,
+            extras=list(pin.extras),
+            hashes=list(pin.hashes),
+            direct=pin.direct,
+            **common,
+        )
+        for pin in pins
+    )
+
+
+def return_overrides(stage: UpgradeStage) -> None:
+    """End the overrides of a stage that was rolled back, and revive those that it had replaced.
+
+    If a later upgrade moved a package on, the overrides of that one stay. They then replace those
+    from before this stage, which it revives in turn if it is rolled back, too.
+    """
+    here = Override.objects.filter(environment=stage.environment)
+    why = _("Upgrade %(upgrade)s was taken back.") % {"upgrade": stage.upgrade}
+    mine = here.filter(upgrade=stage.upgrade)
+    mine.end(Override.End.RETURNED, why)
+    later = {row.name: row.replaced_by_id for row in mine.filter(ended_how=Override.End.REPLACED)}
+    mine.filter(ended_how=Override.End.REPLACED).update(
+        ended_how=Override.End.RETURNED, ended_why=why, replaced_by=None
+    )
+    live = set(here.live().values_list("name", flat=True))
+    earlier = here.filter(ended_how=Override.End.REPLACED, replaced_by=stage.upgrade)
+    for row in earlier:
+        again = Override.objects.filter(pk=row.pk)
+        if row.name in live:
+            again.update(replaced_by=later.get(row.name))
+        else:
+            again.update(
+                ended_at=None, ended_how="", ended_why="", ended_by_name="", replaced_by=None
+            )
+
+
+def refuse_to_take_back_others(stage: UpgradeStage, lock: str) -> None:
+    """Raise RequestRefused if an upgrade's rollback would undo a later upgrade, too."""
+    since = stage.deployment.created_at if stage.deployment else stage.upgrade.created_at
+    laid = lay_over(stage.environment, pins_in(lock))
+    others = [
+        each
+        for each in laid.overrides
+        if each.holds
+        and any(row.upgrade_id != stage.upgrade_id and row.since > since for row in each.rows)
+    ]
+    if others:
+        raise RequestRefused(
+            _("It was not rolled back: that would also undo %(names)s of another upgrade.")
+            % {"names": ", ".join(f"{each.name} {each.version or '-'}" for each in others)}
+        )

@@ -1,0 +1,215 @@
+"""Plan an upgrade: what would change in each environment, shown before it is requested."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from deploy_manager.exceptions import InvalidRow, PinError
+from deploy_manager.models import (
+    Environment,
+    LockFile,
+    OnFailure,
+    PolicyRun,
+    Release,
+)
+from deploy_manager.models.serving import serving_release
+from deploy_manager.packages.exposure import audited_versions
+from deploy_manager.packages.overrides import lay_over
+from deploy_manager.packages.pins import checked_pins_of
+from deploy_manager.packages.targets import targets_of
+from deploy_manager.requirements.index_facts import IndexProblem, PackageFacts, look_up_many
+from deploy_manager.requirements.moving import move_pins
+from deploy_manager.requirements.pins import Pin, compare_pins, lock_digest, lock_text
+from deploy_manager.requirements.reach import PinRequest
+from deploy_manager.requirements.reading import read_pins
+from deploy_manager.row_checks import check_row
+
+
+@dataclass(frozen=True)
+class UpgradeOptions:
+    """Which packages an upgrade moves, how far, and how carefully it is rolled out."""
+
+    pins: tuple[PinRequest, ...]
+    """Empty: each environment is moved to the pins that are listed on it."""
+
+    reason: str = ""
+    soak: int = 0
+    """Seconds to watch the canary, and each environment, before going on to the next."""
+
+    on_failure: str = OnFailure.RETURN
+    before: datetime | None = None
+    """The cooldown: versions uploaded later are not considered."""
+
+    exempt: frozenset[str] = frozenset()
+    """Packages without a cooldown."""
+
+    policy_run: PolicyRun | None = None
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """An environment whose pins would move, from the release that serves to another lock."""
+
+    environment: Environment
+    release_before: Release
+    lock: str
+    """The text of the new lock."""
+
+    moves: tuple[dict[str, Any], ...]
+    """For each package: name, before, after, why, fixes, uploaded, yanked, status, unknown."""
+
+    @property
+    def digest(self) -> str:
+        return lock_digest(self.lock)
+
+    def lock_after(self) -> LockFile:
+        """Return the row of the new lock, written if there is none."""
+        return LockFile.objects.of(self.digest, self.lock)
+
+
+@dataclass(frozen=True)
+class UpgradePlan:
+    """The stages of an upgrade in their order, and the problems found."""
+
+    options: UpgradeOptions
+    stages: tuple[PlannedStage, ...]
+    unmoved: tuple[Environment, ...] = ()
+    """Environments in which nothing would change."""
+
+    problems: tuple[str, ...] = ()
+    """Why it can't be done, as messages: for instance that the resolver found no solution."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.stages
+
+    @property
+    def key(self) -> str:
+        """A digest of what was shown: if it differs, the plan has to be shown again."""
+        parts = [f"{stage.environment.pk}:{stage.digest}" for stage in self.stages]
+        return lock_digest("\n".join(parts))
+
+
+def plan_upgrade(environments: Sequence[Environment], options: UpgradeOptions) -> UpgradePlan:
+    """Return what these options would change. Asks the package index, no server; writes nothing."""
+    stages, unmoved, problems = [], [], _unknown_packages(environments, options)
+    for environment in environments:
+        try:
+            stage = _plan_stage(environment, options)
+        except (PinError, InvalidRow) as error:
+            problems.append(f"{environment}: {error}")
+            continue
+        if stage is None:
+            unmoved.append(environment)
+        else:
+            stages.append(stage)
+    return UpgradePlan(options, tuple(stages), tuple(unmoved), tuple(problems))
+
+
+def _unknown_packages(environments: Sequence[Environment], options: UpgradeOptions) -> list[str]:
+    """Return a problem for each requested package that no environment has."""
+    known: set[str] = set()
+    for environment in environments:
+        release = serving_release(environment)
+        with suppress(PinError):  # becomes a problem when its stage is planned
+            known |= {pin.name for pin in _listed_pins(environment, release)} if release else set()
+    if not known:
+        return []
+    sites = ", ".join(map(str, environments))
+    return [
+        _("%(name)s is not among the pins of %(sites)s.") % {"name": each.name, "sites": sites}
+        for each in options.pins
+        if each.name not in known
+    ]
+
+
+def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedStage | None:
+    """Return the stage, or None if nothing moves. Raises PinError, InvalidRow."""
+    check_row(environment)
+    release = serving_release(environment)
+    if release is None:
+        raise PinError(_("No release serves there yet: deploy it first."))
+    listed = _listed_pins(environment, release)
+    pins, reasons = _move(environment, listed, options)
+    changes = compare_pins(read_pins(release.lock.text), pins)
+    if not changes:
+        return None
+    facts = look_up_many([each.name for each in changes if each.after], environment.index_url)
+    audited = audited_versions({change.name for change in changes})
+    # A pin may differ from what serves without having been requested now.
+    is_commit = environment.pins_from == Environment.PinsFrom.COMMIT
+    otherwise = _("held by an override") if is_commit else _("listed on the environment")
+    moves = []
+    for change in changes:
+        left = audited.get((change.name, change.before))
+        moves.append(
+            {
+                "name": change.name,
+                "before": change.before,
+                "after": change.after,
+                "why": reasons.get(change.name) or otherwise,
+                "fixes": [each.identifier for each in left.advisories.all()] if left else [],
+                **_facts_of(facts, change.name, change.after),
+            }
+        )
+    return PlannedStage(environment, release, lock_text(pins), tuple(moves))
+
+
+def _listed_pins(environment: Environment, release: Release) -> tuple[Pin, ...]:
+    """Return the pins an upgrade begins from: those listed, or those of the release that serves.
+
+    The latter with the overrides, which a rollback may have taken back for a while.
+    """
+    is_listed = environment.pins_from == Environment.PinsFrom.ROWS
+    if is_listed and (pins := checked_pins_of(environment)):
+        # Written and read back, as rows may hold what is not a line of a lock.
+        return read_pins(lock_text(pins), f"{environment}'s list of requirements")
+    return lay_over(environment, read_pins(release.lock.text)).pins
+
+
+def pins_begun_from(environment: Environment, release: Release) -> str:
+    """Return a digest of the pins an upgrade begins from: a plan is valid while it is the same."""
+    return lock_digest(lock_text(_listed_pins(environment, release)))
+
+
+def _move(
+    environment: Environment, pins: Sequence[Pin], options: UpgradeOptions
+) -> tuple[Sequence[Pin], dict[str, str]]:
+    """Return the new pins, and the reasons by package. Raises PinError."""
+    # One upgrade serves several environments, which need not have all of its packages.
+    names = {pin.name for pin in pins}
+    requests = [each for each in options.pins if each.name in names]
+    if not requests:
+        return pins, {}
+    moved = move_pins(
+        lock_text(pins),
+        requests,
+        targets=targets_of(environment),
+        index_url=environment.index_url,
+        before=options.before,
+        exempt=options.exempt,
+    )
+    return moved.pins, {move.name: move.why for move in moved.moves}
+
+
+def _facts_of(
+    facts: Mapping[str, PackageFacts | IndexProblem], name: str, version: str
+) -> dict[str, str]:
+    """Return the index facts of a version, for the plan and later the stage's row."""
+    found = facts.get(name)
+    blank = {"uploaded": "", "yanked": "", "status": "", "unknown": ""}
+    if not isinstance(found, PackageFacts):
+        return blank | {"unknown": found.reason if found and version else ""}
+    # Several versions, for different markers, have no facts in common.
+    about = found.of(version) if version and "," not in version else None
+    if about is None:
+        return blank | {"status": found.status}
+    return blank | {
+        "uploaded": about.uploaded_at.isoformat() if about.uploaded_at else "",
+        "yanked": about.yanked_reason or _("yanked") if about.yanked else "",
+        "status": found.status,
+    }

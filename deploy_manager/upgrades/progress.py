@@ -1,0 +1,322 @@
+"""Advance upgrades from stage to stage, by how their deployments ended.
+
+Any process that sees a deployment end advances its upgrade, and so does the reconcile loop: every
+transition is a conditional UPDATE that one of them wins. Nothing is kept in memory in between.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.db import IntegrityError
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from deploy_manager.deployments.request import DeploymentOptions, refuse_who_may_not, request
+from deploy_manager.exceptions import DeployManagerError, PinError, RequestRefused
+from deploy_manager.isolation import one_by_one
+from deploy_manager.logs import mask_text
+from deploy_manager.models import (
+    UPGRADE_LIVE,
+    Deployment,
+    Environment,
+    OnFailure,
+    Release,
+    State,
+    Upgrade,
+    UpgradeStage,
+    UpgradeState,
+)
+from deploy_manager.models.deployments import ROLLBACK, UPGRADE
+from deploy_manager.models.serving import serving_release
+from deploy_manager.models.transactions import brief_transaction
+from deploy_manager.packages.pins import replace_pins
+from deploy_manager.requirements.reading import read_pins
+from deploy_manager.upgrades.overriding import (
+    note_overrides,
+    refuse_to_take_back_others,
+    return_overrides,
+)
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+JOB = "went on with upgrades"
+"""Its name among the jobs of the reconcile loop."""
+
+PINS_CHANGED = gettext_noop(
+    "The pins that serve there have changed since the upgrade was requested: request it again."
+)
+NOT_BEGUN = gettext_noop("Nothing was changed here: an earlier environment failed.")
+NONE_SWITCHED = gettext_noop("No server was switched.")
+
+
+def upgrade_of(deployment: Deployment) -> int | None:
+    """Return the id of the upgrade that a deployment belongs to, or None."""
+    mine = Q(deployment=deployment) | Q(returned_by=deployment)
+    return UpgradeStage.objects.filter(mine).values_list("upgrade", flat=True).first()
+
+
+def advance_all(wake: Callable[[Deployment], object]) -> int:
+    """Advance every live upgrade; return how many deployments that wrote."""
+
+    def advance(upgrade: Upgrade) -> int:
+        written = advance_upgrade(upgrade.pk)
+        for deployment in written:
+            wake(deployment)
+        return len(written)
+
+    return sum(one_by_one(JOB, Upgrade.objects.live().order_by("pk"), advance))
+
+
+def advance_upgrade(upgrade_id: int) -> list[Deployment]:
+    """Do what is due in an upgrade; return the deployments written, whose workers are to be woken.
+
+    An error in one environment does not keep the others from going on.
+    """
+    written: list[Deployment] = []
+    # One transition may make another due, but a stage has few: 100 rounds guard against a loop.
+    for _round in range(100):
+        stages = UpgradeStage.objects.filter(upgrade=upgrade_id, state__in=UPGRADE_LIVE)
+        steps = one_by_one(JOB, _in_turn(stages), _advance, "environment")
+        written += [step for step in steps if isinstance(step, Deployment)]
+        if not any(steps):
+            break
+    _end(upgrade_id)
+    return written
+
+
+def _in_turn(stages: QuerySet[UpgradeStage]) -> QuerySet[UpgradeStage]:
+    """Return the stages that run or are rolled back; if there are none, the first that waits."""
+    busy = stages.exclude(state=UpgradeState.WAITING)
+    if not busy.exists():
+        # As a list: not every database takes a limit inside of a subquery.
+        first = stages.order_by("number").values_list("pk", flat=True)[:1]
+        busy = stages.filter(pk__in=list(first))
+    return busy.select_related(
+        "upgrade", "environment__project", "deployment", "returned_by", "release_before__lock"
+    )
+
+
+def _advance(stage: UpgradeStage) -> Deployment | bool:
+    """Advance a stage; return the deployment that was written for it, or whether it advanced."""
+    match stage.state:
+        case UpgradeState.WAITING:
+            return _begin_if_due(stage)
+        case UpgradeState.RUNNING:
+            return _follow_deployment(stage)
+        case _:
+            return _follow_rollback(stage)
+
+
+def _begin_if_due(stage: UpgradeStage) -> Deployment | bool:
+    """Begin a stage whose soak is over."""
+    due = UpgradeStage.objects.filter(
+        Q(opens_at=None) | Q(opens_at__lte=Now()), pk=stage.pk, state=UpgradeState.WAITING
+    )
+    try:
+        with brief_transaction():
+            if not due.update(state=UpgradeState.RUNNING, opens_at=None):
+                return False
+            Upgrade.objects.filter(pk=stage.upgrade_id).update(state=UpgradeState.RUNNING)
+            return _deploy(stage)
+    except DeployManagerError as error:
+        return _fail(stage, UpgradeState.WAITING, mask_text(str(error)))
+
+
+def _deploy(stage: UpgradeStage) -> Deployment:
+    """Write the deployment of a stage: the code that serves, with the new pins."""
+    serving = serving_release(stage.environment)
+    # Another deployment in between may have changed the code, but not the pins that were planned.
+    if serving is None or serving.lock_id != stage.lock_before_id:
+        raise RequestRefused(_(PINS_CHANGED))
+    release = Release.objects.make(
+        stage.environment,
+        serving.commit,
+        serving.subject,
+        stage.lock_after,
+        serving.repository_lock,
+    )
+    upgrade = stage.upgrade
+    refuse_who_may_not(
+        upgrade.source, upgrade.requested_by, upgrade.requested_by_name, stage.environment
+    )
+    options = DeploymentOptions(
+        release=release, reason=_reason(stage), waits=True, soak=upgrade.soak
+    )
+    deployment = _request(stage, UPGRADE, options, user=upgrade.requested_by)
+    UpgradeStage.objects.filter(pk=stage.pk).update(deployment=deployment, release_before=serving)
+    return deployment
+
+
+def _reason(stage: UpgradeStage) -> str:
+    parts = [_("Upgrade %s") % stage.upgrade, stage.upgrade.reason]
+    return ": ".join(filter(None, parts))[:500]
+
+
+def _request(
+    stage: UpgradeStage, recipe: str, options: DeploymentOptions, user: "User | None" = None
+) -> Deployment:
+    """Request a deployment in the name of the upgrade; the worker checks a `user`'s right again."""
+    upgrade = stage.upgrade
+    return request(
+        stage.environment,
+        recipe,
+        source=upgrade.source,
+        requested_by_name=upgrade.requested_by_name,
+        user=user,
+        options=options,
+    )
+
+
+def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
+    """End a running stage by how its deployment ended."""
+    deployment = stage.deployment
+    if deployment is None:
+        return _fail(stage, UpgradeState.RUNNING, _("Its deployment was deleted."))
+    if deployment.is_live:
+        return False
+    if deployment.state == State.SUCCEEDED:
+        return _succeed(stage)
+    was_cancelled = deployment.state == State.CANCELLED
+    serves = stage.environment.placements.filter(active_release=deployment.release).exists()
+    if deployment.state == State.LOST or serves:
+        # Some servers serve the new pins, or may: cancelling rolls back, else a person decides.
+        end = _return if was_cancelled else _fail
+        return end(stage, UpgradeState.RUNNING, deployment.message)
+    if was_cancelled or deployment.host_runs.filter(was_switched=True).exists():
+        return _came_back(stage, UpgradeState.RUNNING, deployment.message)
+    why = f"{deployment.message}\n{_(NONE_SWITCHED)}"
+    return _fail(stage, UpgradeState.RUNNING, why)
+
+
+def _succeed(stage: UpgradeStage) -> bool:
+    """End a stage as succeeded, and let the next one begin after the soak."""
+    with brief_transaction():
+        running = UpgradeStage.objects.filter(pk=stage.pk, state=UpgradeState.RUNNING)
+        if not running.update(state=UpgradeState.SUCCEEDED, message=""):
+            return False
+        _list_pins(stage.environment, stage.lock_after.text)
+        note_overrides(stage)
+        later = stage.upgrade.stages.filter(number__gt=stage.number, state=UpgradeState.WAITING)
+        if following := later.order_by("number").first():
+            soak = timedelta(seconds=stage.upgrade.soak)
+            UpgradeStage.objects.filter(pk=following.pk).update(opens_at=Now() + soak)
+    return True
+
+
+def _list_pins(environment: Environment, lock: str) -> None:
+    # Pins from a commit stay what the repository says: an override holds what moved.
+    if environment.pins_from == Environment.PinsFrom.ROWS:
+        replace_pins(environment, read_pins(lock))
+
+
+def _fail(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
+    """End a stage as failed, with the consequences for the others: see `_end_stage`."""
+    _mark_bad(stage, why)
+    return _end_stage(stage, was, UpgradeState.FAILED, why)
+
+
+def _came_back(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
+    """End a stage whose servers all serve their previous release again."""
+    _mark_bad(stage, why)
+    cancelled = stage.deployment is not None and stage.deployment.state == State.CANCELLED
+    ended = UpgradeState.CANCELLED if cancelled else UpgradeState.ROLLED_BACK
+    return _end_stage(stage, was, ended, why)
+
+
+def _mark_bad(stage: UpgradeStage, why: str) -> None:
+    release = stage.deployment.release if stage.deployment else None
+    # A cancelled deployment says nothing against its release.
+    if release and stage.deployment and stage.deployment.state != State.CANCELLED:
+        release.mark_bad(why or _("Its upgrade failed."))
+
+
+def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why: str) -> bool:
+    """End a stage, skip those that wait, and roll back earlier ones if the upgrade says so."""
+    with brief_transaction():
+        mine = UpgradeStage.objects.filter(pk=stage.pk, state=was)
+        if not mine.update(state=ended, message=why, opens_at=None):
+            return False
+        others = stage.upgrade.stages.exclude(pk=stage.pk)
+        others.filter(state=UpgradeState.WAITING).update(
+            state=UpgradeState.SKIPPED, message=_(NOT_BEGUN), opens_at=None
+        )
+        if ended != UpgradeState.CANCELLED and stage.upgrade.on_failure == OnFailure.RETURN:
+            for earlier in others.filter(state=UpgradeState.SUCCEEDED, number__lt=stage.number):
+                _return(earlier, UpgradeState.SUCCEEDED, why)
+    return True
+
+
+def _return(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
+    """Begin to roll an environment back; the next round writes the deployment."""
+    mine = UpgradeStage.objects.filter(pk=stage.pk, state=was)
+    try:
+        with brief_transaction():
+            return bool(mine.update(state=UpgradeState.RETURNING, message=why))
+    except IntegrityError:
+        # One that had succeeded becomes live again, and an environment has one live upgrade.
+        busy = _("It was not rolled back: another upgrade is at work there.")
+        mine.update(message=f"{why}\n{busy}")
+        return False
+
+
+def _follow_rollback(stage: UpgradeStage) -> Deployment | bool:
+    """Begin the rollback of a stage, or end the stage by how its rollback ended."""
+    back = stage.returned_by
+    if back is None:
+        return _begin_rollback(stage)
+    if back.is_live:
+        return False
+    if back.state != State.SUCCEEDED:
+        return _end_stage(stage, UpgradeState.RETURNING, UpgradeState.FAILED, back.message)
+    _list_pins(stage.environment, stage.lock_before.text)
+    return_overrides(stage)
+    return _came_back(stage, UpgradeState.RETURNING, stage.message)
+
+
+def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
+    """Write the rollback to the previous release; False if another process wrote it.
+
+    No right is checked: the rollback is part of the upgrade, which was allowed when it began.
+    """
+    try:
+        with brief_transaction():
+            if stage.release_before is None:
+                raise PinError(_("The release that served before was deleted."))
+            refuse_to_take_back_others(stage, stage.release_before.lock.text)
+            options = DeploymentOptions(
+                release=stage.release_before, reason=_reason(stage), waits=True
+            )
+            back = _request(stage, ROLLBACK, options)
+            mine = UpgradeStage.objects.filter(pk=stage.pk, returned_by=None)
+            # Last, so that of two processes the loser's deployment is undone with its transaction.
+            if not mine.filter(state=UpgradeState.RETURNING).update(returned_by=back):
+                raise _BegunTwiceError
+    except _BegunTwiceError:
+        return False
+    except DeployManagerError as error:
+        why = mask_text(str(error))
+        return _end_stage(stage, UpgradeState.RETURNING, UpgradeState.FAILED, why)
+    return back
+
+
+class _BegunTwiceError(Exception):
+    """Another process wrote the rollback: it undoes ours with the transaction."""
+
+
+def _end(upgrade_id: int) -> None:
+    """End an upgrade without live stages, in the worst of their states."""
+    stages = UpgradeStage.objects.filter(upgrade=upgrade_id).order_by("number")
+    found = list(stages.select_related("environment__project"))
+    if any(stage.state in UPGRADE_LIVE for stage in found):
+        return
+    states = {stage.state for stage in found}
+    order = (UpgradeState.FAILED, UpgradeState.ROLLED_BACK, UpgradeState.CANCELLED)
+    ended = next((state for state in order if state in states), UpgradeState.SUCCEEDED)
+    lines = [f"{stage.environment}: {stage.message}" for stage in found if stage.message]
+    Upgrade.objects.live().filter(pk=upgrade_id).update(
+        state=ended, message="\n".join(lines), finished_at=Now()
+    )

@@ -1,0 +1,107 @@
+"""Request an upgrade as it was planned, and cancel it.
+
+An upgrade is one row, with one for each of its environments.
+"""
+
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError
+from django.utils.translation import gettext as _
+
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.logs import mask_text
+from deploy_manager.models import (
+    UPGRADE_LIVE,
+    Upgrade,
+    UpgradeStage,
+    UpgradeState,
+)
+from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.transactions import brief_transaction
+from deploy_manager.packages.looking_up import look_up_again
+from deploy_manager.upgrades.plan import UpgradePlan
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+
+def request_upgrade(
+    plan: UpgradePlan, *, source: str, requested_by_name: str, user: "User | None" = None
+) -> Upgrade:
+    """Write an upgrade as it was planned; `advance_upgrade` begins it.
+
+    `user` is the person in the admin; requests by commands and policies have none and are trusted.
+    Raises RequestRefused if the plan has problems or moves nothing, or if an environment is part of
+    another upgrade; PermissionDenied.
+    """
+    for stage in plan.stages:
+        if user is not None and not may_deploy(user, stage.environment):
+            raise PermissionDenied(f"{user} may not deploy {stage.environment}.")
+    if plan.problems:
+        raise RequestRefused("\n".join(plan.problems))
+    if plan.is_empty:
+        raise RequestRefused(_("Nothing would change: there is nothing to upgrade."))
+    options = plan.options
+    try:
+        with brief_transaction():
+            upgrade = Upgrade.objects.create(
+                wanted=[
+                    {"name": pin.name, "reach": pin.reach.value, "version": pin.version}
+                    for pin in options.pins
+                ],
+                reason=mask_text(options.reason)[:500],
+                requested_by=user,
+                requested_by_name=requested_by_name,
+                source=source,
+                policy_run=options.policy_run,
+                soak=options.soak,
+                on_failure=options.on_failure,
+            )
+            UpgradeStage.objects.bulk_create(
+                UpgradeStage(
+                    upgrade=upgrade,
+                    number=number,
+                    environment=stage.environment,
+                    lock_before=stage.release_before.lock,
+                    lock_after=stage.lock_after(),
+                    moves=list(stage.moves),
+                    release_before=stage.release_before,
+                )
+                for number, stage in enumerate(plan.stages, 1)
+            )
+    except IntegrityError:
+        # A partial unique index allows one live upgrade in an environment.
+        raise RequestRefused(_describe_as_busy(plan)) from None
+    # The resolver may have taken versions that are newer than the facts on the rows.
+    for stage in plan.stages:
+        look_up_again(stage.environment.index_url, [move["name"] for move in stage.moves])
+    return upgrade
+
+
+def _describe_as_busy(plan: UpgradePlan) -> str:
+    environments = [stage.environment for stage in plan.stages]
+    live = UpgradeStage.objects.filter(environment__in=environments, state__in=UPGRADE_LIVE)
+    lines = [
+        _("%(site)s is part of upgrade %(upgrade)s, which has not ended yet.")
+        % {"site": stage.environment, "upgrade": stage.upgrade}
+        for stage in live.select_related("upgrade", "environment__project")
+    ]
+    # None is left if the other upgrade ended after it had refused ours.
+    return "\n".join(lines) or _("An environment was busy just now: try again.")
+
+
+def cancel_upgrade(upgrade: Upgrade, by: str) -> bool:
+    """Cancel what waits and runs of an upgrade; False if it had ended.
+
+    Servers that were switched are rolled back; environments that succeeded before stay upgraded.
+    """
+    live = Upgrade.objects.live().filter(pk=upgrade.pk)
+    if not live.update(cancel_requested_by_name=by):
+        return False
+    waiting = upgrade.stages.filter(state=UpgradeState.WAITING)
+    waiting.update(state=UpgradeState.CANCELLED, message=f"Cancelled by {by}.")
+    for stage in upgrade.stages.filter(state=UpgradeState.RUNNING).select_related("deployment"):
+        if stage.deployment:
+            stage.deployment.request_cancel(by)
+    return True

@@ -1,0 +1,111 @@
+"""Options and plans of upgrades as JSON: asked by a page, planned by a worker."""
+
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import Environment, Release, Resolution
+from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.serving import serving_release
+from deploy_manager.packages.resolutions import answers, environments_of
+from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.upgrades.plan import (
+    PlannedStage,
+    UpgradeOptions,
+    UpgradePlan,
+    pins_begun_from,
+    plan_upgrade,
+)
+
+
+def options_to_json(options: UpgradeOptions) -> dict[str, Any]:
+    return {
+        "pins": [
+            {
+                "name": pin.name,
+                "reach": pin.reach.value,
+                "version": pin.version,
+                "fixed_in": list(pin.fixed_in),
+            }
+            for pin in options.pins
+        ],
+        "reason": options.reason,
+        "soak": options.soak,
+        "on_failure": str(options.on_failure),
+        "before": options.before.isoformat() if options.before else "",
+        "exempt": sorted(options.exempt),
+    }
+
+
+def options_from_json(data: dict[str, Any]) -> UpgradeOptions:
+    return UpgradeOptions(
+        pins=tuple(
+            PinRequest(each["name"], Reach(each["reach"]), each["version"], tuple(each["fixed_in"]))
+            for each in data["pins"]
+        ),
+        reason=data["reason"],
+        soak=data["soak"],
+        on_failure=data["on_failure"],
+        before=datetime.fromisoformat(data["before"]) if data["before"] else None,
+        exempt=frozenset(data["exempt"]),
+    )
+
+
+def plan_to_json(plan: UpgradePlan) -> dict[str, Any]:
+    return {
+        "stages": [
+            {
+                "environment": stage.environment.pk,
+                "release_before": stage.release_before.pk,
+                "begun_from": pins_begun_from(stage.environment, stage.release_before),
+                "lock": stage.lock,
+                "moves": list(stage.moves),
+            }
+            for stage in plan.stages
+        ],
+        "unmoved": [each.pk for each in plan.unmoved],
+        "problems": list(plan.problems),
+    }
+
+
+def plan_from_json(data: dict[str, Any], options: UpgradeOptions) -> UpgradePlan:
+    """Return a plan as it was made.
+
+    Raises RequestRefused if it is no longer valid: another release serves, or the pins changed.
+    """
+    return UpgradePlan(
+        options,
+        tuple(_stage(each) for each in data["stages"]),
+        tuple(Environment.objects.select_related("project").filter(pk__in=data["unmoved"])),
+        tuple(data["problems"]),
+    )
+
+
+def _stage(data: dict[str, Any]) -> PlannedStage:
+    found = Environment.objects.select_related("project").filter(pk=data["environment"])
+    environment = found.first()
+    release = Release.objects.select_related("lock").filter(pk=data["release_before"]).first()
+    if environment is None or release is None or serving_release(environment) != release:
+        raise RequestRefused(_("Another release serves by now: preview the upgrade again."))
+    if pins_begun_from(environment, release) != data["begun_from"]:
+        raise RequestRefused(
+            _("The pins of %(site)s have changed since: preview the upgrade again.")
+            % {"site": environment}
+        )
+    return PlannedStage(environment, release, data["lock"], tuple(data["moves"]))
+
+
+@answers(Resolution.Kind.UPGRADE)
+def _answer(held: Resolution) -> dict[str, Any]:
+    """Plan an upgrade as its page requested. Raises DeployManagerError."""
+    environments = environments_of(held)
+    for environment in environments:
+        # Checked again: the right may have been taken away while the question waited.
+        if not (held.requested_by.is_active and may_deploy(held.requested_by, environment)):
+            raise RequestRefused(
+                _("%(who)s may no longer deploy %(site)s.")
+                % {"who": held.requested_by, "site": environment}
+            )
+    return plan_to_json(plan_upgrade(environments, options_from_json(held.asked["options"])))

@@ -1,0 +1,84 @@
+"""The pipelines that come with the app: their phases, and the release each of them works on."""
+
+import pytest
+
+from deploy_manager.recipes import (
+    Phase,
+    Pipeline,
+    Scope,
+    Uses,
+    deploy_pipeline,
+    get_pipeline,
+    get_recipe,
+)
+
+
+def names(pipeline: Pipeline) -> list[str]:
+    return [phase.name for phase in pipeline.phases]
+
+
+@pytest.mark.parametrize(
+    ("migrate", "phases"),
+    [
+        ("before", ["prepare", "migrate", "activate", "verify", "clean_up"]),
+        ("after", ["prepare", "activate", "verify", "migrate", "clean_up"]),
+        ("never", ["prepare", "activate", "verify", "clean_up"]),
+    ],
+)
+def test_a_deployment_migrates_when_the_environment_says(migrate: str, phases: list[str]) -> None:
+    assert names(deploy_pipeline(migrate)) == phases
+    gates = {phase.name for phase in deploy_pipeline(migrate).phases if phase.gate}
+    assert gates == {"prepare", "migrate"} & set(phases)
+
+
+def test_deploy_migrates_before_unless_told() -> None:
+    assert get_pipeline("deploy") == deploy_pipeline("before")
+
+
+@pytest.mark.parametrize("name", ["deploy", "rollback", "converge"])
+def test_only_what_changes_or_proves_what_serves_is_run_in_waves(name: str) -> None:
+    in_waves = [phase.name for phase in get_pipeline(name).phases if phase.in_waves]
+    assert in_waves == ["activate", "verify"]
+
+
+def test_a_rollback_installs_and_cleans_up_nothing() -> None:
+    pipeline = get_pipeline("rollback")
+    assert [recipe.name for recipe in pipeline.recipes] == [
+        "check_release",
+        "reverse_migrations",
+        "activate",
+        "reload",
+        "verify",
+    ]
+    assert {phase.name for phase in pipeline.phases if phase.gate} == {"prepare", "migrate"}
+
+
+def test_to_converge_is_to_prepare_what_others_serve_and_never_to_migrate() -> None:
+    pipeline = get_pipeline("converge")
+    assert names(pipeline) == ["preflight", "prepare", "activate", "verify", "clean_up"]
+    assert {phase.name for phase in pipeline.phases if phase.gate} == {"preflight", "prepare"}
+
+
+@pytest.mark.parametrize(
+    ("name", "uses"),
+    [
+        ("deploy", Uses.NEW),
+        ("rollback", Uses.GIVEN),
+        ("converge", Uses.GIVEN),
+        ("show_migrations", Uses.NEWEST),
+        ("preflight", Uses.CURRENT),
+    ],
+)
+def test_a_pipeline_knows_which_release_it_works_on(name: str, uses: Uses) -> None:
+    assert get_pipeline(name).uses is uses
+
+
+def test_a_pipeline_takes_a_given_release_where_it_says_so() -> None:
+    phases = (Phase("prepare", "Prepare", ("checkout_latest",)),)
+    assert Pipeline("again", "Again", phases).uses is Uses.NEW
+    assert Pipeline("again", "Again", phases, given=True).uses is Uses.GIVEN
+
+
+@pytest.mark.parametrize("name", ["migrate", "show_migrations", "reverse_migrations"])
+def test_the_database_is_one_server_s_affair(name: str) -> None:
+    assert get_recipe(name).scope is Scope.ONCE
