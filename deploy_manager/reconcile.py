@@ -148,9 +148,9 @@ def wake_again(wake: Wake) -> int:
 def wake_for_shards(shards: ShardQuerySet, wake: Wake) -> int:
     """Wake workers for shards that may be claimed, if that was not done just now."""
 
-    def wake_for(shard_: Shard) -> bool:
-        due = Shard.objects.mark_woken(shard_.pk, WAKE_AGAIN_AFTER)
-        return due and wake(shard_.pk) is not False
+    def wake_for(shard: Shard) -> bool:
+        due = Shard.objects.mark_woken(shard.pk, WAKE_AGAIN_AFTER)
+        return due and wake(shard.pk) is not False
 
     return sum(one_by_one(WOKEN, shards.to_claim(), wake_for, "deployment__environment"))
 

@@ -188,10 +188,10 @@ def test_every_job_of_the_reconcile_is_tried() -> None:
 def test_a_job_that_fails_keeps_no_other_from_being_done(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
-    shard_, due = pair.ask(pair.bad).shards.get(), pair.schedule(pair.good)
+    shard, due = pair.ask(pair.bad).shards.get(), pair.schedule(pair.good)
     monkeypatch.setitem(reconciling.JOBS, job, lambda wake: _sql())
     told = pair.reconcile()
-    assert (shard_.pk in told) is (job != "woke workers again")
+    assert (shard.pk in told) is (job != "woke workers again")
     assert due.deployments.exists() is (job != "wrote scheduled deployments")
     assert [each.job for each in Problem.objects.filter(kind="")] == [job]
 

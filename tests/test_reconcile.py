@@ -37,11 +37,11 @@ def long_ago(**ago: int) -> None:
 
 
 def test_a_lost_message_is_sent_again_but_not_all_the_time(inventory: Inventory) -> None:
-    shard_ = inventory.request("ping").shards.get()
-    assert reconciled() == [shard_.pk]
+    shard = inventory.request("ping").shards.get()
+    assert reconciled() == [shard.pk]
     assert reconciled() == []
     long_ago(seconds=16)
-    assert reconciled() == [shard_.pk]
+    assert reconciled() == [shard.pk]
 
 
 def test_all_messages_that_a_broker_lost_are_woken_again(inventory: Inventory) -> None:

@@ -91,6 +91,23 @@ class StyledAdmin(ModelAdmin[_Model]):
         """Return the actions of the list for this user, given those that the class has."""
         return known
 
+    def page_context(self, request: HttpRequest, row: _Model) -> dict[str, Any]:
+        """Return what the page of a row shows besides its form: addresses of buttons, problems."""
+        return {}
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: _Model | None = None,
+    ) -> Any:
+        # Here Django has read the row already: change_view() would have to read it once more.
+        more = self.page_context(request, obj) if obj is not None else {}
+        return super().render_change_form(request, context | more, add, change, form_url, obj)
+
     def render_page(
         self, request: HttpRequest, template: str, title: str, **context: Any
     ) -> TemplateResponse:

@@ -12,7 +12,7 @@ Pair = tuple[str, str]
 """The name of a package, and its version."""
 
 LONGEST_SUMMARY = 1000
-"""Characters; some databases tell the whole pipeline."""
+"""Characters; some databases describe all of it at length."""
 
 MOST_PROBLEMS_SHOWN = 3
 

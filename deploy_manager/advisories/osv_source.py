@@ -7,6 +7,7 @@ https://google.github.io/osv.dev/get-v1-vulns/ has each of them.
 from collections import deque
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -53,7 +54,7 @@ class OsvSource:
         self.name = without_credentials(address)
 
     def advise(self, pairs: Collection[Pair], timeout: float) -> Mapping[Pair, Advice]:
-        with Web(self._address, timeout) as web:
+        with closing(Web(self._address, timeout)) as web:
             named = _ask_for_names(web, pairs)
             identifiers = sorted({each for one in named.values() for each in one.identifiers})
             records = each_in_time(

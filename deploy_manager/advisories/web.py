@@ -2,8 +2,7 @@
 
 import json
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -46,7 +45,7 @@ def without_credentials(address: str) -> str:
 class Web:
     """An address that answers until `timeout` seconds are over; its user and password are sent.
 
-    For several threads. To be used in a `with`.
+    For several threads. To be closed.
     """
 
     def __init__(self, address: str, timeout: float) -> None:
@@ -105,15 +104,7 @@ class Web:
             raise _unavailable(f"not within {self._timeout:g} s")
         return left
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._session.close()
 
 

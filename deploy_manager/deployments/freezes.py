@@ -8,11 +8,10 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.exceptions import TimesUnreadable
 from deploy_manager.models import Environment
+from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.validators import validate_windows
 from deploy_manager.recipes import Pipeline, Uses
 from deploy_manager.schedule.windows import is_open, next_opening, parse_windows
-
-ROLLBACK = "rollback"
 
 
 def why_not_now(environment: Environment, pipeline: Pipeline, at: datetime) -> str:

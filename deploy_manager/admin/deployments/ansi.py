@@ -1,4 +1,4 @@
-"""A server's output as HTML with its colours, or as plain text.
+"""A server's output as HTML with its colours.
 
 The converter gets colours only. Links, titles, cursor movements and other controls are removed
 before, since some of them hide text, and one of them would become a link that a server chose.
@@ -36,13 +36,6 @@ def to_html(data: bytes) -> SafeString:
     text = _LEFT_OVER.sub("\N{REPLACEMENT CHARACTER}", text)
     converter = Ansi2HTMLConverter(inline=False, linkify=False, escaped=True)
     return mark_safe(converter.convert(text, full=False))  # noqa: S308  escaped by the converter
-
-
-def to_text(data: bytes) -> str:
-    """Return output as plain text without colours or controls."""
-    text = data.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
-    text = _ESCAPE.sub("", _CONTROL_STRING.sub("", text))
-    return _LEFT_OVER.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _keep_colour(match: re.Match[str]) -> str:

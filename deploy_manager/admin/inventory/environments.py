@@ -186,26 +186,19 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
 
         return import_view(self, request, pk)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        environment = self.get_object(request, object_id)
-        tools: dict[str, Any] = {}
-        if environment:
-            tools["freeze"] = environment.active_freeze
-            tools["problems"] = shown_problems(Problem.objects.about(environment))
-        if environment and may_deploy(request.user, environment):
+    def page_context(self, request: HttpRequest, environment: Environment) -> dict[str, Any]:
+        tools: dict[str, Any] = {
+            "freeze": environment.active_freeze,
+            "problems": shown_problems(Problem.objects.about(environment)),
+        }
+        if may_deploy(request.user, environment):
             freeze_name = "admin:deploy_manager_environment_freeze"
             tools |= {
                 "deploy_url": run_url(DEPLOY, [environment.pk]),
                 "rollback_url": run_url(ROLLBACK, [environment.pk]),
                 "freeze_url": reverse(freeze_name, args=[environment.pk]),
             }
-        return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
+        return tools
 
     @admin.display(description=_("site"), ordering="project__name")
     def site(self, environment: Environment) -> SafeString:

@@ -103,19 +103,10 @@ class OverrideAdmin(HistoryAdmin[Override]):
             override.ended_why,
         )
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        override = self.get_object(request, object_id)
-        tools: dict[str, Any] = {}
-        if override and override.is_live and may_deploy(request.user, override.environment):
-            address = reverse("admin:deploy_manager_override_let_go", args=[override.pk])
-            tools["let_go_url"] = address
-        return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
+    def page_context(self, request: HttpRequest, override: Override) -> dict[str, Any]:
+        if not override.is_live or not may_deploy(request.user, override.environment):
+            return {}
+        return {"let_go_url": reverse("admin:deploy_manager_override_let_go", args=[override.pk])}
 
     def let_go_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Show which pin would come back; let the overrides go on a POST with a reason."""

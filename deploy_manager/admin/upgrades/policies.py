@@ -117,20 +117,11 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
         name = "deploy_manager_upgradepolicy_run"
         return [path("<int:pk>/run/", view, name=name), *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        policy = self.get_object(request, object_id)
-        tools: dict[str, Any] = {}
-        if policy:
-            tools["problems"] = shown_problems(Problem.objects.about(policy))
-        if policy and self.has_change_permission(request, policy):
+    def page_context(self, request: HttpRequest, policy: UpgradePolicy) -> dict[str, Any]:
+        tools: dict[str, Any] = {"problems": shown_problems(Problem.objects.about(policy))}
+        if self.has_change_permission(request, policy):
             tools["run_url"] = reverse("admin:deploy_manager_upgradepolicy_run", args=[policy.pk])
-        return super().change_view(request, object_id, form_url, tools | (extra_context or {}))
+        return tools
 
     def run_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Ask for confirmation that a policy runs now; run it on a POST."""

@@ -10,8 +10,7 @@ from deploy_manager.deployments.plan import Plan
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment
-
-DEPLOY, ROLLBACK, CONVERGE = "deploy", "rollback", "converge"
+from deploy_manager.models.deployments import CONVERGE, ROLLBACK
 
 HELP = {
     "ref": "branch, tag or commit to deploy, only this time",

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from deploy_manager.cli.deployments.options import ROLLBACK
 from deploy_manager.cli.exits import refusals, refuse
 from deploy_manager.cli.packages.pins import (
     SECURITY,
@@ -20,6 +19,7 @@ from deploy_manager.cli.views.base import Report, View
 from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.models import Environment
+from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.recipes import Uses
 
 SHORT = 8

@@ -13,8 +13,8 @@ from invoke import program
 from invoke.collection import Collection
 from invoke.tasks import Task
 
-from deploy_manager.cli.deployments.options import CONVERGE, Arguments
 from deploy_manager.cli.deployments.options import HELP as OF_DEPLOYMENTS
+from deploy_manager.cli.deployments.options import Arguments
 from deploy_manager.cli.fab.selection import RETRY, UPGRADE, Selection
 from deploy_manager.cli.fab.upgrade import Words
 from deploy_manager.cli.inventory.environments import all_environments
@@ -23,6 +23,7 @@ from deploy_manager.cli.upgrades.options import HELP as OF_UPGRADES
 from deploy_manager.cli.upgrades.options import REACHES
 from deploy_manager.logs import plain
 from deploy_manager.models import Environment
+from deploy_manager.models.deployments import CONVERGE
 from deploy_manager.recipes import Pipeline, Uses, all_pipelines
 
 HELP = {

@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from deploy_manager.cli.deployments.command import RequestCommand
-from deploy_manager.cli.deployments.options import CONVERGE
+from deploy_manager.models.deployments import CONVERGE
 
 
 class Command(RequestCommand):

@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from deploy_manager.cli.deployments.command import RequestCommand, add_release, add_servers
-from deploy_manager.cli.deployments.options import ROLLBACK
+from deploy_manager.models.deployments import ROLLBACK
 
 
 class Command(RequestCommand):
