@@ -34,6 +34,6 @@ def test_a_connection_that_dies_before_anything_was_asked_for_is_made_again(
         return start_relay(host, work)
 
     monkeypatch.setattr(guard_line, "_start_relay", die_at_first)
-    work = Work(f"{tmp_path}/.deploy", sys.executable, "k" * 32, 1, 1, "me", "a test")
+    work = Work(f"{tmp_path}/.deploy", sys.executable, "k" * 32, 1, 1, 1, "me", "a test")
     open_guarded(Address("here", local=True), work, Unheard(), Event()).close()
     assert len(tries) == 2

@@ -19,7 +19,7 @@ ROWS = [row if row in FEWER else pytest.param(row, marks=pytest.mark.long) for r
 def test_what_dies_leaves_the_truth(row: str, pytestconfig: pytest.Config) -> None:
     count = 0 if pytestconfig.getoption("--long") else FEWER[row]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", row, "--short", f"--count={count}"],
+        [sys.executable, "-m", "tests.chaos", row, "--short", "--no-pace", f"--count={count}"],
         cwd=TOP,
         capture_output=True,
         text=True,

@@ -18,7 +18,7 @@ from tests.parts.matrices import few
 from tests.parts.served import wait_until
 
 OTHER: dict[str, Any] = {"key": "other", "who": "Bob", "what": "Deploy of blog/production"}
-STALE: list[dict[str, Any]] = [{"token": 2}, {"deployment": 0, "token": 9}]
+STALE: list[dict[str, Any]] = [{"token": 2}, {"deployment": 9, "begin_number": 0, "token": 9}]
 
 
 def test_a_lower_token_is_refused(place: Place) -> None:
@@ -175,13 +175,21 @@ def test_a_journal_that_a_power_cut_emptied_is_unknown_too(here: Place) -> None:
 
 
 def test_journals_of_the_last_three_deployments_stay(here: Place) -> None:
-    for number in (8, 9, 10, 11):
-        held = here.open(deployment=number)
+    # The one requested first waited, and begins last.
+    for began, number in enumerate((9, 10, 11, 8)):
+        held = here.open(deployment=number, begin_number=began + 1)
         held.host.run("true")
         held.host.close()
     here.open(key="other", deployment=1)
     kept = sorted(path.name for path in (here.guarded / "journal").iterdir())
-    assert kept == ["other-1", "site-10", "site-11", "site-9"]
+    assert kept == ["other-1", "site-10", "site-11", "site-8"]
+
+
+def test_one_that_waited_begins_after_those_requested_later(place: Place) -> None:
+    place.open(deployment=2, begin_number=1).host.close()
+    wait_until(place.is_free)
+    held = place.open(deployment=1, begin_number=2)
+    assert held.host.run("echo ours").stdout == "ours\n"
 
 
 def test_nobody_else_may_read_what_a_guard_keeps(place: Place) -> None:

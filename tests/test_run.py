@@ -4,10 +4,12 @@ import re
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from deploy_manager import recipes
 from deploy_manager.deployments.run import run
@@ -53,6 +55,32 @@ def log_of(deployment: Deployment) -> str:
 def two_servers(inventory: Inventory) -> Inventory:
     inventory.add_server("two")
     return inventory
+
+
+def test_one_that_waited_runs_after_those_that_were_requested_later(two_servers: Inventory) -> None:
+    waiting = two_servers.request("greet")
+    tomorrow = timezone.now() + timedelta(days=1)
+    Deployment.objects.update(state=State.WAITING, not_before=tomorrow)
+    later = [run_it(two_servers, "greet") for _ in range(4)]
+    assert Deployment.objects.promote(waiting.pk)
+    run(waiting.pk)
+    waiting.refresh_from_db()
+    assert (waiting.state, waiting.message) == (State.SUCCEEDED, "")
+    assert [each.begin_number for each in (*later, waiting)] == [1, 2, 3, 4, 5]
+
+
+def test_a_server_that_saw_later_deployments_than_the_database_refuses_this_one(
+    inventory: Inventory,
+) -> None:
+    run_it(inventory, "greet")
+    run_it(inventory, "greet")
+    # As after a backup of the database was restored.
+    Deployment.objects.update(begin_number=0)
+    restored = run_it(inventory, "greet")
+    assert restored.state == State.FAILED
+    message = restored.host_runs.get().message
+    assert "has seen a later deployment of this site than this one" in message
+    assert "fence.json" in message
 
 
 def test_a_step_and_what_it_printed_stand_on_the_rows(inventory: Inventory) -> None:

@@ -1,5 +1,7 @@
 """Upgrades from one lock to the next: canary, the rest, and back by themselves."""
 
+import json
+
 import pytest
 
 from deploy_manager.deployments.run import run_shard
@@ -104,6 +106,18 @@ def test_what_fails_before_the_switch_switches_nobody(four: Site4) -> None:
     assert upgrade.state == UpgradeState.FAILED
     assert "No server was switched." in upgrade.message
     assert four.everywhere("shopkit==1.0")
+
+
+def test_a_release_that_no_server_tried_is_not_marked_as_bad(four: Site4) -> None:
+    four.index.add("shopkit", "2.0")
+    # The servers take no orders: as after a backup of the database was restored.
+    seen = {four.environment.key.hex: [99, 1]}
+    for server in SERVERS:
+        (four.folder(server) / ".deploy/fence.json").write_text(json.dumps(seen))
+    upgrade = four.upgrade(four.options("shopkit"))
+    assert upgrade.state == UpgradeState.FAILED
+    assert "No server was switched." in upgrade.message
+    assert not Release.objects.exclude(bad_since=None).exists()
 
 
 def test_the_list_of_pins_follows_a_success(four: Site4) -> None:

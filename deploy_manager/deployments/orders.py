@@ -97,6 +97,7 @@ def _orders(
         python=placement.environment.python,
         key=placement.environment.key.hex,
         deployment=deployment.pk,
+        begin_number=deployment.begin_number,
         token=held.token,
         who=f"{deployment.requested_by_name} ({held.holder})",
         what=str(deployment),

@@ -62,7 +62,12 @@ class Work:
     """Names the site: fencing tokens are compared within one site."""
 
     deployment: int
+    begin_number: int
+    """Counts the deployments of the site as they began: of two, the server obeys the later."""
+
     token: int
+    """Counts the workers that took this deployment up."""
+
     who: str
     what: str
     oldest_python: tuple[int, int] = OLDEST_PYTHON
@@ -197,6 +202,7 @@ def _hello(work: Work, is_probe: bool) -> dict[str, Any]:
         "version": VERSION,
         "key": work.key,
         "deployment": work.deployment,
+        "begin_number": work.begin_number,
         "token": work.token,
         "who": work.who,
         "what": work.what,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
-from django.db.models import F, Q
+from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.dispatch import Signal
 from django.utils import timezone
@@ -100,9 +100,12 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         return bool(busy.update(sequence=F("sequence") + changes))
 
     def begin(self, pk: int) -> bool:
-        """Note that a worker took it up; False if one has before."""
+        """Note that a worker took it up, and number it; False if one has before."""
         queued = self.filter(pk=pk, state=State.QUEUED)
-        return bool(queued.update(state=State.RUNNING, started_at=Now(), message=""))
+        begun = self.model.objects.filter(environment=OuterRef("environment"))
+        last = begun.order_by("-begin_number").values("begin_number")[:1]
+        changes = {"state": State.RUNNING, "started_at": Now(), "message": ""}
+        return bool(queued.update(begin_number=Subquery(last) + 1, **changes))
 
 
 class Deployment(Decided):
@@ -147,6 +150,14 @@ class Deployment(Decided):
     # Indexed, since every list and "the last deployment of each environment" sort by it.
     created_at = models.DateTimeField(_("requested"), default=timezone.now, db_index=True)
     started_at = models.DateTimeField(_("started"), null=True)
+    # A server refuses lower ones than it has seen. Not the key: one that waits for a time or a
+    # freeze to end begins after others that were requested later.
+    begin_number = models.PositiveIntegerField(
+        _("begin number"),
+        default=0,
+        editable=False,
+        help_text=_("Counts the deployments of an environment as they begin. 0: it has not begun."),
+    )
     finished_at = models.DateTimeField(_("finished"), null=True)
     cancel_requested_at = models.DateTimeField(_("cancel requested"), null=True)
     cancel_requested_by_name = models.CharField(_("cancelled by"), max_length=200, blank=True)
@@ -222,6 +233,11 @@ class Deployment(Decided):
             ),
             # Two reconcilers that find the same slot due: the second insert fails. Rows without a
             # schedule are free, since nulls are never equal.
+            models.UniqueConstraint(
+                fields=["environment", "begin_number"],
+                condition=Q(begin_number__gt=0),
+                name="one_deployment_per_begin_number",
+            ),
             models.UniqueConstraint(
                 fields=["schedule", "slot"], name="one_deployment_per_schedule_and_slot"
             ),

@@ -25,6 +25,7 @@ from deploy_manager.models import (
     OnFailure,
     Release,
     State,
+    Step,
     Upgrade,
     UpgradeStage,
     UpgradeState,
@@ -229,9 +230,19 @@ def _came_back(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
 
 def _mark_bad(stage: UpgradeStage, why: str) -> None:
     release = stage.deployment.release if stage.deployment else None
-    # A cancelled deployment says nothing against its release.
-    if release and stage.deployment and stage.deployment.state != State.CANCELLED:
+    if release and stage.deployment and _speaks_against_release(stage.deployment):
         release.mark_bad(why or _("Its upgrade failed."))
+
+
+def _speaks_against_release(deployment: Deployment) -> bool:
+    """Whether a deployment that did not succeed came as far as to try its release.
+
+    A cancelled one says nothing, nor does one whose servers could not be worked on at all.
+    """
+    if deployment.state == State.CANCELLED:
+        return False
+    commands = Step.objects.filter(host_run__deployment=deployment, exit_code__gt=0)
+    return commands.exists() or deployment.host_runs.filter(was_switched=True).exists()
 
 
 def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why: str) -> bool:

@@ -58,7 +58,9 @@ def _run(
         began = time.monotonic()
         with ExitStack() as at_end:
             dice = random.Random(f"{options.seed}-{name}")
-            world = World(folder, redis, database, key, dice, at_end, options.short)
+            world = World(
+                folder, redis, database, key, dice, at_end, options.short, not options.no_pace
+            )
             at_end.callback(world.end_workers)
             at_end.callback(Reconcile(folder).kill)
             seen = ROWS[name](world, runs)
@@ -82,6 +84,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=0, help="how often each")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--short", action="store_true", help="fewer runs, as in the test suite")
+    parser.add_argument(
+        "--no-pace", action="store_true", help="demand no MB/s: other tests run at the same time"
+    )
     parser.add_argument("--logs", type=Path, help="where logs are kept of what was broken")
     options = parser.parse_args()
     if unknown := set(options.rows) - set(TABLE):

@@ -10,7 +10,8 @@ from tests.chaos.parts import Worker
 from tests.chaos.world import World
 
 KINDS = {
-    "invalid UTF-8": ("head -c 20000000 /dev/urandom", 20.0),
+    # Without @: some random bytes look like a login in a URL, which is masked before it is stored.
+    "invalid UTF-8": ("head -c 20000000 /dev/urandom | LC_ALL=C tr -d @", 20.0),
     "NUL bytes": ("head -c 20000000 /dev/zero", 20.0),
     "one line of 50 MB": ("head -c 50000000 /dev/zero | tr '\\0' x", 50.0),
     "100 MB on both streams": (
@@ -21,6 +22,7 @@ KINDS = {
 }
 GROWS_AT_MOST = 64.0
 AT_LEAST = 5.0
+"""MB per second, on a machine that does nothing else."""
 
 
 def output_poured(world: World, count: int) -> str:
@@ -66,7 +68,7 @@ def pour(world: World, worker: Worker, kind: str, script: str, size: float, over
     where = "over SSH" if over_ssh else "local"
     world.demand(deployment.state == State.SUCCEEDED, f"{kind}, {where}: {deployment.message}")
     world.demand(grew <= GROWS_AT_MOST, f"{kind}, {where}: the worker grew by {grew:.0f} MB")
-    world.demand(speed >= AT_LEAST, f"{kind}, {where}: {speed:.1f} MB/s")
+    world.demand(speed >= AT_LEAST or not world.demands_pace, f"{kind}, {where}: {speed:.1f} MB/s")
     is_exact = digests_of(deployment) == printed_by(path, script)
     world.demand(is_exact, f"{kind}, {where}: what is stored is not what was printed")
     LogChunk.objects.filter(deployment=deployment).delete()

@@ -36,6 +36,7 @@ def place_of(world: World, over_ssh: bool) -> tuple[Placement, Address, Work]:
         python=sys.executable if not over_ssh else "python3",
         key=uuid.uuid4().hex,
         deployment=1,
+        begin_number=1,
         token=1,
         who="one",
         what="a switch",

@@ -44,6 +44,7 @@ class World:
     dice: random.Random
     at_end: ExitStack
     is_short: bool
+    demands_pace: bool
     workers: list[Worker] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     """Demands that were not met, in words."""

@@ -63,7 +63,7 @@ class Place:
         return self.folder / ".deploy"
 
     def work(self, **changes: Any) -> Work:
-        facts: dict[str, Any] = {"key": "site", "deployment": 1, "token": 1}
+        facts: dict[str, Any] = {"key": "site", "deployment": 1, "begin_number": 1, "token": 1}
         facts |= {"who": "Ann", "what": "Deploy of shop/production", "python": "python3"}
         return Work(folder=str(self.guarded), **{**facts, **changes})
 

@@ -180,10 +180,10 @@ def work_of(hello: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_fresh(folder: str, hello: dict[str, Any]) -> bool:
-    """Whether no higher token was seen before; records this one. Raises OSError."""
+    """Whether no later deployment or higher token was seen; records this one. Raises OSError."""
     path = os.path.join(folder, "fence.json")
     fences = read_json(path) or {}
-    fence = [hello["deployment"], hello["token"]]
+    fence = [hello["begin_number"], hello["token"]]
     highest = fences.get(hello["key"], [0, 0])
     if fence < highest:
         return False

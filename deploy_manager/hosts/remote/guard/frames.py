@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, Tuple  # noqa: UP035
 
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct(">BI")
 MOST = 4 * 1024 * 1024
 """The largest payload, in bytes: a greater length means that the stream is not ours."""

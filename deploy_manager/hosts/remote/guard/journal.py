@@ -96,9 +96,11 @@ class Journal:
         """Create the journal of a deployment and remove old ones. Raises OSError."""
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         write_json(os.path.join(self.folder, "work.json"), work)
-        own = [name for name in os.listdir(self._root) if name.startswith(self._key + "-")]
-        for name in sorted(own, key=_number)[:-KEPT]:
-            shutil.rmtree(os.path.join(self._root, name), ignore_errors=True)
+        names = (name for name in os.listdir(self._root) if name.startswith(self._key + "-"))
+        others = {os.path.join(self._root, name) for name in names} - {self.folder}
+        # By when they were opened: deployments do not begin in the order of their numbers.
+        for folder in sorted(others, key=_opened_at)[: 1 - KEPT]:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def entry(self, step: int, index: int) -> Entry:
         return Entry(os.path.join(self.folder, f"{step}-{index}"))
@@ -152,5 +154,8 @@ def _facts(digest: str, group: int) -> dict[str, Any]:
     return {"digest": digest, "group": group, "boot": boot_id()}
 
 
-def _number(name: str) -> int:
-    return int(name.rpartition("-")[2])
+def _opened_at(folder: str) -> int:
+    """Nanoseconds; 0 if it was not written to the end."""
+    with contextlib.suppress(OSError):
+        return os.stat(os.path.join(folder, "work.json")).st_mtime_ns
+    return 0
