@@ -29,7 +29,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.packages.gathering import Gatherers, ask_after, ask_servers
 from deploy_manager.packages.gathering import gather as gather_facts
-from deploy_manager.packages.resolutions import note_untold
+from deploy_manager.packages.resolutions import note_not_woken
 from deploy_manager.reconcile import promote_next
 from deploy_manager.signals import deployment_ended, policy_run_due, resolution_due
 from deploy_manager.upgrades.plan import UpgradePlan
@@ -175,5 +175,5 @@ def _wake_for_policy_run(run: PolicyRun, **details: Any) -> None:
 @receiver(resolution_due, dispatch_uid="deploy_manager.dispatch")
 def _wake_for_resolution(resolution: Resolution, **details: Any) -> None:
     if why := send("resolve", resolution.pk):
-        note_untold(resolution, why)
+        note_not_woken(resolution, why)
         logger.warning("%s waits, but no worker was woken: %s", resolution, why)

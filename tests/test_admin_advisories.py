@@ -104,7 +104,9 @@ def test_the_list_takes_the_same_queries_for_many(advisory: Advisory) -> None:
 
 
 @pytest.mark.parametrize("page", ["list", "detail"])
-def test_what_could_not_be_checked_is_told_and_never_safe(advisory: Advisory, page: str) -> None:
+def test_what_could_not_be_checked_is_reported_and_never_safe(
+    advisory: Advisory, page: str
+) -> None:
     production = Environment.objects.get()
     see(place(production, "one"), "django==5.2.1", "a==1.0", "b==2.0", "c==3.0")
     audit("a==1.0", problem="The database did not answer.")
@@ -116,7 +118,7 @@ def test_what_could_not_be_checked_is_told_and_never_safe(advisory: Advisory, pa
     assert "c==3.0" not in text
 
 
-def test_servers_that_do_not_answer_are_told(advisory: Advisory) -> None:
+def test_servers_that_do_not_answer_are_reported(advisory: Advisory) -> None:
     two = place(Environment.objects.get(), "two")
     two.inventory_problem = "The server can't be reached."
     two.save()
@@ -124,7 +126,7 @@ def test_servers_that_do_not_answer_are_told(advisory: Advisory) -> None:
     assert "The packages of 1 server are not known: two." in text
 
 
-def test_nothing_is_told_where_everything_is_known(advisory: Advisory) -> None:
+def test_nothing_is_reported_where_everything_is_known(advisory: Advisory) -> None:
     assert "Not known to be safe" not in text_of(visitor("owner"), "advisory_changelist")
 
 

@@ -17,7 +17,7 @@ def steps_on(deployment: Deployment, server: str) -> list[Step]:
     return list(Step.objects.filter(host_run__server_name=server).order_by("number"))
 
 
-def test_the_page_tells_all_without_a_script(deployment: Deployment) -> None:
+def test_the_page_shows_all_without_a_script(deployment: Deployment) -> None:
     write_output(steps_on(deployment, "one")[0], b"hello from one\n")
     page = visitor("viewer").get(url("deployment_change", deployment.pk)).content.decode()
     for piece in ("one", "two", "Fetch", "Build", "running", "hello from one", "me"):
@@ -138,7 +138,7 @@ def test_a_servers_log_downloads_exactly(deployment: Deployment) -> None:
     )
 
 
-def test_the_whole_log_tells_the_servers_apart(deployment: Deployment) -> None:
+def test_the_whole_log_shows_the_servers_apart(deployment: Deployment) -> None:
     write_output(steps_on(deployment, "two")[0], b"2\n")
     write_output(steps_on(deployment, "one")[0], b"1\n")
     answer = visitor("viewer").get(url("deployment_log", deployment.pk))

@@ -75,14 +75,14 @@ def test_strategy_and_times_are_saved(inventory: Inventory, owner: Client) -> No
         {"max_failures": "200 %"},
     ],
 )
-def test_what_is_wrong_is_told_and_not_saved(
+def test_what_is_wrong_is_reported_and_not_saved(
     inventory: Inventory, owner: Client, wrong: dict[str, str]
 ) -> None:
     assert "errorlist" in save(owner, inventory, **wrong)
     assert Environment.objects.get().time_zone == "UTC"
 
 
-def test_a_schedule_is_added_and_tells_its_next_time(inventory: Inventory, owner: Client) -> None:
+def test_a_schedule_is_added_and_shows_its_next_time(inventory: Inventory, owner: Client) -> None:
     row = add(
         "schedules",
         recipe="ping",
@@ -108,7 +108,7 @@ def test_a_schedule_of_what_needs_an_answer_or_never_comes_is_refused(
     assert not Schedule.objects.exists()
 
 
-def test_who_is_told_is_chosen_from_the_settings(
+def test_who_is_reported_is_chosen_from_the_settings(
     inventory: Inventory, owner: Client, settings: Settings
 ) -> None:
     settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "NOTIFY": {"team": "json://localhost"}}

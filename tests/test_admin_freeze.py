@@ -51,7 +51,7 @@ def test_it_may_have_an_end(inventory: Inventory) -> None:
 @pytest.mark.parametrize(
     "sent", [{"reason": ""}, {"reason": "x" * 501}, {"reason": "Sale", "until": "2001-01-01T00:00"}]
 )
-def test_what_is_wrong_is_told_and_freezes_nothing(
+def test_what_is_wrong_is_reported_and_freezes_nothing(
     inventory: Inventory, sent: dict[str, str]
 ) -> None:
     assert "errorlist" in freeze(visitor("deployer"), inventory, **sent)

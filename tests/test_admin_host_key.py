@@ -94,7 +94,7 @@ def test_a_viewer_pins_nothing(server: Server) -> None:
     assert (answer.status_code, server.host_key) == (403, "")
 
 
-def test_a_server_that_does_not_answer_is_told(server: Server) -> None:
+def test_a_server_that_does_not_answer_is_reported(server: Server) -> None:
     Server.objects.update(port=1)
     page = visitor("owner").get(url("server_host_key", server.pk)).content.decode()
     assert 'class="errornote"' in page

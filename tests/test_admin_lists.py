@@ -85,7 +85,7 @@ def row_of(client: Client, environment: Environment) -> str:
     return str(page.content.decode().split("<tbody>")[1].split("</tbody>")[0])
 
 
-def test_an_environment_tells_what_is_live_and_how_it_went(db: None) -> None:
+def test_an_environment_shows_what_is_live_and_how_it_went(db: None) -> None:
     environment = add_site(1)
     row = row_of(visitor("viewer"), environment)
     assert "site1/production" in row

@@ -59,7 +59,7 @@ def end(deployment: Deployment) -> None:
     assert deployment.shards.get().finish(State.SUCCEEDED)
 
 
-def test_lines_arrive_and_the_end_is_told_without_a_reload(
+def test_lines_arrive_and_the_end_is_reported_without_a_reload(
     deployment: Deployment, open_page: Open
 ) -> None:
     page = open_page(deployment)
@@ -100,7 +100,9 @@ def test_a_cell_shows_one_step_of_one_server(deployment: Deployment, open_page: 
     expect(page.get_by_text("fetched")).to_be_visible()
 
 
-def test_a_lost_connection_is_told_and_made_good(deployment: Deployment, open_page: Open) -> None:
+def test_a_lost_connection_is_reported_and_made_good(
+    deployment: Deployment, open_page: Open
+) -> None:
     page = open_page(deployment)
     page.context.set_offline(True)
     expect(page.get_by_role("alert")).to_contain_text("can't be reached")

@@ -74,7 +74,7 @@ def test_it_says_so_where_no_worker_could_be_told(
     assert look(owner).count(">will be asked<") == 2
 
 
-def test_the_page_tells_that_no_answer_is_there_yet(
+def test_the_page_shows_that_no_answer_is_there_yet(
     told: list[int], production: Environment
 ) -> None:
     owner = visitor("owner")

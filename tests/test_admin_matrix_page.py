@@ -120,7 +120,7 @@ def test_nobody_runs_it(owner: Client, sites: object) -> None:
     assert "0 of 3 servers run django&lt;1." in page
 
 
-def test_who_can_not_be_compared_or_asked_is_told_when_asking_who_runs(
+def test_who_can_not_be_compared_or_asked_is_reported_when_asking_who_runs(
     owner: Client, sites: tuple[Environment, ...]
 ) -> None:
     see(place(sites[0], "one"), "django==own-build")
@@ -135,7 +135,7 @@ def test_who_can_not_be_compared_or_asked_is_told_when_asking_who_runs(
 @pytest.mark.parametrize(
     "runs", ["django<", "<5", "django<5; python_version<'3'", "a b", "x" * 999]
 )
-def test_what_can_not_be_read_is_told_and_nothing_is_lost(
+def test_what_can_not_be_read_is_reported_and_nothing_is_lost(
     owner: Client, sites: object, runs: str
 ) -> None:
     page = look(owner, runs=runs, q="djan")

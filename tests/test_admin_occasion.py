@@ -37,7 +37,7 @@ def test_a_busy_environment_is_waited_for_when_asked_so(shop: Inventory) -> None
     assert "is busy" in waiting.message
 
 
-def test_a_freeze_is_told_and_the_request_waits_for_its_end(shop: Inventory) -> None:
+def test_a_freeze_is_reported_and_the_request_waits_for_its_end(shop: Inventory) -> None:
     shop.environment.freeze("Sale <b>", "ana")
     deployer = visitor("deployer")
     page = deployer.get(run_page(shop)).content.decode()
@@ -65,7 +65,7 @@ def test_a_time_to_come_lets_it_wait_for_that(shop: Inventory) -> None:
 
 
 @pytest.mark.parametrize("moment", ["soon", "2001-01-01T00:00"])
-def test_a_time_that_is_none_or_has_passed_is_told(shop: Inventory, moment: str) -> None:
+def test_a_time_that_is_none_or_has_passed_is_reported(shop: Inventory, moment: str) -> None:
     sent = confirmed(shop) | {"not_before": moment}
     page = visitor("deployer").post(run_page(shop, "ping"), sent).content.decode()
     assert "errorlist" in page

@@ -83,7 +83,7 @@ def test_a_package_that_was_changed_by_hand_differs_from_both(
     assert "<b> (two)" not in page
 
 
-def test_what_is_not_known_is_told(owner: Client, site: Environment) -> None:
+def test_what_is_not_known_is_reported(owner: Client, site: Environment) -> None:
     Placement.objects.filter(server__name="two").update(inventory_problem="It is down.")
     told = lines(owner, site)
     assert told[1] == "1 server has the packages of its release."

@@ -111,14 +111,14 @@ def test_empty_boxes_are_empty_lists() -> None:
         ("most_at_once", "0"),
     ],
 )
-def test_what_is_wrong_is_told_at_its_field(field: str, value: str) -> None:
+def test_what_is_wrong_is_reported_at_its_field(field: str, value: str) -> None:
     answer = visitor("owner").post(url("upgradepolicy_add"), form(**{field: value}))
     assert answer.status_code == 200
     assert list(answer.context["adminform"].form.errors) == [field]
     assert not UpgradePolicy.objects.exists()
 
 
-def test_the_page_tells_the_next_three_times_and_the_last_run(policy: UpgradePolicy) -> None:
+def test_the_page_shows_the_next_three_times_and_the_last_run(policy: UpgradePolicy) -> None:
     policy.runs.create(slot=timezone.now(), outcome="Nothing to do: <b>really</b>.\nUnknown: much.")
     owner = visitor("owner")
     page = text_of(owner, url("upgradepolicy_change", policy.pk))

@@ -121,7 +121,7 @@ def test_what_is_pinned_is_downloaded_by_those_who_may_see_it(address: str) -> N
     ],
 )
 @pytest.mark.parametrize("button", ["_preview", "_save"])
-def test_what_is_no_set_of_pins_is_told_and_nothing_written(
+def test_what_is_no_set_of_pins_is_reported_and_nothing_written(
     address: str, sent: dict[str, object], told: str, button: str
 ) -> None:
     for value in sent.values():

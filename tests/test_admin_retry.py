@@ -52,7 +52,7 @@ def test_what_came_through_or_still_runs_has_no_button(inventory: Inventory) -> 
         assert "Retry on" not in page
 
 
-def test_a_refusal_is_told_in_words(failed: Deployment) -> None:
+def test_a_refusal_is_reported_in_words(failed: Deployment) -> None:
     running = write_deployment(failed.environment)
     answer = visitor("deployer").post(url("deployment_retry", failed.pk), follow=True)
     assert f"ping #{running.pk} by me is running" in answer.content.decode()

@@ -85,7 +85,7 @@ def test_confirming_asks_for_the_release_that_was_chosen(
         {"forced_migrations": "--fake"},
     ],
 )
-def test_what_no_page_would_send_is_told_and_not_run(
+def test_what_no_page_would_send_is_reported_and_not_run(
     shop: Inventory, releases: Releases, change: dict[str, str | list[str]]
 ) -> None:
     sent = confirmed(shop, "", **{"release": releases[0].name, **change})

@@ -103,7 +103,7 @@ def test_what_was_not_shown_is_planned_again_and_not_run(
         {"servers": [], "shown_servers": ""},
     ],
 )
-def test_what_no_page_would_send_is_told_and_not_run(
+def test_what_no_page_would_send_is_reported_and_not_run(
     shop: Inventory, newest: str, change: dict[str, str | list[str]]
 ) -> None:
     answer = visitor("deployer").post(run_page(shop), confirmed(shop, newest, **change))
@@ -136,7 +136,7 @@ def test_where_it_would_fail_there_is_no_button(inventory: Inventory) -> None:
     assert 'name="_confirm"' not in page
 
 
-def test_an_environment_without_servers_is_told(db: None, tmp_path: Path) -> None:
+def test_an_environment_without_servers_is_reported(db: None, tmp_path: Path) -> None:
     bare = make_inventory(tmp_path)
     page = visitor("deployer").get(run_page(bare, "ping")).content.decode()
     assert "has no servers yet" in page

@@ -74,7 +74,7 @@ def test_what_would_move_is_shown_before_anything_is_asked_for(shop: Site4) -> N
     assert not Upgrade.objects.exists()
 
 
-def test_confirmed_it_is_requested_and_its_page_tells_how_it_goes(shop: Site4) -> None:
+def test_confirmed_it_is_requested_and_its_page_shows_how_it_goes(shop: Site4) -> None:
     client = visitor("deployer")
     upgrade = shop.see_through(confirm(client, shop))
     page = client.get(reverse("admin:deploy_manager_upgrade_change", args=[upgrade.pk]))
@@ -132,7 +132,7 @@ def test_what_changed_since_it_was_shown_is_shown_again(shop: Site4, what: str) 
         ({"reach": "far"}, "Select a valid choice"),
     ],
 )
-def test_what_cannot_be_is_told_and_nothing_is_lost(
+def test_what_cannot_be_is_reported_and_nothing_is_lost(
     shop: Site4, words: dict[str, object], why: str
 ) -> None:
     page = show(visitor("deployer"), shop, reason="Because of that", **words)

@@ -92,7 +92,7 @@ def test_a_waiting_one_says_what_for_and_can_be_cancelled(inventory: Inventory) 
     assert '<p class="dm-note" data-when="queued" hidden>' in page
 
 
-def test_its_times_its_schedule_and_forced_migrations_are_told(inventory: Inventory) -> None:
+def test_its_times_its_schedule_and_forced_migrations_are_reported(inventory: Inventory) -> None:
     schedule = Schedule.objects.create(environment=inventory.environment, cron="30 2 * * *")
     moment = timezone.now() + timedelta(days=1)
     options = DeploymentOptions(

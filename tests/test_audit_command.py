@@ -27,7 +27,7 @@ def test_where_nothing_is_known_it_ends_well(shop: Site) -> None:
 
 
 @pytest.mark.database
-def test_an_advisory_is_told_with_servers_and_pins(shop: Site, osv: OsvStub) -> None:
+def test_an_advisory_is_reported_with_servers_and_pins(shop: Site, osv: OsvStub) -> None:
     osv.add("PYSEC-2026-1", "django", fixed="5.2.8")
     osv.add("PYSEC-2026-2", "rich", versions=("14.0",))
     code, printed = call_and_fail("audit")
@@ -37,7 +37,7 @@ def test_an_advisory_is_told_with_servers_and_pins(shop: Site, osv: OsvStub) -> 
     assert rich == "shop/production rich 14.0 web1, web2 PYSEC-2026-2 no version yet"
 
 
-def test_a_check_that_fails_is_told_as_unknown(shop: Site, osv: OsvStub) -> None:
+def test_a_check_that_fails_is_reported_as_unknown(shop: Site, osv: OsvStub) -> None:
     osv.down = True
     code, printed = call_and_fail("audit")
     assert code == 2

@@ -95,7 +95,7 @@ def test_a_schedule_leaves_a_commit_that_was_marked_and_goes_on_with_the_next(
     assert schedule.outcome == ""
 
 
-def test_people_may_deploy_it_and_are_told(
+def test_people_may_deploy_it_and_are_reported(
     pair: Pair, tip: list[Contents], admin_client: Client
 ) -> None:
     make(pair, contents(), is_bad=True)

@@ -49,7 +49,7 @@ def test_a_security_policy_wants_what_is_vulnerable_and_fixed(site: Environment)
     assert found.report == ()
 
 
-def test_what_nobody_has_fixed_is_told_and_not_wanted(site: Environment) -> None:
+def test_what_nobody_has_fixed_is_reported_and_not_wanted(site: Environment) -> None:
     advise("PYSEC-1", "django", "5.2.7")
     audit("celery==5.3.0", "kombu==5.3.0")
     found = find(make_policy(), site)
@@ -73,7 +73,7 @@ def test_servers_that_told_nothing_are_named(site: Environment) -> None:
     assert find(make_policy(), site).report == ("Unknown: what is installed on one.",)
 
 
-def test_what_is_vulnerable_but_not_what_is_pinned_is_told(site: Environment) -> None:
+def test_what_is_vulnerable_but_not_what_is_pinned_is_reported(site: Environment) -> None:
     audit("django==5.2.7", "celery==5.3.0", "kombu==5.3.0")
     advise("PYSEC-1", "pip", "20.0", fixed_in=("24.0",))
     see(place(site, "one"), "pip==20.0")

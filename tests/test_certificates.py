@@ -103,7 +103,7 @@ def test_advisories_are_asked_for(authority: Authority, osv: OsvStub) -> None:
 
 
 @pytest.mark.mounts
-def test_people_are_told(
+def test_people_are_reported(
     authority: Authority, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "SECONDS", 60)

@@ -76,7 +76,7 @@ def test_somebody_has_to_reconcile(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "manage.py reconcile --forever" in str(found()["W007"].hint)
 
 
-def test_a_broker_that_is_not_there_is_told(use_broker: UseBroker) -> None:
+def test_a_broker_that_is_not_there_is_reported(use_broker: UseBroker) -> None:
     use_broker(f"redis://:secret@127.0.0.1:{free_port()}/0")
     message = found()["W002"].msg
     assert "can't be reached" in message
@@ -90,7 +90,7 @@ def test_a_broker_that_is_not_there_is_told(use_broker: UseBroker) -> None:
         ("redis://:secret/@broker/0", "its URL can't be read"),
     ],
 )
-def test_a_broker_that_is_set_wrong_is_told(
+def test_a_broker_that_is_set_wrong_is_reported(
     use_broker: UseBroker, broker_url: str, told: str
 ) -> None:
     use_broker(broker_url)
@@ -99,7 +99,7 @@ def test_a_broker_that_is_set_wrong_is_told(
     assert "secret" not in message
 
 
-def test_a_broker_that_says_nothing_is_told_within_a_second(use_broker: UseBroker) -> None:
+def test_a_broker_that_says_nothing_is_reported_within_a_second(use_broker: UseBroker) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         use_broker(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         started = time.monotonic()
@@ -112,7 +112,7 @@ def test_a_broker_that_answers_is_well(use_broker: UseBroker, redis_url: str) ->
     assert found() == {}
 
 
-def test_a_project_without_a_broker_is_told_how_to_name_one(use_broker: UseBroker) -> None:
+def test_a_project_without_a_broker_is_reported_how_to_name_one(use_broker: UseBroker) -> None:
     use_broker("")
     assert "CELERY_BROKER_URL" in str(found()["W001"].hint)
 
@@ -128,12 +128,12 @@ def test_the_keys_of_an_agent_will_do(settings: Settings) -> None:
     assert found() == {}
 
 
-def test_a_key_that_is_not_there_is_told(settings: Settings, tmp_path: Path) -> None:
+def test_a_key_that_is_not_there_is_reported(settings: Settings, tmp_path: Path) -> None:
     settings.DEPLOY_MANAGER = {"SSH_KEY_FILE": tmp_path / "key"}
     assert "ssh-keygen" in str(found()["W005"].hint)
 
 
-def test_a_key_that_others_may_read_is_told(settings: Settings, tmp_path: Path) -> None:
+def test_a_key_that_others_may_read_is_reported(settings: Settings, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.touch(mode=0o644)
     settings.DEPLOY_MANAGER = {"SSH_KEY_FILE": key}

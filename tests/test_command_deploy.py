@@ -31,7 +31,7 @@ def test_each_servers_lines_begin_with_its_name(two_servers: Inventory) -> None:
     assert "succeeded" in printed.splitlines()[-1]
 
 
-def test_the_row_tells_who_asked_through_which_source_and_why(inventory: Inventory) -> None:
+def test_the_row_shows_who_asked_through_which_source_and_why(inventory: Inventory) -> None:
     call("recipe", "production", "greet", "--reason", "to say hello")
     deployment = Deployment.objects.get()
     assert (deployment.source, deployment.reason) == ("manage.py", "to say hello")
@@ -60,7 +60,7 @@ def test_json_is_one_object_a_line_and_the_summary_last(two_servers: Inventory) 
     assert told[-1]["servers"] == {"one": "succeeded", "two": "failed"}
 
 
-def test_who_does_not_wait_is_told_the_number(inventory: Inventory, worker: Worker) -> None:
+def test_who_does_not_wait_is_reported_the_number(inventory: Inventory, worker: Worker) -> None:
     worker.is_deaf = True
     printed = call("recipe", "production", "greet", "--no-wait", "--json")
     assert events(printed)[-1] == {
@@ -71,7 +71,7 @@ def test_who_does_not_wait_is_told_the_number(inventory: Inventory, worker: Work
     }
 
 
-def test_who_does_not_wait_is_told_where_to_look(inventory: Inventory, worker: Worker) -> None:
+def test_who_does_not_wait_is_reported_where_to_look(inventory: Inventory, worker: Worker) -> None:
     worker.is_deaf = True
     printed = call("recipe", "production", "greet", "--no-wait")
     number = Deployment.objects.get().pk

@@ -34,7 +34,7 @@ def test_a_freeze_may_have_an_end_by_the_environments_own_clock(inventory: Inven
     assert inventory.environment.freezes.get().until == datetime(2099, 7, 1, 6, tzinfo=UTC)
 
 
-def test_who_freezes_again_is_told_of_the_freeze_before(inventory: Inventory) -> None:
+def test_who_freezes_again_is_reported_of_the_freeze_before(inventory: Inventory) -> None:
     call("freeze", "production", "--reason", "Sales")
     assert "Until now: " in call("freeze", "production", "--reason", "Holidays")
     newest, before = inventory.environment.freezes.all()

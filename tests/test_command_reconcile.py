@@ -63,7 +63,7 @@ def test_durations_are_written_in_one_way(text: str, duration: timedelta) -> Non
 
 
 @pytest.mark.parametrize("ending", few(signal.SIGTERM, signal.SIGINT))
-def test_it_reconciles_until_it_is_told_to_end(own_project: OwnProject, ending: int) -> None:
+def test_it_reconciles_until_it_is_reported_to_end(own_project: OwnProject, ending: int) -> None:
     process = own_project.start("python", "manage.py", "reconcile", "--forever", "0.2s")
     own_project.run("python", "-c", REQUEST)
     assert process.stdout is not None
@@ -73,7 +73,7 @@ def test_it_reconciles_until_it_is_told_to_end(own_project: OwnProject, ending: 
     assert (process.returncode, rest) == (0, "")
 
 
-def test_tables_that_are_not_there_yet_are_told(bare_project: OwnProject) -> None:
+def test_tables_that_are_not_there_yet_are_reported(bare_project: OwnProject) -> None:
     code, printed = bare_project.run("python", "manage.py", "reconcile")
     assert code == 1
     assert "The deployments can't be read" in printed

@@ -20,7 +20,7 @@ def shop(switching: Switching) -> Switching:
     return switching
 
 
-def test_the_table_tells_where_each_release_is(shop: Switching) -> None:
+def test_the_table_shows_where_each_release_is(shop: Switching) -> None:
     lines = call("releases", "production").splitlines()
     told = [line.split() for line in lines]
     assert told[0][:3] == ["release", "commit", "subject"]

@@ -50,7 +50,7 @@ def test_a_release_is_meant_by_its_name_or_the_beginning_of_its_commit(
     assert shop.current("one") == "r2"
 
 
-def test_a_person_may_choose_a_bad_release_and_is_told(shop: Switching) -> None:
+def test_a_person_may_choose_a_bad_release_and_is_reported(shop: Switching) -> None:
     Release.objects.get(name="r2").mark_bad("It fell over.")
     assert "marked as bad: It fell over." in call("rollback", "production", "--to", "r2")
     assert shop.current("one") == "r2"
@@ -119,7 +119,7 @@ def test_what_came_through_is_not_run_again(shop: Switching) -> None:
     assert "There is no deployment #4711." in call_and_be_refused("retry", "4711")
 
 
-def test_the_pause_between_waves_is_told_and_waited_for(shop: Switching) -> None:
+def test_the_pause_between_waves_is_reported_and_waited_for(shop: Switching) -> None:
     environment = shop.inventory.environment
     environment.strategy, environment.pause = environment.Strategy.WAVES, 1
     environment.save()

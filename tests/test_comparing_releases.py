@@ -75,7 +75,7 @@ def test_each_names_the_other_and_what_is_otherwise(shop: Inventory) -> None:
         ("", "same commit as r2, pins differ: django 5.2.8 -> none, greetings 1.0.2 -> none"),
     ],
 )
-def test_whatever_the_other_pins_are_it_is_told(shop: Inventory, lock: str, told: str) -> None:
+def test_whatever_the_other_pins_are_it_is_reported(shop: Inventory, lock: str, told: str) -> None:
     make(shop, "r4", lock)
     assert told in difference("r4")[0]
 

@@ -85,7 +85,9 @@ def test_a_demo_that_fails_shows_the_failed_steps(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_packages_that_cannot_be_had_are_told_and_fetched_by_the_next_demo(tmp_path: Path) -> None:
+def test_packages_that_cannot_be_had_are_reported_and_fetched_by_the_next_demo(
+    tmp_path: Path,
+) -> None:
     put_site(tmp_path, "")
     none = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
     process = demo_in(tmp_path, **none)

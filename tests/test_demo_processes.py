@@ -33,7 +33,7 @@ def pid_of(running: Any, name: str) -> Any:
     return next(part.process.pid for part in running._parts if part.name == name)
 
 
-def test_what_is_killed_comes_back_and_the_person_is_told(
+def test_what_is_killed_comes_back_and_the_person_is_reported(
     running: Any, told: list[str], tmp_path: Path
 ) -> None:
     running.start("worker", *SLEEPS)

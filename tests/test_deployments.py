@@ -191,7 +191,7 @@ def test_what_ended_by_itself_keeps_its_end(held: Shard) -> None:
     assert hosts_and_steps(held.deployment) == {(State.SUCCEEDED, "")}
 
 
-def test_readers_are_told_of_what_the_end_changed(held: Shard) -> None:
+def test_readers_are_reported_of_what_the_end_changed(held: Shard) -> None:
     before = held.deployment.sequence
     held.finish(State.FAILED)
     end = Deployment.objects.get(pk=held.deployment_id).sequence
@@ -200,7 +200,7 @@ def test_readers_are_told_of_what_the_end_changed(held: Shard) -> None:
     assert set(Step.objects.values_list("sequence", flat=True)) == {end}
 
 
-def test_whoever_listens_is_told_of_the_end_after_the_commit(held: Shard) -> None:
+def test_whoever_listens_is_reported_of_the_end_after_the_commit(held: Shard) -> None:
     told: list[str] = []
 
     def listen(deployment: Deployment, **details: object) -> None:

@@ -102,7 +102,7 @@ def test_a_version_that_an_upgrade_moved_down_from_is_taken_back_by_going_up(
     assert (pin.undoes, pin.goes_back) == ("1.0.2", False)
 
 
-def test_what_one_server_alone_would_lose_is_told_too(held: HeldSite) -> None:
+def test_what_one_server_alone_would_lose_is_reported_too(held: HeldSite) -> None:
     upgraded = held.serve("helper==1.0", "shopkit==1.0.2")
     held.hold("1.0.2", "1.0", ended_how="let_go", ended_at=upgraded.created_at)
     for name in ("two", "three"):
@@ -115,7 +115,7 @@ def test_what_one_server_alone_would_lose_is_told_too(held: HeldSite) -> None:
     assert not make_plan(held.environment, servers=["two"]).taken_back
 
 
-def test_a_plan_tells_what_holds_and_what_ends(held: HeldSite) -> None:
+def test_a_plan_shows_what_holds_and_what_ends(held: HeldSite) -> None:
     held.hold("1.0.2", "1.0", why="it greets strangers")
     held.hold("1.0", "0.9", name="helper")
     plan = make_plan(held.environment)

@@ -55,7 +55,7 @@ def test_where_the_python_is_not_known_no_marker_rules_anything_out() -> None:
     assert judge("numpy", None, wanted["numpy"]) is Verdict.AS_PINNED
 
 
-def test_all_that_deviations_is_told_by_name() -> None:
+def test_all_that_deviations_is_reported_by_name() -> None:
     found = deviations_of({"django": "5.2.7", "rich": "14.0"}, wanted_of(PINS, LINUX))
     assert found == [
         Deviation("django", "5.2.7", "5.2.8"),

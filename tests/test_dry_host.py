@@ -88,7 +88,7 @@ def told_by_all(site: Site) -> list[str]:
     return [line for name in own_recipes() for line in told_by(name, site)]
 
 
-def test_a_command_is_told_with_its_folder_and_its_input(told: list[str]) -> None:
+def test_a_command_is_reported_with_its_folder_and_its_input(told: list[str]) -> None:
     host = DryHost("one", told.append)
     with host.cd("/srv/my shop"), host.cd("src"):
         host.run(["cat", "a b"], stdin=b"12345")
@@ -101,7 +101,7 @@ def test_a_command_is_told_with_its_folder_and_its_input(told: list[str]) -> Non
     ]
 
 
-def test_a_file_is_told_by_its_size_alone(told: list[str], tmp_path: Path) -> None:
+def test_a_file_is_reported_by_its_size_alone(told: list[str], tmp_path: Path) -> None:
     host = DryHost("one", told.append)
     file = tmp_path / "file"
     file.write_bytes(b"1234567")
@@ -127,7 +127,7 @@ def test_passwords_in_urls_are_masked_as_in_a_log(told: list[str]) -> None:
     assert told == ["$ curl https://[masked]@example.org/"]
 
 
-def test_every_recipe_goes_through_touches_nothing_and_tells_no_secret(site: Site) -> None:
+def test_every_recipe_goes_through_touches_nothing_and_shows_no_secret(site: Site) -> None:
     told = "\n".join(told_by_all(site))
     assert SECRET not in told
     assert "fresh" not in told

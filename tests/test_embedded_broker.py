@@ -208,7 +208,9 @@ def test_a_folder_that_is_emptied_below_a_worker_is_made_again(channel: Any, fol
     assert channel._get("jobs") == {"key": "after"}
 
 
-def test_what_is_told_to_all_reaches_each_that_listens(connect: Callable[[], Connection]) -> None:
+def test_what_is_reported_to_all_reaches_each_that_listens(
+    connect: Callable[[], Connection],
+) -> None:
     told = Exchange("told", type="fanout")
     channels: list[Any] = [connect().channel() for _ in range(3)]
     queues = [Queue(f"listener-{n}", told)(channels[n]) for n in range(3)]
@@ -255,7 +257,7 @@ def test_nobody_else_may_look_into_the_folder(channel: Any, folder: Path) -> Non
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_folder_that_cannot_be_is_told(folder: Path) -> None:
+def test_a_folder_that_cannot_be_is_reported(folder: Path) -> None:
     folder.write_text("a file")
     connection = Connection("embedded://", transport_options={"folder": str(folder)})
     with pytest.raises(OperationalError, match="can't be used"):

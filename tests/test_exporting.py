@@ -97,7 +97,7 @@ def test_the_command_writes_what_it_reads(
         assert pins_of(inventory.environment) == before
 
 
-def test_what_can_not_be_exported_is_told(inventory: Inventory, tmp_path: Path) -> None:
+def test_what_can_not_be_exported_is_reported(inventory: Inventory, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="has no requirements yet"):
         call_command("export_requirements", "production")
     replace_pins(inventory.environment, [Pin("django", "5.2.8")])

@@ -81,7 +81,7 @@ def test_what_is_only_pinned_is_exposed_too(four: list[Placement]) -> None:
     assert (found.pinned, found.installed, found.placements) == (True, False, ())
 
 
-def test_several_advisories_about_a_version_are_told_together(four: list[Placement]) -> None:
+def test_several_advisories_about_a_version_are_reported_together(four: list[Placement]) -> None:
     install(four[0], django="5.2.7")
     first = tell("CVE-1", "5.2.7", fixed_in=("5.2.8",))
     second = tell("CVE-2", "5.2.7", fixed_in=("5.2.9",))

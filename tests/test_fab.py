@@ -66,7 +66,7 @@ def test_a_recipe_needs_an_environment_before_it(own_project: OwnProject) -> Non
     assert "fab production greet_all" in printed
 
 
-def test_what_is_refused_is_told_without_a_traceback(own_project: OwnProject) -> None:
+def test_what_is_refused_is_reported_without_a_traceback(own_project: OwnProject) -> None:
     code, printed = own_project.run("fab", "production", "greet_all", "--server", "nine")
     assert code == 2
     assert "has no server nine" in printed

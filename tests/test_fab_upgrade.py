@@ -117,7 +117,7 @@ def test_ctrl_c_cancels_it_and_brings_back_what_was_switched(four: Site4) -> Non
     assert four.everywhere("shopkit==1.0")
 
 
-def test_its_options_are_told(own_project: OwnProject) -> None:
+def test_its_options_are_reported(own_project: OwnProject) -> None:
     _code, printed = own_project.run("fab", "--help", "upgrade")
     options = {"--package", "--security", "--patch", "--minor", "--latest", "--cooldown"}
     assert options <= set(printed.replace("=", " ").split())
@@ -141,7 +141,7 @@ def test_what_cannot_be_meant_is_refused(
 
 
 @pytest.mark.usefixtures("worker")
-def test_programs_are_told_of_what_was_not_asked_for(four: Site4) -> None:
+def test_programs_are_reported_of_what_was_not_asked_for(four: Site4) -> None:
     on = ("--environment", "production", "--json")
     lines = events(call("upgrade", "shopkit", *on))
     assert lines[-1]["environments"] == {"shop/production": "unchanged"}

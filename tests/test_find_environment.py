@@ -34,7 +34,7 @@ def test_an_ambiguous_name_asks_for_the_project() -> None:
         find_environment("production")
 
 
-def test_an_unknown_name_tells_what_there_is() -> None:
+def test_an_unknown_name_shows_what_there_is() -> None:
     add("shop", "production")
     with pytest.raises(CommandError, match=r"no environment 'prod'\. Environments: shop/prod"):
         find_environment("prod")

@@ -46,7 +46,7 @@ def test_an_expired_one_was_ended_by_its_time_whatever_comes_next(environment: E
     assert (before.ended_at, before.ended_by_name) == (until, "")
 
 
-def test_who_thaws_second_is_told(environment: Environment) -> None:
+def test_who_thaws_second_is_reported(environment: Environment) -> None:
     environment.freeze("Sale", "ana")
     assert environment.thaw("bob")
     assert not environment.thaw("eve")

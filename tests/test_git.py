@@ -79,7 +79,7 @@ def test_whatever_git_lets_a_branch_be_named_is_found(
     assert mirror.resolve(name).hash == mirror.resolve(f"heads/{name}").hash == made
 
 
-def test_what_there_is_not_is_told_with_what_there_is(
+def test_what_there_is_not_is_reported_with_what_there_is(
     repository: Repository, mirror: Mirror
 ) -> None:
     repository.git("branch", "release/2026")

@@ -13,14 +13,14 @@ from deploy_manager.git.mirror import Mirror
 from tests.parts.repository import Repository
 
 
-def test_a_repository_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_repository_that_is_not_there_is_reported(tmp_path: Path) -> None:
     mirror = Mirror("/nowhere/shop.git", tmp_path, timeout=30)
     with pytest.raises(CodeError, match=r"/nowhere/shop.git can't be reached: .*does not exist"):
         mirror.update()
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_what_ssh_says_is_told(tmp_path: Path) -> None:
+def test_what_ssh_says_is_reported(tmp_path: Path) -> None:
     mirror = Mirror("ssh://git@127.0.0.1:1/shop.git", tmp_path, timeout=30)
     with pytest.raises(CodeError, match="can't be reached: ssh: connect to host"):
         mirror.update()
@@ -48,7 +48,7 @@ def test_urls_that_run_programs_are_refused(
     assert not (tmp_path / "evil").exists()
 
 
-def test_an_empty_repository_is_told(tmp_path: Path) -> None:
+def test_an_empty_repository_is_reported(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "new.git")], check=True)
     mirror = Mirror(str(tmp_path / "new.git"), tmp_path / "cache", timeout=30)
     mirror.update()
@@ -105,7 +105,7 @@ def test_several_that_begin_at_once_share_one_mirror(
     assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".git", ".lock", ".archives"}
 
 
-def test_a_repository_of_another_account_is_told_with_what_to_run(
+def test_a_repository_of_another_account_is_reported_with_what_to_run(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_another = tmp_path / "bin/git"
@@ -148,7 +148,7 @@ def test_a_git_that_does_not_end_is_stopped(
     assert not status.exists() or "State:\tZ" in status.read_text()
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(CodeError, match=r"can't be written: .*DEPLOY_MANAGER\[.CACHE.\]"):
         Mirror("/nowhere", tmp_path / "cache", timeout=5).update()

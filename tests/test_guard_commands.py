@@ -142,7 +142,7 @@ def test_a_deploy_path_may_be_long_and_full_of_blanks_and_quotes(place: Place) -
     odd.end()
 
 
-def test_what_keeps_the_guard_from_starting_is_told_in_the_servers_words(place: Place) -> None:
+def test_what_keeps_the_guard_from_starting_is_reported_in_the_servers_words(place: Place) -> None:
     with pytest.raises(RecipeError, match=r"can't start the guard: .*no-such-python"):
         place.open(python="/no-such-python")
     (place.folder / "file").touch()
@@ -150,7 +150,7 @@ def test_what_keeps_the_guard_from_starting_is_told_in_the_servers_words(place: 
         Place(place.address, place.folder / "file").open()
 
 
-def test_a_command_too_long_to_start_is_told_and_can_be_mended(place: Place) -> None:
+def test_a_command_too_long_to_start_is_reported_and_can_be_mended(place: Place) -> None:
     held = place.open()
     with pytest.raises(RecipeError, match="could not be started: Argument list too long"):
         held.host.run(f"true {'x' * 3_000_000}")

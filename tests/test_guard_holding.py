@@ -44,7 +44,7 @@ def test_who_was_overtaken_can_do_nothing_more(place: Place) -> None:
 
 
 @pytest.mark.parametrize("other", [OTHER, {**OTHER, "key": "site", "deployment": 2}])
-def test_a_second_comer_is_told_who_works_there(place: Place, other: dict[str, Any]) -> None:
+def test_a_second_comer_is_reported_who_works_there(place: Place, other: dict[str, Any]) -> None:
     place.open()
     began = time.monotonic()
     with pytest.raises(ServerBusy) as refused:

@@ -124,7 +124,7 @@ def test_a_file_is_not_sent_to_its_end_when_the_work_is_handed_over(place: Place
     assert not list(place.folder.rglob("*.part"))
 
 
-def test_what_ended_while_nobody_followed_is_told(place: Place) -> None:
+def test_what_ended_while_nobody_followed_is_reported(place: Place) -> None:
     held = place.open()
     command = waiting_for(place, "go")
     doing = Doing(held.host, command)

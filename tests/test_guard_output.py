@@ -106,7 +106,7 @@ def small_disk(tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.mark.mounts
-def test_a_disk_that_fills_up_is_told_and_the_next_command_works(small_disk: Place) -> None:
+def test_a_disk_that_fills_up_is_reported_and_the_next_command_works(small_disk: Place) -> None:
     held = small_disk.open()
     with pytest.raises(RecipeError, match="output could not be kept: No space left on device"):
         held.host.run("yes | head -c 20000000; sleep 60")
@@ -131,7 +131,7 @@ def test_an_exit_code_is_kept_though_the_disk_is_full(small_disk: Place) -> None
 
 
 @pytest.mark.mounts
-def test_a_full_disk_is_told_before_anything_begins(small_disk: Place) -> None:
+def test_a_full_disk_is_reported_before_anything_begins(small_disk: Place) -> None:
     small_disk.open().host.close()
     wait_until(small_disk.is_free)
     (small_disk.folder / "filler").write_bytes(b"")

@@ -101,7 +101,7 @@ def test_nothing_is_handed_back_unless_the_policy_says_so(kept: Watched) -> None
     assert "refs/" not in kept.last.outcome
 
 
-def test_a_repository_that_is_gone_is_told_and_not_asked_again(
+def test_a_repository_that_is_gone_is_reported_and_not_asked_again(
     kept: Watched, repository: Repository
 ) -> None:
     Project.objects.update(repository=str(repository.path.parent / "gone"))
@@ -188,7 +188,7 @@ def test_patches_are_downloaded_by_those_who_may_see_the_environment(kept: Watch
     assert owner.get(url("upgradestage_patch", stage.pk + 1)).status_code == 404
 
 
-def test_why_there_is_no_patch_is_told(kept: Watched) -> None:
+def test_why_there_is_no_patch_is_reported(kept: Watched) -> None:
     upgrade = succeed(kept)
     Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
     answer = visitor("owner").get(url("upgradestage_patch", upgrade.stages.get().pk))

@@ -32,7 +32,7 @@ def test_a_command_that_a_signal_killed_has_128_and_the_number(opened: Opened) -
     assert opened.host.run("sh -c 'kill -9 $$'", check=False).exit_code == 137
 
 
-def test_a_failed_command_tells_its_code_and_its_last_words(opened: Opened) -> None:
+def test_a_failed_command_shows_its_code_and_its_last_words(opened: Opened) -> None:
     with pytest.raises(CommandFailed) as caught:
         opened.host.run("echo reading; echo 'no such table' >&2; exit 3")
 

@@ -70,7 +70,7 @@ def test_a_server_that_lost_the_pinned_type_of_key_is_not_logged_in_to(
     assert not server.saw_a_login()
 
 
-def test_a_pinned_key_that_is_none_is_told(sshd: Sshd, ssh_settings: Settings) -> None:
+def test_a_pinned_key_that_is_none_is_reported(sshd: Sshd, ssh_settings: Settings) -> None:
     with pytest.raises(HostKeyMismatch, match="not a public key of type ssh-ed25519"):
         _open(sshd.address_for("web1", host_key="ssh-ed25519 AAAA"))
 
@@ -101,12 +101,12 @@ def test_this_machine_has_no_host_key() -> None:
         fetch_host_key(Address("here", local=True))
 
 
-def test_an_account_that_refuses_the_key_is_told(sshd: Sshd, ssh_settings: Settings) -> None:
+def test_an_account_that_refuses_the_key_is_reported(sshd: Sshd, ssh_settings: Settings) -> None:
     with pytest.raises(HostUnreachable, match=r"refuses to log nobody in.*authorized_keys"):
         _open(sshd.address_for("web1", user="nobody"))
 
 
-def test_a_missing_key_file_is_told_before_anything_is_sent(
+def test_a_missing_key_file_is_reported_before_anything_is_sent(
     start_sshd: StartSshd, settings: Settings, tmp_path: Path
 ) -> None:
     server = start_sshd(LogLevel="DEBUG3")
@@ -120,7 +120,9 @@ def test_a_missing_key_file_is_told_before_anything_is_sent(
     assert not server.saw_a_login()
 
 
-def test_a_key_file_that_is_none_is_told(sshd: Sshd, settings: Settings, tmp_path: Path) -> None:
+def test_a_key_file_that_is_none_is_reported(
+    sshd: Sshd, settings: Settings, tmp_path: Path
+) -> None:
     key_file = tmp_path / "key"
     key_file.write_text("not a key")
     settings.DEPLOY_MANAGER = {"SSH_KEY_FILE": key_file}
@@ -129,7 +131,9 @@ def test_a_key_file_that_is_none_is_told(sshd: Sshd, settings: Settings, tmp_pat
         _open(sshd.address_for("web1"))
 
 
-def test_a_key_with_a_passphrase_is_told(sshd: Sshd, settings: Settings, tmp_path: Path) -> None:
+def test_a_key_with_a_passphrase_is_reported(
+    sshd: Sshd, settings: Settings, tmp_path: Path
+) -> None:
     key_file = tmp_path / "key"
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", key_file], check=True
@@ -140,7 +144,7 @@ def test_a_key_with_a_passphrase_is_told(sshd: Sshd, settings: Settings, tmp_pat
         _open(sshd.address_for("web1"))
 
 
-def test_no_key_and_no_agent_is_told(sshd: Sshd, settings: Settings) -> None:
+def test_no_key_and_no_agent_is_reported(sshd: Sshd, settings: Settings) -> None:
     settings.DEPLOY_MANAGER = {}
 
     with pytest.raises(HostUnreachable, match="set SSH_KEY_FILE"):

@@ -72,7 +72,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(opened: Opened, tar
     assert list(opened.folder.parent.glob("*.part")) == []
 
 
-def test_a_source_that_is_missing_is_told(opened: Opened, tmp_path: Path) -> None:
+def test_a_source_that_is_missing_is_reported(opened: Opened, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="No such file"):
         opened.host.put(tmp_path / "missing", str(opened.folder / "target"))
 
@@ -132,7 +132,7 @@ def test_files_arrive_where_the_server_has_no_sftp(
     assert opened.log.pieces == []
 
 
-def test_without_sftp_a_file_that_cannot_be_written_is_told(
+def test_without_sftp_a_file_that_cannot_be_written_is_reported(
     start_sshd: StartSshd, open_address: OpenAddress
 ) -> None:
     server = start_sshd(Subsystem="sftp /no/such/program")

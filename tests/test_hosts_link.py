@@ -72,7 +72,7 @@ def test_a_cancel_ends_the_wait_for_a_greeting(deaf_port: int, sshd: Sshd) -> No
 
 
 @pytest.mark.usefixtures("short_tempered", "ssh_settings")
-def test_a_port_where_nothing_listens_is_told(sshd: Sshd) -> None:
+def test_a_port_where_nothing_listens_is_reported(sshd: Sshd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
 
@@ -81,13 +81,13 @@ def test_a_port_where_nothing_listens_is_told(sshd: Sshd) -> None:
 
 
 @pytest.mark.usefixtures("ssh_settings")
-def test_a_name_that_cannot_be_one_is_told(sshd: Sshd) -> None:
+def test_a_name_that_cannot_be_one_is_reported(sshd: Sshd) -> None:
     with pytest.raises(HostUnreachable, match="can't be reached"):
         open_host(sshd.address_for("web1", hostname="a..b"), Log(), Event())
 
 
 @pytest.mark.usefixtures("ssh_settings")
-def test_a_name_that_does_not_exist_is_told(sshd: Sshd) -> None:
+def test_a_name_that_does_not_exist_is_reported(sshd: Sshd) -> None:
     with pytest.raises(
         HostUnreachable, match=r"web1 \(no-such-host\.invalid:\d+\) can't be reached"
     ):
@@ -108,7 +108,7 @@ def test_a_server_that_hangs_up_at_first_is_asked_again(
 
 
 @pytest.mark.usefixtures("short_tempered", "ssh_settings")
-def test_a_server_that_hangs_up_for_good_is_told(sshd: Sshd) -> None:
+def test_a_server_that_hangs_up_for_good_is_reported(sshd: Sshd) -> None:
     relay = _relay_to(sshd, hang_ups=99)
 
     with pytest.raises(HostUnreachable, match="hung up before its SSH greeting"):
@@ -217,7 +217,9 @@ def test_the_key_of_a_server_behind_a_gateway_is_checked(sshd: Sshd, start_sshd:
 
 
 @pytest.mark.usefixtures("short_tempered", "ssh_settings")
-def test_a_server_that_its_gateway_cannot_reach_is_told(sshd: Sshd, start_sshd: StartSshd) -> None:
+def test_a_server_that_its_gateway_cannot_reach_is_reported(
+    sshd: Sshd, start_sshd: StartSshd
+) -> None:
     gateway = start_sshd()
     address = sshd.address_for("web1", port=1, gateway=gateway.address_for("gate"))
 

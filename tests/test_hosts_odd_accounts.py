@@ -128,7 +128,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("command", "words"), REFUSALS.values(), ids=REFUSALS)
-def test_an_account_that_runs_nothing_is_told_at_once_in_the_servers_words(
+def test_an_account_that_runs_nothing_is_reported_at_once_in_the_servers_words(
     start_sshd: StartSshd, ssh_settings: object, tmp_path: Path, command: str, words: str
 ) -> None:
     server = start_sshd(ForceCommand=command)
@@ -157,7 +157,7 @@ def test_a_failure_has_the_words_of_what_answered_instead(
         opened.host.run("echo in")
 
 
-def test_a_server_without_sessions_is_told(
+def test_a_server_without_sessions_is_reported(
     start_sshd: StartSshd, open_address: OpenAddress
 ) -> None:
     opened = open_address(start_sshd(MaxSessions="0").address_for("web1"))
@@ -165,7 +165,7 @@ def test_a_server_without_sessions_is_told(
         opened.host.run("echo in")
 
 
-def test_whom_a_server_refuses_is_told_why_in_its_own_words(
+def test_whom_a_server_refuses_is_reported_why_in_its_own_words(
     start_sshd: StartSshd, open_address: OpenAddress, folder: Path
 ) -> None:
     server = start_sshd(Banner=str(folder / "banner"))

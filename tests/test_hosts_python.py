@@ -32,7 +32,7 @@ def old_python(folder: Path) -> str:
     return str(program)
 
 
-def test_an_old_python_is_told_before_anything_is_sent(place: Place) -> None:
+def test_an_old_python_is_reported_before_anything_is_sent(place: Place) -> None:
     with pytest.raises(RecipeError) as told:
         place.open(python=old_python(place.folder))
     assert str(told.value) == (
@@ -42,13 +42,13 @@ def test_an_old_python_is_told_before_anything_is_sent(place: Place) -> None:
     assert not place.guarded.exists()
 
 
-def test_a_python_that_is_older_than_the_last_time_is_told(place: Place) -> None:
+def test_a_python_that_is_older_than_the_last_time_is_reported(place: Place) -> None:
     place.open().host.close()
     with pytest.raises(RecipeError, match=r"has Python 3\.\d+\.\d+, but 3\.99 or later is needed"):
         place.open(oldest_python=(3, 99))
 
 
-def test_a_python_that_can_t_even_read_the_guard_is_told(place: Place) -> None:
+def test_a_python_that_can_t_even_read_the_guard_is_reported(place: Place) -> None:
     place.open().host.close()
     program = place.folder / "python2.7"
     program.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 2.7.18 && exit\necho no -I >&2; exit 2\n')
@@ -57,12 +57,12 @@ def test_a_python_that_can_t_even_read_the_guard_is_told(place: Place) -> None:
         place.open(python=str(program))
 
 
-def test_what_is_no_python_is_told(place: Place) -> None:
+def test_what_is_no_python_is_reported(place: Place) -> None:
     with pytest.raises(RecipeError, match=r"does not report its version, but '-c "):
         place.open(python="/bin/echo")
 
 
-def test_a_builder_with_an_old_python_is_told(recipe_site: RecipeSite, tmp_path: Path) -> None:
+def test_a_builder_with_an_old_python_is_reported(recipe_site: RecipeSite, tmp_path: Path) -> None:
     recipe_site.use(builder=built_by(Address("yard", local=True), old_python(tmp_path)))
     nothing = Path("brush-1.0.tar.gz")
     with pytest.raises(WheelError, match=r"yard has Python 3\.9\.2, but 3\.11 or later"):

@@ -45,7 +45,7 @@ def test_what_changes_is_shown(inventory: Inventory, file: Path) -> None:
     assert inventory.environment.requirements.get(name="django").version == "5.2.8"
 
 
-def test_a_change_of_hashes_alone_is_told(inventory: Inventory, file: Path) -> None:
+def test_a_change_of_hashes_alone_is_reported(inventory: Inventory, file: Path) -> None:
     import_them(file, "a==1 --hash=sha256:" + "a" * 64)
     printed = import_them(file, "a==1 --hash=sha256:" + "b" * 64)
     assert "The versions stay; hashes, extras or markers change." in printed
@@ -90,7 +90,7 @@ def test_a_link_leads_nowhere_outside_of_the_folder(inventory: Inventory, file: 
         import_them(file, "-r hosts.txt\n")
 
 
-def test_a_file_that_is_not_there_is_told(inventory: Inventory, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(inventory: Inventory, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="can't be read"):
         call_command("import_requirements", "production", str(tmp_path / "none.txt"))
 
@@ -125,7 +125,7 @@ def test_a_dry_run_changes_nothing(inventory: Inventory, file: Path) -> None:
     assert not inventory.environment.requirements.exists()
 
 
-def test_an_unknown_environment_is_told_with_what_there_is(
+def test_an_unknown_environment_is_reported_with_what_there_is(
     inventory: Inventory, file: Path
 ) -> None:
     file.write_text(PINS)

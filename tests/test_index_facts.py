@@ -82,7 +82,7 @@ def test_a_version_is_yanked_when_all_its_files_are(package_index: Index) -> Non
 
 
 @pytest.mark.parametrize("speaks_json", [True, False])
-def test_the_status_of_a_project_is_told(shop: Index, speaks_json: bool) -> None:
+def test_the_status_of_a_project_is_reported(shop: Index, speaks_json: bool) -> None:
     shop.speaks_json = speaks_json
     shop.say("shop-kit", "archived", "use shopkit2")
     facts = look_up("shop-kit", shop.url)
@@ -94,7 +94,7 @@ def test_a_project_in_quarantine_offers_nothing(shop: Index) -> None:
     assert look_up("shop-kit", shop.url) == PackageFacts("shop-kit", (), "quarantined")
 
 
-def test_an_index_that_tells_no_upload_times_has_nothing_old_enough(shop: Index) -> None:
+def test_an_index_that_shows_no_upload_times_has_nothing_old_enough(shop: Index) -> None:
     shop.speaks_json = False
     facts = look_up("shop-kit", shop.url)
     assert version_of(facts.latest(python="3.12")) == "1.10"
@@ -132,13 +132,13 @@ def test_many_are_asked_side_by_side(package_index: Index) -> None:
     assert all(isinstance(one, PackageFacts) for one in found.values())
 
 
-def test_an_index_that_is_down_is_told(shop: Index) -> None:
+def test_an_index_that_is_down_is_reported(shop: Index) -> None:
     shop.down = True
     with pytest.raises(IndexUnreachable, match="did not answer about shop-kit: 503 Server Error"):
         look_up("shop-kit", shop.url)
 
 
-def test_where_nobody_listens_is_told(package_index: Index) -> None:
+def test_where_nobody_listens_is_reported(package_index: Index) -> None:
     package_index.close()
     with pytest.raises(IndexUnreachable, match=r"did not answer about kit: .*Connection refused"):
         look_up("kit", package_index.url)
@@ -151,7 +151,7 @@ def test_an_index_that_hangs_is_left_in_time(shop: Index, monkeypatch: pytest.Mo
         look_up("shop-kit", shop.url)
 
 
-def test_what_is_no_index_is_told(osv: OsvStub, shop: Index) -> None:
+def test_what_is_no_index_is_reported(osv: OsvStub, shop: Index) -> None:
     shop.pages["shop-kit"] = b'{"meta": {}, "files": "many"}'
     with pytest.raises(IndexUnreachable, match="that is not an index page"):
         look_up("shop-kit", shop.url)

@@ -36,7 +36,7 @@ def let_python_print(machine: Machine, answer: str) -> None:
     (machine.packages / "site_prints.pth").write_text(code)
 
 
-def test_a_server_tells_what_its_active_release_has(site: Site) -> None:
+def test_a_server_shows_what_its_active_release_has(site: Site) -> None:
     web1 = site.add("web1", Django="5.2.8", zope_interface="7.0.1")
     assert take_inventory(web1.placement.pk)
     assert web1.installed == {"django": "5.2.8", "zope-interface": "7.0.1"}
@@ -93,7 +93,7 @@ def test_where_nothing_is_deployed_that_is_given(site: Site) -> None:
     assert problem_of(site.add_empty("web1")) == "Nothing is deployed there yet."
 
 
-def test_a_release_without_an_environment_is_told(site: Site) -> None:
+def test_a_release_without_an_environment_is_reported(site: Site) -> None:
     web1 = site.add_empty("web1")
     (web1.folder / "current").mkdir()
     assert "The active release of web1 can't be asked:" in problem_of(web1)

@@ -61,7 +61,7 @@ def test_what_is_alike_everywhere_but_not_as_pinned_shows(four: Site) -> None:
 
 
 @pytest.mark.database
-def test_who_runs_a_version_is_told(four: Site) -> None:
+def test_who_runs_a_version_is_reported(four: Site) -> None:
     web3 = four.machines["web3"]
     web3.remove("django")
     web3.install("django", "5.2.7")
@@ -70,7 +70,7 @@ def test_who_runs_a_version_is_told(four: Site) -> None:
     assert call("inventory", "--runs", "django<5") == "No server is known to run django<5.\n"
 
 
-def test_a_server_that_cannot_be_asked_is_told_and_ends_it_by_1(four: Site) -> None:
+def test_a_server_that_cannot_be_asked_is_reported_and_ends_it_by_1(four: Site) -> None:
     Server.objects.filter(name="web2").update(user="nobody")
     code, printed = call_and_fail("inventory", "production", "--runs", "django")
     assert code == 1

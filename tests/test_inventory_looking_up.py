@@ -73,7 +73,7 @@ def test_an_index_that_is_down_leaves_what_is_known_and_is_asked_again_soon(shop
     assert row("shop").problem == ""
 
 
-def test_a_package_that_the_index_does_not_have_is_told(shop: Index) -> None:
+def test_a_package_that_the_index_does_not_have_is_reported(shop: Index) -> None:
     Requirement.objects.update(name="unheard-of")
     assert look_up_due() == 1
     assert "has no package unheard-of" in row("unheard-of").problem

@@ -105,7 +105,7 @@ CASES: dict[str, Case] = {
         lambda pair, site: pair.question(site),
         resolving,
         "_wake",
-        lambda row, told: type(row).objects.get(pk=row.pk).told_at is not None,
+        lambda row, told: type(row).objects.get(pk=row.pk).woken_at is not None,
     ),
     "went on with upgrades": Case(
         lambda pair, site: pair.upgrade(site),
@@ -212,7 +212,7 @@ def test_facts_are_gathered_beside_a_job_that_fails(
     assert [each.job for each in Problem.objects.all()] == [job]
 
 
-def test_a_database_that_is_away_is_told_of_and_not_written_about(
+def test_a_database_that_is_away_is_reported_of_and_not_written_about(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ProblemQuerySet, "note", lambda *args, **options: _sql())

@@ -157,14 +157,14 @@ class TestCooldown:
         request = PinRequest("shopkit", Reach.LATEST)
         assert moved(shop, request, lock=lock, before=NOW - timedelta(days=3)) == {}
 
-    def test_an_index_that_tells_no_upload_times_is_no_reason_to_fail(self, shop: Index) -> None:
+    def test_an_index_that_shows_no_upload_times_is_no_reason_to_fail(self, shop: Index) -> None:
         shop.speaks_json = False
         request = PinRequest("shopkit", Reach.LATEST)
         assert moved(shop, request, before=NOW, exempt=("shopkit",)) == {"shopkit": "2.1"}
 
 
 class TestNoSolution:
-    def test_it_is_told_in_words(self, shop: Index) -> None:
+    def test_it_is_reported_in_words(self, shop: Index) -> None:
         shop.add("shopkit", "3.0", requires=("helper>=7",))
         with pytest.raises(PinError) as refusal:
             moved(shop, PinRequest("shopkit", Reach.EXACT, "3.0"))

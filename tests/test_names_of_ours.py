@@ -206,6 +206,6 @@ def _lived_in(site: RecipeSite) -> Path:
         ("", ""),
     ],
 )
-def test_a_server_tells_names_of_releases_and_nothing_else(line: str, name: str) -> None:
+def test_a_server_shows_names_of_releases_and_nothing_else(line: str, name: str) -> None:
     found = MARK_OF_A_RELEASE.fullmatch(line)
     assert (found[1] if found else "") == name

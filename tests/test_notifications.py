@@ -54,7 +54,7 @@ def text_of(mail: Message) -> str:
     return payload.decode()
 
 
-def test_a_webhook_is_told(notify: Notify) -> None:
+def test_a_webhook_is_reported(notify: Notify) -> None:
     with receiving(Webhook) as receiver:
         notify(team=webhook(receiver.port))
         send("team", "shop/production: deploy #7 failed", "Requested by ada.\none: failed")
@@ -91,7 +91,7 @@ def test_a_notice_without_text_says_its_title(notify: Notify) -> None:
 
 
 @pytest.mark.parametrize("status", few(401, 500))
-def test_a_refused_notice_is_told_without_its_url(
+def test_a_refused_notice_is_reported_without_its_url(
     notify: Notify, status: int, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -107,7 +107,7 @@ def test_a_refused_notice_is_told_without_its_url(
 
 
 @pytest.mark.parametrize("url", few(webhook, mailbox))
-def test_a_server_that_is_down_is_told_without_its_url(
+def test_a_server_that_is_down_is_reported_without_its_url(
     notify: Notify, url: Callable[[int], str]
 ) -> None:
     notify(team=url(free_port()))
@@ -130,7 +130,7 @@ def test_a_server_that_never_answers_is_left(
 
 
 @pytest.mark.parametrize("url", few(SECRET, f"nosuch://{SECRET}", "", "json://"))
-def test_a_url_that_nobody_can_read_is_told_without_it(
+def test_a_url_that_nobody_can_read_is_reported_without_it(
     notify: Notify,
     url: str,
     caplog: pytest.LogCaptureFixture,
@@ -143,14 +143,14 @@ def test_a_url_that_nobody_can_read_is_told_without_it(
     assert SECRET not in "".join([str(told.value), caplog.text, *capfd.readouterr()])
 
 
-def test_an_unknown_target_is_told_with_those_that_are_known(notify: Notify) -> None:
+def test_an_unknown_target_is_reported_with_those_that_are_known(notify: Notify) -> None:
     notify(team=webhook(1), ada=webhook(1))
     with pytest.raises(NotificationFailed) as told:
         send("taem", "Deployed", "All is well.")
     assert str(told.value) == "DEPLOY_MANAGER['NOTIFY'] has no 'taem'. Known targets: ada, team."
 
 
-def test_targets_are_checked_and_nobody_is_told(notify: Notify) -> None:
+def test_targets_are_checked_and_nobody_is_reported(notify: Notify) -> None:
     with receiving(Webhook) as receiver:
         notify(team=webhook(receiver.port), wrong=f"nosuch://{SECRET}")
         problems = check_targets(["team", "wrong", "nobody"])
@@ -161,7 +161,7 @@ def test_targets_are_checked_and_nobody_is_told(notify: Notify) -> None:
     ]
 
 
-def test_a_process_that_can_not_be_started_is_told(
+def test_a_process_that_can_not_be_started_is_reported(
     notify: Notify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notify(team=webhook(1))

@@ -148,7 +148,7 @@ def test_the_set_is_proved_before_any_server_unless_it_serves(
     assert bool(held.index.requests) != is_served
 
 
-def test_a_set_that_does_not_fit_is_told_with_what_to_do(held: HeldSite) -> None:
+def test_a_set_that_does_not_fit_is_reported_with_what_to_do(held: HeldSite) -> None:
     held.hold("2.0", "1.0")
     with pytest.raises(PinError) as why:
         held.prepared()

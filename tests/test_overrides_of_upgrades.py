@@ -97,7 +97,7 @@ def test_an_upgrade_that_was_cancelled_is_asked_for_again_and_not_retried(held: 
         retry(stage.deployment)
 
 
-def test_an_override_tells_why_it_was_moved_and_which_advisories_that_ended(
+def test_an_override_shows_why_it_was_moved_and_which_advisories_that_ended(
     held: HeldSite,
 ) -> None:
     held.serve("shopkit==1.0")

@@ -38,7 +38,7 @@ def serve_everywhere(shop: Inventory, commit: str, pins: str = PINS) -> None:
         serve(placement, commit, pins)
 
 
-def test_the_first_plan_tells_the_commit_all_pins_and_every_step(
+def test_the_first_plan_shows_the_commit_all_pins_and_every_step(
     shop: Inventory, repository: Repository
 ) -> None:
     plan = make_plan(shop.environment)
@@ -56,7 +56,7 @@ def test_the_first_plan_tells_the_commit_all_pins_and_every_step(
     assert not Deployment.objects.exists()
 
 
-def test_the_next_plan_tells_what_is_new_since(shop: Inventory, repository: Repository) -> None:
+def test_the_next_plan_shows_what_is_new_since(shop: Inventory, repository: Repository) -> None:
     serve_everywhere(shop, repository.head)
     repository.commit("Move on", {"requirements.txt": "django==5.2.9\nwhitenoise==6.9.0\n"})
     repository.commit("And on", {"a.txt": "2"})
@@ -69,7 +69,7 @@ def test_the_next_plan_tells_what_is_new_since(shop: Inventory, repository: Repo
     )
 
 
-def test_where_nothing_changed_nothing_is_told(shop: Inventory, repository: Repository) -> None:
+def test_where_nothing_changed_nothing_is_reported(shop: Inventory, repository: Repository) -> None:
     serve_everywhere(shop, repository.head)
     plan = make_plan(shop.environment)
     assert plan.commit is not None
@@ -107,7 +107,7 @@ def test_history_that_was_rewritten_is_still_planned(shop: Inventory) -> None:
         ({"pins_from": Environment.PinsFrom.ROWS}, "import_requirements"),
     ],
 )
-def test_why_it_would_fail_is_told_beforehand(
+def test_why_it_would_fail_is_reported_beforehand(
     shop: Inventory, fields: dict[str, str], problem: str
 ) -> None:
     for name, value in fields.items():

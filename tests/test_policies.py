@@ -56,7 +56,7 @@ def reconciled() -> None:
     reconcile(lambda shard_id: None, look=lambda run_id: None)
 
 
-def test_the_reconcile_writes_one_run_for_a_time_and_tells_a_worker(woken: list[int]) -> None:
+def test_the_reconcile_writes_one_run_for_a_time_and_shows_a_worker(woken: list[int]) -> None:
     make_policy()
     reconciled()
     reconciled()
@@ -175,7 +175,7 @@ def test_a_listener_that_fails_harms_nobody(woken: list[int]) -> None:
     assert woken == [run.pk]
 
 
-def test_the_next_times_are_told_in_the_zone_of_the_policy() -> None:
+def test_the_next_times_are_reported_in_the_zone_of_the_policy() -> None:
     policy = make_policy("30 2 * * mon", time_zone="Europe/Paris")
     times = next_times(policy, 2, datetime(2026, 10, 19, 12, tzinfo=UTC))
     assert times == [

@@ -160,7 +160,7 @@ def test_what_another_one_would_move_stays_where_it_is_ignored(watched: Watched)
     assert not Upgrade.objects.exists()
 
 
-def test_a_conflict_is_told_in_the_words_of_the_resolver(watched: Watched) -> None:
+def test_a_conflict_is_reported_in_the_words_of_the_resolver(watched: Watched) -> None:
     watched.index.add("shopkit", "1.0.2", requires=("helper<1",))
     watched.is_vulnerable(fixed_in="1.0.2")
     outcome = watched.run()

@@ -142,7 +142,7 @@ def test_encodings_and_line_ends_of_anywhere_are_read(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("comment", ["", "# coding: nonsense\n", "# coding: rot13\n"])
-def test_what_is_no_text_is_told(comment: str) -> None:
+def test_what_is_no_text_is_reported(comment: str) -> None:
     (problem,) = told(read(comment.encode() + b"a==1 # \xe9\n"))
     assert problem.startswith("requirements.txt: it can't be read as ")
 

@@ -80,7 +80,9 @@ def test_a_project_asks_for_its_dependencies_and_for_what_is_chosen() -> None:
         ),
     ],
 )
-def test_what_is_wrong_in_a_project_is_told(text: str, chosen: dict[str, Any], reason: str) -> None:
+def test_what_is_wrong_in_a_project_is_reported(
+    text: str, chosen: dict[str, Any], reason: str
+) -> None:
     asking = read_asking("pyproject.toml", files(pyproject=text).get, **chosen)
     assert reason in str(asking.problems[0])
 
@@ -103,7 +105,7 @@ def test_a_pylock_s_packages_are_pins() -> None:
         (("a-1.0-py3", "a-9.0-py3"), "it is not a lock file"),
     ],
 )
-def test_what_is_no_pin_in_a_pylock_is_told(change: tuple[str, str], reason: str) -> None:
+def test_what_is_no_pin_in_a_pylock_is_reported(change: tuple[str, str], reason: str) -> None:
     held = {"pylock.prod.toml": LOCK.replace(*change).encode()}
     with pytest.raises(PinError) as error:
         read_pins_of("pylock.prod.toml", held.get)
@@ -179,7 +181,7 @@ def test_of_a_workspace_s_lock_the_member_counts_that_the_site_is_in(
     assert pinned("python/apps/web", below, "python/uv.lock") == web
 
 
-def test_a_site_that_needs_another_member_is_told_that_it_is_no_package_of_an_index(
+def test_a_site_that_needs_another_member_is_reported_that_it_is_no_package_of_an_index(
     workspace: Mapping[str, bytes],
 ) -> None:
     asking = read_asking("uv.lock", workspace.get, folder="apps/api")
@@ -210,7 +212,7 @@ def test_a_workspace_without_a_project_at_its_top_names_its_members(
         ('editable = "apps/web"', 'editable = "apps/gone"', "apps/gone has no apps/gone/pyproject"),
     ],
 )
-def test_a_workspace_s_lock_that_says_nonsense_is_told(
+def test_a_workspace_s_lock_that_says_nonsense_is_reported(
     workspace: Mapping[str, bytes], old: str, new: str, reason: str
 ) -> None:
     lock = workspace["uv.lock"].decode().replace('virtual = "apps/web"', 'editable = "apps/web"')
@@ -221,14 +223,14 @@ def test_a_workspace_s_lock_that_says_nonsense_is_told(
 
 @pytest.mark.parametrize("name", ["uv.lock", "pylock.toml", "pyproject.toml"])
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"nonsense", b"version = 99\n"])
-def test_a_broken_file_is_told_without_a_traceback(name: str, content: bytes) -> None:
+def test_a_broken_file_is_reported_without_a_traceback(name: str, content: bytes) -> None:
     held = {"pyproject.toml": PROJECT.encode(), name: content}
     assert pin_asking(read_asking(name, held.get)).problems
     assert read_asking(name, lambda path: None).problems
 
 
 @pytest.mark.parametrize(("name", "text"), [("pyproject.toml", PROJECT), ("pylock.toml", LOCK)])
-def test_a_file_with_other_values_than_it_should_have_is_told_without_a_traceback(
+def test_a_file_with_other_values_than_it_should_have_is_reported_without_a_traceback(
     name: str, text: str
 ) -> None:
     others = (

@@ -69,7 +69,7 @@ def test_files_and_links_among_the_releases_are_let_be(lived_in: RecipeSite) -> 
     assert elsewhere.exists()
 
 
-def test_what_can_not_be_removed_is_told_and_stops_nothing_else(lived_in: RecipeSite) -> None:
+def test_what_can_not_be_removed_is_reported_and_stops_nothing_else(lived_in: RecipeSite) -> None:
     # A folder where a file is expected can't be removed by anybody, not even by root.
     complete = Path(lived_in.site.releases_path, "r1", ".complete")
     complete.unlink()

@@ -108,7 +108,7 @@ def link_through_a_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [cut_off, spoil, link_through_a_link])
-def test_a_harmed_archive_is_told_in_words_and_leaves_nothing(
+def test_a_harmed_archive_is_reported_in_words_and_leaves_nothing(
     recipe_site: RecipeSite, harm: Callable[[Path], None], tmp_path: Path
 ) -> None:
     archive = make_archive(tmp_path / "harmed.tar.gz", CODE)

@@ -65,14 +65,16 @@ def test_a_complete_environment_is_not_touched(recipe_site: RecipeSite) -> None:
     assert complete.stat().st_mtime_ns == marked_at
 
 
-def test_a_python_too_old_for_virtualenv_is_told_with_its_version(recipe_site: RecipeSite) -> None:
+def test_a_python_too_old_for_virtualenv_is_reported_with_its_version(
+    recipe_site: RecipeSite,
+) -> None:
     recipe_site.use(python=server_python(recipe_site, "CPython 3.7.3 linux-x86_64"))
 
     with pytest.raises(RecipeError, match=r"server's Python is 3\.7\.3.*needs >=3"):
         prepared(recipe_site)
 
 
-def test_a_virtualenv_that_tells_no_files_is_not_packed(
+def test_a_virtualenv_that_shows_no_files_is_not_packed(
     recipe_site: RecipeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.metadata.PathDistribution, "files", None)

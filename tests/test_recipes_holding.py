@@ -59,7 +59,7 @@ def environment_of(recipe_site: RecipeSite, release: str) -> str:
     return os.path.basename(os.readlink(f"{recipe_site.site.releases_path}/{release}/venv"))
 
 
-def test_what_was_changed_by_hand_is_told_and_made_anew_beside(served: RecipeSite) -> None:
+def test_what_was_changed_by_hand_is_reported_and_made_anew_beside(served: RecipeSite) -> None:
     old = environment_of(served, "r1")
     say_it_is(served, "sqlparse", "0.5.3", "0.5.2")
     add(served, "Left_Pad", "1.3")

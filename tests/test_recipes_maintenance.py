@@ -12,7 +12,7 @@ def _serve(served: Served) -> None:
     reload(served.host, served.site)
 
 
-def test_visitors_get_our_page_and_are_told_to_come_back(served: Served) -> None:
+def test_visitors_get_our_page_and_are_reported_to_come_back(served: Served) -> None:
     _serve(served)
 
     maintenance_up(served.host, served.site)
@@ -47,7 +47,7 @@ def test_only_a_question_for_the_head_gets_no_body(served: Served) -> None:
     assert (answer.status, answer.text) == (503, "")
 
 
-def test_the_secret_leads_past_the_page_and_tells_the_release(served: Served) -> None:
+def test_the_secret_leads_past_the_page_and_shows_the_release(served: Served) -> None:
     _serve(served)
     maintenance_up(served.host, served.site)
 

@@ -38,7 +38,7 @@ def note_gunicorn(recipe_site: RecipeSite, bind: str) -> None:
     (tools / f"gunicorn-{os.getpid()}.json").write_text(json.dumps({"bind": bind}))
 
 
-def test_a_fit_server_is_told_so_and_nothing_is_left_there(recipe_site: RecipeSite) -> None:
+def test_a_fit_server_is_reported_so_and_nothing_is_left_there(recipe_site: RecipeSite) -> None:
     printed = recipe_site.run("preflight")
     assert [line[0] for line in printed.splitlines()[1:]] == ["✓"] * 6
     assert f"virtual environments run in {recipe_site.site.deploy_path}" in printed
@@ -60,7 +60,7 @@ def test_a_port_of_somebody_else_is_not(recipe_site: RecipeSite, listening: str)
         recipe_site.run("preflight")
 
 
-def test_all_that_is_amiss_is_told_at_once(
+def test_all_that_is_amiss_is_reported_at_once(
     recipe_site: RecipeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "CLOCK_SECONDS", -1)
@@ -105,7 +105,7 @@ def test_a_path_that_can_t_be_written_is_named() -> None:
     assert "✓ clock within 30 s" in done.stdout
 
 
-def test_an_old_python_is_told_with_what_to_do() -> None:
+def test_an_old_python_is_reported_with_what_to_do() -> None:
     python = runpy.run_path(str(SCRIPT))["python"]
     python.__globals__["OLDEST_PYTHON"] = (99,)
     with pytest.raises(Exception, match=r"is needed\. Enter another") as told:

@@ -68,7 +68,7 @@ def _served_site(served: Served, deadline: float = 1.0) -> Site:
     return replace(served.site, health=HealthCheck(url=url, deadline=deadline))
 
 
-def test_a_good_answer_is_told(served: Served, web: str) -> None:
+def test_a_good_answer_is_reported(served: Served, web: str) -> None:
     verify(served.host, _site(served, f"{web}/", text="Host is", host_header="www.example.org"))
 
     assert "Status 200." in served.log.of(Stream.STDOUT).decode()
@@ -80,7 +80,7 @@ def test_the_host_header_is_sent(served: Served, web: str) -> None:
     verify(served.host, _site(served, web, text=expected, host_header="www.example.org"))
 
 
-def test_it_tries_until_the_answer_is_good_and_tells_each_change_once(
+def test_it_tries_until_the_answer_is_good_and_shows_each_change_once(
     served: Served, web: str
 ) -> None:
     verify(served.host, _site(served, f"{web}/late", deadline=10.0))

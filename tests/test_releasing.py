@@ -13,7 +13,7 @@ TOP = Path(__file__).parent.parent
 VERSION = deploy_manager.__version__
 
 
-def test_every_action_is_pinned_to_a_commit_and_tells_its_version() -> None:
+def test_every_action_is_pinned_to_a_commit_and_shows_its_version() -> None:
     """A tag can be moved to other code; a commit can't."""
     pinned = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
     used = [

@@ -105,7 +105,7 @@ def test_an_environment_without_servers_is_refused(db: None, tmp_path: Path) -> 
         ask(make_inventory(tmp_path))
 
 
-def test_an_unknown_recipe_is_told_with_those_that_are_known(inventory: Inventory) -> None:
+def test_an_unknown_recipe_is_reported_with_those_that_are_known(inventory: Inventory) -> None:
     with pytest.raises(UnknownRecipe, match=r"no recipe 'dploy'\. Known: .*ping"):
         ask(inventory, "dploy")
 

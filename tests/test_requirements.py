@@ -83,7 +83,7 @@ def test_who_asked_for_a_package_is_known(comment: str, direct: bool) -> None:
         ("django==5 ; python_version in '" + "3.12 " * 250 + "'", "is too long"),
     ],
 )
-def test_what_is_no_exact_pin_is_told_by_its_line(line: str, problem: str) -> None:
+def test_what_is_no_exact_pin_is_reported_by_its_line(line: str, problem: str) -> None:
     with pytest.raises(PinError) as error:
         read(f"asgiref==3.8.1\n{line}\n", "pins.txt")
     told = str(error.value)
@@ -94,7 +94,7 @@ def test_what_is_no_exact_pin_is_told_by_its_line(line: str, problem: str) -> No
     assert told.isprintable()
 
 
-def test_every_bad_line_is_told_up_to_a_few() -> None:
+def test_every_bad_line_is_reported_up_to_a_few() -> None:
     with pytest.raises(PinError, match=r"line 1: a .*; line 3: b .*pip compile"):
         read("a\n# fine\nb\n")
     with pytest.raises(PinError, match=r"line 10: .*; and 5 more"):
@@ -102,7 +102,7 @@ def test_every_bad_line_is_told_up_to_a_few() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n"])
-def test_a_file_without_pins_is_told(text: str) -> None:
+def test_a_file_without_pins_is_reported(text: str) -> None:
     with pytest.raises(PinError, match="pins nothing"):
         read(text)
 

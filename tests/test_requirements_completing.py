@@ -36,7 +36,7 @@ def test_what_leads_elsewhere_never_reaches_the_resolver(line: str, problem: str
     assert "s3cret" not in str(error.value)
 
 
-def test_without_uv_the_way_to_get_it_is_told(
+def test_without_uv_the_way_to_get_it_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))

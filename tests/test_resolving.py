@@ -63,7 +63,7 @@ def seen(client: Client, page: str, asked: Resolution) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_page_that_asks_writes_a_row_and_tells_a_worker(
+def test_a_page_that_asks_writes_a_row_and_shows_a_worker(
     owner: Client, page: str, told: list[int]
 ) -> None:
     asked = asked_on(owner, page)
@@ -84,7 +84,7 @@ def test_without_a_broker_the_page_says_why_nobody_looks(
 
 @pytest.mark.django_db
 class TestThePage:
-    def test_it_tells_how_far_a_worker_is(self, owner: Client, page: str) -> None:
+    def test_it_shows_how_far_a_worker_is(self, owner: Client, page: str) -> None:
         asked = asked_on(owner, page)
         assert "queued: no worker has taken it yet" in seen(owner, page, asked)
         held = Resolution.objects.claim(asked.pk)
@@ -112,7 +112,7 @@ class TestThePage:
         assert visitor("viewer").get(f"{page}?asked={asked.pk}").status_code == 403
 
     @pytest.mark.parametrize("number", ["0", "x", "9" * 30, "-1", "1.0", ""])
-    def test_a_wrong_number_is_told(self, owner: Client, page: str, number: str) -> None:
+    def test_a_wrong_number_is_reported(self, owner: Client, page: str, number: str) -> None:
         shown = owner.get(page, {"asked": number}, follow=True).content.decode()
         assert "has expired" in shown
 
@@ -198,14 +198,14 @@ class TestTheRow:
         assert asked.state == State.FAILED
         assert "Every worker that tried to answer it died" in asked.message
 
-    def test_the_reconcile_tells_workers_again(self, asked: Resolution, told: list[int]) -> None:
-        Resolution.objects.update(told_at=timezone.now())
+    def test_the_reconcile_shows_workers_again(self, asked: Resolution, told: list[int]) -> None:
+        Resolution.objects.update(woken_at=timezone.now())
         assert "had questions answered" not in reconcile(lambda _shard: None)
-        Resolution.objects.update(told_at=timezone.now() - WAKE_AGAIN_AFTER - timedelta(seconds=1))
+        Resolution.objects.update(woken_at=timezone.now() - WAKE_AGAIN_AFTER - timedelta(seconds=1))
         assert reconcile(lambda _shard: None)["had questions answered"] == 1
         assert told == [asked.pk]
 
-    def test_whatever_goes_wrong_is_told(
+    def test_whatever_goes_wrong_is_reported(
         self, asked: Resolution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         Resolution.objects.update(asked={})
@@ -243,7 +243,7 @@ class TestTheRow:
         assert asked.state == State.FAILED
         assert "asker may no longer" in asked.message
 
-    def test_an_environment_that_is_gone_is_told(self, asked: Resolution) -> None:
+    def test_an_environment_that_is_gone_is_reported(self, asked: Resolution) -> None:
         Resolution.objects.update(environments=[10**6])
         assert take_up(asked.pk)
         asked.refresh_from_db()

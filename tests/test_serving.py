@@ -60,7 +60,7 @@ def halves(switching: Switching) -> Inventory:
     return inventory
 
 
-def test_all_who_ask_are_told_the_same_release(halves: Inventory) -> None:
+def test_all_who_ask_are_reported_the_same_release(halves: Inventory) -> None:
     environment = halves.environment
     old = Release.objects.get(name="old")
     assert serving_release(environment) == old
@@ -70,7 +70,9 @@ def test_all_who_ask_are_told_the_same_release(halves: Inventory) -> None:
     assert converge(environment, ["two", "three"]).release == Release.objects.get(name="new")
 
 
-def test_releases_of_one_commit_are_told_apart_where_servers_are_mixed(halves: Inventory) -> None:
+def test_releases_of_one_commit_are_told_apart_where_servers_are_mixed(
+    halves: Inventory,
+) -> None:
     told = str(describe_live_releases(halves.environment))
     assert "mixed" in told
     assert "new</code> on 2" in told

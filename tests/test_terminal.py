@@ -150,7 +150,7 @@ def shown_lines(deployment: Deployment) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_waves_are_told_as_they_begin(in_waves: Switching) -> None:
+def test_waves_are_reported_as_they_begin(in_waves: Switching) -> None:
     printed = shown_lines(in_waves.switch_to("r1"))
     first, second = "\nWave 1 of 2: one\n[one] ▸ Activate", "\nWave 2 of 2: two\n[two] ▸ Activate"
     assert printed.index(first) < printed.index(second)
@@ -158,7 +158,7 @@ def test_waves_are_told_as_they_begin(in_waves: Switching) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_pause_is_told_with_its_end(in_waves: Switching) -> None:
+def test_a_pause_is_reported_with_its_end(in_waves: Switching) -> None:
     deployment = in_waves.request("r1")
     opens_at = timezone.now() + timedelta(minutes=5)
     steps = Step.objects.filter(host_run__deployment=deployment, host_run__server_name="one")

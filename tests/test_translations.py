@@ -192,7 +192,7 @@ def test_the_page_of_an_environment_and_its_requirements_are_french(
 
 
 @pytest.mark.parametrize("recipe", ["deploy", "maintenance_up", "ping"])
-def test_what_would_happen_is_told_in_french(
+def test_what_would_happen_is_reported_in_french(
     recipe: str, site: Inventory, reader: Client, compiled: Catalog
 ) -> None:
     page = read(reader, url("environment_run", recipe, on=site.environment.pk))
@@ -200,7 +200,7 @@ def test_what_would_happen_is_told_in_french(
     assert "sur shop/production" in page
 
 
-def test_a_busy_environment_is_told_in_french(
+def test_a_busy_environment_is_reported_in_french(
     site: Inventory, reader: Client, compiled: Catalog
 ) -> None:
     write_deployment(site.environment, state=State.RUNNING)

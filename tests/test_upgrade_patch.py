@@ -77,7 +77,7 @@ def test_what_did_not_succeed_has_none(upgrade: Upgrade, state: UpgradeState) ->
     assert url("upgradestage_patch", stage.pk) not in page
 
 
-def test_a_click_keeps_it_as_a_commit_and_tells_how_to_fetch_it(
+def test_a_click_keeps_it_as_a_commit_and_shows_how_to_fetch_it(
     upgrade: Upgrade, repository: Repository
 ) -> None:
     stage = upgrade.stages.get(number=2)

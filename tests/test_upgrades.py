@@ -39,7 +39,7 @@ def listed(four: Site4) -> dict[str, str]:
     return {pin.name: pin.version for pin in pins_of(four.environment)}
 
 
-def test_a_plan_tells_what_moves_and_why(four: Site4) -> None:
+def test_a_plan_shows_what_moves_and_why(four: Site4) -> None:
     four.index.add("helper", "2.0")
     four.index.add("shopkit", "1.1", requires=("helper>=2",))
     plan = plan_upgrade([four.environment], four.options("shopkit"))
@@ -253,12 +253,12 @@ def test_nothing_to_do_is_refused(four: Site4) -> None:
         request_upgrade(plan, source="manage.py", requested_by_name="me@here")
 
 
-def test_a_package_that_nobody_has_is_told(four: Site4) -> None:
+def test_a_package_that_nobody_has_is_reported(four: Site4) -> None:
     plan = plan_upgrade([four.environment], four.options("chopkit"))
     assert plan.problems == ("chopkit is not among the pins of shop/production.",)
 
 
-def test_no_solution_is_told_and_changes_nothing(four: Site4) -> None:
+def test_no_solution_is_reported_and_changes_nothing(four: Site4) -> None:
     four.index.add("shopkit", "1.1", requires=("helper>=7",))
     plan = plan_upgrade([four.environment], four.options("shopkit", Reach.EXACT, "1.1"))
     assert "helper" in plan.problems[0]

@@ -89,7 +89,7 @@ def _lock(index: Index) -> str:
     return f"brush==1.0 --hash=sha256:{found.sha256}\n"
 
 
-def test_a_build_that_fails_is_told_once_to_all_who_wait(
+def test_a_build_that_fails_is_reported_once_to_all_who_wait(
     make_server: MakeServer, index: Index, counted: Path
 ) -> None:
     index.add("brush", "1.0", as_sdist=True, modules=backend(counted, fails=True))

@@ -157,7 +157,7 @@ def test_wheels_that_no_environment_needs_are_cleaned_up(
     assert server.files("venvs") == ["paint-2.1-py3-none-any.whl"]
 
 
-def test_a_dry_run_tells_and_fetches_nothing(make_server: MakeServer, index: Index) -> None:
+def test_a_dry_run_shows_and_fetches_nothing(make_server: MakeServer, index: Index) -> None:
     server = make_server(index, may_fetch=False, **lock_of(index, "paint"))
     index.requests.clear()
     lines: list[str] = []
@@ -169,7 +169,7 @@ def test_a_dry_run_tells_and_fetches_nothing(make_server: MakeServer, index: Ind
     assert any("--no-index --find-links" in line for line in lines)
 
 
-def test_a_server_that_tells_nothing_of_its_python_is_named(
+def test_a_server_that_shows_nothing_of_its_python_is_named(
     make_server: MakeServer, index: Index
 ) -> None:
     server = make_server(index, **lock_of(index, "paint"))

@@ -137,7 +137,7 @@ def test_once_the_broker_is_back_the_message_can_be_woken_again(
     assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
 
 
-def test_nobody_is_told_of_what_was_never_committed(
+def test_nobody_is_reported_of_what_was_never_committed(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[int] = []

@@ -106,12 +106,12 @@ class Override(models.Model):
         return f"{self.name} {self.version or '-'}"
 
     @property
-    def before_told(self) -> str:
+    def before_text(self) -> str:
         """The versions in the repository when it was moved, as text; blank: it was not listed."""
         return ", ".join(texts_in(self.before))
 
     @property
-    def fixes_told(self) -> str:
+    def fixes_text(self) -> str:
         """The advisories that it fixed, as text; blank: none is known."""
         return ", ".join(texts_in(self.fixes))
 

@@ -36,10 +36,10 @@ class ResolutionQuerySet(models.QuerySet["Resolution"]):
     def live(self) -> "ResolutionQuerySet":
         return self.filter(state__in=[Resolution.State.QUEUED, Resolution.State.RUNNING])
 
-    def mark_told(self, pk: int, again_after: timedelta) -> bool:
+    def mark_woken(self, pk: int, again_after: timedelta) -> bool:
         """Note that a worker is woken for it; False if one was, not so long ago."""
-        due = Q(told_at=None) | Q(told_at__lt=Now() - again_after)
-        return bool(self.filter(due, pk=pk).update(told_at=Now()))
+        due = Q(woken_at=None) | Q(woken_at__lt=Now() - again_after)
+        return bool(self.filter(due, pk=pk).update(woken_at=Now()))
 
     def claim(self, pk: int) -> "Resolution | None":
         """Take a question that is free; None if another worker has it."""
@@ -91,7 +91,7 @@ class Resolution(models.Model):
     """Also how often a worker took it up."""
 
     beat_at = models.DateTimeField(_("last heartbeat"), null=True)
-    told_at = models.DateTimeField(_("last woken"), null=True)
+    woken_at = models.DateTimeField(_("last woken"), null=True)
 
     objects = ResolutionQuerySet.as_manager()
 

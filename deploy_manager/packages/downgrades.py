@@ -211,7 +211,7 @@ def refuse_what_nobody_confirmed(deployment: Deployment, pins: Sequence[Pin]) ->
     changes = changed_pins(deployment.environment, pins, placements)
     more = [each for each in changes if each.is_taken_back and each.key not in confirmed]
     if more:
-        raise RequestRefused(tell_unconfirmed(more))
+        raise RequestRefused(describe_unconfirmed(more))
 
 
 def confirmed_in(rows: object) -> set[Key]:
@@ -224,7 +224,7 @@ def confirmed_in(rows: object) -> set[Key]:
     return found
 
 
-def tell_unconfirmed(changes: Iterable[ChangedPin]) -> str:
+def describe_unconfirmed(changes: Iterable[ChangedPin]) -> str:
     """Return what would be undone without a confirmation, and how to confirm it."""
     return _(
         "This would undo an upgrade or a fix, which was not confirmed: %(changes)s. To confirm it,"

@@ -64,13 +64,13 @@ class StandingOverride:
     def why(self) -> str:
         """The reason for the move, the advisories it fixed, and the upgrade."""
         row = self.rows[0]
-        parts = [row.why, _("fixes %s") % row.fixes_told if row.fixes_told else ""]
+        parts = [row.why, _("fixes %s") % row.fixes_text if row.fixes_text else ""]
         if row.upgrade_id:
             parts.append(_("upgrade #%d") % row.upgrade_id)
         return "; ".join(filter(None, parts))
 
     @property
-    def told(self) -> str:
+    def outcome(self) -> str:
         """Whether it holds or ends, and why, in words."""
         words = {"name": self.name, "version": self.repository or _("none")}
         match self.standing:
@@ -224,7 +224,7 @@ def end_overtaken(deployment: Deployment) -> None:
             "name": each.name,
             "version": each.version or "-",
             "commit": served.commit[:8],
-            "outcome": each.told,
+            "outcome": each.outcome,
         }
         why = _("Commit %(commit)s: %(outcome)s.") % words
         Override.objects.filter(pk__in=[row.pk for row in each.rows]).end(ENDS[each.standing], why)

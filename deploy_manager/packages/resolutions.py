@@ -101,7 +101,7 @@ def keep_answering() -> int:
 
 
 def _wake(resolution_id: int, again_after: timedelta = timedelta()) -> bool:
-    if not Resolution.objects.mark_told(resolution_id, again_after):
+    if not Resolution.objects.mark_woken(resolution_id, again_after):
         return False
     resolution = Resolution.objects.get(pk=resolution_id)
     for receiver, error in resolution_due.send_robust(Resolution, resolution=resolution):
@@ -110,7 +110,7 @@ def _wake(resolution_id: int, again_after: timedelta = timedelta()) -> bool:
     return True
 
 
-def note_untold(resolution: Resolution, why: str) -> None:
+def note_not_woken(resolution: Resolution, why: str) -> None:
     """Note for the page that no worker could be woken; the reconcile loop tries again."""
     queued = Resolution.objects.filter(pk=resolution.pk, state=Resolution.State.QUEUED)
     queued.update(message=_("No worker could be woken: %s") % why)

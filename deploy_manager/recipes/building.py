@@ -79,7 +79,7 @@ def _require_fit(
     host.put(tags_zipapp(site.cache), tags)
     answer = host.run([builder.python, "-I", tags], quiet=True)
     try:
-        found = ServerPython.told(answer.stdout)
+        found = ServerPython.from_output(answer.stdout)
     except ValueError:
         raise WheelError(
             f"{builder.name} does not report which wheels it builds: check its Python."

@@ -63,7 +63,7 @@ def tags_zipapp(cache: Path) -> Path:
 
     It contains the worker's `packaging`, and is packed once per version.
     """
-    main = files("deploy_manager.recipes").joinpath("remote", "tell_tags.py").read_bytes()
+    main = files("deploy_manager.recipes").joinpath("remote", "list_tags.py").read_bytes()
     return _packed_once(cache, "tags", list(_with_dependencies("packaging")), main)
 
 

@@ -39,7 +39,7 @@ def _ask(host: Host, site: Site, path: str) -> ServerPython:
     command = [f"{path}/bin/python", "-I", ship_file(host, site, tags_zipapp(site.cache))]
     answer = host.run(command, check=False, quiet=True, assume=supposed)
     try:
-        return ServerPython.told(answer.stdout)
+        return ServerPython.from_output(answer.stdout)
     except ValueError:
         last_line = answer.stderr.strip().rpartition("\n")[2] or "no answer that can be read"
         raise RecipeError(

@@ -24,8 +24,8 @@ from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.reading import (
     as_bytes,
     check_whole,
+    describe_problems,
     read_pins,
-    tell_problems,
 )
 from deploy_manager.requirements.text_files import read_text_files
 
@@ -44,7 +44,7 @@ def complete_pins(
     """
     asking = read_text_files(_ALONE, {_ALONE: as_bytes(text)}.get)
     if problems := resolving_problems(asking):
-        raise PinError(f"{path} can't be completed: {tell_problems(problems, _ALONE)}.")
+        raise PinError(f"{path} can't be completed: {describe_problems(problems, _ALONE)}.")
     return complete_asking(asking, path, python_version, index_url).pins
 
 

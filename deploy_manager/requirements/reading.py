@@ -42,7 +42,7 @@ def as_bytes(text: str) -> bytes:
     return f"\ufeff{text.removeprefix(chr(0xFEFF))}".encode(errors="replace")
 
 
-def tell_problems(problems: Sequence[Problem], top: str = "") -> str:
+def describe_problems(problems: Sequence[Problem], top: str = "") -> str:
     """Return the first problems in one line; those of the file `top` without its name."""
     lines = [
         f"line {one.line}: {one.reason}" if one.line and one.file == top else str(one)
@@ -69,7 +69,7 @@ def _all_of(
     pins: tuple[Pin, ...], problems: Sequence[Problem], file: str, path: str
 ) -> tuple[Pin, ...]:
     if problems:
-        reasons = tell_problems(problems, file)
+        reasons = describe_problems(problems, file)
         raise PinError(f"{path} is not a full set of exact pins: {reasons}. {HOW_TO_PIN}")
     check_whole(pins, path)
     return pins

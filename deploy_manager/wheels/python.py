@@ -21,8 +21,8 @@ class ServerPython:
     """The variables of environment markers (PEP 508)."""
 
     @classmethod
-    def told(cls, answer: str) -> "ServerPython":
-        """Read the output of `recipes/remote/tell_tags.py`. Raises ValueError for anything else."""
+    def from_output(cls, answer: str) -> "ServerPython":
+        """Read the output of `recipes/remote/list_tags.py`. Raises ValueError for anything else."""
         try:
             facts = json.loads(answer.strip().rpartition("\n")[2])
             tags = tuple(str(tag) for tag in facts["tags"])

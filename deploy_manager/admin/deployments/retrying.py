@@ -17,7 +17,7 @@ from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.models import Deployment
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.rights import may_deploy
-from deploy_manager.packages.downgrades import changed_pins, confirmed_in, tell_unconfirmed
+from deploy_manager.packages.downgrades import changed_pins, confirmed_in, describe_unconfirmed
 from deploy_manager.packages.pins import pins_in
 
 
@@ -67,4 +67,4 @@ def _refuse_to_take_back(deployment: Deployment, recipe: str, options: Deploymen
     placements = choose_placements(environment, options.servers)
     changes = changed_pins(environment, pins_in(options.release.lock.text), placements)
     if more := [pin for pin in changes if pin.is_taken_back and pin.key not in confirmed]:
-        raise RequestRefused(tell_unconfirmed(more))
+        raise RequestRefused(describe_unconfirmed(more))

@@ -74,7 +74,7 @@ class OverrideAdmin(HistoryAdmin[Override]):
 
     @admin.display(description=_("repository had"))
     def had(self, override: Override) -> str:
-        return override.before_told or NONE
+        return override.before_text or NONE
 
     @admin.display(description=_("since"), ordering="since")
     def since_shown(self, override: Override) -> str:
@@ -82,7 +82,7 @@ class OverrideAdmin(HistoryAdmin[Override]):
 
     @admin.display(description=_("why"))
     def reason(self, override: Override) -> SafeString:
-        fixes = gettext("fixes %s") % override.fixes_told if override.fixes_told else ""
+        fixes = gettext("fixes %s") % override.fixes_text if override.fixes_text else ""
         return format_html('{} <span class="dm-added">{}</span>', override.why, fixes)
 
     @admin.display(description=_("upgrade"))

@@ -56,10 +56,10 @@ class OverridesReport(Report):
             table.add_row(
                 clean(f"{row.name}{marker}"),
                 clean(row.version or "removed"),
-                clean(row.before_told or "-"),
+                clean(row.before_text or "-"),
                 describe_moment(row.since, self.environment),
                 clean(row.why),
-                clean(row.fixes_told),
+                clean(row.fixes_text),
                 f"#{row.upgrade_id}" if row.upgrade_id else "-",
                 clean(state),
             )

@@ -54,7 +54,7 @@ def describe_pin(pin: ChangedPin) -> str:
 
 def describe_override(override: StandingOverride) -> str:
     """Return a line with what is held, whether it still holds, and why it was moved."""
-    return clean(f"{override.name} {override.version or '-'} {override.told} ({override.why})")
+    return clean(f"{override.name} {override.version or '-'} {override.outcome} ({override.why})")
 
 
 def pin_as_json(pin: ChangedPin) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def override_as_json(override: StandingOverride) -> dict[str, Any]:
         "repository": override.repository,
         "standing": override.standing.value,
         "holds": override.holds,
-        "told": override.told,
+        "outcome": override.outcome,
         "why": row.why,
         "fixes": row.fixes,
         "since": row.since.isoformat(),
