@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,3 +87,25 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
         pid = pid_of(running, "worker")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_the_sites_of_servers_added_by_hand_are_ended_as_well(tmp_path: Path) -> None:
+    masters = []
+    for name in ("sites/one", "sites/five", "sites", "elsewhere/deeper/six"):
+        site = tmp_path / name
+        (site / ".deploy").mkdir(parents=True)
+        master = subprocess.Popen([sys.executable, "-c", SLEEPS[-1], str(site)])
+        (site / ".deploy/gunicorn.pid").write_text(f"{master.pid}\n")
+        masters.append(master)
+    # Its pid file is older than the process that has this id by now.
+    other = subprocess.Popen([sys.executable, "-c", SLEEPS[-1]])
+    (tmp_path / "sites/seven/.deploy").mkdir(parents=True)
+    (tmp_path / "sites/seven/.deploy/gunicorn.pid").write_text(str(other.pid))
+    try:
+        processes.end_sites(tmp_path)
+        assert [master.poll() for master in masters] == [-signal.SIGTERM] * 4
+        assert other.poll() is None
+    finally:
+        for process in (*masters, other):
+            process.kill()
+            process.wait()
