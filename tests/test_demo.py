@@ -1,4 +1,4 @@
-"""The demo's own check, for real: four sites answer, and nothing is left running."""
+"""The demo's own check, for real: its sites answer, and nothing is left running."""
 
 import fcntl
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts.processes import free_port
 from tests.parts.served import wait_until
 
 TOP = Path(__file__).parent.parent
@@ -19,13 +20,26 @@ LONGEST = 300
 INTERRUPTED = 130
 """Exit code of a check that was not let end."""
 
+ADD_A_SERVER = """
+from deploy_manager.models import Environment, Server
+Environment.objects.get().placements.create(
+    server=Server.objects.create(name="five", connection="local"),
+    own_deploy_path={path!r},
+    own_bind="127.0.0.1:{port}",
+)
+"""
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")}
+    return {**kept, "DEPLOY_MANAGER_DEMO_DIR": str(folder)}
+
 
 def demo_in(folder: Path, **variables: str) -> subprocess.Popen[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")}
     return subprocess.Popen(
         [sys.executable, "-m", "example_project.demo", "--check"],
         cwd=TOP,
-        env={**kept, "DEPLOY_MANAGER_DEMO_DIR": str(folder), **variables},
+        env={**environment_of(folder), **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -59,6 +73,19 @@ def test_the_check_deploys_verifies_and_leaves_nothing_running(tmp_path: Path) -
     assert processes_of(tmp_path) == []
     assert (tmp_path / "admin-password").stat().st_mode & 0o077 == 0
     assert (tmp_path / "broker").stat().st_mode & 0o077 == 0
+    add_a_server(tmp_path)
+    process = demo_in(tmp_path)
+    printed, _ = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0, printed
+    assert "on server five" in printed
+    assert processes_of(tmp_path) == []
+
+
+def add_a_server(folder: Path) -> None:
+    """Add to the demo's environment what a person would add in its admin: a fifth server."""
+    rows = ADD_A_SERVER.format(path=str(folder / "elsewhere/five"), port=free_port())
+    manage = [sys.executable, "example_project/manage.py", "shell", "-c", rows]
+    subprocess.run(manage, cwd=TOP, env=environment_of(folder), check=True)
 
 
 def put_site(folder: Path, manage: str) -> None:

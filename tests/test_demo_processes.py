@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,3 +87,28 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
         pid = pid_of(running, "worker")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def sleep_as_site(folder: Path, argument: str) -> subprocess.Popen[bytes]:
+    """Start a process that the site's pid file names, and wait until it shows its command line."""
+    process = subprocess.Popen([sys.executable, "-c", SLEEPS[-1], argument])
+    (folder / ".deploy").mkdir(parents=True)
+    (folder / ".deploy/gunicorn.pid").write_text(f"{process.pid}\n")
+    command_line = Path(f"/proc/{process.pid}/cmdline")
+    wait_until(lambda: argument.encode() in command_line.read_bytes())
+    return process
+
+
+def test_the_sites_of_servers_added_by_hand_are_ended_as_well(tmp_path: Path) -> None:
+    sites = [tmp_path / name for name in ("sites/one", "sites/five", "sites", "elsewhere/six")]
+    started = [sleep_as_site(site, str(site)) for site in sites]
+    # Its pid file is older than the process that has this id by now.
+    other = sleep_as_site(tmp_path / "sites/seven", "other")
+    try:
+        processes.end_sites(tmp_path)
+        assert [process.poll() for process in started] == [-signal.SIGTERM] * len(sites)
+        assert other.poll() is None
+    finally:
+        for process in (*started, other):
+            process.kill()
+            process.wait()

@@ -66,12 +66,12 @@ def _set_up_and_run(folder: Path, *, reset: bool, stay: bool) -> int:
     if repository.make_repository(code):
         first = package_index.publish(folder / "index", second_act.FIRST)
         repository.add_greeting(code, second_act.FIRST, first)
-    processes.end_sites(_deploy_paths(folder))
+    processes.end_sites(folder)
     environment = inventory.make_environment(folder, code)
     try:
         return _run(folder, environment, code, password, stay=stay)
     finally:
-        processes.end_sites(_deploy_paths(folder))
+        processes.end_sites(folder)
 
 
 def _run(folder: Path, environment: Environment, code: Path, password: str, *, stay: bool) -> int:
@@ -137,12 +137,8 @@ def _print_addresses(environment: Environment, admin: str, password: str) -> Non
     print(f"Ready after {time.time() - STARTED:.0f} s.")
 
 
-def _deploy_paths(folder: Path) -> list[Path]:
-    return [folder / "sites" / name for name in inventory.SERVERS]
-
-
 def _remove_data(folder: Path) -> None:
-    processes.end_sites(_deploy_paths(folder))
+    processes.end_sites(folder)
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -155,14 +155,24 @@ def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def end_sites(deploy_paths: Iterable[Path]) -> None:
-    """End the gunicorns of the sites, by their pid files."""
-    masters = [pid for path in deploy_paths if (pid := master_of(path))]
+def end_sites(folder: Path) -> None:
+    """End the gunicorn of each site below the folder, by its pid file."""
+    masters = [pid for path in sites_below(folder) if (pid := master_of(path))]
     for pid in masters:
         os.kill(pid, signal.SIGTERM)
     if not wait_for(lambda: not any(map(_runs, masters)), PATIENCE):
         for pid in filter(_runs, masters):
             os.kill(pid, signal.SIGKILL)
+
+
+def sites_below(folder: Path) -> Iterator[Path]:
+    """Yield the deploy path of each site that was deployed below the folder.
+
+    From the disk: people add servers in the demo's admin, and remove some that still serve.
+    """
+    for path, folders, _ in os.walk(folder):
+        if ".deploy" in folders:
+            yield Path(path)
 
 
 def master_of(deploy_path: Path) -> int:

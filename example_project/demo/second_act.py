@@ -2,7 +2,8 @@
 
 The first version with a fix is broken: the canary fails, and the upgrade is rolled back. The next
 version is good and reaches all four servers. The repository still pins the first version; a plain
-deployment of it leaves the good version in place.
+deployment of it leaves the good version in place. One more version is then published, for people to
+install themselves.
 """
 
 import json
@@ -17,7 +18,7 @@ from example_project.demo import inventory, package_index, processes, sites
 
 POLICY = "Security fixes"
 ADVISORY = "DEMO-2026-1"
-FIRST, BROKEN, GOOD = "1.0", "1.0.1", "1.0.2"
+FIRST, BROKEN, GOOD, NEXT = "1.0", "1.0.1", "1.0.2", "1.1"
 PATIENCE = 300.0
 """Seconds that an upgrade may take on a slow machine."""
 
@@ -55,6 +56,9 @@ def play(folder: Path, environment: Environment) -> list[str]:
         _say(f"The repository still pins {FIRST}. It is deployed as it is:")
         found = _deploy(environment, GOOD)
     _call("inventory", str(environment))
+    if not found:
+        package_index.publish(index, NEXT)
+        _say(f"{NEXT} is published, too: you can install it yourself, see docs/quickstart.md.")
     return found
 
 
