@@ -77,7 +77,7 @@ def override_as_json(override: StandingOverride) -> dict[str, Any]:
         "repository": override.repository,
         "standing": override.standing.value,
         "holds": override.holds,
-        "told": override.told,
+        "outcome": override.told,
         "why": row.why,
         "fixes": row.fixes,
         "since": row.since.isoformat(),
