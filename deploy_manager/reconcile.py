@@ -126,6 +126,7 @@ def _promote_all(among: DeploymentQuerySet, wake: Wake) -> list[bool]:
         if not Deployment.objects.promote(deployment.pk):
             return False
         _wake_for(deployment, wake)
+        progress.note_begin(deployment)
         return True
 
     waiting = among.filter(state=State.WAITING).select_related("environment__project")

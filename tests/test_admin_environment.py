@@ -7,7 +7,7 @@ from django.forms import BaseForm
 from django.test import Client
 from pytest_django import Settings
 
-from deploy_manager.models import Environment, Notification, Schedule
+from deploy_manager.models import Environment, Notification, Schedule, Server
 from tests.inventory import Inventory
 from tests.parts.admin import url, visitor
 
@@ -128,3 +128,27 @@ def test_settings_that_cannot_be_read_close_no_page(
 ) -> None:
     settings.DEPLOY_MANAGER = {"NO_SUCH": 1}
     assert owner.get(url("environment_change", inventory.environment.pk)).status_code == 200
+
+
+@pytest.mark.django_db
+def test_a_new_placement_is_proposed_as_the_last_one(inventory: Inventory, owner: Client) -> None:
+    inventory.environment.placements.update(order=7)
+    spare = Server.objects.create(name="spare", connection="local")
+    address = url("environment_change", inventory.environment.pk)
+    page = owner.get(address)
+    (placements, *_others) = page.context["inline_admin_formsets"]
+    assert placements.formset.empty_form["order"].value() == 8
+    assert "The first server is the canary" in page.content.decode()
+    roles = {"roles": '["app"]', "own_deploy_path": "", "own_bind": ""}
+    row = {f"placements-1-{name}": value for name, value in roles.items()}
+    row |= {"placements-TOTAL_FORMS": "2", "placements-1-order": "9"}
+    save(owner, inventory, **row)
+    assert inventory.environment.placements.count() == 1, "an order alone is no placement"
+    save(owner, inventory, **row, **{"placements-1-server": str(spare.pk)})
+    added = inventory.environment.placements.get(server=spare)
+    assert added.order == 9
+
+
+def test_a_servers_form_says_what_a_local_one_does_not_use(owner: Client) -> None:
+    page = owner.get(url("server_add")).content.decode()
+    assert "How the server is reached. A local server uses none of this." in page

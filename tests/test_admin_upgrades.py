@@ -8,10 +8,11 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from deploy_manager.models import Environment, Resolution, Upgrade, UpgradeState
+from deploy_manager.models import Environment, Release, Resolution, Upgrade, UpgradeState
 from deploy_manager.packages.pins import replace_pins
 from deploy_manager.packages.resolutions import KEPT_FOR
 from deploy_manager.requirements.pins import Pin
+from deploy_manager.upgrades.plan import plan_upgrade
 from tests.parts.admin import ObjectRights, make_user, visitor
 from tests.parts.matrices import few
 from tests.resolutions import post_and_wait
@@ -186,6 +187,48 @@ def test_cancelled_it_ends(shop: Site4) -> None:
     client.post(reverse("admin:deploy_manager_upgrade_cancel", args=[upgrade.pk]))
     assert shop.see_through(upgrade).state == UpgradeState.CANCELLED
     assert upgrade.cancel_requested_by_name == "deployer"
+
+
+def test_what_it_waits_for_is_on_every_page(shop: Site4) -> None:
+    client = visitor("deployer")
+    shop.environment.freeze("Exams", "boss")
+    why = "shop/production is frozen by boss until it is thawed: Exams"
+    assert why in show(client, shop)
+    upgrade = confirm(client, shop)
+    shop.see_through(upgrade)
+    page = client.get(reverse("admin:deploy_manager_upgrade_change", args=[upgrade.pk]))
+    listed = client.get(reverse("admin:deploy_manager_upgrade_changelist"))
+    for shown in (page, listed):
+        assert why in shown.content.decode()
+        assert 'data-state="waiting"' in shown.content.decode()
+        assert 'data-state="running"' not in shown.content.decode()
+
+
+def test_pins_that_failed_before_and_lower_versions_are_marked(shop: Site4) -> None:
+    client = visitor("deployer")
+    before = show(client, shop)
+    assert "Marked as bad" not in before
+    assert "downgraded" not in before
+    (stage,) = plan_upgrade([shop.environment], shop.options("shopkit")).stages
+    failed = Release.objects.make(
+        shop.environment, stage.release_before.commit, "", stage.lock_after()
+    )
+    failed.mark_bad("It fell over.")
+    assert "It fell over." in show(client, shop)
+    shop.index.add("shopkit", "0.9")
+    assert "downgraded" in show(client, shop, packages="shopkit==0.9")
+
+
+def test_a_mark_since_it_was_shown_has_it_shown_again(shop: Site4) -> None:
+    client = visitor("deployer")
+    sent = said(shop, _confirm="1", **hidden(show(client, shop)))
+    (stage,) = plan_upgrade([shop.environment], shop.options("shopkit")).stages
+    Release.objects.make(
+        shop.environment, stage.release_before.commit, "", stage.lock_after()
+    ).mark_bad("It fell over.")
+    page = post_and_wait(client, reverse(ADD), sent).content.decode()
+    assert "It fell over." in page
+    assert not Upgrade.objects.exists()
 
 
 def test_actions_lead_to_the_page(shop: Site4) -> None:

@@ -36,7 +36,8 @@ def test_a_freeze_may_have_an_end_by_the_environments_own_clock(inventory: Inven
 
 def test_who_freezes_again_is_reported_of_the_freeze_before(inventory: Inventory) -> None:
     call("freeze", "production", "--reason", "Sales")
-    assert "Until now: " in call("freeze", "production", "--reason", "Holidays")
+    printed = call("freeze", "production", "--reason", "Holidays")
+    assert "This replaces another freeze: shop/production is frozen by" in printed
     newest, before = inventory.environment.freezes.all()
     assert newest.reason == "Holidays"
     assert before.ended_by_name == newest.frozen_by_name
@@ -51,15 +52,30 @@ def test_thawing_begins_what_waited_for_it(
     printed = call("recipe", "production", "activate", "--wait", "--no-wait")
     assert "waiting" in printed
     assert "is frozen by" in printed
-    assert "The deployment that waited for it begins." in call("thaw", "production")
+    assert "The deployment that waited begins." in call("thaw", "production")
     deployment = Deployment.objects.get()
     assert deployment.state == State.QUEUED
     assert woken == [deployment.shards.get().pk]
 
 
+@pytest.mark.parametrize(("others", "told"), [(1, "another one waits"), (2, "2 others wait")])
+def test_of_several_that_waited_the_first_begins(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch, others: int, told: str
+) -> None:
+    monkeypatch.setattr("deploy_manager.dispatch.wake_for_shard", lambda pk: True)
+    call("freeze", "production", "--reason", "Sales")
+    for _number in range(1 + others):
+        call("recipe", "production", "activate", "--wait", "--no-wait")
+    later = (timezone.now() + timedelta(hours=1)).isoformat()
+    call("recipe", "production", "activate", "--at", later, "--no-wait")
+    assert f"The deployment that waited longest begins; {told}" in call("thaw", "production")
+
+
 def test_thawing_what_is_not_frozen_does_no_harm(inventory: Inventory) -> None:
     told = events(call("thaw", "production", "--json"))
-    assert told[-1] == {
+    summary = {"event": "summary", "environment": "shop/production", "state": "thawed"}
+    assert told[-1] == summary
+    assert told[-2] == {
         "event": "freeze",
         "environment": "shop/production",
         "frozen": False,

@@ -26,7 +26,7 @@ def test_policies_are_listed_with_their_next_time_and_their_last_outcome(watched
 
 
 def test_programs_read_json(watched: Watched) -> None:
-    (told,) = events(call("policies", "--json"))
+    told, _summary = events(call("policies", "--json"))
     assert told["event"] == "policy"
     assert told["environments"] == ["shop/production"]
     assert "T02:00:00" in told["next_time"]
@@ -35,7 +35,7 @@ def test_programs_read_json(watched: Watched) -> None:
 
 def test_running_one_begins_what_it_finds(watched: Watched) -> None:
     watched.is_vulnerable()
-    (told,) = events(call("policies", "nightly", "--run", "--json"))
+    told, _summary = events(call("policies", "nightly", "--run", "--json"))
     upgrade = Upgrade.objects.get()
     assert told["upgrades"] == [upgrade.pk]
     assert told["outcome"].startswith(f"Upgrade #{upgrade.pk}: shopkit 1.0 → 1.0.1")

@@ -31,7 +31,10 @@ def test_a_message_that_was_lost_is_woken_again_and_told(
     deployment = inventory.request("ping")
     assert call("reconcile") == "woke workers again: 1, asked servers for their packages: 1\n"
     assert woken == [deployment.shards.get().pk]
-    assert events(call("reconcile", "--json")) == [{"event": "reconciled", "done": {}}]
+    assert events(call("reconcile", "--json")) == [
+        {"event": "reconciled", "done": {}},
+        {"event": "summary", "state": "done"},
+    ]
     assert call("reconcile") == "There was nothing to do.\n"
 
 

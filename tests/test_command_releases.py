@@ -20,24 +20,24 @@ def shop(switching: Switching) -> Switching:
     return switching
 
 
-def test_the_table_shows_where_each_release_is(shop: Switching) -> None:
-    lines = call("releases", "production").splitlines()
-    told = [line.split() for line in lines]
-    assert told[0][:3] == ["release", "commit", "subject"]
-    assert told[1][0] == "r2"
-    assert told[1][-2:] == ["all", "all"]
-    assert told[2][0] == "r1"
-    assert "none" in told[2]
-    assert "It fell over." in " ".join(lines)
-    assert "\x1b[2J" not in "".join(lines)
+def test_the_list_shows_where_each_release_is_in_few_columns(shop: Switching) -> None:
+    printed = call("releases", "production")
+    newest, oldest = printed.split("r1  ")
+    assert newest.startswith("r2  Sell shoes\n  made 2")
+    assert "\n  serves on: all; complete on: all\n" in newest
+    assert "\n  serves on: none; complete on: one\n" in oldest
+    assert "\n  marked as bad: It fell over.\n" in oldest
+    assert "\x1b[2J" not in printed
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 def test_json_has_every_server_by_name(shop: Switching) -> None:
-    newest, oldest = events(call("releases", "production", "--json"))
+    newest, oldest, summary = events(call("releases", "production", "--json"))
     assert newest["serves_on"] == ["one", "two"]
     assert newest["bad_since"] is None
-    assert (oldest["serves_on"], oldest["whole_on"]) == ([], ["one"])
+    assert (oldest["serves_on"], oldest["complete_on"]) == ([], ["one"])
     assert oldest["bad_reason"] == "It fell over."
+    assert summary == {"event": "summary", "environment": "shop/production", "releases": 2}
 
 
 def test_where_there_is_none_yet_that_is_given(inventory: Inventory) -> None:

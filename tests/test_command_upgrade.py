@@ -1,12 +1,27 @@
 """`manage.py upgrade`: what it shows, what it asks for, and how it ends."""
 
+import threading
+from datetime import UTC, datetime
+
 import pytest
 from django.core.management import CommandError
+from django.db import connection
 from django.utils import timezone
 
-from deploy_manager.models import Advisory, AuditedVersion, Deployment, Upgrade
+from deploy_manager import dispatch
+from deploy_manager.models import (
+    Advisory,
+    AuditedVersion,
+    Deployment,
+    Environment,
+    Release,
+    Shard,
+    State,
+    Upgrade,
+)
 from tests.commands import Worker, call, call_and_be_refused, call_and_fail, events
 from tests.parts.matrices import few
+from tests.parts.served import wait_until
 from tests.upgrades import Site4
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
@@ -123,3 +138,82 @@ def test_what_cannot_be_is_refused(four: Site4, words: tuple[str, ...], why: str
 def test_a_duration_without_its_unit_is_refused(option: str, text: str) -> None:
     with pytest.raises(CommandError, match="is not a duration: write one like 30s, 10m, 2h or 7d"):
         call("upgrade", "shopkit", *ON, option, text)
+
+
+def freeze(four: Site4) -> str:
+    """Freeze it; return what everyone is to see."""
+    four.environment.freeze("Exams", "boss", datetime(2099, 1, 4, 8, tzinfo=UTC))
+    why = four.environment.describe_freeze()
+    assert why.startswith("shop/production is frozen by boss until 2099-01-04 ")
+    return why
+
+
+def test_what_has_to_wait_says_so_before_anything_else_and_goes_on_later(
+    four: Site4, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wake_for_shard(pk: int) -> bool:
+        return worker.wake(Shard.objects.get(pk=pk).deployment_id)
+
+    monkeypatch.setattr(dispatch, "wake_for_shard", wake_for_shard)
+    monkeypatch.setattr("deploy_manager.broker.is_reconciled", lambda: False)
+    four.index.add("shopkit", "1.1")
+    why = freeze(four)
+
+    def thaw() -> None:
+        wait_until(lambda: Deployment.objects.filter(state=State.WAITING).exists())
+        call("thaw", "production")
+        connection.close()  # this thread's own
+
+    thawing = threading.Thread(target=thaw)
+    thawing.start()
+    printed = call("upgrade", "shopkit", *ON)
+    thawing.join()
+    assert f"… shop/production: waiting\n{why}\n" in printed
+    assert "`manage.py reconcile --forever 5s` starts waiting" in printed
+    assert "waits no longer" in printed
+    assert printed.index(why) < printed.index("waits no longer") < printed.index("succeeded")
+    assert "running" not in printed.partition(why)[0]
+    assert four.everywhere("shopkit==1.1")
+
+
+def test_who_does_not_wait_is_told_what_it_waits_for(four: Site4) -> None:
+    four.index.add("shopkit", "1.1")
+    why = freeze(four)
+    printed = call("upgrade", "shopkit", *ON, "--no-wait")
+    assert f"shop/production: {why}" in printed
+    Upgrade.objects.all().delete()
+    lines = events(call("upgrade", "shopkit", *ON, "--no-wait", "--json"))
+    requested = next(line for line in lines if line["event"] == "requested")
+    assert (requested["state"], requested["message"]) == ("waiting", f"shop/production: {why}")
+    assert (lines[-1]["event"], lines[-1]["state"]) == ("summary", "waiting")
+    assert lines[-1]["message"] == requested["message"]
+
+
+def test_a_dry_run_tells_of_a_freeze_and_of_closed_times(four: Site4) -> None:
+    four.index.add("shopkit", "1.1")
+    words = ("upgrade", "shopkit", *ON, "--dry-run")
+    assert "would have to wait" not in call(*words)
+    why = freeze(four)
+    assert f"It would have to wait: {why}" in call(*words)
+    assert events(call(*words, "--json"))[0]["not_now"] == why
+    four.environment.thaw("boss")
+    tomorrow = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[(timezone.now().weekday() + 2) % 7]
+    Environment.objects.update(windows=[f"{tomorrow} 09:00-09:01"])
+    assert "may be changed at its allowed times only" in call(*words)
+
+
+def test_pins_that_failed_before_and_versions_that_go_back_are_marked(four: Site4) -> None:
+    four.index.add("shopkit", "2.0")
+    (four.folder("one") / "ill").touch()
+    call_and_fail("upgrade", "shopkit==2.0", *ON)
+    assert Release.objects.exclude(bad_since=None).exists()
+    printed = call("upgrade", "shopkit==2.0", *ON, "--dry-run")
+    assert "has been marked as bad on shop/production since" in printed
+    assert "goes back" not in printed
+    four.index.add("shopkit", "0.9")
+    printed = call("upgrade", "shopkit==0.9", *ON, "--dry-run")
+    assert "goes back" in printed
+    assert "marked as bad" not in printed
+    (plan, *_others) = events(call("upgrade", "shopkit==0.9", *ON, "--dry-run", "--json"))
+    assert plan["bad"] == ""
+    assert {move["name"]: move["goes_back"] for move in plan["moves"]}["shopkit"]

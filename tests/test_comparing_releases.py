@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 OLD = "django==5.2.8\ngreetings==1.0\n"
 NEW = "django==5.2.8\ngreetings==1.0.2\n"
-DIFFERENCE = "greetings 1.0 -> 1.0.2"
+DIFFERENCE = "greetings 1.0.2 instead of 1.0"
 
 
 def make(inventory: Inventory, name: str, lock: str, commit: str = "c") -> Release:
@@ -54,8 +54,8 @@ def difference(*names: str) -> list[str]:
 
 def test_each_names_the_other_and_what_is_otherwise(shop: Inventory) -> None:
     assert difference("r1", "r2", "r3") == [
-        "same commit as r2, pins differ: greetings 1.0.2 -> 1.0",
-        "same commit as r1, pins differ: greetings 1.0 -> 1.0.2",
+        "same commit as r2, pins differ: greetings 1.0 instead of 1.0.2",
+        "same commit as r1, pins differ: greetings 1.0.2 instead of 1.0",
         "",
     ]
 
@@ -63,16 +63,20 @@ def test_each_names_the_other_and_what_is_otherwise(shop: Inventory) -> None:
 @pytest.mark.parametrize(
     ("lock", "told"),
     [
-        (NEW, "same commit as r1, pins differ: greetings 1.0 -> 1.0.2"),
-        ("django==5.2.8\n", "same commit as r2, pins differ: greetings 1.0.2 -> none"),
-        (f"{NEW}more==1\n", "same commit as r2, pins differ: more none -> 1"),
+        (NEW, "same commit as r1, pins differ: greetings 1.0.2 instead of 1.0"),
+        ("django==5.2.8\n", "same commit as r2, pins differ: no greetings instead of 1.0.2"),
+        (f"{NEW}more==1\n", "same commit as r2, pins differ: more 1 instead of none"),
         (NEW + "".join(f"more{n}==1\n" for n in range(7)), " and 2 more"),
         (
             NEW.replace("\n", f" --hash=sha256:{'a' * 64}\n"),
             "same commit as r2, same versions, but other hashes, extras or markers",
         ),
         ("greetings>=1\n", "same commit as r2, pins that can't be compared: "),
-        ("", "same commit as r2, pins differ: django 5.2.8 -> none, greetings 1.0.2 -> none"),
+        (
+            "",
+            "same commit as r2, pins differ: no django instead of 5.2.8, no greetings instead of"
+            " 1.0.2",
+        ),
     ],
 )
 def test_whatever_the_other_pins_are_it_is_reported(shop: Inventory, lock: str, told: str) -> None:
@@ -124,8 +128,8 @@ def test_a_commit_of_one_release_that_can_be_gone_back_to_is_enough(shop: Invent
 
 def test_the_list_of_a_terminal_tells_them_apart(shop: Inventory) -> None:
     words = " ".join(call("releases", "production").split())
-    assert "1.0 -> 1.0.2" in words
-    newest, second, first = events(call("releases", "production", "--json"))
+    assert "1.0.2 instead of 1.0" in words
+    newest, second, first, _summary = events(call("releases", "production", "--json"))
     assert (newest["same_commit_as"], newest["pin_changes"]) == (None, [])
     assert second["same_commit_as"] == "r1"
     assert second["pin_changes"] == [{"name": "greetings", "before": "1.0", "after": "1.0.2"}]
@@ -159,4 +163,4 @@ def test_servers_that_differ_by_their_pins_are_told_apart(shop: Inventory) -> No
     deviation.active_release = Release.objects.get(name="r1")
     deviation.save()
     page = shown(run_page(shop, "converge"), "deployer")
-    assert "pins differ: greetings 1.0.2 -> 1.0" in page
+    assert "pins differ: greetings 1.0 instead of 1.0.2" in page

@@ -53,12 +53,29 @@ def test_the_terminal_shows_each_command_after_its_server(shop: Inventory) -> No
     printed = call("deploy", "production", "--dry-run", "--server", "two")
     assert "\nPrepare\n[two] Check out the latest code\n[two]   $ test -e" in printed
     assert "[one]" not in printed
-    assert printed.endswith("Nothing was run.\n")
+    empty = "No server was asked: these are the commands for a server that is still empty."
+    assert printed.endswith(f"{empty}\nNothing was run.\n")
+
+
+def test_it_tells_of_what_a_request_would_have_to_wait_for(shop: Inventory) -> None:
+    words = ("deploy", "production", "--dry-run")
+    assert "Not now" not in call(*words)
+    assert events(call(*words, "--json"))[0]["not_now"] == ""
+    shop.environment.freeze("Exams", "boss")
+    why = "shop/production is frozen by boss until it is thawed: Exams"
+    assert f"Not now: {why}" in call(*words)
+    assert events(call(*words, "--json"))[0]["not_now"] == why
+    assert "Not now" not in call("recipe", "production", "greet", "--dry-run")
+    shop.environment.thaw("boss")
+    shop.request("greet")
+    assert "Not now: shop/production is busy: greet" in call(*words)
 
 
 def test_json_has_an_object_for_each_step(shop: Inventory) -> None:
     told = events(call("recipe", "production", "greet", "--dry-run", "--json"))
-    assert [event["event"] for event in told] == ["plan", "dry_run", "dry_run", "note"]
+    kinds = ["plan", "dry_run", "dry_run", "note", "note", "summary"]
+    assert [event["event"] for event in told] == kinds
+    assert (told[-1]["deployment"], told[-1]["state"]) == (None, "planned")
     assert told[1]["server"] == "one"
     assert told[1]["lines"] == ["$ echo 'hello from one'"]
 

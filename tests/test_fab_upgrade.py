@@ -75,7 +75,9 @@ def test_a_dry_run_and_nothing_to_do_ask_for_nothing(
 
 
 @pytest.mark.long
-def test_what_has_to_wait_is_begun_when_it_may(four: Site4, selection: Selection) -> None:
+def test_what_has_to_wait_is_begun_when_it_may(
+    four: Site4, selection: Selection, capsys: pytest.CaptureFixture[str]
+) -> None:
     four.index.add("shopkit", "1.1")
     four.environment.freeze("Exams", "me")
 
@@ -89,6 +91,10 @@ def test_what_has_to_wait_is_begun_when_it_may(four: Site4, selection: Selection
     selection.upgrade(words("shopkit"))
     thawing.join()
     assert four.everywhere("shopkit==1.1")
+    printed = capsys.readouterr().out
+    why = "shop/production is frozen by me until it is thawed: Exams"
+    assert f"shop/production: waiting\n{why}\n" in printed
+    assert "reconcile" not in printed, "this process begins it itself"
 
 
 @pytest.mark.long

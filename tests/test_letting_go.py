@@ -90,5 +90,6 @@ def test_a_command_lists_overrides_and_lets_one_go(held: HeldSite) -> None:
     assert held.live() == {"helper": ""}
     call("overrides", "shop/production", "--let-go", "helper", "--reason", "it is wanted")
     assert "Nothing is held" in call("overrides", "shop/production")
-    told_events = events(call("overrides", "shop/production", "--all", "--json"))
+    *told_events, summary = events(call("overrides", "shop/production", "--all", "--json"))
+    assert (summary["event"], summary["live"], summary["ended"]) == ("summary", 0, 2)
     assert {each["ended_how"] for each in told_events} == {Override.End.LET_GO}

@@ -4,7 +4,7 @@ import subprocess
 from io import StringIO
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, load_command_class
 
 from deploy_manager.models import (
     Environment,
@@ -103,6 +103,23 @@ def test_the_command_prints_the_patch_of_the_environment_that_is_named(upgrade: 
     printed = patch(str(upgrade.pk), "--environment", "shop/staging")
     assert "Subject: [PATCH] Upgrade shopkit to 1.0.1" in printed
     assert "of shop/staging." in printed
+
+
+@pytest.mark.parametrize("way", ["apply", "am"])
+def test_it_fits_both_ways_that_the_command_and_the_page_name(
+    upgrade: Upgrade, repository: Repository, way: str
+) -> None:
+    stage = upgrade.stages.get(number=1)
+    page = visitor("owner").get(url("upgrade_change", upgrade.pk)).content.decode()
+    for shown in (page, load_command_class("deploy_manager", "upgrade_patch").help):
+        assert "git apply changes the files" in shown
+        assert "git am commits them, too" in shown
+    file = repository.path / "upgrade.patch"
+    file.write_text(patch(str(upgrade.pk), "--environment", str(stage.environment)))
+    repository.git(way, str(file))
+    assert "shopkit==1.0.1" in (repository.path / "requirements.txt").read_text()
+    is_committed = "Upgrade shopkit to 1.0.1" in repository.git("log", "-1", "--format=%s")
+    assert is_committed == (way == "am")
 
 
 def test_the_command_says_what_it_needs(upgrade: Upgrade) -> None:

@@ -17,6 +17,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.packages.looking_up import is_look_up_due, look_up_due
 from deploy_manager.packages.pins import pins_of, replace_pins
+from deploy_manager.reconcile import reconcile
 from deploy_manager.requirements.reach import Reach
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.upgrades.plan import plan_upgrade
@@ -295,11 +296,45 @@ def test_a_frozen_environment_waits(four: Site4) -> None:
     four.environment.freeze("Exams", "me")
     upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
     four.see_through(upgrade)
-    assert upgrade.state == UpgradeState.RUNNING
-    waiting = Deployment.objects.get(state=State.WAITING)
-    assert "Exams" in waiting.message
+    stage = four.stage(upgrade)
+    assert (upgrade.state, stage.state) == (UpgradeState.WAITING, UpgradeState.WAITING)
+    assert stage.message == "shop/production is frozen by me until it is thawed: Exams"
+    assert upgrade.message == f"shop/production: {stage.message}"
+    assert Deployment.objects.get(state=State.WAITING).message == stage.message
     four.environment.thaw("me")
+    reconcile(lambda shard_id: None)
+    upgrade.refresh_from_db()
+    stage = four.stage(upgrade)
+    assert (upgrade.state, stage.state) == (UpgradeState.RUNNING, UpgradeState.RUNNING)
+    assert (upgrade.message, stage.message) == ("", "")
     assert four.see_through(upgrade).state == UpgradeState.SUCCEEDED
+
+
+def test_cancelled_while_it_waits_for_a_thaw_nothing_is_left_of_it(four: Site4) -> None:
+    four.index.add("shopkit", "1.1")
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
+    four.environment.freeze("Exams", "me")
+    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
+    four.see_through(upgrade)
+    assert cancel_upgrade(upgrade, "you@here")
+    four.see_through(upgrade)
+    assert (upgrade.state, four.stage(upgrade).state) == ("cancelled", "cancelled")
+    assert four.stage(upgrade).message == "Cancelled by you@here."
+    four.environment.thaw("me")
+    four.see_through(upgrade)
+    assert four.everywhere("shopkit==1.0")
+
+
+def test_a_deployment_that_begins_unnoticed_is_seen_by_the_next_round(four: Site4) -> None:
+    four.index.add("shopkit", "1.1")
+    plan = plan_upgrade([four.environment], four.options("shopkit"))
+    four.environment.freeze("Exams", "me")
+    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
+    (deployment,) = advance_upgrade(upgrade.pk)
+    assert advance_upgrade(upgrade.pk) == []
+    assert Deployment.objects.promote(deployment.pk)
+    advance_upgrade(upgrade.pk)
+    assert four.stage(upgrade).state == UpgradeState.RUNNING
 
 
 def test_two_that_go_on_with_it_write_one_deployment(four: Site4) -> None:

@@ -7,6 +7,7 @@ from typing import IO, Any, cast
 from django.core.management.base import BaseCommand, CommandError
 
 from deploy_manager.cli.console import make_console
+from deploy_manager.cli.exits import REFUSED
 from deploy_manager.cli.inventory.environments import find_environment
 from deploy_manager.cli.text import as_text, clean
 from deploy_manager.cli.times import parse_duration
@@ -36,6 +37,16 @@ class ConsoleCommand(OwnCommand):
 
     requires_system_checks = ()
     """The checks would wait for the broker: a command reports only what it needs itself."""
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except CommandError as error:
+            # On stdout, which programs read; Django prints the same on stderr, for people.
+            if options.get("json"):
+                state = "refused" if error.returncode == REFUSED else "failed"
+                self.make_view(options).write("summary", state=state, message=str(error))
+            raise
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         self.add_own_arguments(parser)

@@ -44,13 +44,19 @@ class Twin:
         if not self.changes:
             return _("same versions, but other hashes, extras or markers")
         more = len(self.changes) - MOST_NAMED
-        absent = _("none")
-        named = ", ".join(
-            f"{each.name} {each.before or absent} -> {each.after or absent}"
-            for each in self.changes[:MOST_NAMED]
-        )
+        named = ", ".join(map(_difference, self.changes[:MOST_NAMED]))
         named += _(" and %(count)d more") % {"count": more} if more > 0 else ""
         return _("pins differ: %(changes)s") % {"changes": named}
+
+
+def _difference(change: PinChange) -> str:
+    """Return what a release has, and what the other one has instead."""
+    words = {"name": change.name, "here": change.after, "there": change.before}
+    if not change.after:
+        return _("no %(name)s instead of %(there)s") % words
+    if not change.before:
+        return _("%(name)s %(here)s instead of none") % words
+    return _("%(name)s %(here)s instead of %(there)s") % words
 
 
 def twins_of(releases: Iterable[Release]) -> dict[int, Twin]:

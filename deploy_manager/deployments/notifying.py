@@ -42,7 +42,7 @@ def title_of(deployment: Deployment) -> str:
 def text_of(deployment: Deployment) -> str:
     """Return who requested it, what was sent, and how each server ended."""
     lines = [
-        _("Requested by %(who)s through %(source)s.")
+        _("Requested by %(who)s (source: %(source)s).")
         % {"who": deployment.requested_by_name, "source": deployment.source},
         deployment.reason,
         deployment.commit and _("Commit %(commit)s") % {"commit": deployment.commit[:12]},

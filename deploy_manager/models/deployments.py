@@ -136,7 +136,7 @@ class Deployment(Decided):
         max_length=200,
         help_text=_("The user's name, or user@host of the command line."),
     )
-    source = models.CharField(_("through"), max_length=20, help_text=_("admin, manage.py or fab"))
+    source = models.CharField(_("source"), max_length=20, help_text=_("admin, manage.py or fab"))
     reason = models.CharField(_("reason"), max_length=500, blank=True)
     # Null until it is made or chosen, and once it is deleted.
     release = models.ForeignKey(

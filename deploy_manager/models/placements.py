@@ -28,7 +28,10 @@ class Placement(models.Model):
     order = models.PositiveSmallIntegerField(
         _("order"),
         default=1,
-        help_text=_("The first server runs the steps that run only once, like migrate."),
+        help_text=_(
+            "The lowest comes first; equal numbers are sorted by the server's name. The first"
+            " server is the canary and runs what runs only once, like migrate."
+        ),
     )
     own_deploy_path = models.CharField(
         _("deploy path"),

@@ -74,7 +74,7 @@ class Upgrade(models.Model):
         verbose_name=_("requested by"),
     )
     requested_by_name = models.CharField(_("requested as"), max_length=200)
-    source = models.CharField(_("through"), max_length=20)
+    source = models.CharField(_("source"), max_length=20)
     policy_run = models.ForeignKey(
         "PolicyRun",
         models.SET_NULL,
@@ -199,7 +199,8 @@ class UpgradeStage(models.Model):
     def moved(self) -> tuple[dict[str, Any], ...]:
         """The packages that change, as far as the row can be read."""
         blank = {"name": "?", "before": "", "after": "", "why": ""}
+        lists = ("fixes", "advisories")
         return tuple(
-            {**blank, **each, "fixes": texts_in(each.get("fixes"))}
+            {**blank, **each, **{name: texts_in(each.get(name)) for name in lists}}
             for each in objects_in(self.moves)
         )

@@ -92,11 +92,15 @@ def changed_pins(
     return (*first, *(each for key, each in sorted(more.items()) if key not in known))
 
 
-def judge_change(
-    environment: Environment, change: PinChange, before: Sequence[Pin], after: Sequence[Pin]
-) -> ChangedPin:
-    """Return one change with what it would undo."""
-    return _History(environment, [change]).judge(change, before, after)
+def judge_changes(
+    environment: Environment,
+    changes: Sequence[PinChange],
+    before: Sequence[Pin],
+    after: Sequence[Pin],
+) -> list[ChangedPin]:
+    """Return the changes from some pins to others, each with what it would undo."""
+    history = _History(environment, changes)
+    return [history.judge(change, before, after) for change in changes]
 
 
 class _History:

@@ -17,7 +17,7 @@ from deploy_manager.models import Deployment, Environment, Override, Release
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import serving_release
 from deploy_manager.models.shapes import texts_in
-from deploy_manager.packages.downgrades import ChangedPin, judge_change
+from deploy_manager.packages.downgrades import ChangedPin, judge_changes
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.packages.targets import targets_of
 from deploy_manager.requirements.fitting import check_fit
@@ -248,7 +248,8 @@ def what_comes_back(environment: Environment, name: str) -> ChangedPin:
         versions = {one for row in rows for one in texts_in(row.before) if parsed_version(one)}
         new = [Pin(name, version) for version in sorted(versions)]
     change = PinChange(name, versions_of(old, name), versions_of(new, name))
-    return judge_change(environment, change, old, new)
+    (judged,) = judge_changes(environment, [change], old, new)
+    return judged
 
 
 def let_go(environment: Environment, name: str, *, by: str, reason: str) -> int:

@@ -87,7 +87,7 @@ def next_opening(windows: Sequence[Window], zone: str, at: datetime) -> datetime
         within = (each for each in moments if after < each <= after + DAY)
         if found := [each for each in within if _any_holds(windows, each, place)]:
             return min(found)
-    raise ValueError(f"None of these windows opens in {zone} within two weeks.")
+    raise ValueError(f"None of these allowed times comes in {zone} within two weeks.")
 
 
 def check_zone(name: str) -> ZoneInfo:
@@ -136,10 +136,10 @@ def _parse(line: str) -> Window:
     tidy = re.sub(r"\s*([,-])\s*", r"\1", " ".join(line.lower().split()))
     found = _LINE.fullmatch(tidy)
     if found is None:
-        raise ValueError(f"{line!r} is not a window. {_EXAMPLE}")
+        raise ValueError(f"{line!r} is not an allowed time. {_EXAMPLE}")
     start, end = _minutes(found["start"], line), _minutes(found["end"], line)
     if start in (end, _MIDNIGHT):
-        raise ValueError(f"{line!r} never opens. Write a whole day as 00:00-24:00. {_EXAMPLE}")
+        raise ValueError(f"{line!r} never begins. Write a whole day as 00:00-24:00. {_EXAMPLE}")
     return Window(frozenset(_days(found["days"], line)), start, end)
 
 

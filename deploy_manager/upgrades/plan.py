@@ -4,11 +4,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from deploy_manager.exceptions import InvalidRow, PinError
+from deploy_manager.deployments.bad_releases import describe_mark, find_mark
+from deploy_manager.deployments.freezes import why_not_now
+from deploy_manager.deployments.pipelines import pipeline_for
+from deploy_manager.exceptions import InvalidRow, PinError, RequestRefused
 from deploy_manager.models import (
     Environment,
     LockFile,
@@ -16,7 +21,9 @@ from deploy_manager.models import (
     PolicyRun,
     Release,
 )
+from deploy_manager.models.deployments import UPGRADE
 from deploy_manager.models.serving import serving_release
+from deploy_manager.packages.downgrades import judge_changes
 from deploy_manager.packages.exposure import audited_versions
 from deploy_manager.packages.overrides import lay_over
 from deploy_manager.packages.pins import checked_pins_of
@@ -60,11 +67,35 @@ class PlannedStage:
     """The text of the new lock."""
 
     moves: tuple[dict[str, Any], ...]
-    """For each package: name, before, after, why, fixes, uploaded, yanked, status, unknown."""
+    """For each package: name, before, after, why, fixes, uploaded, yanked, status, unknown, and
+    what the change would undo: goes_back, undoes, advisories."""
 
     @property
     def digest(self) -> str:
         return lock_digest(self.lock)
+
+    @cached_property
+    def mark(self) -> Release | None:
+        """The release that marks the new pins as bad here, as a former upgrade to them failed.
+
+        Only a mark on the new pins counts: the code, and maybe its old pins, serve already.
+        """
+        found = find_mark(self.environment, self.release_before.commit, self.digest)
+        return found if found and found.lock.digest == self.digest else None
+
+    @property
+    def bad(self) -> str:
+        """Why the new pins are marked as bad here: only people may install them then."""
+        return describe_mark(self.mark) if self.mark else ""
+
+    @cached_property
+    def not_now(self) -> str:
+        """The freeze or closed window that the upgrade has to wait for here; blank: none."""
+        try:
+            pipeline = pipeline_for(self.environment, UPGRADE)
+            return why_not_now(self.environment, pipeline, timezone.now())
+        except RequestRefused as error:
+            return str(error)
 
     def lock_after(self) -> LockFile:
         """Return the row of the new lock, written if there is none."""
@@ -90,7 +121,7 @@ class UpgradePlan:
     @property
     def key(self) -> str:
         """A digest of what was shown: if it differs, the plan has to be shown again."""
-        parts = [f"{stage.environment.pk}:{stage.digest}" for stage in self.stages]
+        parts = [f"{stage.environment.pk}:{stage.digest}:{stage.bad}" for stage in self.stages]
         return lock_digest("\n".join(parts))
 
 
@@ -135,7 +166,8 @@ def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedSta
         raise PinError(_("No release serves there yet: deploy it first."))
     listed = _listed_pins(environment, release)
     pins, reasons = _move(environment, listed, options)
-    changes = compare_pins(read_pins(release.lock.text), pins)
+    before = read_pins(release.lock.text)
+    changes = compare_pins(before, pins)
     if not changes:
         return None
     facts = look_up_many([each.name for each in changes if each.after], environment.index_url)
@@ -144,7 +176,9 @@ def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedSta
     is_commit = environment.pins_from == Environment.PinsFrom.COMMIT
     otherwise = _("held by an override") if is_commit else _("listed on the environment")
     moves = []
-    for change in changes:
+    for change, judged in zip(
+        changes, judge_changes(environment, changes, before, pins), strict=True
+    ):
         left = audited.get((change.name, change.before))
         moves.append(
             {
@@ -154,6 +188,9 @@ def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedSta
                 "why": reasons.get(change.name) or otherwise,
                 "fixes": [each.identifier for each in left.advisories.all()] if left else [],
                 **_facts_of(facts, change.name, change.after),
+                "goes_back": judged.goes_back,
+                "undoes": judged.undoes,
+                "advisories": list(judged.advisories),
             }
         )
     return PlannedStage(environment, release, lock_text(pins), tuple(moves))

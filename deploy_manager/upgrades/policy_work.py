@@ -10,7 +10,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from deploy_manager.deployments.bad_releases import describe_mark, find_mark
 from deploy_manager.exceptions import ClaimLost, DeployManagerError
 from deploy_manager.isolation import explain
 from deploy_manager.logs import mask_text
@@ -164,12 +163,10 @@ def _why_not(plan: UpgradePlan, found: Candidates) -> str:
                 " nothing has changed since."
             ) % {"moves": moves_of(plan), "number": last.upgrade_id}
     for stage in plan.stages:
-        # Only a mark on the new pins counts: the code, and maybe its old pins, serve already.
-        mark = find_mark(stage.environment, stage.release_before.commit, stage.digest)
-        if mark and mark.lock.digest == stage.digest:
+        if stage.bad:
             return _("Left out: %(moves)s. %(reason)s") % {
                 "moves": moves_of(plan),
-                "reason": describe_mark(mark),
+                "reason": stage.bad,
             }
     return ""
 

@@ -104,6 +104,8 @@ def _in_turn(stages: QuerySet[UpgradeStage]) -> QuerySet[UpgradeStage]:
 def _advance(stage: UpgradeStage) -> Deployment | bool:
     """Advance a stage; return the deployment that was written for it, or whether it advanced."""
     match stage.state:
+        case UpgradeState.WAITING if stage.deployment:
+            return stage.deployment.state != State.WAITING and note_begin(stage.deployment)
         case UpgradeState.WAITING:
             return _begin_if_due(stage)
         case UpgradeState.RUNNING:
@@ -113,18 +115,46 @@ def _advance(stage: UpgradeStage) -> Deployment | bool:
 
 
 def _begin_if_due(stage: UpgradeStage) -> Deployment | bool:
-    """Begin a stage whose soak is over."""
-    due = UpgradeStage.objects.filter(
-        Q(opens_at=None) | Q(opens_at__lte=Now()), pk=stage.pk, state=UpgradeState.WAITING
+    """Begin a stage whose soak is over: write its deployment, for which it may have to wait."""
+    mine = UpgradeStage.objects.filter(pk=stage.pk)
+    due = mine.filter(
+        Q(opens_at=None) | Q(opens_at__lte=Now()), state=UpgradeState.WAITING, deployment=None
     )
     try:
         with brief_transaction():
             if not due.update(state=UpgradeState.RUNNING, opens_at=None):
                 return False
-            Upgrade.objects.filter(pk=stage.upgrade_id).update(state=UpgradeState.RUNNING)
-            return _deploy(stage)
+            deployment = _deploy(stage)
+            state, why = UpgradeState.RUNNING, ""
+            if deployment.state == State.WAITING:
+                state, why = UpgradeState.WAITING, deployment.message
+                mine.update(state=state, message=why)
+            _set_state(stage, state, why)
+            return deployment
     except DeployManagerError as error:
         return _fail(stage, UpgradeState.WAITING, mask_text(str(error)))
+
+
+def note_begin(deployment: Deployment) -> bool:
+    """Note that the deployment of a waiting stage waits no longer; False if there is no such stage.
+
+    To be called by whoever queues it; else the next round of `reconcile` sees it.
+    """
+    stage = UpgradeStage.objects.filter(deployment=deployment, state=UpgradeState.WAITING).first()
+    if stage is None:
+        return False
+    with brief_transaction():
+        mine = UpgradeStage.objects.filter(pk=stage.pk, state=UpgradeState.WAITING)
+        if not mine.update(state=UpgradeState.RUNNING, message=""):
+            return False
+        _set_state(stage, UpgradeState.RUNNING)
+    return True
+
+
+def _set_state(stage: UpgradeStage, state: UpgradeState, why: str = "") -> None:
+    """Give the upgrade the state of its stage, with what that waits for, if it waits."""
+    message = f"{stage.environment}: {why}" if why else ""
+    Upgrade.objects.live().filter(pk=stage.upgrade_id).update(state=state, message=message)
 
 
 def _deploy(stage: UpgradeStage) -> Deployment:

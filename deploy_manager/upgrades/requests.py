@@ -99,9 +99,11 @@ def cancel_upgrade(upgrade: Upgrade, by: str) -> bool:
     live = Upgrade.objects.live().filter(pk=upgrade.pk)
     if not live.update(cancel_requested_by_name=by):
         return False
-    waiting = upgrade.stages.filter(state=UpgradeState.WAITING)
+    waiting = upgrade.stages.filter(state=UpgradeState.WAITING, deployment=None)
     waiting.update(state=UpgradeState.CANCELLED, message=f"Cancelled by {by}.")
-    for stage in upgrade.stages.filter(state=UpgradeState.RUNNING).select_related("deployment"):
+    # One that waits for its deployment to begin ends with that deployment.
+    begun = upgrade.stages.filter(state__in=[UpgradeState.WAITING, UpgradeState.RUNNING])
+    for stage in begun.select_related("deployment"):
         if stage.deployment:
             stage.deployment.request_cancel(by)
     return True

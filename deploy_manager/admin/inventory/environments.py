@@ -126,7 +126,10 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     )
 
     class Media:
-        js = [Script("deploy_manager/run.js", defer=True)]
+        js = [
+            Script("deploy_manager/run.js", defer=True),
+            Script("deploy_manager/placements.js", defer=True),
+        ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
         found = super().get_queryset(request).select_related("project")

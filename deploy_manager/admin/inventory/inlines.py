@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Field, JSONField, OuterRef, QuerySet, Subquery
+from django.db.models import Field, JSONField, Max, OuterRef, QuerySet, Subquery
 from django.forms import Textarea
 from django.http import HttpRequest
 from django.utils import timezone
@@ -29,9 +29,22 @@ from deploy_manager.models import (
 from deploy_manager.recipes import Uses, all_pipelines
 from deploy_manager.schedule.slots import next_slot
 
+MOST = 32767
+"""The highest order that every database stores."""
+
+
+class PlacementForm(ModelForm[Placement]):
+    """Leaves out a new row in which only the proposed order was filled in."""
+
+    def has_changed(self) -> bool:
+        if self.instance.pk:
+            return super().has_changed()
+        return bool(set(self.changed_data) - {"order"})
+
 
 class PlacementInline(TabularInline[Placement, Environment]):
     model = Placement
+    form = PlacementForm
     extra = 0
     autocomplete_fields = ("server",)
     fields = ("server", "roles", "order", "own_deploy_path", "own_bind", "live_now")
@@ -43,6 +56,17 @@ class PlacementInline(TabularInline[Placement, Environment]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Placement]:
         found = super().get_queryset(request)
         return found.select_related("server", "active_release", "environment__project")
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **options: Any) -> Any:
+        """Propose the next free order for a new row: placements.js counts on from there.
+
+        With the order of another one, a new server might become the canary unnoticed.
+        """
+        formset = super().get_formset(request, obj, **options)
+        if obj is not None and (order := formset.form.base_fields.get("order")):
+            last = obj.placements.aggregate(last=Max("order"))["last"] or 0
+            order.initial = min(last + 1, MOST)
+        return formset
 
     @admin.display(description=_("live now"))
     def live_now(self, placement: Placement) -> SafeString | str:

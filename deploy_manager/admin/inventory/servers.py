@@ -27,6 +27,16 @@ class ServerAdmin(StyledAdmin[Server]):
     search_fields = ("name", "address")
     autocomplete_fields = ("gateway",)
     actions = ("fetch_host_key", "make_alike")
+    fieldsets = [
+        (None, {"fields": ("name", "connection")}),
+        (
+            "SSH",
+            {
+                "description": _("How the server is reached. A local server uses none of this."),
+                "fields": ("address", "port", "user", "gateway", "host_key"),
+            },
+        ),
+    ]
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
         """Offer what deploys something only to users who may."""

@@ -11,6 +11,7 @@ from django.forms import Script
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -34,6 +35,7 @@ from deploy_manager.models import (
     Problem,
     Upgrade,
     UpgradeStage,
+    UpgradeState,
 )
 from deploy_manager.models.rights import may_deploy
 
@@ -72,7 +74,10 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
 
     @admin.display(description=_("state"), ordering="state")
     def state_shown(self, upgrade: Upgrade) -> SafeString:
-        return upgrade_badge(upgrade.state)
+        badge = upgrade_badge(upgrade.state)
+        if upgrade.state != UpgradeState.WAITING or not upgrade.message:
+            return badge
+        return format_html('{} <span class="dm-quiet dm-lines">{}</span>', badge, upgrade.message)
 
     @admin.display(description=_("environments"))
     def where(self, upgrade: Upgrade) -> str:

@@ -10,7 +10,12 @@ from deploy_manager.cli.deployments.dry_run import show_dry_run
 from deploy_manager.cli.deployments.following import Interrupts
 from deploy_manager.cli.deployments.options import HELP, Arguments, as_planned, options_for
 from deploy_manager.cli.deployments.plan import PlanReport, check_plan
-from deploy_manager.cli.deployments.watching import show_how_to_retry, show_request, watch
+from deploy_manager.cli.deployments.watching import (
+    show_how_to_retry,
+    show_request,
+    watch,
+    write_summary,
+)
 from deploy_manager.cli.exits import FAILED, refusals
 from deploy_manager.cli.packages.pins import agree_to_take_back
 from deploy_manager.cli.requester import requester_name
@@ -78,6 +83,7 @@ class RequestCommand(EnvironmentCommand):
             show_request(deployment, view)
             if options["no_wait"]:
                 view.remark(f"The admin shows its progress, under Deployments, #{deployment.pk}.")
+                write_summary(deployment, view)
                 return
             ended = watch(deployment, view, interrupts)
             show_how_to_retry(ended, f"manage.py retry {ended.pk}", view)

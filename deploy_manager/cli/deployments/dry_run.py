@@ -6,12 +6,16 @@ from itertools import groupby
 
 from rich.text import Text
 
+from deploy_manager.cli.deployments.plan import why_not_now
 from deploy_manager.cli.exits import refusals
 from deploy_manager.cli.text import clean
 from deploy_manager.cli.views.base import Report, View
 from deploy_manager.deployments.dry_run import DryStep, dry_run
+from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.models import Environment
+
+ON_AN_EMPTY_SERVER = "No server was asked: these are the commands for a server that is still empty."
 
 
 def show_dry_run(
@@ -26,7 +30,11 @@ def show_dry_run(
         # Shown inside, since steps are only worked out, and may be refused, as they are read.
         for _stage, of_stage in groupby(steps, key=lambda step: (step.stage, step.heading)):
             view.show(StageReport(tuple(of_stage)))
+    if why := why_not_now(environment, pipeline_for(environment, recipe), options):
+        view.say(f"Not now: {why}")
+    view.say(ON_AN_EMPTY_SERVER)
     view.say("Nothing was run.")
+    view.write("summary", deployment=None, state="planned", message="")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from django.utils import timezone
 from rich.text import Text
 
 from deploy_manager.cli.exits import refusals, refuse
@@ -16,11 +17,13 @@ from deploy_manager.cli.packages.pins import (
 from deploy_manager.cli.text import clean, shorten
 from deploy_manager.cli.times import describe_moment
 from deploy_manager.cli.views.base import Report, View
+from deploy_manager.deployments import freezes
 from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.deployments.request import DeploymentOptions
-from deploy_manager.models import Environment
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import Deployment, Environment
 from deploy_manager.models.deployments import ROLLBACK
-from deploy_manager.recipes import Uses
+from deploy_manager.recipes import Pipeline, Uses
 
 SHORT = 8
 """Letters of a commit's hash that people see."""
@@ -45,6 +48,17 @@ def check_plan(environment: Environment, recipe: str, options: DeploymentOptions
     if plan.problems:
         refuse("\n".join(plan.problems))
     return plan
+
+
+def why_not_now(environment: Environment, pipeline: Pipeline, options: DeploymentOptions) -> str:
+    """Return what a request would have to wait for, or be refused for; blank: nothing."""
+    now = timezone.now()
+    try:
+        why = freezes.why_not_now(environment, pipeline, max(options.not_before or now, now))
+    except RequestRefused as error:
+        return str(error)
+    busy = Deployment.objects.busy().filter(environment=environment).first()
+    return why or (busy.describe_as_busy() if busy else "")
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,7 @@ class PlanReport(Report):
             waves=[server.wave for server in plan.servers],
             pins=[pin_as_json(pin) for pin in plan.pins],
             overrides=[override_as_json(each) for each in plan.overrides],
+            not_now=why_not_now(plan.environment, plan.pipeline, self.options),
         )
 
 

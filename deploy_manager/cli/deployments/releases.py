@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from deploy_manager.cli.deployments.plan import SHORT
+from rich.text import Text
+
 from deploy_manager.cli.text import clean, shorten
 from deploy_manager.cli.times import describe_moment
-from deploy_manager.cli.views.base import Report, View, make_table
+from deploy_manager.cli.views.base import Report, View
 from deploy_manager.deployments.comparing import twins_of
 from deploy_manager.models import Environment, Placement, Release
 
@@ -31,23 +32,23 @@ class ReleasesReport(Report):
         if not self.releases:
             view.remark(f"{self.environment} has no release yet: run deploy.")
             return
-        table = make_table(
-            "release", "commit", "subject", "pins", "made", "serves on", "whole on", "bad"
-        )
         twins = twins_of(self.releases)
+        # No table: with all of this, it would be wider than most terminals.
         for release in self.releases:
-            table.add_row(
-                release.name,
-                release.commit[:SHORT],
-                clean(release.subject),
-                clean(str(twins.get(release.pk, ""))),
-                describe_moment(release.created_at, release.environment),
-                self._describe(self._serving(release)),
-                self._describe(self._whole(release)),
-                clean(release.bad_reason) or "yes" if release.bad_since else "",
-                style="red" if release.bad_since else "",
+            view.print(Text.assemble((release.name, "bold"), f"  {clean(release.subject)}"))
+            view.print(Text(f"  made {describe_moment(release.created_at, self.environment)}"))
+            serving, complete = self._serving(release), self._complete(release)
+            view.print(
+                Text(
+                    f"  serves on: {self._describe(serving)};"
+                    f" complete on: {self._describe(complete)}"
+                )
             )
-        view.print_table(table)
+            if twin := twins.get(release.pk):
+                view.print(Text(f"  {clean(str(twin))}"))
+            if release.bad_since:
+                reason = clean(release.bad_reason) or "no reason was given"
+                view.print(Text(f"  marked as bad: {reason}", "red"))
 
     def write_on(self, view: View) -> None:
         twins = twins_of(self.releases)
@@ -66,15 +67,17 @@ class ReleasesReport(Report):
                 pin_changes=[asdict(change) for change in twin.changes] if twin else [],
                 serves_on=[each.server.name for each in serving],
                 serves_since=since.isoformat() if since else None,
-                whole_on=[each.server.name for each in self._whole(release)],
+                complete_on=[each.server.name for each in self._complete(release)],
                 bad_since=release.bad_since.isoformat() if release.bad_since else None,
                 bad_reason=release.bad_reason,
             )
+        number = len(self.releases)
+        view.write("summary", environment=str(self.environment), releases=number)
 
     def _serving(self, release: Release) -> list[Placement]:
         return [each for each in self.placements if each.active_release_id == release.pk]
 
-    def _whole(self, release: Release) -> list[Placement]:
+    def _complete(self, release: Release) -> list[Placement]:
         return [each for each in self.placements if release.name in each.complete_releases]
 
     def _describe(self, placements: Sequence[Placement]) -> str:

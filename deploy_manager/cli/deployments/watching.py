@@ -9,6 +9,7 @@ from deploy_manager.cli.deployments.following import Follower, Interrupts, inter
 from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.text import shorten
 from deploy_manager.cli.views.base import View
+from deploy_manager.cli.views.json_lines import summary_of
 from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.progress import FROM_THE_START
 from deploy_manager.exceptions import RequestRefused
@@ -29,11 +30,21 @@ def show_request(deployment: Deployment, view: View) -> None:
     view.print(Text(f"#{deployment.pk} {deployment.get_state_display()}"))
     if deployment.message:
         view.remark(deployment.message)
+    remark_who_starts_it(deployment, view)
+
+
+def remark_who_starts_it(deployment: Deployment, view: View) -> None:
+    """Tell people what starts waiting deployments, if this one waits and nothing here does."""
     if deployment.state == State.WAITING and not broker.is_reconciled():
         view.remark(
             "Reconcile is not scheduled here: `manage.py reconcile --forever 5s` starts waiting"
             " deployments."
         )
+
+
+def write_summary(deployment: Deployment, view: View) -> None:
+    """Write the summary of a deployment that is not watched, for programs."""
+    view.write("summary", **summary_of(deployment, deployment.host_runs.all()))
 
 
 def watch(

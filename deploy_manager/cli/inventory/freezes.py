@@ -26,6 +26,18 @@ class FreezeReport(Report):
             reason=freeze.reason if freeze else "",
             until=freeze.until.isoformat() if freeze and freeze.until else None,
         )
+        state = "frozen" if freeze else "thawed"
+        view.write("summary", environment=str(self.environment), state=state)
+
+
+def describe_begin(still_waiting: int) -> str:
+    """Return that the oldest deployment which waited begins, and how many come after it."""
+    begins = "The deployment that waited longest begins"
+    if not still_waiting:
+        return "The deployment that waited begins."
+    if still_waiting == 1:
+        return f"{begins}; another one waits its turn."
+    return f"{begins}; {still_waiting} others wait their turn."
 
 
 def check_reason(reason: str) -> str:

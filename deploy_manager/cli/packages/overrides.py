@@ -29,6 +29,7 @@ def let_override_go(
         let_go(environment, name, by=requester_name(), reason=reason)
     view.write("let_go", environment=str(environment), **pin_as_json(pin))
     view.remark(f"The next deployment takes the repository's pin: {describe_pin(pin)}.")
+    view.write("summary", environment=str(environment), state="let_go", overrides=1)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class OverridesReport(Report):
             )
 
     def write_on(self, view: View) -> None:
-        for row in self._rows():
+        rows = self._rows()
+        for row in rows:
             view.write(
                 "override",
                 name=row.name,
@@ -87,3 +89,6 @@ class OverridesReport(Report):
                 ended_why=row.ended_why,
                 ended_by=row.ended_by_name,
             )
+        live = sum(row.is_live for row in rows)
+        ended = len(rows) - live
+        view.write("summary", environment=str(self.environment), live=live, ended=ended)

@@ -72,6 +72,9 @@ def plan_for_arguments(
     view.show(UpgradePlanReport(plan))
     if plan.problems:
         refuse("\n".join(plan.problems))
+    if arguments.dry_run:
+        for reason in filter(None, (stage.not_now for stage in plan.stages)):
+            view.say(f"It would have to wait: {reason}")
     if plan.is_empty or arguments.dry_run:
         state = "unchanged" if plan.is_empty else "planned"
         write_nothing_requested(environments, state, view)

@@ -43,6 +43,7 @@ def run_policy(policy: UpgradePolicy, view: View) -> None:
     upgrades = list(run.upgrades.order_by("pk").values_list("pk", flat=True))
     view.write("run", policy=policy.name, outcome=run.outcome, upgrades=upgrades)
     view.remark(run.outcome)
+    view.write("summary", policy=policy.name, upgrades=upgrades)
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class PoliciesReport(Report):
                 last_run=last.slot.isoformat() if last else None,
                 outcome=last.outcome if last else "",
             )
+        view.write("summary", policies=len(self.policies))
 
 
 def _environments(policy: UpgradePolicy) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
+from deploy_manager.cli.packages.pins import SECURITY
 from deploy_manager.cli.text import clean
 from deploy_manager.cli.views.base import Report, View, make_table
 from deploy_manager.models import Environment, Upgrade, UpgradeStage, UpgradeState
@@ -45,11 +46,19 @@ class UpgradePlanReport(Report):
                     Text(clean(describe_facts(move)), "yellow"),
                 )
             view.print_table(table)
+            if stage.bad:
+                view.print(Text(f"  {clean(stage.bad)}", SECURITY))
         self._say_unmoved(view)
 
     def write_on(self, view: View) -> None:
         for stage in self.plan.stages:
-            view.write("plan", environment=str(stage.environment), moves=list(stage.moves))
+            view.write(
+                "plan",
+                environment=str(stage.environment),
+                moves=list(stage.moves),
+                bad=stage.bad,
+                not_now=stage.not_now,
+            )
         self._say_unmoved(view)
 
     def _say_unmoved(self, view: View) -> None:
@@ -60,6 +69,12 @@ class UpgradePlanReport(Report):
 def describe_facts(move: dict[str, Any]) -> str:
     """Return the facts to know about a version before it is installed."""
     facts = []
+    if move["goes_back"]:
+        facts.append("goes back")
+    if move["undoes"]:
+        facts.append(f"an upgrade brought {move['undoes']}")
+    if move["advisories"]:
+        facts.append(f"vulnerable: {', '.join(move['advisories'])}")
     if move["fixes"]:
         facts.append(f"fixes {', '.join(move['fixes'])}")
     if move["yanked"]:
@@ -69,6 +84,12 @@ def describe_facts(move: dict[str, Any]) -> str:
     if move["unknown"]:
         facts.append("the index has no facts about it")
     return "; ".join(facts)
+
+
+def show_upgrade_request(upgrade: Upgrade, view: View) -> None:
+    """Show programs the number and the state of a request; people see both with the outcome."""
+    upgrade.refresh_from_db()
+    view.write("requested", upgrade=upgrade.pk, state=upgrade.state, message=upgrade.message)
 
 
 def show_stage(stage: UpgradeStage, view: View) -> None:

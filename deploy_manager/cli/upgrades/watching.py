@@ -4,11 +4,15 @@ import time
 
 from deploy_manager import dispatch
 from deploy_manager.cli.deployments.following import Interrupts
-from deploy_manager.cli.deployments.watching import ask_whether_to_stay, watch
+from deploy_manager.cli.deployments.watching import (
+    ask_whether_to_stay,
+    remark_who_starts_it,
+    watch,
+)
 from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.upgrades.reports import OutcomeReport, show_stage
 from deploy_manager.cli.views.base import View
-from deploy_manager.models import Deployment, Upgrade, UpgradeStage
+from deploy_manager.models import Deployment, State, Upgrade, UpgradeStage
 from deploy_manager.upgrades.requests import cancel_upgrade
 
 POLL_SECONDS = 0.5
@@ -51,6 +55,7 @@ class UpgradeWatcher:
 
     def follow(self, deployment: Deployment) -> Deployment:
         """Show a deployment; return it as it ended, or as it was when the watcher left."""
+        remark_who_starts_it(deployment, self.view)
         return watch(deployment, self.view, self.interrupts)
 
     def stays(self) -> bool:
@@ -68,6 +73,9 @@ class UpgradeWatcher:
                 if deployment is None or deployment.pk in self._watched:
                     continue
                 self._watched.add(deployment.pk)
+                # What a stage waits for is its own message, too.
+                if deployment.state == State.WAITING and deployment.message != stage.message:
+                    self.view.say(deployment.message)
                 if self.follow(deployment).is_live:
                     return False
         return True

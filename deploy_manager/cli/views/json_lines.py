@@ -1,7 +1,7 @@
 """JSON lines: an object for each event, the summary last."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -14,7 +14,11 @@ from deploy_manager.models import Deployment, HostRun, LogChunk, Step
 
 
 class JsonLines(View):
-    """Every object has an `event`: plan, requested, host, step, output, note or summary."""
+    """Every object has an `event`: plan, requested, host, step, output, note, summary and others.
+
+    The last one is a summary, also of a command that was refused: its `state` is `refused` then,
+    and its `message` the reason.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -43,17 +47,7 @@ class JsonLines(View):
         self.write("note", text=text)
 
     def end(self, deployment: Deployment) -> None:
-        self.write(
-            "summary",
-            deployment=deployment.pk,
-            state=deployment.state,
-            message=deployment.message,
-            commit=deployment.commit,
-            release=deployment.release.name if deployment.release else "",
-            started_at=_iso(deployment.started_at),
-            finished_at=_iso(deployment.finished_at),
-            servers={run.server_name: run.state for run in self._hosts.values()},
-        )
+        self.write("summary", **summary_of(deployment, self._hosts.values()))
 
     def write(self, event: str, **values: Any) -> None:
         """Write one line at once. Raises SystemExit if the reader has closed the pipe."""
@@ -85,6 +79,20 @@ class JsonLines(View):
             )
         else:
             self.write("host", server=change.server_name, wave=change.wave, **_state_of(change))
+
+
+def summary_of(deployment: Deployment, runs: Iterable[HostRun]) -> dict[str, Any]:
+    """Return what the summary of a deployment says, with the states of these hosts of it."""
+    return {
+        "deployment": deployment.pk,
+        "state": deployment.state,
+        "message": deployment.message,
+        "commit": deployment.commit,
+        "release": deployment.release.name if deployment.release else "",
+        "started_at": _iso(deployment.started_at),
+        "finished_at": _iso(deployment.finished_at),
+        "servers": {run.server_name: run.state for run in runs},
+    }
 
 
 def _state_of(row: Step | HostRun) -> dict[str, Any]:

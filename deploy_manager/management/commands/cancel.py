@@ -7,7 +7,7 @@ from typing import Any
 from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.deployments.find import find_live_deployment
 from deploy_manager.cli.deployments.following import Interrupts
-from deploy_manager.cli.deployments.watching import show_request, watch
+from deploy_manager.cli.deployments.watching import show_request, watch, write_summary
 from deploy_manager.cli.exits import FAILED, refuse
 from deploy_manager.cli.requester import requester_name
 from deploy_manager.models import State
@@ -36,6 +36,7 @@ class Command(EnvironmentCommand):
         with interrupts.noted():
             show_request(deployment, view)
             if options["no_wait"]:
+                write_summary(deployment, view)
                 return
             if watch(deployment, view, interrupts, after=cursor).state != State.CANCELLED:
                 sys.exit(FAILED)

@@ -31,7 +31,7 @@ class Command(EnvironmentCommand):
             until = parse_moment(options["until"], environment) if options["until"] else None
         view = self.make_view(options)
         if before := environment.active_freeze:
-            view.say(f"Until now: {before.describe()}")
+            view.say(f"This replaces another freeze: {before.describe()}")
         if not environment.freeze(reason, requester_name(), until):
-            view.say("Someone else froze it at the same moment.")
+            view.say("Someone else froze it at the same moment: that freeze holds.")
         view.show(FreezeReport(environment))

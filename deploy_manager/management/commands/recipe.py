@@ -25,7 +25,9 @@ class Command(RequestCommand):
         self.find_environment(options)
         view = self.make_view(options)
         table = Table(box=None, show_header=False, pad_edge=False)
-        for pipeline in all_pipelines():
+        pipelines = list(all_pipelines())
+        for pipeline in pipelines:
             view.write("recipe", name=pipeline.name, title=pipeline.title)
             table.add_row(pipeline.name, pipeline.title)
         view.print_table(table)
+        view.write("summary", recipes=len(pipelines))

@@ -39,6 +39,7 @@ class Command(ConsoleCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["forever"] is None:
             self._reconcile(options)
+            self.make_view(options).write("summary", state="done")
             return
         if not timedelta() < options["forever"] < timedelta(days=1):
             raise CommandError("--forever takes a pause above 0 and below a day, like 5s.")

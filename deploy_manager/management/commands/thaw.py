@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from django.utils import timezone
+
 from deploy_manager import dispatch
 from deploy_manager.cli.base import EnvironmentCommand
-from deploy_manager.cli.inventory.freezes import FreezeReport
+from deploy_manager.cli.inventory.freezes import FreezeReport, describe_begin
 from deploy_manager.cli.requester import requester_name
+from deploy_manager.models import Deployment, State
 from deploy_manager.reconcile import promote_next
 
 
@@ -19,5 +22,8 @@ class Command(EnvironmentCommand):
             view.say("It was not frozen.")
         # Also then: an earlier command may have been killed between the two.
         if promote_next(environment, dispatch.wake_for_shard):
-            view.say("The deployment that waited for it begins.")
+            waiting = Deployment.objects.filter(environment=environment, state=State.WAITING)
+            # Not those that wait for a time of their own.
+            in_line = waiting.exclude(not_before__gt=timezone.now())
+            view.say(describe_begin(in_line.count()))
         view.show(FreezeReport(environment))

@@ -12,6 +12,7 @@ from deploy_manager.cli.exits import FAILED, refusals
 from deploy_manager.cli.inventory.environments import find_environment
 from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.upgrades.options import HELP, REACHES, UpgradeArguments, plan_for_arguments
+from deploy_manager.cli.upgrades.reports import OutcomeReport, show_upgrade_request
 from deploy_manager.cli.upgrades.watching import UpgradeWatcher
 from deploy_manager.models import UpgradeState
 
@@ -70,10 +71,11 @@ class Command(ConsoleCommand):
                 upgrade = dispatch.request_upgrade(
                     plan, source="manage.py", requested_by_name=requester_name()
                 )
-            # People see the number with the outcome.
-            view.write("requested", upgrade=upgrade.pk, state=upgrade.state)
+            show_upgrade_request(upgrade, view)
             if options["no_wait"]:
+                view.remark(upgrade.message)
                 view.say(f"Upgrade {upgrade}: the admin shows its progress.")
+                view.show(OutcomeReport(upgrade))
                 return
             ended = UpgradeWatcher(upgrade, view, interrupts).watch()
         if ended.state != UpgradeState.SUCCEEDED:

@@ -11,7 +11,10 @@ from deploy_manager.upgrades.handing_back import keep_as_commit, patch_of
 
 
 class Command(BaseCommand):
-    help = "Print the pins that an upgrade moved as a patch of the repository, for git am."
+    help = (
+        "Print the pins that an upgrade moved as a patch of the repository: git apply changes the"
+        " files, git am commits them, too."
+    )
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
