@@ -73,5 +73,5 @@ def test_an_upgrade_is_shown_as_a_worker_planned_it_and_confirmed(
     expect(page.get_by_role("button", name="Upgrade 1 environment")).to_be_visible()
     pictures("planned")
     page.get_by_role("button", name="Upgrade 1 environment").click()
-    expect(page.get_by_text("through admin")).to_be_visible()
+    expect(page.get_by_text("source: admin")).to_be_visible()
     assert Upgrade.objects.get().stages.count() == 1

@@ -16,12 +16,10 @@ from deploy_manager.models import (
     Environment,
     Release,
     Shard,
-    State,
     Upgrade,
 )
 from tests.commands import Worker, call, call_and_be_refused, call_and_fail, events
 from tests.parts.matrices import few
-from tests.parts.served import wait_until
 from tests.upgrades import Site4
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
@@ -155,12 +153,18 @@ def test_what_has_to_wait_says_so_before_anything_else_and_goes_on_later(
         return worker.wake(Shard.objects.get(pk=pk).deployment_id)
 
     monkeypatch.setattr(dispatch, "wake_for_shard", wake_for_shard)
-    monkeypatch.setattr("deploy_manager.broker.is_reconciled", lambda: False)
+    is_about_to_say_so = threading.Event()
+
+    def is_reconciled() -> bool:
+        is_about_to_say_so.set()
+        return False
+
+    monkeypatch.setattr("deploy_manager.broker.is_reconciled", is_reconciled)
     four.index.add("shopkit", "1.1")
     why = freeze(four)
 
     def thaw() -> None:
-        wait_until(lambda: Deployment.objects.filter(state=State.WAITING).exists())
+        assert is_about_to_say_so.wait(30)
         call("thaw", "production")
         connection.close()  # this thread's own
 
