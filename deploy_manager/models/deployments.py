@@ -231,13 +231,13 @@ class Deployment(Decided):
             models.CheckConstraint(
                 condition=Q(uses__in=ReleaseUse.values), name="a_deployment_uses_a_known_release"
             ),
-            # Two reconcilers that find the same slot due: the second insert fails. Rows without a
-            # schedule are free, since nulls are never equal.
             models.UniqueConstraint(
                 fields=["environment", "begin_number"],
                 condition=Q(begin_number__gt=0),
                 name="one_deployment_per_begin_number",
             ),
+            # Two reconcilers that find the same slot due: the second insert fails. Rows without a
+            # schedule are free, since nulls are never equal.
             models.UniqueConstraint(
                 fields=["schedule", "slot"], name="one_deployment_per_schedule_and_slot"
             ),
