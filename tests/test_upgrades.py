@@ -268,8 +268,7 @@ def test_no_solution_is_reported_and_changes_nothing(four: Site4) -> None:
 
 def test_cancelled_before_it_begins_nothing_moves(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
-    plan = plan_upgrade([four.environment], four.options("shopkit"))
-    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
+    upgrade = four.request(four.options("shopkit"))
     assert cancel_upgrade(upgrade, "you@here")
     four.see_through(upgrade)
     assert upgrade.state == UpgradeState.CANCELLED
@@ -279,8 +278,7 @@ def test_cancelled_before_it_begins_nothing_moves(four: Site4) -> None:
 def test_cancelled_between_two_waves_the_canary_returns(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
     Environment.objects.update(pause=3600)
-    plan = plan_upgrade([four.environment], four.options("shopkit"))
-    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
+    upgrade = four.request(four.options("shopkit"))
     (deployment,) = advance_upgrade(upgrade.pk)
     run_shard(deployment.shards.get().pk, lambda pk: None)
     assert "shopkit==1.1" in four.served("one")
@@ -292,9 +290,8 @@ def test_cancelled_between_two_waves_the_canary_returns(four: Site4) -> None:
 
 def test_a_frozen_environment_waits(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
-    plan = plan_upgrade([four.environment], four.options("shopkit"))
     four.environment.freeze("Exams", "me")
-    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
+    upgrade = four.request(four.options("shopkit"))
     four.see_through(upgrade)
     stage = four.stage(upgrade)
     assert (upgrade.state, stage.state) == (UpgradeState.WAITING, UpgradeState.WAITING)
@@ -312,9 +309,8 @@ def test_a_frozen_environment_waits(four: Site4) -> None:
 
 def test_cancelled_while_it_waits_for_a_thaw_nothing_is_left_of_it(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
-    plan = plan_upgrade([four.environment], four.options("shopkit"))
     four.environment.freeze("Exams", "me")
-    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
+    upgrade = four.request(four.options("shopkit"))
     four.see_through(upgrade)
     assert cancel_upgrade(upgrade, "you@here")
     four.see_through(upgrade)
@@ -327,9 +323,8 @@ def test_cancelled_while_it_waits_for_a_thaw_nothing_is_left_of_it(four: Site4) 
 
 def test_a_deployment_that_begins_unnoticed_is_seen_by_the_next_round(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
-    plan = plan_upgrade([four.environment], four.options("shopkit"))
     four.environment.freeze("Exams", "me")
-    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
+    upgrade = four.request(four.options("shopkit"))
     (deployment,) = advance_upgrade(upgrade.pk)
     assert advance_upgrade(upgrade.pk) == []
     assert Deployment.objects.promote(deployment.pk)
@@ -339,7 +334,6 @@ def test_a_deployment_that_begins_unnoticed_is_seen_by_the_next_round(four: Site
 
 def test_two_that_go_on_with_it_write_one_deployment(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
-    plan = plan_upgrade([four.environment], four.options("shopkit"))
-    upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
+    upgrade = four.request(four.options("shopkit"))
     assert len(advance_upgrade(upgrade.pk)) == 1
     assert advance_upgrade(upgrade.pk) == []

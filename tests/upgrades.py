@@ -77,9 +77,12 @@ class Site4:
 
     def upgrade(self, options: UpgradeOptions, *others: Environment) -> Upgrade:
         """Ask for an upgrade, here last, and see it through."""
+        return self.see_through(self.request(options, *others))
+
+    def request(self, options: UpgradeOptions, *others: Environment) -> Upgrade:
+        """Ask for an upgrade, here last, that nobody works on yet."""
         plan = plan_upgrade([*others, self.environment], options)
-        upgrade = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
-        return self.see_through(upgrade)
+        return request_upgrade(plan, source="manage.py", requested_by_name="me@here")
 
     def see_through(self, upgrade: Upgrade) -> Upgrade:
         """Do what workers and `reconcile` do until it ends or nothing can be done any more."""
