@@ -1,5 +1,7 @@
 """Addresses: how a server is reached, from its row."""
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.hosts.address import Address
 from deploy_manager.models import Server
@@ -13,7 +15,11 @@ def address_of(server: Server, behind: tuple[Server, ...] = ()) -> Address:
     if the gateways form a circle.
     """
     if server in behind:
-        raise ConfigurationError(f"The gateways of {behind[0]} lead back to {server}.")
+        raise ConfigurationError(
+            _("The gateways of %(behind)s lead back to %(server)s."),
+            behind=behind[0],
+            server=server,
+        )
     check_row(server)
     return Address(
         name=server.name,

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import ConfigurationError
 
@@ -80,13 +81,17 @@ class Settings:
         for name in NUMBERS:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or value <= 0:
-                raise ConfigurationError(f"DEPLOY_MANAGER[{name!r}] has to be a number above 0.")
+                raise ConfigurationError(
+                    _("DEPLOY_MANAGER[%(name)s] has to be a number above 0."), name=repr(name)
+                )
         if not isinstance(self.NOTIFY, dict) or not all(
             isinstance(part, str) for item in self.NOTIFY.items() for part in item
         ):
             raise ConfigurationError(
-                "DEPLOY_MANAGER['NOTIFY'] has to be a dictionary of names and apprise URLs,"
-                ' like {"team": "mailto://..."}.'
+                _(
+                    "DEPLOY_MANAGER['NOTIFY'] has to be a dictionary of names and apprise URLs,"
+                    ' like {"team": "mailto://..."}.'
+                )
             )
 
 
@@ -94,8 +99,10 @@ def _sources(entries: object) -> tuple[str | Path, ...]:
     """Return the sources of advisories, those that are files as a Path."""
     if not isinstance(entries, (list, tuple)) or not entries:
         raise ConfigurationError(
-            "DEPLOY_MANAGER['ADVISORIES'] has to be a list that is not empty,"
-            ' like ["https://api.osv.dev", "/srv/osv.zip"].'
+            _(
+                "DEPLOY_MANAGER['ADVISORIES'] has to be a list that is not empty,"
+                ' like ["https://api.osv.dev", "/srv/osv.zip"].'
+            )
         )
     return tuple(_source(place, entry) for place, entry in enumerate(entries))
 
@@ -107,9 +114,13 @@ def _source(place: int, entry: object) -> str | Path:
     if isinstance(entry, str) and (_is_an_address(entry) or _DOTTED.fullmatch(entry)):
         return entry
     raise ConfigurationError(
-        f"DEPLOY_MANAGER['ADVISORIES'][{place}] has to be an address like \"https://api.osv.dev\","
-        ' the absolute path of a file, folder or zip of OSV records like "/srv/osv.zip",'
-        ' or the dotted path of a class like "shop.advisories.OurSource".'
+        _(
+            "DEPLOY_MANAGER['ADVISORIES'][%(place)s] has to be an address like "
+            '"https://api.osv.dev", the absolute path of a file, folder or zip of OSV '
+            'records like "/srv/osv.zip", or the dotted path of a class like '
+            '"shop.advisories.OurSource".'
+        ),
+        place=place,
     )
 
 
@@ -129,7 +140,8 @@ def get_settings() -> Settings:
     known = {field.name for field in fields(Settings)}
     if unknown := sorted(set(given) - known):
         raise ConfigurationError(
-            f"DEPLOY_MANAGER has no setting {', '.join(unknown)}."
-            f" Known settings: {', '.join(sorted(known))}."
+            _("DEPLOY_MANAGER has no setting %(unknown)s. Known settings: %(known)s."),
+            unknown=", ".join(unknown),
+            known=", ".join(sorted(known)),
         )
     return Settings(**given)

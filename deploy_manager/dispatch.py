@@ -29,7 +29,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.packages.gathering import Gatherers, ask_after, ask_servers
 from deploy_manager.packages.gathering import gather as gather_facts
-from deploy_manager.packages.resolutions import note_not_woken
+from deploy_manager.packages.resolutions import describe_not_woken, note_not_woken
 from deploy_manager.reconcile import promote_next
 from deploy_manager.signals import deployment_ended, policy_run_due, resolution_due
 from deploy_manager.upgrades.plan import UpgradePlan
@@ -89,7 +89,7 @@ def wake_for_shard(shard_id: int) -> bool:
     if why:
         logger.warning("Shard %s is queued, but no worker was woken: %s", shard_id, why)
         Deployment.objects.filter(shards=shard_id, state=State.QUEUED).update(
-            message=f"No worker could be woken: {why}"
+            message=describe_not_woken(why)
         )
     return not why
 

@@ -1,8 +1,45 @@
 """The exceptions of this app. Their messages say what happened, then what to do."""
 
+import copyreg
+import re
+from typing import Any
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_noop as _
+
+from deploy_manager.messages import Message
+
 
 class DeployManagerError(Exception):
-    """Base of every error that a person can correct."""
+    """Base of every error that a person can correct: an English template, and what belongs in it.
+
+    It is raised with a text for translation and keeps that as a `message` with the reason `code`,
+    so that it can be read in any language later. A message is taken as it is.
+    """
+
+    code = "error"
+    """Its reason; derived from the name of the class if that gives none."""
+
+    message: Message
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "code" not in cls.__dict__:
+            cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+    def __init__(
+        self, text: "str | Promise | Message" = "", code: str = "", /, **params: object
+    ) -> None:
+        super().__init__(text)
+        message = Message(text, code or self.code, **params)
+        self.message = message if message.code else message.with_code(self.code)
+
+    def __str__(self) -> str:
+        return str(self.message)
+
+    def __reduce__(self) -> Any:
+        # Not by calling the class: it would be asked for its parameters again.
+        return copyreg.__newobj__, (type(self),), self.__dict__  # type: ignore[attr-defined]
 
 
 class ConfigurationError(DeployManagerError):
@@ -59,8 +96,10 @@ class CommandFailed(RecipeError):
     `exit_code` is the command's own.
     """
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
+    def __init__(
+        self, text: "str | Promise | Message", /, exit_code: int, **params: object
+    ) -> None:
+        super().__init__(text, self.code, **params)
         self.exit_code = exit_code
 
 
@@ -98,14 +137,14 @@ class ClaimLost(DeployManagerError):
     """This process has lost its claim on the deployment: it may write nothing more."""
 
     def __init__(self) -> None:
-        super().__init__("Another process, or a person, ended or took this deployment.")
+        super().__init__(_("Another process, or a person, ended or took this deployment."))
 
 
 class HandedOver(DeployManagerError):
     """This process ends. The command goes on on the server; another worker takes it over."""
 
     def __init__(self) -> None:
-        super().__init__("Handed over to another worker.")
+        super().__init__(_("Handed over to another worker."))
 
 
 class NeverBegun(DeployManagerError):

@@ -15,6 +15,7 @@ from django.db import connection, models, transaction
 
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.logs import plain
+from deploy_manager.messages import Message
 from deploy_manager.models import Problem
 
 logger = logging.getLogger(__name__)
@@ -82,11 +83,13 @@ def forget(job: str, row: models.Model) -> None:
     Problem.objects.about(row).filter(job=job).delete()
 
 
-def explain(error: BaseException) -> str:
-    """Return an exception as text for people: the messages of our own are that already."""
-    if isinstance(error, (DeployManagerError, PermissionDenied)) and str(error):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+def explain(error: BaseException) -> Message:
+    """Return an exception as a message for people: those of our own have one already."""
+    if isinstance(error, DeployManagerError) and error.message:
+        return error.message
+    if isinstance(error, PermissionDenied) and str(error):
+        return Message(str(error), "request_refused")
+    return Message(f"{type(error).__name__}: {error}", "unexpected_error")
 
 
 def drop_a_broken_connection() -> None:

@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from django.utils.translation import gettext_noop as _
+
+from deploy_manager.messages import Message
+
 T = TypeVar("T")
 
 
@@ -35,10 +39,20 @@ def parse_rollout_size(text: str) -> RolloutSize:
     """
     found = re.fullmatch(r"([0-9]{1,6})\s*(%?)", text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is not a number of servers. Write one like 2, or like 25 %.")
+        raise ValueError(
+            Message(
+                _("%(size)s is not a number of servers. Write one like 2, or like 25 %%."),
+                size=repr(text),
+            )
+        )
     size = RolloutSize(int(found[1]), bool(found[2]))
     if size.is_percentage and size.number > 100:
-        raise ValueError(f"{text!r} is more than all servers. Write 100 % at most.")
+        raise ValueError(
+            Message(
+                _("%(size)s is more than all servers. Write 100 %% at most."),
+                size=repr(text),
+            )
+        )
     return size
 
 
@@ -53,7 +67,12 @@ def cut_waves(hosts: Sequence[T], canary: str, batch: str) -> list[list[T]]:
     if batch.strip():
         parsed = parse_rollout_size(batch)
         if parsed.number == 0:
-            raise ValueError(f"A batch of {batch!r} servers would never finish. Write 1 or more.")
+            raise ValueError(
+                Message(
+                    _("A batch of %(batch)s servers would never finish. Write 1 or more."),
+                    batch=repr(batch),
+                )
+            )
         size = parsed.of(len(hosts))
     starts = range(min(first, len(hosts)), len(hosts), max(size, 1))
     waves = [list(hosts[:first]), *(list(hosts[start : start + size]) for start in starts)]

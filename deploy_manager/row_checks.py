@@ -7,12 +7,14 @@ server or repository is reached.
 
 from collections.abc import Collection
 from functools import lru_cache
+from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import InvalidRow, PinError
+from deploy_manager.messages import Message, join
 from deploy_manager.models import Environment, HostRun, Release
 from deploy_manager.requirements.reading import read_pins
 
@@ -60,18 +62,20 @@ def check_release(release: Release | None) -> None:
     check_row(release)
     if why := _why_no_pins(release.lock.text):
         raise InvalidRow(
-            _("The pins %(lock)s of release %(release)s: %(why)s")
-            % {"lock": release.lock, "release": release, "why": why}
+            _("The pins %(lock)s of release %(release)s: %(why)s"),
+            lock=release.lock,
+            release=release,
+            why=why,
         )
 
 
 @lru_cache(maxsize=64)  # each shard's worker checks the same lock file again
-def _why_no_pins(lock: str) -> str:
+def _why_no_pins(lock: str) -> Message:
     try:
         read_pins(lock) if lock.strip() else ()
     except PinError as error:
-        return str(error)
-    return ""
+        return error.message
+    return Message()
 
 
 def check_host_run(run: HostRun) -> None:
@@ -88,19 +92,31 @@ def check_host_run(run: HostRun) -> None:
         )
         if not is_cursor:
             raise InvalidRow(
-                _("Step %(step)s of %(server)s does not say how much of its output is stored.")
-                % {"step": step.number, "server": run.server_name}
+                _("Step %(step)s of %(server)s does not say how much of its output is stored."),
+                step=step.number,
+                server=run.server_name,
             )
 
 
 def _invalid(row: models.Model, error: ValidationError) -> InvalidRow:
-    labels = {each.name: f"{each.verbose_name} ({each.name})" for each in row._meta.fields}
-    labels[NON_FIELD_ERRORS] = str(row._meta.verbose_name)
-    problems = " ".join(
-        f"{labels[name]}: {' '.join(messages)}"
-        for name, messages in sorted(error.message_dict.items())
+    labels = {
+        each.name: Message("%(label)s (%(name)s)", label=each.verbose_name, name=each.name)
+        for each in row._meta.fields
+    }
+    labels[NON_FIELD_ERRORS] = Message(row._meta.verbose_name or "")
+    problems = (
+        Message("%(field)s: %(why)s", field=labels[name], why=join(map(_message_of, errors), " "))
+        for name, errors in sorted(error.error_dict.items())
     )
     return InvalidRow(
-        _("%(kind)s %(row)s can't be used as it is. %(problems)s Fix it in the admin.")
-        % {"kind": row._meta.verbose_name, "row": row, "problems": problems}
+        _("%(kind)s %(row)s can't be used as it is. %(problems)s Fix it in the admin."),
+        kind=row._meta.verbose_name,
+        row=row,
+        problems=join(problems, " "),
     )
+
+
+def _message_of(error: ValidationError) -> Message:
+    # None only for one that has others in it, and these are what is shown here.
+    text: Any = error.message
+    return Message(text, **(error.params or {}))

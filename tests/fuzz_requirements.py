@@ -40,7 +40,7 @@ class Case:
     def on_purpose(self) -> set[tuple[str, int]]:
         """The lines that we refuse whatever pip says of them."""
         told = [one for one in self.ours.problems if one.reason.endswith(NO_VERSION)]
-        told += [one for one in self.ours.problems if ODD_BLANK in one.reason]
+        told += [one for one in self.ours.problems if str(ODD_BLANK) in one.reason]
         return {(one.file, one.line) for one in told}
 
     def disagreements(self) -> list[str]:

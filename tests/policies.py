@@ -56,7 +56,7 @@ class Watched:
 
     def run(self) -> str:
         """Run the policy now; return what it says that it did."""
-        return run_policy(self.policy).outcome
+        return str(run_policy(self.policy).outcome)
 
     def is_vulnerable(self, fixed_in: str = "1.0.1") -> None:
         """Publish an advisory against the shopkit that serves."""

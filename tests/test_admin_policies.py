@@ -143,7 +143,7 @@ def test_the_button_writes_a_run_at_once(policy: UpgradePolicy) -> None:
     assert "Requested a run." in LogEntry.objects.latest("pk").change_message
     assert "Waiting for a worker." in text_of(owner, url("policyrun_change", run.pk))
     PolicyRun.objects.update(outcome=AT_WORK)
-    assert AT_WORK in text_of(owner, url("policyrun_changelist"))
+    assert str(AT_WORK) in text_of(owner, url("policyrun_changelist"))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ import pytest
 TOP = Path(__file__).parent.parent
 HOUSE = TOP / "deploy_manager"
 LAYERS = (
-    ("conf", "exceptions", "signals", "trust"),
-    ("logs", "refs", "schedule", "rollout_size", "drift", "https"),
+    ("conf", "exceptions", "messages", "logs", "signals", "trust"),
+    ("refs", "schedule", "rollout_size", "drift", "https"),
     ("requirements",),
     ("wheels", "advisories"),
     ("models", "recipes", "git"),

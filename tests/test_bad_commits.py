@@ -101,7 +101,7 @@ def test_people_may_deploy_it_and_are_reported(
     make(pair, contents(), is_bad=True)
     plan = make_plan(pair.bad)
     assert plan.bad.startswith("commit bbbbbbbb has been marked as bad on shop/bad since ")
-    assert plan.bad in describe(plan, DeploymentOptions()).plain
+    assert str(plan.bad) in describe(plan, DeploymentOptions()).plain
     page = admin_client.get(url("environment_run", "deploy", on=pair.bad.pk))
     assert escape(plan.bad) in page.content.decode()
     held = claim(pair.ask(pair.bad, "deploy"))

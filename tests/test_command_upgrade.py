@@ -141,7 +141,7 @@ def test_a_duration_without_its_unit_is_refused(option: str, text: str) -> None:
 def freeze(four: Site4) -> str:
     """Freeze it; return what everyone is to see."""
     four.environment.freeze("Exams", "boss", datetime(2099, 1, 4, 8, tzinfo=UTC))
-    why = four.environment.describe_freeze()
+    why = str(four.environment.describe_freeze())
     assert why.startswith("shop/production is frozen by boss until 2099-01-04 ")
     return why
 

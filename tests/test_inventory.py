@@ -10,6 +10,7 @@ from django.db.models import DateTimeField, Value
 from django.db.models.functions import Cast
 from django.utils import timezone
 
+from deploy_manager.messages import Message
 from deploy_manager.models import InstalledPackage, Placement, Server
 from deploy_manager.packages import inventory as runner_inventory
 from deploy_manager.packages.inventory import (
@@ -27,7 +28,7 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 def problem_of(machine: Machine) -> str:
     """Ask a server; return why it told nothing."""
     assert not take_inventory(machine.placement.pk)
-    return machine.refresh().inventory_problem
+    return str(machine.refresh().inventory_problem)
 
 
 def let_python_print(machine: Machine, answer: str) -> None:
@@ -217,7 +218,7 @@ def test_who_began_to_ask_first_writes_nothing_any_more(
     monkeypatch.setattr(runner_inventory, "ask", ask_late)
     note = runner_inventory._note_answer
 
-    def note_late(*words: object) -> str:
+    def note_late(*words: object) -> Message:
         monkeypatch.setattr(runner_inventory, "_note_answer", note)
         assert take_inventory(web1.placement.pk)
         return note(*words)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
+from deploy_manager.messages import Message
 from deploy_manager.models import PolicyRun, Upgrade, UpgradePolicy
 from deploy_manager.reconcile import reconcile
 from deploy_manager.signals import policy_run_due
@@ -140,7 +141,7 @@ def test_who_fell_silent_is_replaced_and_writes_nothing_more(
     run = ask_for_run(watched.policy)
     real, answers = do_policy, list[bool]()
 
-    def sleep_long(held: PolicyRun, beat: Beat) -> str:
+    def sleep_long(held: PolicyRun, beat: Beat) -> Message:
         """While the first one sleeps, the second one takes the run over and does it."""
         monkeypatch.setattr(policies, "do_policy", real)
         long_ago = timezone.now() - timedelta(minutes=16)

@@ -267,7 +267,7 @@ def test_a_message_that_no_database_takes_is_made_one(inventory: Inventory, mess
 
     deployment = run_it(inventory, "tell_oddly")
     assert deployment.state == State.FAILED
-    assert re.fullmatch("one: Tell oddly: a.b", deployment.message)
+    assert re.fullmatch("one: Tell oddly: a.b", str(deployment.message))
 
 
 def test_a_recipe_that_would_end_the_worker_ends_its_host_only(two_servers: Inventory) -> None:

@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin import RelatedFieldListFilter
 from django.db import models
+from django.db.models.fields.json import KT
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern
+from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.permissions import visible_environments
+from deploy_manager.messages import label_of
 from deploy_manager.models import Environment, Problem
 from deploy_manager.models.problems import ProblemQuerySet
 
@@ -39,6 +43,9 @@ else:
 
         __class_getitem__ = classmethod(lambda cls, model: cls)
 
+
+LOOKED_AT = 1000
+"""Rows whose reasons are offered in a filter."""
 
 _Model = TypeVar("_Model", bound=models.Model)
 View = Callable[..., HttpResponseBase]
@@ -149,9 +156,29 @@ class EnvironmentFilter(RelatedFieldListFilter):
         return [(str(environment.pk), str(environment)) for environment in found]
 
 
+class ReasonFilter(admin.SimpleListFilter):
+    """A list filter by the reason of a row's message: the reasons of the rows of late."""
+
+    title = _("reason")
+    parameter_name = "reason"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]"
+    ) -> list[tuple[str, str]]:
+        # Of a limited number of rows: the database has no index of what is in a message.
+        late = model_admin.get_queryset(request).exclude(message="").order_by("-pk")[:LOOKED_AT]
+        codes = set(late.annotate(_code=KT("message__0__code")).values_list("_code", flat=True))
+        return sorted(((code, label_of(code)) for code in codes if code), key=itemgetter(1))
+
+    def queryset(
+        self, request: HttpRequest, queryset: "models.QuerySet[Any]"
+    ) -> "models.QuerySet[Any]":
+        return queryset.filter(message__0__code=self.value()) if self.value() else queryset
+
+
 def shown_problems(found: ProblemQuerySet) -> list[Problem]:
     """Return what the reconcile loop could not do, the oldest first; each text only once."""
     by_text: dict[str, Problem] = {}
     for problem in found.order_by("since", "pk"):
-        by_text.setdefault(problem.text, problem)
+        by_text.setdefault(str(problem.text), problem)
     return list(by_text.values())

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message, join
 from deploy_manager.requirements.versions import parsed_version
 
 Pair = tuple[str, str]
@@ -46,7 +49,7 @@ class Advice:
     """What a check found out about one version; both can be, if only a part was understood."""
 
     advisories: tuple[KnownAdvisory, ...] = ()
-    problem: str = ""
+    problem: Message | str = field(default_factory=Message)
     """Why it is unknown whether there are (more) advisories; blank: the check was complete."""
 
     knows_version: bool = True
@@ -103,9 +106,9 @@ def _oldest_first(versions: Iterable[str]) -> tuple[str, ...]:
     return tuple(str(version) for version in sorted(known))
 
 
-def joined(problems: list[str]) -> str:
-    """Return several problems of one source as a text that stays short; blank: there is none."""
+def joined(problems: list[Message]) -> Message:
+    """Return several problems of one source as one that stays short; blank: there is none."""
     shown = problems[:MOST_PROBLEMS_SHOWN]
     if len(problems) > MOST_PROBLEMS_SHOWN:
-        shown.append(f"and {len(problems) - MOST_PROBLEMS_SHOWN} more")
-    return "; ".join(shown)
+        shown.append(Message(_("and %(count)d more"), count=len(problems) - MOST_PROBLEMS_SHOWN))
+    return join(shown, "; ")

@@ -4,13 +4,14 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from django.utils.translation import gettext_noop as _
 from packaging.utils import InvalidName, canonicalize_name
 
 from deploy_manager.advisories.advice import Advice, Pair, one_for_each
 from deploy_manager.advisories.in_time import each_in_time
 from deploy_manager.advisories.sources import Source
 from deploy_manager.exceptions import AdvisoriesUnavailable
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message, join
 from deploy_manager.requirements.versions import parsed_version
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ GRACE = 1.0
 
 LONGEST_PROBLEM = 500
 
-_NOBODY = Advice(problem="There is no source of advisories.")
+_NOBODY = Advice(problem=Message(_("There is no source of advisories.")))
 
 
 def advise(
@@ -65,7 +66,11 @@ def _normalised(pair: Pair) -> Pair | None:
 
 def _not_checkable(pair: Pair) -> Advice:
     return Advice(
-        problem=f"{pair[0]!r} at {pair[1]!r} is not a name and version that can be looked up.",
+        problem=Message(
+            _("%(name)s at %(version)s is not a name and version that can be looked up."),
+            name=repr(pair[0]),
+            version=repr(pair[1]),
+        ),
         knows_version=False,
     )
 
@@ -77,27 +82,30 @@ def _ask(source: Source, pairs: Sequence[Pair], timeout: float) -> dict[Pair, Ad
     )
     try:
         if not done:
-            raise AdvisoriesUnavailable(f"not within {timeout:g} s")
+            raise AdvisoriesUnavailable(_("not within %(timeout)s s"), timeout=f"{timeout:g}")
         answers = done[source.name].result()
     except AdvisoriesUnavailable as error:
-        problem = _shown(f"{source.name} did not answer: {error}")
+        problem = _no_answer(source, error.message)
         logger.warning("Advisories: %s", problem)
         return dict.fromkeys(pairs, Advice(problem=problem))
     except Exception as error:
         # Whatever is wrong with one source, the others are asked.
         logger.exception("Advisories: %s can't be asked", source.name)
-        problem = _shown(f"{source.name} did not answer: {type(error).__name__}: {error}")
+        problem = _no_answer(source, Message(f"{type(error).__name__}: {error}"))
         return dict.fromkeys(pairs, Advice(problem=problem))
     return {pair: _named(source, answers.get(pair)) for pair in pairs}
 
 
 def _named(source: Source, advice: Advice | None) -> Advice:
     if advice is None:
-        problem = _shown(f"{source.name} does not know this version")
-        return Advice(problem=problem, knows_version=False)
+        problem = Message(_("%(source)s does not know this version"), source=source.name)
+        return Advice(problem=_shown(problem), knows_version=False)
     if not advice.problem:
         return advice
-    return replace(advice, problem=_shown(f"{source.name}: {advice.problem}"))
+    return replace(
+        advice,
+        problem=_shown(Message("%(source)s: %(why)s", source=source.name, why=advice.problem)),
+    )
 
 
 def _after(former: Advice | None, latter: Advice) -> Advice:
@@ -106,11 +114,16 @@ def _after(former: Advice | None, latter: Advice) -> Advice:
         return latter
     return Advice(
         one_for_each([*latter.advisories, *former.advisories]),
-        _shown(f"{former.problem}; {latter.problem}") if latter.problem else "",
+        _shown(join([former.problem, latter.problem], "; ")) if latter.problem else Message(),
         knows_version=former.knows_version or latter.knows_version,
         stands_in=former.stands_in or former.knows_version,
     )
 
 
-def _shown(problem: str) -> str:
-    return mask_text(problem)[:LONGEST_PROBLEM]
+def _no_answer(source: Source, why: Message) -> Message:
+    text = _("%(source)s did not answer: %(why)s")
+    return _shown(Message(text, "advisories_unavailable", source=source.name, why=why))
+
+
+def _shown(problem: Message) -> Message:
+    return problem.masked(LONGEST_PROBLEM)

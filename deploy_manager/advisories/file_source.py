@@ -12,9 +12,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.advisories.advice import Advice, KnownAdvisory, Pair, joined, one_for_each
 from deploy_manager.advisories.records import NOT_UNDERSTOOD, Record
 from deploy_manager.exceptions import AdvisoriesUnavailable
+from deploy_manager.messages import Message
 
 
 @dataclass
@@ -23,7 +26,7 @@ class _Found:
 
     by_name: dict[str, list[Record]]
     records: int = 0
-    problems: list[str] = field(default_factory=list)
+    problems: list[Message] = field(default_factory=list)
 
 
 class FileSource:
@@ -41,11 +44,15 @@ class FileSource:
             for name, content in _files(self._path):
                 _sort_in(found, name, content)
                 if time.monotonic() > deadline:
-                    raise AdvisoriesUnavailable(f"not read within {timeout:g} s")
+                    raise AdvisoriesUnavailable(
+                        _("not read within %(timeout)s s"), timeout=f"{timeout:g}"
+                    )
         except AdvisoriesUnavailable as error:
-            found.problems.append(str(error))
+            found.problems.append(error.message)
         if not found.records:
-            raise AdvisoriesUnavailable(joined([*found.problems, "it holds no OSV record"]))
+            raise AdvisoriesUnavailable(
+                joined([*found.problems, Message(_("it holds no OSV record"))])
+            )
         problem = joined(found.problems)
         return {pair: _advice(pair, found.by_name[pair[0]], problem) for pair in pairs}
 
@@ -63,7 +70,7 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
         else:
             yield path.name, path.read_bytes()
     except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise AdvisoriesUnavailable(f"it can't be read: {error}") from None
+        raise AdvisoriesUnavailable(_("it can't be read: %(error)s"), error=error) from None
 
 
 def _sort_in(found: _Found, name: str, content: bytes) -> None:
@@ -76,10 +83,12 @@ def _sort_in(found: _Found, name: str, content: bytes) -> None:
                 for package in record.packages & found.by_name.keys():
                     found.by_name[package].append(record)
     except (*NOT_UNDERSTOOD, RecursionError) as error:
-        found.problems.append(f"{name} is not an OSV record: {type(error).__name__} {error}")
+        problem = _("%(name)s is not an OSV record: %(kind)s %(error)s")
+        kind = type(error).__name__
+        found.problems.append(Message(problem, name=name, kind=kind, error=error))
 
 
-def _advice(pair: Pair, records: list[Record], problem: str) -> Advice:
+def _advice(pair: Pair, records: list[Record], problem: Message) -> Advice:
     known: list[KnownAdvisory] = []
     problems = [problem] if problem else []
     for record in records:
@@ -87,5 +96,6 @@ def _advice(pair: Pair, records: list[Record], problem: str) -> Advice:
             if record.affects(*pair):
                 known.append(record.as_advisory(pair[0]))
         except NOT_UNDERSTOOD as error:
-            problems.append(f"{record.identifier} can't be understood: {error}")
+            why = _("%(name)s can't be understood: %(error)s")
+            problems.append(Message(why, name=record.identifier, error=error))
     return Advice(one_for_each(known), joined(problems))

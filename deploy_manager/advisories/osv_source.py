@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.advisories.advice import (
     IDENTIFIER,
     Advice,
@@ -25,6 +27,7 @@ from deploy_manager.advisories.in_time import each_in_time
 from deploy_manager.advisories.records import ECOSYSTEM, NOT_UNDERSTOOD, Record
 from deploy_manager.advisories.web import Web, without_credentials
 from deploy_manager.exceptions import AdvisoriesUnavailable
+from deploy_manager.messages import Message
 
 MOST_IN_A_BATCH = 1000
 """Queries; OSV refuses more."""
@@ -43,7 +46,7 @@ class _Named:
 
     identifiers: dict[str, None] = field(default_factory=dict)
     pages: int = 0
-    problem: str = ""
+    problem: Message = field(default_factory=Message)
 
 
 class OsvSource:
@@ -80,7 +83,9 @@ def _ask_for_names(web: Web, pairs: Collection[Pair]) -> dict[Pair, _Named]:
             if not has_answer and not waiting:
                 raise
             for pair, _token in batch:
-                named[pair].problem = f"no answer about this version: {error}"
+                named[pair].problem = Message(
+                    _("no answer about this version: %(error)s"), error=error
+                )
             continue
         for (pair, token), result in zip(batch, results, strict=True):
             next_token = _take_page(named[pair], token, result)
@@ -98,7 +103,7 @@ def _ask_batch(web: Web, batch: list[tuple[Pair, str]]) -> list[Any]:
     answer = web.ask("/v1/querybatch", {"queries": queries})
     results = answer.get("results") if isinstance(answer, dict) else None
     if not isinstance(results, list) or len(results) != len(batch):
-        raise AdvisoriesUnavailable("its answer is not one of OSV")
+        raise AdvisoriesUnavailable(_("its answer is not one of OSV"))
     return results
 
 
@@ -108,17 +113,21 @@ def _take_page(named: _Named, token: str, result: Any) -> str:
     try:
         # {} says that nothing is known, so nothing else may pass for it: an error, for one.
         if result != {} and not result.keys() & {"vulns", "next_page_token"}:
-            raise ValueError("neither records nor a page")
+            raise ValueError(Message(_("neither records nor a page")))
         records, next_token = result.get("vulns", []), result.get("next_page_token", "")
         if not isinstance(records, list) or not isinstance(next_token, str):
-            raise TypeError("not a list of records and a page")
+            raise TypeError(Message(_("not a list of records and a page")))
         identifiers = [each["id"] for each in records]
         if not all(map(IDENTIFIER.fullmatch, identifiers)):
-            raise ValueError("the id of a record")
+            raise ValueError(Message(_("the id of a record")))
         if next_token and (next_token == token or named.pages == MOST_PAGES):
-            raise ValueError("pages without an end")
+            raise ValueError(Message(_("pages without an end")))
     except NOT_UNDERSTOOD as error:
-        named.problem = f"its answer can't be understood: {type(error).__name__} {error}"
+        named.problem = Message(
+            _("its answer can't be understood: %(kind)s %(error)s"),
+            kind=type(error).__name__,
+            error=error,
+        )
         return ""
     named.identifiers.update(dict.fromkeys(identifiers))
     return next_token
@@ -127,7 +136,9 @@ def _take_page(named: _Named, token: str, result: Any) -> str:
 def _ask_for_record(web: Web, identifier: str) -> Record:
     record = Record(web.ask(f"/v1/vulns/{quote(identifier, safe='')}"))
     if record.identifier != identifier:
-        raise ValueError(f"it is the record {record.identifier}")
+        raise ValueError(
+            Message(_("it is the record %(identifier)s"), identifier=record.identifier)
+        )
     return record
 
 
@@ -137,11 +148,11 @@ def _advice(pair: Pair, named: _Named, records: _Records) -> Advice:
     for identifier in named.identifiers:
         advisory, problem = _read(pair, identifier, records)
         known += [advisory] if advisory else []
-        problems += [f"{identifier} {problem}"] if problem else []
+        problems += [Message("%(name)s %(why)s", name=identifier, why=problem)] if problem else []
     return Advice(one_for_each(known), joined(problems))
 
 
-def _read(pair: Pair, identifier: str, records: _Records) -> tuple[KnownAdvisory | None, str]:
+def _read(pair: Pair, identifier: str, records: _Records) -> tuple[KnownAdvisory | None, Message]:
     """Return an advisory and what is doubtful about it.
 
     OSV's own verdict counts: a record that is missing, not understood or says otherwise is shown
@@ -149,14 +160,17 @@ def _read(pair: Pair, identifier: str, records: _Records) -> tuple[KnownAdvisory
     """
     nameless = known_advisory(pair[0], [identifier], "", ())
     if identifier not in records:
-        return nameless, "did not come in time"
+        return nameless, Message(_("did not come in time"))
     try:
         record = records[identifier].result()
         if record.is_withdrawn:
-            return None, ""
+            return None, Message()
         advisory = record.as_advisory(pair[0])
-        return advisory, "" if record.affects(*pair) else "says that it is not about this version"
+        if record.affects(*pair):
+            return advisory, Message()
+        return advisory, Message(_("says that it is not about this version"))
     except AdvisoriesUnavailable as error:
-        return nameless, f"can't be had: {error}"
+        return nameless, Message(_("can't be had: %(error)s"), error=error)
     except NOT_UNDERSTOOD as error:
-        return nameless, f"can't be understood: {type(error).__name__} {error}"
+        why = _("can't be understood: %(kind)s %(error)s")
+        return nameless, Message(why, kind=type(error).__name__, error=error)

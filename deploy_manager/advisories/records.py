@@ -7,10 +7,12 @@ orders them.
 from collections.abc import Iterator
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from deploy_manager.advisories.advice import KnownAdvisory, known_advisory
+from deploy_manager.messages import Message
 from deploy_manager.requirements.versions import parsed_version
 
 ECOSYSTEM = "PyPI"
@@ -27,10 +29,10 @@ class Record:
 
     def __init__(self, content: _Json) -> None:
         if str(content.get("schema_version", "1.0.0")).partition(".")[0] != "1":
-            raise ValueError("of another major version of the schema")
+            raise ValueError(Message(_("of another major version of the schema")))
         self._content = content
         if not isinstance(content["id"], str):
-            raise TypeError("its id is not a text")
+            raise TypeError(Message(_("its id is not a text")))
         self.identifier: str = content["id"]
         self.is_withdrawn = bool(content.get("withdrawn"))
         self._affected: dict[str, list[_Json]] = {}
@@ -53,7 +55,7 @@ class Record:
         """Return what people are shown of it."""
         aliases = self._content.get("aliases", [])
         if not isinstance(aliases, list):
-            raise TypeError("its aliases are not a list")
+            raise TypeError(Message(_("its aliases are not a list")))
         return known_advisory(
             package,
             [self.identifier, *aliases],
@@ -71,7 +73,7 @@ def _ranges(affected: _Json) -> list[_Json]:
     """Of versions; ranges of commits are for whoever has the repository."""
     ranges = [one for one in affected.get("ranges", ()) if one["type"] != "GIT"]
     if unknown := {one["type"] for one in ranges} - {"ECOSYSTEM"}:
-        raise ValueError(f"a range of type {sorted(unknown)[0]}")
+        raise ValueError(Message(_("a range of type %(unknown)s"), unknown=sorted(unknown)[0]))
     return ranges
 
 

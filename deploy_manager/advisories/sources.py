@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.advisories.advice import Advice, Pair
 from deploy_manager.advisories.file_source import FileSource
@@ -46,5 +47,7 @@ def _source_of(entry: str | Path) -> Source:
         return cast(Source, import_string(entry)())
     except ImportError as error:
         raise ConfigurationError(
-            f"DEPLOY_MANAGER['ADVISORIES']: {entry} can't be imported: {error}"
+            _("DEPLOY_MANAGER['ADVISORIES']: %(entry)s can't be imported: %(error)s"),
+            entry=entry,
+            error=error,
         ) from error

@@ -6,12 +6,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
+from django.utils.translation import gettext_noop as _
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from deploy_manager.exceptions import AdvisoriesUnavailable
 from deploy_manager.https import open_session
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 30.0
 """Seconds; the second is for each piece of an answer."""
@@ -70,7 +71,7 @@ class Web:
             raise _unavailable(str(error) or type(error).__name__) from None
         # A RecursionError is what thousands of brackets make of a parser.
         except (ValueError, RecursionError) as error:
-            raise _unavailable(f"its answer is not JSON: {error}") from None
+            raise _unavailable(_("its answer is not JSON: %(error)s"), error=error) from None
 
     def _fetch(self, path: str, body: Any) -> bytes:
         left = self._left_or_raise()
@@ -84,7 +85,9 @@ class Web:
         )
         with answer:
             if answer.is_redirect:
-                raise _unavailable(f"it redirects to {answer.headers['Location']}")
+                raise _unavailable(
+                    _("it redirects to %(address)s"), address=answer.headers["Location"]
+                )
             if answer.status_code != requests.codes.ok:
                 raise _unavailable(f"{answer.status_code} {answer.reason}")
             return self._read(answer)
@@ -95,18 +98,23 @@ class Web:
         while piece := answer.raw.read1(_PIECE, decode_content=True):
             content += piece
             if len(content) > MOST_BYTES:
-                raise _unavailable(f"an answer has more than {MOST_BYTES} bytes")
+                raise _unavailable(_("an answer has more than %(most)d bytes"), most=MOST_BYTES)
             self._left_or_raise()
         return bytes(content)
 
     def _left_or_raise(self) -> float:
         if not (left := self.seconds_left):
-            raise _unavailable(f"not within {self._timeout:g} s")
+            raise _unavailable(_("not within %(timeout)s s"), timeout=f"{self._timeout:g}")
         return left
 
     def close(self) -> None:
         self._session.close()
 
 
-def _unavailable(reason: str) -> AdvisoriesUnavailable:
-    return AdvisoriesUnavailable(mask_text(" ".join(reason.split()))[:_LONGEST_REASON])
+def _unavailable(reason: str, **words: object) -> AdvisoriesUnavailable:
+    if not words:
+        reason = " ".join(reason.split())
+    in_one_line = {name: " ".join(str(word).split()) for name, word in words.items()}
+    return AdvisoriesUnavailable(
+        Message(reason, AdvisoriesUnavailable.code, **in_one_line).masked(_LONGEST_REASON)
+    )

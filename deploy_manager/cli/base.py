@@ -13,6 +13,7 @@ from deploy_manager.cli.text import as_text, clean
 from deploy_manager.cli.times import parse_duration
 from deploy_manager.cli.views.base import View
 from deploy_manager.cli.views.terminal import make_view
+from deploy_manager.messages import message_of
 from deploy_manager.models import Environment
 
 
@@ -45,7 +46,9 @@ class ConsoleCommand(OwnCommand):
             # On stdout, which programs read; Django prints the same on stderr, for people.
             if options.get("json"):
                 state = "refused" if error.returncode == REFUSED else "failed"
-                self.make_view(options).write("summary", state=state, message=str(error))
+                self.make_view(options).write(
+                    "summary", state=state, message=message_of(error.__cause__ or error)
+                )
             raise
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from typing import NoReturn
 from django.core.management import CommandError
 
 from deploy_manager.exceptions import DeployManagerError, UnknownRecipe
+from deploy_manager.messages import Message
 from deploy_manager.recipes import all_pipelines
 
 FAILED = 1
@@ -25,11 +26,11 @@ def refusals() -> Iterator[None]:
         names = ", ".join(pipeline.name for pipeline in all_pipelines())
         refuse(f"{str(error).partition('. ')[0]}. Choose one of: {names}.")
     except DeployManagerError as error:
-        refuse(str(error))
+        refuse(error.message)
     except KeyboardInterrupt:
         refuse("Stopped before anything was requested.")
 
 
-def refuse(reason: str) -> NoReturn:
+def refuse(reason: str | Message) -> NoReturn:
     """End the command before anything was written."""
     raise CommandError(reason, returncode=REFUSED)

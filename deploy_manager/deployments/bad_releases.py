@@ -2,9 +2,10 @@
 
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import LeftAlone
+from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Environment, Release, State
 
 AUTOMATIC = ("schedule", "policy")
@@ -47,16 +48,16 @@ def _is_overruled(marked: Release, digest: str) -> bool:
 def refuse_marked(environment: Environment, commit: str, digest: str) -> None:
     """Raise LeftAlone if this is marked as bad: an automatic source does not deploy it."""
     if release := find_mark(environment, commit, digest):
-        raise LeftAlone(_("Skipped: %(mark)s") % {"mark": describe_mark(release)})
+        raise LeftAlone(_("Skipped: %(mark)s"), mark=describe_mark(release))
 
 
-def describe_mark(release: Release) -> str:
+def describe_mark(release: Release) -> Message:
     """Return what is marked as bad, since when and why."""
     since = timezone.localtime(release.bad_since)
-    text = _("commit %(commit)s has been marked as bad on %(site)s since %(since)s: %(reason)s")
-    return text % {
-        "commit": release.commit[:8],
-        "site": release.environment,
-        "since": f"{since:%Y-%m-%d %H:%M %Z}",
-        "reason": release.bad_reason or _("no reason was given."),
-    }
+    return Message(
+        _("commit %(commit)s has been marked as bad on %(site)s since %(since)s: %(reason)s"),
+        commit=release.commit[:8],
+        site=release.environment,
+        since=f"{since:%Y-%m-%d %H:%M %Z}",
+        reason=release.bad_reason or Message(_("no reason was given.")),
+    )

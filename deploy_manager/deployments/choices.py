@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.comparing import twins_of
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
+from deploy_manager.messages import Message, join
 from deploy_manager.models import (
     TO_RETRY,
     Deployment,
@@ -50,10 +51,18 @@ def choose_release(environment: Environment, name: str = "") -> Release:
         raise RequestRefused(_no_release(environment, name, known))
     if name and len(found) > 1:
         twins = twins_of(found)
-        lines = "".join(f"\n- {each}: {twins.get(each.pk, each.commit)}" for each in found)
+        lines = [
+            Message(
+                "- %(release)s: %(twin)s",
+                release=each,
+                twin=twins[each.pk].describe() if each.pk in twins else each.commit,
+            )
+            for each in found
+        ]
         raise RequestRefused(
-            _("Several releases have a commit that begins with %(name)s: name one.%(releases)s")
-            % {"name": name, "releases": lines}
+            _("Several releases have a commit that begins with %(name)s: name one.\n%(releases)s"),
+            name=name,
+            releases=Message.lines(*lines),
         )
     return found[0]
 
@@ -73,16 +82,19 @@ def _served_before(environment: Environment, known: Sequence[Release]) -> list[R
     return [each for each in good if serving is None or each.created_at < serving.created_at]
 
 
-def _no_release(environment: Environment, name: str, known: Sequence[Release]) -> str:
-    names = ", ".join(f"{each}{_(' (bad)') if each.bad_since else ''}" for each in known)
-    words = {"site": environment, "name": name, "known": names or _("none")}
+def _no_release(environment: Environment, name: str, known: Sequence[Release]) -> Message:
+    names = join(
+        Message(_("%(release)s (bad)"), release=each) if each.bad_since else str(each)
+        for each in known
+    )
+    words = {"site": environment, "name": name, "known": names or Message(_("none"))}
     if name:
         text = _(
             "No release %(name)s is complete on every server of %(site)s. Available: %(known)s."
         )
     else:
         text = _("%(site)s has no good release before this one. Available: %(known)s.")
-    return text % words
+    return Message(text, **words)
 
 
 def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOptions]:
@@ -95,19 +107,20 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
     runs = deployment.host_runs.filter(state__in=TO_RETRY).order_by("pk")
     servers = [run.server_name for run in runs]
     if deployment.is_live:
-        raise RequestRefused(_("%(deployment)s has not ended yet.") % {"deployment": deployment})
+        raise RequestRefused(_("%(deployment)s has not ended yet."), deployment=deployment)
     if not servers:
-        raise RequestRefused(_("Every server of %(it)s succeeded.") % {"it": deployment})
+        raise RequestRefused(_("Every server of %(it)s succeeded."), it=deployment)
     if deployment.release and deployment.release.bad_since:
         raise RequestRefused(
-            _("Release %(release)s was marked as bad: deploy a fixed one.")
-            % {"release": deployment.release}
+            _("Release %(release)s was marked as bad: deploy a fixed one."),
+            release=deployment.release,
         )
     if stage := UpgradeStage.objects.filter(deployment=deployment).first():
         # Its pins hold only as an upgrade's: the next deployment would take them back, unseen.
         raise RequestRefused(
-            _("%(deployment)s is part of upgrade %(upgrade)s: request that again.")
-            % {"deployment": deployment, "upgrade": stage.upgrade}
+            _("%(deployment)s is part of upgrade %(upgrade)s: request that again."),
+            deployment=deployment,
+            upgrade=stage.upgrade,
         )
     options = DeploymentOptions(
         ref=deployment.ref,
@@ -158,7 +171,6 @@ def converge(environment: Environment, servers: Sequence[str]) -> DeploymentOpti
     release = most_served(good.select_related("active_release__lock"))
     if release is None:
         raise RequestRefused(
-            _("No other server of %(site)s serves a release yet: deploy it.")
-            % {"site": environment}
+            _("No other server of %(site)s serves a release yet: deploy it."), site=environment
         )
     return DeploymentOptions(servers=servers, release=release)

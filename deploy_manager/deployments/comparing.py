@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import PinError
+from deploy_manager.messages import Message, join
 from deploy_manager.models import Release
 from deploy_manager.requirements.pins import Pin, PinChange, compare_pins
 from deploy_manager.requirements.reading import read_pins
@@ -25,38 +26,43 @@ class Twin:
     """From the other's pins to those of the release at hand."""
 
     has_same_pins: bool = False
-    problem: str = ""
+    problem: Message = field(default_factory=Message)
     """Why the pins can't be compared; blank: they were."""
 
     def __str__(self) -> str:
-        return _("same commit as %(release)s, %(difference)s") % {
-            "release": self.other,
-            "difference": self.difference,
-        }
+        return str(self.describe())
+
+    def describe(self) -> Message:
+        """Return which release it is compared with, and how it differs."""
+        return Message(
+            _("same commit as %(release)s, %(difference)s"),
+            release=self.other,
+            difference=self.difference,
+        )
 
     @property
-    def difference(self) -> str:
+    def difference(self) -> Message:
         """The difference in words."""
         if self.has_same_pins:
-            return _("same pins")
+            return Message(_("same pins"))
         if self.problem:
-            return _("pins that can't be compared: %(why)s") % {"why": self.problem}
+            return Message(_("pins that can't be compared: %(why)s"), why=self.problem)
         if not self.changes:
-            return _("same versions, but other hashes, extras or markers")
-        more = len(self.changes) - MOST_NAMED
-        named = ", ".join(map(_difference, self.changes[:MOST_NAMED]))
-        named += _(" and %(count)d more") % {"count": more} if more > 0 else ""
-        return _("pins differ: %(changes)s") % {"changes": named}
+            return Message(_("same versions, but other hashes, extras or markers"))
+        named = join(map(_difference, self.changes[:MOST_NAMED]))
+        if (more := len(self.changes) - MOST_NAMED) > 0:
+            named = Message(_("%(names)s and %(more)d more"), names=named, more=more)
+        return Message(_("pins differ: %(changes)s"), changes=named)
 
 
-def _difference(change: PinChange) -> str:
+def _difference(change: PinChange) -> Message:
     """Return what a release has, and what the other one has instead."""
     words = {"name": change.name, "here": change.after, "there": change.before}
     if not change.after:
-        return _("no %(name)s instead of %(there)s") % words
+        return Message(_("no %(name)s instead of %(there)s"), **words)
     if not change.before:
-        return _("%(name)s %(here)s instead of none") % words
-    return _("%(name)s %(here)s instead of %(there)s") % words
+        return Message(_("%(name)s %(here)s instead of none"), **words)
+    return Message(_("%(name)s %(here)s instead of %(there)s"), **words)
 
 
 def twins_of(releases: Iterable[Release]) -> dict[int, Twin]:
@@ -96,7 +102,7 @@ def compare(other: Release, release: Release) -> Twin:
     try:
         return Twin(other, compare_pins(_pins(other.lock.text), _pins(release.lock.text)))
     except PinError as error:
-        return Twin(other, problem=str(error))
+        return Twin(other, problem=error.message)
 
 
 def _to_compare(release: Release, alike: Sequence[Release]) -> Release:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import CodeError, PinError
 from deploy_manager.git.mirror import Commit, Mirror
@@ -51,8 +53,13 @@ def find_contents(environment: Environment, ref: str) -> Contents:
     if mirror.read_file(commit.hash, path) is None:
         found = mirror.find(commit.hash, "manage.py")
         folders = ", ".join(str(PurePosixPath(each).parent) for each in found)
-        hint = f" There is one in {folders}: set the project's folder." if folders else ""
-        raise CodeError(f"Commit {commit.hash[:8]} has no {path}.{hint}")
+        text = _("Commit %(hash)s has no %(path)s.")
+        if folders:
+            text = _(
+                "Commit %(hash)s has no %(path)s. There is one in %(folders)s: set the project's"
+                " folder."
+            )
+        raise CodeError(text, hash=commit.hash[:8], path=path, folders=folders)
     pins = _pins(environment, mirror, commit)
     return Contents(commit, pins, lay_over(environment, pins))
 
@@ -61,15 +68,22 @@ def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin
     if environment.pins_from == Environment.PinsFrom.ROWS:
         pins = checked_pins_of(environment)
         if not pins:
-            raise PinError(f"{environment} has no requirements: run manage.py import_requirements.")
+            raise PinError(
+                _("%(environment)s has no requirements: run manage.py import_requirements."),
+                environment=environment,
+            )
         # Rows may be edited by hand: what goes to a server is read like a file.
         return read_pins(lock_text(pins), f"{environment}'s list of requirements")
     path = environment.project.requirements_file
     files = committed_files(mirror, commit.hash)
     if files(path) is None:
         raise PinError(
-            f"Commit {commit.hash[:8]} has no {path}: set the project's requirements file,"
-            " or import the pins with manage.py import_requirements."
+            _(
+                "Commit %(hash)s has no %(path)s: set the project's requirements file, or "
+                "import the pins with manage.py import_requirements."
+            ),
+            hash=commit.hash[:8],
+            path=path,
         )
     return read_pins_of(path, files, environment.project.folder)
 

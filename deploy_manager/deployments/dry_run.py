@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.contents import find_contents, make_archive
 from deploy_manager.deployments.orders import site_of
@@ -85,9 +85,7 @@ def _release(
         return options.release
     match pipeline.uses:
         case Uses.GIVEN:
-            raise RequestRefused(
-                _("%(recipe)s needs a release: name one.") % {"recipe": pipeline.name}
-            )
+            raise RequestRefused(_("%(recipe)s needs a release: name one."), recipe=pipeline.name)
         case Uses.NEW:
             ref = options.commit or options.ref or environment.ref
             contents = find_contents(environment, ref)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.orders import Orders
 from deploy_manager.deployments.step_log import StepLog
@@ -24,7 +24,9 @@ from deploy_manager.exceptions import (
 )
 from deploy_manager.hosts.address import Stream
 from deploy_manager.hosts.guarded import GuardedHost, ResumeCursor, open_guarded
+from deploy_manager.isolation import explain
 from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
 from deploy_manager.models import HostRun, State, Step
 from deploy_manager.models.runs import ACTIVATE
 from deploy_manager.recipes import get_recipe
@@ -90,19 +92,20 @@ class HostWork:
             if not self.is_left_to_others:
                 self._look()
             if self.is_live and any(step.stage == stage for step in self._rollback):
-                self._end_host(State.ROLLED_BACK, f"Rolled back to {self._before}.")
+                self._end_host(State.ROLLED_BACK, self._rolled_back())
         except ClaimLost:
             self.is_left_to_others = True
         except Exception as error:
             logger.exception("%s stopped on an error", self.run)
-            why = f"{type(error).__name__}: {error}"
+            why = explain(error)
             # Unknown only if a command may still be running: without a connection none was sent.
             if self._host is not None and self.is_in_doubt:
-                self.stop(State.LOST, mask_text(f"{why}. Look at the server."))
+                look = Message(_("%(why)s. Look at the server."), why=why)
+                self.stop(State.LOST, look)
             else:
-                self.stop(State.FAILED, mask_text(f"{why}."))
+                self.stop(State.FAILED, Message("%(why)s.", why=why))
 
-    def stop(self, state: State, message: str) -> None:
+    def stop(self, state: State, message: Message) -> None:
         """End a host that is still live, with what is left of its steps.
 
         If all of them succeeded it has succeeded, whatever the reason for stopping is.
@@ -110,9 +113,9 @@ class HostWork:
         if self.is_live:
             own = (step for step in self._steps if not step.is_rollback)
             came_through = all(step.state == State.SUCCEEDED for step in own)
-            self._end_host(*((State.SUCCEEDED, "") if came_through else (state, message)))
+            self._end_host(*((State.SUCCEEDED, Message()) if came_through else (state, message)))
 
-    def _end_host(self, state: State, message: str) -> None:
+    def _end_host(self, state: State, message: Message) -> None:
         self.state = state
         self._writer.put(HostEnd(self.run, state, message, timezone.now()))
 
@@ -126,13 +129,13 @@ class HostWork:
 
     def _run_step(self, step: Step) -> None:
         state, message = self._see_through(step)
-        message = f"{step.title}: {message}"
+        message = Message("%(step)s: %(why)s", step=Message(step.title), why=message)
         if state in (State.FAILED, State.CANCELLED):
             self._give_up(step, state, message)
         elif state is not State.SUCCEEDED:
             self.stop(state, message)
 
-    def _see_through(self, step: Step) -> tuple[State, str]:
+    def _see_through(self, step: Step) -> tuple[State, Message]:
         """Run a step and write how it ended; it stays *running* if another worker continues it."""
         if self.state is State.QUEUED:
             self.state = State.RUNNING
@@ -143,7 +146,6 @@ class HostWork:
         # Resumed, it prints what is stored already once more: that is skipped up to the cursor.
         self._log.begin(step, ResumeCursor(**step.resume_cursor))
         state, message, exit_code = self._outcome(step)
-        message = mask_text(message)
         if not self.is_left_to_others:
             self._log.end()
             step.state, step.finished_at = state, timezone.now()
@@ -151,12 +153,12 @@ class HostWork:
             self._put(step, state=state, message=message, **ended)
         return state, message
 
-    def _outcome(self, step: Step) -> tuple[State, str, int | None]:
+    def _outcome(self, step: Step) -> tuple[State, Message, int | None]:
         """Run a step's recipe. This is the border of a host: no error goes past it."""
         try:
             # A step that has output has begun: only its own code can tell where it stopped.
             if self._cancelled.is_set() and not step.resume_cursor:
-                raise Cancelled(gettext_noop("Cancelled before it began."))
+                raise Cancelled(_("Cancelled before it began."))
             if self._writer.leave.is_set():
                 raise HandedOver
             host = self._open()
@@ -165,19 +167,24 @@ class HostWork:
             recipe.function(host, self._orders.site_for(step, self._before))
         except (HandedOver, ClaimLost):
             self.is_left_to_others = True
-            return State.RUNNING, "", None
+            return State.RUNNING, Message(), None
         except Cancelled as error:
-            return State.CANCELLED, str(error), None
+            return State.CANCELLED, error.message, None
         except ConnectionLost as error:
-            return State.LOST, str(error), None
+            return State.LOST, error.message, None
         except DeployManagerError as error:
             code = error.exit_code if isinstance(error, CommandFailed) else None
-            return State.FAILED, str(error), code
+            return State.FAILED, error.message, code
         except (Exception, SystemExit) as error:
             # SystemExit is none of Exception, and code for the command line raises it.
             self._log(Stream.OUR_OWN, traceback.format_exc().encode(errors="replace"))
-            return State.FAILED, f"The recipe raised {type(error).__name__}: {error}", None
-        return State.SUCCEEDED, "", 0
+            raised = Message(
+                _("The recipe raised %(error)s"),
+                "unexpected_error",
+                error=f"{type(error).__name__}: {error}",
+            )
+            return State.FAILED, raised, None
+        return State.SUCCEEDED, Message(), 0
 
     def _open(self) -> GuardedHost:
         """Connect once. Raises ClaimLost if another worker continues; see open_guarded."""
@@ -197,9 +204,14 @@ class HostWork:
                 raise
             # The server knows a higher token than the database gave out.
             raise DeployManagerError(
-                f"{self._orders.address.name} has seen a later deployment of this site than this"
-                " one. Was the database restored, or copied? If no other installation deploys"
-                f" there, remove {self._orders.work.folder}/fence.json on the server."
+                _(
+                    "%(name)s has seen a later deployment of this site than this one. Was the "
+                    "database restored, or copied? If no other installation deploys there, "
+                    "remove %(folder)s/fence.json on the server."
+                ),
+                "token_outdated",
+                name=self._orders.address.name,
+                folder=self._orders.work.folder,
             ) from None
         self._note_what_serves_before()
         return self._host
@@ -207,7 +219,7 @@ class HostWork:
     def _put(self, row: HostRun | Step, **values: Any) -> None:
         self._writer.put(Change(row, values))
 
-    def _give_up(self, step: Step, state: State, message: str) -> None:
+    def _give_up(self, step: Step, state: State, message: Message) -> None:
         """End the host; first bring back what it served, if that is wanted or half done.
 
         A cancellation between the switch and the proof that it serves leaves nothing half done.
@@ -217,9 +229,12 @@ class HostWork:
             self._look()
             can_go_back = self.run.was_switched and self._before and self._rollback
             if can_go_back and self._roll_back():
-                message = f"{message}\nRolled back to {self._before}."
+                message = Message.lines(message, self._rolled_back())
                 state = State.ROLLED_BACK if state is State.FAILED else state
         self.stop(state, message)
+
+    def _rolled_back(self) -> Message:
+        return Message(_("Rolled back to %(release)s."), "rolled_back", release=self._before)
 
     def _roll_back(self) -> bool:
         """Whether every step of the rollback succeeded; no cancellation stops it half-way."""

@@ -2,6 +2,8 @@
 
 from functools import partial
 
+from django.conf import settings
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from deploy_manager.isolation import forget, one_by_one
@@ -24,7 +26,10 @@ def send_notifications(deployment_id: int) -> int:
 def _notify(deployment: Deployment, notification: Notification) -> bool:
     if deployment.state not in notification.states:
         return False
-    send(notification.target, title_of(deployment), text_of(deployment))
+    # Not the language of a person who cancels it, in whose request this may be called.
+    with translation.override(settings.LANGUAGE_CODE):
+        title, text = title_of(deployment), text_of(deployment)
+    send(notification.target, title, text)
     forget(JOB, notification)
     return True
 
@@ -46,7 +51,7 @@ def text_of(deployment: Deployment) -> str:
         % {"who": deployment.requested_by_name, "source": deployment.source},
         deployment.reason,
         deployment.commit and _("Commit %(commit)s") % {"commit": deployment.commit[:12]},
-        deployment.message,
+        str(deployment.message),
         *(f"{run.server_name}: {run.get_state_display()}" for run in deployment.host_runs.all()),
     ]
     return "\n".join(filter(None, lines))

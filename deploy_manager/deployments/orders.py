@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
@@ -85,7 +86,11 @@ def _orders(
 ) -> Orders:
     placement, deployment = run.placement, held.deployment
     if placement is None:
-        raise DeployManagerError(f"{run.server_name} was taken out of the environment.")
+        raise DeployManagerError(
+            _("%(server)s was taken out of the environment."),
+            "server_removed",
+            server=run.server_name,
+        )
     check_host_run(run)
     placement.environment = deployment.environment
     forced = deployment.forced_migrations

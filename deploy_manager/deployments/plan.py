@@ -13,6 +13,7 @@ from deploy_manager.deployments.request import choose_placements
 from deploy_manager.deployments.waves import plan_steps
 from deploy_manager.exceptions import CodeError, PinError, RequestRefused
 from deploy_manager.git.mirror import Commit
+from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import most_served
@@ -55,7 +56,7 @@ class Plan:
     commits: tuple[Commit, ...] = ()
     """In the commit to come and not in the one now, newest first, at most 50."""
 
-    bad: str = ""
+    bad: Message = field(default_factory=Message)
     """Why the commit to come is marked as bad here: only people may deploy it then."""
 
     pins: tuple[ChangedPin, ...] = ()
@@ -157,6 +158,6 @@ def _with_code(
         commit=contents.commit,
         commit_now=now,
         commits=commits,
-        bad=describe_mark(marked) if marked else "",
+        bad=describe_mark(marked) if marked else Message(),
         **pins,
     )

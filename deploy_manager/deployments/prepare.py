@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.deployments.bad_releases import (
@@ -77,7 +77,7 @@ def prepare(held: Shard) -> Prepared:
         if release:
             _refuse_downgrades(deployment, release)
             if release.bad_since and is_automatic(deployment) and not is_rollback:
-                raise RequestRefused(_("Not done: %(mark)s") % {"mark": describe_mark(release)})
+                raise RequestRefused(_("Not done: %(mark)s"), mark=describe_mark(release))
     release = release or _release_for(held)
     check_release(release)
     archive = None
@@ -141,7 +141,9 @@ def _release_for(held: Shard) -> Release | None:
             release = _newest_release(deployment)
             _refuse_downgrades(deployment, release)
         case Uses.GIVEN:
-            raise RequestRefused(f"{deployment.recipe} needs a release: name one.")
+            raise RequestRefused(
+                _("%(recipe)s needs a release: name one."), recipe=deployment.recipe
+            )
         case Uses.CURRENT:
             return None
     held.set_prepared(release.commit, release)
@@ -176,6 +178,7 @@ def _newest_release(deployment: Deployment) -> Release:
         release = known.first()
     if release is None:
         raise RequestRefused(
-            f"{deployment.environment} has no release yet: run checkout_latest or deploy first."
+            _("%(environment)s has no release yet: run checkout_latest or deploy first."),
+            environment=deployment.environment,
         )
     return release

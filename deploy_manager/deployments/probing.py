@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.orders import Orders, orders_for
 from deploy_manager.deployments.prepare import prepare_again
@@ -25,7 +25,7 @@ from deploy_manager.exceptions import (
 from deploy_manager.hosts.guarded import open_replay
 from deploy_manager.hosts.opening import probe as read_journal
 from deploy_manager.isolation import isolated
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message, message_of
 from deploy_manager.models import LIVE, ROLLBACK_PHASE, Deployment, HostRun, Problem, State, Step
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.recipes import get_recipe
@@ -33,8 +33,8 @@ from deploy_manager.recipes import get_recipe
 PROBES_FOR = timedelta(hours=24)
 PROBES_EVERY = timedelta(seconds=15)
 JOB = "probed a lost server"
-CUT_SHORT = gettext_noop("It was cut short when the connection was lost.")
-NOT_REACHED = gettext_noop("The steps after it were not done: retry it on this server.")
+CUT_SHORT = Message(_("It was cut short when the connection was lost."), "cut_short")
+NOT_REACHED = Message(_("The steps after it were not done: retry it on this server."), "steps_left")
 
 
 def lost_hosts() -> QuerySet[HostRun]:
@@ -81,10 +81,10 @@ def _probe(host_run_id: int) -> State | None:
     if found is None:
         return None
     state, message = found
-    return resolve(run, step, state, mask_text(message))
+    return resolve(run, step, state, message)
 
 
-def resolve(run: HostRun, step: Step, state: State, message: str) -> State | None:
+def resolve(run: HostRun, step: Step, state: State, message: Message) -> State | None:
     """Write how a lost host ended; None if another worker did before.
 
     Its other steps ended when it was lost, so this changes one step; see models.runs.end_hosts.
@@ -92,7 +92,7 @@ def resolve(run: HostRun, step: Step, state: State, message: str) -> State | Non
     later = run.steps.filter(number__gt=step.number).exclude(phase=ROLLBACK_PHASE)
     came_through = state is State.SUCCEEDED and not later.exists()
     ended = State.SUCCEEDED if came_through else State.FAILED
-    why = message if state is State.FAILED else "" if came_through else NOT_REACHED
+    why = message if state is State.FAILED else Message() if came_through else NOT_REACHED
     with brief_transaction():
         sequences = Deployment.objects.filter(pk=run.deployment_id)
         sequences.update(sequence=F("sequence") + 1)
@@ -110,7 +110,7 @@ def resolve(run: HostRun, step: Step, state: State, message: str) -> State | Non
     return ended
 
 
-def _find_out(orders: Orders, step: Step) -> tuple[State, str] | None:
+def _find_out(orders: Orders, step: Step) -> tuple[State, Message] | None:
     """Return how a step ended; None if that can't be known yet."""
     try:
         function = get_recipe(step.recipe).function
@@ -131,7 +131,7 @@ def _find_out(orders: Orders, step: Step) -> tuple[State, str] | None:
         return None
     except (Exception, SystemExit) as error:
         # The border of a recipe, as when it was run: any error it raises is how it ended.
-        return State.FAILED, str(error)
+        return State.FAILED, message_of(error)
     finally:
         host.close()
-    return State.SUCCEEDED, ""
+    return State.SUCCEEDED, Message()

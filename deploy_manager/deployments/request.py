@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments.freezes import why_not_now
@@ -15,6 +15,7 @@ from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.waves import plan_steps, strategy_of
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Environment, Placement, Release, Schedule, State
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.recipes import Pipeline, Uses
@@ -37,8 +38,7 @@ def refuse_who_may_not(
         return
     if user is None or not may_deploy(user, environment):
         raise RequestRefused(
-            _("%(who)s may no longer deploy %(site)s.")
-            % {"who": requested_by_name, "site": environment}
+            _("%(who)s may no longer deploy %(site)s."), who=requested_by_name, site=environment
         )
 
 
@@ -101,7 +101,7 @@ def request(
     options = options or DeploymentOptions(**fields)  # type: ignore[arg-type]
     pipeline = pipeline_for(environment, recipe)
     if pipeline.uses is Uses.GIVEN and options.release is None:
-        raise RequestRefused(_("%(recipe)s needs a release: name one.") % {"recipe": pipeline.name})
+        raise RequestRefused(_("%(recipe)s needs a release: name one."), recipe=pipeline.name)
     planned = plan_steps(pipeline, environment, choose_placements(environment, options.servers))
     planned = planned.without(options.without)
     if not planned.steps:
@@ -137,7 +137,7 @@ def _fields(options: DeploymentOptions) -> dict[str, Any]:
     # Checked here, since SQLite takes any length and PostgreSQL raises an error of its own.
     most = Deployment._meta.get_field("reason").max_length or 0
     if len(reason) > most:
-        raise RequestRefused(_("The reason is longer than %(most)d characters.") % {"most": most})
+        raise RequestRefused(_("The reason is longer than %(most)d characters."), most=most)
     return {
         "commit": options.release.commit if options.release else options.commit,
         "release": options.release,
@@ -152,17 +152,19 @@ def _fields(options: DeploymentOptions) -> dict[str, Any]:
     }
 
 
-def _why_to_wait(environment: Environment, pipeline: Pipeline, options: DeploymentOptions) -> str:
+def _why_to_wait(
+    environment: Environment, pipeline: Pipeline, options: DeploymentOptions
+) -> Message:
     """Return what it waits for; blank: it may begin. Raises RequestRefused if it may not wait."""
     if options.not_before and options.not_before > timezone.now():
-        return _("Waits for its time.")
+        return Message(_("Waits for its time."))
     if why := why_not_now(environment, pipeline, timezone.now()):
         if options.waits or options.not_before:
             return why
         raise RequestRefused(why)
     # One that does not wait is refused by a database constraint, in DeploymentQuerySet.request.
     busy = Deployment.objects.busy().filter(environment=environment).first()
-    return busy.describe_as_busy() if busy and options.waits else ""
+    return busy.describe_as_busy() if busy and options.waits else Message()
 
 
 def choose_placements(environment: Environment, servers: Sequence[str] = ()) -> list[Placement]:
@@ -174,15 +176,13 @@ def choose_placements(environment: Environment, servers: Sequence[str] = ()) -> 
     known = {placement.server.name for placement in placements}
     if unknown := sorted(set(servers) - known):
         raise RequestRefused(
-            _("%(site)s has no server %(unknown)s. It has: %(known)s.")
-            % {
-                "site": environment,
-                "unknown": ", ".join(unknown),
-                "known": ", ".join(sorted(known)) or _("none"),
-            }
+            _("%(site)s has no server %(unknown)s. It has: %(known)s."),
+            site=environment,
+            unknown=", ".join(unknown),
+            known=", ".join(sorted(known)) or Message(_("none")),
         )
     if not placements:
         raise RequestRefused(
-            _("%(site)s has no servers yet: add one in the admin.") % {"site": environment}
+            _("%(site)s has no servers yet: add one in the admin."), site=environment
         )
     return [entry for entry in placements if not servers or entry.server.name in servers]

@@ -10,11 +10,13 @@ another version than the code that planned it, so no recipe or phase is looked u
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, reduce
 
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext_noop as _
 
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     BROKEN,
     BUSY,
@@ -31,7 +33,7 @@ from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.packages.overrides import end_overtaken
 from deploy_manager.rollout_size import is_too_many
 
-NOT_NEEDED = "Not needed."
+NOT_NEEDED = Message(_("Not needed."), "not_needed")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def open_after_pause(deployment_id: int) -> tuple[int, ...]:
 def _continue(deployment: Deployment, held: Shard | None, has_paused: bool = False) -> Verdict:
     state = RolloutState(deployment)
     if deployment.cancel_requested_at:
-        by = f"Cancelled by {deployment.cancel_requested_by_name}."
+        by = _cancelled(deployment)
         end_idle_hosts(deployment, State.CANCELLED, by)
         return _finish(deployment)
     if why := state.why_to_stop():
@@ -84,7 +86,7 @@ def _continue(deployment: Deployment, held: Shard | None, has_paused: bool = Fal
         if state.wants_rollback():
             state.turn_back()
             if deployment.release:
-                deployment.release.mark_bad(why)
+                deployment.release.mark_bad(str(why))
         state.look_again()
     stage = state.next_stage()
     if stage is None:
@@ -127,7 +129,7 @@ def _send_home(held: Shard) -> None:
 
 
 def _finish(deployment: Deployment) -> Verdict:
-    end_idle_hosts(deployment, State.SUCCEEDED, "")
+    end_idle_hosts(deployment, State.SUCCEEDED, Message())
     state, message = sum_up(deployment)
     if deployment.end(state, message) and state is State.SUCCEEDED:
         end_overtaken(deployment)
@@ -135,7 +137,7 @@ def _finish(deployment: Deployment) -> Verdict:
 
 
 def end_idle_hosts(
-    deployment: Deployment, state: State, message: str, hosts: Iterable[int] | None = None
+    deployment: Deployment, state: State, message: Message, hosts: Iterable[int] | None = None
 ) -> None:
     """End live hosts that no worker works on, all or some; one with nothing left has succeeded.
 
@@ -178,24 +180,33 @@ class RolloutState:
     def _broken(self) -> list[HostRun]:
         return [host for host in self._hosts if host.state in BROKEN]
 
-    def why_to_stop(self) -> str:
+    def why_to_stop(self) -> Message:
         """Why no other server may get the release; blank: the rollout goes on."""
         broken = self._broken
         if not broken or self._stage == self._rollback_stage:
-            return ""
+            return Message()
         for host in broken:
             # A step that stands for all servers has no spare: migrations that failed, failed.
             step = _failed_step(host)
             if step and step.stage == self._stage and step.gate and step.once:
-                return f"Stopped, since {step.phase_name} failed on {host.server_name}."
+                return Message(
+                    _("Stopped, since %(failed)s."),
+                    "too_many_failed",
+                    failed=_failed_on(step.phase_name, [host.server_name]),
+                )
         most = self._deployment.max_failures
         is_decisive = any(step.gate or step.in_waves for step in self._steps_of(self._stage))
         if is_decisive and is_too_many(len(broken), len(self._hosts), most):
-            what = self._what_failed()
-            return f"Stopped, since {what}: {most or 0} of {len(self._hosts)} may fail."
-        return ""
+            return Message(
+                _("Stopped, since %(failed)s: %(most)s of %(count)s may fail."),
+                "too_many_failed",
+                failed=self._what_failed(),
+                most=most or 0,
+                count=len(self._hosts),
+            )
+        return Message()
 
-    def _what_failed(self) -> str:
+    def _what_failed(self) -> Message:
         """Each phase that failed, in their order, with the servers it failed on."""
         failed: dict[tuple[int, int, str], list[str]] = {}
         for host in self._broken:
@@ -206,9 +217,7 @@ class RolloutState:
         by_phase: dict[str, list[str]] = {}
         for key in sorted(failed):
             by_phase.setdefault(key[2], []).extend(failed[key])
-        return " and ".join(
-            f"{phase} failed on {', '.join(names)}" for phase, names in by_phase.items()
-        )
+        return reduce(_and, (_failed_on(phase, names) for phase, names in by_phase.items()))
 
     def not_switched(self) -> list[int]:
         """The hosts that are still live and do not serve the release."""
@@ -256,6 +265,21 @@ class RolloutState:
         return [step for step in self._steps if step.stage == stage]
 
 
+def _failed_on(phase: str, servers: list[str]) -> Message:
+    return Message(
+        _("%(phase)s failed on %(servers)s"), phase=Message(phase), servers=", ".join(servers)
+    )
+
+
+def _and(one: Message, other: Message) -> Message:
+    return Message(_("%(one)s and %(other)s"), one=one, other=other)
+
+
+def _cancelled(deployment: Deployment) -> Message:
+    by = deployment.cancel_requested_by_name
+    return Message(_("Cancelled by %(who)s."), "cancelled", who=by)
+
+
 def _failed_step(host: HostRun) -> Step | None:
     """The step that broke a host; None: something else did."""
     failed = (State.FAILED, State.LOST)
@@ -263,18 +287,22 @@ def _failed_step(host: HostRun) -> Step | None:
     return next((step for step in own if step.state in failed), None)
 
 
-def sum_up(deployment: Deployment) -> tuple[State, str]:
+def sum_up(deployment: Deployment) -> tuple[State, Message]:
     """Return a deployment's state and message, from those of its hosts."""
     hosts = list(deployment.host_runs.order_by("pk"))
     states = {State(host.state) for host in hosts}
     broken = [host for host in hosts if host.state in BROKEN]
-    reasons = "\n".join(f"{host.server_name}: {host.message}" for host in broken)
+    reasons = Message.lines(
+        *(
+            Message("%(server)s: %(why)s", server=host.server_name, why=host.message)
+            for host in broken
+        )
+    )
     # The order matters: a cancellation comes first, then that some servers succeeded.
     if states == {State.SUCCEEDED}:
-        return State.SUCCEEDED, ""
+        return State.SUCCEEDED, Message()
     if State.CANCELLED in states:
-        by = f"Cancelled by {deployment.cancel_requested_by_name}."
-        return State.CANCELLED, "\n".join(filter(None, (by, _reached(hosts), reasons)))
+        return State.CANCELLED, Message.lines(_cancelled(deployment), _reached(hosts), reasons)
     if State.SUCCEEDED in states:
         return State.PARTLY_FAILED, reasons
     if State.LOST in states:
@@ -284,11 +312,16 @@ def sum_up(deployment: Deployment) -> tuple[State, str]:
     return State.FAILED, reasons
 
 
-def _reached(hosts: list[HostRun]) -> str:
+def _reached(hosts: list[HostRun]) -> Message:
     """On which servers something was done before the deployment was cancelled."""
     reached = [host.server_name for host in hosts if host.started_at]
     switched = [host.server_name for host in hosts if host.was_switched]
     if not reached:
-        return "No server was reached."
-    served = f"; the new release was switched to on {', '.join(switched)}" if switched else ""
-    return f"Reached: {', '.join(reached)}{served}."
+        return Message(_("No server was reached."))
+    if not switched:
+        return Message(_("Reached: %(servers)s."), servers=", ".join(reached))
+    return Message(
+        _("Reached: %(servers)s; the new release was switched to on %(switched)s."),
+        servers=", ".join(reached),
+        switched=", ".join(switched),
+    )

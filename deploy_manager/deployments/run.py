@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from django.db import connection
 from django.utils import timezone
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments.host_work import HostWork
@@ -21,7 +21,7 @@ from deploy_manager.deployments.scheduling import note_outcome
 from deploy_manager.deployments.writer import Writer
 from deploy_manager.exceptions import ClaimLost, DeployManagerError, LeftAlone
 from deploy_manager.isolation import explain
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message, message_of
 from deploy_manager.models import Deployment, HostRun, Shard, State
 from deploy_manager.packages.pins import note_pins
 
@@ -47,17 +47,18 @@ def run_shard(shard_id: int, wake: Wake) -> bool:
         logger.warning("%s: %s", held, error)
     except LeftAlone as error:
         # An automatic source may not deploy this: nothing failed, and its schedule shows why.
-        _give_up(held, State.CANCELLED, str(error))
+        _give_up(held, State.CANCELLED, error.message)
         if (schedule := held.deployment.schedule_id) is not None:
-            note_outcome(schedule, mask_text(str(error)))
+            note_outcome(schedule, error.message)
     except (NotReadyError, DeployManagerError) as error:
-        _give_up(held, State.FAILED, str(error))
+        _give_up(held, State.FAILED, message_of(error))
     except Exception as error:
         # The border of the task: no deployment stays "running" behind an error of ours.
         logger.exception("%s stopped on an error", held)
         is_unknown = any(work.is_in_doubt for work in works)
-        look = " Look at the servers." if is_unknown else ""
-        _give_up(held, State.LOST if is_unknown else State.FAILED, f"{explain(error)}.{look}")
+        text = _("%(why)s. Look at the servers.") if is_unknown else "%(why)s."
+        why = Message(text, why=explain(error))
+        _give_up(held, State.LOST if is_unknown else State.FAILED, why)
     return True
 
 
@@ -73,21 +74,21 @@ def _getting_ready(held: Shard) -> Iterator[None]:
     except (ClaimLost, LeftAlone):
         raise
     except DeployManagerError as error:
-        raise NotReadyError(str(error)) from error
+        raise NotReadyError(error.message) from error
     except Exception as error:
         logger.exception("%s can't be made ready", held)
-        raise NotReadyError(explain(error) + ".") from error
+        raise NotReadyError(Message("%(why)s.", why=explain(error))) from error
 
 
-def _give_up(held: Shard, state: State, message: str) -> None:
+def _give_up(held: Shard, state: State, message: Message) -> None:
     """End the deployment, and say that no server was touched if that is known."""
     # A new connection: the one before may be what failed, and would stay broken.
     connection.close()
     begun = HostRun.objects.filter(deployment=held.deployment_id, started_at__isnull=False)
     was_worked_on = held.deployment.stage or held.taken_over or begun.exists()
     if state is not State.LOST and not was_worked_on:
-        message = f"{message} No server was touched."
-    held.finish(state, mask_text(message))
+        message = Message(_("%(why)s No server was touched."), why=message)
+    held.finish(state, message)
 
 
 def run(deployment_id: int) -> None:
@@ -153,5 +154,5 @@ def _run_stage(
     if writer.stop.is_set():
         # Hosts without work in this stage, too: the barrier would open the next one for them.
         for work in works:
-            work.stop(State.CANCELLED, gettext_noop("Cancelled."))
+            work.stop(State.CANCELLED, Message(_("Cancelled."), "cancelled"))
     return writer.arrive()

@@ -10,11 +10,12 @@ from functools import partial
 
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.exceptions import RequestRefused, TimesUnreadable
 from deploy_manager.isolation import explain, one_by_one
+from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Schedule
 from deploy_manager.schedule.slots import slots_between
 
@@ -42,7 +43,7 @@ def write_due_deployments(
     return [deployment for deployment in written if deployment]
 
 
-def note_outcome(schedule_id: int, outcome: str) -> None:
+def note_outcome(schedule_id: int, outcome: Message | str) -> None:
     """Write on a schedule why its last time was not deployed; blank: it was."""
     schedules = Schedule.objects.filter(pk=schedule_id).exclude(outcome=outcome)
     schedules.update(outcome=outcome)
@@ -82,8 +83,8 @@ def _request(schedule: Schedule, slot: datetime, now: datetime) -> Deployment | 
                 options=options,
             )
     except Exception as error:
-        words = {"time": f"{slot:%Y-%m-%d %H:%M %Z}", "why": explain(error)}
-        note_outcome(schedule.pk, _("Nothing was requested at %(time)s: %(why)s") % words)
+        words: dict[str, object] = {"time": f"{slot:%Y-%m-%d %H:%M %Z}", "why": explain(error)}
+        note_outcome(schedule.pk, Message(_("Nothing was requested at %(time)s: %(why)s"), **words))
         if isinstance(error, RequestRefused) and not isinstance(error, TimesUnreadable):
             return None
         raise

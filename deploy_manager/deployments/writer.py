@@ -22,6 +22,7 @@ from django.db import InterfaceError, OperationalError, connection
 from deploy_manager.deployments.rollout import Verdict, arrive
 from deploy_manager.deployments.shutdown import process_ends
 from deploy_manager.logs import cut_lines
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     LIVE,
     Deployment,
@@ -85,7 +86,7 @@ class HostEnd:
 
     run: HostRun
     state: State
-    message: str
+    message: Message
     at: datetime
 
     @property

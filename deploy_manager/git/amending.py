@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import CodeError
 
 OWN_REFS = "refs/deploy-manager/"
@@ -49,7 +51,7 @@ def keep_commit(run: RunGit, commit: str, ref: str) -> None:
 def check_own_ref(ref: str) -> None:
     """Raise CodeError for a ref that is not our own."""
     if not _OWN_REF.fullmatch(ref):
-        raise CodeError(f"{ref!r} is not a ref of deploy_manager.")
+        raise CodeError(_("%(ref)s is not a ref of deploy_manager."), ref=repr(ref))
 
 
 def patch_of(run: RunGit, commit: str) -> bytes:
@@ -69,7 +71,9 @@ def _changed_tree(run: RunGit, tree: str, parts: tuple[str, ...], change: Change
     elif not below and mode in _FILES:
         entries[name] = mode, kind, _changed_file(run, old, change)
     else:
-        raise CodeError(f"{name} can't be changed in the repository: it is missing, or a link.")
+        raise CodeError(
+            _("%(name)s can't be changed in the repository: it is missing, or a link."), name=name
+        )
     lines = (f"{mode} {kind} {hash_}\t{name}\0" for name, (mode, kind, hash_) in entries.items())
     return _word(run("mktree", "-z", stdin="".join(lines).encode(errors=_AS_IT_IS)))
 

@@ -8,8 +8,11 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import CodeError
 from deploy_manager.logs import mask
+from deploy_manager.messages import Message
 
 # Detached maintenance would outlive the mirror's lock; signatures would be checked with gpg.
 _SETTINGS = {
@@ -34,8 +37,12 @@ _PATIENCE = "-o ConnectTimeout=15 -o ServerAliveInterval=15 -o ServerAliveCountM
 class GitError(CodeError):
     """git failed; `reason` is its own message."""
 
-    def __init__(self, repository: str, reason: str) -> None:
-        super().__init__(f"{repository} can't be read: {reason}")
+    code = CodeError.code
+
+    def __init__(self, repository: str, reason: Message) -> None:
+        super().__init__(
+            _("%(repository)s can't be read: %(reason)s"), repository=repository, reason=reason
+        )
         self.reason = reason
 
 
@@ -58,12 +65,16 @@ class Git:
             exit_code, stdout, stderr = _run(arguments, stdin, keep_open, self._timeout)
         except FileNotFoundError:
             raise CodeError(
-                "git is not installed on the worker: install it, as with apt-get install git."
+                _("git is not installed on the worker: install it, as with apt-get install git.")
             ) from None
         except subprocess.TimeoutExpired:
             raise CodeError(
-                f"{self._repository} can't be reached: git did not end within {self._timeout:g} s."
-                " If the repository is large, raise the setting GIT_TIMEOUT."
+                _(
+                    "%(repository)s can't be reached: git did not end within %(timeout)s s. If "
+                    "the repository is large, raise the setting GIT_TIMEOUT."
+                ),
+                repository=self._repository,
+                timeout=f"{self._timeout:g}",
             ) from None
         if exit_code:
             raise GitError(self._repository, _last_words(stderr))
@@ -108,37 +119,48 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _last_words(stderr: bytes) -> str:
+def _last_words(stderr: bytes) -> Message:
     """Return the most telling line of git's output: its error, or the reason that ssh gave."""
     text = mask(stderr).decode(errors="replace")
     lines = ["".join(filter(str.isprintable, line)) for line in text.splitlines() if line.strip()]
     fatal = [n for n, line in enumerate(lines) if line.startswith(("fatal:", "error:"))]
     if not lines:
-        return "git gave no reason."
+        return Message(_("git gave no reason."))
     at = fatal[0] if fatal else len(lines) - 1
     if "dubious ownership" in lines[at]:
-        return (
-            f"{lines[at]}: another account owns it. As the worker's account, run"
-            " git config --global --add safe.directory and that path."
+        return Message(
+            _(
+                "%(line)s: another account owns it. As the worker's account, run"
+                " git config --global --add safe.directory and that path."
+            ),
+            line=lines[at],
         )
     line = lines[at - 1] if at and "Could not read from remote" in lines[at] else lines[at]
     return _with_help(line)
 
 
 _WHAT_TO_DO = {
-    "Permission denied (": "{who} has no accepted key: give this account a deploy key"
-    " in ~/.ssh, or name one in GIT_SSH_COMMAND.",
-    "Host key verification failed": "{who} does not know its host key yet: as this account, connect"
-    " once by ssh and compare the key.",
-    "could not read Username": "{who} has no password for it: give this account a token"
-    " in ~/.netrc or a credential helper of git.",
-    "Authentication failed": "{who} has a password for it that is refused: check ~/.netrc"
-    " or the credential helper of this account.",
+    "Permission denied (": _(
+        "%(line)s %(who)s has no accepted key: give this account a deploy key in ~/.ssh, or name"
+        " one in GIT_SSH_COMMAND."
+    ),
+    "Host key verification failed": _(
+        "%(line)s %(who)s does not know its host key yet: as this account, connect once by ssh and"
+        " compare the key."
+    ),
+    "could not read Username": _(
+        "%(line)s %(who)s has no password for it: give this account a token in ~/.netrc or a"
+        " credential helper of git."
+    ),
+    "Authentication failed": _(
+        "%(line)s %(who)s has a password for it that is refused: check ~/.netrc or the credential"
+        " helper of this account."
+    ),
 }
 """Messages of git and ssh when an account may not read a repository, and what to do."""
 
 
-def _with_help(line: str) -> str:
+def _with_help(line: str) -> Message:
     for words, help_text in _WHAT_TO_DO.items():
         if words in line:
             try:
@@ -146,6 +168,8 @@ def _with_help(line: str) -> str:
             except KeyError:  # an account without a name, as in containers
                 account = str(os.getuid())
             # Worker and web server may run as different accounts, each with keys of its own.
-            who = f"{account} on {socket.gethostname()}"
-            return f"{line.rstrip('.')}. {help_text.format(who=who)}"
-    return line
+            who = Message(
+                _("%(account)s on %(machine)s"), account=account, machine=socket.gethostname()
+            )
+            return Message(help_text, line=f"{line.rstrip('.')}.", who=who)
+    return Message(line)

@@ -3,7 +3,10 @@
 import tarfile
 from pathlib import Path
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import CodeError
+from deploy_manager.messages import few
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_POINTER_BYTES = 1024
@@ -24,13 +27,22 @@ def refuse_incomplete_archive(commit: str, listed: str, max_bytes: int) -> None:
             size += int(bytes_)
     if submodules:
         raise CodeError(
-            f"Commit {commit[:8]} has submodules, which would be empty: {_few(submodules)}."
-            " Copy their files into the repository, or install them as packages."
+            _(
+                "Commit %(commit)s has submodules, which would be empty: %(submodules)s. "
+                "Copy their files into the repository, or install them as packages."
+            ),
+            commit=commit[:8],
+            submodules=few(submodules, 5),
         )
     if size > max_bytes:
         raise CodeError(
-            f"Commit {commit[:8]} has {size:,} bytes of files, more than {max_bytes:,}:"
-            " raise the setting MAX_ARCHIVE_BYTES, or take large files out."
+            _(
+                "Commit %(commit)s has %(size)s bytes of files, more than %(max_bytes)s: "
+                "raise the setting MAX_ARCHIVE_BYTES, or take large files out."
+            ),
+            commit=commit[:8],
+            size=f"{size:,}",
+            max_bytes=f"{max_bytes:,}",
         )
 
 
@@ -40,8 +52,13 @@ def refuse_lfs_pointers(commit: str, archive: Path) -> None:
         pointers = [member.name for member in tar if _is_pointer(tar, member)]
     if pointers:
         raise CodeError(
-            f"Commit {commit[:8]} keeps files in Git LFS, so its archive has only pointers to them:"
-            f" {_few(pointers)}. Commit the files themselves, or mark them export-ignore."
+            _(
+                "Commit %(commit)s keeps files in Git LFS, so its archive has only pointers "
+                "to them: %(pointers)s. Commit the files themselves, or mark them "
+                "export-ignore."
+            ),
+            commit=commit[:8],
+            pointers=few(pointers, 5),
         )
 
 
@@ -50,7 +67,3 @@ def _is_pointer(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
         return False
     file = tar.extractfile(member)
     return file is not None and file.read(len(_LFS_POINTER)) == _LFS_POINTER
-
-
-def _few(paths: list[str]) -> str:
-    return ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")

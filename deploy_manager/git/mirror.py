@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import CodeError
 from deploy_manager.git.amending import Change, amend_file, check_own_ref, keep_commit, patch_of
 from deploy_manager.git.command import Git, GitError
 from deploy_manager.git.contents import refuse_incomplete_archive, refuse_lfs_pointers
 from deploy_manager.logs import mask
+from deploy_manager.messages import Message, few
 from deploy_manager.refs import is_ref_name
 
 ARCHIVES_KEPT = 5
@@ -28,6 +31,11 @@ _IN_USE_FOR = 6 * 3600.0
 
 _HASH = re.compile(r"[0-9a-f]{7,64}")
 _WHOLE_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_KINDS = {
+    "branch": _("the branch is %(hash)s"),
+    "tag": _("the tag is %(hash)s"),
+    "name": _("the name is %(hash)s"),
+}
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _FORMAT = "%H%x00%an%x00%ct%x00%s"
 _LAST_SECOND = 253402300799
@@ -63,13 +71,18 @@ class Mirror:
         """Clone the repository, or fetch its changes and drop deleted refs. Raises CodeError."""
         if self._repository.startswith("-") or re.match(r"\w+::", self._repository):
             raise CodeError(
-                f"{self._shown!r} is not a repository: enter a URL or an absolute path."
+                _("%(shown)s is not a repository: enter a URL or an absolute path."),
+                shown=repr(self._shown),
             )
         with self._alone() as lock:
             try:
                 self._fetch(lock) if self._folder.exists() else self._clone(lock)
             except GitError as error:
-                raise CodeError(f"{self._shown} can't be reached: {error.reason}") from None
+                raise CodeError(
+                    _("%(shown)s can't be reached: %(reason)s"),
+                    shown=self._shown,
+                    reason=error.reason,
+                ) from None
 
     def resolve(self, ref: str) -> Commit:
         """Return the commit of a branch, a tag or a commit's hash, as of the last update.
@@ -78,13 +91,18 @@ class Mirror:
         an unknown ref, suggesting similar ones, and for an ambiguous one.
         """
         if not is_ref_name(ref):
-            raise CodeError(f"{ref!r} is not a branch, tag or commit.")
+            raise CodeError(_("%(ref)s is not a branch, tag or commit."), ref=repr(ref))
         if _WHOLE_HASH.fullmatch(ref):
             found = self._commit_of(ref)
         else:
             found = self._named_commit(ref) or self._abbreviated_commit(ref)
         if not found:
-            raise CodeError(f"{self._shown} has no branch, tag or commit {ref}.{self._near(ref)}")
+            raise CodeError(
+                _("%(shown)s has no branch, tag or commit %(ref)s.%(near)s"),
+                shown=self._shown,
+                ref=ref,
+                near=self._near(ref),
+            )
         return self._log("--max-count=1", found)[0]
 
     def log(self, old: str, new: str, limit: int = 50) -> list[Commit]:
@@ -186,10 +204,16 @@ class Mirror:
         found = {kind: self._commit_of(name) for kind, name in names.items()}
         commits = {commit for commit in found.values() if commit}
         if len(commits) > 1:
-            both = " and ".join(
-                f"the {kind} is {hash_[:8]}" for kind, hash_ in found.items() if hash_
+            words = (
+                Message(_KINDS[kind], hash=hash_[:8]) for kind, hash_ in found.items() if hash_
             )
-            raise CodeError(f"{ref} is ambiguous: {both}. Use heads/{ref}, tags/{ref} or a commit.")
+            one, other, *_rest = words
+            both = Message(_("%(one)s and %(other)s"), one=one, other=other)
+            raise CodeError(
+                _("%(ref)s is ambiguous: %(both)s. Use heads/%(ref)s, tags/%(ref)s or a commit."),
+                ref=ref,
+                both=both,
+            )
         return commits.pop() if commits else ""
 
     def _abbreviated_commit(self, ref: str) -> str:
@@ -199,23 +223,23 @@ class Mirror:
         commits = {self._commit_of(one) for one in objects} - {""}
         if len(commits) > 1:
             raise CodeError(
-                f"{ref} is the start of several commits: {', '.join(sorted(commits))}."
-                " Use more digits."
+                _("%(ref)s is the start of several commits: %(commits)s. Use more digits."),
+                ref=ref,
+                commits=", ".join(sorted(commits)),
             )
         return commits.pop() if commits else ""
 
     def _commit_of(self, name: str) -> str:
         return self._try("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
 
-    def _near(self, ref: str) -> str:
+    def _near(self, ref: str) -> Message:
         form = "--format=%(refname:strip=2)"
         names = self._try("for-each-ref", form, "refs/heads", "refs/tags").split()
         if not names:
-            return " It is empty: push a branch first."
+            return Message(_(" It is empty: push a branch first."))
         if near := difflib.get_close_matches(ref, names, n=5):
-            return f" Similar ones: {', '.join(near)}."
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        return f" It has {', '.join(names[:5])}{more}."
+            return Message(_(" Similar ones: %(names)s."), names=", ".join(near))
+        return Message(_(" It has %(names)s."), names=few(names, 5))
 
     def _log(self, *arguments: str) -> list[Commit]:
         printed = self._ask("log", "-z", f"--format={_FORMAT}", *arguments, "--")
@@ -255,8 +279,12 @@ class Mirror:
             lock = self._folder.with_suffix(".lock").open("w")
         except OSError as error:
             raise CodeError(
-                f"The folder {self._folder.parent} can't be written: {error.strerror}."
-                ' Set another one in DEPLOY_MANAGER["CACHE"].'
+                _(
+                    "The folder %(parent)s can't be written: %(strerror)s. Set another one in "
+                    'DEPLOY_MANAGER["CACHE"].'
+                ),
+                parent=self._folder.parent,
+                strerror=error.strerror,
             ) from None
         deadline = time.monotonic() + self._timeout
         with lock:
@@ -268,7 +296,8 @@ class Mirror:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise CodeError(
-                            f"Another process is still fetching {self._shown}: try again later."
+                            _("Another process is still fetching %(shown)s: try again later."),
+                            shown=self._shown,
                         ) from None
                     time.sleep(0.05)
             yield lock.fileno()
@@ -289,7 +318,7 @@ class Mirror:
 
 def _hash(commit: str) -> str:
     if not _HASH.fullmatch(commit):
-        raise CodeError(f"{commit!r} is not a commit.")
+        raise CodeError(_("%(commit)s is not a commit."), commit=repr(commit))
     return commit
 
 

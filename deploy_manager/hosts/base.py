@@ -9,11 +9,14 @@ from pathlib import Path
 from threading import Event
 from typing import BinaryIO
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import Cancelled, CommandFailed, RecipeError
 from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Sink, Stream
 from deploy_manager.hosts.running import Running, Watch, no_sink
+from deploy_manager.messages import Message
 from deploy_manager.recipes.host import Command, Result
 
 BLOCK_BYTES = 256 * 1024
@@ -67,7 +70,12 @@ class ShellHost(ABC):
             self._write(self._blocks(content), path, beside, mode)
         except OSError as error:
             reason = error.strerror or str(error) or type(error).__name__
-            raise RecipeError(f"{path} could not be written on {self.name}: {reason}.") from error
+            raise RecipeError(
+                _("%(path)s could not be written on %(name)s: %(reason)s."),
+                path=path,
+                name=self.name,
+                reason=reason,
+            ) from error
 
     def get(self, source: str, target: Path, most: int) -> None:
         """See BuildHost.get. Also raises CommandTimedOut, Cancelled, ConnectionLost."""
@@ -78,7 +86,11 @@ class ShellHost(ABC):
             script = shell.script_of(shlex.join(["cat", "--", path]), "")
             result = self._see_through(script, b"", name, get_settings().STEP_TIMEOUT, sink)
         if not result.ok:
-            raise RecipeError(f"{name} could not be read: {result.stderr.strip()[:1000]}")
+            raise RecipeError(
+                _("%(name)s could not be read: %(stderr)s"),
+                name=name,
+                stderr=result.stderr.strip()[:1000],
+            )
 
     @contextlib.contextmanager
     def cd(self, folder: str) -> Iterator[None]:
@@ -126,7 +138,7 @@ class ShellHost(ABC):
 
     def _raise_if_cancelled(self) -> None:
         if self._cancelled.is_set():
-            raise Cancelled("Cancelled: no further command was started.")
+            raise Cancelled(_("Cancelled: no further command was started."))
 
 
 def _bounded_sink(file: BinaryIO, name: str, most: int) -> Sink:
@@ -136,16 +148,20 @@ def _bounded_sink(file: BinaryIO, name: str, most: int) -> Sink:
         if stream is not Stream.STDOUT:
             return
         if file.tell() + len(data) > most:
-            raise RecipeError(f"{name} is larger than {most} bytes, the most that is downloaded.")
+            raise RecipeError(
+                _("%(name)s is larger than %(most)s bytes, the most that is downloaded."),
+                name=name,
+                most=most,
+            )
         file.write(data)
 
     return take
 
 
-def _failure(name: str, result: Result, quiet: bool) -> str:
-    ended = f"{name} ended with exit code {result.exit_code}"
+def _failure(name: str, result: Result, quiet: bool) -> Message:
+    words = {"name": name, "number": result.exit_code}
     last = [] if quiet else (result.stderr or result.stdout).strip().splitlines()[-SHOWN_LINES:]
     if not last:
-        return f"{ended}."
+        return Message(_("%(name)s ended with exit code %(number)d."), **words)
     text = "\n".join(last)[-SHOWN_ERROR_CHARACTERS:]
-    return f"{ended}:\n{text}"
+    return Message(_("%(name)s ended with exit code %(number)d:\n%(said)s"), said=text, **words)

@@ -8,6 +8,7 @@ from threading import Event
 from typing import Protocol, TypeVar
 
 import paramiko
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import ConnectionLost, NoCommands
 from deploy_manager.hosts.address import Stream
@@ -130,8 +131,11 @@ class SshRunning:
         if not self.is_drained:
             return None
         raise ConnectionLost(
-            f"The connection to {self._where} was lost during a command: whether the command"
-            " succeeded is unknown. Check the server."
+            _(
+                "The connection to %(where)s was lost during a command: whether the command "
+                "succeeded is unknown. Check the server."
+            ),
+            where=self._where,
         )
 
     @property
@@ -210,9 +214,13 @@ class SshRunning:
 def no_commands(where: str, output: bytes) -> NoCommands:
     """Return the error for a server that logged us in, and then ran something else or nothing."""
     return NoCommands(
-        f"{where} lets us in, but runs no commands for this account. It says:"
-        f" {one_line(output) or 'nothing'}. Check the account's login shell, ForceCommand in"
-        " sshd_config and command= in its authorized_keys."
+        _(
+            "%(where)s lets us in, but runs no commands for this account. It says: "
+            "%(output)s. Check the account's login shell, ForceCommand in sshd_config "
+            "and command= in its authorized_keys."
+        ),
+        where=where,
+        output=one_line(output) or "nothing",
     )
 
 

@@ -16,6 +16,8 @@ from importlib.resources import files
 from threading import Event, Lock, Thread
 from typing import Any, Protocol
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import (
     ClaimLost,
     CommandTimedOut,
@@ -28,6 +30,7 @@ from deploy_manager.hosts.channel import no_commands
 from deploy_manager.hosts.pipes import Pipe
 from deploy_manager.hosts.remote.guard.frames import READY, VERSION, Frame, Kind, Unpacker, pack
 from deploy_manager.hosts.remote.launch import MISSING
+from deploy_manager.messages import Message
 from deploy_manager.recipes.host import (
     OLDEST_PYTHON,
     PRINT_VERSION,
@@ -135,7 +138,9 @@ class GuardLine:
             return self._unpacker.feed(data)
         except ValueError as error:
             raise ConnectionLost(
-                f"{self._host.name} sent something other than a frame: {error}."
+                _("%(name)s sent something other than a frame: %(error)s."),
+                name=self._host.name,
+                error=error,
             ) from error
 
     def give_back(self, frames: Iterable[Frame]) -> None:
@@ -194,7 +199,9 @@ def _greet(host: BareHost, work: Work, is_probe: bool) -> tuple[Pipe, Unpacker, 
     except BaseException:
         pipe.close()
         raise
-    raise ConnectionLost(f"The guard on {host.name} did not answer: check the server.")
+    raise ConnectionLost(
+        _("The guard on %(name)s did not answer: check the server."), name=host.name
+    )
 
 
 def _hello(work: Work, is_probe: bool) -> dict[str, Any]:
@@ -222,7 +229,11 @@ def _start_relay(host: BareHost, work: Work) -> Pipe:
         host.put(archive, path, 0o600)
         pipe = _try_relay(host, work, path)
     if pipe is None:
-        raise RecipeError(f"{host.name}: {path} was sent, but its content there is different.")
+        raise RecipeError(
+            _("%(name)s: %(path)s was sent, but its content there is different."),
+            name=host.name,
+            path=path,
+        )
     return pipe
 
 
@@ -255,7 +266,9 @@ def _try_relay(host: BareHost, work: Work, path: str) -> Pipe | None:
     if BEGUN not in seen:
         raise no_commands(host.name, seen)
     raise ConnectionLost(
-        f"The guard on {host.name} did not start within {GREETS_WITHIN:g} s: check the load there."
+        _("The guard on %(name)s did not start within %(seconds)s s: check the load there."),
+        name=host.name,
+        seconds=f"{GREETS_WITHIN:g}",
     )
 
 
@@ -285,7 +298,11 @@ def _require_readiness(host: BareHost, work: Work, seen: bytes, complaint: str) 
         # A Python too old to parse the launcher fails with a SyntaxError: ask for its version.
         asked = host.run([work.python, "-c", PRINT_VERSION], check=False, quiet=True)
         problem = asked.ok and python_problem(host.name, asked.stdout.strip(), work.oldest_python)
-        raise RecipeError(problem or f"{host.name} can't start the guard: {complaint}")
+        if problem:
+            raise RecipeError(problem)
+        raise RecipeError(
+            _("%(name)s can't start the guard: %(complaint)s"), name=host.name, complaint=complaint
+        )
     if problem := python_problem(host.name, before[-1] if before else "", work.oldest_python):
         raise RecipeError(problem)
 
@@ -315,13 +332,24 @@ def _refusal(host: BareHost, kind: Kind, answer: dict[str, Any]) -> Exception:
     if answer.get("why") == "stale":
         return ClaimLost()
     if answer.get("why") == "busy":
-        what = answer.get("what", "something else")
-        who, since = answer.get("who", "someone"), answer.get("since", "a while ago")
-        return ServerBusy(
-            f"{host.name} is busy there: {what} by {who}, since {since}. Try again when it has"
-            " ended."
+        what = answer.get("what") or Message(_("something else"))
+        who, since = (
+            answer.get(key) or Message(text)
+            for key, text in (("who", _("someone")), ("since", _("a while ago")))
         )
-    return RecipeError(f"{host.name}: {answer.get('reason', kind.name)}.")
+        return ServerBusy(
+            _(
+                "%(name)s is busy there: %(what)s by %(who)s, since %(since)s. Try again "
+                "when it has ended."
+            ),
+            name=host.name,
+            what=what,
+            who=who,
+            since=since,
+        )
+    return RecipeError(
+        "%(name)s: %(answer)s.", name=host.name, answer=answer.get("reason", kind.name)
+    )
 
 
 @cache

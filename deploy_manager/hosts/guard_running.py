@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import ConnectionLost, HandedOver, NeverBegun, RecipeError
 from deploy_manager.hosts.address import Stream
 from deploy_manager.hosts.guard_line import GuardLine
@@ -134,13 +136,21 @@ class GuardedRunning:
         elif kind is Kind.UNKNOWN:
             answer = json.loads(payload)
             if answer.get("never"):
-                raise NeverBegun(f"A command on {self._host.name} was never started.")
+                raise NeverBegun(
+                    _("A command on %(name)s was never started."), name=self._host.name
+                )
             raise ConnectionLost(
-                f"Whether a command on {self._host.name} succeeded is unknown: {answer['reason']}."
-                " Check the server."
+                _(
+                    "Whether a command on %(name)s succeeded is unknown: %(answer)s. Check the "
+                    "server."
+                ),
+                name=self._host.name,
+                answer=answer["reason"],
             )
         elif kind is Kind.FAILED:
-            raise RecipeError(f"{self._host.name}: {json.loads(payload)['reason']}.")
+            raise RecipeError(
+                "%(name)s: %(why)s.", name=self._host.name, why=json.loads(payload)["reason"]
+            )
 
 
 class Late:
@@ -178,7 +188,7 @@ def reply_to_put(line: GuardLine) -> str:
             return ""
         if kind is Kind.FAILED:
             return str(json.loads(payload)["reason"])
-    raise ConnectionLost("The guard did not confirm that a file was written.")
+    raise ConnectionLost(_("The guard did not confirm that a file was written."))
 
 
 def _frames(line: GuardLine, seconds: float) -> Iterator[Frame]:

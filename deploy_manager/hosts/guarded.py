@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Event
 from typing import Protocol
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import (
     Cancelled,
     ClaimLost,
@@ -126,8 +128,12 @@ class GuardedHost(ShellHost):
                     line.send(Kind.DATA, block)
                 line.send(Kind.PUT_END)
                 if problem := reply_to_put(line):
-                    text = f"{path} could not be written on {self.name}: {problem}."
-                    raise RecipeError(text)
+                    raise RecipeError(
+                        _("%(path)s could not be written on %(name)s: %(reason)s."),
+                        path=path,
+                        name=self.name,
+                        reason=problem,
+                    )
                 return
             self.drop_line()
 
@@ -208,8 +214,12 @@ class GuardedHost(ShellHost):
                 most = RECONNECTS_TO_STOP_FOR if self._cancelled.is_set() else seconds
                 if time.monotonic() + delay > began + most:
                     raise ConnectionLost(
-                        f"The connection to {self.name} was lost and could not be restored: its"
-                        f" state is unknown. Check the server. ({error})"
+                        _(
+                            "The connection to %(name)s was lost and could not be restored: its"
+                            " state is unknown. Check the server. (%(error)s)"
+                        ),
+                        name=self.name,
+                        error=error,
                     ) from error
             self.handed_over.wait(delay)
             delay = min(2 * delay, LONGEST_DELAY)
@@ -271,10 +281,13 @@ class GuardedHost(ShellHost):
             return
         if not self.kill():
             raise ConnectionLost(
-                f"Cancelled, but the command on {self.name} could not be stopped: its state is"
-                " unknown. Check the server."
+                _(
+                    "Cancelled, but the command on %(name)s could not be stopped: its state is "
+                    "unknown. Check the server."
+                ),
+                name=self.name,
             )
-        raise Cancelled("Cancelled: no further command was started.")
+        raise Cancelled(_("Cancelled: no further command was started."))
 
     def _start(self, script: str, stdin: bytes) -> Running:
         raise NotImplementedError  # commands are started by _watch

@@ -5,6 +5,9 @@ import binascii
 from dataclasses import dataclass
 
 import paramiko
+from django.utils.translation import gettext_noop as _
+
+from deploy_manager.messages import Message
 
 BY_SHA_1 = {"keys": ["ssh-rsa"], "pubkeys": ["ssh-rsa"]}
 """What paramiko 4 still accepts and paramiko 5 does not know: RSA keys are proved by SHA-2."""
@@ -33,16 +36,22 @@ def read_line(line: str) -> paramiko.PKey:
     """Return the key of a line `type base64 [comment]`. Raises ValueError if it is not one."""
     fields = line.split()
     if len(fields) < 2:
-        raise ValueError("A host key looks like “ssh-ed25519 AAAA…”.")
+        raise ValueError(Message(_("A host key looks like “ssh-ed25519 AAAA…”.")))
     try:
         blob = base64.b64decode(fields[1], validate=True)
         key = paramiko.PKey.from_type_string(fields[0], blob)
     except paramiko.pkey.UnknownKeyType:
-        raise ValueError(f"{fields[0]} is not a known type of host key.") from None
+        raise ValueError(
+            Message(_("%(fields)s is not a known type of host key."), fields=fields[0])
+        ) from None
     except (binascii.Error, ValueError, IndexError, paramiko.SSHException):
-        raise ValueError(f"This is not a public key of type {fields[0]}.") from None
+        raise ValueError(
+            Message(_("This is not a public key of type %(fields)s."), fields=fields[0])
+        ) from None
     if key.get_name() != fields[0] or key.asbytes() != blob:
-        raise ValueError(f"This is not a public key of type {fields[0]}.")
+        raise ValueError(
+            Message(_("This is not a public key of type %(fields)s."), fields=fields[0])
+        )
     return key
 
 

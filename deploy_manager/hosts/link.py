@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import fabric
 import paramiko
+from django.utils.translation import gettext_noop as _
 from paramiko.ssh_exception import BadHostKeyException, IncompatiblePeer
 
 from deploy_manager.conf import get_settings
@@ -22,6 +23,7 @@ from deploy_manager.hosts.address import Address
 from deploy_manager.hosts.channel import hang_up, hung_up, one_line
 from deploy_manager.hosts.keys import HostKey
 from deploy_manager.hosts.running import TICK
+from deploy_manager.messages import Message
 
 CONNECT_TIMEOUT = 10.0
 CHANNEL_TIMEOUT = 15.0
@@ -46,6 +48,8 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 class NotNow(HostUnreachable):
     """Refused before anything began: the same attempt may succeed in a moment."""
+
+    code = HostUnreachable.code
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def fetch_host_key(address: Address) -> HostKey:
     """
     if address.local:
         raise HostUnreachable(
-            f"{address.name} is the worker's own machine, which needs no host key."
+            _("%(name)s is the worker's own machine, which needs no host key."), name=address.name
         )
     never = Event()
     with ExitStack() as at_end:
@@ -113,7 +117,7 @@ def _retry(attempt: Callable[[], T], cancelled: Event) -> T:
             return attempt()
         except NotNow:
             if cancelled.wait(FIRST_DELAY * 2**number * random.uniform(0.5, 1.0)):  # noqa: S311
-                raise Cancelled("Cancelled while connecting.") from None
+                raise Cancelled(_("Cancelled while connecting.")) from None
     return attempt()
 
 
@@ -138,7 +142,7 @@ def _unless_cancelled(open_it: Callable[[], Link], cancelled: Event) -> Link:
     while not future.done():
         if cancelled.is_set():
             future.add_done_callback(close_result)
-            raise Cancelled("Cancelled while connecting.")
+            raise Cancelled(_("Cancelled while connecting."))
         with suppress(TimeoutError):
             future.exception(TICK)
     return future.result()
@@ -161,9 +165,13 @@ def _way_to(address: Address, through: Link | None) -> Way:
             "direct-tcpip", (address.hostname, address.port), ("", 0), timeout=CHANNEL_TIMEOUT
         )
     except (paramiko.SSHException, EOFError, OSError) as error:
-        text = f"The gateway {address.gateway.name} can't reach {place_of(address)}: {error}."
         refused = isinstance(error, paramiko.ChannelException)
-        raise (NotNow if refused else HostUnreachable)(text) from error
+        raise (NotNow if refused else HostUnreachable)(
+            _("The gateway %(gateway)s can't reach %(address)s: %(error)s."),
+            gateway=address.gateway.name,
+            address=place_of(address),
+            error=error,
+        ) from error
 
 
 def _dial(address: Address) -> socket.socket:
@@ -172,16 +180,23 @@ def _dial(address: Address) -> socket.socket:
         sock = socket.create_connection((address.hostname, address.port), CONNECT_TIMEOUT)
     except (ConnectionRefusedError, ConnectionResetError) as error:
         raise NotNow(
-            f"{where} refuses connections: check that sshd is running on that port."
+            _("%(where)s refuses connections: check that sshd is running on that port."),
+            where=where,
         ) from error
     except TimeoutError as error:
         raise HostUnreachable(
-            f"{where} did not answer within {CONNECT_TIMEOUT:g} s: check the address, and that a"
-            " firewall lets the port through."
+            _(
+                "%(where)s did not answer within %(seconds)s s: check the address, "
+                "and that a firewall lets the port through."
+            ),
+            where=where,
+            seconds=f"{CONNECT_TIMEOUT:g}",
         ) from error
     except (OSError, UnicodeError) as error:  # UnicodeError: a host name like a..b, by idna
         reason = getattr(error, "strerror", None) or error
-        raise HostUnreachable(f"{where} can't be reached: {reason}.") from error
+        raise HostUnreachable(
+            _("%(where)s can't be reached: %(reason)s."), where=where, reason=reason
+        ) from error
     # Commands are many small packets: Nagle's algorithm would hold them back.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -231,18 +246,25 @@ def _connection(address: Address, pinned: paramiko.PKey) -> Any:
 
 
 def _pinned_key(address: Address, through: Link | None) -> paramiko.PKey:
-    advice = "Use “Fetch host key” in the admin and compare it with the one printed on the server."
+    advice = Message(
+        _("Use “Fetch host key” in the admin and compare it with the one printed on the server.")
+    )
     if not address.host_key.strip():
         shown = _exchange(address, through)
         raise HostKeyMismatch(
-            f"No host key is pinned for {place_of(address)}, which presents {shown.fingerprint}."
-            f" {advice}"
+            _("No host key is pinned for %(address)s, which presents %(fingerprint)s. %(advice)s"),
+            address=place_of(address),
+            fingerprint=shown.fingerprint,
+            advice=advice,
         )
     try:
         return keys.read_line(address.host_key)
     except ValueError as error:
         raise HostKeyMismatch(
-            f"The host key pinned for {address.name} is not usable: {error} {advice}"
+            _("The host key pinned for %(name)s is not usable: %(error)s %(advice)s"),
+            name=address.name,
+            error=error,
+            advice=advice,
         ) from error
 
 
@@ -252,20 +274,28 @@ def _identity() -> dict[str, Any]:
     if conf.SSH_KEY_FILE is None:
         if not conf.SSH_AGENT:
             raise HostUnreachable(
-                "No key to log in with is configured: in DEPLOY_MANAGER, set SSH_KEY_FILE to the"
-                " path of a private key, or SSH_AGENT to True."
+                _(
+                    "No key to log in with is configured: in DEPLOY_MANAGER, set SSH_KEY_FILE to"
+                    " the path of a private key, or SSH_AGENT to True."
+                )
             )
         return {"allow_agent": True}
     try:
         key = paramiko.PKey.from_path(conf.SSH_KEY_FILE)
     except OSError as error:
         raise HostUnreachable(
-            f"SSH_KEY_FILE {conf.SSH_KEY_FILE} can't be read: {error.strerror}."
+            _("SSH_KEY_FILE %(path)s can't be read: %(strerror)s."),
+            path=conf.SSH_KEY_FILE,
+            strerror=error.strerror,
         ) from error
     except (paramiko.SSHException, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as error:
         raise HostUnreachable(
-            f"SSH_KEY_FILE {conf.SSH_KEY_FILE} is not a usable private key: {error}. A key with a"
-            " passphrase works only through an agent (SSH_AGENT)."
+            _(
+                "SSH_KEY_FILE %(path)s is not a usable private key: %(error)s. A "
+                "key with a passphrase works only through an agent (SSH_AGENT)."
+            ),
+            path=conf.SSH_KEY_FILE,
+            error=error,
         ) from error
     return {"pkey": key, "allow_agent": conf.SSH_AGENT}
 
@@ -318,47 +348,74 @@ def _explained(
         transport = client.get_transport()
         # The banner is where a server explains that an account is locked, or is being serviced.
         banner = one_line((transport and transport.get_banner()) or b"")
-        answer = f" The server says: {banner}" if banner else ""
+        answer = Message(_(" The server says: %(banner)s"), banner=banner) if banner else ""
         raise HostUnreachable(
-            f"{place_of(address)} refuses to log {address.user} in: {error} Check that the public"
-            f" key of SSH_KEY_FILE is in that account's ~/.ssh/authorized_keys.{answer}"
+            _(
+                "%(address)s refuses to log %(user)s in: %(error)s Check that the public "
+                "key of SSH_KEY_FILE is in that account's ~/.ssh/authorized_keys.%(answer)s"
+            ),
+            address=place_of(address),
+            user=address.user,
+            error=error,
+            answer=answer,
         ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
         transport = client.get_transport()
         if transport is None or not transport.remote_version:
             raise _not_greeted(address, began) from error
         raise HostUnreachable(
-            f"{place_of(address)} sent its SSH greeting, then the connection failed: {error}"
+            _("%(address)s sent its SSH greeting, then the connection failed: %(error)s"),
+            address=place_of(address),
+            error=error,
         ) from error
 
 
 def _mismatch(address: Address, shown: HostKey) -> HostKeyMismatch:
     return HostKeyMismatch(
-        f"The host key of {place_of(address)} is not the pinned one. Pinned:"
-        f" {keys.fingerprint(address.host_key)}. The server presents: {shown.fingerprint}. If the"
-        " server was reinstalled, use “Fetch host key” in the admin and confirm the new key;"
-        " otherwise the connection may be intercepted."
+        _(
+            "The host key of %(address)s is not the pinned one. Pinned: %(pinned)s. The "
+            "server presents: %(fingerprint)s. If the server was reinstalled, use "
+            "“Fetch host key” in the admin and confirm the new key; otherwise the "
+            "connection may be intercepted."
+        ),
+        address=place_of(address),
+        pinned=keys.fingerprint(address.host_key),
+        fingerprint=shown.fingerprint,
     )
 
 
 def _incompatible(address: Address, error: IncompatiblePeer) -> HostUnreachable:
     """Return the error for a server without a common algorithm: trying again would not help."""
-    why = ""
+    why = Message()
     if "host key" in str(error):
-        why = " It may prove its key by SHA-1 only, as OpenSSH did before 7.2: update it."
-    return HostUnreachable(f"{place_of(address)} has no SSH algorithm we accept: {error}.{why}")
+        why = Message(
+            _(" It may prove its key by SHA-1 only, as OpenSSH did before 7.2: update it.")
+        )
+    return HostUnreachable(
+        _("%(address)s has no SSH algorithm we accept: %(error)s.%(why)s"),
+        address=place_of(address),
+        error=error,
+        why=why,
+    )
 
 
 def _not_greeted(address: Address, began: float) -> HostUnreachable:
     """Return the error for a server that stays silent, or NotNow for one that hung up."""
     if time.monotonic() - began >= GREETING_TIMEOUT:
         return HostUnreachable(
-            f"{place_of(address)} accepts connections, but sent no SSH greeting within"
-            f" {GREETING_TIMEOUT:g} s: check that it is sshd that listens there."
+            _(
+                "%(address)s accepts connections, but sent no SSH greeting within "
+                "%(seconds)s s: check that it is sshd that listens there."
+            ),
+            address=place_of(address),
+            seconds=f"{GREETING_TIMEOUT:g}",
         )
     return NotNow(
-        f"{place_of(address)} hung up before its SSH greeting: check that it is sshd that listens"
-        " there, and that it is not overloaded."
+        _(
+            "%(address)s hung up before its SSH greeting: check that it is sshd that "
+            "listens there, and that it is not overloaded."
+        ),
+        address=place_of(address),
     )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from threading import Event
 from typing import IO
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Sink, Stream
@@ -69,7 +71,9 @@ class LocalHost(ShellHost):
                 start_new_session=True,
             )
         except OSError as error:
-            raise RecipeError(f"A program could not be started: {error.strerror}.") from error
+            raise RecipeError(
+                _("A program could not be started: %(strerror)s."), strerror=error.strerror
+            ) from error
         return LocalPipe(process, self.name)
 
     def _start(self, script: str, stdin: bytes) -> "LocalRunning":
@@ -85,7 +89,9 @@ class LocalHost(ShellHost):
                 start_new_session=True,
             )
         except OSError as error:
-            raise RecipeError(f"A command could not be started: {error.strerror}.") from error
+            raise RecipeError(
+                _("A command could not be started: %(strerror)s."), strerror=error.strerror
+            ) from error
         return LocalRunning(process, stdin)
 
     def _write(self, blocks: Iterator[bytes], path: str, beside: str, mode: int) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from typing import Protocol
 
 import paramiko
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import ConnectionLost
 from deploy_manager.hosts.channel import hang_up
@@ -127,6 +128,9 @@ class LocalPipe:
 
 def _lost(where: str) -> ConnectionLost:
     return ConnectionLost(
-        f"The connection to {where} was lost during a command: whether the command succeeded is"
-        " unknown. Check the server."
+        _(
+            "The connection to %(where)s was lost during a command: whether the command "
+            "succeeded is unknown. Check the server."
+        ),
+        where=where,
     )

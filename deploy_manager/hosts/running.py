@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Protocol
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import Cancelled, CommandTimedOut, ConnectionLost
 from deploy_manager.hosts.address import Sink, Stream
 from deploy_manager.recipes.host import Result
@@ -77,13 +79,19 @@ class Watch:
         while (exit_code := self._ended()) is None:
             if self._cancelled.is_set():
                 self._stop(name)
-                raise Cancelled(f"Cancelled: {name} was stopped, with its whole process group.")
+                raise Cancelled(
+                    _("Cancelled: %(name)s was stopped, with its whole process group."), name=name
+                )
             if time.monotonic() - self._started > self._timeout:
                 self._stop(name)
                 raise CommandTimedOut(
-                    f"{name} did not end within {self._timeout:g} s and was stopped, with its whole"
-                    " process group. If it needs longer, raise the setting STEP_TIMEOUT or its own"
-                    " timeout."
+                    _(
+                        "%(name)s did not end within %(timeout)s s and was stopped, with its whole "
+                        "process group. If it needs longer, raise the setting STEP_TIMEOUT or its "
+                        "own timeout."
+                    ),
+                    name=name,
+                    timeout=f"{self._timeout:g}",
                 )
             self._take(TICK)
         return Result(exit_code, self._tails[Stream.STDOUT].text, self._tails[Stream.STDERR].text)
@@ -120,8 +128,11 @@ class Watch:
         self._take_what_is_left()
         if not gone:
             raise ConnectionLost(
-                f"{name} was asked to stop, but may still be running: it was not seen to end. Check"
-                " the server."
+                _(
+                    "%(name)s was asked to stop, but may still be running: it was not seen to "
+                    "end. Check the server."
+                ),
+                name=name,
             )
 
     def _take_what_is_left(self) -> None:

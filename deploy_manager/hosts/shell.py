@@ -4,6 +4,8 @@ import posixpath
 import re
 import shlex
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Command
 
@@ -52,7 +54,7 @@ def line_of(command: Command) -> str:
     except UnicodeEncodeError:  # a lone surrogate, as of a file name that is not UTF-8
         is_text = False
     if not is_text:
-        raise RecipeError("A command can't contain a NUL byte or invalid Unicode: remove it.")
+        raise RecipeError(_("A command can't contain a NUL byte or invalid Unicode: remove it."))
     return line
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from threading import Event, Timer
 
 import paramiko
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import ConnectionLost, HostUnreachable
 from deploy_manager.hosts import shell
@@ -60,8 +61,12 @@ class SshHost(ShellHost):
             raise no_commands(self.name, str(error.text).encode()) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise HostUnreachable(
-                f"The connection to {self.name} was lost: the command was not started. Try again."
-                f" ({error})"
+                _(
+                    "The connection to %(name)s was lost: the command was not started. Try "
+                    "again. (%(error)s)"
+                ),
+                name=self.name,
+                error=error,
             ) from error
 
     def _execute(self, channel: paramiko.Channel, command: str) -> None:
@@ -72,8 +77,11 @@ class SshHost(ShellHost):
         except (paramiko.SSHException, EOFError, OSError) as error:
             hang_up(channel)
             raise ConnectionLost(
-                f"{self.name} did not confirm that it started a command: whether it runs is"
-                " unknown. Check the server."
+                _(
+                    "%(name)s did not confirm that it started a command: whether it runs is "
+                    "unknown. Check the server."
+                ),
+                name=self.name,
             ) from error
 
     def _stop_group(self, group: int) -> bool:
@@ -98,8 +106,12 @@ class SshHost(ShellHost):
             self._write_by_sftp(sftp, blocks, path, beside, mode)
         except (paramiko.SSHException, EOFError) as error:
             raise ConnectionLost(
-                f"The connection to {self.name} was lost while {path} was being written: whether it"
-                " is there is unknown. Check the server."
+                _(
+                    "The connection to %(name)s was lost while %(path)s was being written: "
+                    "whether it is there is unknown. Check the server."
+                ),
+                name=self.name,
+                path=path,
             ) from error
 
     def _open_sftp(self) -> paramiko.SFTPClient | None:

@@ -4,6 +4,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.shapes import texts_in
 
 
@@ -69,7 +70,7 @@ class AuditedVersion(models.Model):
         _("checked"), null=True, help_text=_("When a check last succeeded.")
     )
     tried_at = models.DateTimeField(_("last tried"), null=True)
-    problem = models.TextField(_("why it is unknown"), blank=True)
+    problem = MessageField(_("why it is unknown"))
     advisories: "models.ManyToManyField[Advisory, models.Model]" = models.ManyToManyField(
         Advisory, related_name="versions", blank=True, verbose_name=_("advisories")
     )

@@ -17,13 +17,14 @@ from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.dispatch import Signal
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.exceptions import RequestRefused
+from deploy_manager.messages import Message
 from deploy_manager.models import validators
 from deploy_manager.models.decisions import Decided, ReleaseUse
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.releases import Release
 from deploy_manager.models.runs import HostRun, Step, end_hosts
@@ -79,9 +80,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
             except IntegrityError:
                 if holder := self.busy().filter(environment=environment).first():
                     raise RequestRefused(holder.describe_as_busy()) from None
-        raise RequestRefused(
-            gettext("%(site)s was busy just now: try again.") % {"site": environment}
-        )
+        raise RequestRefused(_("%(site)s was busy just now: try again."), site=environment)
 
     def promote(self, pk: int) -> bool:
         """Queue a waiting deployment; False if it no longer waits, or another is live there."""
@@ -120,7 +119,7 @@ class Deployment(Decided):
         _("commit"), max_length=64, blank=True, help_text=_("Resolved once for all servers.")
     )
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
-    message = models.TextField(_("message"), blank=True, help_text=_("Why it ended as it did."))
+    message = MessageField(_("message"), help_text=_("Why it ended as it did."))
     # Null for the command line and for automatic ones, and once the account is deleted: the name
     # stays.
     requested_by = models.ForeignKey(
@@ -251,19 +250,18 @@ class Deployment(Decided):
     def is_live(self) -> bool:
         return self.state in LIVE
 
-    def describe_as_busy(self) -> str:
+    def describe_as_busy(self) -> Message:
         """Return who holds the environment, with what and since when: why another is refused."""
         since = timezone.localtime(self.started_at or self.created_at)
-        return gettext(
-            "%(site)s is busy: %(recipe)s #%(number)d by %(who)s is %(state)s since %(since)s."
-        ) % {
-            "site": self.environment,
-            "recipe": self.recipe,
-            "number": self.pk,
-            "who": self.requested_by_name,
-            "state": self.get_state_display(),
-            "since": f"{since:%Y-%m-%d %H:%M:%S %Z}",
-        }
+        return Message(
+            _("%(site)s is busy: %(recipe)s #%(number)d by %(who)s is %(state)s since %(since)s."),
+            site=self.environment,
+            recipe=self.recipe,
+            number=self.pk,
+            who=self.requested_by_name,
+            state=State(self.state).label,
+            since=f"{since:%Y-%m-%d %H:%M:%S %Z}",
+        )
 
     def write_hosts(
         self,
@@ -304,7 +302,7 @@ class Deployment(Decided):
         )
         transaction.on_commit(partial(self._send, deployment_requested))
 
-    def end(self, state: State, message: str = "") -> bool:
+    def end(self, state: State, message: Message | str = "") -> bool:
         """End a deployment that is queued or running; False if it had ended before.
 
         Hosts that never began are skipped, those that did all they had to do have succeeded, and
@@ -326,7 +324,7 @@ class Deployment(Decided):
             pending = Deployment.objects.filter(
                 pk=self.pk, state__in=[State.WAITING, State.QUEUED], deadline__lt=Now()
             )
-            message = gettext_noop("Its deadline passed before it could begin.")
+            message = Message(_("Its deadline passed before it could begin."), "deadline_passed")
             changes = {"state": State.CANCELLED, "message": message, "finished_at": Now()}
             won = pending.update(sequence=F("sequence") + 1, **changes)
             if won:
@@ -350,10 +348,12 @@ class Deployment(Decided):
                 running = Step.objects.filter(host_run__deployment=self, state=State.RUNNING)
                 ended = 0
                 if not held.exists() and not running.exists():
-                    message = f"Cancelled by {by}."
+                    message = Message(_("Cancelled by %(who)s."), "cancelled", who=by)
                     ended = live.update(state=State.CANCELLED, finished_at=Now(), message=message)
                 elif held and not held.exclude(beat_at__lt=Now() - HOLDER_SILENT_AFTER).exists():
-                    message = gettext_noop("The worker that ran it fell silent: check the servers.")
+                    message = Message(
+                        _("The worker that ran it fell silent: check the servers."), "worker_silent"
+                    )
                     ended = live.update(state=State.LOST, finished_at=Now(), message=message)
                 if ended:
                     self._end_what_is_left(State.CANCELLED)
@@ -365,7 +365,7 @@ class Deployment(Decided):
         self.refresh_from_db()
         self.shards.update(state=ShardState.ENDED)
         transaction.on_commit(partial(self._send, deployment_ended))
-        ends: dict[tuple[State, str], list[HostRun]] = defaultdict(list)
+        ends: dict[tuple[State, Message], list[HostRun]] = defaultdict(list)
         for host in self.host_runs.filter(state__in=BUSY).prefetch_related("steps"):
             ends[host.end_of(queued_as, self.message)].append(host)
         for (state, message), hosts in ends.items():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, models
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.messages import Message
 from deploy_manager.models import validators
 from deploy_manager.models.environment_parts import (
     AllowedTimesPart,
@@ -115,7 +116,7 @@ class Environment(SitePart, PackagesPart, ServingPart, HealthPart, RolloutPart, 
         self.__dict__.pop("open_freezes", None)
         return self.freezes.end(by)
 
-    def describe_freeze(self) -> str:
+    def describe_freeze(self) -> Message:
         """Return who froze it, until when and why; blank: it is not frozen."""
         freeze = self.active_freeze
-        return freeze.describe() if freeze else ""
+        return freeze.describe() if freeze else Message()

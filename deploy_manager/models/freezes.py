@@ -7,8 +7,9 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.messages import Message
 
 
 class FreezeQuerySet(models.QuerySet["Freeze"]):
@@ -91,14 +92,16 @@ class Freeze(models.Model):
             self.until is None or self.until > (now or timezone.now())
         )
 
-    def describe(self) -> str:
+    def describe(self) -> Message:
         """Return who froze it, until when and why: the answer to everyone who wants a change."""
-        until = gettext("until it is thawed")
+        until = Message(_("until it is thawed"))
         if self.until:
-            until = gettext("until %s") % f"{timezone.localtime(self.until):%Y-%m-%d %H:%M %Z}"
-        return gettext("%(site)s is frozen by %(who)s %(until)s: %(reason)s") % {
-            "site": self.environment,
-            "who": self.frozen_by_name,
-            "until": until,
-            "reason": self.reason,
-        }
+            time = f"{timezone.localtime(self.until):%Y-%m-%d %H:%M %Z}"
+            until = Message(_("until %(time)s"), time=time)
+        return Message(
+            _("%(site)s is frozen by %(who)s %(until)s: %(reason)s"),
+            site=self.environment,
+            who=self.frozen_by_name,
+            until=until,
+            reason=self.reason,
+        )

@@ -8,7 +8,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.messages import Message
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.shapes import texts_in
 from deploy_manager.models.upgrades import Upgrade
 from deploy_manager.models.validators import validate_package
@@ -19,7 +21,7 @@ class OverrideQuerySet(models.QuerySet["Override"]):
         """Overrides that still hold."""
         return self.filter(ended_at=None)
 
-    def end(self, how: "Override.End", why: str, by: str = "", **fields: Any) -> int:
+    def end(self, how: "Override.End", why: Message | str, by: str = "", **fields: Any) -> int:
         """End those that still hold; return how many."""
         return self.live().update(
             ended_at=Now(), ended_how=how, ended_why=why, ended_by_name=by[:200], **fields
@@ -54,7 +56,7 @@ class Override(models.Model):
         blank=True,
         help_text=_("The versions in the repository when it was moved. Empty: it was not listed."),
     )
-    why = models.TextField(_("why"), blank=True)
+    why = MessageField(_("why"))
     fixes = models.JSONField(
         _("fixes"), default=list, blank=True, help_text=_("The advisories that it fixed.")
     )
@@ -70,7 +72,7 @@ class Override(models.Model):
     # Null as long as it holds.
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
     ended_how = models.CharField(_("how it ended"), max_length=20, choices=End.choices, blank=True)
-    ended_why = models.TextField(_("why it ended"), blank=True)
+    ended_why = MessageField(_("why it ended"))
     ended_by_name = models.CharField(_("ended by"), max_length=200, blank=True)
     replaced_by = models.ForeignKey(
         Upgrade,

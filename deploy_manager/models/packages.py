@@ -3,6 +3,7 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.placements import Placement
 
 
@@ -49,7 +50,7 @@ class IndexedPackage(models.Model):
     # Null: it is due, as a new row or one whose index has changed. Set by the process that claims
     # it, before it asks the index.
     looked_at = models.DateTimeField(_("looked up"), null=True)
-    problem = models.TextField(_("why it is unknown"), blank=True)
+    problem = MessageField(_("why it is unknown"))
 
     class Meta:
         ordering = ["name", "index_url"]

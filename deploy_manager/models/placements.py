@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.inventory import Server
+from deploy_manager.models.message_field import MessageField
 
 
 def default_roles() -> list[str]:
@@ -77,9 +78,7 @@ class Placement(models.Model):
         help_text=_("When the list of installed packages was last read."),
     )
     inventory_tried_at = models.DateTimeField(_("packages requested"), null=True, editable=False)
-    inventory_problem = models.TextField(
-        _("why its packages are unknown"), blank=True, editable=False
-    )
+    inventory_problem = MessageField(_("why its packages are unknown"), editable=False)
     implementation = models.CharField(
         _("implementation"), max_length=50, blank=True, editable=False
     )
@@ -124,6 +123,6 @@ class Placement(models.Model):
         for other in others.select_related("environment__project"):
             if other.deploy_path == self.deploy_path:
                 raise ValidationError(
-                    _("%(site)s is deployed to %(path)s on this server already.")
-                    % {"site": other.environment, "path": self.deploy_path}
+                    _("%(site)s is deployed to %(path)s on this server already."),
+                    params={"site": other.environment, "path": self.deploy_path},
                 )

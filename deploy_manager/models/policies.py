@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.upgrades import OnFailure
 
 
@@ -163,7 +164,7 @@ class PolicyRun(models.Model):
     )
     slot = models.DateTimeField(_("time of the schedule"))
     created_at = models.DateTimeField(_("run"), default=timezone.now)
-    outcome = models.TextField(_("outcome"), blank=True)
+    outcome = MessageField(_("outcome"))
 
     class Meta:
         ordering = ["-slot", "-pk"]

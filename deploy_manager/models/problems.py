@@ -6,8 +6,9 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.message_field import MessageField
 
 LONGEST_TEXT = 2000
 """Characters of a message that are kept."""
@@ -20,12 +21,13 @@ class ProblemQuerySet(models.QuerySet["Problem"]):
             return self.filter(environment=row)
         return self.filter(kind=row._meta.model_name, key=row.pk)
 
-    def note(self, text: str, *, job: str, kind: str, key: int, **details: Any) -> tuple[int, bool]:
+    def note(
+        self, text: Message, *, job: str, kind: str, key: int, **details: Any
+    ) -> tuple[int, bool]:
         """Write what went wrong; return the row's key, and whether it is news.
 
         The same text again changes nothing, so that `since` stays the time when it began.
         """
-        text = mask_text(text)[:LONGEST_TEXT]
         known = self.filter(job=job, kind=kind, key=key, text=text).values_list("pk", flat=True)
         if (pk := known.first()) is not None:
             return pk, False
@@ -54,7 +56,7 @@ class Problem(models.Model):
         verbose_name=_("environment"),
         help_text=_("The environment that it concerns, if any."),
     )
-    text = models.TextField(_("problem"))
+    text = MessageField(_("problem"), longest=LONGEST_TEXT)
     since = models.DateTimeField(_("since"), default=timezone.now)
 
     objects = ProblemQuerySet.as_manager()
@@ -71,4 +73,4 @@ class Problem(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.text}" if self.name else self.text
+        return f"{self.name}: {self.text}" if self.name else str(self.text)

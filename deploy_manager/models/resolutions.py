@@ -14,7 +14,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
+from deploy_manager.models.message_field import MessageField
 
 LEASE = timedelta(seconds=15)
 """A worker without a heartbeat for so long counts as dead."""
@@ -76,7 +77,7 @@ class Resolution(models.Model):
     # Null until it is answered, and for good if that fails.
     answer = models.JSONField(_("answer"), null=True)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
-    message = models.TextField(_("message"), blank=True)
+    message = MessageField(_("message"))
     # Not kept without its account: the answer is shown to that person only.
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("requested by")
@@ -124,9 +125,9 @@ class Resolution(models.Model):
         values = {"answer": answer, "state": self.State.SUCCEEDED, "finished_at": Now()}
         return bool(self._held().update(**values))
 
-    def fail(self, message: str) -> bool:
+    def fail(self, message: Message | str) -> bool:
         """Write why there is no answer; False if it is no longer ours."""
-        values = {"message": mask_text(message), "state": self.State.FAILED, "finished_at": Now()}
+        values = {"message": message, "state": self.State.FAILED, "finished_at": Now()}
         return bool(self._held().update(**values))
 
     def _held(self) -> ResolutionQuerySet:

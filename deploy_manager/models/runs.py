@@ -7,9 +7,10 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.messages import Message
+from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.states import BUSY, State, ends_with_a_time
 
@@ -19,9 +20,13 @@ ACTIVATE = "activate"
 ROLLBACK_PHASE = "roll_back"
 """The phase of the steps that bring a server back to the release it served before."""
 
-HALF_DONE = gettext_noop("It serves the new release, but the steps after the switch were not run.")
-GOING_BACK = gettext_noop("It was stopped in its rollback: check which release it serves.")
-STOPPED = gettext_noop("It was stopped between two steps.")
+HALF_DONE = Message(
+    _("It serves the new release, but the steps after the switch were not run."), "steps_left"
+)
+GOING_BACK = Message(
+    _("It was stopped in its rollback: check which release it serves."), "steps_left"
+)
+STOPPED = Message(_("It was stopped between two steps."), "steps_left")
 
 
 class HostRun(models.Model):
@@ -61,7 +66,7 @@ class HostRun(models.Model):
         help_text=_("Whether this deployment switched it to another release."),
     )
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
-    message = models.TextField(_("message"), blank=True)
+    message = MessageField(_("message"))
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
     sequence = models.PositiveBigIntegerField(default=0, editable=False)
@@ -92,7 +97,7 @@ class HostRun(models.Model):
             step.state == State.SUCCEEDED for step in self.steps.all() if not step.is_rollback
         )
 
-    def end_of(self, queued_as: State, why: str) -> tuple[State, str]:
+    def end_of(self, queued_as: State, why: Message) -> tuple[State, Message]:
         """Return the state and the message of a live host whose deployment has just ended.
 
         In the middle of a step, its state is unknown. Between two steps it has succeeded if none
@@ -105,7 +110,7 @@ class HostRun(models.Model):
         if State.RUNNING in forward | rollback:
             return State.LOST, why
         if forward == {State.SUCCEEDED}:
-            return State.SUCCEEDED, ""
+            return State.SUCCEEDED, Message()
         untouched = {State.QUEUED, State.SKIPPED}
         is_switch_to_come = any(
             step.recipe == ACTIVATE and step.phase != ROLLBACK_PHASE and step.state in untouched
@@ -114,8 +119,8 @@ class HostRun(models.Model):
         if queued_as is State.CANCELLED or is_switch_to_come or forward | rollback <= untouched:
             return queued_as, why
         if rollback - untouched:
-            return State.FAILED, f"{why}\n{gettext(GOING_BACK)}"
-        return State.FAILED, f"{why}\n{gettext(HALF_DONE if self.was_switched else STOPPED)}"
+            return State.FAILED, Message.lines(why, GOING_BACK)
+        return State.FAILED, Message.lines(why, HALF_DONE if self.was_switched else STOPPED)
 
 
 class Step(models.Model):
@@ -143,7 +148,7 @@ class Step(models.Model):
     recipe = models.CharField(_("recipe"), max_length=50)
     title = models.CharField(_("title"), max_length=100)
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
-    message = models.TextField(_("message"), blank=True)
+    message = MessageField(_("message"))
     # Null: no command of it has ended, or it ran none.
     exit_code = models.IntegerField(_("exit code"), null=True)
     stage = models.PositiveSmallIntegerField(_("stage"), default=1)
@@ -188,12 +193,12 @@ class Step(models.Model):
 def end_hosts(
     hosts: Collection[HostRun],
     state: State,
-    message: str,
+    message: Message | str,
     *,
     finished_at: datetime | Now | None,
     sequence: int,
     left_as: State | None = None,
-    why: str | None = None,
+    why: Message | None = None,
 ) -> None:
     """End live hosts of one deployment with what is left of their steps: the only way they end.
 

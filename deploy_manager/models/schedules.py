@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.message_field import MessageField
 
 
 def default_states() -> list[str]:
@@ -43,9 +44,8 @@ class Schedule(models.Model):
         editable=False,
         help_text=_("Times up to here had their deployment, or were left out."),
     )
-    outcome = models.TextField(
+    outcome = MessageField(
         _("last outcome"),
-        blank=True,
         editable=False,
         help_text=_("Why there was no deployment at its last time. Blank: there was one."),
     )

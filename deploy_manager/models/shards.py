@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.exceptions import ClaimLost
+from deploy_manager.messages import Message
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.releases import Release
 from deploy_manager.models.states import BUSY, ShardState, State
@@ -145,7 +146,7 @@ class Shard(models.Model):
             self.deployment.commit, self.deployment.release = commit, release
             self.deployment.save(update_fields=["commit", "release"])
 
-    def finish(self, state: State, message: str = "") -> bool:
+    def finish(self, state: State, message: Message | str = "") -> bool:
         """End the whole deployment; False if this shard is no longer ours."""
         try:
             with brief_transaction():

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.releases import Release
 from deploy_manager.models.requirements import LockFile
 from deploy_manager.models.shapes import objects_in, texts_in
@@ -63,7 +64,7 @@ class Upgrade(models.Model):
         choices=UpgradeState.choices,
         default=UpgradeState.WAITING,
     )
-    message = models.TextField(_("message"), blank=True)
+    message = MessageField(_("message"))
     # Null for the command line and for policies, and once the account is deleted: the name stays.
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -137,7 +138,7 @@ class UpgradeStage(models.Model):
     state = models.CharField(
         _("state"), max_length=15, choices=UpgradeState.choices, default=UpgradeState.WAITING
     )
-    message = models.TextField(_("message"), blank=True)
+    message = MessageField(_("message"))
     lock_before = models.ForeignKey(
         LockFile, models.PROTECT, related_name="+", verbose_name=_("pins before")
     )

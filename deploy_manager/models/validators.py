@@ -135,7 +135,7 @@ def validate_variables(value: object) -> None:
     for name, text in value.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", str(name)):
             raise ValidationError(
-                _("%(name)s is not the name of a variable.") % {"name": _short(name)}
+                _("%(name)s is not the name of a variable."), params={"name": _short(name)}
             )
         try:
             # JSON may have halves of surrogate pairs, which no encoding has.
@@ -143,11 +143,11 @@ def validate_variables(value: object) -> None:
         except UnicodeEncodeError:
             size = -1
         if size < 0:
-            raise ValidationError(_("The value of %(name)s must be text.") % {"name": name})
+            raise ValidationError(_("The value of %(name)s must be text."), params={"name": name})
         total += len(name) + size
         if size > LONGEST_VARIABLE or total > LONGEST_VARIABLES:
             raise ValidationError(
-                _("The value of %(name)s is too long for a process.") % {"name": name}
+                _("The value of %(name)s is too long for a process."), params={"name": name}
             )
 
 
@@ -173,7 +173,7 @@ def validate_code_path(value: str) -> None:
     relative_path_validator(value)
     if value.partition("/")[0] in OUR_NAMES:
         raise ValidationError(
-            _("deploy_manager itself uses the name %(name)s in a release.") % {"name": value}
+            _("deploy_manager itself uses the name %(name)s in a release."), params={"name": value}
         )
 
 
@@ -183,8 +183,8 @@ def validate_relative_paths(value: object) -> None:
         raise ValidationError(_('Enter a JSON list, like ["media"].'))
     if len(value) > MOST_PATHS or any(len(path) > LONGEST_PATH for path in value):
         raise ValidationError(
-            _("Enter at most %(count)d paths of at most %(length)d characters.")
-            % {"count": MOST_PATHS, "length": LONGEST_PATH}
+            _("Enter at most %(count)d paths of at most %(length)d characters."),
+            params={"count": MOST_PATHS, "length": LONGEST_PATH},
         )
     for path in value:
         validate_code_path(path)
@@ -301,7 +301,7 @@ def validate_states(value: object) -> None:
     known = [state.value for state in State if not state.is_live and state is not State.SKIPPED]
     if not isinstance(value, list) or not set(value) <= set(known):
         raise ValidationError(
-            _("Enter a JSON list of these: %(known)s.") % {"known": ", ".join(known)}
+            _("Enter a JSON list of these: %(known)s."), params={"known": ", ".join(known)}
         )
 
 

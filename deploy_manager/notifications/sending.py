@@ -12,14 +12,17 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import NotificationFailed
+from deploy_manager.messages import Message
 from deploy_manager.notifications.outcomes import Outcome
 
 SECONDS = 10.0
 """The longest time that a delivery may take."""
 
-HINT = "Test its URL in DEPLOY_MANAGER['NOTIFY'] with the command apprise -vv."
+HINT = Message(_("Test its URL in DEPLOY_MANAGER['NOTIFY'] with the command apprise -vv."))
 
 
 def send(target: str, title: str, text: str) -> None:
@@ -52,8 +55,9 @@ def _run(target: str, message: dict[str, str]) -> None:
     known = get_settings().NOTIFY
     if target not in known:
         raise NotificationFailed(
-            f"DEPLOY_MANAGER['NOTIFY'] has no {target!r}."
-            f" Known targets: {', '.join(sorted(known)) or 'none'}."
+            _("DEPLOY_MANAGER['NOTIFY'] has no %(target)s. Known targets: %(known)s."),
+            target=repr(target),
+            known=", ".join(sorted(known)) or "none",
         )
     try:
         done = subprocess.run(
@@ -70,17 +74,22 @@ def _run(target: str, message: dict[str, str]) -> None:
         )
     except subprocess.TimeoutExpired:
         raise NotificationFailed(
-            f"{target!r} was not notified within {SECONDS:g} s. {HINT}"
+            _("%(target)s was not notified within %(seconds)s s. %(hint)s"),
+            target=repr(target),
+            seconds=f"{SECONDS:g}",
+            hint=HINT,
         ) from None
     except OSError as error:
-        raise NotificationFailed(f"{target!r} was not notified: {error}.") from None
+        raise NotificationFailed(
+            _("%(target)s was not notified: %(error)s."), target=repr(target), error=error
+        ) from None
     match done.returncode:
         case Outcome.DONE:
             return
         case Outcome.UNREADABLE:
-            problem = f"apprise can't read the URL of {target!r} in DEPLOY_MANAGER['NOTIFY']."
+            text = _("apprise can't read the URL of %(target)s in DEPLOY_MANAGER['NOTIFY'].")
         case Outcome.REFUSED:
-            problem = f"The service of {target!r} is down or refused the notification. {HINT}"
-        case code:
-            problem = f"{target!r} was not notified: its process ended with exit code {code}."
-    raise NotificationFailed(problem)
+            text = _("The service of %(target)s is down or refused the notification. %(hint)s")
+        case _other:
+            text = _("%(target)s was not notified: its process ended with exit code %(number)d.")
+    raise NotificationFailed(text, target=repr(target), hint=HINT, number=done.returncode)

@@ -17,7 +17,6 @@ from deploy_manager.advisories.asking import advise
 from deploy_manager.advisories.sources import sources_of
 from deploy_manager.conf import get_settings
 from deploy_manager.isolation import explain
-from deploy_manager.logs import mask_text
 from deploy_manager.models import (
     Advisory,
     AuditedVersion,
@@ -70,7 +69,7 @@ def _advise(versions: Collection[_Version]) -> dict[_Version, Advice]:
     except Exception as error:
         # The border of whoever knows: what could not be checked says why, and stays unknown.
         logger.exception("Advisories could not be looked for")
-        return dict.fromkeys(versions, Advice(problem=mask_text(explain(error))))
+        return dict.fromkeys(versions, Advice(problem=explain(error)))
 
 
 def _is_due() -> Q:
@@ -130,7 +129,7 @@ def _write(rows: dict[_Version, AuditedVersion], found: dict[_Version, Advice]) 
             except Exception as error:
                 # An answer that can't be written leaves only its own version unknown.
                 logger.exception("The advisories of %s can't be kept", row)
-                row.problem = mask_text(explain(error))
+                row.problem = explain(error)
                 # The savepoint undid rows that `known` may hold: read them again.
                 known = _Known(name for name, _version in rows)
         AuditedVersion.objects.bulk_update(rows.values(), ["problem"], batch_size=200)

@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 from packaging.version import Version
 
 from deploy_manager.exceptions import RequestRefused
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     Deployment,
     Environment,
@@ -228,9 +229,12 @@ def confirmed_in(rows: object) -> set[Key]:
     return found
 
 
-def describe_unconfirmed(changes: Iterable[ChangedPin]) -> str:
+def describe_unconfirmed(changes: Iterable[ChangedPin]) -> Message:
     """Return what would be undone without a confirmation, and how to confirm it."""
-    return _(
-        "This would undo an upgrade or a fix, which was not confirmed: %(changes)s. To confirm it,"
-        " deploy it by hand, with --take-back or the checkbox on the admin's page."
-    ) % {"changes": "; ".join(map(str, changes))}
+    return Message(
+        _(
+            "This would undo an upgrade or a fix, which was not confirmed: %(changes)s. To confirm"
+            " it, deploy it by hand, with --take-back or the checkbox on the admin's page."
+        ),
+        changes="; ".join(map(str, changes)),
+    )

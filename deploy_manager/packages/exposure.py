@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from django.db.models import Exists, OuterRef, QuerySet
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as Wanted
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from deploy_manager.exceptions import PinError
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     Advisory,
     AuditedVersion,
@@ -67,7 +68,7 @@ class Unknown:
     placements: tuple[Placement, ...]
     name: str
     version: str
-    problem: str
+    problem: Message
     """Why; blank: it was not checked yet."""
 
 
@@ -111,7 +112,9 @@ def unknown_versions(environment: Environment | None = None) -> list[Unknown]:
     rows = AuditedVersion.objects.exclude(problem="")
     problems = {(row.name, row.version): row.problem for row in rows}
     return [
-        Unknown(uses.environment(key), uses.placements(key), *key[1:], problems.get(key[1:], ""))
+        Unknown(
+            uses.environment(key), uses.placements(key), *key[1:], problems.get(key[1:], Message())
+        )
         for key in uses.keys
     ]
 
@@ -169,13 +172,13 @@ def parse_bounds(specifier: str) -> Wanted:
         wanted = Wanted(specifier)
     except InvalidRequirement as error:
         raise PinError(
-            _("“%(asked)s” is not a package with versions, like django<5.2.8: %(why)s")
-            % {"asked": specifier, "why": str(error).partition("\n")[0]}
+            _("“%(asked)s” is not a package with versions, like django<5.2.8: %(why)s"),
+            asked=specifier,
+            why=str(error).partition("\n")[0],
         ) from None
     if wanted.url or wanted.extras or wanted.marker:
         raise PinError(
-            _("“%(asked)s”: give only a name and versions, like django<5.2.8.")
-            % {"asked": specifier}
+            _("“%(asked)s”: give only a name and versions, like django<5.2.8."), asked=specifier
         )
     return wanted
 

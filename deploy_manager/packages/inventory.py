@@ -18,14 +18,14 @@ from typing import Any, cast
 
 from django.db.models import CharField, F, Q, QuerySet
 from django.db.models.functions import Now
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import Cancelled, DeployManagerError, RecipeError
 from deploy_manager.hosts.address import Address, Stream
 from deploy_manager.hosts.opening import open_host
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message, message_of
 from deploy_manager.models import InstalledPackage, Placement
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.recipes import Result
@@ -52,8 +52,8 @@ FACTS = {
 }
 """The keys of an answer besides the packages, and their columns."""
 
-NOT_DEPLOYED = gettext_noop("Nothing is deployed there yet.")
-ASKED_TWICE = gettext_noop("It was asked again meanwhile: the later answer counts.")
+NOT_DEPLOYED = Message(_("Nothing is deployed there yet."), "not_deployed")
+ASKED_TWICE = Message(_("It was asked again meanwhile: the later answer counts."))
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _VERSION = re.compile(r"[!-~]+")
@@ -98,7 +98,9 @@ def take_inventory(placement_id: int) -> bool:
     return list(take_inventories(placements).values()) == [""]
 
 
-def take_inventories(placements: QuerySet[Placement], at_once: int | None = None) -> dict[int, str]:
+def take_inventories(
+    placements: QuerySet[Placement], at_once: int | None = None
+) -> dict[int, Message]:
     """Ask servers side by side; return each placement's problem by its id, blank if it has none.
 
     `at_once` limits how many, by default to MAX_HOSTS_AT_ONCE.
@@ -106,7 +108,7 @@ def take_inventories(placements: QuerySet[Placement], at_once: int | None = None
     asked = list(placements.select_related("environment", "server__gateway"))
     if not asked:
         return {}
-    problems: dict[int, str] = {}
+    problems: dict[int, Message] = {}
     # The pool's threads only speak with servers; all queries are made by this thread.
     with ThreadPoolExecutor(min(at_once or get_settings().MAX_HOSTS_AT_ONCE, len(asked))) as pool:
         asking = {}
@@ -134,7 +136,7 @@ def _begin(pool: ThreadPoolExecutor, placement: Placement) -> "Future[Answer]":
     return pool.submit(ask, address, placement.deploy_path)
 
 
-def _note_answer(placement: Placement, begun: datetime, future: "Future[Answer]") -> str:
+def _note_answer(placement: Placement, begun: datetime, future: "Future[Answer]") -> Message:
     """Write an answer or a problem; return the problem, blank if there is none."""
     try:
         answer = future.result()
@@ -148,10 +150,10 @@ def _note_answer(placement: Placement, begun: datetime, future: "Future[Answer]"
         # The border of a server: whatever happens with one, the others are written.
         if not isinstance(error, DeployManagerError):
             logger.exception("%s could not be asked", placement)
-        problem = mask_text(str(error) or type(error).__name__)[:LONGEST_PROBLEM]
+        problem = (message_of(error) or Message(type(error).__name__)).masked(LONGEST_PROBLEM)
         _ours(placement, begun).update(inventory_problem=problem)
         return problem
-    return "" if won else ASKED_TWICE
+    return Message() if won else ASKED_TWICE
 
 
 def _ours(placement: Placement, begun: datetime) -> QuerySet[Placement]:
@@ -202,7 +204,11 @@ def _in_time(name: str) -> Iterator[Event]:
     try:
         yield over
     except Cancelled:
-        raise RecipeError(f"{name} did not report its packages within {TIMEOUT:g} s.") from None
+        raise RecipeError(
+            _("%(name)s did not report its packages within %(seconds)s s."),
+            name=name,
+            seconds=f"{TIMEOUT:g}",
+        ) from None
     finally:
         alarm.cancel()
 
@@ -218,18 +224,28 @@ def _read(server: str, result: Result) -> Answer:
     if not result.ok:
         # An account that may run no commands often says so on standard output.
         words = result.stderr.strip() or result.stdout.strip()
-        last_line = words.rpartition("\n")[2] or f"exit code {result.exit_code}"
-        raise RecipeError(f"The active release of {server} can't be asked: {last_line}")
+        last_line = words.rpartition("\n")[2] or Message(
+            _("exit code %(number)d"), number=result.exit_code
+        )
+        raise RecipeError(
+            _("The active release of %(server)s can't be asked: %(last_line)s"),
+            server=server,
+            last_line=last_line,
+        )
     # A module of the site may print something when Python starts: the answer is the last line.
     answer = result.stdout.strip().rpartition("\n")[2]
     if len(result.stdout) > LONGEST_ANSWER:
-        raise RecipeError(f"The answer of {server} is too long: its packages are not listed.")
+        raise RecipeError(
+            _("The answer of %(server)s is too long: its packages are not listed."), server=server
+        )
     try:
         facts = json.loads(answer)
         texts = {column: _fact(column, facts[name]) for name, column in FACTS.items()}
         packages = _packages(server, facts["packages"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise RecipeError(f"The answer of {server} is not a list of its packages.") from None
+        raise RecipeError(
+            _("The answer of %(server)s is not a list of its packages."), server=server
+        ) from None
     return Answer(texts, packages)
 
 
@@ -245,9 +261,18 @@ def _packages(server: str, pairs: Sequence[Any]) -> dict[str, str]:
     found = {}
     for name, version in pairs:
         if len(name) > 200 or not _NAME.fullmatch(name):
-            raise RecipeError(f"{server} has a package with an invalid name: {name[:100]!r}.")
+            raise RecipeError(
+                _("%(server)s has a package with an invalid name: %(name)s."),
+                server=server,
+                name=repr(name[:100]),
+            )
         if len(version) > 100 or not _VERSION.fullmatch(version):
-            raise RecipeError(f"{server} has {name} in an invalid version: {version[:100]!r}.")
+            raise RecipeError(
+                _("%(server)s has %(name)s in an invalid version: %(version)s."),
+                server=server,
+                name=name,
+                version=repr(version[:100]),
+            )
         # Spelled as in pins; an old version that PEP 440 does not allow stays as it is.
         found[name] = str(parsed_version(version) or version)
     return found

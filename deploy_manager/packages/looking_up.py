@@ -8,11 +8,11 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
 from deploy_manager.isolation import explain
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
 from deploy_manager.models import IndexedPackage, InstalledPackage, Requirement
 from deploy_manager.requirements.index_facts import IndexProblem, look_up_many
 
@@ -24,7 +24,7 @@ RETRY_AFTER = timedelta(minutes=15)
 LONGEST_VERSION, LONGEST_STATUS = 100, 50
 """Characters that the columns hold."""
 
-NOT_YET = gettext_noop("It was not looked up yet.")
+NOT_YET = Message(_("It was not looked up yet."))
 
 _Package = tuple[str, str]
 """An index, and the name of a package on it."""
@@ -94,13 +94,13 @@ def _look_up(index_url: str, rows: dict[str, IndexedPackage]) -> int:
     for name, row in rows.items():
         facts = found[name]
         if isinstance(facts, IndexProblem):
-            row.problem = mask_text(facts.reason)
+            row.problem = facts.reason
             continue
         newest = facts.latest()
         row.latest = newest.version[:LONGEST_VERSION] if newest else ""
         row.latest_uploaded_at = newest.uploaded_at if newest else None
         row.status = facts.status[:LONGEST_STATUS]
-        row.problem = ""
+        row.problem = Message()
     changed = ["latest", "latest_uploaded_at", "status", "problem"]
     IndexedPackage.objects.bulk_update(rows.values(), changed, batch_size=200)
     return sum(1 for row in rows.values() if not row.problem)

@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 from packaging.utils import is_normalized_name
 
 from deploy_manager.exceptions import DeployManagerError, PinError, RequestRefused
 from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message, join
 from deploy_manager.models import Deployment, Environment, Override, Release
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import serving_release
@@ -61,27 +62,29 @@ class StandingOverride:
         return self.standing is Standing.HOLDS
 
     @property
-    def why(self) -> str:
+    def why(self) -> Message:
         """The reason for the move, the advisories it fixed, and the upgrade."""
         row = self.rows[0]
-        parts = [row.why, _("fixes %s") % row.fixes_text if row.fixes_text else ""]
+        parts = [row.why]
+        if row.fixes_text:
+            parts.append(Message(_("fixes %(advisories)s"), advisories=row.fixes_text))
         if row.upgrade_id:
-            parts.append(_("upgrade #%d") % row.upgrade_id)
-        return "; ".join(filter(None, parts))
+            parts.append(Message(_("upgrade #%(number)d"), number=row.upgrade_id))
+        return join(filter(None, parts), "; ")
 
     @property
-    def outcome(self) -> str:
+    def outcome(self) -> Message:
         """Whether it holds or ends, and why, in words."""
-        words = {"name": self.name, "version": self.repository or _("none")}
+        words = {"name": self.name, "version": self.repository or Message(_("none"))}
         match self.standing:
             case Standing.HOLDS:
-                return _("holds: the repository has %(version)s") % words
+                return Message(_("holds: the repository has %(version)s"), **words)
             case Standing.CAUGHT_UP:
-                return _("ends: the repository has %(version)s") % words
+                return Message(_("ends: the repository has %(version)s"), **words)
             case Standing.DROPPED:
-                return _("ends: the repository no longer lists %(name)s") % words
+                return Message(_("ends: the repository no longer lists %(name)s"), **words)
             case _other:
-                return _("ends: no override that still holds needs it")
+                return Message(_("ends: no override that still holds needs it"))
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def _pin_of(row: Override) -> Pin:
     try:
         read = read_pins(lock_text([pin]), "the override")
     except PinError as error:
-        raise PinError(f"{_describe_as_invalid(row)} {error}") from None
+        raise PinError("%(row)s %(error)s", row=_describe_as_invalid(row), error=error) from None
     if len(read) != 1 or replace(read[0], extras=tuple(sorted(read[0].extras))) != pin:
         raise PinError(_describe_as_invalid(row))
     return pin
@@ -161,11 +164,12 @@ def _texts(row: Override, field: str) -> list[str]:
     return value
 
 
-def _describe_as_invalid(row: Override) -> str:
-    return _("Override %(number)d of %(site)s is not an exact pin: let it go.") % {
-        "number": row.pk,
-        "site": row.environment,
-    }
+def _describe_as_invalid(row: Override) -> Message:
+    return Message(
+        _("Override %(number)d of %(site)s is not an exact pin: let it go."),
+        number=row.pk,
+        site=row.environment,
+    )
 
 
 def check_that_it_fits(environment: Environment, laid: LaidOver) -> None:
@@ -186,13 +190,11 @@ def check_that_it_fits(environment: Environment, laid: LaidOver) -> None:
                 "%(reason)s\n"
                 "Move the pins in the repository, or let an override go: manage.py overrides"
                 " %(site)s --let-go %(name)s --reason …"
-            )
-            % {
-                "site": environment,
-                "held": ", ".join(f"{each.name} {each.version or '-'}" for each in held),
-                "name": held[0].name,
-                "reason": error,
-            }
+            ),
+            site=environment,
+            held=", ".join(f"{each.name} {each.version or '-'}" for each in held),
+            name=held[0].name,
+            reason=error,
         ) from None
 
 
@@ -216,7 +218,7 @@ def end_overtaken(deployment: Deployment) -> None:
         # The deployment has succeeded all the same: an invalid row must not undo that.
         logger.warning("The overrides of %s were not checked: %s", deployment, error)
         return
-    lines = []
+    lines: list[Message] = []
     for each in laid.overrides:
         if each.holds:
             continue
@@ -226,11 +228,11 @@ def end_overtaken(deployment: Deployment) -> None:
             "commit": served.commit[:8],
             "outcome": each.outcome,
         }
-        why = _("Commit %(commit)s: %(outcome)s.") % words
+        why = Message(_("Commit %(commit)s: %(outcome)s."), **words)
         Override.objects.filter(pk__in=[row.pk for row in each.rows]).end(ENDS[each.standing], why)
-        lines.append(_("The override of %(name)s %(version)s %(outcome)s.") % words)
+        lines.append(Message(_("The override of %(name)s %(version)s %(outcome)s."), **words))
     if lines:
-        Deployment.objects.filter(pk=deployment.pk).update(message="\n".join(lines))
+        Deployment.objects.filter(pk=deployment.pk).update(message=Message.lines(*lines))
 
 
 def what_comes_back(environment: Environment, name: str) -> ChangedPin:
@@ -265,6 +267,8 @@ def let_go(environment: Environment, name: str, *, by: str, reason: str) -> int:
         return ended
     live = sorted(set(environment.overrides.live().values_list("name", flat=True)))
     raise RequestRefused(
-        _("%(site)s has no override of %(name)s. Its overrides: %(known)s.")
-        % {"name": name, "site": environment, "known": ", ".join(live) or _("none")}
+        _("%(site)s has no override of %(name)s. Its overrides: %(known)s."),
+        name=name,
+        site=environment,
+        known=", ".join(live) or Message(_("none")),
     )

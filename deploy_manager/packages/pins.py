@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from django.db import transaction
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.drift import Pinned
 from deploy_manager.exceptions import InvalidRow, PinError
@@ -26,7 +27,12 @@ def pins_of(environment: Environment) -> tuple[Pin, ...]:
     for row in environment.requirements.all():
         for name, value in (("extras", row.extras), ("hashes", row.hashes)):
             if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-                raise PinError(f"{environment}: the {name} of {row.name} are not a list of texts.")
+                raise PinError(
+                    _("%(site)s: the %(field)s of %(name)s are not a list of texts."),
+                    site=environment,
+                    field=name,
+                    name=row.name,
+                )
         pins.append(
             Pin(
                 name=row.name,
@@ -49,7 +55,11 @@ def checked_pins_of(environment: Environment) -> tuple[Pin, ...]:
         try:
             check_row(row)
         except InvalidRow as error:
-            raise PinError(f"{environment}'s list of requirements: {error}") from None
+            raise PinError(
+                _("%(environment)s's list of requirements: %(error)s"),
+                environment=environment,
+                error=error,
+            ) from None
     return pins_of(environment)
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
 from django.utils import timezone, translation
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.isolation import one_by_one
+from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Resolution
 from deploy_manager.models.resolutions import LEASE, TAKEN_UP_AT_MOST
 from deploy_manager.packages.importing import read_sent
@@ -79,10 +80,16 @@ def take_up(resolution_id: int) -> bool:
         try:
             answer = _answers[held.kind](held)
         except DeployManagerError as error:
-            return held.fail(str(error))
+            return held.fail(error.message)
         except Exception as error:
             logger.exception("%s could not be answered", held)
-            return held.fail(_("This could not be worked out: %s") % repr(error)[:500])
+            return held.fail(
+                Message(
+                    _("This could not be worked out: %(why)s"),
+                    "unexpected_error",
+                    why=repr(error)[:500],
+                )
+            )
         return held.succeed(answer)
 
 
@@ -94,7 +101,9 @@ def keep_answering() -> int:
     # Twice as long as they are kept: a page that is open may still show why it can't be confirmed.
     Resolution.objects.filter(created_at__lt=timezone.now() - 2 * KEPT_FOR).delete()
     given_up = Resolution.objects.silent().filter(token__gte=TAKEN_UP_AT_MOST)
-    why = _("Every worker that tried to answer it died: see the workers' logs.")
+    why = Message(
+        _("Every worker that tried to answer it died: see the workers' logs."), "worker_silent"
+    )
     one_by_one(JOB, given_up, lambda each: each.fail(why))
     waiting = Resolution.objects.to_claim()
     return sum(one_by_one(JOB, waiting, lambda each: _wake(each.pk, WAKE_AGAIN_AFTER)))
@@ -113,7 +122,11 @@ def _wake(resolution_id: int, again_after: timedelta = timedelta()) -> bool:
 def note_not_woken(resolution: Resolution, why: str) -> None:
     """Note for the page that no worker could be woken; the reconcile loop tries again."""
     queued = Resolution.objects.filter(pk=resolution.pk, state=Resolution.State.QUEUED)
-    queued.update(message=_("No worker could be woken: %s") % why)
+    queued.update(message=describe_not_woken(why))
+
+
+def describe_not_woken(why: str) -> Message:
+    return Message(_("No worker could be woken: %(why)s"), "no_worker_woken", why=why)
 
 
 Answer = Callable[[Resolution], dict[str, Any]]
@@ -155,7 +168,7 @@ def environments_of(held: Resolution) -> list[Environment]:
     """Return the environments of a question. Raises RequestRefused if one was deleted."""
     found = Environment.objects.select_related("project").in_bulk(held.environments)
     if missing := [pk for pk in held.environments if pk not in found]:
-        raise RequestRefused(_("Environment %s was deleted.") % missing[0])
+        raise RequestRefused(_("Environment %(number)s was deleted."), number=missing[0])
     return [found[pk] for pk in held.environments]
 
 
@@ -167,7 +180,7 @@ def _answer_pins(held: Resolution) -> dict[str, Any]:
     # Checked again: the right may have been taken away while the question waited.
     if not (user.is_active and (user.has_perm(CHANGE) or user.has_perm(CHANGE, environment))):
         raise RequestRefused(
-            _("%(who)s may no longer change %(site)s.") % {"who": user, "site": environment}
+            _("%(who)s may no longer change %(site)s."), who=user, site=environment
         )
     asked = held.asked
     name, asking = read_sent(environment, asked["text"], asked["name"], asked["commit"])

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import Cancelled, DeployManagerError, WheelError
+from deploy_manager.messages import Message
 from deploy_manager.recipes.host import (
     PRINT_VERSION,
     Builder,
@@ -29,9 +32,12 @@ from deploy_manager.wheels.python import ServerPython
 MOST_BYTES = 1024**3
 """The largest wheel that is downloaded from a builder."""
 
-CHOOSE = (
-    "Choose a builder in the environment: a server with this Python, a C library that is not newer,"
-    " and access to a package index for the build requirements. Or pin a version that has a wheel."
+CHOOSE = Message(
+    _(
+        "Choose a builder in the environment: a server with this Python, a C library that is not"
+        " newer, and access to a package index for the build requirements. Or pin a version that"
+        " has a wheel."
+    )
 )
 
 
@@ -44,8 +50,13 @@ def build_wheel(site: Site, python: ServerPython, sdist: Path, target: Path) -> 
     builder = site.builder
     if builder is None:
         raise WheelError(
-            f"The package index has no wheel for {python}: {sdist.name} has to be built, but the"
-            f" environment has no builder. {CHOOSE}"
+            _(
+                "The package index has no wheel for %(python)s: %(name)s has to be built, "
+                "but the environment has no builder. %(advice)s"
+            ),
+            python=python,
+            name=sdist.name,
+            advice=CHOOSE,
         )
     try:
         with builder.open() as host, _temporary_folder(host) as folder:
@@ -55,7 +66,12 @@ def build_wheel(site: Site, python: ServerPython, sdist: Path, target: Path) -> 
     except (Cancelled, WheelError):
         raise
     except DeployManagerError as error:
-        raise WheelError(f"{sdist.name} could not be built on {builder.name}: {error}") from error
+        raise WheelError(
+            _("%(name)s could not be built on %(builder)s: %(error)s"),
+            name=sdist.name,
+            builder=builder.name,
+            error=error,
+        ) from error
 
 
 @contextmanager
@@ -82,10 +98,17 @@ def _require_fit(
         found = ServerPython.from_output(answer.stdout)
     except ValueError:
         raise WheelError(
-            f"{builder.name} does not report which wheels it builds: check its Python."
+            _("%(name)s does not report which wheels it builds: check its Python."),
+            name=builder.name,
         ) from None
     if not found.may_build_for(python):
-        raise WheelError(f"{builder.name} has {found}, which can't build for {python}. {CHOOSE}")
+        raise WheelError(
+            _("%(name)s has %(found)s, which can't build for %(python)s. %(advice)s"),
+            name=builder.name,
+            found=found,
+            python=python,
+            advice=CHOOSE,
+        )
     return found
 
 
@@ -112,9 +135,18 @@ def _build(host: BuildHost, site: Site, sdist: Path, target: Path, folder: str) 
     built = host.run(command, stdin=tool_facts(site), check=False)
     if not built.ok:
         last_line = (built.stderr.strip() or built.stdout.strip())[-SHOWN_CHARACTERS:]
-        raise WheelError(f"{sdist.name} could not be built on {host.name}:\n{last_line}")
+        raise WheelError(
+            _("%(name)s could not be built on %(builder)s:\n%(last_line)s"),
+            name=sdist.name,
+            builder=host.name,
+            last_line=last_line,
+        )
     made = host.run(["ls", f"{folder}/made"], quiet=True).stdout.splitlines()
     if len(made) != 1 or "/" in made[0]:
-        raise WheelError(f"{sdist.name} was built into {len(made)} wheels instead of one.")
+        raise WheelError(
+            _("%(name)s was built into %(made)s wheels instead of one."),
+            name=sdist.name,
+            made=len(made),
+        )
     host.get(f"{folder}/made/{made[0]}", target, MOST_BYTES)
     return made[0]

@@ -2,7 +2,7 @@
 
 import shlex
 
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import RecipeError
@@ -11,13 +11,14 @@ from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import make_tools_folder, run_shipped
 
 
-@recipe(gettext_noop("Check out the latest code"), uses=Uses.NEW)
+@recipe(_("Check out the latest code"), uses=Uses.NEW)
 def checkout_latest(host: Host, site: Site) -> None:
     """Unpack the commit beside the other releases. The current release is not touched."""
     release = site.require_release()
     if site.archive is None:
         raise RecipeError(
-            f"There is no archive of release {release} to send: deploy the commit again."
+            _("There is no archive of release %(release)s to send: deploy the commit again."),
+            release=release,
         )
     complete = ["test", "-e", f"{site.release_path}/.complete"]
     if host.run(complete, check=False, quiet=True, assume=1).ok:

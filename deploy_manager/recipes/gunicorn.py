@@ -1,5 +1,7 @@
 """gunicorn as a site's server process: a script on the server starts or replaces it."""
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.shipping import run_shipped, ship
@@ -12,8 +14,10 @@ def reload_gunicorn(host: Host, site: Site) -> None:
     """
     if not site.reload.bind:
         raise RecipeError(
-            "No address for gunicorn is set: enter one in the environment, like 127.0.0.1:8001 or"
-            " unix:/path."
+            _(
+                "No address for gunicorn is set: enter one in the environment, like 127.0.0.1:8001"
+                " or unix:/path."
+            )
         )
     facts = {
         "deploy_path": site.deploy_path,

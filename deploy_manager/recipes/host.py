@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.drift import Pinned
 from deploy_manager.exceptions import RecipeError
+from deploy_manager.messages import Message
 
 OLDEST_PYTHON = (3, 11)
 """The minimum on a server: the tools that are sent there are written for it."""
@@ -248,7 +251,10 @@ class Site:
     def require_release(self) -> str:
         """Return the name of the release; raises RecipeError if there is none yet."""
         if not self.release:
-            raise RecipeError(f"{self.environment} has no release yet: run checkout_latest first.")
+            raise RecipeError(
+                _("%(environment)s has no release yet: run checkout_latest first."),
+                environment=self.environment,
+            )
         return self.release
 
     def in_release(self, *words: str) -> str:
@@ -277,17 +283,26 @@ class Site:
         return self.in_release(self.python_path, "manage.py", *arguments)
 
 
-def python_problem(name: str, version: str, oldest: Sequence[int] = OLDEST_PYTHON) -> str:
+def python_problem(name: str, version: str, oldest: Sequence[int] = OLDEST_PYTHON) -> Message:
     """Return what is wrong with a server's Python and what to do; blank if it is new enough.
 
     `version` is its own answer, `oldest` like (3, 11).
     """
     found = re.match(r"(\d+)\.(\d+)", version)
     if found is None:
-        return f"The Python of {name} does not report its version, but {version!r}: check it."
+        return Message(
+            _("The Python of %(name)s does not report its version, but %(version)s: check it."),
+            name=name,
+            version=repr(version),
+        )
     if (int(found[1]), int(found[2])) >= tuple(oldest):
-        return ""
-    return (
-        f"{name} has Python {version}, but {'.'.join(map(str, oldest))} or later is needed:"
-        " install one there, and enter it as the environment's “Python”."
+        return Message()
+    return Message(
+        _(
+            "%(name)s has Python %(version)s, but %(oldest)s or later is needed: install one there,"
+            " and enter it as the environment's “Python”."
+        ),
+        name=name,
+        version=version,
+        oldest=".".join(map(str, oldest)),
     )

@@ -2,7 +2,7 @@
 
 import shlex
 
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.compiling import compile_modules, take_over_modules
@@ -19,7 +19,7 @@ SHIPPED = "shipped"
 """The value of Site.wheels for servers that need no index."""
 
 
-@recipe(gettext_noop("Install the requirements"), uses=Uses.NEWEST)
+@recipe(_("Install the requirements"), uses=Uses.NEWEST)
 def install_requirements(host: Host, site: Site) -> None:
     """Install exactly the pins, with their hashes if there are any, and check the result."""
     site.require_release()
@@ -43,14 +43,16 @@ def _find_environment(host: Host, site: Site) -> tuple[str, bool, bool]:
     seen = host.run(find, check=False, quiet=True, assume=supposed)
     path, _newline, link = seen.stdout.strip().partition("\n")
     if not path:
-        raise RecipeError("The release has no virtual environment yet: run make_virtualenv first.")
+        raise RecipeError(
+            _("The release has no virtual environment yet: run make_virtualenv first.")
+        )
     return path, seen.ok, link == beside(venv)
 
 
 def _fill(host: Host, site: Site, path: str) -> None:
     if not site.lock:
         raise RecipeError(
-            "There are no pins to install: import requirements into the environment first."
+            _("There are no pins to install: import requirements into the environment first.")
         )
     host.put(site.lock.encode(), f"{path}/{LOCK}")
     if site.wheels == SHIPPED:
@@ -68,7 +70,11 @@ def _require_pins(host: Host, site: Site, path: str) -> None:
     """Raise RecipeError if the result differs from the pins, whatever the installer reported."""
     if differing := what_differs(host, site, path):
         lines = "\n".join(f"  {line}" for line in differing)
-        raise RecipeError(f"{path} does not match its pins and is not used:\n{lines}")
+        raise RecipeError(
+            _("%(path)s does not match its pins and is not used:\n%(lines)s"),
+            path=path,
+            lines=lines,
+        )
 
 
 def _by_pip(host: Host, site: Site, path: str) -> None:

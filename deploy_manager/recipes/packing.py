@@ -14,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import OLDEST_PYTHON
 
@@ -34,9 +36,15 @@ def virtualenv_zipapp(cache: Path, python_version: str) -> Path:
         needed = _needed_python(found)
         if not needed.contains(python_version, prereleases=True):
             raise RecipeError(
-                f"The server's Python is {python_version}, but the worker's {found.name}"
-                f" {found.version} needs {needed}: enter another interpreter of the server in the"
-                " environment."
+                _(
+                    "The server's Python is %(python_version)s, but the worker's %(name)s "
+                    "%(version)s needs %(needed)s: enter another interpreter of the server in "
+                    "the environment."
+                ),
+                python_version=python_version,
+                name=found.name,
+                version=found.version,
+                needed=needed,
             )
     return _packed_once(cache, "virtualenv", distributions)
 
@@ -103,8 +111,11 @@ def _pack(distributions: list[importlib.metadata.Distribution], target: Path, ma
 def _copy(distribution: importlib.metadata.Distribution, folder: Path) -> None:
     if not distribution.files:
         raise RecipeError(
-            f"The worker's {distribution.name} can't be packed, since it has no list of its files:"
-            " reinstall virtualenv on the worker with pip."
+            _(
+                "The worker's %(name)s can't be packed, since it has no list of its files: "
+                "reinstall virtualenv on the worker with pip."
+            ),
+            name=distribution.name,
         )
     for file in distribution.files:
         # Scripts in bin/ are listed as ../../../bin/….
@@ -144,14 +155,20 @@ def uv_program(platform: str) -> tuple[Path, str]:
         uv = importlib.metadata.distribution("uv")
     except importlib.metadata.PackageNotFoundError:
         raise RecipeError(
-            "uv is not installed on the worker: install it with pip install uv, or set the"
-            " environment's installer to pip."
+            _(
+                "uv is not installed on the worker: install it with pip install uv, or set the"
+                " environment's installer to pip."
+            )
         ) from None
     own = sysconfig.get_platform()
     if platform != own:
         raise RecipeError(
-            f"The worker's uv is built for {own}, but the server is {platform}: set the"
-            " environment's installer to pip."
+            _(
+                "The worker's uv is built for %(own)s, but the server is %(platform)s: set "
+                "the environment's installer to pip."
+            ),
+            own=own,
+            platform=platform,
         )
     programs = (Path(str(file.locate())) for file in uv.files or () if file.name == "uv")
     return next(programs), f"uv-{uv.version}-{own}"

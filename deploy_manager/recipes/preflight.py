@@ -2,7 +2,7 @@
 
 import time
 
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Site
@@ -15,7 +15,7 @@ FREE_BYTES = 1024**3
 CLOCK_SECONDS = 30
 
 
-@recipe(gettext_noop("Check the server"), uses=Uses.CURRENT)
+@recipe(_("Check the server"), uses=Uses.CURRENT)
 def preflight(host: Host, site: Site) -> None:
     """Check Python, disk, permissions, clock and port; report all problems at once."""
     facts = {
@@ -30,5 +30,8 @@ def preflight(host: Host, site: Site) -> None:
         run_shipped(host, site, "preflight.py", facts)
     except CommandFailed as error:
         raise CommandFailed(
-            f"{host.name} is not ready for the site:\n{error}", error.exit_code
+            _("%(name)s is not ready for the site:\n%(error)s"),
+            exit_code=error.exit_code,
+            name=host.name,
+            error=error,
         ) from None

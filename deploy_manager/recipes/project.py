@@ -2,7 +2,7 @@
 
 import shlex
 
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Site
@@ -14,7 +14,7 @@ _WITHOUT_STATIC_FILES = (
 )
 
 
-@recipe(gettext_noop("Collect static files"), uses=Uses.NEWEST)
+@recipe(_("Collect static files"), uses=Uses.NEWEST)
 def collect_static(host: Host, site: Site) -> None:
     """Run collectstatic; a project without STATIC_ROOT is skipped with a note."""
     site.require_release()
@@ -24,17 +24,21 @@ def collect_static(host: Host, site: Site) -> None:
     if any(words in result.stderr for words in _WITHOUT_STATIC_FILES):
         host.say("No static files were collected: the project has no STATIC_ROOT.")
         return
-    raise CommandFailed(f"collectstatic failed:\n{result.stderr[-1000:]}", result.exit_code)
+    raise CommandFailed(
+        _("collectstatic failed:\n%(stderr)s"),
+        exit_code=result.exit_code,
+        stderr=result.stderr[-1000:],
+    )
 
 
-@recipe(gettext_noop("Check the project"), uses=Uses.NEWEST)
+@recipe(_("Check the project"), uses=Uses.NEWEST)
 def check(host: Host, site: Site) -> None:
     """Run Django's system checks with the release's own code, pins and variables."""
     site.require_release()
     host.run(site.manage("check"))
 
 
-@recipe(gettext_noop("Run the smoke command"), uses=Uses.NEWEST)
+@recipe(_("Run the smoke command"), uses=Uses.NEWEST)
 def smoke(host: Host, site: Site) -> None:
     """Run the project's smoke command in the release, before anything serves it."""
     site.require_release()
@@ -45,14 +49,14 @@ def smoke(host: Host, site: Site) -> None:
     host.run(site.in_release("sh", "-c", exports + site.smoke_command))
 
 
-@recipe(gettext_noop("Show the planned migrations"), scope=Scope.ONCE, uses=Uses.NEWEST)
+@recipe(_("Show the planned migrations"), scope=Scope.ONCE, uses=Uses.NEWEST)
 def show_migrations(host: Host, site: Site) -> None:
     """Show the migrations that would be applied; nothing is changed."""
     site.require_release()
     host.run(site.manage("migrate", "--plan"))
 
 
-@recipe(gettext_noop("Migrate the database"), scope=Scope.ONCE, uses=Uses.NEWEST)
+@recipe(_("Migrate the database"), scope=Scope.ONCE, uses=Uses.NEWEST)
 def migrate(host: Host, site: Site) -> None:
     """Show the planned migrations and apply them, once for the whole environment."""
     show_migrations(host, site)

@@ -8,9 +8,10 @@ from importlib import import_module
 
 from django.apps import apps
 from django.utils.module_loading import module_has_submodule
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import UnknownRecipe
+from deploy_manager.messages import Message
 from deploy_manager.recipes.host import Host, Site
 
 RecipeFunction = Callable[[Host, Site], None]
@@ -137,11 +138,19 @@ def recipe(
 def _add(entry: Recipe) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,49}", entry.name):
         raise ValueError(
-            f"{entry.name!r} is not a valid name of a recipe: write it like clear_cache."
+            Message(
+                _("%(name)s is not a valid name of a recipe: write it like clear_cache."),
+                name=repr(entry.name),
+            )
         )
     known = _recipes.get(entry.name)
     if entry.name in _pipelines or (known and _origin(known) != _origin(entry)):
-        raise ValueError(f"A recipe {entry.name!r} already exists: give yours another name.")
+        raise ValueError(
+            Message(
+                _("A recipe %(name)s already exists: give yours another name."),
+                name=repr(entry.name),
+            )
+        )
     _recipes[entry.name] = entry
 
 
@@ -181,7 +190,9 @@ def get_recipe(name: str) -> Recipe:
         return _recipes[name]
     except KeyError:
         raise UnknownRecipe(
-            f"There is no recipe {name!r}. Known: {', '.join(sorted(_recipes))}."
+            _("There is no recipe %(name)s. Known: %(recipes)s."),
+            name=repr(name),
+            recipes=", ".join(sorted(_recipes)),
         ) from None
 
 
@@ -190,7 +201,7 @@ def get_pipeline(name: str) -> Pipeline:
     if name in _pipelines:
         return _pipelines[name]
     entry = get_recipe(name)
-    return Pipeline(entry.name, entry.title, (Phase("run", gettext_noop("Run"), (entry.name,)),))
+    return Pipeline(entry.name, entry.title, (Phase("run", _("Run"), (entry.name,)),))
 
 
 def all_pipelines() -> Iterator[Pipeline]:

@@ -2,7 +2,7 @@
 
 import shlex
 
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Site
@@ -11,7 +11,7 @@ from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import run_shipped
 
 
-@recipe(gettext_noop("Activate the release"), uses=Uses.NEWEST)
+@recipe(_("Activate the release"), uses=Uses.NEWEST)
 def activate(host: Host, site: Site) -> None:
     """Point `current` at the release by one rename, if it is complete."""
     release = site.require_release()
@@ -19,7 +19,7 @@ def activate(host: Host, site: Site) -> None:
     point(host, site.current_path, f"releases/{release}")
 
 
-@recipe(gettext_noop("Check the release"), uses=Uses.GIVEN)
+@recipe(_("Check the release"), uses=Uses.GIVEN)
 def check_release(host: Host, site: Site) -> None:
     """Fail if the release is not complete on this server, before anything is changed."""
     _require_complete(host, site, site.require_release())
@@ -29,8 +29,13 @@ def _require_complete(host: Host, site: Site, release: str) -> None:
     for part, name in ((site.release_path, "code"), (f"{site.release_path}/venv", "environment")):
         if not host.run(["test", "-e", f"{part}/.complete"], check=False, quiet=True).ok:
             raise RecipeError(
-                f"The {name} of release {release} is not complete on this server."
-                f" Choose a complete one: {_complete_releases(host, site)}."
+                _(
+                    "The %(part)s of release %(release)s is not complete on this server. Choose "
+                    "a complete one: %(known)s."
+                ),
+                part=name,
+                release=release,
+                known=_complete_releases(host, site),
             )
 
 
@@ -45,7 +50,7 @@ def _complete_releases(host: Host, site: Site) -> str:
     return ", ".join(found.stdout.split()) or "none"
 
 
-@recipe(gettext_noop("Clean up old releases"))
+@recipe(_("Clean up old releases"))
 def clean_up(host: Host, site: Site) -> None:
     """Keep the newest complete releases, the current one, and the environments they need."""
     facts = {

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CommandFailed, RecipeError
 from deploy_manager.recipes.host import Host, Result, Site
@@ -36,7 +36,7 @@ class Migration:
         return f"{self.app}.{self.name}"
 
 
-@recipe(gettext_noop("Reverse migrations"), scope=Scope.ONCE, uses=Uses.GIVEN)
+@recipe(_("Reverse migrations"), scope=Scope.ONCE, uses=Uses.GIVEN)
 def reverse_migrations(host: Host, site: Site) -> None:
     """Reverse migrations that the earlier release does not know, with the current release's code.
 
@@ -78,7 +78,11 @@ def _ask(host: Host, site: Site, what: str, stdin: bytes = b"") -> Any:
             # The project's own code may print before it.
             return json.loads(result.stdout.splitlines()[-1])
     last_line = (result.stderr or result.stdout).strip().rpartition("\n")[2][-SHOWN_CHARACTERS:]
-    raise RecipeError(f"The migrations of {site.release_path} could not be read: {last_line}")
+    raise RecipeError(
+        _("The migrations of %(release_path)s could not be read: %(last_line)s"),
+        release_path=site.release_path,
+        last_line=last_line,
+    )
 
 
 def _is_forced(between: Sequence[Migration], site: Site) -> bool:
@@ -90,9 +94,13 @@ def _is_forced(between: Sequence[Migration], site: Site) -> bool:
         return True
     options = " ".join(f"--force-migration {migration}" for migration in stuck)
     raise CommandFailed(
-        f"{_names(stuck)} can't be reversed: nothing was changed. To roll back anyway and leave the"
-        f" database as it is, add {options}",
-        1,
+        _(
+            "%(stuck)s can't be reversed: nothing was changed. To roll back anyway and "
+            "leave the database as it is, add %(options)s"
+        ),
+        exit_code=1,
+        stuck=_names(stuck),
+        options=options,
     )
 
 

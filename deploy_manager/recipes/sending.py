@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.building import build_wheel
 from deploy_manager.recipes.host import Host, Result, Site
@@ -43,7 +45,9 @@ def _ask(host: Host, site: Site, path: str) -> ServerPython:
     except ValueError:
         last_line = answer.stderr.strip().rpartition("\n")[2] or "no answer that can be read"
         raise RecipeError(
-            f"{host.name} does not report which wheels it accepts: {last_line[:1000]}"
+            _("%(name)s does not report which wheels it accepts: %(last_line)s"),
+            name=host.name,
+            last_line=last_line[:1000],
         ) from None
 
 
@@ -67,7 +71,7 @@ def _wheels_there(host: Host, site: Site, script: str, wheels: Sequence[Kept]) -
         return frozenset(map(str, json.loads(answer.stdout.strip().rpartition("\n")[2])))
     except (ValueError, TypeError):
         raise RecipeError(
-            f"{host.name} does not report which wheels it has: check its Python."
+            _("%(name)s does not report which wheels it has: check its Python."), name=host.name
         ) from None
 
 

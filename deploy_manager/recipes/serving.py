@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.gunicorn import reload_gunicorn
@@ -12,14 +12,16 @@ from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Uses, recipe
 
 
-@recipe(gettext_noop("Reload"), uses=Uses.CURRENT)
+@recipe(_("Reload"), uses=Uses.CURRENT)
 def reload(host: Host, site: Site) -> None:
     """Make the server process serve the current release, by the environment's method."""
     method = METHODS.get(site.reload.method)
     if method is None:
         known = ", ".join(METHODS)
         raise RecipeError(
-            f"{site.reload.method!r} is not a method to reload: choose one of {known}."
+            _("%(method)s is not a method to reload: choose one of %(known)s."),
+            method=repr(site.reload.method),
+            known=known,
         )
     method(host, replace(site, release=""))
 
@@ -28,7 +30,9 @@ def touch_wsgi_file(host: Host, site: Site) -> None:
     """Touch the WSGI file, which makes mod_wsgi restart its processes."""
     path = f"{site.code_path}/{_target(site, 'the WSGI file, like config/wsgi.py')}"
     if not host.run(["test", "-f", path], check=False, quiet=True).ok:
-        raise RecipeError(f"There is no WSGI file {path} to touch: correct it in the environment.")
+        raise RecipeError(
+            _("There is no WSGI file %(path)s to touch: correct it in the environment."), path=path
+        )
     host.run(f'touch -- "$(readlink -f -- {shlex.quote(path)})"')
 
 
@@ -81,5 +85,9 @@ def _target(site: Site, what: str) -> str:
     """Return the target to reload; raises RecipeError if it is blank or looks like an option."""
     target = site.reload.target.strip()
     if not target or target.startswith("-"):
-        raise RecipeError(f"{target!r} can't be reloaded: enter {what} in the environment.")
+        raise RecipeError(
+            _("%(target)s can't be reloaded: enter %(what)s in the environment."),
+            target=repr(target),
+            what=what,
+        )
     return target

@@ -8,6 +8,8 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Result, Site
 
@@ -83,8 +85,14 @@ def run_shipped(
     command = [site.python, ship(host, site, name)]
     result = host.run(command, stdin=json.dumps(facts).encode(), timeout=timeout, check=False)
     if not result.ok:
-        last_line = result.stderr.strip() or f"{name} ended with exit code {result.exit_code}."
-        raise CommandFailed(last_line[-SHOWN_CHARACTERS:], result.exit_code)
+        if said := result.stderr.strip():
+            raise CommandFailed(said[-SHOWN_CHARACTERS:], result.exit_code)
+        raise CommandFailed(
+            _("%(name)s ended with exit code %(number)d."),
+            exit_code=result.exit_code,
+            name=name,
+            number=result.exit_code,
+        )
     return result
 
 

@@ -13,9 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from django.utils.translation import gettext_noop as _
 from packaging.specifiers import SpecifierSet
 
 from deploy_manager.exceptions import PinError
+from deploy_manager.messages import Message
 from deploy_manager.requirements.declared import declared_by, sources_of
 from deploy_manager.requirements.targets import Target
 from deploy_manager.requirements.uv import BY_THIS_PYTHON, TIMEOUT, Declared, run_uv
@@ -59,6 +61,8 @@ def newest_source(name: str, specifier: SpecifierSet, index_url: str) -> Source 
 class NoSolutionError(PinError):
     """uv found no solution; the message is its report."""
 
+    code = "no_solution"
+
 
 FindSource = Callable[[str], Source | None]
 """Returns the version of a package to take as source, by its name; None: there is none."""
@@ -89,8 +93,8 @@ class Compiler:
             needed = [name for name in _NEEDS_A_BUILD.findall(reason) if name not in self.sources]
             found = {name: source for name in needed if (source := self.find_source(name))}
             if not found:
-                advice = "".join(f"{self._advise(name, reason)}\n" for name in needed)
-                raise NoSolutionError(f"{advice}{reason}")
+                advice = [self._advise(name, reason) for name in needed]
+                raise NoSolutionError(Message.lines(*advice, reason))
             self.sources |= found
         return self._outcome
 
@@ -120,7 +124,7 @@ class Compiler:
                 reason = reason.replace(str(folder / file), name_for_people)
             return reason
 
-    def _advise(self, name: str, reason: str) -> str:
+    def _advise(self, name: str, reason: str) -> Message:
         """Return what to do about a package that has no wheel."""
         found = re.search(rf"\b{re.escape(name)}==([^\s,]+) has no usable wheels", reason)
         version = found[1] if found else ""
@@ -128,11 +132,15 @@ class Compiler:
             with suppress(PinError):
                 version = next(iter(sources_of(name, SpecifierSet(), self.index_url)), "")
         pythons = " and ".join(self.pythons) or this_python()
-        return (
-            f"{f'{name} {version}'.strip()} has no wheel for {pythons}, and only its own code,"
-            " which runs on a builder and nowhere else, could tell what it needs. Pin a version"
-            " that has a wheel; or pin it and everything it needs exactly, and choose a builder on"
-            " the environment, which builds it when it is deployed."
+        return Message(
+            _(
+                "%(package)s has no wheel for %(pythons)s, and only its own code, which runs on a"
+                " builder and nowhere else, could tell what it needs. Pin a version that has a"
+                " wheel; or pin it and everything it needs exactly, and choose a builder on the"
+                " environment, which builds it when it is deployed."
+            ),
+            package=f"{name} {version}".strip(),
+            pythons=pythons,
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from django.utils.translation import gettext_noop as _
 from packaging.specifiers import SpecifierSet
 
 from deploy_manager.exceptions import PinError
@@ -44,7 +45,11 @@ def complete_pins(
     """
     asking = read_text_files(_ALONE, {_ALONE: as_bytes(text)}.get)
     if problems := resolving_problems(asking):
-        raise PinError(f"{path} can't be completed: {describe_problems(problems, _ALONE)}.")
+        raise PinError(
+            _("%(path)s can't be completed: %(problems)s."),
+            path=path,
+            problems=describe_problems(problems, _ALONE),
+        )
     return complete_asking(asking, path, python_version, index_url).pins
 
 
@@ -58,7 +63,7 @@ def complete_asking(
     """
     asked = [one for one in asking.requirements if not _elsewhere(one)]
     if not asked:
-        raise PinError(f"{path} asks for no package that an index has.")
+        raise PinError(_("%(path)s asks for no package that an index has."), path=path)
     bounds = _lines(one for one in asking.constraints if not _elsewhere(one))
     options = [*FULL, "--universal"]
     if python_version:
@@ -75,7 +80,9 @@ def complete_asking(
     try:
         resolved = compiler.compile(lambda: _lines(asked), bounds)
     except NoSolutionError as error:
-        raise PinError(f"{path} can't be completed:\n{error}") from None
+        raise PinError(
+            _("%(path)s can't be completed:\n%(error)s"), path=path, error=error
+        ) from None
     return Pinned(read_pins(resolved, path), tuple(resolving_problems(asking)))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from django.utils.translation import gettext_noop as _
 from packaging.metadata import parse_email
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -68,7 +69,11 @@ def declared_by(name: str, version: str, hashes: Iterable[str], index_url: str) 
             if known and listed.isdisjoint(known):
                 continue
             return _read(_fetched(client, file, Path(folder)))
-    raise PinError(f"The package index has no source of {name} {version} with a pinned hash.")
+    raise PinError(
+        _("The package index has no source of %(name)s %(version)s with a pinned hash."),
+        name=name,
+        version=version,
+    )
 
 
 def _files(client: PyPISimple, name: str) -> list[DistributionPackage]:
@@ -81,14 +86,22 @@ def _files(client: PyPISimple, name: str) -> list[DistributionPackage]:
 def _fetched(client: PyPISimple, file: DistributionPackage, folder: Path) -> Path:
     path = folder / "sdist"
     if (file.size or 0) > MOST_BYTES:
-        raise PinError(f"{file.filename} is larger than {MOST_BYTES // 1024**2} MiB.")
+        raise PinError(
+            _("%(filename)s is larger than %(most)s MiB."),
+            filename=file.filename,
+            most=MOST_BYTES // 1024**2,
+        )
     try:
         timeout = (CONNECT_TIMEOUT, READ_TIMEOUT)
         client.download_package(file, path, verify=bool(file.digests), timeout=timeout)
     except DigestMismatchError:
-        raise PinError(f"{file.filename} does not have the hash that the index gives.") from None
+        raise PinError(
+            _("%(filename)s does not have the hash that the index gives."), filename=file.filename
+        ) from None
     except (requests.RequestException, OSError, ValueError):
-        raise PinError(f"{file.filename} could not be fetched from the package index.") from None
+        raise PinError(
+            _("%(filename)s could not be fetched from the package index."), filename=file.filename
+        ) from None
     return path
 
 

@@ -3,6 +3,8 @@
 import codecs
 import re
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import PinError
 
 # UTF-32 first: its mark begins with that of UTF-16.
@@ -30,8 +32,11 @@ def decode(data: bytes) -> str:
         return data.decode(encoding)
     except (UnicodeError, LookupError, ValueError):
         raise PinError(
-            f"it can't be read as {encoding}. Save it in UTF-8, or give its encoding in the first"
-            " line: # -*- coding: latin-1 -*-"
+            _(
+                "it can't be read as %(encoding)s. Save it in UTF-8, or give its encoding "
+                "in the first line: # -*- coding: latin-1 -*-"
+            ),
+            encoding=encoding,
         ) from None
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import tomli_w
+from django.utils.translation import gettext_noop as _
 from packaging.markers import Marker
 from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock
 from packaging.utils import canonicalize_name
@@ -36,8 +37,11 @@ def export_pylock(pins: Sequence[Pin], index_url: str = "") -> str:
     """
     if bare := [pin.name for pin in pins if not pin.hashes]:
         raise PinError(
-            f"{', '.join(bare[:5])}: a pylock.toml needs hashes. Import the pins with --lock,"
-            " or export them as a requirements file."
+            _(
+                "%(bare)s: a pylock.toml needs hashes. Import the pins with --lock, or "
+                "export them as a requirements file."
+            ),
+            bare=", ".join(bare[:5]),
         )
     with open_index(index_url) as client, ThreadPoolExecutor(WORKERS) as pool:
         packages = list(pool.map(partial(_package, client), pins))
@@ -55,7 +59,11 @@ def _package(client: PyPISimple, pin: Pin) -> Package:
     wheels = _kept(PackageWheel, "wheel", files, pin)
     sdists = _kept(PackageSdist, "sdist", files, pin)
     if not (wheels or sdists):
-        raise PinError(f"The index has no file of {pin.name} {pin.version} with a pinned hash.")
+        raise PinError(
+            _("The index has no file of %(name)s %(version)s with a pinned hash."),
+            name=pin.name,
+            version=pin.version,
+        )
     noted: Mapping[str, object] = {"direct": pin.direct, "extras": list(pin.extras)}
     return Package(
         name=canonicalize_name(pin.name),

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import PinError
 from deploy_manager.requirements.compiling import Compiler, Source, describe
 from deploy_manager.requirements.declared import declared_by
@@ -44,4 +46,6 @@ def _check(
     needed = read_pins(resolved) if resolved.strip() else ()
     known = {(pin.name, pin.version) for pin in pins}
     if missing := [pin.requirement for pin in needed if (pin.name, pin.version) not in known]:
-        raise PinError(f"They need {', '.join(missing)}, which is not among them.")
+        raise PinError(
+            _("They need %(missing)s, which is not among them."), missing=", ".join(missing)
+        )

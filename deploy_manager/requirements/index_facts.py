@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import requests
+from django.utils.translation import gettext_noop as _
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import Version
@@ -23,7 +24,7 @@ from pypi_simple import (
 )
 
 from deploy_manager.exceptions import IndexUnreachable
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
 from deploy_manager.requirements.index_client import open_client
 from deploy_manager.requirements.versions import parsed_version
 
@@ -103,7 +104,7 @@ class PackageFacts:
 class IndexProblem:
     """Why an index gave no facts of a package."""
 
-    reason: str
+    reason: Message | str
 
 
 def look_up(name: str, index_url: str = "") -> PackageFacts:
@@ -150,10 +151,10 @@ def _tried(client: PyPISimple, name: str) -> PackageFacts | IndexProblem:
     try:
         return _facts(project_page(client, name))
     except IndexUnreachable as error:
-        return IndexProblem(str(error))
+        return IndexProblem(error.message)
     except Exception as error:
         # The border of a package: whatever happens with one, the others are looked up.
-        return IndexProblem(mask_text(f"{type(error).__name__}: {error}"))
+        return IndexProblem(Message(f"{type(error).__name__}: {error}").masked())
 
 
 def project_page(client: PyPISimple, name: str) -> ProjectPage:
@@ -163,19 +164,30 @@ def project_page(client: PyPISimple, name: str) -> ProjectPage:
             canonicalize_name(name, validate=True), timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
         )
     except InvalidName:
-        raise IndexUnreachable(f"{name!r} is not a valid package name.") from None
+        raise IndexUnreachable(
+            _("%(name)s is not a valid package name."), name=repr(name)
+        ) from None
     except NoSuchProjectError:
-        raise _unreachable(client, f"has no package {name}") from None
+        raise _unreachable(
+            client, _("The package index %(index)s has no package %(name)s"), name=name
+        ) from None
     except requests.RequestException as error:
-        raise _unreachable(client, f"did not answer about {name}: {error}") from None
+        why = _("The package index %(index)s did not answer about %(name)s: %(error)s")
+        raise _unreachable(client, why, name=name, error=error) from None
     except (ValueError, UnsupportedRepoVersionError) as error:
-        reason = f"gave an answer about {name} that is not an index page: {error}"
-        raise _unreachable(client, reason) from None
+        why = _(
+            "The package index %(index)s gave an answer about %(name)s that is not an index page:"
+            " %(error)s"
+        )
+        raise _unreachable(client, why, name=name, error=error) from None
 
 
-def _unreachable(client: PyPISimple, reason: str) -> IndexUnreachable:
-    text = " ".join(f"The package index {client.endpoint} {reason}".split())
-    return IndexUnreachable(mask_text(text)[:LONGEST_REASON])
+def _unreachable(client: PyPISimple, reason: str, **words: object) -> IndexUnreachable:
+    words["index"] = client.endpoint
+    in_one_line = {name: " ".join(str(word).split()) for name, word in words.items()}
+    return IndexUnreachable(
+        Message(reason, IndexUnreachable.code, **in_one_line).masked(LONGEST_REASON)
+    )
 
 
 def _facts(page: ProjectPage) -> PackageFacts:

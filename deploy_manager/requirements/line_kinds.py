@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 from urllib.request import pathname2url
 
+from django.utils.translation import gettext_noop as _
 from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import parse_wheel_filename
@@ -23,6 +24,8 @@ from pip_requirements_parser import (
     is_valid_name,
     vcs_all_schemes,
 )
+
+from deploy_manager.messages import Message
 
 Files = Callable[[str], bytes | None]
 """Returns a file by its path relative to the top; None if there is none."""
@@ -86,9 +89,11 @@ def read_editable(text: str, files: Files) -> Kind:
         name, url, extras = _plain_editable(text, files)
     link = _check_link(url)
     if not link.is_vcs and not url.startswith("file:"):
-        raise BadRequirementError("it is neither a project in the folder nor a repository")
+        raise BadRequirementError(
+            Message(_("it is neither a project in the folder nor a repository"))
+        )
     if not name and not url.startswith("file:"):
-        raise BadRequirementError("it has no name: write name @ URL")
+        raise BadRequirementError(Message(_("it has no name: write name @ URL")))
     marker = str(found.marker or "") if found and found.url else ""
     return Kind(_requirement(name) if name else None, url, extras, marker)
 
@@ -125,11 +130,13 @@ def _check_link(url: str) -> Link:
     """Return a URL as a link. Raises ValueError if pip refuses it."""
     link = Link(url)
     if link.egg_fragment is not None and not is_valid_name(link.egg_fragment):
-        raise BadRequirementError("the value of #egg= is not a name: write name[extras] @ URL")
+        raise BadRequirementError(
+            Message(_("the value of #egg= is not a name: write name[extras] @ URL"))
+        )
     if link.scheme == "file" and (
         not url.startswith("file:") or urlsplit(url).netloc not in ("", "localhost")
     ):
-        raise BadRequirementError("a file on another machine can't be installed")
+        raise BadRequirementError(Message(_("a file on another machine can't be installed")))
     return link
 
 
@@ -186,5 +193,7 @@ def _requirement(text: str) -> Requirement:
         raise BadRequirementError(reason) from None
     ends = [one.end() for one in _ARBITRARY.finditer(text)] if not found.url else []
     if not all(_AFTER_ARBITRARY.match(text, end) for end in ends):
-        raise BadRequirementError("=== takes everything up to a blank as its version, also a comma")
+        raise BadRequirementError(
+            Message(_("=== takes everything up to a blank as its version, also a comma"))
+        )
     return found

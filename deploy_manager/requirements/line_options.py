@@ -5,6 +5,7 @@ from collections.abc import Callable
 from optparse import Option, OptionParser, OptionValueError, Values
 from typing import Any
 
+from django.utils.translation import gettext as _
 from pip_requirements_parser import OptionParsingError, break_args_options, build_parser
 
 STRONG_HASHES = ("sha256", "sha384", "sha512")
@@ -77,14 +78,17 @@ def _add_checked(
 def _check_hash(name: str, value: str) -> None:
     algorithm, colon, _digest = value.partition(":")
     if not colon or algorithm not in STRONG_HASHES:
-        raise OptionValueError(f"{name} takes {', '.join(STRONG_HASHES)}, like sha256:…")
+        known = ", ".join(STRONG_HASHES)
+        text = _("%(name)s takes %(known)s, like sha256:…")
+        raise OptionValueError(text % {"name": name, "known": known})
 
 
 def _check_setting(name: str, value: str) -> None:
     if "=" not in value:
-        raise OptionValueError(f"{name} takes KEY=VALUE")
+        raise OptionValueError(_("%(name)s takes KEY=VALUE") % {"name": name})
 
 
 def _check_packages(name: str, value: str) -> None:
     if value.startswith("-"):
-        raise OptionValueError(f"{name} takes names of packages, :all: or :none:")
+        text = _("%(name)s takes names of packages, :all: or :none:")
+        raise OptionValueError(text % {"name": name})

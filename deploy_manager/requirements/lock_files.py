@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
 from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock, PylockValidationError
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
@@ -74,7 +75,11 @@ def read_uv_lock(path: str, files: Files, folder: str = "") -> Asking:
             project = posixpath.normpath(posixpath.join(top, each, "pyproject.toml"))
             text = files(project)
             if text is None:
-                raise PinError(f"its member {shown(each)} has no {shown(project)}")
+                raise PinError(
+                    _("its member %(each)s has no %(project)s"),
+                    each=shown(each),
+                    project=shown(project),
+                )
             projects[each] = text
         exported = _export(lock, projects, members.get(member, ""))
     except PinError as error:
@@ -120,9 +125,11 @@ def _members(lock: bytes) -> dict[str, str]:
             (kind,) = one["source"].keys() & {"editable", "virtual", "directory"}
             folders[posixpath.normpath(one["source"][kind])] = str(one["name"])
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise PinError(f"it is not a lock file: {shown(str(error))}") from None
+        raise PinError(_("it is not a lock file: %(error)s"), error=shown(str(error))) from None
     if outside := [each for each in folders if each.startswith(("/", ".."))]:
-        raise PinError(f"its member {shown(outside[0])} is outside of its folder")
+        raise PinError(
+            _("its member %(outside)s is outside of its folder"), outside=shown(outside[0])
+        )
     return folders
 
 
@@ -134,8 +141,11 @@ def _member_of(members: Mapping[str, str], folder: str) -> str:
     if members and inner not in members:
         listed = ", ".join(f"{each} ({name})" for each, name in sorted(members.items()))
         raise PinError(
-            "it locks several members, and none of their folders contains the site:"
-            f" set the project's folder to one of {shown(listed, 300)}"
+            _(
+                "it locks several members, and none of their folders contains the site: set "
+                "the project's folder to one of %(listed)s"
+            ),
+            listed=shown(listed, 300),
         )
     return inner if members else "."
 
@@ -155,7 +165,7 @@ def _export(lock: bytes, projects: Mapping[str, bytes], package: str) -> bytes:
         member_only = [f"--package={package}"] if package else []
         if reason := run_uv([*where, *what, *member_only]):
             reason = shown(reason.replace(f"{folder}/", ""), 300)
-            raise PinError(f"uv can't export it: {reason}")
+            raise PinError(_("uv can't export it: %(reason)s"), reason=reason)
         return out.read_bytes()
 
 

@@ -16,11 +16,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from django.utils.translation import gettext_noop as _
 from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
 from pip_requirements_parser import RequirementsFile
 
 from deploy_manager.exceptions import PinError
+from deploy_manager.messages import Message
 from deploy_manager.requirements.compiling import (
     FULL,
     Compiler,
@@ -85,7 +87,7 @@ def move_pins(
     pins = read_pins(lock, "the lock")
     wanted = {request.name: request for request in requests}
     if unknown := sorted(wanted.keys() - {pin.name for pin in pins}):
-        raise PinError(f"{', '.join(unknown)} is not among the pins.")
+        raise PinError(_("%(unknown)s is not among the pins."), unknown=", ".join(unknown))
     options = [*FULL, *_target_options(pins, targets)]
     options += cooldown_options(pins, index_url, before, exempt)
     specifiers = {p.name: wanted[p.name].specifier(p.version) for p in pins if p.name in wanted}
@@ -215,14 +217,16 @@ def _bounds(pins: Sequence[Pin], wanted: Mapping[str, PinRequest]) -> list[str]:
     ]
 
 
-def _explain(reason: str, wanted: Mapping[str, PinRequest]) -> str:
+def _explain(reason: str, wanted: Mapping[str, PinRequest]) -> Message:
     """Return uv's report, preceded by what was requested."""
     reason = reason.replace("the constraints", "the current pins")
     asked = ", ".join(
         f"{request.name}{f'=={request.version}' if request.version else f' ({request.reach})'}"
         for request in wanted.values()
     )
-    return f"No set of versions fits with {asked}:\n{reason}"
+    return Message(
+        _("No set of versions fits with %(asked)s:\n%(reason)s"), asked=asked, reason=reason
+    )
 
 
 def _needed_by(resolved: str) -> dict[str, list[str]]:
@@ -265,4 +269,8 @@ def _check_targets(pins: Sequence[Pin], targets: Sequence[Target]) -> None:
     for target in targets:
         held = [p.name for p in pins if not p.marker or Marker(p.marker).evaluate(target.markers)]
         if twice := sorted({name for name in held if held.count(name) > 1}):
-            raise PinError(f"On Python {target.python}, two pins of {', '.join(twice)} apply.")
+            raise PinError(
+                _("On Python %(python)s, two pins of %(twice)s apply."),
+                python=target.python,
+                twice=", ".join(twice),
+            )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from django.utils.translation import gettext_noop as _
 from packaging.pylock import is_valid_pylock_path
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -25,16 +26,23 @@ def refuse_unpatchable(text: str, path: str) -> None:
     name = Path(path).name
     if name in ("uv.lock", "pyproject.toml") or is_valid_pylock_path(Path(name)):
         raise PinError(
-            f"{path} can't be patched: another tool writes it. Let that tool move the versions,"
-            " and commit its output."
+            _(
+                "%(path)s can't be patched: another tool writes it. Let that tool move the "
+                "versions, and commit its output."
+            ),
+            path=path,
         )
     kinds = ("requirements", "constraints")
     options = _parse(text).options
     others = [one for line in options for kind in kinds for one in line.options.get(kind, ())]
     if others:
         raise PinError(
-            f"{path} can't be patched: it also takes pins from {', '.join(map(shown, others))}."
-            " Write the new versions there, or put all pins in one file."
+            _(
+                "%(path)s can't be patched: it also takes pins from %(others)s. Write the "
+                "new versions there, or put all pins in one file."
+            ),
+            path=path,
+            others=", ".join(map(shown, others)),
         )
 
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.exceptions import PinError
+from deploy_manager.messages import Message
 from deploy_manager.requirements.any_file import read_asking
 from deploy_manager.requirements.asked import Problem
 from deploy_manager.requirements.line_kinds import Files
@@ -10,7 +13,9 @@ from deploy_manager.requirements.pinning import pin_asking
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.text_files import read_text_files
 
-HOW_TO_PIN = "Pin everything: uv pip compile --generate-hashes requirements.in -o requirements.txt."
+HOW_TO_PIN = Message(
+    _("Pin everything: uv pip compile --generate-hashes requirements.in -o requirements.txt.")
+)
 MOST_PROBLEMS = 10
 """In one message; the others are counted."""
 
@@ -56,12 +61,17 @@ def describe_problems(problems: Sequence[Problem], top: str = "") -> str:
 def check_whole(pins: Sequence[Pin], path: str) -> None:
     """Raise PinError if there are no pins, or if only some of them have hashes."""
     if not pins:
-        raise PinError(f"{path} pins nothing. {HOW_TO_PIN}")
+        raise PinError(_("%(path)s pins nothing. %(how)s"), path=path, how=HOW_TO_PIN)
     bare = [pin.name for pin in pins if not pin.hashes]
     if bare and len(bare) < len(pins):
         raise PinError(
-            f"{path} has hashes for some packages but not for {', '.join(bare[:5])}:"
-            f" pip requires hashes for all or for none. {HOW_TO_PIN}"
+            _(
+                "%(path)s has hashes for some packages but not for %(bare)s: pip requires "
+                "hashes for all or for none. %(how)s"
+            ),
+            path=path,
+            bare=", ".join(bare[:5]),
+            how=HOW_TO_PIN,
         )
 
 
@@ -70,6 +80,11 @@ def _all_of(
 ) -> tuple[Pin, ...]:
     if problems:
         reasons = describe_problems(problems, file)
-        raise PinError(f"{path} is not a full set of exact pins: {reasons}. {HOW_TO_PIN}")
+        raise PinError(
+            _("%(path)s is not a full set of exact pins: %(reasons)s. %(how)s"),
+            path=path,
+            reasons=reasons,
+            how=HOW_TO_PIN,
+        )
     check_whole(pins, path)
     return pins

@@ -20,11 +20,13 @@ from dataclasses import dataclass, field, replace
 from optparse import Values
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from pip_requirements_parser import CommentLine, join_lines, split_comments
 
 from deploy_manager.exceptions import PinError
+from deploy_manager.messages import Message
 from deploy_manager.requirements.asked import (
     Address,
     Asked,
@@ -43,7 +45,7 @@ LONGEST_LINE, MOST_BLANKS = 64 * 1024, 1000
 
 MOST_FILES = 200
 
-ODD_BLANK = "it has a blank that is neither a space nor a tab"
+ODD_BLANK = Message(_("it has a blank that is neither a space nor a tab"))
 NO_VERSION = "=== without a version"
 
 _PROJECT_FILES = ("pyproject.toml)", "setup.py)", "setup.cfg)")
@@ -148,11 +150,11 @@ class _Lines:
         kind = read(text, self.reader.files)
         found = kind.requirement
         if self.is_constraint and options.editables:
-            raise ValueError("a constraint can't be editable")
+            raise ValueError(Message(_("a constraint can't be editable")))
         if self.is_constraint and found is None:
-            raise ValueError("a constraint needs a name")
+            raise ValueError(Message(_("a constraint needs a name")))
         if self.is_constraint and kind.extras:
-            raise ValueError("a constraint can't have extras")
+            raise ValueError(Message(_("a constraint can't have extras")))
         return Asked(
             name=canonicalize_name(found.name) if found else "",
             specifier=found.specifier if found else SpecifierSet(),
@@ -220,10 +222,16 @@ def _refuse_on_purpose(line: str) -> None:
     """Raises ValueError for what pip would accept, although it can't be meant."""
     if _is_too_long(line):
         raise ValueError(
-            f"it has more than {LONGEST_LINE} characters, or {MOST_BLANKS} blanks in a row"
+            Message(
+                _("it has more than %(most)s characters, or %(blanks)s blanks in a row"),
+                most=LONGEST_LINE,
+                blanks=MOST_BLANKS,
+            )
         )
     if odd := re.search(r"[^\S \t]", line):
-        raise ValueError(f"{ODD_BLANK}: U+{ord(odd.group()):04X}")
+        raise ValueError(
+            Message("%(what)s: U+%(odd)s", what=ODD_BLANK, odd=f"{ord(odd.group()):04X}")
+        )
     if re.search(r"===\s*($|[;,)]|--)", line):
         raise ValueError(NO_VERSION)
 
@@ -246,7 +254,7 @@ def _check_host(host: str) -> None:
     is_ipv6 = host.count(":") >= 2 and "@" not in host and "[" not in host
     place = Address.of(f"https://[{host}]" if is_ipv6 else f"https://{host}")
     if place.host is None:
-        raise ValueError("--trusted-host takes a host, or host:port")
+        raise ValueError(Message(_("--trusted-host takes a host, or host:port")))
 
 
 def _is_direct(comments: str) -> bool:

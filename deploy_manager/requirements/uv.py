@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import PinError
 from deploy_manager.logs import mask
@@ -82,7 +83,7 @@ def run_uv(
     folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     program = shutil.which("uv", path=os.pathsep.join(folders))
     if program is None:
-        raise PinError("uv is not installed here: pip install uv.")
+        raise PinError(_("uv is not installed here: pip install uv."))
     with tempfile.TemporaryDirectory(prefix="deploy_manager-") as home:
         options = _options(declared or {}, Path(home))
         try:
@@ -96,7 +97,9 @@ def run_uv(
                 env=minimal_environment(Path(home)) | _index(words, index_url),
             )
         except subprocess.TimeoutExpired:
-            raise PinError(f"uv did not finish within {timeout:g} s.") from None
+            raise PinError(
+                _("uv did not finish within %(timeout)s s."), timeout=f"{timeout:g}"
+            ) from None
     if not done.returncode:
         return ""
     return mask(done.stderr.strip()).decode(errors="replace") or "uv gave no reason."

@@ -17,7 +17,9 @@ from datetime import UTC, datetime
 from itertools import islice, takewhile
 
 from cronsim import CronSim, CronSimError
+from django.utils.translation import gettext_noop as _
 
+from deploy_manager.messages import Message
 from deploy_manager.schedule.windows import check_zone
 
 FIELDS = 5
@@ -48,19 +50,29 @@ def next_slot(expression: str, zone: str, after: datetime) -> datetime:
     """
     for slot in _slots(expression, zone, after):
         return slot
-    raise ValueError(f"{expression!r} has no slot: no month has such a day.")
+    raise ValueError(
+        Message(
+            _("%(expression)s has no slot: no month has such a day."), expression=repr(expression)
+        )
+    )
 
 
 def _slots(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
     local = after.astimezone(check_zone(zone))
     try:
         if len(expression.split()) != FIELDS:
-            raise CronSimError("Wrong number of fields")
+            raise CronSimError(Message(_("Wrong number of fields")))
         slots = CronSim(expression, local)
     except CronSimError as error:
         raise ValueError(
-            f"{expression!r} is not a cron expression: {error}."
-            " Write minute, hour, day, month and weekday, like 30 2 * * mon-fri."
+            Message(
+                _(
+                    "%(expression)s is not a cron expression: %(error)s. Write minute, hour, "
+                    "day, month and weekday, like 30 2 * * mon-fri."
+                ),
+                expression=repr(expression),
+                error=error,
+            )
         ) from None
     for slot in slots:
         # cronsim starts from the wall clock's time: if that occurs twice, it may yield the past.

@@ -16,13 +16,19 @@ from datetime import UTC, datetime, time, timedelta
 from itertools import product
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from django.utils.translation import gettext_noop as _
+
+from deploy_manager.messages import Message
+
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY = timedelta(days=1)
 DAYS_TO_LOOK_AHEAD = 15
 """Two weeks: a weekly window may lie in a skipped hour once, but not twice in a row."""
 
 _MIDNIGHT = 24 * 60
-_EXAMPLE = "Write one like mon-fri 09:00-17:00, sat,sun 22:00-02:00 or daily 01:00-05:00."
+_EXAMPLE = Message(
+    _("Write one like mon-fri 09:00-17:00, sat,sun 22:00-02:00 or daily 01:00-05:00.")
+)
 _LINE = re.compile(
     r"(?P<days>[a-z,-]+) (?P<start>[0-9]{1,2}:[0-9]{2})-(?P<end>[0-9]{1,2}:[0-9]{2})"
 )
@@ -87,7 +93,9 @@ def next_opening(windows: Sequence[Window], zone: str, at: datetime) -> datetime
         within = (each for each in moments if after < each <= after + DAY)
         if found := [each for each in within if _any_holds(windows, each, place)]:
             return min(found)
-    raise ValueError(f"None of these allowed times comes in {zone} within two weeks.")
+    raise ValueError(
+        Message(_("None of these allowed times comes in %(zone)s within two weeks."), zone=zone)
+    )
 
 
 def check_zone(name: str) -> ZoneInfo:
@@ -96,7 +104,11 @@ def check_zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     # A name like "Europe" is a folder of the zone database, and some files in it are no zones.
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"There is no time zone {name!r}. Write one like Europe/Paris.") from None
+        raise ValueError(
+            Message(
+                _("There is no time zone %(name)s. Write one like Europe/Paris."), name=repr(name)
+            )
+        ) from None
 
 
 def _any_holds(windows: Iterable[Window], at: datetime, zone: ZoneInfo) -> bool:
@@ -136,17 +148,34 @@ def _parse(line: str) -> Window:
     tidy = re.sub(r"\s*([,-])\s*", r"\1", " ".join(line.lower().split()))
     found = _LINE.fullmatch(tidy)
     if found is None:
-        raise ValueError(f"{line!r} is not an allowed time. {_EXAMPLE}")
+        raise ValueError(
+            Message(
+                _("%(line)s is not an allowed time. %(example)s"), line=repr(line), example=_EXAMPLE
+            )
+        )
     start, end = _minutes(found["start"], line), _minutes(found["end"], line)
     if start in (end, _MIDNIGHT):
-        raise ValueError(f"{line!r} never begins. Write a whole day as 00:00-24:00. {_EXAMPLE}")
+        raise ValueError(
+            Message(
+                _("%(line)s never begins. Write a whole day as 00:00-24:00. %(example)s"),
+                line=repr(line),
+                example=_EXAMPLE,
+            )
+        )
     return Window(frozenset(_days(found["days"], line)), start, end)
 
 
 def _minutes(text: str, line: str) -> int:
     hours, minutes = map(int, text.split(":"))
     if minutes > 59 or hours * 60 + minutes > _MIDNIGHT:
-        raise ValueError(f"{line!r}: no clock shows {text}. {_EXAMPLE}")
+        raise ValueError(
+            Message(
+                _("%(line)s: no clock shows %(time)s. %(example)s"),
+                line=repr(line),
+                time=text,
+                example=_EXAMPLE,
+            )
+        )
     return hours * 60 + minutes
 
 
@@ -157,7 +186,15 @@ def _days(text: str, line: str) -> Iterator[int]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if first not in DAYS or (dash and last not in DAYS):
-            raise ValueError(f"{line!r}: {part!r} is not one of {', '.join(DAYS)}. {_EXAMPLE}")
+            raise ValueError(
+                Message(
+                    _("%(line)s: %(part)s is not one of %(days)s. %(example)s"),
+                    line=repr(line),
+                    part=repr(part),
+                    days=", ".join(DAYS),
+                    example=_EXAMPLE,
+                )
+            )
         start = DAYS.index(first)
         length = (DAYS.index(last or first) - start) % 7
         yield from ((start + offset) % 7 for offset in range(length + 1))

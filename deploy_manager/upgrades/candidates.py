@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop as _
 
+from deploy_manager import messages
+from deploy_manager.messages import Message, ngettext
 from deploy_manager.models import Advisory, Environment, IgnoredPackage, Placement, UpgradePolicy
 from deploy_manager.packages.exposure import KnownPackages, unseen
 from deploy_manager.requirements.reach import PinRequest, Reach
@@ -33,7 +34,7 @@ class Candidates:
     considered: int
     """How many packages were checked and are known well enough to decide."""
 
-    report: tuple[str, ...]
+    report: tuple[Message | str, ...]
     """A line for each thing that is left alone, that has no fix, or that is unknown."""
 
 
@@ -113,7 +114,7 @@ def _grouped(
 
 def _describe_advisories(
     known: KnownPackages, against: Mapping[str, Sequence[Advisory]], ignoring: _Ignoring
-) -> Iterable[str]:
+) -> Iterable[Message]:
     """Yield a line for what is ignored, what has no fix, and what an upgrade can't fix."""
     for name, found in against.items():
         if row := ignoring.packages.get(name):
@@ -124,7 +125,7 @@ def _describe_advisories(
                 yield _left_alone(f"{name} ({row.advisory})", row)
             elif not advisory.first_fixed:
                 words = {"name": name, "advisory": advisory}
-                yield _("%(name)s has no version yet that fixes %(advisory)s.") % words
+                yield Message(_("%(name)s has no version yet that fixes %(advisory)s."), **words)
     # An upgrade moves pins: it can't change a version that is installed without being pinned.
     vulnerable = [
         f"{name} {version}"
@@ -132,36 +133,35 @@ def _describe_advisories(
         if known.advisories_of([(name, version)])
     ]
     if vulnerable:
-        yield _("Vulnerable and installed, but not pinned: %(names)s. Converge, or pin it.") % {
-            "names": few(vulnerable)
-        }
+        yield Message(
+            _("Vulnerable and installed, but not pinned: %(names)s. Converge, or pin it."),
+            names=few(vulnerable),
+        )
     if versions := [f"{name} {version}" for name, version in sorted(known.unknown)]:
         yield ngettext(
             "Unknown: %(count)d version could not be checked for advisories: %(names)s.",
             "Unknown: %(count)d versions could not be checked for advisories: %(names)s.",
             len(versions),
-        ) % {"count": len(versions), "names": few(versions)}
+            names=few(versions),
+        )
 
 
 def _describe_missing(
     policy: UpgradePolicy, known: KnownPackages, unseen: Iterable[Placement]
-) -> Iterable[str]:
+) -> Iterable[Message]:
     if missing := sorted(set(policy.packages) - known.names):
-        yield _("Not pinned here: %(names)s.") % {"names": few(missing)}
+        yield Message(_("Not pinned here: %(names)s."), names=few(missing))
     if servers := [each.server.name for each in unseen]:
-        yield _("Unknown: what is installed on %(servers)s.") % {"servers": few(servers)}
+        yield Message(_("Unknown: what is installed on %(servers)s."), servers=few(servers))
 
 
-def _left_alone(what: str, row: IgnoredPackage) -> str:
+def _left_alone(what: str, row: IgnoredPackage) -> Message:
     words = {"what": what, "until": row.until, "reason": row.reason}
     if row.until is None:
-        return _("Left alone: %(what)s. %(reason)s") % words
-    return _("Left alone until %(until)s: %(what)s. %(reason)s") % words
+        return Message(_("Left alone: %(what)s. %(reason)s"), **words)
+    return Message(_("Left alone until %(until)s: %(what)s. %(reason)s"), **words)
 
 
-def few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> Message:
     """Return the first names, and how many more there are."""
-    listed, more = ", ".join(names[:FEW]), len(names) - FEW
-    if more <= 0:
-        return listed
-    return _("%(names)s and %(more)d more") % {"names": listed, "more": more}
+    return messages.few(names, FEW)

@@ -16,13 +16,14 @@ from typing import TypeVar
 
 from django.db.models import QuerySet
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CodeError, DeployManagerError, PinError
 from deploy_manager.git.amending import Change
 from deploy_manager.git.mirror import Mirror
 from deploy_manager.isolation import explain, one_by_one
 from deploy_manager.logs import mask_text, plain
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     Environment,
     PolicyRun,
@@ -67,7 +68,7 @@ def hand_back_what_succeeded() -> int:
     )
 
     def hand_back_once(upgrade: Upgrade) -> bool:
-        outcome = upgrade.policy_run.outcome if upgrade.policy_run else ""
+        outcome = str(upgrade.policy_run.outcome) if upgrade.policy_run else ""
         # The ref in the outcome marks it as done; upgrade-1 must not be found in upgrade-12.
         ref = re.escape(OWN_REF.format(upgrade.pk))
         return not re.search(rf"{ref}(?!\d)", outcome) and hand_back(upgrade)
@@ -87,13 +88,13 @@ def hand_back(upgrade: Upgrade) -> bool:
     # Of each project, the last environment has the pins that all the others have.
     stages = patchable(upgrade.stages.all()).order_by("number")
     last_stages = {stage.environment.project_id: stage for stage in stages}
-    text = "\n".join(map(_hand_back, last_stages.values()))
-    text = text or _("Upgrade #%(number)d has nothing to hand back (%(ref)s).") % {
-        "number": upgrade.pk,
-        "ref": OWN_REF.format(upgrade.pk),
-    }
+    text = Message.lines(*map(_hand_back, last_stages.values())) or Message(
+        _("Upgrade #%(number)d has nothing to hand back (%(ref)s)."),
+        number=upgrade.pk,
+        ref=OWN_REF.format(upgrade.pk),
+    )
     unchanged = PolicyRun.objects.filter(pk=run.pk, outcome=run.outcome)
-    return bool(unchanged.update(outcome=f"{run.outcome}\n{text}"))
+    return bool(unchanged.update(outcome=Message.lines(run.outcome, text)))
 
 
 def patch_of(stage: UpgradeStage) -> bytes:
@@ -126,7 +127,7 @@ def patchable(stages: QuerySet[UpgradeStage]) -> QuerySet[UpgradeStage]:
     )
 
 
-def _hand_back(stage: UpgradeStage) -> str:
+def _hand_back(stage: UpgradeStage) -> Message:
     """Commit a stage's pins; return a line that says where they are, or what went wrong."""
     ref = OWN_REF.format(stage.upgrade_id)
     words = {"number": stage.upgrade_id, "project": stage.environment.project, "ref": ref}
@@ -141,12 +142,12 @@ def _hand_back(stage: UpgradeStage) -> str:
             "Upgrade #%(number)d succeeded, but its pins were not handed back to %(project)s"
             " (%(ref)s): %(reason)s"
         )
-        return text % {**words, "reason": mask_text(explain(error))}
+        return Message(text, **words, reason=explain(error))
     text = _(
         "Upgrade #%(number)d succeeded: the pins for %(project)s are in %(ref)s of %(folder)s on"
         " %(host)s."
     )
-    return text % {**words, "folder": folder, "host": socket.gethostname()}
+    return Message(text, **words, folder=folder, host=socket.gethostname())
 
 
 def _commit(mirror: Mirror, amendment: Amendment, ref: str) -> Path:
@@ -168,14 +169,14 @@ def _amendment(stage: UpgradeStage) -> Amendment:
     environment = stage.environment
     if environment.pins_from != Environment.PinsFrom.COMMIT:
         raise CodeError(
-            _("%(site)s lists its pins itself: its repository has none to change.")
-            % {"site": environment}
+            _("%(site)s lists its pins itself: its repository has none to change."),
+            site=environment,
         )
     release = stage.release_before or (stage.deployment and stage.deployment.release)
     if not release:
         raise CodeError(
-            _("The release that served %(site)s was deleted: its commit is unknown.")
-            % {"site": environment}
+            _("The release that served %(site)s was deleted: its commit is unknown."),
+            site=environment,
         )
     file = environment.project.requirements_file
     return release.commit, file, partial(_with_new_pins, stage, file), _message(stage)
@@ -188,9 +189,7 @@ def _with_new_pins(stage: UpgradeStage, file: str, text: str) -> str:
     changed = patch_pins(text, wanted)
     if left := compare_pins(read_pins(changed, file), wanted):
         names = few([change.name for change in left])
-        raise PinError(
-            _("%(file)s can't be changed to pin %(names)s.") % {"file": file, "names": names}
-        )
+        raise PinError(_("%(file)s can't be changed to pin %(names)s."), file=file, names=names)
     return changed
 
 

@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RequestRefused
+from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Override, UpgradeStage
 from deploy_manager.models.shapes import texts_in
 from deploy_manager.packages.overrides import lay_over
@@ -40,7 +41,7 @@ def note_overrides(stage: UpgradeStage) -> None:
             continue
         # Ended first: a constraint allows one live override of a package and marker.
         replaced = Override.objects.filter(pk__in=[row.pk for row in held[name]])
-        why = _("Upgrade %(upgrade)s moved it on.") % {"upgrade": stage.upgrade}
+        why = Message(_("Upgrade %(upgrade)s moved it on."), upgrade=stage.upgrade)
         replaced.end(Override.End.REPLACED, why, replaced_by=stage.upgrade)
         if _versions(pins) != _versions(listed):
             _write(stage, name, pins, listed, moves.get(name, {}))
@@ -93,7 +94,7 @@ def return_overrides(stage: UpgradeStage) -> None:
     from before this stage, which it revives in turn if it is rolled back, too.
     """
     here = Override.objects.filter(environment=stage.environment)
-    why = _("Upgrade %(upgrade)s was taken back.") % {"upgrade": stage.upgrade}
+    why = Message(_("Upgrade %(upgrade)s was taken back."), upgrade=stage.upgrade)
     mine = here.filter(upgrade=stage.upgrade)
     mine.end(Override.End.RETURNED, why)
     later = {row.name: row.replaced_by_id for row in mine.filter(ended_how=Override.End.REPLACED)}
@@ -124,6 +125,6 @@ def refuse_to_take_back_others(stage: UpgradeStage, lock: str) -> None:
     ]
     if others:
         raise RequestRefused(
-            _("It was not rolled back: that would also undo %(names)s of another upgrade.")
-            % {"names": ", ".join(f"{each.name} {each.version or '-'}" for each in others)}
+            _("It was not rolled back: that would also undo %(names)s of another upgrade."),
+            names=", ".join(f"{each.name} {each.version or '-'}" for each in others),
         )

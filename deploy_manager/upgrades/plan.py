@@ -8,12 +8,13 @@ from functools import cached_property
 from typing import Any
 
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.bad_releases import describe_mark, find_mark
 from deploy_manager.deployments.freezes import why_not_now
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.exceptions import InvalidRow, PinError, RequestRefused
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     Environment,
     LockFile,
@@ -84,18 +85,18 @@ class PlannedStage:
         return found if found and found.lock.digest == self.digest else None
 
     @property
-    def bad(self) -> str:
+    def bad(self) -> Message:
         """Why the new pins are marked as bad here: only people may install them then."""
-        return describe_mark(self.mark) if self.mark else ""
+        return describe_mark(self.mark) if self.mark else Message()
 
     @cached_property
-    def not_now(self) -> str:
+    def not_now(self) -> Message:
         """The freeze or closed window that the upgrade has to wait for here; blank: none."""
         try:
             pipeline = pipeline_for(self.environment, UPGRADE)
             return why_not_now(self.environment, pipeline, timezone.now())
         except RequestRefused as error:
-            return str(error)
+            return error.message
 
     def lock_after(self) -> LockFile:
         """Return the row of the new lock, written if there is none."""
@@ -111,7 +112,7 @@ class UpgradePlan:
     unmoved: tuple[Environment, ...] = ()
     """Environments in which nothing would change."""
 
-    problems: tuple[str, ...] = ()
+    problems: tuple[Message | str, ...] = ()
     """Why it can't be done, as messages: for instance that the resolver found no solution."""
 
     @property
@@ -132,7 +133,7 @@ def plan_upgrade(environments: Sequence[Environment], options: UpgradeOptions) -
         try:
             stage = _plan_stage(environment, options)
         except (PinError, InvalidRow) as error:
-            problems.append(f"{environment}: {error}")
+            problems.append(Message("%(site)s: %(why)s", site=environment, why=error))
             continue
         if stage is None:
             unmoved.append(environment)
@@ -141,7 +142,9 @@ def plan_upgrade(environments: Sequence[Environment], options: UpgradeOptions) -
     return UpgradePlan(options, tuple(stages), tuple(unmoved), tuple(problems))
 
 
-def _unknown_packages(environments: Sequence[Environment], options: UpgradeOptions) -> list[str]:
+def _unknown_packages(
+    environments: Sequence[Environment], options: UpgradeOptions
+) -> list[Message]:
     """Return a problem for each requested package that no environment has."""
     known: set[str] = set()
     for environment in environments:
@@ -152,7 +155,7 @@ def _unknown_packages(environments: Sequence[Environment], options: UpgradeOptio
         return []
     sites = ", ".join(map(str, environments))
     return [
-        _("%(name)s is not among the pins of %(sites)s.") % {"name": each.name, "sites": sites}
+        Message(_("%(name)s is not among the pins of %(sites)s."), name=each.name, sites=sites)
         for each in options.pins
         if each.name not in known
     ]
@@ -240,7 +243,7 @@ def _facts_of(
     found = facts.get(name)
     blank = {"uploaded": "", "yanked": "", "status": "", "unknown": ""}
     if not isinstance(found, PackageFacts):
-        return blank | {"unknown": found.reason if found and version else ""}
+        return blank | {"unknown": str(found.reason) if found and version else ""}
     # Several versions, for different markers, have no facts in common.
     about = found.of(version) if version and "," not in version else None
     if about is None:

@@ -13,13 +13,12 @@ from functools import partial
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.scheduling import MOST_SLOTS
 from deploy_manager.exceptions import ClaimLost, DeployManagerError
 from deploy_manager.isolation import explain, one_by_one
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
 from deploy_manager.models import PolicyRun, UpgradePolicy
 from deploy_manager.schedule.slots import next_slot, slots_between
 from deploy_manager.signals import policy_run_due
@@ -30,7 +29,7 @@ logger = logging.getLogger(__name__)
 JOB = "ran policies"
 """Its name among the jobs of the reconcile loop."""
 
-AT_WORK = gettext_noop("A worker is looking for upgrades.")
+AT_WORK = Message(_("A worker is looking for upgrades."))
 """The outcome of a run while a worker has it."""
 
 WAKE_AGAIN_AFTER = timedelta(minutes=1)
@@ -79,7 +78,7 @@ def take_up(run_id: int) -> bool:
         # The border of a run: any error becomes its outcome, which people read on the policy.
         if not isinstance(error, DeployManagerError):
             logger.exception("%s stopped on an error", run)
-        outcome = _("Refused: %(reason)s") % {"reason": mask_text(explain(error))}
+        outcome = Message(_("Refused: %(reason)s"), reason=explain(error))
     return bool(_held(run).update(outcome=outcome))
 
 
@@ -92,7 +91,9 @@ def wake_for_waiting_runs(now: datetime | None = None) -> int:
 
     def wake_again(run: PolicyRun) -> bool:
         if run.slot + timedelta(minutes=run.policy.deadline) < now:
-            missed = _("Not done: no worker finished it by its deadline.")
+            missed = Message(
+                _("Not done: no worker finished it by its deadline."), "deadline_passed"
+            )
             return bool(_held(run).update(outcome=missed))
         # Noted as if created now, so that the next round does not wake another worker at once.
         if run.outcome == "" and not _held(run).update(created_at=now):

@@ -1,18 +1,18 @@
 """Carry out a run of a policy: request an upgrade for each group, or say why not."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import ClaimLost, DeployManagerError
 from deploy_manager.isolation import explain
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message, ngettext
 from deploy_manager.models import (
     Environment,
     PolicyRun,
@@ -40,7 +40,7 @@ Beat = Callable[[PolicyRun], None]
 """Keeps the claim on the run; raises ClaimLost if another process has it now."""
 
 
-def do_policy(run: PolicyRun, beat: Beat) -> str:
+def do_policy(run: PolicyRun, beat: Beat) -> Message:
     """Request the upgrades that a policy wants now; return the outcome, a line for each thing.
 
     Raises ClaimLost if another process took the run over, PinError for requirements that can't be
@@ -51,11 +51,13 @@ def do_policy(run: PolicyRun, beat: Beat) -> str:
     turned = [turn.environment for turn in turns]
     environments = [each for each in turned if serving_release(each)]
     idle = [str(each) for each in turned if each not in environments]
-    notes = [_("No release serves on %(sites)s yet.") % {"sites": few(idle)}] if idle else []
+    notes = [Message(_("No release serves on %(sites)s yet."), sites=few(idle))] if idle else []
     if not environments:
-        return _lines([_("Nothing to do: no release serves on its environments."), *notes])
+        return Message.lines(
+            Message(_("Nothing to do: no release serves on its environments.")), *notes
+        )
     if live := _no_room(run.policy):
-        return _lines([_("Postponed to the next run."), live, *notes])
+        return Message.lines(Message(_("Postponed to the next run.")), live, *notes)
     # Dates in the policy's own time zone: at night it is another day in UTC.
     zone = ZoneInfo(run.policy.time_zone)
     found = find_candidates(run.policy, environments, timezone.now().astimezone(zone).date())
@@ -64,24 +66,22 @@ def do_policy(run: PolicyRun, beat: Beat) -> str:
         beat(run)
         done.append(_do_group_alone(run, environments, requests, found, beat))
     nothing = [] if any(done) else [_nothing(run.policy, found)]
-    return _lines([*nothing, *done, *found.report, *notes])
+    return Message.lines(*nothing, *done, *found.report, *notes)
 
 
-def _nothing(policy: UpgradePolicy, found: Candidates) -> str:
+def _nothing(policy: UpgradePolicy, found: Candidates) -> Message:
     count = found.considered
     if policy.how_far == policy.HowFar.SECURITY and not found.groups:
-        text = ngettext(
+        return ngettext(
             "Nothing to do: %(count)d package was checked, and there is no fix to install.",
             "Nothing to do: %(count)d packages were checked, and there is no fix to install.",
             count,
         )
-    else:
-        text = ngettext(
-            "Nothing to do: %(count)d package is as new as this policy allows.",
-            "Nothing to do: %(count)d packages are as new as this policy allows.",
-            count,
-        )
-    return text % {"count": count}
+    return ngettext(
+        "Nothing to do: %(count)d package is as new as this policy allows.",
+        "Nothing to do: %(count)d packages are as new as this policy allows.",
+        count,
+    )
 
 
 def _do_group_alone(
@@ -90,7 +90,7 @@ def _do_group_alone(
     requests: tuple[PinRequest, ...],
     found: Candidates,
     beat: Beat,
-) -> str:
+) -> Message:
     """Request one upgrade; any error becomes a line of the outcome."""
     try:
         return _do_group(run, environments, requests, found, beat)
@@ -99,10 +99,11 @@ def _do_group_alone(
     except Exception as error:
         # The border of a group: the others are requested all the same.
         logger.exception("%s could not do a group", run)
-        return _("Not possible: %(names)s.\n%(problems)s") % {
-            "names": few([each.name for each in requests]),
-            "problems": mask_text(explain(error)),
-        }
+        return Message(
+            _("Not possible: %(names)s.\n%(problems)s"),
+            names=few([each.name for each in requests]),
+            problems=explain(error),
+        )
 
 
 def _do_group(
@@ -111,12 +112,12 @@ def _do_group(
     requests: tuple[PinRequest, ...],
     found: Candidates,
     beat: Beat,
-) -> str:
+) -> Message:
     """Request one upgrade; return a line about it, blank if nothing would move."""
     policy, cooldown = run.policy, timedelta(days=run.policy.cooldown)
     options = UpgradeOptions(
         pins=requests,
-        reason=_("Policy: %(policy)s") % {"policy": policy},
+        reason=gettext("Policy: %(policy)s") % {"policy": policy},
         soak=policy.soak * 60,
         on_failure=policy.on_failure,
         before=timezone.now() - cooldown if cooldown else None,
@@ -125,30 +126,32 @@ def _do_group(
     )
     plan = plan_upgrade(concerned_by(requests, environments), options)
     if plan.problems:
-        return _("Not possible: %(names)s.\n%(problems)s") % {
-            "names": few([each.name for each in requests]),
-            "problems": "\n".join(plan.problems),
-        }
+        return Message(
+            _("Not possible: %(names)s.\n%(problems)s"),
+            names=few([each.name for each in requests]),
+            problems=Message.lines(*plan.problems),
+        )
     if plan.is_empty:
-        return ""
+        return Message()
     if why := _why_not(plan, found):
         return why
     beat(run)
     try:
         return _request(policy, plan)
     except DeployManagerError as error:
-        return _("Refused: %(moves)s. %(reason)s") % {"moves": moves_of(plan), "reason": error}
+        return Message(_("Refused: %(moves)s. %(reason)s"), moves=moves_of(plan), reason=error)
 
 
-def _why_not(plan: UpgradePlan, found: Candidates) -> str:
+def _why_not(plan: UpgradePlan, found: Candidates) -> Message:
     """Return why a policy must not request a plan; blank: it may."""
     moving = {move["name"] for stage in plan.stages for move in stage.moves}
     if ignored := sorted(moving & found.ignored.keys()):
-        return _("Left out: %(moves)s, as it would also move %(name)s. %(reason)s") % {
-            "moves": moves_of(plan),
-            "name": ignored[0],
-            "reason": found.ignored[ignored[0]],
-        }
+        return Message(
+            _("Left out: %(moves)s, as it would also move %(name)s. %(reason)s"),
+            moves=moves_of(plan),
+            name=ignored[0],
+            reason=found.ignored[ignored[0]],
+        )
     for stage in plan.stages:
         # Also an upgrade that a person requested: the same pins would fail again.
         failed = UpgradeStage.objects.filter(
@@ -158,55 +161,55 @@ def _why_not(plan: UpgradePlan, found: Candidates) -> str:
             upgrade__state__in=[UpgradeState.FAILED, UpgradeState.ROLLED_BACK],
         ).order_by("-upgrade__pk")
         if last := failed.first():
-            return _(
-                "%(moves)s: not tried again, as upgrade #%(number)d failed with the same pins and"
-                " nothing has changed since."
-            ) % {"moves": moves_of(plan), "number": last.upgrade_id}
+            return Message(
+                _(
+                    "%(moves)s: not tried again, as upgrade #%(number)d failed with the same pins"
+                    " and nothing has changed since."
+                ),
+                moves=moves_of(plan),
+                number=last.upgrade_id,
+            )
     for stage in plan.stages:
         if stage.bad:
-            return _("Left out: %(moves)s. %(reason)s") % {
-                "moves": moves_of(plan),
-                "reason": stage.bad,
-            }
-    return ""
+            return Message(
+                _("Left out: %(moves)s. %(reason)s"), moves=moves_of(plan), reason=stage.bad
+            )
+    return Message()
 
 
-def _request(policy: UpgradePolicy, plan: UpgradePlan) -> str:
+def _request(policy: UpgradePolicy, plan: UpgradePlan) -> Message:
     """Write the upgrade, unless the policy has as many live ones as it may have."""
     with transaction.atomic():
         # The row lock makes two runs of one policy count one after the other.
         UpgradePolicy.objects.select_for_update().get(pk=policy.pk)
         if live := _no_room(policy):
-            return _("Postponed to the next run: %(moves)s. %(live)s") % {
-                "moves": moves_of(plan),
-                "live": live,
-            }
+            return Message(
+                _("Postponed to the next run: %(moves)s. %(live)s"), moves=moves_of(plan), live=live
+            )
         upgrade = request_upgrade(plan, source=SOURCE, requested_by_name=str(policy))
-    return _("Upgrade #%(number)d: %(moves)s (%(sites)s).") % {
-        "number": upgrade.pk,
-        "moves": moves_of(plan),
-        "sites": ", ".join(str(stage.environment) for stage in plan.stages),
-    }
+    return Message(
+        _("Upgrade #%(number)d: %(moves)s (%(sites)s)."),
+        number=upgrade.pk,
+        moves=moves_of(plan),
+        sites=", ".join(str(stage.environment) for stage in plan.stages),
+    )
 
 
-def _no_room(policy: UpgradePolicy) -> str:
+def _no_room(policy: UpgradePolicy) -> Message:
     """Return a line on the policy's live upgrades; blank if it may request another one."""
     live = Upgrade.objects.live().filter(policy_run__policy=policy).order_by("pk")
     numbers = [f"#{pk}" for pk in live.values_list("pk", flat=True)]
     if len(numbers) < policy.most_at_once:
-        return ""
-    return _("These have not ended yet, of at most %(most)d at once: %(numbers)s.") % {
-        "most": policy.most_at_once,
-        "numbers": few(numbers),
-    }
+        return Message()
+    return Message(
+        _("These have not ended yet, of at most %(most)d at once: %(numbers)s."),
+        most=policy.most_at_once,
+        numbers=few(numbers),
+    )
 
 
-def moves_of(plan: UpgradePlan) -> str:
+def moves_of(plan: UpgradePlan) -> Message:
     """Return what would move, each move once, like django 5.2.7 → 5.2.8."""
     moves = (move for stage in plan.stages for move in stage.moves)
     texts = (f"{each['name']} {each['before'] or '-'} → {each['after'] or '-'}" for each in moves)
     return few(list(dict.fromkeys(texts)))
-
-
-def _lines(lines: Iterable[str]) -> str:
-    return "\n".join(filter(None, lines))

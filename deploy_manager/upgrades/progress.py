@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.request import DeploymentOptions, refuse_who_may_not, request
 from deploy_manager.exceptions import DeployManagerError, PinError, RequestRefused
 from deploy_manager.isolation import one_by_one
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     UPGRADE_LIVE,
     Deployment,
@@ -47,11 +47,13 @@ if TYPE_CHECKING:
 JOB = "went on with upgrades"
 """Its name among the jobs of the reconcile loop."""
 
-PINS_CHANGED = gettext_noop(
+PINS_CHANGED = _(
     "The pins that serve there have changed since the upgrade was requested: request it again."
 )
-NOT_BEGUN = gettext_noop("Nothing was changed here: an earlier environment failed.")
-NONE_SWITCHED = gettext_noop("No server was switched.")
+NOT_BEGUN = Message(
+    _("Nothing was changed here: an earlier environment failed."), "earlier_environment_failed"
+)
+NONE_SWITCHED = Message(_("No server was switched."))
 
 
 def upgrade_of(deployment: Deployment) -> int | None:
@@ -125,14 +127,14 @@ def _begin_if_due(stage: UpgradeStage) -> Deployment | bool:
             if not due.update(state=UpgradeState.RUNNING, opens_at=None):
                 return False
             deployment = _deploy(stage)
-            state, why = UpgradeState.RUNNING, ""
+            state, why = UpgradeState.RUNNING, Message()
             if deployment.state == State.WAITING:
                 state, why = UpgradeState.WAITING, deployment.message
                 mine.update(state=state, message=why)
             _set_state(stage, state, why)
             return deployment
     except DeployManagerError as error:
-        return _fail(stage, UpgradeState.WAITING, mask_text(str(error)))
+        return _fail(stage, UpgradeState.WAITING, error.message)
 
 
 def note_begin(deployment: Deployment) -> bool:
@@ -151,9 +153,9 @@ def note_begin(deployment: Deployment) -> bool:
     return True
 
 
-def _set_state(stage: UpgradeStage, state: UpgradeState, why: str = "") -> None:
+def _set_state(stage: UpgradeStage, state: UpgradeState, why: Message | None = None) -> None:
     """Give the upgrade the state of its stage, with what that waits for, if it waits."""
-    message = f"{stage.environment}: {why}" if why else ""
+    message = _of_stage(stage, why) if why else Message()
     Upgrade.objects.live().filter(pk=stage.upgrade_id).update(state=state, message=message)
 
 
@@ -162,7 +164,7 @@ def _deploy(stage: UpgradeStage) -> Deployment:
     serving = serving_release(stage.environment)
     # Another deployment in between may have changed the code, but not the pins that were planned.
     if serving is None or serving.lock_id != stage.lock_before_id:
-        raise RequestRefused(_(PINS_CHANGED))
+        raise RequestRefused(PINS_CHANGED)
     release = Release.objects.make(
         stage.environment,
         serving.commit,
@@ -183,7 +185,7 @@ def _deploy(stage: UpgradeStage) -> Deployment:
 
 
 def _reason(stage: UpgradeStage) -> str:
-    parts = [_("Upgrade %s") % stage.upgrade, stage.upgrade.reason]
+    parts = [gettext("Upgrade %s") % stage.upgrade, stage.upgrade.reason]
     return ": ".join(filter(None, parts))[:500]
 
 
@@ -206,7 +208,7 @@ def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
     """End a running stage by how its deployment ended."""
     deployment = stage.deployment
     if deployment is None:
-        return _fail(stage, UpgradeState.RUNNING, _("Its deployment was deleted."))
+        return _fail(stage, UpgradeState.RUNNING, Message(_("Its deployment was deleted.")))
     if deployment.is_live:
         return False
     if deployment.state == State.SUCCEEDED:
@@ -219,8 +221,7 @@ def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
         return end(stage, UpgradeState.RUNNING, deployment.message)
     if was_cancelled or deployment.host_runs.filter(was_switched=True).exists():
         return _came_back(stage, UpgradeState.RUNNING, deployment.message)
-    why = f"{deployment.message}\n{_(NONE_SWITCHED)}"
-    return _fail(stage, UpgradeState.RUNNING, why)
+    return _fail(stage, UpgradeState.RUNNING, Message.lines(deployment.message, NONE_SWITCHED))
 
 
 def _succeed(stage: UpgradeStage) -> bool:
@@ -244,13 +245,13 @@ def _list_pins(environment: Environment, lock: str) -> None:
         replace_pins(environment, read_pins(lock))
 
 
-def _fail(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
+def _fail(stage: UpgradeStage, was: UpgradeState, why: Message) -> bool:
     """End a stage as failed, with the consequences for the others: see `_end_stage`."""
     _mark_bad(stage, why)
     return _end_stage(stage, was, UpgradeState.FAILED, why)
 
 
-def _came_back(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
+def _came_back(stage: UpgradeStage, was: UpgradeState, why: Message) -> bool:
     """End a stage whose servers all serve their previous release again."""
     _mark_bad(stage, why)
     cancelled = stage.deployment is not None and stage.deployment.state == State.CANCELLED
@@ -258,10 +259,10 @@ def _came_back(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
     return _end_stage(stage, was, ended, why)
 
 
-def _mark_bad(stage: UpgradeStage, why: str) -> None:
+def _mark_bad(stage: UpgradeStage, why: Message) -> None:
     release = stage.deployment.release if stage.deployment else None
     if release and stage.deployment and _speaks_against_release(stage.deployment):
-        release.mark_bad(why or _("Its upgrade failed."))
+        release.mark_bad(str(why) or gettext("Its upgrade failed."))
 
 
 def _speaks_against_release(deployment: Deployment) -> bool:
@@ -275,7 +276,7 @@ def _speaks_against_release(deployment: Deployment) -> bool:
     return commands.exists() or deployment.host_runs.filter(was_switched=True).exists()
 
 
-def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why: str) -> bool:
+def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why: Message) -> bool:
     """End a stage, skip those that wait, and roll back earlier ones if the upgrade says so."""
     with brief_transaction():
         mine = UpgradeStage.objects.filter(pk=stage.pk, state=was)
@@ -283,7 +284,7 @@ def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why:
             return False
         others = stage.upgrade.stages.exclude(pk=stage.pk)
         others.filter(state=UpgradeState.WAITING).update(
-            state=UpgradeState.SKIPPED, message=_(NOT_BEGUN), opens_at=None
+            state=UpgradeState.SKIPPED, message=NOT_BEGUN, opens_at=None
         )
         if ended != UpgradeState.CANCELLED and stage.upgrade.on_failure == OnFailure.RETURN:
             for earlier in others.filter(state=UpgradeState.SUCCEEDED, number__lt=stage.number):
@@ -291,7 +292,7 @@ def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why:
     return True
 
 
-def _return(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
+def _return(stage: UpgradeStage, was: UpgradeState, why: Message) -> bool:
     """Begin to roll an environment back; the next round writes the deployment."""
     mine = UpgradeStage.objects.filter(pk=stage.pk, state=was)
     try:
@@ -299,8 +300,8 @@ def _return(stage: UpgradeStage, was: UpgradeState, why: str) -> bool:
             return bool(mine.update(state=UpgradeState.RETURNING, message=why))
     except IntegrityError:
         # One that had succeeded becomes live again, and an environment has one live upgrade.
-        busy = _("It was not rolled back: another upgrade is at work there.")
-        mine.update(message=f"{why}\n{busy}")
+        busy = Message(_("It was not rolled back: another upgrade is at work there."))
+        mine.update(message=Message.lines(why, busy))
         return False
 
 
@@ -339,13 +340,16 @@ def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
     except _BegunTwiceError:
         return False
     except DeployManagerError as error:
-        why = mask_text(str(error))
-        return _end_stage(stage, UpgradeState.RETURNING, UpgradeState.FAILED, why)
+        return _end_stage(stage, UpgradeState.RETURNING, UpgradeState.FAILED, error.message)
     return back
 
 
 class _BegunTwiceError(Exception):
     """Another process wrote the rollback: it undoes ours with the transaction."""
+
+
+def _of_stage(stage: UpgradeStage, why: Message) -> Message:
+    return Message("%(site)s: %(why)s", site=stage.environment, why=why)
 
 
 def _end(upgrade_id: int) -> None:
@@ -357,7 +361,7 @@ def _end(upgrade_id: int) -> None:
     states = {stage.state for stage in found}
     order = (UpgradeState.FAILED, UpgradeState.ROLLED_BACK, UpgradeState.CANCELLED)
     ended = next((state for state in order if state in states), UpgradeState.SUCCEEDED)
-    lines = [f"{stage.environment}: {stage.message}" for stage in found if stage.message]
+    lines = [_of_stage(stage, stage.message) for stage in found if stage.message]
     Upgrade.objects.live().filter(pk=upgrade_id).update(
-        state=ended, message="\n".join(lines), finished_at=Now()
+        state=ended, message=Message.lines(*lines), finished_at=Now()
     )

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     UPGRADE_LIVE,
     Upgrade,
@@ -39,7 +40,7 @@ def request_upgrade(
         if user is not None and not may_deploy(user, stage.environment):
             raise PermissionDenied(f"{user} may not deploy {stage.environment}.")
     if plan.problems:
-        raise RequestRefused("\n".join(plan.problems))
+        raise RequestRefused(Message.lines(*plan.problems))
     if plan.is_empty:
         raise RequestRefused(_("Nothing would change: there is nothing to upgrade."))
     options = plan.options
@@ -79,16 +80,19 @@ def request_upgrade(
     return upgrade
 
 
-def _describe_as_busy(plan: UpgradePlan) -> str:
+def _describe_as_busy(plan: UpgradePlan) -> Message:
     environments = [stage.environment for stage in plan.stages]
     live = UpgradeStage.objects.filter(environment__in=environments, state__in=UPGRADE_LIVE)
     lines = [
-        _("%(site)s is part of upgrade %(upgrade)s, which has not ended yet.")
-        % {"site": stage.environment, "upgrade": stage.upgrade}
+        Message(
+            _("%(site)s is part of upgrade %(upgrade)s, which has not ended yet."),
+            site=stage.environment,
+            upgrade=stage.upgrade,
+        )
         for stage in live.select_related("upgrade", "environment__project")
     ]
     # None is left if the other upgrade ended after it had refused ours.
-    return "\n".join(lines) or _("An environment was busy just now: try again.")
+    return Message.lines(*lines) or Message(_("An environment was busy just now: try again."))
 
 
 def cancel_upgrade(upgrade: Upgrade, by: str) -> bool:
@@ -100,7 +104,8 @@ def cancel_upgrade(upgrade: Upgrade, by: str) -> bool:
     if not live.update(cancel_requested_by_name=by):
         return False
     waiting = upgrade.stages.filter(state=UpgradeState.WAITING, deployment=None)
-    waiting.update(state=UpgradeState.CANCELLED, message=f"Cancelled by {by}.")
+    why = Message(_("Cancelled by %(who)s."), "cancelled", who=by)
+    waiting.update(state=UpgradeState.CANCELLED, message=why)
     # One that waits for its deployment to begin ends with that deployment.
     begun = upgrade.stages.filter(state__in=[UpgradeState.WAITING, UpgradeState.RUNNING])
     for stage in begun.select_related("deployment"):

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RequestRefused
+from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Release, Resolution
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.models.serving import serving_release
@@ -66,7 +67,7 @@ def plan_to_json(plan: UpgradePlan) -> dict[str, Any]:
             for stage in plan.stages
         ],
         "unmoved": [each.pk for each in plan.unmoved],
-        "problems": list(plan.problems),
+        "problems": [Message(each).as_json() for each in plan.problems],
     }
 
 
@@ -79,7 +80,7 @@ def plan_from_json(data: dict[str, Any], options: UpgradeOptions) -> UpgradePlan
         options,
         tuple(_stage(each) for each in data["stages"]),
         tuple(Environment.objects.select_related("project").filter(pk__in=data["unmoved"])),
-        tuple(data["problems"]),
+        tuple(map(Message.of_json, data["problems"])),
     )
 
 
@@ -91,8 +92,8 @@ def _stage(data: dict[str, Any]) -> PlannedStage:
         raise RequestRefused(_("Another release serves by now: preview the upgrade again."))
     if pins_begun_from(environment, release) != data["begun_from"]:
         raise RequestRefused(
-            _("The pins of %(site)s have changed since: preview the upgrade again.")
-            % {"site": environment}
+            _("The pins of %(site)s have changed since: preview the upgrade again."),
+            site=environment,
         )
     return PlannedStage(environment, release, data["lock"], tuple(data["moves"]))
 
@@ -105,7 +106,6 @@ def _answer(held: Resolution) -> dict[str, Any]:
         # Checked again: the right may have been taken away while the question waited.
         if not (held.requested_by.is_active and may_deploy(held.requested_by, environment)):
             raise RequestRefused(
-                _("%(who)s may no longer deploy %(site)s.")
-                % {"who": held.requested_by, "site": environment}
+                _("%(who)s may no longer deploy %(site)s."), who=held.requested_by, site=environment
             )
     return plan_to_json(plan_upgrade(environments, options_from_json(held.asked["options"])))

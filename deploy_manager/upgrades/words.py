@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from deploy_manager.exceptions import RequestRefused
+from deploy_manager.messages import Message
 from deploy_manager.models import Advisory, Environment
 from deploy_manager.packages.exposure import KnownPackages
 from deploy_manager.requirements.fixing import versions_that_fix
@@ -71,7 +72,7 @@ def _request(word: str, reach: Reach, environments: Sequence[Environment]) -> Pi
     return PinRequest(name, Reach.EXACT, str(Version(version)))
 
 
-def _not_understood(word: str) -> str:
-    return _("%(word)r is not a package: write it like django or django==5.2.8.") % {
-        "word": word[:100]
-    }
+def _not_understood(word: str) -> Message:
+    return Message(
+        _("%(word)r is not a package: write it like django or django==5.2.8."), word=word[:100]
+    )

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
+from django.utils.translation import gettext_noop as _
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from pypi_simple import DistributionPackage
 
 from deploy_manager.drift import is_version
 from deploy_manager.exceptions import WheelError
+from deploy_manager.messages import Message
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.wheels.python import ServerPython
 
@@ -20,7 +22,9 @@ def choose(
     """
     offered = [one for one in files if is_version(one.version or "", pin.version)]
     if not offered:
-        raise WheelError(f"The package index has no {pin.name} {pin.version}.")
+        raise WheelError(
+            _("The package index has no %(name)s %(version)s."), name=pin.name, version=pin.version
+        )
     known = [one for one in offered if may_be(one, pin)]
     wheels = [(rank, one) for one in known if (rank := _rank(one, python)) is not None]
     if wheels:
@@ -55,15 +59,26 @@ def _why_none(
     offered: Sequence[DistributionPackage],
     known: Sequence[DistributionPackage],
     python: ServerPython,
-) -> str:
+) -> Message:
     names = ", ".join(one.filename for one in offered[:5])
     if not known:
-        return (
-            f"The files that the package index offers for {pin.name} {pin.version} ({names}) have"
-            " other hashes than the lock: nothing was installed. They may have been replaced: lock"
-            " it again only if you know why."
+        return Message(
+            _(
+                "The files that the package index offers for %(name)s %(version)s (%(files)s) have"
+                " other hashes than the lock: nothing was installed. They may have been replaced:"
+                " lock it again only if you know why."
+            ),
+            name=pin.name,
+            version=pin.version,
+            files=names,
         )
-    return (
-        f"No wheel of {pin.name} {pin.version} that the lock allows fits {python}, and there is no"
-        f" sdist to build one from. The index offers {names}."
+    return Message(
+        _(
+            "No wheel of %(name)s %(version)s that the lock allows fits %(python)s, and there is no"
+            " sdist to build one from. The index offers %(files)s."
+        ),
+        name=pin.name,
+        version=pin.version,
+        python=python,
+        files=names,
     )

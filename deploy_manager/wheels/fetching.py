@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import requests
+from django.utils.translation import gettext_noop as _
 from pypi_simple import (
     DistributionPackage,
     NoSuchProjectError,
@@ -13,7 +14,7 @@ from pypi_simple import (
 )
 
 from deploy_manager.exceptions import WheelError
-from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.wheels.cache import Cache, Kept, digest_of
 from deploy_manager.wheels.choosing import choose
@@ -50,12 +51,28 @@ def _explained(client: PyPISimple, pin: Pin) -> Iterator[None]:
     try:
         yield
     except NoSuchProjectError:
-        raise WheelError(mask_text(f"{client.endpoint} has no package {pin.name}.")) from None
+        raise WheelError(
+            Message(
+                _("%(index)s has no package %(name)s."),
+                WheelError.code,
+                index=client.endpoint,
+                name=pin.name,
+            ).masked()
+        ) from None
     except (requests.RequestException, ValueError, UnsupportedRepoVersionError) as error:
-        text = f"{pin.name} {pin.version} could not be fetched from {client.endpoint}: {error}"
-        raise WheelError(mask_text(" ".join(text.split()))[:LONGEST_REASON]) from None
+        why = Message(
+            _("%(name)s %(version)s could not be fetched from %(index)s: %(error)s"),
+            WheelError.code,
+            name=pin.name,
+            version=pin.version,
+            index=client.endpoint,
+            error=" ".join(str(error).split()),
+        )
+        raise WheelError(why.masked(LONGEST_REASON)) from None
     except OSError as error:
-        raise WheelError(f"{pin.name} could not be written to the cache: {error}") from None
+        raise WheelError(
+            _("%(name)s could not be written to the cache: %(error)s"), name=pin.name, error=error
+        ) from None
 
 
 def _verify(part: Path, file: DistributionPackage, pin: Pin) -> None:
@@ -68,7 +85,12 @@ def _verify(part: Path, file: DistributionPackage, pin: Pin) -> None:
     if found.isdisjoint(expected):
         source = "the lock" if pin.hashes else "the index"
         raise WheelError(
-            f"{file.filename} does not have the hash that {source} gives: nothing was installed."
-            f" It has {', '.join(sorted(found))}, but should have one of"
-            f" {', '.join(sorted(expected)[:3])}."
+            _(
+                "%(filename)s does not have the hash that %(source)s gives: nothing was "
+                "installed. It has %(found)s, but should have one of %(expected)s."
+            ),
+            filename=file.filename,
+            source=source,
+            found=", ".join(sorted(found)),
+            expected=", ".join(sorted(expected)[:3]),
         )

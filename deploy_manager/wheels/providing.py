@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from django.utils.translation import gettext_noop as _
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from pypi_simple import PyPISimple
 
@@ -107,8 +108,21 @@ def _check_name(name: str, pin: Pin, python: ServerPython) -> None:
     try:
         project, version, _build, tags = parse_wheel_filename(name)
     except InvalidWheelFilename:
-        raise WheelError(f"{pin.name} was built to {name[:200]!r}, which is not a wheel.") from None
+        raise WheelError(
+            _("%(name)s was built to %(made)s, which is not a wheel."),
+            name=pin.name,
+            made=repr(name[:200]),
+        ) from None
     if project != pin.name or not is_version(str(version), pin.version):
-        raise WheelError(f"The sdist of {pin.name} {pin.version} was built to {name[:200]!r}.")
+        raise WheelError(
+            _("The sdist of %(name)s %(version)s was built to %(made)s."),
+            name=pin.name,
+            version=pin.version,
+            made=repr(name[:200]),
+        )
     if tags.isdisjoint(python.ranks):
-        raise WheelError(f"{name} was built, which does not fit {python}: choose another builder.")
+        raise WheelError(
+            _("%(name)s was built, which does not fit %(python)s: choose another builder."),
+            name=name,
+            python=python,
+        )

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from django.utils.translation import gettext_noop as _
 from packaging.markers import Marker, default_environment
 from packaging.tags import Tag, parse_tag, sys_tags
+
+from deploy_manager.messages import Message
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,10 @@ class ServerPython:
             tags = tuple(str(tag) for tag in facts["tags"])
             markers = {str(name): str(value) for name, value in facts["markers"].items()}
         except (TypeError, KeyError, AttributeError, RecursionError):
-            raise ValueError("not a list of tags and markers") from None
+            raise ValueError(Message(_("not a list of tags and markers"))) from None
         python = cls(tags, markers)
         if not python.ranks:
-            raise ValueError("no tags")
+            raise ValueError(Message(_("no tags")))
         return python
 
     def __str__(self) -> str:

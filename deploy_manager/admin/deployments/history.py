@@ -31,7 +31,7 @@ from deploy_manager.admin.badges import (
     spell_duration,
     state_badge,
 )
-from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin, shown_problems
+from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin, ReasonFilter, shown_problems
 from deploy_manager.admin.downloads import stream_download
 from deploy_manager.admin.permissions import (
     may_deploy_any,
@@ -54,7 +54,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         "duration",
     )
     list_display_links = ("what", "state_shown")
-    list_filter = ("state", ("environment", EnvironmentFilter), "recipe", "source")
+    list_filter = ("state", ReasonFilter, ("environment", EnvironmentFilter), "recipe", "source")
     list_select_related = ("environment__project",)
     search_fields = ("requested_by_name", "commit", "ref", "reason")
     date_hierarchy = "created_at"

@@ -53,7 +53,7 @@ def _describe(row: Deployment | HostRun | Step) -> dict[str, Any]:
         "id": row.pk,
         "state": row.state,
         "label": State(row.state).label,
-        "message": _(row.message),
+        "message": str(row.message),
         "started": _seconds(row.started_at) if row.state == State.RUNNING else None,
         "duration": spell_duration(row.started_at, row.finished_at) if row.started_at else "",
     }

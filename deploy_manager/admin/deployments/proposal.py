@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from django.utils import timezone
@@ -14,6 +14,7 @@ from deploy_manager.deployments.dry_run import DryStep, dry_run
 from deploy_manager.deployments.freezes import why_not_now
 from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
+from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Environment, Placement, Release
 from deploy_manager.models.serving import most_served
 from deploy_manager.recipes import Pipeline
@@ -61,7 +62,7 @@ class Proposal:
     busy: Deployment | None = None
     """The live deployment of the environment, which a new one has to wait for."""
 
-    not_now: str = ""
+    not_now: Message = field(default_factory=Message)
     """The freeze or closed window that a deployment has to wait for."""
 
     release: Release | None = None
@@ -111,7 +112,7 @@ def propose(environment: Environment, pipeline: Pipeline, form: RunForm) -> Prop
         not_now = why_not_now(environment, pipeline, timezone.now())
     except RequestRefused as error:
         # Windows written around forms can be unreadable, which does not mean closed.
-        not_now, problems = "", (*problems, str(error))
+        not_now, problems = Message(), (*problems, str(error))
     return Proposal(
         environment=environment,
         form=form,

@@ -71,8 +71,8 @@ def freeze_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) 
         reason, until = mask_text(form.cleaned_data["reason"]), form.cleaned_data["until"]
         user = request.user if request.user.is_authenticated else None
         if environment.freeze(reason, by, until, user):
-            admin.log_change(request, environment, environment.describe_freeze())
-            messages.success(request, environment.describe_freeze())
+            admin.log_change(request, environment, str(environment.describe_freeze()))
+            messages.success(request, str(environment.describe_freeze()))
         else:
             text = _("Someone else froze it at the same moment. %(freeze)s")
             messages.warning(request, text % {"freeze": environment.describe_freeze()})

@@ -243,7 +243,7 @@ def _unknown_versions(visible: frozenset[int]) -> Iterator[tuple[str, str, str]]
     rows = AuditedVersion.objects.exclude(problem="").values_list("name", "version", "problem")
     problems = {(name, version): problem for name, version, problem in rows}
     for name, version in pairs:
-        yield name, version, problems.get((name, version), "")
+        yield name, version, str(problems.get((name, version), ""))
 
 
 def _describe_unseen(visible: frozenset[int]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from deploy_manager.drift import Pinned
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     AuditedVersion,
     Environment,
@@ -31,7 +32,7 @@ class Place(NamedTuple):
     server: str
     seen_at: datetime | None
     tried_at: datetime | None
-    problem: str
+    problem: Message
     release: int | None
     activated_at: datetime | None
     implementation: str
@@ -57,7 +58,7 @@ class Latest(NamedTuple):
     version: str
     uploaded_at: datetime | None
     status: str
-    problem: str
+    problem: Message
 
 
 class Audit(NamedTuple):
@@ -67,7 +68,7 @@ class Audit(NamedTuple):
     identifiers: tuple[str, ...]
 
 
-UNHEARD = Latest("", None, "", "")
+UNHEARD = Latest("", None, "", Message())
 UNAUDITED = Audit(is_known=False, identifiers=())
 
 

@@ -243,7 +243,7 @@ def _latest_cell(latest: Latest, now: datetime) -> SafeString:
             '<td class="dm-latest dm-quiet" title="{}">? <small>{}</small></td>', why, _("unknown")
         )
     notes = [] if latest.status in FINE_STATUSES else [latest.status]
-    title = [latest.problem] if latest.problem else []
+    title = [str(latest.problem)] if latest.problem else []
     if latest.uploaded_at:
         notes.append(_("%(age)s old") % {"age": timesince(latest.uploaded_at, now, depth=1)})
         title.append(date_format(timezone.localtime(latest.uploaded_at), "DATETIME_FORMAT"))

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST
 
 from deploy_manager.admin.addresses import COMMIT_URL_NAME, PATCH_URL_NAME, patch_url, upgrade_url
 from deploy_manager.admin.badges import short_time, spell_duration, state_badge, upgrade_badge
-from deploy_manager.admin.base import HistoryAdmin, shown_problems
+from deploy_manager.admin.base import HistoryAdmin, ReasonFilter, shown_problems
 from deploy_manager.admin.downloads import as_download, plain_refusal
 from deploy_manager.admin.permissions import (
     may_deploy_any,
@@ -61,7 +61,7 @@ class ShownStage:
 class UpgradeAdmin(HistoryAdmin[Upgrade]):
     list_display = ("what", "state_shown", "where", "requested", "duration")
     list_display_links = ("what", "state_shown")
-    list_filter = ("state", "source")
+    list_filter = ("state", ReasonFilter, "source")
     search_fields = ("requested_by_name", "reason", "stages__environment__name")
     date_hierarchy = "created_at"
 

@@ -216,11 +216,7 @@ class PolicyRunAdmin(HistoryAdmin[PolicyRun]):
 
 def describe_outcome(run: PolicyRun) -> str:
     """Return what a run did, or what it is waiting for."""
-    from deploy_manager.upgrades.policies import AT_WORK
-
-    if run.outcome == AT_WORK:
-        return gettext(AT_WORK)
-    return run.outcome or gettext("Waiting for a worker.")
+    return str(run.outcome) or gettext("Waiting for a worker.")
 
 
 def _times(policy: UpgradePolicy, count: int) -> list[str]:

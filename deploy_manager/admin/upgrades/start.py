@@ -94,7 +94,7 @@ class _Page:
                 back_url=self._request.path,
             )
         if self._asked and self._asked.message:
-            messages.error(self._request, self._asked.message)
+            messages.error(self._request, str(self._asked.message))
         elif self._asked:
             try:
                 self._plan = _stored_plan(self._asked)

@@ -21,6 +21,7 @@ from deploy_manager.deployments import freezes
 from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
+from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Environment
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.recipes import Pipeline, Uses
@@ -50,15 +51,17 @@ def check_plan(environment: Environment, recipe: str, options: DeploymentOptions
     return plan
 
 
-def why_not_now(environment: Environment, pipeline: Pipeline, options: DeploymentOptions) -> str:
+def why_not_now(
+    environment: Environment, pipeline: Pipeline, options: DeploymentOptions
+) -> Message:
     """Return what a request would have to wait for, or be refused for; blank: nothing."""
     now = timezone.now()
     try:
         why = freezes.why_not_now(environment, pipeline, max(options.not_before or now, now))
     except RequestRefused as error:
-        return str(error)
+        return error.message
     busy = Deployment.objects.busy().filter(environment=environment).first()
-    return why or (busy.describe_as_busy() if busy else "")
+    return why or (busy.describe_as_busy() if busy else Message())
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def _code(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
             subject = f"{subject} ({len(plan.commits)} new commits)"
         yield "commit", f"{now} → {plan.commit.hash[:SHORT]} of {plan.ref}: {subject}"
         if plan.bad:
-            yield "", clean(plan.bad)
+            yield "", clean(str(plan.bad))
         if not plan.pins:
             yield "pins", "unchanged"
 

@@ -29,7 +29,7 @@ def show_request(deployment: Deployment, view: View) -> None:
     )
     view.print(Text(f"#{deployment.pk} {deployment.get_state_display()}"))
     if deployment.message:
-        view.remark(deployment.message)
+        view.remark(str(deployment.message))
     remark_who_starts_it(deployment, view)
 
 

@@ -15,7 +15,7 @@ class FreezeReport(Report):
 
     def print_on(self, view: View) -> None:
         freeze = self.environment.active_freeze
-        view.remark(freeze.describe() if freeze else f"{self.environment} is not frozen.")
+        view.remark(str(freeze.describe()) if freeze else f"{self.environment} is not frozen.")
 
     def write_on(self, view: View) -> None:
         freeze = self.environment.active_freeze

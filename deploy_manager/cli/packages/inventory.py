@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from deploy_manager.cli.exits import refuse
 from deploy_manager.cli.text import clean, shorten
 from deploy_manager.cli.views.base import Report, View, make_table
+from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Placement
 from deploy_manager.packages.drift import drift
 from deploy_manager.packages.exposure import WhoRuns, who_runs
@@ -35,7 +36,7 @@ class InventoryReport(Report):
     """The servers that could not be asked; then drift, or the servers that run a version."""
 
     placements: Sequence[Placement]
-    problems: Mapping[int, str]
+    problems: Mapping[int, Message]
     """By the placement's primary key; blank for one that answered."""
 
     bounds: str

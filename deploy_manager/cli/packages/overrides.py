@@ -59,7 +59,7 @@ class OverridesReport(Report):
                 clean(row.version or "removed"),
                 clean(row.before_text or "-"),
                 describe_moment(row.since, self.environment),
-                clean(row.why),
+                clean(str(row.why)),
                 clean(row.fixes_text),
                 f"#{row.upgrade_id}" if row.upgrade_id else "-",
                 clean(state),

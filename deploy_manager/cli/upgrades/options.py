@@ -10,6 +10,7 @@ from deploy_manager.cli.exits import refusals, refuse
 from deploy_manager.cli.text import shorten
 from deploy_manager.cli.upgrades.reports import UpgradePlanReport, write_nothing_requested
 from deploy_manager.cli.views.base import View
+from deploy_manager.messages import Message
 from deploy_manager.models import Environment, OnFailure
 from deploy_manager.packages.exposure import KnownPackages
 from deploy_manager.requirements.reach import Reach
@@ -71,7 +72,7 @@ def plan_for_arguments(
         return None
     view.show(UpgradePlanReport(plan))
     if plan.problems:
-        refuse("\n".join(plan.problems))
+        refuse(Message.lines(*plan.problems))
     if arguments.dry_run:
         for reason in filter(None, (stage.not_now for stage in plan.stages)):
             view.say(f"It would have to wait: {reason}")

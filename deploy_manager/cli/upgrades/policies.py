@@ -42,7 +42,7 @@ def run_policy(policy: UpgradePolicy, view: View) -> None:
     run.refresh_from_db()
     upgrades = list(run.upgrades.order_by("pk").values_list("pk", flat=True))
     view.write("run", policy=policy.name, outcome=run.outcome, upgrades=upgrades)
-    view.remark(run.outcome)
+    view.remark(str(run.outcome))
     view.write("summary", policy=policy.name, upgrades=upgrades)
 
 
@@ -65,7 +65,7 @@ class PoliciesReport(Report):
                 ", ".join(_environments(policy)),
                 _describe_time(_next_time(policy), policy),
                 _describe_time(last.slot, policy) if last else "never",
-                clean(last.outcome) if last else "",
+                clean(str(last.outcome)) if last else "",
                 style="" if policy.is_enabled else "dim",
             )
         view.print_table(table)

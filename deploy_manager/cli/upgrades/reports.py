@@ -47,7 +47,7 @@ class UpgradePlanReport(Report):
                 )
             view.print_table(table)
             if stage.bad:
-                view.print(Text(f"  {clean(stage.bad)}", SECURITY))
+                view.print(Text(f"  {clean(str(stage.bad))}", SECURITY))
         self._say_unmoved(view)
 
     def write_on(self, view: View) -> None:
@@ -104,7 +104,7 @@ def show_stage(stage: UpgradeStage, view: View) -> None:
     state = UpgradeState(stage.state)
     view.print(Text.assemble(SYMBOLS[state], f" {stage.environment}: ", str(state.label)))
     if stage.message:
-        view.print(Text(clean(stage.message)))
+        view.print(Text(clean(str(stage.message))))
 
 
 def write_nothing_requested(environments: Sequence[Environment], state: str, view: View) -> None:

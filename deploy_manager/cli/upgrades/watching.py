@@ -75,7 +75,7 @@ class UpgradeWatcher:
                 self._watched.add(deployment.pk)
                 # What a stage waits for is its own message, too.
                 if deployment.state == State.WAITING and deployment.message != stage.message:
-                    self.view.say(deployment.message)
+                    self.view.say(str(deployment.message))
                 if self.follow(deployment).is_live:
                     return False
         return True

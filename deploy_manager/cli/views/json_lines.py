@@ -10,6 +10,7 @@ from rich.console import Console
 
 from deploy_manager.cli.views.base import Report, View
 from deploy_manager.deployments.progress import Progress
+from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, HostRun, LogChunk, Step
 
 
@@ -53,7 +54,7 @@ class JsonLines(View):
         """Write one line at once. Raises SystemExit if the reader has closed the pipe."""
         try:
             # JSON escapes every control character but DEL, which a terminal acts on as well.
-            line = json.dumps({"event": event, **values}).replace("\x7f", "\\u007f")
+            line = json.dumps({"event": event, **_in_words(values)}).replace("\x7f", "\\u007f")
             self._console.file.write(f"{line}\n")
             self._console.file.flush()
         except BrokenPipeError:
@@ -93,6 +94,16 @@ def summary_of(deployment: Deployment, runs: Iterable[HostRun]) -> dict[str, Any
         "finished_at": _iso(deployment.finished_at),
         "servers": {run.server_name: run.state for run in runs},
     }
+
+
+def _in_words(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values with their messages as text, and the reasons of these."""
+    codes = [code for each in values.values() if isinstance(each, Message) for code in each.codes]
+    reasons = {"reason": list(dict.fromkeys(codes))} if codes else {}
+    in_words = {
+        name: str(value) if isinstance(value, Message) else value for name, value in values.items()
+    }
+    return reasons | in_words
 
 
 def _state_of(row: Step | HostRun) -> dict[str, Any]:

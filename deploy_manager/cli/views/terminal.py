@@ -102,7 +102,7 @@ class Lines(View):
         )
         self.print(line)
         if deployment.message:
-            self.print(Text(clean(deployment.message)))
+            self.print(Text(clean(str(deployment.message))))
 
     def ask(self, question: str) -> str:
         self._console.print(Text(question, "bold"), end="")
@@ -128,7 +128,7 @@ class Lines(View):
         took = seconds_between(step.started_at, step.finished_at)
         line = Text.assemble(SYMBOLS[state], f" {_title(step)}", (f"  {took}", "dim"))
         self._print_line(step.host_run_id, line)
-        for message in filter(None, clean(step.message).splitlines()):
+        for message in filter(None, clean(str(step.message)).splitlines()):
             self._print_line(step.host_run_id, Text(message, SYMBOLS[state][1]))
 
     def _show_beginning(self, step: Step) -> None:

@@ -73,7 +73,7 @@ class Command(ConsoleCommand):
                 )
             show_upgrade_request(upgrade, view)
             if options["no_wait"]:
-                view.remark(upgrade.message)
+                view.remark(str(upgrade.message))
                 view.say(f"Upgrade {upgrade}: the admin shows its progress.")
                 view.show(OutcomeReport(upgrade))
                 return
