@@ -60,7 +60,7 @@ REASONS = {
     "wheel_error": _("Wheels"),
     "worker_silent": _("Worker fell silent"),
 }
-"""Every code, with its label in the reader's language. See docs/reference/reasons.md."""
+"""Every code, with its label in the reader's language. See docs/reasons.md."""
 
 LONGEST_CODE = 50
 DEEPEST = 10

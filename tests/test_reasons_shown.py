@@ -71,7 +71,7 @@ def test_the_page_and_its_news_are_in_the_language_of_the_reader(
 
 def test_every_row_has_the_reason(unreachable: Deployment) -> None:
     for rows in (Deployment.objects, HostRun.objects, Step.objects):
-        assert rows.filter(message__0__code="host_unreachable").exists()  # type: ignore[attr-defined]
+        assert rows.filter(message__0__code="host_unreachable").exists()
 
 
 def test_the_list_is_filtered_by_the_reasons_that_occur(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.contents import find_contents, make_archive
@@ -106,8 +107,8 @@ def _lines(recipe: str, placement: Placement, site: Site) -> tuple[str, ...]:
     try:
         get_recipe(recipe).function(DryHost(placement.server.name, lines.append), site)
     except DeployManagerError as error:
-        lines.append(_("It would stop here: %s") % error)
+        lines.append(gettext("It would stop here: %s") % error)
     except Exception as error:
         # Every answer is empty here, and a recipe may raise anything when it reads one.
-        lines.append(_("The rest depends on the server's answers: %s") % repr(error))
+        lines.append(gettext("The rest depends on the server's answers: %s") % repr(error))
     return tuple(lines)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 from packaging.version import Version
 
@@ -183,7 +184,7 @@ class _History:
             return ""
         brought = self._brought.get(new[0].name, set())
         if not old:
-            return _("removed") if "" in brought else ""
+            return gettext("removed") if "" in brought else ""
         for pin in new:
             is_left = (pin.name, pin.version) in self._fixed
             for was in same_place(pin, old):

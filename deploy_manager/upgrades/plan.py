@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.bad_releases import describe_mark, find_mark
@@ -177,7 +178,9 @@ def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedSta
     audited = audited_versions({change.name for change in changes})
     # A pin may differ from what serves without having been requested now.
     is_commit = environment.pins_from == Environment.PinsFrom.COMMIT
-    otherwise = _("held by an override") if is_commit else _("listed on the environment")
+    otherwise = (
+        gettext("held by an override") if is_commit else gettext("listed on the environment")
+    )
     moves = []
     for change, judged in zip(
         changes, judge_changes(environment, changes, before, pins), strict=True
@@ -250,6 +253,6 @@ def _facts_of(
         return blank | {"status": found.status}
     return blank | {
         "uploaded": about.uploaded_at.isoformat() if about.uploaded_at else "",
-        "yanked": about.yanked_reason or _("yanked") if about.yanked else "",
+        "yanked": about.yanked_reason or gettext("yanked") if about.yanked else "",
         "status": found.status,
     }
