@@ -1,5 +1,6 @@
 """Commands that belong to a guard: they behave as all do, and none is run twice."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from deploy_manager.exceptions import CommandFailed, ConnectionLost, RecipeError
 from deploy_manager.hosts.address import Stream
 from deploy_manager.hosts.guard_line import CommandRecord
 from deploy_manager.hosts.guarded import ResumeCursor
-from tests.parts.guards import Place
+from tests.parts.guards import Doing, Place
 from tests.parts.served import wait_until
 
 
@@ -98,6 +99,18 @@ def test_looking_around_is_no_part_of_the_work(place: Place) -> None:
     assert held.book.pieces == []
     assert place.lines("seen") == ["seen"] * 3
     assert place.probe() == []
+
+
+def test_looking_does_not_wait_for_a_command_that_an_earlier_worker_left(place: Place) -> None:
+    first = place.open()
+    doing = Doing(first.host, f"touch '{place.folder}/begun'; sleep 60")
+    wait_until((place.folder / "begun").exists)
+    second = place.open(token=2)
+    since = time.monotonic()
+    with pytest.raises(RecipeError, match="still runs"):
+        second.host.look("echo seen")
+    assert time.monotonic() - since < 5
+    doing.end()
 
 
 def test_files_are_put_whole_or_not_at_all(place: Place) -> None:

@@ -101,6 +101,7 @@ def test_a_broker_that_is_away_ends_no_reconcile(
     assert inventory.environment.placements.get().inventory_tried_at is None
 
 
+@pytest.mark.workers
 def test_a_worker_gathers_it_all(
     inventory: Inventory,
     package_index: Index,

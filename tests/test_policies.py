@@ -123,6 +123,7 @@ def test_workers_at_the_same_moment_do_a_run_once(watched: Watched) -> None:
     assert run.outcome.startswith("Upgrade #")
 
 
+@pytest.mark.workers
 def test_a_worker_elsewhere_does_what_the_reconcile_wrote(
     watched: Watched, start_worker: StartWorker
 ) -> None:

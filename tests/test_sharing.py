@@ -11,7 +11,7 @@ from deploy_manager.deployments.run import run_shard
 from deploy_manager.models import Deployment, Environment, Shard, ShardState, State, Step
 from tests.releases import Switching
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.database, pytest.mark.workers, pytest.mark.django_db(transaction=True)]
 
 WORKERS = 3
 

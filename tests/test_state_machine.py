@@ -45,7 +45,7 @@ from tests.machine import machine_pipeline, make_environment
 
 __all__ = ["machine_pipeline"]
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db]
+pytestmark = [pytest.mark.database, pytest.mark.workers, pytest.mark.django_db]
 
 SHARD_HOSTS = 2
 FEW, MANY = 4, 2000 if os.environ.get("STATE_MACHINE") == "full" else 25

@@ -18,7 +18,7 @@ from deploy_manager.reconcile import reconcile
 from tests.inventory import Inventory
 from tests.parts.served import wait_until
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.database, pytest.mark.workers, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture

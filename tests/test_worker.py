@@ -16,7 +16,7 @@ from tests.parts.processes import free_port
 from tests.parts.served import wait_until
 from tests.parts.worker import StartWorker, UseBroker
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.database, pytest.mark.workers, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture

@@ -53,9 +53,12 @@ def end_gunicorns(environment: Environment) -> None:
 
 
 def end_gunicorn(deploy_path: str) -> None:
-    """End every gunicorn of a site: its pid file names only one of two that relieve each other."""
-    pids = processes_of(Path(deploy_path))
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not any(is_running(pid) for pid in pids))
+    """End every gunicorn of a site: its pid file names only one of two that relieve each other.
+
+    By SIGKILL: asked to end, a worker waits up to 30 seconds for connections that are kept alive.
+    """
+    while pids := processes_of(Path(deploy_path)):  # a master replaces workers until it is gone
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda ended=pids: not any(map(is_running, ended)))

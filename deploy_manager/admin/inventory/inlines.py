@@ -63,9 +63,10 @@ class PlacementInline(TabularInline[Placement, Environment]):
         With the order of another one, a new server might become the canary unnoticed.
         """
         formset = super().get_formset(request, obj, **options)
-        if obj is not None and (order := formset.form.base_fields.get("order")):
-            last = obj.placements.aggregate(last=Max("order"))["last"] or 0
-            order.initial = min(last + 1, MOST)
+        if order := formset.form.base_fields.get("order"):
+            last = obj.placements.aggregate(last=Max("order"))["last"] if obj else 0
+            order.initial = min((last or 0) + 1, MOST)
+            order.widget.attrs["max"] = MOST
         return formset
 
     @admin.display(description=_("live now"))

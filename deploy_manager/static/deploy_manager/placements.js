@@ -9,5 +9,5 @@ document.addEventListener("formset:added", (event) => {
   const orders = [...others]
     .filter((input) => input !== added && !input.name.includes("__prefix__"))
     .map((input) => Number(input.value));
-  added.value = Math.min(Math.max(0, ...orders) + 1, 32767);
+  added.value = Math.min(Math.max(0, ...orders) + 1, Number(added.max));
 });

@@ -144,6 +144,9 @@ class Orders:
             self._send(Kind.UNKNOWN, {"reason": "the recipe runs another command than before"})
         elif request.get("known_only"):
             self._send(Kind.UNKNOWN, {"reason": "it was never started", "never": True})
+        elif self._command is not None and not request["journal"]:
+            # Who looks only must not wait: a cancellation would stop nothing meanwhile.
+            self._send(Kind.FAILED, {"reason": "a command of this deployment still runs"})
         elif self._command is not None:
             self._is_put_off = True  # until what runs has ended
         else:
