@@ -37,6 +37,12 @@ RETRIES = Retry(
 )
 
 
+class NotThere(AdvisoriesUnavailable):
+    """The address answers, but has nothing at this path."""
+
+    code = AdvisoriesUnavailable.code
+
+
 def without_credentials(address: str) -> str:
     """Return an address as it may be shown."""
     parts = urlsplit(address)
@@ -64,7 +70,10 @@ class Web:
         return max(0.0, self._deadline - time.monotonic())
 
     def ask(self, path: str, body: Any = None) -> Any:
-        """Return the JSON at a path, by POST if there is a body. Raises AdvisoriesUnavailable."""
+        """Return the JSON at a path, by POST if there is a body.
+
+        Raises AdvisoriesUnavailable, NotThere.
+        """
         try:
             return json.loads(self._fetch(path, body))
         except (requests.RequestException, HTTPError, OSError) as error:
@@ -88,6 +97,8 @@ class Web:
                 raise _unavailable(
                     _("it redirects to %(address)s"), address=answer.headers["Location"]
                 )
+            if answer.status_code == requests.codes.not_found:
+                raise NotThere(f"404 {answer.reason}")
             if answer.status_code != requests.codes.ok:
                 raise _unavailable(f"{answer.status_code} {answer.reason}")
             return self._read(answer)

@@ -212,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         folder, _, name = self.path.rpartition("/")
         record = self.server.stub.record(unquote(name))
-        if folder != "/v1/vulns":
+        if folder != "/v1/vulns" and not folder.startswith("/pypi/"):
             self._send(405, b"{}")
         elif record is None:
             self._send(404, b'{"code": 5, "message": "Bug not found."}')
