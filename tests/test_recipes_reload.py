@@ -57,6 +57,36 @@ def test_a_wsgi_file_that_is_not_there_is_not_made(served: Served) -> None:
     assert not (release / "wsgi.py").exists()
 
 
+def test_passenger_is_told_by_a_file_of_the_current_release_and_has_time_to_look(
+    served: Served, told: Path
+) -> None:
+    served.folder = "src"
+    file = served.release("one") / "src" / "tmp" / "restart.txt"
+    _program(told.parent / "bin" / "sleep", f'test -f {file} && echo "sleep $*" >> {told}')
+
+    _reload(served, "passenger")
+
+    assert told.read_text() == "sleep 11\n"
+
+
+def test_passenger_is_told_again(served: Served, told: Path) -> None:
+    file = served.release("one") / "tmp" / "restart.txt"
+    _program(told.parent / "bin" / "sleep", "true")
+    _reload(served, "passenger")
+    os.utime(file, (LONG_AGO, LONG_AGO))
+
+    _reload(served, "passenger")
+
+    assert file.stat().st_mtime > LONG_AGO
+
+
+def test_passenger_is_not_told_before_a_first_release(served: Served) -> None:
+    with pytest.raises(CommandFailed):
+        _reload(served, "passenger")
+
+    assert not (served.path / "current").exists()
+
+
 def test_root_reloads_a_unit_without_sudo(served: Served, told: Path) -> None:
     _program(told.parent / "bin" / "id", "echo 0")
 

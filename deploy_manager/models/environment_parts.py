@@ -139,6 +139,7 @@ class ServingPart(models.Model):
     class ReloadMethod(models.TextChoices):
         GUNICORN = "gunicorn", _("gunicorn, started and reloaded by its pid file")
         TOUCH = "touch", _("touch the WSGI file (mod_wsgi)")
+        PASSENGER = "passenger", _("touch tmp/restart.txt (Passenger)")
         SYSTEMD = "systemd", _("systemd system unit")
         SYSTEMD_USER = "systemd-user", _("systemd user unit")
         SUPERVISOR = "supervisor", _("supervisor program")

@@ -106,7 +106,7 @@ class Reload:
     """How a site's server process is made to serve the new release."""
 
     method: str
-    """touch, gunicorn, systemd, systemd-user, supervisor, command or none."""
+    """A key of `serving.METHODS`."""
 
     target: str = ""
     """The WSGI file to touch (relative to the code), the unit, the program, or the command."""

@@ -11,6 +11,9 @@ from deploy_manager.recipes.gunicorn import reload_gunicorn
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Uses, recipe
 
+PASSENGER_SECONDS = 11
+"""After this, Passenger has noticed a touched file: it looks at most once in 10 seconds."""
+
 
 @recipe(_("Reload"), uses=Uses.CURRENT)
 def reload(host: Host, site: Site) -> None:
@@ -34,6 +37,15 @@ def touch_wsgi_file(host: Host, site: Site) -> None:
             _("There is no WSGI file %(path)s to touch: correct it in the environment."), path=path
         )
     host.run(f'touch -- "$(readlink -f -- {shlex.quote(path)})"')
+
+
+def restart_passenger(host: Host, site: Site) -> None:
+    """Touch tmp/restart.txt beside manage.py; Passenger's next request then starts the new code.
+
+    Waits until Passenger looks at the file again, so that `verify` is not answered by old code.
+    """
+    host.run(f"cd {shlex.quote(site.code_path)} && mkdir -p tmp && touch tmp/restart.txt")
+    host.run(["sleep", str(PASSENGER_SECONDS)])
 
 
 def reload_system_unit(host: Host, site: Site) -> None:
@@ -73,6 +85,7 @@ def reload_nothing(host: Host, site: Site) -> None:
 METHODS: dict[str, Callable[[Host, Site], None]] = {
     "touch": touch_wsgi_file,
     "gunicorn": reload_gunicorn,
+    "passenger": restart_passenger,
     "systemd": reload_system_unit,
     "systemd-user": reload_user_unit,
     "supervisor": restart_program,
