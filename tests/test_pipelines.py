@@ -2,6 +2,8 @@
 
 import pytest
 
+from deploy_manager.deployments.pipelines import pipeline_for
+from deploy_manager.models import Environment
 from deploy_manager.recipes import (
     Phase,
     Pipeline,
@@ -33,6 +35,23 @@ def test_a_deployment_migrates_when_the_environment_says(migrate: str, phases: l
 
 def test_deploy_migrates_before_unless_told() -> None:
     assert get_pipeline("deploy") == deploy_pipeline("before")
+
+
+@pytest.mark.parametrize("name", ["deploy", "upgrade", "converge"])
+def test_translations_are_compiled_before_anything_is_activated_if_so_set(name: str) -> None:
+    environment = Environment(compile_messages=True)
+
+    recipes = [recipe.name for recipe in pipeline_for(environment, name).recipes]
+
+    after = recipes.index("collect_static") + 1
+    assert recipes.pop(after) == "compile_messages"
+    assert after < recipes.index("activate")
+    assert recipes == [recipe.name for recipe in pipeline_for(Environment(), name).recipes]
+
+
+@pytest.mark.parametrize("name", ["rollback", "collect_static", "compile_messages"])
+def test_where_no_code_is_installed_no_step_is_added(name: str) -> None:
+    assert pipeline_for(Environment(compile_messages=True), name) == get_pipeline(name)
 
 
 @pytest.mark.parametrize("name", ["deploy", "rollback", "converge"])

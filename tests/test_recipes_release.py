@@ -160,6 +160,23 @@ def test_the_project_is_checked_migrated_and_its_static_files_collected(
     assert (tmp_path / "collected/shop.css").exists()
 
 
+def test_translations_are_compiled_and_broken_ones_are_refused(
+    recipe_site: RecipeSite, django_lock: str
+) -> None:
+    recipe_site.use(lock=django_lock, pins=pinned_in(django_lock))
+    recipe_site.use(lock_digest=lock_digest(django_lock), installer="uv")
+    file = "shop/locale/fr/LC_MESSAGES/django.po"
+    text = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n'
+    recipe_site.new_release("r1", {**CODE, file: text})
+
+    recipe_site.run(*PREPARE, "compile_messages")
+
+    assert Path(recipe_site.site.release_path, file).with_suffix(".mo").exists()
+    recipe_site.new_release("r2", {**CODE, file: 'msgid "'})
+    with pytest.raises(CommandFailed):
+        recipe_site.run(*PREPARE, "compile_messages")
+
+
 def test_a_ping_changes_nothing(recipe_site: RecipeSite) -> None:
     assert "Python 3" in recipe_site.run("ping")
     assert not Path(recipe_site.site.deploy_path).exists()

@@ -8,8 +8,9 @@ import pytest
 
 from deploy_manager.exceptions import CommandFailed, RecipeError
 from deploy_manager.hosts.address import Stream
+from deploy_manager.models import Environment
 from deploy_manager.recipes import Reload
-from deploy_manager.recipes.serving import reload
+from deploy_manager.recipes.serving import METHODS, reload
 from tests.parts.served import Served
 
 LONG_AGO = 1_000_000_000
@@ -57,7 +58,11 @@ def test_a_wsgi_file_that_is_not_there_is_not_made(served: Served) -> None:
     assert not (release / "wsgi.py").exists()
 
 
-def test_passenger_is_told_by_a_file_of_the_current_release_and_has_time_to_look(
+def test_every_choice_of_the_form_is_a_way_to_reload() -> None:
+    assert set(METHODS) == set(Environment.ReloadMethod.values)
+
+
+def test_passenger_restarts_by_a_file_of_the_current_release_and_has_time_to_look(
     served: Served, told: Path
 ) -> None:
     served.folder = "src"
@@ -69,7 +74,7 @@ def test_passenger_is_told_by_a_file_of_the_current_release_and_has_time_to_look
     assert told.read_text() == "sleep 11\n"
 
 
-def test_passenger_is_told_again(served: Served, told: Path) -> None:
+def test_passenger_restarts_once_more(served: Served, told: Path) -> None:
     file = served.release("one") / "tmp" / "restart.txt"
     _program(told.parent / "bin" / "sleep", "true")
     _reload(served, "passenger")
@@ -80,7 +85,7 @@ def test_passenger_is_told_again(served: Served, told: Path) -> None:
     assert file.stat().st_mtime > LONG_AGO
 
 
-def test_passenger_is_not_told_before_a_first_release(served: Served) -> None:
+def test_passenger_is_not_restarted_before_a_first_release(served: Served) -> None:
     with pytest.raises(CommandFailed):
         _reload(served, "passenger")
 

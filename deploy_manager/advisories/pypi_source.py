@@ -71,11 +71,11 @@ def _advice(pair: Pair, answer: "Future[Any] | None") -> Advice | None:
             if not entry.get("withdrawn"):
                 known.append(_advisory(pair[0], entry))
     except AdvisoriesUnavailable as error:
-        why = error.message
-        return Advice(problem=Message(_("no answer about this version: %(why)s"), why=why))
+        words = _("no answer about this version: %(error)s")
+        return Advice(problem=Message(words, error=error.message))
     except NOT_UNDERSTOOD as error:
-        why = f"{type(error).__name__} {error}"
-        problem = Message(_("its answer can't be understood: %(why)s"), why=why)
+        words = _("its answer can't be understood: %(kind)s %(error)s")
+        problem = Message(words, kind=type(error).__name__, error=error)
         return Advice(one_for_each(known), problem)
     return Advice(one_for_each(known))
 

@@ -8,16 +8,20 @@ from deploy_manager.row_checks import check_row
 
 
 def pipeline_for(environment: Environment, recipe: str) -> Pipeline:
-    """Return the pipeline of this name; the environment says in which phase it migrates.
+    """Return the pipeline of this name, as the environment's options say.
 
-    Raises UnknownRecipe, InvalidRow.
+    It migrates in the phase that the environment names. Raises UnknownRecipe, InvalidRow.
     """
-    check_row(environment, "migrate")
-    if recipe == DEPLOY:
-        return deploy_pipeline(environment.migrate)
-    if recipe == UPGRADE:
-        return upgrade_pipeline(environment.migrate)
-    return get_pipeline(recipe)
+    if recipe in (DEPLOY, UPGRADE):
+        check_row(environment, "migrate")
+        of_name = deploy_pipeline if recipe == DEPLOY else upgrade_pipeline
+        pipeline = of_name(environment.migrate)
+    else:
+        pipeline = get_pipeline(recipe)
+    options = {recipe.option for recipe in pipeline.recipes if recipe.option}
+    if options:
+        check_row(environment, *options)
+    return pipeline.without([name for name in options if not getattr(environment, name)])
 
 
 def changes_what_serves(pipeline: Pipeline) -> bool:

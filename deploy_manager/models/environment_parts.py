@@ -272,6 +272,14 @@ class RolloutPart(models.Model):
     migrate = models.CharField(
         _("migrate"), max_length=10, choices=Migrate.choices, default=Migrate.BEFORE
     )
+    compile_messages = models.BooleanField(
+        _("compile translations"),
+        default=False,
+        help_text=_(
+            "Runs compilemessages in each new release before it is activated."
+            " Needs GNU gettext on the servers."
+        ),
+    )
     rollback_on_failure = models.BooleanField(
         _("roll back automatically"),
         default=False,

@@ -22,7 +22,14 @@ from deploy_manager.recipes.registry import Phase, Pipeline, add_pipeline
 PREPARE = Phase(
     "prepare",
     gettext_noop("Prepare"),
-    ("checkout_latest", "make_virtualenv", "install_requirements", "collect_static", "check"),
+    (
+        "checkout_latest",
+        "make_virtualenv",
+        "install_requirements",
+        "collect_static",
+        "compile_messages",
+        "check",
+    ),
     gate=True,
 )
 BESIDE = replace(PREPARE, recipes=(*PREPARE.recipes, "smoke"))

@@ -31,6 +31,13 @@ def collect_static(host: Host, site: Site) -> None:
     )
 
 
+@recipe(_("Compile translations"), uses=Uses.NEWEST, option="compile_messages")
+def compile_messages(host: Host, site: Site) -> None:
+    """Run compilemessages, which needs GNU gettext on the server."""
+    site.require_release()
+    host.run(site.manage("compilemessages"))
+
+
 @recipe(_("Check the project"), uses=Uses.NEWEST)
 def check(host: Host, site: Site) -> None:
     """Run Django's system checks with the release's own code, pins and variables."""

@@ -1,8 +1,8 @@
 """The registry of recipes and pipelines."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import import_module
 
@@ -56,6 +56,8 @@ class Recipe:
 
     scope: Scope = Scope.EACH_HOST
     uses: Uses = Uses.CURRENT
+    option: str = ""
+    """The environment's field that has to be set for it to be part of a pipeline."""
 
     def applies_to(self, roles: Iterable[str]) -> bool:
         return not self.roles or not self.roles.isdisjoint(roles)
@@ -74,6 +76,11 @@ class Phase:
     in_waves: bool = False
     """Whether it runs in waves, with adjacent phases: it changes or verifies what serves."""
 
+    def without(self, options: Collection[str]) -> "Phase":
+        """Return it without the recipes of these options."""
+        kept = tuple(name for name in self.recipes if get_recipe(name).option not in options)
+        return replace(self, recipes=kept)
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -89,6 +96,12 @@ class Pipeline:
     def recipes(self) -> tuple[Recipe, ...]:
         """All recipes in the order of the phases."""
         return tuple(get_recipe(name) for phase in self.phases for name in phase.recipes)
+
+    def without(self, options: Collection[str]) -> "Pipeline":
+        """Return it without the recipes of these options; a recipe that runs on its own stays."""
+        if len(self.recipes) == 1:
+            return self
+        return replace(self, phases=tuple(phase.without(options) for phase in self.phases))
 
     @property
     def uses(self) -> Uses:
@@ -112,6 +125,7 @@ def recipe(
     roles: Iterable[str] = (),
     scope: Scope = Scope.EACH_HOST,
     uses: Uses = Uses.CURRENT,
+    option: str = "",
     name: str = "",
 ) -> Callable[[RecipeFunction], RecipeFunction]:
     """Register a function `(host, site)` as a recipe.
@@ -128,6 +142,7 @@ def recipe(
             roles=frozenset(roles),
             scope=scope,
             uses=uses,
+            option=option,
         )
         _add(entry)
         return function

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db import models
 from django.db.models import JSONField, OuterRef, Prefetch, QuerySet, Subquery
 from django.forms import Script, Textarea
 from django.http import HttpRequest, HttpResponse
@@ -29,7 +30,20 @@ from deploy_manager.admin.permissions import (
 )
 from deploy_manager.models import Deployment, Environment, Freeze, Placement, Problem
 from deploy_manager.models.deployments import DEPLOY, ROLLBACK
+from deploy_manager.models.environment_parts import (
+    AllowedTimesPart,
+    HealthPart,
+    PackagesPart,
+    RolloutPart,
+    ServingPart,
+    SitePart,
+)
 from deploy_manager.models.rights import may_deploy
+
+
+def fields_of(part: type[models.Model]) -> tuple[str, ...]:
+    """Return the fields of a part of the environment, in its order."""
+    return tuple(field.name for field in part._meta.local_fields)
 
 
 @admin.register(Environment)
@@ -42,7 +56,6 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     formfield_overrides = {
         JSONField: {"widget": Textarea(attrs={"rows": 3, "cols": 60, "class": "dm-mono"})}
     }
-    # As models.environment_parts.
     fieldsets = (
         (
             None,
@@ -57,30 +70,21 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
                 "description": _(
                     "Settings of every process of the site, and what outlives releases."
                 ),
-                "fields": ("settings_module", "variables", "shared", "keep_releases"),
+                "fields": fields_of(SitePart),
             },
         ),
         (
             _("Packages"),
             {
                 "description": _("What is installed, from where, and by what."),
-                "fields": (
-                    "pins_now",
-                    "pins_from",
-                    "python",
-                    "installer",
-                    "index_url",
-                    "wheels",
-                    "builder",
-                    "smoke_command",
-                ),
+                "fields": ("pins_now", *fields_of(PackagesPart)),
             },
         ),
         (
             _("Serving"),
             {
                 "description": _("What serves the site, and how it is brought to a new release."),
-                "fields": ("reload_method", "reload_target", "wsgi_application", "bind", "workers"),
+                "fields": fields_of(ServingPart),
             },
         ),
         (
@@ -89,13 +93,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
                 "description": _(
                     "A request that each server must answer after a release was activated on it."
                 ),
-                "fields": (
-                    "health_path",
-                    "health_status",
-                    "health_text",
-                    "health_host",
-                    "health_deadline",
-                ),
+                "fields": fields_of(HealthPart),
             },
         ),
         (
@@ -104,23 +102,14 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
                 "description": _(
                     "How a deployment spreads over the servers, and what happens if it fails."
                 ),
-                "fields": (
-                    "strategy",
-                    "canary",
-                    "batch",
-                    "pause",
-                    "max_failures",
-                    "role_order",
-                    "migrate",
-                    "rollback_on_failure",
-                ),
+                "fields": fields_of(RolloutPart),
             },
         ),
         (
             _("Allowed times"),
             {
                 "description": _("When releases may change. A rollback waits for no allowed time."),
-                "fields": ("windows", "time_zone", "freezes"),
+                "fields": (*fields_of(AllowedTimesPart), "freezes"),
             },
         ),
     )
