@@ -66,7 +66,7 @@ class Pair:
     def problems(self) -> dict[str, str]:
         """What is written down, by the name of the environment that it is about."""
         found = Problem.objects.select_related("environment")
-        return {each.environment.name if each.environment else "": each.text for each in found}
+        return {each.environment.name if each.environment else "": str(each.text) for each in found}
 
     def waiting(self, environment: Environment) -> Deployment:
         """What may be queued now, as a time it waited for has come."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from deploy_manager.messages import REASONS
 from deploy_manager.models import Deployment
 from tests.inventory import Inventory
 
@@ -64,6 +65,7 @@ def test_a_refusal_is_a_summary_with_the_reason(
     inventory.environment.freeze("Exams", "boss")
     told, refused = lines(*words)
     assert why in refused
+    assert set(told[-1].pop("reason")) & REASONS.keys()
     assert told[-1] == {"event": "summary", "state": "refused", "message": refused}
     assert not Deployment.objects.exists()
 

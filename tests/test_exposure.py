@@ -24,6 +24,7 @@ from deploy_manager.packages.exposure import (
     vulnerable_packages,
     who_runs,
 )
+from deploy_manager.packages.inventory import NOT_DEPLOYED
 from tests.inventory import Inventory
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -130,9 +131,7 @@ def test_a_server_that_did_not_answer_is_not_known(four: list[Placement]) -> Non
     install(four[0], django="5.2.7")
     install(four[1], django="5.2.7")
     Placement.objects.filter(pk=four[1].pk).update(inventory_problem="It is down.")
-    Placement.objects.filter(pk=four[3].pk).update(
-        inventory_problem="Nothing is deployed there yet."
-    )
+    Placement.objects.filter(pk=four[3].pk).update(inventory_problem=NOT_DEPLOYED)
     assert list(unseen([four[0].environment])) == [four[1], four[2]]
 
 

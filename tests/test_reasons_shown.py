@@ -74,6 +74,7 @@ def test_every_row_has_the_reason(unreachable: Deployment) -> None:
         assert rows.filter(message__0__code="host_unreachable").exists()
 
 
+@pytest.mark.database
 def test_the_list_is_filtered_by_the_reasons_that_occur(
     unreachable: Deployment, inventory: Inventory, owner: Client
 ) -> None:

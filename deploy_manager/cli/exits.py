@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from django.core.management import CommandError
 
-from deploy_manager.exceptions import DeployManagerError, UnknownRecipe
+from deploy_manager.exceptions import DeployManagerError, RequestRefused, UnknownRecipe
 from deploy_manager.messages import Message
 from deploy_manager.recipes import all_pipelines
 
@@ -33,4 +33,4 @@ def refusals() -> Iterator[None]:
 
 def refuse(reason: str | Message) -> NoReturn:
     """End the command before anything was written."""
-    raise CommandError(reason, returncode=REFUSED)
+    raise CommandError(Message(reason, RequestRefused.code), returncode=REFUSED)
