@@ -86,7 +86,7 @@ def _continue(deployment: Deployment, held: Shard | None, has_paused: bool = Fal
         if state.wants_rollback():
             state.turn_back()
             if deployment.release:
-                deployment.release.mark_bad(str(why))
+                deployment.release.mark_bad(why)
         state.look_again()
     stage = state.next_stage()
     if stage is None:

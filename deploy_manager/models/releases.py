@@ -5,8 +5,10 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.messages import Message
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.requirements import LockFile
 
 
@@ -64,7 +66,7 @@ class Release(models.Model):
     bad_since = models.DateTimeField(
         _("bad since"), null=True, blank=True, help_text=_("Never chosen automatically again.")
     )
-    bad_reason = models.TextField(_("why it is bad"), blank=True)
+    bad_reason = MessageField(_("why it is bad"))
 
     objects = ReleaseQuerySet.as_manager()
 
@@ -83,7 +85,7 @@ class Release(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def mark_bad(self, reason: str) -> bool:
+    def mark_bad(self, reason: Message | str) -> bool:
         """Keep it from being chosen automatically; False if it was marked before."""
         good = Release.objects.good().filter(pk=self.pk)
         return bool(good.update(bad_since=Now(), bad_reason=reason))

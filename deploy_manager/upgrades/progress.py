@@ -262,7 +262,7 @@ def _came_back(stage: UpgradeStage, was: UpgradeState, why: Message) -> bool:
 def _mark_bad(stage: UpgradeStage, why: Message) -> None:
     release = stage.deployment.release if stage.deployment else None
     if release and stage.deployment and _speaks_against_release(stage.deployment):
-        release.mark_bad(str(why) or gettext("Its upgrade failed."))
+        release.mark_bad(why or Message(_("Its upgrade failed.")))
 
 
 def _speaks_against_release(deployment: Deployment) -> bool:

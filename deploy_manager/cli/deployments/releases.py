@@ -69,7 +69,7 @@ class ReleasesReport(Report):
                 serves_since=since.isoformat() if since else None,
                 complete_on=[each.server.name for each in self._complete(release)],
                 bad_since=release.bad_since.isoformat() if release.bad_since else None,
-                bad_reason=release.bad_reason,
+                bad_reason=str(release.bad_reason),
             )
         number = len(self.releases)
         view.write("summary", environment=str(self.environment), releases=number)
