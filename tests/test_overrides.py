@@ -106,6 +106,12 @@ def test_every_way_to_a_release_goes_by_the_overrides(held: HeldSite, way: Any) 
     assert held.pins_of_the_next(way(held)) == {"helper": "1.0", "shopkit": "1.0.2"}
 
 
+def test_a_commit_that_needs_it_on_more_pythons_gets_the_override_on_all(held: HeldSite) -> None:
+    held.hold("1.0.2", "1.0", marker='python_version < "3.1"')
+    lock = held.prepared().release.lock.text  # type: ignore[union-attr]
+    assert lock.splitlines()[-1] == "shopkit==1.0.2"
+
+
 def test_a_new_server_gets_the_release_that_serves_with_its_overrides(held: HeldSite) -> None:
     release = held.serve("helper==1.0", "shopkit==1.0.2", repository=("shopkit==1.0",))
     held.hold("1.0.2", "1.0")
