@@ -102,6 +102,53 @@ def test_a_version_that_an_upgrade_moved_down_from_is_taken_back_by_going_up(
     assert (pin.undoes, pin.goes_back) == ("1.0.2", False)
 
 
+@pytest.mark.parametrize(
+    ("pinned", "vulnerable", "undoes"),
+    [
+        ("1.0", "", "1.0.2"),
+        ("1.0", "1.0", "1.0.2"),
+        ("1.0.2", "", ""),
+        ("1.1", "", ""),
+        ("1.1", "1.1", ""),
+    ],
+)
+def test_a_package_that_was_dropped_comes_back_with_what_an_upgrade_had_brought(
+    held: HeldSite, pinned: str, vulnerable: str, undoes: str
+) -> None:
+    served = held.serve("helper==1.0")
+    how = {"ended_how": "dropped", "ended_at": served.created_at}
+    held.hold("1.0.2", "1.0", fixes=[ADVISORY], **how)
+    held.pin("helper==1.0", f"shopkit=={pinned}")
+    if vulnerable:
+        held.is_vulnerable(vulnerable)
+    (pin,) = make_plan(held.environment).pins
+    assert (pin.before, pin.after, pin.undoes) == ("", pinned, undoes)
+    assert pin.is_taken_back == bool(undoes or vulnerable)
+    if pin.is_taken_back:
+        assert ADVISORY in pin.advisories
+        with pytest.raises(RequestRefused, match=f"shopkit - → {pinned}"):
+            held.prepared()
+    else:
+        held.prepared()
+
+
+def test_a_version_that_an_upgrade_moved_down_from_does_not_come_back_unseen(
+    held: HeldSite,
+) -> None:
+    served = held.serve("helper==1.0")
+    held.hold("1.0.2", "1.1", ended_how="dropped", ended_at=served.created_at)
+    held.pin("helper==1.0", "shopkit==1.1")
+    (pin,) = make_plan(held.environment).taken_back
+    assert pin.undoes == "1.0.2"
+
+
+def test_a_package_that_no_upgrade_touched_is_added_without_a_question(held: HeldSite) -> None:
+    held.serve("helper==1.0")
+    held.is_vulnerable("1.0")
+    (pin,) = make_plan(held.environment).pins
+    assert (pin.is_taken_back, pin.advisories) == (False, (ADVISORY,))
+
+
 def test_what_one_server_alone_would_lose_is_reported_too(held: HeldSite) -> None:
     upgraded = held.serve("helper==1.0", "shopkit==1.0.2")
     held.hold("1.0.2", "1.0", ended_how="let_go", ended_at=upgraded.created_at)

@@ -28,7 +28,7 @@ from deploy_manager.upgrades.handing_back import patch_of
 from deploy_manager.upgrades.plan import UpgradeOptions, plan_upgrade
 from deploy_manager.upgrades.progress import advance_upgrade
 from deploy_manager.upgrades.requests import request_upgrade
-from tests.overrides import HeldSite
+from tests.overrides import ADVISORY, HeldSite
 
 pytestmark = pytest.mark.django_db
 
@@ -104,6 +104,12 @@ def test_every_way_to_a_release_goes_by_the_overrides(held: HeldSite, way: Any) 
     held.serve("helper==1.0", "shopkit==1.0.2")
     held.hold("1.0.2", "1.0")
     assert held.pins_of_the_next(way(held)) == {"helper": "1.0", "shopkit": "1.0.2"}
+
+
+def test_a_commit_that_needs_it_on_more_pythons_gets_the_override_on_all(held: HeldSite) -> None:
+    held.hold("1.0.2", "1.0", marker='python_version < "3.1"')
+    lock = held.prepared().release.lock.text  # type: ignore[union-attr]
+    assert lock.splitlines()[-1] == "shopkit==1.0.2"
 
 
 def test_a_new_server_gets_the_release_that_serves_with_its_overrides(held: HeldSite) -> None:
@@ -208,6 +214,55 @@ def test_a_repository_that_dropped_the_package_ends_it(held: HeldSite) -> None:
     end_overtaken(deployment)
     override.refresh_from_db()
     assert override.ended_how == Override.End.DROPPED
+
+
+@pytest.mark.parametrize("lines", [("helper==1.0", "shopkit==1.0.2"), ("helper==1.0",)])
+@pytest.mark.parametrize("where", ["branch", "one server"])
+@pytest.mark.django_db(transaction=True)
+def test_another_branch_or_a_part_of_the_servers_ends_no_override(
+    held: HeldSite, lines: tuple[str, ...], where: str
+) -> None:
+    held.hold("1.0.2", "1.0", fixes=[ADVISORY])
+    if where == "one server":
+        held.inventory.add_server("two")
+    assert held.deploy().state == State.SUCCEEDED
+    held.repository.git("checkout", "-q", "-b", "hotfix")
+    held.pin(*lines)
+    if where == "branch":
+        held.repository.git("checkout", "-q", "main")
+        requests: dict[str, Any] = {"ref": "hotfix"}
+    else:
+        held.repository.git("checkout", "-q", "-B", "main")
+        requests = {"servers": ["one"]}
+    plan = make_plan(held.environment, **requests)
+    assert [str(each.outcome) for each in plan.overrides] == [
+        "stays: only a deployment of main to all servers can end it"
+    ]
+    deployment = held.deploy(**requests)
+    assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
+    assert held.live() == {"shopkit": "1.0.2"}
+    deployment = held.deploy()
+    assert deployment.state == State.SUCCEEDED, deployment.message
+    if where == "branch":
+        assert "shopkit==1.0.2" in held.served()
+        assert held.live() == {"shopkit": "1.0.2"}
+    else:
+        assert "The override of shopkit 1.0.2 ends" in deployment.message
+        assert held.live() == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_last_server_that_is_made_like_the_others_ends_it(held: HeldSite) -> None:
+    held.inventory.add_server("two")
+    held.deploy()
+    held.hold("1.0.2", "1.0")
+    held.pin("helper==1.0", "shopkit==1.1")
+    held.deploy(servers=["one"])
+    options = converge(held.environment, ["two"])
+    held.environment.placements.filter(server__name="two").update(active_release=None)
+    ended = held.see_through(held.request("converge", **vars(options)))
+    assert ended.state == State.SUCCEEDED, ended.message
+    assert held.live() == {}
 
 
 @pytest.mark.parametrize("recipe", ["rollback", "deploy"])

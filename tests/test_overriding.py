@@ -133,6 +133,74 @@ def test_each_marker_gets_the_higher_of_both(
     assert told(put_over(pins(*repository), [held(override, "1.0")]).pins) == installed
 
 
+LINUX, MAC, WINDOWS = (f'sys_platform == "{name}"' for name in ("linux", "darwin", "win32"))
+YOUNG = 'python_version < "3.11"'
+
+
+@pytest.mark.parametrize(
+    ("repository", "override", "installed"),
+    [
+        # The commit needs it on every Python by now, and the upgrade knew a part of them.
+        (("kit==1.0",), f"kit==1.0.2 ; {YOUNG}", ["kit==1.0.2"]),
+        ((f"kit==1.0 ; {OLD}",), f"kit==1.0.2 ; {YOUNG}", [f"kit==1.0.2 ; {OLD}"]),
+        (
+            ("kit==1.0",),
+            f'kit==1.1 ; {YOUNG} & kit==2.0 ; python_version == "3.11"',
+            ["kit==2.0"],
+        ),
+        # A platform that the upgrade did not know keeps what the repository has there.
+        (
+            (f"kit==1.0 ; {LINUX}", f"kit==1.0 ; {MAC}"),
+            f"kit==1.0.2 ; {WINDOWS} & kit==1.0.2 ; {LINUX}",
+            [f"kit==1.0.2 ; {LINUX}", f"kit==1.0 ; {MAC}"],
+        ),
+        # The same places in other words can't be told from others: none is left out.
+        (
+            ('kit==1.0 ; platform_system == "Linux"',),
+            f"kit==1.0.2 ; {LINUX}",
+            ['kit==1.0.2 ; platform_system == "Linux"'],
+        ),
+        # The repository needs it in fewer places by now: it does not come back in the others.
+        ((f"kit==1.0 ; {OLD}",), "kit==1.0.2", [f"kit==1.0.2 ; {OLD}"]),
+        (
+            (f"kit==1.0 ; {OLD}",),
+            f'kit==1.1 ; {YOUNG} & kit==2.0 ; python_version >= "3.11"',
+            [f"kit==1.1 ; {YOUNG}", f'kit==2.0 ; python_version >= "3.11" and {OLD}'],
+        ),
+        # Full versions are places of the same kind.
+        (
+            ("kit==1.0",),
+            'kit==1.1 ; python_full_version < "3.11.4" & kit==2.0 ; python_full_version'
+            ' >= "3.11.4"',
+            [
+                'kit==1.1 ; python_full_version < "3.11.4"',
+                'kit==2.0 ; python_full_version >= "3.11.4"',
+            ],
+        ),
+        (("kit==1.0",), f"kit==1.1 ; 'win' in sys_platform & kit==1.1 ; {LINUX}", ["kit==1.1"]),
+    ],
+)
+def test_no_place_that_the_repository_lists_loses_a_package(
+    repository: tuple[str, ...], override: str, installed: list[str]
+) -> None:
+    laid = put_over(pins(*repository), [held(override, "1.0")])
+    assert told(laid.pins) == told(pins(*installed))
+    assert laid.standings == {"kit": Standing.HOLDS}
+
+
+def test_a_place_that_the_repository_no_longer_has_keeps_no_override_alive() -> None:
+    override = held(f"kit==1.0.2 ; {WINDOWS} & kit==1.0.2 ; {LINUX}", "1.0")
+    laid = put_over(pins(f"kit==1.0.2 ; {LINUX}", f"kit==1.0 ; {MAC}"), [override])
+    assert laid.standings == {"kit": Standing.CAUGHT_UP}
+    assert set(told(laid.pins)) == {f"kit==1.0.2 ; {LINUX}", f"kit==1.0 ; {MAC}"}
+
+
+def test_an_override_ends_if_the_repository_lists_nothing_in_its_places_any_more() -> None:
+    laid = put_over(pins(f"kit==1.0 ; {WINDOWS}"), [held(f"kit==1.0.2 ; {LINUX}", "1.0")])
+    assert laid.standings == {"kit": Standing.DROPPED}
+    assert told(laid.pins) == [f"kit==1.0 ; {WINDOWS}"]
+
+
 def test_a_package_that_an_upgrade_removed_stays_out_however_its_version_is_spelled() -> None:
     packages = [held("kit==2.0", "1.0"), HeldPackage("gone", (), ("1.0",))]
     laid = put_over(pins("kit==1.0", "gone==1.0.0"), packages)

@@ -89,11 +89,12 @@ def make_plan(
     ref: str = "",
     servers: Sequence[str] = (),
     release: Release | None = None,
+    commit: str = "",
 ) -> Plan:
     """Return what a request with these arguments would do. Reads the repository, no server.
 
-    `release` is an existing one, for recipes that work on one. Raises UnknownRecipe and
-    RequestRefused, as the request itself would.
+    `release` is an existing one, for recipes that work on one; `commit` what `ref` was resolved to
+    before. Raises UnknownRecipe and RequestRefused, as the request itself would.
     """
     pipeline = pipeline_for(environment, recipe)
     placements = choose_placements(environment, servers)
@@ -105,7 +106,12 @@ def make_plan(
         for placement, fields in steps.steps.items()
     )
     if pipeline.uses is Uses.NEW:
-        return _with_code(environment, pipeline, ref or environment.ref, planned, release)
+        ref = ref or environment.ref
+        plan = _with_code(environment, pipeline, commit or ref, planned, release)
+        if ref == environment.ref and _takes_all(environment, planned):
+            return plan
+        overrides = (replace(each, only_by=environment.ref) for each in plan.overrides)
+        return replace(plan, overrides=tuple(overrides))
     plan = Plan(environment, pipeline, "", planned)
     if release is None or not changes_what_serves(pipeline):
         return plan
@@ -113,6 +119,13 @@ def make_plan(
         return replace(plan, **_pins(environment, pins_in(release.lock.text), planned))
     except PinError as error:
         return replace(plan, problems=(str(error),))
+
+
+def _takes_all(environment: Environment, servers: Sequence[PlannedServer]) -> bool:
+    """Whether no server is left that serves another release afterwards."""
+    taken = [server.placement.pk for server in servers]
+    serving = environment.placements.exclude(active_release=None)
+    return not serving.exclude(pk__in=taken).exists()
 
 
 def _pins(

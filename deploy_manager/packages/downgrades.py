@@ -163,7 +163,7 @@ class _History:
         }
         undoes = self._undone(old, new)
         # Going back to anything vulnerable counts; going up only if an upgrade had fixed just that.
-        vulnerable = known if goes_back else known & fixed if old else ()
+        vulnerable = known if goes_back else known & fixed
         return ChangedPin(
             change.name,
             change.before,
@@ -184,7 +184,7 @@ class _History:
             return ""
         brought = self._brought.get(new[0].name, set())
         if not old:
-            return gettext("removed") if "" in brought else ""
+            return self._undone_by_return(new, brought)
         for pin in new:
             is_left = (pin.name, pin.version) in self._fixed
             for was in same_place(pin, old):
@@ -199,6 +199,17 @@ class _History:
             if Version(pin.version) < version <= Version(was.version)
         ]
         return str(max(between)) if between else ""
+
+    def _undone_by_return(self, new: Sequence[Pin], brought: set[str]) -> str:
+        """Return what is undone by a package that does not serve: dropped since, or removed."""
+        if "" in brought:
+            return gettext("removed")
+        versions = [version for version in map(parsed_version, brought) if version]
+        for pin in new:
+            is_left = (pin.name, pin.version) in self._fixed and pin.version not in brought
+            if versions and (is_left or Version(pin.version) < max(versions)):
+                return str(max(versions))
+        return ""
 
 
 def refuse_what_nobody_confirmed(deployment: Deployment, pins: Sequence[Pin]) -> None:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from django.db.models import F
 from django.utils.translation import gettext_noop as _
 from packaging.utils import is_normalized_name
 
@@ -47,6 +48,8 @@ class StandingOverride:
     """The versions that the repository pins; blank: it does not list the package."""
 
     standing: Standing
+    only_by: str = ""
+    """The ref whose deployment to all servers can end it; blank: the deployment at hand can."""
 
     @property
     def name(self) -> str:
@@ -74,8 +77,11 @@ class StandingOverride:
 
     @property
     def outcome(self) -> Message:
-        """Whether it holds or ends, and why, in words."""
+        """Whether it holds, ends or stays, and why, in words."""
         words = {"name": self.name, "version": self.repository or Message(_("none"))}
+        if self.only_by and not self.holds:
+            text = _("stays: only a deployment of %(ref)s to all servers can end it")
+            return Message(text, ref=self.only_by)
         match self.standing:
             case Standing.HOLDS:
                 return Message(_("holds: the repository has %(version)s"), **words)
@@ -202,7 +208,8 @@ def end_overtaken(deployment: Deployment) -> None:
     """End the overrides that the repository has caught up with, and note it on the deployment.
 
     Call it in the transaction that ends a deployment as succeeded. A rollback ends none: the next
-    deployment puts them over its pins again.
+    deployment puts them over its pins again. Nor does a deployment of another branch, tag or commit
+    than the environment's own, or one that left servers with another release.
     """
     live = Override.objects.live().filter(environment=deployment.environment_id)
     if deployment.recipe == ROLLBACK or not live.exists():
@@ -211,6 +218,9 @@ def end_overtaken(deployment: Deployment) -> None:
     # If no server switched to it, the repository's pins do not serve yet.
     served = release.filter(active_on__isnull=False).select_related("repository_lock").first()
     if served is None or served.repository_lock is None:
+        return
+    own = served.deployments.exclude(ref="").filter(ref=F("environment__ref"))
+    if not own.exists() or not is_everywhere(deployment.environment, served):
         return
     try:
         laid = lay_over(deployment.environment, pins_in(served.repository_lock.text))
@@ -233,6 +243,12 @@ def end_overtaken(deployment: Deployment) -> None:
         lines.append(Message(_("The override of %(name)s %(version)s %(outcome)s."), **words))
     if lines:
         Deployment.objects.filter(pk=deployment.pk).update(message=Message.lines(*lines))
+
+
+def is_everywhere(environment: Environment, release: Release) -> bool:
+    """Whether no server was seen to serve another release than this one."""
+    serving = environment.placements.exclude(active_release=None)
+    return not serving.exclude(active_release=release).exists()
 
 
 def what_comes_back(environment: Environment, name: str) -> ChangedPin:

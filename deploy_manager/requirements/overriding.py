@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from packaging.version import Version
 
-from deploy_manager.requirements.pins import Pin, same_place
+from deploy_manager.requirements.pins import Pin
+from deploy_manager.requirements.places import common_places, cover, have_common_places
 from deploy_manager.requirements.reading import check_whole
 from deploy_manager.requirements.versions import parsed_version
 
@@ -79,9 +80,9 @@ def _standing(listed: Sequence[Pin], package: HeldPackage) -> Standing | None:
     if not package.pins:
         versions = {Version(pin.version) for pin in listed}
         return None if versions and versions == _read(package.before) else Standing.CAUGHT_UP
-    if not listed:
+    if not any(_beside(pin, listed) for pin in package.pins):
         return Standing.DROPPED if package.before else None
-    ahead = any(_is_ahead(pin, same_place(pin, listed), package.before) for pin in package.pins)
+    ahead = any(_is_ahead(pin, _beside(pin, listed), package.before) for pin in package.pins)
     return Standing.HOLDS if ahead else Standing.CAUGHT_UP
 
 
@@ -97,21 +98,50 @@ def _read(versions: Collection[str]) -> set[Version]:
     return {parsed for version in versions if (parsed := parsed_version(version)) is not None}
 
 
+def _beside(pin: Pin, others: Sequence[Pin]) -> list[Pin]:
+    """Return those of a package's pins that are installed somewhere where this one is."""
+    return [one for one in others if have_common_places(pin.marker, one.marker)]
+
+
 def _held_over(listed: Sequence[Pin], package: HeldPackage) -> list[Pin]:
-    """Return a package's pins: the override's versions with the repository's extras."""
-    held = {pin.marker: pin for pin in package.pins}
-    if held and held.keys() <= {pin.marker for pin in listed}:
+    """Return a package's pins: the override's versions with the repository's extras.
+
+    The repository says in which places it is installed, and none of them is lost. The override's
+    own markers stay only if they stand for just the same places.
+    """
+    before = package.before
+    if not package.pins:
+        return []
+    if not any(_beside(pin, listed) for pin in package.pins):
+        return [*listed, *package.pins]
+    held, there = [pin.marker for pin in package.pins], [one.marker for one in listed]
+    is_same = all(cover(held, one) for one in there) and all(cover(there, one) for one in held)
+    # If the repository is ahead in some of its places only, these have to be told apart.
+    if is_same and all(_is_one_version(pin, listed, before) for pin in package.pins):
+        return [_higher(pin, _beside(pin, listed), before) for pin in package.pins]
+    return [pin for one in listed for pin in _held_in(one, package)]
+
+
+def _is_one_version(pin: Pin, listed: Sequence[Pin], before: Collection[str]) -> bool:
+    return len({_higher(pin, [one], before).version for one in _beside(pin, listed)}) < 2
+
+
+def _held_in(one: Pin, package: HeldPackage) -> list[Pin]:
+    """Return the pins to install where one of the repository's is."""
+    here = _beside(one, package.pins)
+    if here and cover([pin.marker for pin in here], one.marker):
         return [
-            _higher(held[pin.marker], [pin], package.before) if pin.marker in held else pin
-            for pin in listed
+            replace(
+                _higher(pin, [one], package.before), marker=common_places(pin.marker, one.marker)
+            )
+            for pin in here
         ]
-    everywhere = held.get("")
-    if everywhere and not all(_is_ahead(everywhere, [one], package.before) for one in listed):
-        # The override applies everywhere, but for some marker the repository is ahead by now.
-        return [
-            _higher(replace(everywhere, marker=one.marker), [one], package.before) for one in listed
-        ]
-    return [_higher(pin, same_place(pin, listed), package.before) for pin in package.pins]
+    # The override knows a part of this place only: better its version everywhere than nowhere.
+    ahead = [pin for pin in here if _is_ahead(pin, [one], package.before)]
+    if not ahead:
+        return [one]
+    newest = max(ahead, key=lambda pin: Version(pin.version))
+    return [replace(_higher(newest, [one], package.before), marker=one.marker)]
 
 
 def _higher(pin: Pin, listed: Sequence[Pin], before: Collection[str]) -> Pin:

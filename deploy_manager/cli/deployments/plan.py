@@ -41,9 +41,10 @@ def check_plan(environment: Environment, recipe: str, options: DeploymentOptions
     An explicit ref is refused, not ignored, for a recipe that takes no code.
     """
     # A commit that was resolved before is not resolved anew: its branch may have moved.
-    ref = options.release.commit if options.release else options.commit or options.ref
+    commit = options.release.commit if options.release else options.commit
+    ref, servers = options.ref, options.servers
     with refusals():
-        plan = make_plan(environment, recipe, ref, options.servers, options.release)
+        plan = make_plan(environment, recipe, ref, servers, options.release, commit)
     if options.ref and plan.pipeline.uses is not Uses.NEW:
         refuse(f"{recipe} takes no code: leave out --ref.")
     if plan.problems:
