@@ -18,7 +18,7 @@ from deploy_manager.deployments.orders import orders_of
 from deploy_manager.deployments.prepare import prepare
 from deploy_manager.deployments.rollout import Verdict, open_after_pause
 from deploy_manager.deployments.scheduling import note_outcome
-from deploy_manager.deployments.writer import Writer
+from deploy_manager.deployments.writer import HostEnd, Writer
 from deploy_manager.exceptions import ClaimLost, DeployManagerError, LeftAlone
 from deploy_manager.isolation import explain
 from deploy_manager.messages import Message, message_of
@@ -118,8 +118,11 @@ def _carry_out(held: Shard, wake: Wake, works: list[HostWork]) -> None:
     with Writer(held) as writer:
         with _getting_ready(held):
             prepared = prepare(held)
-            orders = orders_of(held, prepared, writer.stop)
+            orders, without = orders_of(held, prepared, writer.stop)
             works += [HostWork(each, writer) for each in orders]
+        for each in without:
+            # It ends alone: whether the others go on is decided as after any other failure.
+            writer.put(HostEnd(each.run, *each.run.end_of(State.FAILED, each.why), timezone.now()))
         _run_stages(held, works, writer, wake)
     if any(work.is_left_to_others for work in works):
         if held.release():
@@ -130,7 +133,7 @@ def _carry_out(held: Shard, wake: Wake, works: list[HostWork]) -> None:
 
 
 def _run_stages(held: Shard, works: Sequence[HostWork], writer: Writer, wake: Wake) -> None:
-    most = min(len(works), get_settings().MAX_HOSTS_AT_ONCE)
+    most = max(1, min(len(works), get_settings().MAX_HOSTS_AT_ONCE))
     with ThreadPoolExecutor(max_workers=most, thread_name_prefix="host") as pool:
         stage: int | None = held.deployment.stage
         while stage is not None:
