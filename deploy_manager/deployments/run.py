@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
+from deploy_manager.deployments.freezes import why_not_begin
 from deploy_manager.deployments.host_work import HostWork
 from deploy_manager.deployments.orders import orders_of
 from deploy_manager.deployments.prepare import prepare
@@ -36,7 +37,8 @@ LOOKS_EVERY = 0.5
 
 def run_shard(shard_id: int, wake: Wake) -> bool:
     """Claim a shard and do what is open for its hosts; False if there was nothing to claim."""
-    held = Shard.objects.claim(shard_id, f"{socket.gethostname()}:{os.getpid()}")
+    holder = f"{socket.gethostname()}:{os.getpid()}"
+    held = Shard.objects.claim(shard_id, holder, why_not_begin)
     if held is None:
         logger.info("Shard %s is not free to claim: nothing to do.", shard_id)
         return False
