@@ -16,6 +16,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.ending import finish
 from deploy_manager.messages import Message
 from deploy_manager.models import (
     BROKEN,
@@ -131,7 +132,7 @@ def _send_home(held: Shard) -> None:
 def _finish(deployment: Deployment) -> Verdict:
     end_idle_hosts(deployment, State.SUCCEEDED, Message())
     state, message = sum_up(deployment)
-    if deployment.end(state, message) and state is State.SUCCEEDED:
+    if finish(deployment, state, message) and state is State.SUCCEEDED:
         end_overtaken(deployment)
     return Verdict()
 
