@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from deploy_manager.deployments import scheduling
+from deploy_manager.deployments.ending import finish
 from deploy_manager.deployments.freezes import why_not_now
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.probing import forget_found_hosts, lost_hosts, probe
@@ -82,7 +83,7 @@ def end_the_abandoned(wake: Wake) -> int:
             # Asked again under the lock: a worker may have taken it over by now.
             if not _abandoned().filter(deployment=deployment).exists():
                 return False
-            return Deployment.objects.get(pk=deployment.pk).end(State.LOST, FELL_SILENT)
+            return finish(Deployment.objects.get(pk=deployment.pk), State.LOST, FELL_SILENT)
 
     abandoned = Deployment.objects.filter(pk__in=_abandoned().values("deployment"))
     return sum(one_by_one(ABANDONED, abandoned, end_if_abandoned, "environment"))

@@ -4,11 +4,12 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import TimesUnreadable
 from deploy_manager.messages import Message
-from deploy_manager.models import Environment
+from deploy_manager.models import Deployment, Environment
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.validators import validate_windows
 from deploy_manager.recipes import Pipeline, Uses
@@ -21,11 +22,26 @@ def why_not_now(environment: Environment, pipeline: Pipeline, at: datetime) -> M
     One that changes no release, like maintenance, may at any time; a rollback waits for no window.
     Raises TimesUnreadable.
     """
-    if pipeline.uses is Uses.CURRENT:
+    return _why_not(environment, pipeline.name, pipeline.uses, at)
+
+
+def why_not_begin(deployment: Deployment) -> Message:
+    """Return why a queued deployment may not begin any more; blank: it may."""
+    try:
+        return _why_not(
+            deployment.environment, deployment.recipe, Uses(deployment.uses), timezone.now()
+        )
+    except TimesUnreadable:
+        # It begins, and is refused: such a row is named before any server is touched.
+        return Message()
+
+
+def _why_not(environment: Environment, recipe: str, uses: Uses, at: datetime) -> Message:
+    if uses is Uses.CURRENT:
         return Message()
     if freeze := environment.active_freeze:
         return freeze.describe()
-    if pipeline.name == ROLLBACK:
+    if recipe == ROLLBACK:
         return Message()
     try:
         # Rows are written around forms, too, and a zone may be one that this machine doesn't know.

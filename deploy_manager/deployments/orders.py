@@ -16,7 +16,16 @@ from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.hosts.address import Address, OpenHost
 from deploy_manager.hosts.guard_line import Work
 from deploy_manager.hosts.opening import open_host
-from deploy_manager.models import Environment, HostRun, Placement, Release, Shard, Step
+from deploy_manager.messages import Message
+from deploy_manager.models import (
+    LIVE,
+    Environment,
+    HostRun,
+    Placement,
+    Release,
+    Shard,
+    Step,
+)
 from deploy_manager.packages.pins import pinned_in
 from deploy_manager.recipes import Builder, HealthCheck, Reload, Site
 from deploy_manager.recipes.environments import make_virtualenv
@@ -53,15 +62,35 @@ class Orders:
         return replace(self.site, release=before or self.before, keep_database=True)
 
 
-def orders_of(held: Shard, prepared: Prepared, cancelled: Event) -> list[Orders]:
-    """Return the orders for each host of a shard; `cancelled` ends what is built for them.
+@dataclass(frozen=True)
+class NoOrders:
+    """A host that no worker can work on: its server left the environment, or its row is invalid."""
 
-    Raises DeployManagerError, ConfigurationError, InvalidRow; no server was touched.
+    run: HostRun
+    why: Message
+
+
+def orders_of(
+    held: Shard, prepared: Prepared, cancelled: Event
+) -> tuple[list[Orders], list[NoOrders]]:
+    """Return the orders for each live host of a shard, and the hosts that get none.
+
+    `cancelled` ends what is built for them. Raises DeployManagerError for a row that is invalid
+    before the deployment has begun: then no server is touched.
     """
     environment = held.deployment.environment
     releases = dict(environment.releases.values_list("name", "pk"))
-    runs = _with_places(held.host_runs.all())
-    return [_orders(run, held, prepared, releases, cancelled) for run in runs]
+    orders: list[Orders] = []
+    without: list[NoOrders] = []
+    # What has ended needs none: its server may have left since.
+    for run in _with_places(held.host_runs.filter(state__in=LIVE)):
+        try:
+            orders.append(_orders(run, held, prepared, releases, cancelled))
+        except DeployManagerError as error:
+            if not held.deployment.stage and run.placement is not None:
+                raise
+            without.append(NoOrders(run, error.message))
+    return orders, without
 
 
 def orders_for(host_run_id: int, prepared: Prepared) -> Orders:

@@ -127,6 +127,7 @@ def request(
         pause=max(strategy.pause, options.soak),
         max_failures=strategy.max_failures,
         rolls_back=strategy.rolls_back,
+        waits=options.waits or options.not_before is not None,
         **_fields(options),
     )
 

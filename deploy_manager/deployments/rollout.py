@@ -16,6 +16,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.ending import finish
 from deploy_manager.messages import Message
 from deploy_manager.models import (
     BROKEN,
@@ -131,7 +132,7 @@ def _send_home(held: Shard) -> None:
 def _finish(deployment: Deployment) -> Verdict:
     end_idle_hosts(deployment, State.SUCCEEDED, Message())
     state, message = sum_up(deployment)
-    if deployment.end(state, message) and state is State.SUCCEEDED:
+    if finish(deployment, state, message) and state is State.SUCCEEDED:
         end_overtaken(deployment)
     return Verdict()
 
@@ -195,7 +196,9 @@ class RolloutState:
                     failed=_failed_on(step.phase_name, [host.server_name]),
                 )
         most = self._deployment.max_failures
-        is_decisive = any(step.gate or step.in_waves for step in self._steps_of(self._stage))
+        # Before the first stage, too: servers may have left since the request.
+        steps = self._steps_of(self._stage)
+        is_decisive = not self._stage or any(step.gate or step.in_waves for step in steps)
         if is_decisive and is_too_many(len(broken), len(self._hosts), most):
             return Message(
                 _("Stopped, since %(failed)s: %(most)s of %(count)s may fail."),
@@ -207,17 +210,24 @@ class RolloutState:
         return Message()
 
     def _what_failed(self) -> Message:
-        """Each phase that failed, in their order, with the servers it failed on."""
+        """Each phase that failed, in their order, with the servers; then those without a step."""
         failed: dict[tuple[int, int, str], list[str]] = {}
+        without: list[str] = []
         for host in self._broken:
-            step = _failed_step(host) or self._steps_of(self._stage)[0]
-            key = (step.stage, step.number, step.phase_name)
-            failed.setdefault(key, []).append(host.server_name)
+            if step := _failed_step(host):
+                key = (step.stage, step.number, step.phase_name)
+                failed.setdefault(key, []).append(host.server_name)
+            else:
+                without.append(host.server_name)
         # Several steps of one phase may have failed, each on other servers: named once.
         by_phase: dict[str, list[str]] = {}
         for key in sorted(failed):
             by_phase.setdefault(key[2], []).extend(failed[key])
-        return reduce(_and, (_failed_on(phase, names) for phase, names in by_phase.items()))
+        said = [_failed_on(phase, names) for phase, names in by_phase.items()]
+        if without:
+            names = ", ".join(without)
+            said.append(Message(_("%(servers)s could not be worked on"), servers=names))
+        return reduce(_and, said)
 
     def not_switched(self) -> list[int]:
         """The hosts that are still live and do not serve the release."""

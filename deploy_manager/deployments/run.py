@@ -13,17 +13,18 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
+from deploy_manager.deployments.ending import finish_held
+from deploy_manager.deployments.freezes import why_not_begin
 from deploy_manager.deployments.host_work import HostWork
 from deploy_manager.deployments.orders import orders_of
 from deploy_manager.deployments.prepare import prepare
 from deploy_manager.deployments.rollout import Verdict, open_after_pause
 from deploy_manager.deployments.scheduling import note_outcome
-from deploy_manager.deployments.writer import Writer
+from deploy_manager.deployments.writer import HostEnd, Writer
 from deploy_manager.exceptions import ClaimLost, DeployManagerError, LeftAlone
 from deploy_manager.isolation import explain
 from deploy_manager.messages import Message, message_of
 from deploy_manager.models import Deployment, HostRun, Shard, State
-from deploy_manager.packages.pins import note_pins
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ LOOKS_EVERY = 0.5
 
 def run_shard(shard_id: int, wake: Wake) -> bool:
     """Claim a shard and do what is open for its hosts; False if there was nothing to claim."""
-    held = Shard.objects.claim(shard_id, f"{socket.gethostname()}:{os.getpid()}")
+    holder = f"{socket.gethostname()}:{os.getpid()}"
+    held = Shard.objects.claim(shard_id, holder, why_not_begin)
     if held is None:
         logger.info("Shard %s is not free to claim: nothing to do.", shard_id)
         return False
@@ -88,7 +90,7 @@ def _give_up(held: Shard, state: State, message: Message) -> None:
     was_worked_on = held.deployment.stage or held.taken_over or begun.exists()
     if state is not State.LOST and not was_worked_on:
         message = Message(_("%(why)s No server was touched."), why=message)
-    held.finish(state, message)
+    finish_held(held, state, message)
 
 
 def run(deployment_id: int) -> None:
@@ -118,19 +120,19 @@ def _carry_out(held: Shard, wake: Wake, works: list[HostWork]) -> None:
     with Writer(held) as writer:
         with _getting_ready(held):
             prepared = prepare(held)
-            orders = orders_of(held, prepared, writer.stop)
+            orders, without = orders_of(held, prepared, writer.stop)
             works += [HostWork(each, writer) for each in orders]
+        for each in without:
+            # It ends alone: whether the others go on is decided as after any other failure.
+            writer.put(HostEnd(each.run, *each.run.end_of(State.FAILED, each.why), timezone.now()))
         _run_stages(held, works, writer, wake)
-    if any(work.is_left_to_others for work in works):
-        if held.release():
-            logger.info("%s is handed over to another worker.", held)
-            wake(held.pk)
-    elif not Deployment.objects.live().filter(pk=held.deployment_id).exists():
-        note_pins(held.deployment)
+    if any(work.is_left_to_others for work in works) and held.release():
+        logger.info("%s is handed over to another worker.", held)
+        wake(held.pk)
 
 
 def _run_stages(held: Shard, works: Sequence[HostWork], writer: Writer, wake: Wake) -> None:
-    most = min(len(works), get_settings().MAX_HOSTS_AT_ONCE)
+    most = max(1, min(len(works), get_settings().MAX_HOSTS_AT_ONCE))
     with ThreadPoolExecutor(max_workers=most, thread_name_prefix="host") as pool:
         stage: int | None = held.deployment.stage
         while stage is not None:

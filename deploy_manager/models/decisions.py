@@ -38,5 +38,11 @@ class Decided(models.Model):
         help_text=_("Whether servers that were switched are rolled back if it fails."),
     )
 
+    waits = models.BooleanField(
+        _("waits"),
+        default=False,
+        help_text=_("Whether it waits while it may not begin, instead of being refused."),
+    )
+
     class Meta:
         abstract = True

@@ -318,6 +318,29 @@ class Deployment(Decided):
                 self._end_what_is_left(State.SKIPPED)
         return bool(won)
 
+    def put_back(self, why: Message) -> bool:
+        """Let a queued deployment wait again, or end it if it was not to wait.
+
+        False if it has begun or ended.
+        """
+        with brief_transaction():
+            queued = Deployment.objects.filter(pk=self.pk, state=State.QUEUED)
+            again = {"state": State.WAITING, "message": why, "sequence": F("sequence") + 1}
+            if queued.filter(waits=True).update(**again):
+                # A worker is to be woken at once when it may begin, however soon that is.
+                self.shards.update(woken_at=None)
+                return True
+            refused = Message.lines(why, _("It had not begun yet. No server was touched."))
+            changes = {
+                "state": State.CANCELLED,
+                "message": refused.with_code("request_refused"),
+                "finished_at": Now(),
+            }
+            won = queued.update(sequence=F("sequence") + 1, **changes)
+            if won:
+                self._end_what_is_left(State.CANCELLED)
+        return bool(won)
+
     def pass_by(self) -> bool:
         """Cancel it if its deadline passed before it began; False if it has begun or ended."""
         with brief_transaction():

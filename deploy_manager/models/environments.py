@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, models
+from django.db.models import F
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.messages import Message
@@ -32,6 +33,11 @@ class EnvironmentQuerySet(models.QuerySet["Environment"]):
             project, name = name.split("/", 1)
         found = self.filter(name=name)
         return found.filter(project__name=project) if project else found
+
+    def lock(self, pk: int) -> bool:
+        """Lock an environment's row until the transaction ends; False if it was deleted."""
+        # By an UPDATE, since SQLite has no SELECT … FOR UPDATE.
+        return bool(self.filter(pk=pk).update(name=F("name")))
 
 
 class Environment(SitePart, PackagesPart, ServingPart, HealthPart, RolloutPart, AllowedTimesPart):
@@ -103,6 +109,8 @@ class Environment(SitePart, PackagesPart, ServingPart, HealthPart, RolloutPart, 
         self.__dict__.pop("open_freezes", None)
         try:
             with brief_transaction():
+                # So that what a worker takes up at this moment has begun, or sees the freeze.
+                Environment.objects.lock(self.pk)
                 self.freezes.end(by)
                 self.freezes.create(
                     reason=reason, frozen_by=user, frozen_by_name=by[:200], until=until

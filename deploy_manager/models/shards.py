@@ -5,6 +5,7 @@ fencing token; a worker that lost the shard can write nothing more, neither here
 Each transaction that changes a deployment locks its row first, so that shards never deadlock.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.exceptions import ClaimLost
 from deploy_manager.messages import Message
 from deploy_manager.models.deployments import Deployment
+from deploy_manager.models.environments import Environment
 from deploy_manager.models.releases import Release
 from deploy_manager.models.states import BUSY, ShardState, State
 from deploy_manager.models.transactions import brief_transaction
@@ -47,11 +49,20 @@ class ShardQuerySet(models.QuerySet["Shard"]):
         due = Q(woken_at=None) | Q(woken_at__lt=Now() - again_after)
         return bool(self.filter(due, pk=pk).update(woken_at=Now()))
 
-    def claim(self, pk: int, holder: str) -> "Shard | None":
-        """Take a shard that is free, or whose holder is silent; None if another worker has it."""
+    def claim(
+        self, pk: int, holder: str, why_not_begin: Callable[[Deployment], Message] | None = None
+    ) -> "Shard | None":
+        """Take a shard that is free, or whose holder is silent; None if another worker has it.
+
+        `why_not_begin` says why a queued deployment may not begin any more: then it is put back.
+        """
         with brief_transaction():
             found = self.to_claim().filter(pk=pk).values_list("deployment", "state").first()
-            if found is None or not Deployment.objects.lock(found[0]):
+            if found is None:
+                return None
+            if why_not_begin and _is_put_back(found[0], why_not_begin):
+                return None
+            if not Deployment.objects.lock(found[0]):
                 return None
             # In the state that was read, which decides whether this is a takeover.
             won = (
@@ -71,6 +82,18 @@ class ShardQuerySet(models.QuerySet["Shard"]):
                 return None
             Deployment.objects.begin(found[0])
         return self.select_related("deployment__environment__project").get(pk=pk)
+
+
+def _is_put_back(pk: int, why_not_begin: Callable[[Deployment], Message]) -> bool:
+    """Put a deployment back if it is queued and may not begin; False if it may."""
+    queued = Deployment.objects.filter(pk=pk, state=State.QUEUED)
+    deployment = queued.select_related("environment__project").first()
+    if deployment is None:
+        return False
+    # First of all rows: who freezes the environment waits until this has begun, or is seen here.
+    Environment.objects.lock(deployment.environment_id)
+    why = why_not_begin(deployment)
+    return bool(why) and deployment.put_back(why)
 
 
 class Shard(models.Model):

@@ -5,12 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.drift import Pinned
 from deploy_manager.exceptions import InvalidRow, PinError
-from deploy_manager.models import Deployment, Environment, Requirement
+from deploy_manager.models import Deployment, Environment, Release, Requirement
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.row_checks import check_row
@@ -106,11 +106,26 @@ def replace_pins(environment: Environment, pins: Iterable[Pin]) -> None:
 
 
 def note_pins(deployment: Deployment) -> None:
-    """List a deployed commit's pins on its environment, once its release serves on a server."""
+    """List a deployed commit's pins on its environment, if its release serves on a server.
+
+    Call it in the transaction that has ended the deployment.
+    """
     environment = deployment.environment
-    if environment.pins_from != Environment.PinsFrom.COMMIT:
+    begun = Deployment.objects.filter(pk=deployment.pk, begin_number__gt=0)
+    served = Release.objects.filter(deployments__in=begun, active_on__isnull=False)
+    release = served.select_related("lock").first()
+    if release is None:
         return
-    deployment.refresh_from_db(fields=["release"])
-    release = deployment.release
-    if release and release.active_on.exists():
-        replace_pins(environment, read_pins(release.lock.text))
+    try:
+        pins = read_pins(release.lock.text)
+        with transaction.atomic():
+            from_commit = Environment.objects.filter(
+                pk=environment.pk, pins_from=Environment.PinsFrom.COMMIT
+            )
+            # Asked in the database, by an UPDATE: who switches to a list of their own meanwhile
+            # has either done so, or waits until this one is written.
+            if from_commit.update(pins_from=Environment.PinsFrom.COMMIT):
+                replace_pins(environment, pins)
+    except (PinError, IntegrityError, DataError) as error:
+        # The deployment has ended all the same: what can't be listed must not undo that.
+        logger.warning("The pins of %s can't be listed: %s", deployment, error)

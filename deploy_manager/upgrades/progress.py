@@ -153,6 +153,18 @@ def note_begin(deployment: Deployment) -> bool:
     return True
 
 
+def _wait_again(stage: UpgradeStage, why: Message) -> bool:
+    """Let a stage wait whose deployment was put back: it was queued when a freeze began."""
+    with brief_transaction():
+        mine = UpgradeStage.objects.filter(pk=stage.pk, state=UpgradeState.RUNNING)
+        if not mine.filter(deployment__state=State.WAITING).update(
+            state=UpgradeState.WAITING, message=why
+        ):
+            return False
+        _set_state(stage, UpgradeState.WAITING, why)
+    return True
+
+
 def _set_state(stage: UpgradeStage, state: UpgradeState, why: Message | None = None) -> None:
     """Give the upgrade the state of its stage, with what that waits for, if it waits."""
     message = _of_stage(stage, why) if why else Message()
@@ -209,6 +221,8 @@ def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
     deployment = stage.deployment
     if deployment is None:
         return _fail(stage, UpgradeState.RUNNING, Message(_("Its deployment was deleted.")))
+    if deployment.state == State.WAITING:
+        return _wait_again(stage, deployment.message)
     if deployment.is_live:
         return False
     if deployment.state == State.SUCCEEDED:

@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.ending import cancel
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
@@ -110,5 +111,5 @@ def cancel_upgrade(upgrade: Upgrade, by: str) -> bool:
     begun = upgrade.stages.filter(state__in=[UpgradeState.WAITING, UpgradeState.RUNNING])
     for stage in begun.select_related("deployment"):
         if stage.deployment:
-            stage.deployment.request_cancel(by)
+            cancel(stage.deployment, by)
     return True

@@ -170,10 +170,12 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Request the cancellation; the worker stops what is running."""
+        from deploy_manager.deployments.ending import cancel
+
         deployment = self._find(request, pk)
         if not may_deploy(request.user, deployment.environment):
             raise PermissionDenied
-        if deployment.request_cancel(str(request.user)):
+        if cancel(deployment, str(request.user)):
             self.log_change(request, deployment, gettext("Cancellation requested."))
         else:
             self.message_user(request, gettext("It had already ended."), messages.WARNING)

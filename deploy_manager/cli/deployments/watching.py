@@ -11,6 +11,7 @@ from deploy_manager.cli.text import shorten
 from deploy_manager.cli.views.base import View
 from deploy_manager.cli.views.json_lines import summary_of
 from deploy_manager.deployments.choices import retry
+from deploy_manager.deployments.ending import cancel
 from deploy_manager.deployments.progress import FROM_THE_START
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, State
@@ -53,7 +54,7 @@ def watch(
     """Follow a deployment; return it as it ended, or as it was when the watcher left."""
 
     def stays(now: Deployment) -> bool:
-        return ask_whether_to_stay(f"#{now.pk}", lambda: now.request_cancel(requester_name()), view)
+        return ask_whether_to_stay(f"#{now.pk}", lambda: cancel(now, requester_name()), view)
 
     return Follower(deployment.pk, view, stays, interrupts, after=after).follow()
 

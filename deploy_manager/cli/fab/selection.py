@@ -28,6 +28,7 @@ from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.text import clean
 from deploy_manager.cli.views.base import View
 from deploy_manager.cli.views.terminal import make_view
+from deploy_manager.deployments.ending import cancel
 from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, Environment, State
@@ -130,13 +131,13 @@ def _work_and_watch(deployment: Deployment, view: View, interrupts: Interrupts) 
             # Django keeps a connection for each thread, and closes those of requests only.
             connections.close_all()
 
-    def cancel(now: Deployment) -> bool:
-        now.request_cancel(requester_name())
+    def stop(now: Deployment) -> bool:
+        cancel(now, requester_name())
         view.say("Cancelling: what runs is being stopped.")
         return True
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="deployment") as pool:
         working = pool.submit(work)
-        ended = Follower(deployment.pk, view, cancel, interrupts, working.done).follow()
+        ended = Follower(deployment.pk, view, stop, interrupts, working.done).follow()
         working.result()
     return ended

@@ -10,6 +10,7 @@ from deploy_manager.cli.deployments.following import Interrupts
 from deploy_manager.cli.deployments.watching import show_request, watch, write_summary
 from deploy_manager.cli.exits import FAILED, refuse
 from deploy_manager.cli.requester import requester_name
+from deploy_manager.deployments.ending import cancel
 from deploy_manager.models import State
 
 
@@ -30,7 +31,7 @@ class Command(EnvironmentCommand):
         deployment = find_live_deployment(options["deployment"], options["project"])
         # Output from before the cancellation is not shown again.
         cursor = deployment.sequence
-        if not deployment.request_cancel(requester_name()):
+        if not cancel(deployment, requester_name()):
             refuse(f"{deployment} has ended already: {deployment.get_state_display()}.")
         interrupts = Interrupts()
         with interrupts.noted():

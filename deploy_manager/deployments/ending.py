@@ -1,0 +1,37 @@
+"""The end of a deployment, and what is written in the same transaction: the pins that it brought.
+
+Whoever ends one that may have switched servers does it here: a worker that died between the two
+would leave a list of pins that do not serve.
+"""
+
+from deploy_manager.messages import Message
+from deploy_manager.models import Deployment, Shard, State
+from deploy_manager.models.transactions import brief_transaction
+from deploy_manager.packages.pins import note_pins
+
+
+def finish(deployment: Deployment, state: State, message: Message | str = "") -> bool:
+    """End a deployment; False if it had ended before. See Deployment.end."""
+    with brief_transaction():
+        won = deployment.end(state, message)
+        if won:
+            note_pins(deployment)
+    return won
+
+
+def finish_held(held: Shard, state: State, message: Message) -> bool:
+    """End the deployment of a shard; False if that is not ours any more."""
+    with brief_transaction():
+        won = held.finish(state, message)
+        if won:
+            note_pins(held.deployment)
+    return won
+
+
+def cancel(deployment: Deployment, by: str) -> bool:
+    """Cancel a deployment; False if there was nothing to cancel. See Deployment.request_cancel."""
+    with brief_transaction():
+        asked = deployment.request_cancel(by)
+        if asked and not deployment.is_live:
+            note_pins(deployment)
+    return asked
