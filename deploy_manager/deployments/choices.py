@@ -139,8 +139,12 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
 def _done_once(deployment: Deployment) -> frozenset[str]:
     """The recipes that run once for all servers and succeeded, as the rows say."""
     done: set[str] = set()
+    seen: set[int] = set()
     tried: Deployment | None = deployment
-    while tried is not None:  # a retry of a retry: the first one left out what was done before
+    # A retry of a retry: the first one left out what was done before. No request leads back to
+    # itself, but a row may.
+    while tried is not None and tried.pk not in seen:
+        seen.add(tried.pk)
         once = Step.objects.filter(host_run__deployment=tried, once=True)
         undone = once.exclude(state=State.SUCCEEDED).values("recipe")
         done.update(once.exclude(recipe__in=undone).values_list("recipe", flat=True))
