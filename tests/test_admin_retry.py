@@ -52,6 +52,21 @@ def test_what_came_through_or_still_runs_has_no_button(inventory: Inventory) -> 
         assert "Retry on" not in page
 
 
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_retries_that_lead_back_to_themselves_are_each_looked_at_once(
+    failed: Deployment, length: int
+) -> None:
+    circle = [
+        failed,
+        *(write_deployment(failed.environment, state=State.FAILED) for _ in range(length - 1)),
+    ]
+    for one, before in zip(circle, [*circle[1:], failed], strict=True):
+        Deployment.objects.filter(pk=one.pk).update(retry_of=before)
+    assert 'value="Retry on 2 servers"' in page_of(failed)
+    visitor("owner").post(url("deployment_retry", failed.pk))
+    assert Deployment.objects.filter(retry_of=failed, state=State.QUEUED).exists()
+
+
 def test_a_refusal_is_reported_in_words(failed: Deployment) -> None:
     running = write_deployment(failed.environment)
     answer = visitor("deployer").post(url("deployment_retry", failed.pk), follow=True)

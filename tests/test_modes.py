@@ -3,6 +3,8 @@
 import os
 import shutil
 import stat
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.hosts.address import Address
 from deploy_manager.hosts.guard_line import guard_archive
+from deploy_manager.hosts.remote import launch
+from deploy_manager.hosts.remote.launch import MISSING
 from deploy_manager.recipes.shipping import ship, ship_file
 from tests.parts.guards import Place
 from tests.recipe_site import CODE, RecipeSite, make_recipe_site
@@ -19,6 +23,8 @@ from tests.recipe_site import CODE, RecipeSite, make_recipe_site
 UMASKS = [0o077, 0o002, 0o000, 0o027]
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 IS_ROOT = os.geteuid() == 0
+LAUNCHER = Path(launch.__file__)
+DEPLOY, STRANGER = 54322, 54321
 
 
 @pytest.fixture
@@ -233,7 +239,121 @@ def test_a_deploy_path_that_others_could_replace_is_refused(guarded: Guarded, mo
 @pytest.mark.as_root
 def test_a_folder_of_ours_that_belongs_to_another_account_is_refused(guarded: Guarded) -> None:
     guarded.tools.mkdir(parents=True)
-    os.chown(guarded.tools, 54321, -1)
-    with pytest.raises(RecipeError, match="belongs to another account"):
+    os.chown(guarded.tools, STRANGER, -1)
+    with pytest.raises(RecipeError, match=f"{guarded.tools} belongs to .*{STRANGER}"):
         guarded.open()
     shutil.rmtree(guarded.tools)
+
+
+def launch_as(account: int, tools: Path) -> str:
+    """Start the launcher for a deploy path as an account; return what it ends with."""
+    start = subprocess.run(
+        ["python3", "-I", "-S", "-c", LAUNCHER.read_text(), f"{tools}/guard", "0" * 64, str(tools)],
+        capture_output=True,
+        text=True,
+        check=False,
+        user=account,
+        group=account,
+    )
+    assert start.returncode
+    return start.stderr.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def sites() -> Iterator[Path]:
+    """Return a folder that every account reaches."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize("mode", [0o755, 0o555, 0o1777], ids=oct)
+def test_a_folder_above_of_another_account_is_refused_whatever_its_mode(
+    sites: Path, mode: int
+) -> None:
+    above = sites / "above"
+    tools = above / "middle/shop/.deploy"
+    tools.mkdir(parents=True)
+    for folder in (above / "middle", tools.parent, tools):
+        os.chown(folder, DEPLOY, DEPLOY)
+    above.chmod(mode)
+    assert launch_as(DEPLOY, tools) == MISSING
+    os.chown(above, STRANGER, -1)
+    said = launch_as(DEPLOY, tools)
+    assert said.startswith(f"{above} belongs to ")
+    assert str(STRANGER) in said
+    assert f"chown root {above}" in said
+    os.chown(above, DEPLOY, -1)
+    above.chmod(0o755)
+    assert launch_as(DEPLOY, tools) == MISSING
+
+
+@pytest.mark.as_root
+def test_root_trusts_no_other_account_either(sites: Path) -> None:
+    tools = sites / "shop/.deploy"
+    tools.mkdir(parents=True)
+    os.chown(sites / "shop", STRANGER, -1)
+    assert launch_as(0, tools).startswith(f"{sites}/shop belongs to ")
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize("of_link", [True, False], ids=["its link", "the folder of its link"])
+def test_a_link_on_the_way_is_a_step_of_the_way(sites: Path, of_link: bool) -> None:
+    real, links = sites / "real/shop", sites / "links"
+    (real / ".deploy").mkdir(parents=True)
+    links.mkdir()
+    links.chmod(0o1777)
+    (links / "shop").symlink_to("../real/shop")
+    for path in (sites / "real", real, real / ".deploy", links / "shop"):
+        os.chown(path, DEPLOY, DEPLOY, follow_symlinks=False)
+    tools = links / "shop/.deploy"
+    assert launch_as(DEPLOY, tools) == MISSING
+    changed = links / "shop" if of_link else links
+    os.chown(changed, STRANGER, -1, follow_symlinks=False)
+    assert launch_as(DEPLOY, tools).startswith(f"{changed} belongs to ")
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize("name", ["releases", "venvs", "current"])
+def test_what_is_served_from_belongs_to_no_other_account_either(sites: Path, name: str) -> None:
+    tools = sites / "shop/.deploy"
+    (tools.parent / "releases/r1").mkdir(parents=True)
+    (tools.parent / "venvs").mkdir()
+    tools.mkdir()
+    (tools.parent / "current").symlink_to("releases/r1")
+    for path in (tools.parent, *tools.parent.rglob("*")):
+        os.chown(path, DEPLOY, DEPLOY, follow_symlinks=False)
+    assert launch_as(DEPLOY, tools) == MISSING
+    os.chown(tools.parent / name, STRANGER, -1, follow_symlinks=False)
+    assert launch_as(DEPLOY, tools).startswith(f"{tools.parent / name} belongs to ")
+
+
+def test_releases_on_another_disk_that_others_may_write_are_refused(guarded: Guarded) -> None:
+    disk = guarded.top.parent / "disk"
+    disk.mkdir()
+    disk.chmod(0o777)
+    guarded.tools.mkdir(parents=True)
+    (guarded.top / "releases").symlink_to(disk)
+    with pytest.raises(RecipeError, match=f"Others may write in {disk}.*chmod go-w {disk}"):
+        guarded.open()
+    disk.chmod(0o755)
+    guarded.open()
+
+
+def test_who_owns_a_folder_above_matters_to_any_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    above = tmp_path / "above"
+    (above / "shop").mkdir(parents=True)
+    launch.check_way(f"{above}/shop")
+    look = os.lstat
+
+    def of_a_stranger(path: str) -> os.stat_result:
+        facts = look(path)
+        return os.stat_result((*facts[:4], STRANGER, *facts[5:])) if path == str(above) else facts
+
+    monkeypatch.setattr(os, "lstat", of_a_stranger)
+    with pytest.raises(SystemExit, match=f"{above} belongs to .*{STRANGER}.*chown root {above}"):
+        launch.check_way(f"{above}/shop")

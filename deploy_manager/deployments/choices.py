@@ -20,6 +20,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.serving import most_served, served_before, serving_release
 from deploy_manager.packages.downgrades import confirmed_in
+from deploy_manager.row_checks import check_row
 
 
 def releases_to_return_to(environment: Environment) -> list[Release]:
@@ -27,7 +28,7 @@ def releases_to_return_to(environment: Environment) -> list[Release]:
 
     Bad ones are among them: a person may choose one.
     """
-    complete = [set(placement.complete_releases) for placement in environment.placements.all()]
+    complete = [set(each.complete) for each in environment.placements.all()]
     # Of no sets there is no intersection: Python raises.
     common = set.intersection(*complete) if complete else set()
     serving = serving_release(environment)
@@ -122,6 +123,7 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
             deployment=deployment,
             upgrade=stage.upgrade,
         )
+    check_row(deployment, "forced_migrations")
     options = DeploymentOptions(
         ref=deployment.ref,
         commit=deployment.commit,
@@ -139,8 +141,12 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
 def _done_once(deployment: Deployment) -> frozenset[str]:
     """The recipes that run once for all servers and succeeded, as the rows say."""
     done: set[str] = set()
+    seen: set[int] = set()
     tried: Deployment | None = deployment
-    while tried is not None:  # a retry of a retry: the first one left out what was done before
+    # A retry of a retry: the first one left out what was done before. No request leads back to
+    # itself, but a row may.
+    while tried is not None and tried.pk not in seen:
+        seen.add(tried.pk)
         once = Step.objects.filter(host_run__deployment=tried, once=True)
         undone = once.exclude(state=State.SUCCEEDED).values("recipe")
         done.update(once.exclude(recipe__in=undone).values_list("recipe", flat=True))

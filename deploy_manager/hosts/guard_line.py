@@ -276,7 +276,7 @@ def _relay_line(work: Work, path: str) -> str:
     """Return a line of sh that prints BEGUN, then becomes the relay or reports it as missing.
 
     The launcher is in the line itself, since no file on the server can be trusted yet: it compares
-    the guard there with ours, and refuses a folder in which others could write.
+    the guard there with ours, and refuses a folder that others own or may write in.
     """
     launch = f"import base64; exec(base64.b64decode('{_launcher()}'))"
     sha256 = hashlib.sha256(guard_archive()[0]).hexdigest()

@@ -1,9 +1,9 @@
 """Start the guard of a deploy path, if the file there is the guard that the worker expects.
 
 Run as `python -c <this text> <guard> <sha256> <folder>`, before anything of ours runs on a server.
-If the guard has to be sent, it ends with the Python's version and MISSING on stderr; if others
-could write what this account runs, with the reason. Only the standard library of Python 3.8 is
-used.
+If the guard has to be sent, it ends with the Python's version and MISSING on stderr; if another
+account could replace what this account runs, with the reason. Only the standard library of Python
+3.8 is used.
 """
 
 import grp
@@ -15,15 +15,21 @@ import sys
 
 MISSING = "no-guard-of-ours"
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
+SERVED = ("releases", "venvs", "current")
+"""What a site runs, beside the folder of our own files."""
 
 
 def main(guard: str, sha256: str, folder: str) -> None:
     os.umask(0o077)
-    folder = os.path.realpath(folder)
+    asked, folder = folder, os.path.realpath(folder)
     if not os.path.isdir(folder):
         missing()
     keep_to_ourselves(folder)
-    check_above(os.path.dirname(folder))
+    top = os.path.dirname(folder)
+    keep_others_out(top)
+    check_way(asked)
+    for name in SERVED:
+        check_way(os.path.join(top, name), give_to=name_of(os.geteuid()))
     if not is_ours(guard, sha256):
         missing()
     sys.argv[:] = [guard, "attach", folder]
@@ -40,33 +46,67 @@ def keep_to_ourselves(folder: str) -> None:
     """Make the folder accessible to this account only."""
     facts = os.stat(folder)
     if facts.st_uid != os.geteuid():
-        sys.exit(f"{folder} belongs to another account: change its owner to this account.")
+        sys.exit(
+            f"{folder} belongs to the account {name_of(facts.st_uid)}:"
+            f" run chown {name_of(os.geteuid())} {folder}"
+        )
     if stat.S_IMODE(facts.st_mode) != 0o700:
         os.chmod(folder, 0o700)
 
 
-def check_above(folder: str) -> None:
-    """Remove others' permission to replace our folder; end if this account may not do so."""
+def keep_others_out(folder: str) -> None:
+    """Remove others' permission to rename what is in a folder, if the folder is our own."""
     facts = os.stat(folder)
     if facts.st_uid == os.geteuid() and facts.st_mode & OTHERS:
         os.chmod(folder, stat.S_IMODE(facts.st_mode) & ~OTHERS)
+
+
+def check_way(path: str, give_to: str = "root") -> None:
+    """End if another account may replace a folder or a link on the way to a path.
+
+    The owner of a folder may rename what is in it, whatever its mode and its sticky bit are.
+    """
+    here, names = "/", path.split("/")[::-1]
     while True:
-        if may_be_replaced(os.stat(folder)):
-            sys.exit(
-                f"Others may write in {folder}, and so replace what this account runs:"
-                f" run chmod go-w {folder}"
-            )
-        if folder == os.path.dirname(folder):
+        try:
+            facts = os.lstat(here)
+        except FileNotFoundError:
             return
-        folder = os.path.dirname(folder)
+        is_link = stat.S_ISLNK(facts.st_mode)
+        if facts.st_uid not in (0, os.geteuid()):
+            sys.exit(
+                f"{here} belongs to the account {name_of(facts.st_uid)}, which can so replace what"
+                f" this account runs: run chown {'-h ' if is_link else ''}"
+                f"{give_to if here == path else 'root'} {here}"
+            )
+        # Modes of a folder of our own in the deploy path are repaired by the guard.
+        is_repaired = here == path and facts.st_uid == os.geteuid()
+        if is_link:
+            names += os.readlink(here).split("/")[::-1]
+            here = os.path.dirname(here) if names[-1] else "/"
+        elif may_be_replaced(facts) and not is_repaired:
+            sys.exit(
+                f"Others may write in {here}, and so replace what this account runs:"
+                f" run chmod go-w {here}"
+            )
+        if not names:
+            return
+        here = os.path.normpath(os.path.join(here, names.pop()))
 
 
 def may_be_replaced(facts: os.stat_result) -> bool:
-    """Whether others may rename entries of a folder; with the sticky bit (/tmp) they may not."""
+    """Whether others may rename entries of a folder that are not theirs; in /tmp they may not."""
     if facts.st_mode & stat.S_ISVTX:
         return False
     by_group = facts.st_mode & stat.S_IWGRP and not is_own_group(facts.st_gid)
     return bool(by_group or facts.st_mode & stat.S_IWOTH)
+
+
+def name_of(account: int) -> str:
+    try:
+        return pwd.getpwuid(account).pw_name
+    except KeyError:
+        return str(account)
 
 
 def is_own_group(number: int) -> bool:
