@@ -72,6 +72,9 @@ class PlannedStage:
     """For each package: name, before, after, why, fixes, uploaded, yanked, status, unknown, and
     what the change would undo: goes_back, undoes, advisories."""
 
+    begun_from: str = ""
+    """A digest of the pins that it begins from; see `pins_begun_from`."""
+
     @property
     def digest(self) -> str:
         return lock_digest(self.lock)
@@ -199,7 +202,8 @@ def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedSta
                 "advisories": list(judged.advisories),
             }
         )
-    return PlannedStage(environment, release, lock_text(pins), tuple(moves))
+    digest = lock_digest(lock_text(listed))
+    return PlannedStage(environment, release, lock_text(pins), tuple(moves), digest)
 
 
 def _listed_pins(environment: Environment, release: Release) -> tuple[Pin, ...]:
