@@ -124,6 +124,7 @@ def _promote_all(among: DeploymentQuerySet, wake: Wake) -> list[bool]:
             return False
         if why_not_now(environment, pipeline_for(environment, deployment.recipe), now):
             return False
+        progress.follow_what_serves(deployment)
         if not Deployment.objects.promote(deployment.pk):
             return False
         _wake_for(deployment, wake)

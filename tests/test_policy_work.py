@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy_manager.models import OnFailure, Upgrade, UpgradePolicy, UpgradeState
+from deploy_manager.models import OnFailure, Override, Upgrade, UpgradePolicy, UpgradeState
 from tests.parts.packages import audit
 from tests.policies import HOW_FAR, Watched, days_ago
 
@@ -166,6 +166,29 @@ def test_a_conflict_is_reported_in_the_words_of_the_resolver(watched: Watched) -
     outcome = watched.run()
     assert outcome.startswith("Not possible: shopkit.\nshop/production: ")
     assert "helper<1" in outcome
+
+
+@pytest.mark.parametrize("order", [0, 7])
+def test_an_environment_that_can_t_be_planned_holds_up_those_after_it_only(
+    watched: Watched, order: int
+) -> None:
+    bad = watched.add_environment("bad", order=order)
+    last = watched.add_environment("last", order=8)
+    for each in (bad, last):
+        watched.serve("shopkit==1.0\n", each)
+    Override.objects.create(environment=bad, name="helper", version="not a version", before=[])
+    watched.is_vulnerable()
+    outcome = watched.run()
+    assert "Override" in outcome
+    assert "of shop/bad is not an exact pin: let it go." in outcome
+    if not order:
+        assert outcome.startswith("Not possible: shopkit.")
+        assert not Upgrade.objects.exists()
+        return
+    upgrade = Upgrade.objects.get()
+    assert outcome.startswith(f"Upgrade #{upgrade.pk}: {MOVE} (shop/production).\nNot in shop/bad")
+    assert "Not in shop/bad, shop/last, where" in outcome
+    assert [str(each.environment) for each in upgrade.stages.all()] == ["shop/production"]
 
 
 def test_a_policy_without_environments_has_nothing_to_do(watched: Watched) -> None:

@@ -14,8 +14,9 @@ from deploy_manager.deployments.bad_releases import (
     refuse_marked,
 )
 from deploy_manager.deployments.contents import find_contents, make_archive
+from deploy_manager.deployments.overtaken import refuse_to_go_back
 from deploy_manager.deployments.request import refuse_who_may_not
-from deploy_manager.exceptions import RequestRefused
+from deploy_manager.exceptions import PinError, RequestRefused
 from deploy_manager.models import (
     ROLLBACK_PHASE,
     Deployment,
@@ -26,11 +27,14 @@ from deploy_manager.models import (
     Step,
     UpgradeStage,
 )
+from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.runs import ACTIVATE
 from deploy_manager.packages.downgrades import refuse_what_nobody_confirmed
 from deploy_manager.packages.overrides import check_that_it_fits
 from deploy_manager.packages.pins import pins_in
+from deploy_manager.packages.targets import targets_of
 from deploy_manager.recipes import Uses, get_recipe
+from deploy_manager.requirements.fitting import check_fit
 from deploy_manager.requirements.pins import lock_digest, lock_text
 from deploy_manager.row_checks import (
     check_environment,
@@ -75,7 +79,9 @@ def prepare(held: Shard) -> Prepared:
         for name in steps.values_list("recipe", flat=True).distinct():
             get_recipe(name)
         if release:
+            _refuse_what_was_overtaken(deployment, release)
             _refuse_downgrades(deployment, release)
+            _refuse_what_does_not_fit(deployment, release)
             if release.bad_since and is_automatic(deployment) and not is_rollback:
                 raise RequestRefused(_("Not done: %(mark)s"), mark=describe_mark(release))
     release = release or _release_for(held)
@@ -124,6 +130,30 @@ def _check_rows(deployment: Deployment, is_rollback: bool) -> None:
         check_host_run(run)
 
 
+def _refuse_what_was_overtaken(deployment: Deployment, release: Release) -> None:
+    # A release that is younger was made for this request by a worker before, which had checked.
+    if release.created_at <= deployment.created_at or Uses(deployment.uses) is Uses.GIVEN:
+        refuse_to_go_back(deployment, release)
+
+
+def _refuse_what_does_not_fit(deployment: Deployment, release: Release) -> None:
+    """Raise PinError if an upgrade's return puts pins on a commit that never had them, in vain."""
+    stage = UpgradeStage.objects.filter(returned_by=deployment).first()
+    if stage is None or deployment.recipe == ROLLBACK or release.lock_id == stage.lock_before_id:
+        return
+    environment = deployment.environment
+    try:
+        check_fit(pins_in(release.lock.text), targets_of(environment), environment.index_url)
+    except PinError as error:
+        raise PinError(
+            _(
+                "The pins from before the upgrade do not fit the code that serves by now, so they"
+                " were not returned: %(reason)s\nDeploy a commit with the pins that you want."
+            ),
+            reason=error,
+        ) from None
+
+
 def _refuse_downgrades(deployment: Deployment, release: Release) -> None:
     """Raise RequestRefused if switching to a release takes back more than was confirmed."""
     steps = Step.objects.filter(host_run__deployment=deployment)
@@ -153,6 +183,8 @@ def _release_for(held: Shard) -> Release | None:
 def _new_release(deployment: Deployment) -> Release:
     environment = deployment.environment
     contents = find_contents(environment, deployment.commit or deployment.ref)
+    if deployment.commit or deployment.ref != environment.ref:
+        refuse_to_go_back(deployment, None, contents.commit.hash)
     if is_automatic(deployment):
         refuse_marked(environment, contents.commit.hash, contents.digest)
     refuse_what_nobody_confirmed(deployment, contents.pins)

@@ -292,6 +292,7 @@ class Deployment(Decided):
                 placement=placement,
                 server_name=placement.server.name,
                 wave=waves.get(placement, 1),
+                release_when_requested_id=placement.active_release_id,
             )
             for index, placement in enumerate(steps)
         )

@@ -57,6 +57,16 @@ class HostRun(models.Model):
         related_name="+",
         verbose_name=_("release before"),
     )
+    # What a person was shown: one that waits must not take back what others deployed meanwhile.
+    release_when_requested = models.ForeignKey(
+        "Release",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("release when requested"),
+        editable=False,
+    )
     probed_at = models.DateTimeField(
         _("probed"), null=True, editable=False, help_text=_("When its journal was last read.")
     )

@@ -150,6 +150,14 @@ class UpgradeStage(models.Model):
         default=list,
         help_text=_("Each package that changes: name, before, after, why, and facts of its index."),
     )
+    # Blank: not known. A list that people changed meanwhile is theirs.
+    begun_from = models.CharField(
+        _("listed before"),
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text=_("A digest of the pins that were listed when it was planned."),
+    )
     # Null until it begins, if nothing served then, and once that release is deleted.
     release_before = models.ForeignKey(
         Release,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -72,6 +72,9 @@ class PlannedStage:
     """For each package: name, before, after, why, fixes, uploaded, yanked, status, unknown, and
     what the change would undo: goes_back, undoes, advisories."""
 
+    begun_from: str = ""
+    """A digest of the pins that it begins from; see `pins_begun_from`."""
+
     @property
     def digest(self) -> str:
         return lock_digest(self.lock)
@@ -116,6 +119,20 @@ class UpgradePlan:
     problems: tuple[Message | str, ...] = ()
     """Why it can't be done, as messages: for instance that the resolver found no solution."""
 
+    failed: tuple[Environment, ...] = ()
+    """Environments in their order that could not be planned, each with one of the problems."""
+
+    def before_problems(self, environments: Sequence[Environment]) -> "UpgradePlan":
+        """Return the plan for those of its environments that come before the first that failed.
+
+        A problem that is not of one environment stays.
+        """
+        if not self.failed or len(self.problems) > len(self.failed):
+            return self
+        before = environments[: environments.index(self.failed[0])]
+        stages = tuple(stage for stage in self.stages if stage.environment in before)
+        return replace(self, stages=stages, problems=(), failed=())
+
     @property
     def is_empty(self) -> bool:
         return not self.stages
@@ -129,18 +146,20 @@ class UpgradePlan:
 
 def plan_upgrade(environments: Sequence[Environment], options: UpgradeOptions) -> UpgradePlan:
     """Return what these options would change. Asks the package index, no server; writes nothing."""
-    stages, unmoved, problems = [], [], _unknown_packages(environments, options)
+    stages, unmoved, failed = [], [], []
+    problems = _unknown_packages(environments, options)
     for environment in environments:
         try:
             stage = _plan_stage(environment, options)
         except (PinError, InvalidRow) as error:
             problems.append(Message("%(site)s: %(why)s", site=environment, why=error))
+            failed.append(environment)
             continue
         if stage is None:
             unmoved.append(environment)
         else:
             stages.append(stage)
-    return UpgradePlan(options, tuple(stages), tuple(unmoved), tuple(problems))
+    return UpgradePlan(options, tuple(stages), tuple(unmoved), tuple(problems), tuple(failed))
 
 
 def _unknown_packages(
@@ -199,7 +218,8 @@ def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedSta
                 "advisories": list(judged.advisories),
             }
         )
-    return PlannedStage(environment, release, lock_text(pins), tuple(moves))
+    digest = lock_digest(lock_text(listed))
+    return PlannedStage(environment, release, lock_text(pins), tuple(moves), digest)
 
 
 def _listed_pins(environment: Environment, release: Release) -> tuple[Pin, ...]:

@@ -124,12 +124,15 @@ def _do_group(
         exempt=found.exempt,
         policy_run=run,
     )
-    plan = plan_upgrade(concerned_by(requests, environments), options)
-    if plan.problems:
+    concerned = concerned_by(requests, environments)
+    whole = plan_upgrade(concerned, options)
+    # Never those after it: what staging could not try must not reach production.
+    plan = whole.before_problems(concerned)
+    if whole.problems and (plan.problems or plan.is_empty):
         return Message(
             _("Not possible: %(names)s.\n%(problems)s"),
             names=few([each.name for each in requests]),
-            problems=Message.lines(*plan.problems),
+            problems=Message.lines(*whole.problems),
         )
     if plan.is_empty:
         return Message()
@@ -137,9 +140,26 @@ def _do_group(
         return why
     beat(run)
     try:
-        return _request(policy, plan)
+        return Message.lines(_request(policy, plan), *_left_out(whole, plan, concerned))
     except DeployManagerError as error:
         return Message(_("Refused: %(moves)s. %(reason)s"), moves=moves_of(plan), reason=error)
+
+
+def _left_out(
+    whole: UpgradePlan, plan: UpgradePlan, environments: Sequence[Environment]
+) -> list[Message]:
+    """Return a line on the environments that are left out as one of them can't be planned."""
+    if not whole.failed:
+        return []
+    moving = {stage.environment for stage in whole.stages} | {*whole.failed}
+    left = moving - {stage.environment for stage in plan.stages}
+    return [
+        Message(
+            _("Not in %(sites)s, where it has to wait for this problem:\n%(problems)s"),
+            sites=few([str(each) for each in environments if each in left]),
+            problems=Message.lines(*whole.problems),
+        )
+    ]
 
 
 def _why_not(plan: UpgradePlan, found: Candidates) -> Message:

@@ -6,22 +6,23 @@ transition is a conditional UPDATE that one of them wins. Nothing is kept in mem
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import IntegrityError
-from django.db.models import Q, QuerySet
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.request import DeploymentOptions, refuse_who_may_not, request
-from deploy_manager.exceptions import DeployManagerError, PinError, RequestRefused
+from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.isolation import one_by_one
 from deploy_manager.messages import Message
 from deploy_manager.models import (
     UPGRADE_LIVE,
     Deployment,
-    Environment,
+    LockFile,
     OnFailure,
     Release,
     State,
@@ -30,16 +31,11 @@ from deploy_manager.models import (
     UpgradeStage,
     UpgradeState,
 )
-from deploy_manager.models.deployments import ROLLBACK, UPGRADE
+from deploy_manager.models.deployments import UPGRADE
 from deploy_manager.models.serving import serving_release
 from deploy_manager.models.transactions import brief_transaction
-from deploy_manager.packages.pins import replace_pins
-from deploy_manager.requirements.reading import read_pins
-from deploy_manager.upgrades.overriding import (
-    note_overrides,
-    refuse_to_take_back_others,
-    return_overrides,
-)
+from deploy_manager.upgrades.overriding import note_overrides, return_overrides
+from deploy_manager.upgrades.returning import list_returned, list_upgraded, plan_return
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -54,6 +50,9 @@ NOT_BEGUN = Message(
     _("Nothing was changed here: an earlier environment failed."), "earlier_environment_failed"
 )
 NONE_SWITCHED = Message(_("No server was switched."))
+NOTHING_LEFT = Message(
+    _("Nothing that the upgrade brought serves there any more: no server was touched.")
+)
 
 
 def upgrade_of(deployment: Deployment) -> int | None:
@@ -165,6 +164,41 @@ def _wait_again(stage: UpgradeStage, why: Message) -> bool:
     return True
 
 
+def follow_what_serves(deployment: Deployment) -> None:
+    """Let the deployment of a waiting stage have the code that serves by now: pins were planned.
+
+    To be called before it is queued. If the pins have changed, too, its worker refuses it.
+    """
+    stage = UpgradeStage.objects.filter(deployment=deployment, state=UpgradeState.WAITING).first()
+    serving = serving_release(deployment.environment)
+    if stage is None or serving is None or serving.pk == stage.release_before_id:
+        return
+    if serving.lock_id != stage.lock_before_id:
+        return
+    with brief_transaction():
+        mine = Deployment.objects.filter(pk=deployment.pk)
+        if not mine.filter(state=State.WAITING).update(sequence=F("sequence") + 1):
+            return
+        release = _release_of(stage, serving)
+        mine.update(release=release, commit=release.commit)
+        UpgradeStage.objects.filter(pk=stage.pk).update(release_before=serving)
+        now = stage.environment.placements.filter(pk=OuterRef("placement"))
+        deployment.host_runs.update(
+            release_when_requested=Subquery(now.values("active_release")[:1])
+        )
+
+
+def _release_of(stage: UpgradeStage, serving: Release) -> Release:
+    """Write the release of a stage: the commit that serves, with the new pins."""
+    return Release.objects.make(
+        stage.environment,
+        serving.commit,
+        serving.subject,
+        stage.lock_after,
+        serving.repository_lock,
+    )
+
+
 def _set_state(stage: UpgradeStage, state: UpgradeState, why: Message | None = None) -> None:
     """Give the upgrade the state of its stage, with what that waits for, if it waits."""
     message = _of_stage(stage, why) if why else Message()
@@ -177,13 +211,7 @@ def _deploy(stage: UpgradeStage) -> Deployment:
     # Another deployment in between may have changed the code, but not the pins that were planned.
     if serving is None or serving.lock_id != stage.lock_before_id:
         raise RequestRefused(PINS_CHANGED)
-    release = Release.objects.make(
-        stage.environment,
-        serving.commit,
-        serving.subject,
-        stage.lock_after,
-        serving.repository_lock,
-    )
+    release = _release_of(stage, serving)
     upgrade = stage.upgrade
     refuse_who_may_not(
         upgrade.source, upgrade.requested_by, upgrade.requested_by_name, stage.environment
@@ -244,7 +272,8 @@ def _succeed(stage: UpgradeStage) -> bool:
         running = UpgradeStage.objects.filter(pk=stage.pk, state=UpgradeState.RUNNING)
         if not running.update(state=UpgradeState.SUCCEEDED, message=""):
             return False
-        _list_pins(stage.environment, stage.lock_after.text)
+        if why := list_upgraded(stage):
+            UpgradeStage.objects.filter(pk=stage.pk).update(message=why)
         note_overrides(stage)
         later = stage.upgrade.stages.filter(number__gt=stage.number, state=UpgradeState.WAITING)
         if following := later.order_by("number").first():
@@ -253,24 +282,29 @@ def _succeed(stage: UpgradeStage) -> bool:
     return True
 
 
-def _list_pins(environment: Environment, lock: str) -> None:
-    # Pins from a commit stay what the repository says: an override holds what moved.
-    if environment.pins_from == Environment.PinsFrom.ROWS:
-        replace_pins(environment, read_pins(lock))
-
-
 def _fail(stage: UpgradeStage, was: UpgradeState, why: Message) -> bool:
     """End a stage as failed, with the consequences for the others: see `_end_stage`."""
     _mark_bad(stage, why)
     return _end_stage(stage, was, UpgradeState.FAILED, why)
 
 
-def _came_back(stage: UpgradeStage, was: UpgradeState, why: Message) -> bool:
-    """End a stage whose servers all serve their previous release again."""
+def _came_back(
+    stage: UpgradeStage, was: UpgradeState, why: Message, then: Callable[[], Message] | None = None
+) -> bool:
+    """End a stage whose servers all serve their previous release, or their previous pins, again.
+
+    `then` is done by whoever ends it, in the same transaction; it returns what people should know.
+    """
     _mark_bad(stage, why)
     cancelled = stage.deployment is not None and stage.deployment.state == State.CANCELLED
     ended = UpgradeState.CANCELLED if cancelled else UpgradeState.ROLLED_BACK
-    return _end_stage(stage, was, ended, why)
+    with brief_transaction():
+        if not _end_stage(stage, was, ended, why):
+            return False
+        if then is not None and (more := then()):
+            mine = UpgradeStage.objects.filter(pk=stage.pk)
+            mine.update(message=Message.lines(*filter(None, (why, more))))
+    return True
 
 
 def _mark_bad(stage: UpgradeStage, why: Message) -> None:
@@ -282,9 +316,10 @@ def _mark_bad(stage: UpgradeStage, why: Message) -> None:
 def _speaks_against_release(deployment: Deployment) -> bool:
     """Whether a deployment that did not succeed came as far as to try its release.
 
-    A cancelled one says nothing, nor does one whose servers could not be worked on at all.
+    A cancelled one says nothing, nor does one whose servers could not be worked on at all. Nor does
+    one that succeeded, and goes because another environment failed.
     """
-    if deployment.state == State.CANCELLED:
+    if deployment.state in (State.CANCELLED, State.SUCCEEDED):
         return False
     commands = Step.objects.filter(host_run__deployment=deployment, exit_code__gt=0)
     return commands.exists() or deployment.host_runs.filter(was_switched=True).exists()
@@ -328,25 +363,35 @@ def _follow_rollback(stage: UpgradeStage) -> Deployment | bool:
         return False
     if back.state != State.SUCCEEDED:
         return _end_stage(stage, UpgradeState.RETURNING, UpgradeState.FAILED, back.message)
-    _list_pins(stage.environment, stage.lock_before.text)
+    lock = back.release.lock if back.release else stage.lock_before
+    then = partial(_return_pins, stage, lock)
+    return _came_back(stage, UpgradeState.RETURNING, stage.message, then)
+
+
+def _return_pins(stage: UpgradeStage, lock: LockFile) -> Message:
     return_overrides(stage)
-    return _came_back(stage, UpgradeState.RETURNING, stage.message)
+    return list_returned(stage, lock)
 
 
 def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
-    """Write the rollback to the previous release; False if another process wrote it.
+    """Write the deployment that takes a stage back; False if it is not due, or written already.
 
     No right is checked: the rollback is part of the upgrade, which was allowed when it began.
     """
+    # What it has to go back to is known once the deployment that runs there has ended.
+    if Deployment.objects.busy().filter(environment=stage.environment_id).exists():
+        return False
     try:
         with brief_transaction():
-            if stage.release_before is None:
-                raise PinError(_("The release that served before was deleted."))
-            refuse_to_take_back_others(stage, stage.release_before.lock.text)
+            way = plan_return(stage)
+            if way is None:
+                then = partial(_return_pins, stage, stage.lock_before)
+                why = Message.lines(*filter(None, (stage.message, NOTHING_LEFT)))
+                return _came_back(stage, UpgradeState.RETURNING, why, then)
             options = DeploymentOptions(
-                release=stage.release_before, reason=_reason(stage), waits=True
+                release=way.release, reason=_reason(stage), waits=True, take_back=way.take_back
             )
-            back = _request(stage, ROLLBACK, options)
+            back = _request(stage, way.recipe, options)
             mine = UpgradeStage.objects.filter(pk=stage.pk, returned_by=None)
             # Last, so that of two processes the loser's deployment is undone with its transaction.
             if not mine.filter(state=UpgradeState.RETURNING).update(returned_by=back):

@@ -69,6 +69,7 @@ def request_upgrade(
                     lock_after=stage.lock_after(),
                     moves=list(stage.moves),
                     release_before=stage.release_before,
+                    begun_from=stage.begun_from,
                 )
                 for number, stage in enumerate(plan.stages, 1)
             )

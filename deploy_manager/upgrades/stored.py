@@ -60,7 +60,7 @@ def plan_to_json(plan: UpgradePlan) -> dict[str, Any]:
             {
                 "environment": stage.environment.pk,
                 "release_before": stage.release_before.pk,
-                "begun_from": pins_begun_from(stage.environment, stage.release_before),
+                "begun_from": stage.begun_from,
                 "lock": stage.lock,
                 "moves": list(stage.moves),
             }
@@ -90,12 +90,13 @@ def _stage(data: dict[str, Any]) -> PlannedStage:
     release = Release.objects.select_related("lock").filter(pk=data["release_before"]).first()
     if environment is None or release is None or serving_release(environment) != release:
         raise RequestRefused(_("Another release serves by now: preview the upgrade again."))
-    if pins_begun_from(environment, release) != data["begun_from"]:
+    begun_from = pins_begun_from(environment, release)
+    if begun_from != data["begun_from"]:
         raise RequestRefused(
             _("The pins of %(site)s have changed since: preview the upgrade again."),
             site=environment,
         )
-    return PlannedStage(environment, release, data["lock"], tuple(data["moves"]))
+    return PlannedStage(environment, release, data["lock"], tuple(data["moves"]), begun_from)
 
 
 @answers(Resolution.Kind.UPGRADE)

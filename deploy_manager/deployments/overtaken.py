@@ -1,0 +1,87 @@
+"""Deployments that waited while others changed what serves: they take nothing back unseen."""
+
+from django.utils.translation import gettext_noop as _
+
+from deploy_manager.exceptions import CodeError, RequestRefused
+from deploy_manager.messages import Message, few
+from deploy_manager.models import Deployment, Environment, Release, Step
+from deploy_manager.models.deployments import DEPLOY, ROLLBACK, UPGRADE
+from deploy_manager.models.runs import ACTIVATE
+from deploy_manager.packages.repository import mirror_of
+
+MOST_NAMED = 5
+
+
+def refuse_to_go_back(deployment: Deployment, release: Release | None, commit: str = "") -> None:
+    """Raise RequestRefused if this would take back what came to serve after it was requested.
+
+    `release` is an existing one, or None for a `commit` whose pins are judged by themselves. What
+    the servers served at the time of the request was shown, and may be taken back.
+    """
+    if not Step.objects.filter(host_run__deployment=deployment, recipe=ACTIVATE).exists():
+        return
+    runs = deployment.host_runs.exclude(placement=None).order_by("pk")
+    overtaken: dict[Release, list[str]] = {}
+    for run in runs.select_related("placement__active_release", "release_when_requested"):
+        now = run.placement.active_release if run.placement else None
+        shown = run.release_when_requested
+        if now in (None, shown) or _is_kept(deployment, release, commit, now, shown):
+            continue
+        overtaken.setdefault(now, []).append(run.server_name)
+    if not overtaken:
+        return
+    now, servers = max(overtaken.items(), key=lambda each: len(each[1]))
+    raise RequestRefused(
+        _(
+            "Since this was requested, another release was deployed on %(servers)s: %(release)s"
+            " (%(subject)s). This would take it back, which nobody was shown. Look at what would"
+            " change, and request it again: %(how)s."
+        ),
+        servers=few(servers, MOST_NAMED),
+        release=now.name,
+        subject=now.subject or now.commit[:8],
+        how=_how(deployment, release, commit),
+    )
+
+
+def _is_kept(
+    deployment: Deployment,
+    release: Release | None,
+    commit: str,
+    now: Release,
+    shown: Release | None,
+) -> bool:
+    """Whether the code and the pins that serve now are not taken back, or were when it was shown.
+
+    Pins are compared for what nothing else judges: a rollback or an upgrade is shown as a whole.
+    """
+    known = {each.lock_id for each in (release, shown) if each}
+    if release and deployment.recipe in (ROLLBACK, UPGRADE) and now.lock_id not in known:
+        return False
+    commit = release.commit if release else commit
+    if now.commit == commit or (shown is not None and shown.commit == now.commit):
+        return True
+    return _contains(deployment.environment, commit, now.commit)
+
+
+def _contains(environment: Environment, commit: str, other: str) -> bool:
+    """Whether one commit has another in its history; False if that can't be found out."""
+    mirror = mirror_of(environment.project)
+    try:
+        return not mirror.log(commit, other, limit=1)
+    except CodeError:
+        pass  # this machine's mirror may not have both of them yet
+    try:
+        mirror.update()
+        return not mirror.log(commit, other, limit=1)
+    except CodeError:
+        return False
+
+
+def _how(deployment: Deployment, release: Release | None, commit: str) -> str | Message:
+    site = deployment.environment
+    if release and deployment.recipe == ROLLBACK:
+        return f"manage.py rollback {site} --to {release.name}"
+    if deployment.recipe == DEPLOY:
+        return f"manage.py deploy {site} --ref {release.commit if release else commit}"
+    return Message(_("on the environment's page, or with manage.py"))
