@@ -5,18 +5,25 @@ of a command or a line of a file is checked once more by the validators of its f
 server or repository is reached.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models
+from django.utils.translation import gettext_lazy
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import InvalidRow, PinError
 from deploy_manager.messages import Message, join
 from deploy_manager.models import Environment, HostRun, Release
+from deploy_manager.models.message_field import MessageField
 from deploy_manager.requirements.reading import read_pins
+
+WRONG_KIND: dict[type, Any] = {
+    list: gettext_lazy("Enter a JSON list."),
+    dict: gettext_lazy("Enter a JSON object."),
+}
 
 _RESUME_CURSOR = frozenset({"command", "own", "out", "err"})
 
@@ -33,8 +40,37 @@ def check_row(row: models.Model, *names: str) -> None:
         others = {field.name for field in fields if field.is_relation or field.primary_key}
     try:
         row.clean_fields(exclude=others)
+        _check_blank_json(row, [field for field in fields if field.name not in others])
     except ValidationError as error:
         raise _invalid(row, error) from None
+
+
+def _check_blank_json(row: models.Model, fields: "Iterable[models.Field[Any, Any]]") -> None:
+    """Refuse null, "" and {} where there has to be a list, and the like. Raises ValidationError.
+
+    Django runs no validators on blank values. Forms turn what was left blank into an empty list or
+    object, so that nothing else has to expect null.
+    """
+    errors: dict[str, ValidationError] = {}
+    for field in fields:
+        is_plain = isinstance(field, models.JSONField) and not isinstance(field, MessageField)
+        value = getattr(row, field.attname)
+        if is_plain and field.has_default() and not (value is None and field.null):
+            try:
+                _check_kind(field, value)
+            except ValidationError as error:
+                errors[field.name] = error
+    if errors:
+        raise ValidationError(dict(errors))
+
+
+def _check_kind(field: "models.Field[Any, Any]", value: object) -> None:
+    kind = type(field.get_default())
+    if isinstance(value, kind):
+        return
+    for validator in field.validators:
+        validator(value)  # its own words say more, with an example
+    raise ValidationError(WRONG_KIND[kind])
 
 
 def check_environment(environment: Environment, without: Collection[str] = ()) -> None:

@@ -2,11 +2,15 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.db.models import Model
+from django.apps import apps
+from django.core.exceptions import ValidationError
+from django.db.models import Field, JSONField, Model
 
 from deploy_manager.addresses import address_of
+from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.prepare import prepare
 from deploy_manager.deployments.request import request
 from deploy_manager.deployments.run import run
@@ -23,10 +27,13 @@ from deploy_manager.models import (
     State,
     Step,
 )
+from deploy_manager.models.message_field import MessageField
 from deploy_manager.packages.pins import checked_pins_of
 from deploy_manager.packages.repository import mirror_of
 from deploy_manager.row_checks import check_environment, check_release, check_row
 from tests.inventory import Inventory, claim
+from tests.parts.admin import write_deployment
+from tests.parts.hostile import NULL, make_rows
 
 pytestmark = [pytest.mark.django_db]
 
@@ -264,6 +271,7 @@ def test_all_servers_are_looked_at_before_the_first_is_touched(
     [
         (Environment, {"role_order": [1]}),
         (Environment, {"role_order": {"app": 1}}),
+        (Environment, {"role_order": NULL}),
         (Environment, {"migrate": "sometimes"}),
         (Environment, {"strategy": "waves", "canary": "x"}),
         (Placement, {"roles": 1}),
@@ -278,6 +286,61 @@ def test_what_can_not_be_planned_is_refused_in_words(
     inventory.environment.refresh_from_db()
     with pytest.raises(RequestRefused, match=next(reversed(values))):
         request(inventory.environment, "deploy", source="manage.py", requested_by_name="me@here")
+
+
+@pytest.mark.parametrize("column", ["role_order", "variables", "shared"])
+def test_the_null_of_json_is_refused_in_words_and_not_read_as_blank(
+    inventory: Inventory, own_recipes: None, column: str
+) -> None:
+    deployment = inventory.request("greet")
+    Environment.objects.update(**{column: NULL})
+    with pytest.raises(InvalidRow, match=rf"\({column}\): Enter a JSON"):
+        prepare(claim(deployment))
+
+
+def test_a_retry_of_forced_migrations_that_nobody_can_read_is_refused_in_words(
+    inventory: Inventory,
+) -> None:
+    deployment = write_deployment(inventory.environment, state=State.FAILED)
+    Deployment.objects.update(forced_migrations=NULL)
+    deployment.refresh_from_db()
+    with pytest.raises(RequestRefused, match="forced_migrations"):
+        retry(deployment)
+
+
+JSON_FIELDS = [
+    field
+    for model in apps.get_app_config("deploy_manager").get_models()
+    for field in model._meta.concrete_fields
+    if isinstance(field, JSONField) and not isinstance(field, MessageField)
+]
+BLANK: tuple[object, ...] = (None, "", [], {})
+ANY_JSON: list[object] = [
+    *(None, "", 0, 1.5, False, True, "x", "\ud800", [], {}, [None], [1], [{}], [[]], [["x"]]),
+    *([{"x": [{}]}], ["x"], ["\ud800"], {"x": None}, {"": {}}, {"x": "\ud800"}, [True, "x", {}]),
+]
+
+
+@pytest.mark.parametrize("field", JSON_FIELDS, ids=str)
+def test_whatever_json_is_valid_or_an_error_of_validation(field: "Field[Any, Any]") -> None:
+    for validator in field.validators:
+        for value in ANY_JSON:
+            with suppress(ValidationError):
+                validator(value)
+
+
+@pytest.mark.parametrize("field", [each for each in JSON_FIELDS if each.has_default()], ids=str)
+def test_what_is_blank_is_of_its_own_kind(db: None, field: "Field[Any, Any]") -> None:
+    make_rows()
+    row = field.model._default_manager.first() or field.model()
+    if field.blank:
+        setattr(row, field.attname, field.get_default())
+        check_row(row, field.name)
+    for blank in BLANK:
+        if type(blank) is not type(field.get_default()):
+            setattr(row, field.attname, blank)
+            with pytest.raises(InvalidRow, match=field.name):
+                check_row(row, field.name)
 
 
 def test_a_repository_is_looked_at_wherever_it_is_read(inventory: Inventory) -> None:

@@ -20,6 +20,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.serving import most_served, served_before, serving_release
 from deploy_manager.packages.downgrades import confirmed_in
+from deploy_manager.row_checks import check_row
 
 
 def releases_to_return_to(environment: Environment) -> list[Release]:
@@ -122,6 +123,7 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
             deployment=deployment,
             upgrade=stage.upgrade,
         )
+    check_row(deployment, "forced_migrations")
     options = DeploymentOptions(
         ref=deployment.ref,
         commit=deployment.commit,
