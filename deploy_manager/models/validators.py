@@ -299,7 +299,7 @@ def validate_cron(value: str) -> None:
 def validate_states(value: object) -> None:
     """Take a JSON list of states that a deployment can end in. Raises ValidationError."""
     known = [state.value for state in State if not state.is_live and state is not State.SKIPPED]
-    if not isinstance(value, list) or not set(value) <= set(known):
+    if not isinstance(value, list) or not all(state in known for state in value):
         raise ValidationError(
             _("Enter a JSON list of these: %(known)s."), params={"known": ", ".join(known)}
         )
