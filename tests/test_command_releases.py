@@ -2,9 +2,11 @@
 
 import pytest
 
+from deploy_manager.deployments.choices import releases_to_return_to
 from deploy_manager.models import Release
 from tests.commands import call, events
 from tests.inventory import Inventory
+from tests.parts.hostile import NULL
 from tests.releases import Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -38,6 +40,25 @@ def test_json_has_every_server_by_name(shop: Switching) -> None:
     assert (oldest["serves_on"], oldest["complete_on"]) == ([], ["one"])
     assert oldest["bad_reason"] == "It fell over."
     assert summary == {"event": "summary", "environment": "shop/production", "releases": 2}
+
+
+ODD: list[object] = [5, None, "r1", {"r1": "r1"}, [{}], [["r1"]]]
+WITH_A_NAME: list[object] = [["r1"], [{}, None, 5, "r1", ["x"]]]
+
+
+@pytest.mark.parametrize(
+    ("written", "is_there"),
+    [*((odd, False) for odd in ODD), *((odd, True) for odd in WITH_A_NAME)],
+    ids=str,
+)
+def test_of_what_a_server_has_complete_only_names_count(
+    shop: Switching, written: object, is_there: bool
+) -> None:
+    environment = shop.inventory.environment
+    environment.placements.update(complete_releases=NULL if written is None else written)
+    assert [each.name for each in releases_to_return_to(environment)] == ["r1"] * is_there
+    _newest, oldest, _summary = events(call("releases", "production", "--json"))
+    assert oldest["complete_on"] == ["one", "two"] * is_there
 
 
 def test_where_there_is_none_yet_that_is_given(inventory: Inventory) -> None:

@@ -28,7 +28,7 @@ def releases_to_return_to(environment: Environment) -> list[Release]:
 
     Bad ones are among them: a person may choose one.
     """
-    complete = [set(placement.complete_releases) for placement in environment.placements.all()]
+    complete = [set(each.complete) for each in environment.placements.all()]
     # Of no sets there is no intersection: Python raises.
     common = set.intersection(*complete) if complete else set()
     serving = serving_release(environment)

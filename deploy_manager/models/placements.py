@@ -8,6 +8,7 @@ from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.inventory import Server
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.shapes import texts_in
 
 
 def default_roles() -> list[str]:
@@ -106,6 +107,11 @@ class Placement(models.Model):
     @property
     def deploy_path(self) -> str:
         return self.own_deploy_path or self.environment.deploy_path
+
+    @property
+    def complete(self) -> tuple[str, ...]:
+        """The names of its complete releases, as far as the row can be read."""
+        return texts_in(self.complete_releases)
 
     @property
     def bind(self) -> str:

@@ -78,7 +78,7 @@ class ReleasesReport(Report):
         return [each for each in self.placements if each.active_release_id == release.pk]
 
     def _complete(self, release: Release) -> list[Placement]:
-        return [each for each in self.placements if release.name in each.complete_releases]
+        return [each for each in self.placements if release.name in each.complete]
 
     def _describe(self, placements: Sequence[Placement]) -> str:
         if len(placements) == len(self.placements):
