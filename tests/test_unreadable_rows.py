@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError
 from django.test import Client
+from django.utils import timezone
 from django.utils.html import escape
 
 from deploy_manager.checks import check_problems
@@ -131,6 +132,20 @@ def test_the_log_of_the_reconcile_does_nothing_to_a_terminal(
     pair.reconcile()
     assert "can't be read" in caplog.text
     assert not {"\x1b", "\x07"} & set(caplog.text)
+
+
+def test_a_policy_of_an_unknown_time_zone_is_listed_with_its_last_time_and_so_are_the_others(
+    pair: Pair,
+) -> None:
+    bad, good = pair.policy(pair.bad), pair.policy(pair.good)
+    for policy in (bad, good):
+        policy.runs.create(slot=timezone.now(), outcome=f"Of {policy}")
+    type(bad).objects.filter(pk=bad.pk).update(time_zone="Mars/Base")
+    for words in (("policies",), ("policies", "--json")):
+        listed = call(*words)
+        assert f"Of {bad}" in listed
+        assert f"Of {good}" in listed
+    assert "no time zone" in call("policies", bad.name)
 
 
 ZONE_COMMANDS = [

@@ -74,8 +74,12 @@ def _localize(local: datetime, zone: ZoneInfo) -> datetime:
 
 def describe_moment(moment: datetime, environment: Environment) -> str:
     """Return a moment in the environment's time zone, or in UTC if this machine lacks the zone."""
+    return f"{moment.astimezone(zone_or_utc(environment.time_zone)):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def zone_or_utc(name: str) -> tzinfo:
+    """Return a time zone for showing times; UTC if no zone here is named so."""
     try:
-        zone: tzinfo = check_zone(environment.time_zone)
+        return check_zone(name)
     except ValueError:
-        zone = UTC
-    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+        return UTC

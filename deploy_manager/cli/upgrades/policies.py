@@ -11,9 +11,9 @@ from django.utils import timezone
 from deploy_manager import tasks
 from deploy_manager.cli.exits import refuse
 from deploy_manager.cli.text import clean
+from deploy_manager.cli.times import zone_or_utc
 from deploy_manager.cli.views.base import Report, View, make_table
 from deploy_manager.models import PolicyRun, UpgradePolicy
-from deploy_manager.schedule.windows import check_zone
 from deploy_manager.upgrades.policies import next_times
 
 
@@ -107,4 +107,4 @@ def _next_time(policy: UpgradePolicy) -> datetime | str:
 def _describe_time(moment: datetime | str, policy: UpgradePolicy) -> str:
     if isinstance(moment, str):
         return moment
-    return f"{moment.astimezone(check_zone(policy.time_zone)):%Y-%m-%d %H:%M %Z}"
+    return f"{moment.astimezone(zone_or_utc(policy.time_zone)):%Y-%m-%d %H:%M %Z}"
