@@ -684,6 +684,10 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'running'), _negated=True), models.Q(('token__gt', 0), models.Q(('beat_at', None), _negated=True)), _connector='OR'), name='a_running_resolution_has_a_token_and_beats'),
         ),
         migrations.AddConstraint(
+            model_name='resolution',
+            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'running', 'succeeded', 'failed'])), name='a_resolution_has_a_known_state'),
+        ),
+        migrations.AddConstraint(
             model_name='deployment',
             constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['queued', 'running'])), fields=('environment',), name='one_live_deployment_per_environment'),
         ),
@@ -732,6 +736,10 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'held'), _negated=True), models.Q(('token__gt', 0), models.Q(('beat_at', None), _negated=True)), _connector='OR'), name='a_held_shard_has_a_token_and_beats'),
         ),
         migrations.AddConstraint(
+            model_name='shard',
+            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['waiting', 'queued', 'held', 'ended'])), name='a_shard_has_a_known_state'),
+        ),
+        migrations.AddConstraint(
             model_name='hostrun',
             constraint=models.UniqueConstraint(fields=('deployment', 'placement'), name='a_host_runs_once_per_deployment'),
         ),
@@ -760,6 +768,10 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(fields=('deployment', 'sequence'), name='log_chunks_stand_in_one_order'),
         ),
         migrations.AddConstraint(
+            model_name='logchunk',
+            constraint=models.CheckConstraint(condition=models.Q(('stream__in', [0, 1, 2])), name='a_log_chunk_has_a_known_stream'),
+        ),
+        migrations.AddConstraint(
             model_name='override',
             constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('environment', 'name', 'marker'), name='one_live_override_per_package_and_marker'),
         ),
@@ -782,5 +794,13 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='upgradestage',
             constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['waiting', 'running', 'returning'])), fields=('environment',), name='one_live_upgrade_per_environment'),
+        ),
+        migrations.AddConstraint(
+            model_name='upgrade',
+            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['waiting', 'running', 'returning', 'succeeded', 'failed', 'rolled_back', 'skipped', 'cancelled'])), name='an_upgrade_has_a_known_state'),
+        ),
+        migrations.AddConstraint(
+            model_name='upgradestage',
+            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['waiting', 'running', 'returning', 'succeeded', 'failed', 'rolled_back', 'skipped', 'cancelled'])), name='an_upgrade_stage_has_a_known_state'),
         ),
     ]

@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.requirements import LockFile
 
 
@@ -60,8 +61,8 @@ class Release(models.Model):
         verbose_name=_("pins of the repository"),
         help_text=_("The pins of the commit itself, before any override. Blank: not known."),
     )
-    created_at = models.DateTimeField(_("created"), default=timezone.now)
-    bad_since = models.DateTimeField(
+    created_at = MomentField(_("created"), default=timezone.now)
+    bad_since = MomentField(
         _("bad since"), null=True, blank=True, help_text=_("Never chosen automatically again.")
     )
     bad_reason = models.TextField(_("why it is bad"), blank=True)
