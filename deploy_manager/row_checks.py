@@ -20,7 +20,10 @@ from deploy_manager.models import Environment, HostRun, Release
 from deploy_manager.models.message_field import MessageField
 from deploy_manager.requirements.reading import read_pins
 
-WRONG_KIND = {list: gettext_lazy("Enter a JSON list."), dict: gettext_lazy("Enter a JSON object.")}
+WRONG_KIND: dict[type, Any] = {
+    list: gettext_lazy("Enter a JSON list."),
+    dict: gettext_lazy("Enter a JSON object."),
+}
 
 _RESUME_CURSOR = frozenset({"command", "own", "out", "err"})
 

@@ -42,12 +42,13 @@ def test_json_has_every_server_by_name(shop: Switching) -> None:
     assert summary == {"event": "summary", "environment": "shop/production", "releases": 2}
 
 
+ODD: list[object] = [5, None, "r1", {"r1": "r1"}, [{}], [["r1"]]]
+WITH_A_NAME: list[object] = [["r1"], [{}, None, 5, "r1", ["x"]]]
+
+
 @pytest.mark.parametrize(
     ("written", "is_there"),
-    [
-        *((odd, False) for odd in (5, None, "r1", {"r1": "r1"}, [{}], [["r1"]])),
-        *((odd, True) for odd in (["r1"], [{}, None, 5, "r1", ["x"]])),
-    ],
+    [*((odd, False) for odd in ODD), *((odd, True) for odd in WITH_A_NAME)],
     ids=str,
 )
 def test_of_what_a_server_has_complete_only_names_count(

@@ -314,7 +314,8 @@ JSON_FIELDS = [
     for field in model._meta.concrete_fields
     if isinstance(field, JSONField) and not isinstance(field, MessageField)
 ]
-ANY_JSON: list[Any] = [
+BLANK: tuple[object, ...] = (None, "", [], {})
+ANY_JSON: list[object] = [
     *(None, "", 0, 1.5, False, True, "x", "\ud800", [], {}, [None], [1], [{}], [[]], [["x"]]),
     *([{"x": [{}]}], ["x"], ["\ud800"], {"x": None}, {"": {}}, {"x": "\ud800"}, [True, "x", {}]),
 ]
@@ -335,7 +336,7 @@ def test_what_is_blank_is_of_its_own_kind(db: None, field: "Field[Any, Any]") ->
     if field.blank:
         setattr(row, field.attname, field.get_default())
         check_row(row, field.name)
-    for blank in (None, "", [], {}):
+    for blank in BLANK:
         if type(blank) is not type(field.get_default()):
             setattr(row, field.attname, blank)
             with pytest.raises(InvalidRow, match=field.name):

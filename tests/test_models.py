@@ -1,12 +1,15 @@
 """Rules that hold whoever writes: the database itself keeps them."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
-from django.db.models import ProtectedError
+from django.db.models import Max, ProtectedError
 from django.forms import modelform_factory
 from django.utils import timezone
 
@@ -26,6 +29,7 @@ from deploy_manager.models import (
 )
 from tests.inventory import Inventory
 from tests.parts.admin import write_deployment, write_output
+from tests.parts.hostile import FIRST, LAST, make_rows
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -298,3 +302,46 @@ def test_an_emptied_box_means_none(inventory: Inventory, typed: str) -> None:
     form({"variables": typed, "shared": typed}, instance=inventory.environment).save()
     inventory.environment.refresh_from_db()
     assert (inventory.environment.variables, inventory.environment.shared) == ({}, [])
+
+
+@pytest.mark.parametrize("column", ["state", "stream"])
+def test_what_code_branches_on_is_one_of_the_choices(column: str) -> None:
+    make_rows()
+    tables = [
+        model
+        for model in apps.get_app_config("deploy_manager").get_models()
+        if any(field.name == column and field.choices for field in model._meta.concrete_fields)
+    ]
+    assert tables
+    for model in tables:
+        assert model._default_manager.exists()
+        with pytest.raises(IntegrityError), transaction.atomic():
+            model._default_manager.update(**{column: "odd" if column == "state" else 99})
+
+
+EVERY_ZONE = ["Pacific/Kiritimati", "Pacific/Pago_Pago", "Etc/GMT+12", "UTC"]
+
+
+@pytest.mark.parametrize("written", [FIRST, LAST, datetime(2026, 2, 28, 12, tzinfo=UTC)], ids=str)
+def test_a_moment_that_is_read_exists_everywhere(inventory: Inventory, written: datetime) -> None:
+    placements = Placement.objects.all()
+    placements.update(seen_at=written)
+    read = placements.get().seen_at
+    assert read is not None
+    assert placements.aggregate(last=Max("seen_at")) == {"last": read}
+    assert placements.values_list("seen_at", flat=True).get() == read
+    for zone in EVERY_ZONE:
+        there = read.astimezone(ZoneInfo(zone))
+        assert there - timedelta(days=300) < there < there + timedelta(days=300)
+    assert abs(read - written) < timedelta(days=366)
+    assert read == written or written in (FIRST, LAST)
+
+
+def test_every_moment_is_read_so() -> None:
+    plain = [
+        field
+        for model in apps.get_app_config("deploy_manager").get_models()
+        for field in model._meta.concrete_fields
+        if type(field) is models.DateTimeField
+    ]
+    assert not plain

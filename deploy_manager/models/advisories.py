@@ -5,6 +5,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.shapes import texts_in
 
 
@@ -19,7 +20,7 @@ class Advisory(models.Model):
     summary = models.TextField(_("summary"), blank=True)
     fixed_in = models.JSONField(_("fixed in"), default=list, blank=True)
     url = models.CharField(_("address"), max_length=500, blank=True)
-    first_seen_at = models.DateTimeField(_("first seen"), default=timezone.now)
+    first_seen_at = MomentField(_("first seen"), default=timezone.now)
 
     class Meta:
         ordering = ["-first_seen_at", "identifier"]
@@ -66,10 +67,8 @@ class AuditedVersion(models.Model):
     name = models.CharField(_("name"), max_length=200)
     version = models.CharField(_("version"), max_length=100)
     # Null until the first check succeeds; `tried_at` also counts those that failed.
-    checked_at = models.DateTimeField(
-        _("checked"), null=True, help_text=_("When a check last succeeded.")
-    )
-    tried_at = models.DateTimeField(_("last tried"), null=True)
+    checked_at = MomentField(_("checked"), null=True, help_text=_("When a check last succeeded."))
+    tried_at = MomentField(_("last tried"), null=True)
     problem = MessageField(_("why it is unknown"))
     advisories: "models.ManyToManyField[Advisory, models.Model]" = models.ManyToManyField(
         Advisory, related_name="versions", blank=True, verbose_name=_("advisories")

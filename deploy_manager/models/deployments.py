@@ -25,6 +25,7 @@ from deploy_manager.models import validators
 from deploy_manager.models.decisions import Decided, ReleaseUse
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.releases import Release
 from deploy_manager.models.runs import HostRun, Step, end_hosts
@@ -147,8 +148,8 @@ class Deployment(Decided):
         verbose_name=_("release"),
     )
     # Indexed, since every list and "the last deployment of each environment" sort by it.
-    created_at = models.DateTimeField(_("requested"), default=timezone.now, db_index=True)
-    started_at = models.DateTimeField(_("started"), null=True)
+    created_at = MomentField(_("requested"), default=timezone.now, db_index=True)
+    started_at = MomentField(_("started"), null=True)
     # A server refuses lower ones than it has seen. Not the key: one that waits for a time or a
     # freeze to end begins after others that were requested later.
     begin_number = models.PositiveIntegerField(
@@ -157,18 +158,18 @@ class Deployment(Decided):
         editable=False,
         help_text=_("Counts the deployments of an environment as they begin. 0: it has not begun."),
     )
-    finished_at = models.DateTimeField(_("finished"), null=True)
-    cancel_requested_at = models.DateTimeField(_("cancel requested"), null=True)
+    finished_at = MomentField(_("finished"), null=True)
+    cancel_requested_at = MomentField(_("cancel requested"), null=True)
     cancel_requested_by_name = models.CharField(_("cancelled by"), max_length=200, blank=True)
     stage = models.PositiveSmallIntegerField(
         _("stage"), default=0, help_text=_("The open stage: its steps may run.")
     )
-    opens_at = models.DateTimeField(
+    opens_at = MomentField(
         _("next wave"), null=True, help_text=_("When the pause between two waves ends.")
     )
     # Null: at once, and without a deadline.
-    not_before = models.DateTimeField(_("run at"), null=True, blank=True)
-    deadline = models.DateTimeField(
+    not_before = MomentField(_("run at"), null=True, blank=True)
+    deadline = MomentField(
         _("not after"), null=True, blank=True, help_text=_("Cancelled if it has not begun by then.")
     )
     schedule = models.ForeignKey(
@@ -179,7 +180,7 @@ class Deployment(Decided):
         related_name="deployments",
         verbose_name=_("schedule"),
     )
-    slot = models.DateTimeField(_("time of the schedule"), null=True, blank=True)
+    slot = MomentField(_("time of the schedule"), null=True, blank=True)
     retry_of = models.ForeignKey(
         "self",
         models.SET_NULL,

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.messages import Message
+from deploy_manager.models.moments import MomentField
 
 
 class FreezeQuerySet(models.QuerySet["Freeze"]):
@@ -56,11 +57,11 @@ class Freeze(models.Model):
         max_length=200,
         help_text=_("The user's name, or user@host of the command line."),
     )
-    created_at = models.DateTimeField(_("since"), default=timezone.now)
-    until = models.DateTimeField(
+    created_at = MomentField(_("since"), default=timezone.now)
+    until = MomentField(
         _("until"), null=True, blank=True, help_text=_("Blank: until it is thawed.")
     )
-    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+    ended_at = MomentField(_("ended"), null=True, blank=True)
     ended_by_name = models.CharField(
         _("ended by"), max_length=200, blank=True, help_text=_("Blank: its time had passed.")
     )

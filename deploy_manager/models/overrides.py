@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.messages import Message
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.shapes import texts_in
 from deploy_manager.models.upgrades import Upgrade
 from deploy_manager.models.validators import validate_package
@@ -60,7 +61,7 @@ class Override(models.Model):
     fixes = models.JSONField(
         _("fixes"), default=list, blank=True, help_text=_("The advisories that it fixed.")
     )
-    since = models.DateTimeField(_("since"), default=timezone.now)
+    since = MomentField(_("since"), default=timezone.now)
     upgrade = models.ForeignKey(
         Upgrade,
         models.SET_NULL,
@@ -70,7 +71,7 @@ class Override(models.Model):
         verbose_name=_("upgrade"),
     )
     # Null as long as it holds.
-    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+    ended_at = MomentField(_("ended"), null=True, blank=True)
     ended_how = models.CharField(_("how it ended"), max_length=20, choices=End.choices, blank=True)
     ended_why = MessageField(_("why it ended"))
     ended_by_name = models.CharField(_("ended by"), max_length=200, blank=True)

@@ -4,6 +4,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.placements import Placement
 
 
@@ -40,7 +41,7 @@ class IndexedPackage(models.Model):
     name = models.CharField(_("name"), max_length=200)
     latest = models.CharField(_("latest version"), max_length=100, blank=True)
     # Null: there is no such version, or the index doesn't say when it was uploaded.
-    latest_uploaded_at = models.DateTimeField(_("uploaded"), null=True)
+    latest_uploaded_at = MomentField(_("uploaded"), null=True)
     status = models.CharField(
         _("project status"),
         max_length=50,
@@ -49,7 +50,7 @@ class IndexedPackage(models.Model):
     )
     # Null: it is due, as a new row or one whose index has changed. Set by the process that claims
     # it, before it asks the index.
-    looked_at = models.DateTimeField(_("looked up"), null=True)
+    looked_at = MomentField(_("looked up"), null=True)
     problem = MessageField(_("why it is unknown"))
 
     class Meta:

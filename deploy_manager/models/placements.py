@@ -8,6 +8,7 @@ from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.inventory import Server
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.shapes import texts_in
 
 
@@ -59,7 +60,7 @@ class Placement(models.Model):
         related_name="active_on",
         verbose_name=_("active release"),
     )
-    activated_at = models.DateTimeField(
+    activated_at = MomentField(
         _("activated"),
         null=True,
         editable=False,
@@ -71,14 +72,14 @@ class Placement(models.Model):
         editable=False,
         help_text=_("Names of the complete releases that were last seen on the server."),
     )
-    seen_at = models.DateTimeField(_("last seen"), null=True, editable=False)
-    inventory_at = models.DateTimeField(
+    seen_at = MomentField(_("last seen"), null=True, editable=False)
+    inventory_at = MomentField(
         _("packages seen"),
         null=True,
         editable=False,
         help_text=_("When the list of installed packages was last read."),
     )
-    inventory_tried_at = models.DateTimeField(_("packages requested"), null=True, editable=False)
+    inventory_tried_at = MomentField(_("packages requested"), null=True, editable=False)
     inventory_problem = MessageField(_("why its packages are unknown"), editable=False)
     implementation = models.CharField(
         _("implementation"), max_length=50, blank=True, editable=False

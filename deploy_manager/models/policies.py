@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.upgrades import OnFailure
 
 
@@ -96,7 +97,7 @@ class UpgradePolicy(models.Model):
         help_text=_("For repositories whose requirements file lists the pins that are installed."),
     )
     # Times up to here had their run, or were left out; a new policy begins with the next one.
-    looked_at = models.DateTimeField(_("looked at"), default=timezone.now, editable=False)
+    looked_at = MomentField(_("looked at"), default=timezone.now, editable=False)
 
     class Meta:
         ordering = ["name"]
@@ -162,8 +163,8 @@ class PolicyRun(models.Model):
     policy = models.ForeignKey(
         UpgradePolicy, models.CASCADE, related_name="runs", verbose_name=_("policy")
     )
-    slot = models.DateTimeField(_("time of the schedule"))
-    created_at = models.DateTimeField(_("run"), default=timezone.now)
+    slot = MomentField(_("time of the schedule"))
+    created_at = MomentField(_("run"), default=timezone.now)
     outcome = MessageField(_("outcome"))
 
     class Meta:

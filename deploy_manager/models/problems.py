@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.messages import Message
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.moments import MomentField
 
 LONGEST_TEXT = 2000
 """Characters of a message that are kept."""
@@ -57,7 +58,7 @@ class Problem(models.Model):
         help_text=_("The environment that it concerns, if any."),
     )
     text = MessageField(_("problem"), longest=LONGEST_TEXT)
-    since = models.DateTimeField(_("since"), default=timezone.now)
+    since = MomentField(_("since"), default=timezone.now)
 
     objects = ProblemQuerySet.as_manager()
 

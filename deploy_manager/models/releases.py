@@ -9,6 +9,7 @@ from deploy_manager.messages import Message
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.requirements import LockFile
 
 
@@ -62,8 +63,8 @@ class Release(models.Model):
         verbose_name=_("pins of the repository"),
         help_text=_("The pins of the commit itself, before any override. Blank: not known."),
     )
-    created_at = models.DateTimeField(_("created"), default=timezone.now)
-    bad_since = models.DateTimeField(
+    created_at = MomentField(_("created"), default=timezone.now)
+    bad_since = MomentField(
         _("bad since"), null=True, blank=True, help_text=_("Never chosen automatically again.")
     )
     bad_reason = MessageField(_("why it is bad"))

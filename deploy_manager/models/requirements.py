@@ -5,6 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.moments import MomentField
 
 
 class Requirement(models.Model):
@@ -67,7 +68,7 @@ class LockFile(models.Model):
 
     digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)
     text = models.TextField(_("pins"), editable=False)
-    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    created_at = MomentField(_("created"), auto_now_add=True)
 
     objects = LockFileQuerySet.as_manager()
 

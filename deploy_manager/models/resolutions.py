@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.messages import Message
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.moments import MomentField
 
 LEASE = timedelta(seconds=15)
 """A worker without a heartbeat for so long counts as dead."""
@@ -85,14 +86,14 @@ class Resolution(models.Model):
     language = models.CharField(_("language"), max_length=20, blank=True)
     """Of the person who asked: the answer contains text."""
 
-    created_at = models.DateTimeField(_("requested"), default=timezone.now, db_index=True)
-    started_at = models.DateTimeField(_("started"), null=True)
-    finished_at = models.DateTimeField(_("finished"), null=True)
+    created_at = MomentField(_("requested"), default=timezone.now, db_index=True)
+    started_at = MomentField(_("started"), null=True)
+    finished_at = MomentField(_("finished"), null=True)
     token = models.PositiveSmallIntegerField(_("fencing token"), default=0)
     """Also how often a worker took it up."""
 
-    beat_at = models.DateTimeField(_("last heartbeat"), null=True)
-    woken_at = models.DateTimeField(_("last woken"), null=True)
+    beat_at = MomentField(_("last heartbeat"), null=True)
+    woken_at = MomentField(_("last woken"), null=True)
 
     objects = ResolutionQuerySet.as_manager()
 
@@ -106,6 +107,10 @@ class Resolution(models.Model):
             models.CheckConstraint(
                 condition=~Q(state="running") | (Q(token__gt=0) & ~Q(beat_at=None)),
                 name="a_running_resolution_has_a_token_and_beats",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=["queued", "running", "succeeded", "failed"]),
+                name="a_resolution_has_a_known_state",
             ),
         ]
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.messages import Message
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.states import BUSY, State, ends_with_a_time
 
@@ -67,7 +68,7 @@ class HostRun(models.Model):
         verbose_name=_("release when requested"),
         editable=False,
     )
-    probed_at = models.DateTimeField(
+    probed_at = MomentField(
         _("probed"), null=True, editable=False, help_text=_("When its journal was last read.")
     )
     was_switched = models.BooleanField(
@@ -77,8 +78,8 @@ class HostRun(models.Model):
     )
     state = models.CharField(_("state"), max_length=15, choices=State.choices, default=State.QUEUED)
     message = MessageField(_("message"))
-    started_at = models.DateTimeField(_("started"), null=True)
-    finished_at = models.DateTimeField(_("finished"), null=True)
+    started_at = MomentField(_("started"), null=True)
+    finished_at = MomentField(_("finished"), null=True)
     sequence = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
@@ -165,8 +166,8 @@ class Step(models.Model):
     resume_cursor = models.JSONField(
         default=dict, editable=False, help_text=_("How far its output is stored.")
     )
-    started_at = models.DateTimeField(_("started"), null=True)
-    finished_at = models.DateTimeField(_("finished"), null=True)
+    started_at = MomentField(_("started"), null=True)
+    finished_at = MomentField(_("finished"), null=True)
     sequence = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
@@ -251,7 +252,7 @@ class LogChunk(models.Model):
     stream = models.PositiveSmallIntegerField(_("stream"), choices=Stream.choices)
     # Bytes, since a program may print anything, also bytes that are not text in any encoding.
     data = models.BinaryField(_("data"))
-    created_at = models.DateTimeField(_("written"), default=timezone.now)
+    created_at = MomentField(_("written"), default=timezone.now)
 
     class Meta:
         ordering = ["deployment", "sequence"]
@@ -262,6 +263,10 @@ class LogChunk(models.Model):
             # Also the index that "everything after this number" is read by.
             models.UniqueConstraint(
                 fields=["deployment", "sequence"], name="log_chunks_stand_in_one_order"
+            ),
+            # Its numbers, since a class inside of another does not see the others there.
+            models.CheckConstraint(
+                condition=Q(stream__in=[0, 1, 2]), name="a_log_chunk_has_a_known_stream"
             ),
         ]
 

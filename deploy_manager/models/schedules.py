@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.moments import MomentField
 
 
 def default_states() -> list[str]:
@@ -38,7 +39,7 @@ class Schedule(models.Model):
     )
     is_enabled = models.BooleanField(_("enabled"), default=True)
     # Not null: a new schedule begins with the next time, not with those that have passed.
-    looked_at = models.DateTimeField(
+    looked_at = MomentField(
         _("looked at"),
         default=timezone.now,
         editable=False,

@@ -18,6 +18,7 @@ from deploy_manager.exceptions import ClaimLost
 from deploy_manager.messages import Message
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.releases import Release
 from deploy_manager.models.states import BUSY, ShardState, State
 from deploy_manager.models.transactions import brief_transaction
@@ -112,8 +113,8 @@ class Shard(models.Model):
     taken_over = models.PositiveSmallIntegerField(
         _("taken over"), default=0, help_text=_("How often it was claimed from a silent holder.")
     )
-    beat_at = models.DateTimeField(_("last heartbeat"), null=True)
-    woken_at = models.DateTimeField(_("last woken"), null=True)
+    beat_at = MomentField(_("last heartbeat"), null=True)
+    woken_at = MomentField(_("last woken"), null=True)
     batch = models.PositiveBigIntegerField(
         default=0, editable=False, help_text=_("The last batch of changes that its holder wrote.")
     )
@@ -133,6 +134,9 @@ class Shard(models.Model):
             models.CheckConstraint(
                 condition=~Q(state="held") | (Q(token__gt=0) & ~Q(beat_at=None)),
                 name="a_held_shard_has_a_token_and_beats",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=ShardState.values), name="a_shard_has_a_known_state"
             ),
         ]
 

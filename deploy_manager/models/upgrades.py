@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.message_field import MessageField
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.releases import Release
 from deploy_manager.models.requirements import LockFile
 from deploy_manager.models.shapes import objects_in, texts_in
@@ -95,8 +96,8 @@ class Upgrade(models.Model):
         _("on failure"), max_length=10, choices=OnFailure.choices, default=OnFailure.RETURN
     )
     cancel_requested_by_name = models.CharField(_("cancelled by"), max_length=200, blank=True)
-    created_at = models.DateTimeField(_("requested"), default=timezone.now, db_index=True)
-    finished_at = models.DateTimeField(_("finished"), null=True)
+    created_at = MomentField(_("requested"), default=timezone.now, db_index=True)
+    finished_at = MomentField(_("finished"), null=True)
 
     objects = UpgradeQuerySet.as_manager()
 
@@ -105,6 +106,11 @@ class Upgrade(models.Model):
         verbose_name = _("upgrade")
         verbose_name_plural = _("upgrades")
         default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=UpgradeState.values), name="an_upgrade_has_a_known_state"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.title}"
@@ -180,7 +186,7 @@ class UpgradeStage(models.Model):
         related_name="upgrade_return",
         verbose_name=_("rolled back by"),
     )
-    opens_at = models.DateTimeField(
+    opens_at = MomentField(
         _("begins"), null=True, help_text=_("When the soak of the previous environment ends.")
     )
 
@@ -198,6 +204,10 @@ class UpgradeStage(models.Model):
                 fields=["environment"],
                 condition=Q(state__in=["waiting", "running", "returning"]),
                 name="one_live_upgrade_per_environment",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=UpgradeState.values),
+                name="an_upgrade_stage_has_a_known_state",
             ),
         ]
 

@@ -40,7 +40,7 @@ class Hostile:
     """What goes into the columns of each kind; those of a kind that is None stay as they are."""
 
     text: str | None = None
-    json: Any = None
+    json: object = None
     moment: datetime | None = None
     choice: str | None = None
     number: int | None = None
@@ -77,7 +77,7 @@ class Hostile:
                     _write(row, field, value)
 
 
-TEXTS: list[tuple[str, Any]] = [
+TEXTS: list[tuple[str, object]] = [
     ("", NULL),
     ("a\nb", {"a": {"b": 1}}),
     ("<script>'\"", 1),
@@ -96,7 +96,9 @@ HOSTILE = [
     *(Hostile(text=text, json=json) for text, json in TEXTS),
     *(Hostile(moment=moment) for moment in (FIRST, LAST)),
     Hostile(choice="weird"),
-    *(Hostile(json=json) for json in (NULL, 5, [{}, None, [[]]])),
+    Hostile(json=NULL),
+    Hostile(json=5),
+    Hostile(json=[{}, None, [[]]]),
     *(Hostile(number=number) for number in (0, 2**15 - 1, 2**31 - 1)),
     Hostile(is_circle=True),
 ]
