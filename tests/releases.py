@@ -1,15 +1,18 @@
 """A pipeline that switches between releases which are nothing but empty folders."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
 from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run
-from deploy_manager.models import Deployment, LockFile, Release
+from deploy_manager.models import Deployment, LockFile, Release, State
 from deploy_manager.recipes import Host, Phase, Pipeline, Site, Uses, add_pipeline, recipe
 from tests.inventory import Inventory
+from tests.parts.admin import write_shard
 
 PIPELINE = "switch"
 
@@ -60,6 +63,45 @@ class Switching:
         """What was done on a server, in order."""
         file = self.folder(server) / "told"
         return file.read_text().split() if file.exists() else []
+
+
+def activate(inventory: Inventory, release: Release, servers: Sequence[str] = ()) -> None:
+    """Write the rows that a deployment leaves which activates a release."""
+    now = timezone.now()
+    deployment = Deployment.objects.create(
+        environment=inventory.environment,
+        recipe=PIPELINE,
+        release=release,
+        state=State.SUCCEEDED,
+        started_at=now,
+        finished_at=now,
+    )
+    held = write_shard(deployment)
+    for placement in inventory.environment.placements.select_related("server"):
+        if not servers or placement.server.name in servers:
+            run = deployment.host_runs.create(
+                shard=held,
+                placement=placement,
+                server_name=placement.server.name,
+                state=State.SUCCEEDED,
+                release_before=placement.active_release,
+                was_switched=placement.active_release != release,
+                started_at=now,
+                finished_at=now,
+            )
+            for number, name in enumerate(("activate", "verify"), 1):
+                run.steps.create(
+                    number=number,
+                    phase=name,
+                    recipe=name,
+                    title=name,
+                    in_waves=True,
+                    state=State.SUCCEEDED,
+                    started_at=now,
+                    finished_at=now,
+                )
+            placement.active_release, placement.activated_at = release, now
+            placement.save()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from django.test import Client
 from deploy_manager.models import LockFile, Release
 from tests.inventory import Inventory
 from tests.parts.admin import make_user, url, visitor
+from tests.releases import activate
 
 
 @pytest.fixture
@@ -75,3 +76,13 @@ def test_marking_needs_a_token(release: Release) -> None:
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(make_user("ana", superuser=True))
     assert mark(strict, release) == 403
+
+
+def test_the_list_shows_which_release_is_not_known_to_have_served(
+    inventory: Inventory, release: Release
+) -> None:
+    shown = "never served, as far as is known"
+    owner = visitor("owner")
+    assert shown in owner.get(url("release_changelist")).content.decode()
+    activate(inventory, release)
+    assert shown not in owner.get(url("release_changelist")).content.decode()

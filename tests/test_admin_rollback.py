@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from deploy_manager.models import Deployment, Placement, Release
+from deploy_manager.models import Deployment, HostRun, Placement, Release
 from deploy_manager.models.requirements import LockFile
 from deploy_manager.recipes import all_pipelines
 from tests.inventory import Inventory
 from tests.parts.admin import url, visitor
 from tests.parts.admin_run import confirmed, make_served_shop, run_page
+from tests.releases import activate
 
 Releases = list[Release]
 
@@ -30,6 +31,8 @@ def releases(shop: Inventory) -> Releases:
     ]
     made = [oldest, *later]
     names = [release.name for release in made]
+    for release in made:
+        activate(shop, release)
     Placement.objects.update(complete_releases=names, active_release=made[-1])
     return made
 
@@ -40,7 +43,7 @@ def rows_of(page: str) -> str:
 
 def roll_back(inventory: Inventory, **changes: str | list[str]) -> Deployment:
     visitor("deployer").post(run_page(inventory, "rollback"), confirmed(inventory, "", **changes))
-    return Deployment.objects.get()
+    return Deployment.objects.get(recipe="rollback")
 
 
 def test_the_releases_are_offered_newest_first_and_the_good_one_before_is_chosen(
@@ -62,6 +65,18 @@ def test_a_bad_one_is_marked_with_the_reason_and_not_chosen(
     rows = rows_of(visitor("deployer").get(run_page(shop, "rollback")).content.decode())
     assert "bad</span>" in rows
     assert "The basket is &lt;b&gt;empty&lt;/b&gt;." in rows
+    assert f'value="{releases[0].name}" checked' in rows
+
+
+def test_one_that_never_served_is_offered_with_that_beside_it_and_not_chosen(
+    shop: Inventory, releases: Releases
+) -> None:
+    HostRun.objects.filter(deployment__release=releases[1]).delete()
+    rows = rows_of(visitor("deployer").get(run_page(shop, "rollback")).content.decode())
+    unproven, served = rows.split(releases[1].name)[0], rows.split(f"<code>{releases[1].name}")[1]
+    assert "never served, as far as is known" in rows
+    assert "never served" not in served
+    assert "checked" not in unproven
     assert f'value="{releases[0].name}" checked' in rows
 
 
@@ -91,7 +106,7 @@ def test_what_no_page_would_send_is_reported_and_not_run(
     sent = confirmed(shop, "", **{"release": releases[0].name, **change})
     page = visitor("deployer").post(run_page(shop, "rollback"), sent).content.decode()
     assert "This would fail" in page
-    assert not Deployment.objects.exists()
+    assert not Deployment.objects.filter(recipe="rollback").exists()
 
 
 def test_where_there_is_nothing_to_go_back_to_it_says_so(shop: Inventory) -> None:

@@ -56,6 +56,19 @@ def test_a_person_may_choose_a_bad_release_and_is_reported(shop: Switching) -> N
     assert shop.current("one") == "r2"
 
 
+def test_a_person_may_choose_a_release_that_failed_its_check_and_is_reported(
+    shop: Switching,
+) -> None:
+    for server in ("one", "two"):
+        shop.break_server(server)
+    assert shop.switch_to("r4").state == State.FAILED
+    for server in ("one", "two"):
+        shop.mend_server(server)
+    shop.switch_to("r3")
+    assert "failed its check: “Prove it” failed" in call("rollback", "production", "--to", "r4")
+    assert shop.current("one") == "r4"
+
+
 def test_a_release_that_is_not_whole_everywhere_is_refused(shop: Switching) -> None:
     shop.make_release("r4")
     told = call_and_be_refused("rollback", "production", "--to", "r4")

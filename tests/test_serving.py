@@ -1,6 +1,5 @@
 """Which release serves, since when, and which one a rollback goes to."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,8 +13,7 @@ from deploy_manager.models import Deployment, Environment, Placement, Release, S
 from deploy_manager.models.serving import serving_release, usual_release
 from tests.commands import call, events
 from tests.inventory import Inventory
-from tests.parts.admin import write_shard
-from tests.releases import PIPELINE, Switching
+from tests.releases import Switching, activate
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -113,34 +111,6 @@ def test_who_goes_back_by_itself_serves_since_then(switching: Switching) -> None
     assert placement.activated_at >= before
 
 
-def activate(inventory: Inventory, release: Release, servers: Sequence[str] = ()) -> None:
-    """Write the rows that a deployment leaves which activates a release."""
-    now = timezone.now()
-    deployment = Deployment.objects.create(
-        environment=inventory.environment,
-        recipe=PIPELINE,
-        release=release,
-        state=State.SUCCEEDED,
-        started_at=now,
-        finished_at=now,
-    )
-    held = write_shard(deployment)
-    for placement in inventory.environment.placements.select_related("server"):
-        if not servers or placement.server.name in servers:
-            deployment.host_runs.create(
-                shard=held,
-                placement=placement,
-                server_name=placement.server.name,
-                state=State.SUCCEEDED,
-                release_before=placement.active_release,
-                was_switched=placement.active_release != release,
-                started_at=now,
-                finished_at=now,
-            )
-            placement.active_release, placement.activated_at = release, now
-            placement.save()
-
-
 @pytest.mark.parametrize(
     ("switches", "next_one"),
     [
@@ -186,3 +156,99 @@ def test_history_of_the_servers_themselves_leads_back_twice(switching: Switching
     for name in ("r2", "r1"):
         assert choose_release(switching.inventory.environment).name == name
         switching.switch_to(name)
+
+
+@pytest.fixture
+def troubled(switching: Switching) -> Switching:
+    """r1 and r2 served; r1 again; r3 failed before it was activated, and r4 in its proof."""
+    for name in ("r1", "r2", "r1"):
+        assert switching.switch_to(name).state == State.SUCCEEDED
+    switching.break_server("one", "prepare")
+    assert switching.switch_to("r3").state == State.FAILED
+    switching.mend_server("one", "prepare")
+    for folder in ("releases/r3", "releases/r3/venv"):
+        (switching.folder("one") / folder).mkdir(parents=True)
+        (switching.folder("one") / folder / ".complete").touch()
+    switching.break_server("one")
+    assert switching.switch_to("r4").state == State.FAILED
+    switching.mend_server("one")
+    placement = Placement.objects.get()
+    assert placement.active_release == Release.objects.get(name="r4")
+    assert sorted(placement.complete_releases) == ["r1", "r2", "r3", "r4"]
+    return switching
+
+
+def test_a_rollback_passes_over_what_never_served_or_failed_its_check(troubled: Switching) -> None:
+    environment = troubled.inventory.environment
+    assert choose_release(environment).name == "r1"
+    assert troubled.switch_to("r5").state == State.SUCCEEDED
+    assert choose_release(environment).name == "r1"
+
+
+def test_what_was_switched_to_before_its_check_failed_is_known_to_be_switched(
+    troubled: Switching,
+) -> None:
+    assert Deployment.objects.get(release__name="r4").host_runs.get().was_switched
+
+
+def test_rows_that_do_not_say_that_it_was_switched_lead_to_one_that_served(
+    troubled: Switching,
+) -> None:
+    """Those of a deployment that failed its check were written so once."""
+    Deployment.objects.get(release__name="r4").host_runs.update(was_switched=False)
+    assert choose_release(troubled.inventory.environment).name == "r1"
+
+
+def test_where_none_served_before_a_rollback_is_refused_with_what_each_lacks(
+    troubled: Switching,
+) -> None:
+    for name in ("r1", "r2"):
+        Release.objects.get(name=name).mark_bad("It fell over.")
+    with pytest.raises(RequestRefused) as refused:
+        choose_release(troubled.inventory.environment)
+    told = str(refused.value)
+    assert "has no good release before this one" in told
+    assert "r3 (never served: “Make the release” failed)" in told
+    assert "r1 (bad)" in told
+    assert choose_release(troubled.inventory.environment, "r3").name == "r3"
+
+
+def test_a_release_that_passed_its_check_in_the_end_counts(troubled: Switching) -> None:
+    assert troubled.switch_to("r4").state == State.SUCCEEDED
+    troubled.switch_to("r5")
+    assert choose_release(troubled.inventory.environment).name == "r4"
+
+
+def test_a_release_that_failed_its_check_when_it_came_back_no_longer_counts(
+    troubled: Switching,
+) -> None:
+    troubled.break_server("one")
+    assert troubled.switch_to("r1").state == State.FAILED
+    troubled.mend_server("one")
+    troubled.switch_to("r5")
+    with pytest.raises(RequestRefused, match="has no good release before this one"):
+        choose_release(troubled.inventory.environment)
+
+
+def test_a_failed_clean_up_makes_no_release_one_that_did_not_serve(switching: Switching) -> None:
+    switching.switch_to("r1")
+    switching.break_server("one", "tidy")
+    assert switching.switch_to("r2").state == State.FAILED
+    switching.mend_server("one", "tidy")
+    switching.switch_to("r3")
+    assert choose_release(switching.inventory.environment).name == "r2"
+
+
+def test_the_list_shows_which_releases_never_served_and_which_failed_their_check(
+    troubled: Switching,
+) -> None:
+    printed = call("releases", "production")
+    assert "\n  never served: “Make the release” failed\n" in printed
+    assert "\n  failed its check: “Prove it” failed\n" in printed
+    *releases, _summary = events(call("releases", "production", "--json"))
+    assert {each["name"]: each["unproven"] for each in releases} == {
+        "r4": "failed its check: “Prove it” failed",
+        "r3": "never served: “Make the release” failed",
+        "r2": "",
+        "r1": "",
+    }

@@ -18,7 +18,7 @@ from deploy_manager.models import (
     Step,
     UpgradeStage,
 )
-from deploy_manager.models.serving import most_served, served_before, serving_release
+from deploy_manager.models.serving import most_served, served_before, serving_release, unproven
 from deploy_manager.packages.downgrades import confirmed_in
 from deploy_manager.row_checks import check_row
 
@@ -26,7 +26,7 @@ from deploy_manager.row_checks import check_row
 def releases_to_return_to(environment: Environment) -> list[Release]:
     """Return the releases that are complete on every server and do not serve, newest first.
 
-    Bad ones are among them: a person may choose one.
+    Bad ones, and ones that never served, are among them: a person may choose one.
     """
     complete = [set(each.complete) for each in environment.placements.all()]
     # Of no sets there is no intersection: Python raises.
@@ -69,23 +69,20 @@ def choose_release(environment: Environment, name: str = "") -> Release:
 
 
 def _served_before(environment: Environment, known: Sequence[Release]) -> list[Release]:
-    """The good releases that served before the current one, the last of them first.
-
-    If no deployment on record says when the current one began to serve: those made before it.
-    """
-    serving = serving_release(environment)
-    good = [each for each in known if each.bad_since is None]
-    before = served_before(environment, serving)
-    if before is not None:
-        return sorted(
-            (each for each in good if each.pk in before), key=lambda e: before.index(e.pk)
-        )
-    return [each for each in good if serving is None or each.created_at < serving.created_at]
+    """The good releases that served before the current one, the last of them first."""
+    good = {each.pk: each for each in known if each.bad_since is None}
+    before = served_before(environment, serving_release(environment))
+    return [good[key] for key in before if key in good]
 
 
 def _no_release(environment: Environment, name: str, known: Sequence[Release]) -> Message:
+    lacking = unproven(each.pk for each in known)
     names = join(
-        Message(_("%(release)s (bad)"), release=each) if each.bad_since else str(each)
+        Message(_("%(release)s (bad)"), release=each)
+        if each.bad_since
+        else Message("%(release)s (%(why)s)", release=each, why=lacking[each.pk])
+        if each.pk in lacking
+        else str(each)
         for each in known
     )
     words = {"site": environment, "name": name, "known": names or Message(_("none"))}

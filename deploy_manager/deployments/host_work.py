@@ -134,6 +134,9 @@ class HostWork:
             self._give_up(step, state, message)
         elif state is not State.SUCCEEDED:
             self.stop(state, message)
+        elif step.recipe == ACTIVATE:
+            # Once the host has ended, as it does if its check fails, it could not be written.
+            self._look()
 
     def _see_through(self, step: Step) -> tuple[State, Message]:
         """Run a step and write how it ended; it stays *running* if another worker continues it."""

@@ -18,6 +18,9 @@ from deploy_manager.models.states import BUSY, State, ends_with_a_time
 ACTIVATE = "activate"
 """The recipe that switches a server to another release."""
 
+VERIFY = "verify"
+"""The recipe, and the phase, that proves that a server serves."""
+
 ROLLBACK_PHASE = "roll_back"
 """The phase of the steps that bring a server back to the release it served before."""
 

@@ -1,11 +1,13 @@
-"""The release that an environment serves, from what was last seen on its servers."""
+"""Which release an environment serves, which served before, and which are not known to have."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q, Subquery
+from django.utils.translation import gettext_noop as _
 
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     ROLLBACK_PHASE,
     Environment,
@@ -15,10 +17,18 @@ from deploy_manager.models import (
     State,
     Step,
 )
+from deploy_manager.models.runs import ACTIVATE, VERIFY
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 MOST_DEPLOYMENTS = 200
 """Deployments that are read back: more than any environment keeps releases."""
+
+OWN_STEPS = Step.objects.filter(host_run=OuterRef("pk")).exclude(phase=ROLLBACK_PHASE)
+PROOFS = OWN_STEPS.filter(Q(in_waves=True) | Q(phase=VERIFY) | Q(recipe=VERIFY))
+WAS_ACTIVATED = Exists(OWN_STEPS.filter(recipe=ACTIVATE, state=State.SUCCEEDED))
+WENT_BACK = Exists(
+    Step.objects.filter(host_run=OuterRef("pk"), phase=ROLLBACK_PHASE, state=State.SUCCEEDED)
+)
 
 
 def usual_release(served: Iterable[tuple[int | None, datetime | None]]) -> int | None:
@@ -52,11 +62,11 @@ def serving_release(environment: Environment) -> Release | None:
     return most_served(environment.placements.select_related("active_release"))
 
 
-def served_before(environment: Environment, serving: Release | None) -> list[int] | None:
+def served_before(environment: Environment, serving: Release | None) -> list[int]:
     """Return the keys of the releases that served before one, the last of them first.
 
-    A release that was rolled back is left out until it is activated again. None: the recorded
-    deployments don't show when this one came to serve.
+    A release that was rolled back is left out until it is activated again, and so is each that is
+    `unproven`. If no recorded deployment brought this one, all the others served before it.
     """
     order: list[int] = []
     served: dict[int, tuple[int | None, datetime | None]] = {}
@@ -68,11 +78,66 @@ def served_before(environment: Environment, serving: Release | None) -> list[int
         for run in runs:
             served[run.placement_id or 0] = (run.deployment.release_id, run.finished_at)
         _come_to_serve(usual_release(served.values()), order)
-    if serving is None:
-        return order[::-1] or None
-    if serving.pk not in order:
-        return None
-    return order[: order.index(serving.pk)][::-1]
+    if serving and serving.pk in order:
+        order = order[: order.index(serving.pk)]
+    lacking = unproven(order)
+    return [release for release in reversed(order) if release not in lacking]
+
+
+def unproven(releases: Iterable[int]) -> dict[int, Message]:
+    """Return, by key, why releases are not known to have served: switched to, and verified.
+
+    On each server the last verdict counts, and on all of them together what most say.
+    """
+    found = list(releases)
+    runs = HostRun.objects.filter(deployment__release__in=found, placement__isnull=False)
+    rows = (
+        runs.annotate(
+            was_activated=WAS_ACTIVATED,
+            went_back=WENT_BACK,
+            is_unproven=Exists(PROOFS.exclude(state=State.SUCCEEDED)),
+            failed=Subquery(OWN_STEPS.filter(state=State.FAILED).values("title")[:1]),
+            failed_proof=Exists(PROOFS.filter(state=State.FAILED)),
+        )
+        .order_by("deployment__started_at", "deployment", "pk")
+        .values_list(
+            "deployment__release",
+            "placement",
+            "was_activated",
+            "went_back",
+            "is_unproven",
+            "failed",
+            "failed_proof",
+        )
+    )
+    verdicts: dict[int, dict[int, bool]] = defaultdict(dict)
+    blamed: dict[int, Message] = {}
+    reached = set()
+    for release, placement, was_activated, went_back, is_unproven, failed, failed_proof in rows:
+        if was_activated and release not in reached:
+            reached.add(release)
+            blamed.pop(release, None)
+        if was_activated and failed_proof:
+            verdicts[release][placement] = False
+            blamed[release] = Message(
+                _("failed its check: “%(step)s” failed"), step=Message(failed)
+            )
+        elif was_activated and not is_unproven and not went_back:
+            verdicts[release][placement] = True
+        elif failed and release not in reached:
+            blamed[release] = Message(_("never served: “%(step)s” failed"), step=Message(failed))
+    counts = {release: Counter(each.values()) for release, each in verdicts.items()}
+    proven = {release for release, count in counts.items() if count[True] > count[False]}
+    unknown = Message(_("never served, as far as is known"))
+    return {each: blamed.get(each, unknown) for each in found if each not in proven}
+
+
+def with_unproven(releases: list[Release]) -> list[Release]:
+    """Return releases with why each is `unproven`, for templates; None: it served."""
+    lacking = unproven(each.pk for each in releases)
+    for each in releases:
+        each.unproven = lacking.get(each.pk)  # type: ignore[attr-defined]
+    return releases
 
 
 def _come_to_serve(release: int | None, order: list[int]) -> None:
@@ -87,15 +152,13 @@ def _come_to_serve(release: int | None, order: list[int]) -> None:
 
 def _switches(environment: Environment) -> Iterable[list[HostRun]]:
     """Return for each deployment, the oldest first, the servers that it left with its release."""
-    went_back = Step.objects.filter(
-        host_run=OuterRef("pk"), phase=ROLLBACK_PHASE, state=State.SUCCEEDED
-    )
+    # By the step as well: it was not written that a server was switched if its check failed.
     switched = HostRun.objects.filter(
+        Q(was_switched=True) | WAS_ACTIVATED,
         deployment__environment=environment,
         deployment__release__isnull=False,
         placement__isnull=False,
-        was_switched=True,
-    ).exclude(Exists(went_back))
+    ).exclude(WENT_BACK)
     latest = switched.order_by("-deployment__started_at", "-deployment")
     keys = list(dict.fromkeys(latest.values_list("deployment", flat=True)))[:MOST_DEPLOYMENTS]
     by_deployment: dict[int, list[HostRun]] = {key: [] for key in reversed(keys)}

@@ -19,7 +19,7 @@ from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Release
 from deploy_manager.models.deployments import CONVERGE, UPGRADE
-from deploy_manager.models.serving import most_served
+from deploy_manager.models.serving import most_served, with_unproven
 from deploy_manager.models.validators import validate_ref
 from deploy_manager.packages.downgrades import confirmed_in
 from deploy_manager.recipes import Pipeline, Uses
@@ -155,7 +155,9 @@ class RunForm(forms.Form):
     @cached_property
     def releases(self) -> list[Release]:
         """The releases that the servers may go back to, newest first, including bad ones."""
-        return with_twins(releases_to_return_to(self.environment)) if self.goes_back else []
+        if not self.goes_back:
+            return []
+        return with_unproven(with_twins(releases_to_return_to(self.environment)))
 
     @property
     def ref_now(self) -> str:

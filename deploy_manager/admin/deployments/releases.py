@@ -22,6 +22,7 @@ from deploy_manager.admin.permissions import may_deploy_any
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Release
 from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.serving import with_unproven
 
 TEMPLATE = "admin/deploy_manager/release/mark_bad.html"
 CHANGELIST = "admin:deploy_manager_release_changelist"
@@ -37,11 +38,11 @@ class ReleaseAdmin(HistoryAdmin[Release]):
     actions = ("mark_bad",)
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """Tell releases of the same commit apart, in one query for the whole page."""
+        """Tell releases of the same commit apart, and which served, by a query each for all."""
         from deploy_manager.deployments.comparing import with_twins
 
         listed = super().get_changelist_instance(request)
-        listed.result_list = with_twins(listed.result_list)
+        listed.result_list = with_unproven(with_twins(listed.result_list))
         return listed
 
     @admin.display(description=_("commit"), ordering="subject")
@@ -53,6 +54,8 @@ class ReleaseAdmin(HistoryAdmin[Release]):
                 gettext("bad"),
                 release.bad_reason,
             )
+        if why := getattr(release, "unproven", None):
+            bad = format_html('<br><span class="dm-quiet">{}</span>{}', why, bad)
         if twin := getattr(release, "twin", None):
             bad = format_html('<br><span class="dm-quiet">{}</span>{}', twin, bad)
         return format_html("{} {}{}", short_commit(release.commit), release.subject, bad)

@@ -22,8 +22,9 @@ from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.messages import Message
-from deploy_manager.models import Deployment, Environment
+from deploy_manager.models import Deployment, Environment, Release
 from deploy_manager.models.deployments import ROLLBACK
+from deploy_manager.models.serving import unproven
 from deploy_manager.recipes import Pipeline, Uses
 
 SHORT = 8
@@ -124,10 +125,7 @@ def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
 def _code(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
     """Yield the release that is switched to, or the commit that is deployed."""
     if (release := options.release) is not None:
-        subject = clean(release.subject)
-        yield "release", f"{release}: {subject}" if subject else str(release)
-        if release.bad_since:
-            yield "", f"marked as bad: {clean(release.bad_reason)}"
+        yield from _release(plan, release)
     elif plan.commit is not None:
         now = plan.commit_now[:SHORT] or "nothing yet"
         subject = clean(plan.commit.subject)
@@ -140,6 +138,15 @@ def _code(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
             yield "", clean(str(plan.bad))
         if not plan.pins:
             yield "pins", "unchanged"
+
+
+def _release(plan: Plan, release: Release) -> Iterator[Fact]:
+    subject = clean(release.subject)
+    yield "release", f"{release}: {subject}" if subject else str(release)
+    if release.bad_since:
+        yield "", f"marked as bad: {clean(release.bad_reason)}"
+    if plan.pipeline.name == ROLLBACK and (lacking := unproven([release.pk])):
+        yield "", clean(str(lacking[release.pk]))
 
 
 def _warnings(plan: Plan) -> Iterator[str]:

@@ -10,6 +10,7 @@ from deploy_manager.cli.times import describe_moment
 from deploy_manager.cli.views.base import Report, View
 from deploy_manager.deployments.comparing import twins_of
 from deploy_manager.models import Environment, Placement, Release
+from deploy_manager.models.serving import unproven
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class ReleasesReport(Report):
             view.remark(f"{self.environment} has no release yet: run deploy.")
             return
         twins = twins_of(self.releases)
+        lacking = unproven(release.pk for release in self.releases)
         # No table: with all of this, it would be wider than most terminals.
         for release in self.releases:
             view.print(Text.assemble((release.name, "bold"), f"  {clean(release.subject)}"))
@@ -46,12 +48,15 @@ class ReleasesReport(Report):
             )
             if twin := twins.get(release.pk):
                 view.print(Text(f"  {clean(str(twin))}"))
+            if why := lacking.get(release.pk):
+                view.print(Text(f"  {clean(str(why))}"))
             if release.bad_since:
                 reason = clean(release.bad_reason) or "no reason was given"
                 view.print(Text(f"  marked as bad: {reason}", "red"))
 
     def write_on(self, view: View) -> None:
         twins = twins_of(self.releases)
+        lacking = unproven(release.pk for release in self.releases)
         for release in self.releases:
             twin = twins.get(release.pk)
             serving = self._serving(release)
@@ -68,6 +73,7 @@ class ReleasesReport(Report):
                 serves_on=[each.server.name for each in serving],
                 serves_since=since.isoformat() if since else None,
                 complete_on=[each.server.name for each in self._complete(release)],
+                unproven=str(lacking.get(release.pk, "")),
                 bad_since=release.bad_since.isoformat() if release.bad_since else None,
                 bad_reason=str(release.bad_reason),
             )
