@@ -35,9 +35,9 @@ def environment_of(folder: Path) -> dict[str, str]:
     return {**kept, "DEPLOY_MANAGER_DEMO_DIR": str(folder)}
 
 
-def demo_in(folder: Path, **variables: str) -> subprocess.Popen[str]:
+def demo_in(folder: Path, *, check: bool = True, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "example_project.demo", "--check"],
+        [sys.executable, "-m", "example_project.demo", *(["--check"] if check else [])],
         cwd=TOP,
         env={**environment_of(folder), **variables},
         stdin=subprocess.DEVNULL,
@@ -84,8 +84,41 @@ def test_the_check_deploys_verifies_and_leaves_nothing_running(tmp_path: Path) -
 def add_a_server(folder: Path) -> None:
     """Add to the demo's environment what a person would add in its admin: a fifth server."""
     rows = ADD_A_SERVER.format(path=str(folder / "elsewhere/five"), port=free_port())
-    manage = [sys.executable, "example_project/manage.py", "shell", "-c", rows]
-    subprocess.run(manage, cwd=TOP, env=environment_of(folder), check=True)
+    manage(folder, "shell", "-c", rows)
+
+
+def manage(folder: Path, *words: str) -> None:
+    """Run a command as a person would beside the demo."""
+    command = [sys.executable, "example_project/manage.py", *words]
+    subprocess.run(
+        command, cwd=TOP, env=environment_of(folder), check=True, stdin=subprocess.DEVNULL
+    )
+
+
+@pytest.mark.long
+def test_it_starts_again_whatever_people_did(tmp_path: Path) -> None:
+    process = demo_in(tmp_path, check=False)
+    read_until(process, "Ctrl-C stops everything.")
+    site = "guestbook/production"
+    manage(tmp_path, "overrides", site, "--let-go", "greetings", "--reason", "try", "--take-back")
+    manage(tmp_path, "deploy", site, "--take-back")
+    manage(tmp_path, "rollback", site)  # from the repository's 1.0 to what the upgrade brought
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0, printed
+    assert printed.startswith("\nStopping"), printed
+    check_that_it_serves_what_it_served(tmp_path, "would take back greetings 1.0.2 → 1.0")
+    manage(tmp_path, "freeze", site, "--reason", "holidays")
+    check_that_it_serves_what_it_served(tmp_path, "frozen")
+
+
+def check_that_it_serves_what_it_served(folder: Path, why: str) -> None:
+    process = demo_in(folder)
+    printed, _ = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0, printed
+    assert why in printed
+    assert "Traceback" not in printed
+    assert processes_of(folder) == []
 
 
 def put_site(folder: Path, manage: str) -> None:
@@ -126,15 +159,20 @@ def test_packages_that_cannot_be_had_are_reported_and_fetched_by_the_next_demo(
     assert not (tmp_path / "index" / "requirements.txt").exists()  # or it counts as filled
 
 
-def read_until_it_deploys(process: subprocess.Popen[str]) -> None:
-    """Return as its first deployment is shown: queued, or running where a worker was quicker."""
+def read_until(process: subprocess.Popen[str], begins: str) -> None:
+    """Return as it prints a line that begins so."""
     assert process.stdout is not None
     told = []
     for line in process.stdout:
         told.append(line)
-        if line.startswith("#1 "):
+        if line.startswith(begins):
             return
-    pytest.fail(f"It ended before it deployed:\n{''.join(told)}")
+    pytest.fail(f"It ended before it printed {begins!r}:\n{''.join(told)}")
+
+
+def read_until_it_deploys(process: subprocess.Popen[str]) -> None:
+    """Return as its first deployment is shown: queued, or running where a worker was quicker."""
+    read_until(process, "#1 ")
 
 
 @pytest.mark.parametrize(

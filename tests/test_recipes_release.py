@@ -153,11 +153,30 @@ def test_the_project_is_checked_migrated_and_its_static_files_collected(
     recipe_site.use(lock_digest=lock_digest(django_lock), installer="uv")
     recipe_site.run(*PREPARE, "check", "migrate")
     assert (tmp_path / "site/shared/shared/db.sqlite3").exists()
-    assert "has no STATIC_ROOT" in recipe_site.run("collect_static")
+    said = recipe_site.run("collect_static")
+    assert said.splitlines() == ["No static files were collected: the project has no STATIC_ROOT."]
     recipe_site.use(variables={"STATIC_ROOT": str(tmp_path / "collected")})
     recipe_site.new_release("r2", CODE)
-    recipe_site.run(*PREPARE, "collect_static")
+    assert "1 static file copied" in recipe_site.run(*PREPARE, "collect_static")
     assert (tmp_path / "collected/shop.css").exists()
+
+
+def test_the_check_names_a_database_that_stays_behind(
+    recipe_site: RecipeSite, django_lock: str, tmp_path: Path
+) -> None:
+    recipe_site.use(lock=django_lock, pins=pinned_in(django_lock), shared=("shared",))
+    recipe_site.use(lock_digest=lock_digest(django_lock), installer="uv")
+    assert ".sqlite3" not in recipe_site.run(*PREPARE, "check", "migrate", "activate")
+    first = Path(recipe_site.site.release_path)
+    (first / "shop").mkdir()
+    for name in ("it's here.sqlite3", "shop/db.sqlite3", "kept.sqlite3"):
+        (first / name).touch()
+    recipe_site.new_release("r2", CODE | {"kept.sqlite3": ""})
+    said = recipe_site.run(*PREPARE, "check")
+    assert "has it's here.sqlite3, and the new one will not" in said
+    assert "has shop/db.sqlite3, and" in said
+    assert "kept" not in said
+    assert "shared/" not in said
 
 
 def test_translations_are_compiled_and_broken_ones_are_refused(

@@ -13,13 +13,22 @@ _WITHOUT_STATIC_FILES = (
     "without having set the STATIC_ROOT setting",
 )
 
+_DEPTH = 4
+"""Folders below the top of a release in which SQLite files are looked for."""
+
+_MISSING = 'for path; do [ -e "$0/$path" ] || printf "%s\\n" "$path"; done'
+"""For sh: prints those of the paths that a folder does not have."""
+
 
 @recipe(_("Collect static files"), uses=Uses.NEWEST)
 def collect_static(host: Host, site: Site) -> None:
     """Run collectstatic; a project without STATIC_ROOT is skipped with a note."""
     site.require_release()
-    result = host.run(site.manage("collectstatic", "--noinput"), check=False)
+    # Not shown as it comes: where STATIC_ROOT is missing, that is a long traceback of Django's.
+    result = host.run(site.manage("collectstatic", "--noinput"), check=False, quiet=True)
     if result.ok:
+        for line in result.stdout.splitlines():
+            host.say(line)
         return
     if any(words in result.stderr for words in _WITHOUT_STATIC_FILES):
         host.say("No static files were collected: the project has no STATIC_ROOT.")
@@ -42,7 +51,27 @@ def compile_messages(host: Host, site: Site) -> None:
 def check(host: Host, site: Site) -> None:
     """Run Django's system checks with the release's own code, pins and variables."""
     site.require_release()
+    _warn_of_databases(host, site)
     host.run(site.manage("check"))
+
+
+def _warn_of_databases(host: Host, site: Site) -> None:
+    """Name the SQLite files in the release that serves which the new one does not have."""
+    # Links are not followed: what is in a shared folder stays.
+    result = host.run(
+        f"cd {shlex.quote(site.current_path)}/ 2>/dev/null"
+        f" && find . -maxdepth {_DEPTH} -name '*.sqlite3' -type f"
+        f" -exec sh -c {shlex.quote(_MISSING)} {shlex.quote(site.release_path)} {{}} +",
+        check=False,
+        quiet=True,
+        assume=0,
+    )
+    for path in result.stdout.splitlines():
+        host.say(
+            f"The release that serves has {path.removeprefix('./')}, and the new one will not: its"
+            " data stays behind, and is removed with the old release. Keep it outside the code, or"
+            " in a shared folder."
+        )
 
 
 @recipe(_("Run the smoke command"), uses=Uses.NEWEST)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -17,6 +18,8 @@ django.setup()
 
 from deploy_manager.models import Deployment, Environment  # noqa: E402
 from example_project.demo import (  # noqa: E402
+    beginning,
+    commands,
     failures,
     inventory,
     only_one,
@@ -53,7 +56,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped.")
+        print("Stopped.")
         return INTERRUPTED if options.check else 0
 
 
@@ -84,8 +87,8 @@ def _run(folder: Path, environment: Environment, code: Path, password: str, *, s
         # A process of its own: a worker with --beat would not start a dead beat again.
         running.start("beat", "celery", "-A", "example_project", "beat", "--pidfile=")
         second_act.serve_index(folder, code, environment, running)
-        _deploy(environment)
-        if found := _problems(running, environment, admin, repository.newest_commit(code)):
+        found = _begin(environment)
+        if found := [*found, *_problems(running, environment, admin, everywhere=bool(found))]:
             lines = ["The demo failed:", *failures.describe_failures(environment), *found]
             print("\n".join(lines), file=sys.stderr)
             return 1
@@ -100,31 +103,29 @@ def _run(folder: Path, environment: Environment, code: Path, password: str, *, s
     return 0
 
 
-def _deploy(environment: Environment) -> None:
-    """Deploy with the command that a user would use. The outcome is read from the row later."""
+def _begin(environment: Environment) -> list[str]:
+    """Deploy the sites, or start those of an earlier demo; return why nothing can serve."""
     if not processes.wait_for(lambda: not _cancel_leftovers(environment), 60):
-        print("Another demo deploys to the same folder.", file=sys.stderr)
-        return
-    try:
-        call_command("deploy", str(environment))
-    except SystemExit as ended:
-        if ended.code:
-            print("The deployment did not succeed.", file=sys.stderr)
+        return ["Another demo deploys to the same folder."]
+    return beginning.begin(environment, commands.run)
 
 
 def _cancel_leftovers(environment: Environment) -> bool:
-    """Cancel deployments of an earlier demo that was killed; return whether one is still live."""
-    live = Deployment.objects.live().filter(environment=environment)
-    for left in live:
+    """Cancel deployments of an earlier demo that was killed; return whether one is still busy.
+
+    One that waits until it may run was requested by a person, and goes on waiting.
+    """
+    busy = Deployment.objects.busy().filter(environment=environment)
+    for left in busy:
         left.request_cancel("the demo")
-    return live.exists()
+    return busy.exists()
 
 
 def _problems(
-    running: processes.Processes, environment: Environment, admin: str, commit: str
+    running: processes.Processes, environment: Environment, admin: str, *, everywhere: bool
 ) -> list[str]:
     ready = processes.wait_for(lambda: bool(running.given_up()) or sites.answers(admin), 30)
-    found = sites.problems(environment, commit)
+    found = sites.problems(environment, everywhere=everywhere)
     if not ready or running.given_up():
         found.append(running.given_up() or f"{admin} does not answer.")
     return found
@@ -151,6 +152,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """End in order, once. A second Ctrl-C would stop this, and leave processes running."""
     for each in END_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+    # Not by print, which this may have interrupted. The terminal may be closed already.
+    with suppress(OSError):
+        os.write(sys.stdout.fileno(), b"\nStopping: this takes a few seconds.\n")
     raise KeyboardInterrupt
 
 

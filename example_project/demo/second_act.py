@@ -11,10 +11,8 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from django.core.management import call_command
-
 from deploy_manager.models import Environment, Upgrade, UpgradePolicy, UpgradeState
-from example_project.demo import inventory, package_index, processes, sites
+from example_project.demo import beginning, commands, inventory, package_index, processes, sites
 
 POLICY = "Security fixes"
 ADVISORY = "DEMO-2026-1"
@@ -40,12 +38,15 @@ def play(folder: Path, environment: Environment) -> list[str]:
     """Play the act, once; return the differences from what should happen."""
     if Upgrade.objects.filter(stages__environment=environment).exists():
         return []
+    if why := beginning.why_not_now(environment):
+        _say(f"An upgrade could not begin, the second act is for another time: {why}")
+        return []
     _make_policy(environment)
     index = folder / "index"
     _say(f"An advisory appears: {package_index.KIT} before {BROKEN} is vulnerable.")
     package_index.publish(index, BROKEN, is_broken=True)
     _write_advisory(folder / "advisories")
-    _call("audit", str(environment))
+    commands.run("audit", str(environment))
     _say(f"The policy would look each night; it is run now. {BROKEN} is published, but broken:")
     found = _upgrade(environment, UpgradeState.ROLLED_BACK, FIRST)
     if not found:
@@ -55,7 +56,7 @@ def play(folder: Path, environment: Environment) -> list[str]:
     if not found:
         _say(f"The repository still pins {FIRST}. It is deployed as it is:")
         found = _deploy(environment, GOOD)
-    _call("inventory", str(environment))
+    commands.run("inventory", str(environment))
     if not found:
         package_index.publish(index, NEXT)
         _say(f"{NEXT} is published, too: you can install it yourself, see docs/quickstart.md.")
@@ -88,7 +89,7 @@ def _write_advisory(folder: Path) -> None:
 def _upgrade(environment: Environment, ends: UpgradeState, serves: str) -> list[str]:
     """Run the policy and wait for its upgrade; return the differences from what should happen."""
     before = Upgrade.objects.count()
-    _call("policies", POLICY, "--run")
+    commands.run("policies", POLICY, "--run")
 
     def has_ended() -> bool:
         return Upgrade.objects.count() > before and not Upgrade.objects.live().exists()
@@ -106,7 +107,7 @@ def _upgrade(environment: Environment, ends: UpgradeState, serves: str) -> list[
 
 def _deploy(environment: Environment, serves: str) -> list[str]:
     """Deploy the repository; return the differences from what should happen."""
-    _call("deploy", str(environment))
+    commands.run("deploy", str(environment))
     greetings = _greetings(environment)
     print(f"The sites greet with {', '.join(greetings)}: what the upgrade moved holds.")
     if set(greetings) != {serves}:
@@ -127,11 +128,3 @@ def _greetings(environment: Environment) -> Sequence[str]:
 
 def _say(text: str) -> None:
     print(f"\n{text}", flush=True)
-
-
-def _call(*words: str) -> None:
-    """Run a command as a user would. Some report what they found with an exit code: ignored."""
-    try:
-        call_command(*words)
-    except SystemExit:
-        return

@@ -13,13 +13,22 @@ def addresses(environment: Environment) -> dict[str, str]:
     return {entry.server.name: f"http://{entry.bind}/" for entry in placements}
 
 
-def problems(environment: Environment, commit: str) -> list[str]:
-    """Return the problems of the sites; none if each serves this commit."""
+def problems(environment: Environment, *, everywhere: bool) -> list[str]:
+    """Return the problems of the sites; none if each serves the commit of its active release.
+
+    Those on servers without a release count only if all should serve: with `everywhere`.
+    """
     found = []
-    for name, address in addresses(environment).items():
+    placements = environment.placements.select_related("server", "environment", "active_release")
+    for entry in placements:
+        release, address = entry.active_release, f"http://{entry.bind}/"
+        if release is None and not everywhere:
+            continue
         served = _commit_at(f"{address}health/")
-        if served != commit:
-            found.append(f"{name} at {address} serves {served}, not {commit}.")
+        if release is None:
+            found.append(f"{entry.server.name} at {address} serves {served}.")
+        elif served != release.commit:
+            found.append(f"{entry.server.name} at {address} serves {served}, not {release.commit}.")
     return found
 
 
