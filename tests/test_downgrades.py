@@ -116,7 +116,7 @@ def test_a_package_that_was_dropped_comes_back_with_what_an_upgrade_had_brought(
     held: HeldSite, pinned: str, vulnerable: str, undoes: str
 ) -> None:
     served = held.serve("helper==1.0")
-    how = {"ended_how": "dropped", "ended_at": served.created_at}
+    how: dict[str, Any] = {"ended_how": "dropped", "ended_at": served.created_at}
     held.hold("1.0.2", "1.0", fixes=[ADVISORY], **how)
     held.pin("helper==1.0", f"shopkit=={pinned}")
     if vulnerable:
@@ -147,6 +147,52 @@ def test_a_package_that_no_upgrade_touched_is_added_without_a_question(held: Hel
     held.is_vulnerable("1.0")
     (pin,) = make_plan(held.environment).pins
     assert (pin.is_taken_back, pin.advisories) == (False, (ADVISORY,))
+
+
+SHA, OTHER = (f"sha256:{letter * 64}" for letter in "ab")
+HASHED = f" --hash={SHA}"
+
+
+@pytest.mark.parametrize(
+    ("served", "pinned", "details"),
+    [
+        (f"shopkit==1.0{HASHED}", f"shopkit==1.0 --hash={OTHER}", ["file"]),
+        (f"shopkit==1.0{HASHED}", f"shopkit==1.0{HASHED} --hash={OTHER}", ["file"]),
+        (f"shopkit==1.0{HASHED}", f"shopkit==1.0{HASHED}", []),
+        (f"shopkit[fast]==1.0{HASHED}", f"shopkit==1.0{HASHED}", ["extras"]),
+        (
+            f"shopkit==1.0{HASHED}",
+            f'shopkit==1.0 ; python_version < "3.99"{HASHED}',
+            ["marker"],
+        ),
+        (
+            f"shopkit==1.0{HASHED}",
+            f'shopkit[fast]==1.0 ; python_version < "3.99" --hash={OTHER}',
+            ["file", "extras", "marker"],
+        ),
+        (f"shopkit[fast]==1.0{HASHED}", f"shopkit==1.1 --hash={OTHER}", ["extras"]),
+    ],
+)
+def test_a_plan_shows_what_changes_without_the_version(
+    held: HeldSite, served: str, pinned: str, details: list[str]
+) -> None:
+    held.serve(f"helper==1.0{HASHED}", served)
+    held.pin(f"helper==1.0{HASHED}", pinned)
+    found = [(pin.name, [*pin.details]) for pin in make_plan(held.environment).pins]
+    assert found == ([("shopkit", details)] if details else [])
+    told = events(call("deploy", "production", "--dry-run", "--json"))[0]
+    assert [pin["details"] for pin in told["pins"]] == ([details] if details else [])
+
+
+def test_people_see_another_file_of_the_same_version(held: HeldSite) -> None:
+    held.serve(f"helper==1.0{HASHED}", f"shopkit[fast]==1.0{HASHED}")
+    held.pin(f"helper==1.0{HASHED}", f'shopkit==1.0 ; python_version < "3.99" --hash={OTHER}')
+    assert "shopkit 1.0, another file, other extras, another marker" in call(
+        "deploy", "production", "--dry-run"
+    )
+    page = visitor("deployer").get(run_page(held.inventory)).content.decode()
+    for piece in ("same version", "another file", "other extras", "another marker"):
+        assert piece in page
 
 
 def test_what_one_server_alone_would_lose_is_reported_too(held: HeldSite) -> None:

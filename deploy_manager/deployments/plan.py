@@ -60,7 +60,7 @@ class Plan:
     """Why the commit to come is marked as bad here: only people may deploy it then."""
 
     pins: tuple[ChangedPin, ...] = ()
-    """Packages whose version changes, sorted by name, and what each change means."""
+    """Packages whose version, file, extras or marker changes, by name, and what that means."""
 
     overrides: tuple[StandingOverride, ...] = ()
     """Pins that upgrades moved and the repository does not have: which hold, and which end."""

@@ -27,7 +27,14 @@ from deploy_manager.models.serving import most_served
 from deploy_manager.models.shapes import objects_in, texts_in
 from deploy_manager.packages.exposure import audited_versions
 from deploy_manager.packages.pins import pins_in
-from deploy_manager.requirements.pins import Pin, PinChange, compare_pins, same_place
+from deploy_manager.requirements.pins import (
+    Detail,
+    Pin,
+    PinChange,
+    PinDifference,
+    compare_wholly,
+    same_place,
+)
 from deploy_manager.requirements.versions import parsed_version
 
 Key = tuple[str, str, str]
@@ -52,6 +59,9 @@ class ChangedPin:
     undoes: str = ""
     """The version of an upgrade that this takes back; blank: none."""
 
+    details: tuple[Detail, ...] = ()
+    """What else differs: of a package that keeps its version, all that does."""
+
     is_taken_back: bool = False
     """Whether an upgrade or a fix is undone, which a person has to confirm."""
 
@@ -65,6 +75,8 @@ class ChangedPin:
 
     def __str__(self) -> str:
         move = f"{self.name} {self.before or '-'} → {self.after or '-'}"
+        if self.before == self.after:
+            move = f"{self.name} {self.after}"
         return f"{move} ({', '.join(self.advisories)})" if self.advisories else move
 
 
@@ -83,7 +95,7 @@ def changed_pins(
     served |= dict.fromkeys(release.lock_id for release in releases)
     texts = LockFile.objects.in_bulk(served)
     locks = [pins_in(texts[lock].text) for lock in served] or [()]
-    changes = [compare_pins(lock, pins) for lock in locks]
+    changes = [compare_wholly(lock, pins) for lock in locks]
     history = _History(environment, [change for each in changes for change in each])
     first, *others = [
         [history.judge(change, lock, pins) for change in each]
@@ -171,6 +183,7 @@ class _History:
             goes_back,
             tuple(sorted(known)),
             undoes,
+            details=change.details if isinstance(change, PinDifference) else (),
             is_taken_back=bool(undoes) or bool(vulnerable),
         )
 

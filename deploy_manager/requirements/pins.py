@@ -1,8 +1,9 @@
 """Pins, and sets of them: written as a lock, compared with each other."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,23 @@ class PinChange:
     after: str
 
 
+class Detail(StrEnum):
+    """What may differ between pins of the same version."""
+
+    FILE = "file"
+    """None of its hashes, or not all of them, are the same. Without hashes nothing is known."""
+
+    EXTRAS = "extras"
+    MARKER = "marker"
+
+
+@dataclass(frozen=True)
+class PinDifference(PinChange):
+    """A package whose pins differ in any way; with the same version before and after, in these."""
+
+    details: tuple[Detail, ...] = ()
+
+
 def lock_text(pins: Iterable[Pin]) -> str:
     """Return pins as a requirements file that is always the same for the same pins.
 
@@ -64,6 +82,48 @@ def compare_pins(before: Sequence[Pin], after: Sequence[Pin]) -> tuple[PinChange
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     )
+
+
+def compare_wholly(before: Sequence[Pin], after: Sequence[Pin]) -> tuple[PinDifference, ...]:
+    """Return every package whose pins differ, also by a file, an extra or a marker, by name."""
+    old, new = _by_name(before), _by_name(after)
+    changes = {change.name: change for change in compare_pins(before, after)}
+    versions = _versions(after)
+    found = []
+    for name in sorted(old.keys() | new.keys()):
+        was, now = old.get(name, []), new.get(name, [])
+        details = tuple(_details(was, now)) if was and now else ()
+        change = changes.get(name)
+        if change is not None:
+            found.append(PinDifference(name, change.before, change.after, details))
+        elif details:
+            found.append(PinDifference(name, versions[name], versions[name], details))
+    return tuple(found)
+
+
+def _by_name(pins: Iterable[Pin]) -> dict[str, list[Pin]]:
+    found: dict[str, list[Pin]] = {}
+    for pin in pins:
+        found.setdefault(pin.name, []).append(pin)
+    return found
+
+
+def _details(was: Sequence[Pin], now: Sequence[Pin]) -> Iterator[Detail]:
+    """Yield what differs besides the versions."""
+    versions = {one.version for one in was} & {one.version for one in now}
+    # Of another version the file is another one in any case.
+    for version in versions:
+        hashes = [
+            {each for o in of if o.version == version for each in o.hashes} for of in (was, now)
+        ]
+        if all(hashes) and hashes[0] != hashes[1]:
+            yield Detail.FILE
+            break
+    if {each for one in was for each in one.extras} != {each for one in now for each in one.extras}:
+        yield Detail.EXTRAS
+    places = [{(o.marker, o.version) for o in of if o.version in versions} for of in (was, now)]
+    if {one.marker for one in was} != {one.marker for one in now} or places[0] != places[1]:
+        yield Detail.MARKER
 
 
 def same_place(pin: Pin, others: Sequence[Pin]) -> list[Pin]:

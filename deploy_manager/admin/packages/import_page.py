@@ -26,7 +26,7 @@ from deploy_manager.packages.resolutions import ask, find_asked
 from deploy_manager.requirements.completing import take_pins
 from deploy_manager.requirements.decoding import decode
 from deploy_manager.requirements.exporting import export_pylock, export_requirements
-from deploy_manager.requirements.pins import Pin, compare_pins
+from deploy_manager.requirements.pins import Pin, compare_wholly
 from deploy_manager.requirements.reading import check_whole, read_pins
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def _preview(
         "commit": looked_at.get("commit", ""),
         "pins": pins,
         "problems": problems,
-        "changes": compare_pins(pins_of(environment), pins),
+        "changes": compare_wholly(pins_of(environment), pins),
         "looked_at": True,
     }
 

@@ -51,12 +51,12 @@ class LockFileAdmin(HistoryAdmin[LockFile]):
 
     def comparison_view(self, request: HttpRequest, pk: int, other: int) -> HttpResponse:
         """Show the versions that differ from those of another lock file."""
-        from deploy_manager.requirements.pins import compare_pins
+        from deploy_manager.requirements.pins import compare_wholly
         from deploy_manager.requirements.reading import read_pins
 
         lock, before = self._find(request, pk), self._find(request, other)
         try:
-            changes = compare_pins(read_pins(before.text), read_pins(lock.text))
+            changes = compare_wholly(read_pins(before.text), read_pins(lock.text))
         except PinError as error:
             return self._refuse(request, lock, error)
         title = gettext("Compared with %(lock)s") % {"lock": before}

@@ -8,9 +8,15 @@ from deploy_manager.cli.views.base import View
 from deploy_manager.deployments.plan import Plan
 from deploy_manager.packages.downgrades import ChangedPin
 from deploy_manager.packages.overrides import StandingOverride
+from deploy_manager.requirements.pins import Detail
 
 FLAG = "--take-back"
 SECURITY = "bold red"
+DETAILS = {
+    Detail.FILE: "another file",
+    Detail.EXTRAS: "other extras",
+    Detail.MARKER: "another marker",
+}
 
 
 def agree_to_take_back(plan: Plan, view: View, *, agreed: bool) -> None:
@@ -44,7 +50,9 @@ def describe_pin(pin: ChangedPin) -> str:
         change = "added" if pin.after else "removed"
     else:
         change = "goes back" if pin.goes_back else ""
-    parts = [f"{pin.name} {pin.before or '-'} → {pin.after or '-'}", change]
+    versions = f"{pin.before or '-'} → {pin.after or '-'}"
+    parts = [f"{pin.name} {pin.after if pin.before == pin.after else versions}", change]
+    parts += [DETAILS[detail] for detail in pin.details]
     if pin.undoes:
         parts.append(f"an upgrade brought {pin.undoes}")
     if pin.advisories:
@@ -66,6 +74,7 @@ def pin_as_json(pin: ChangedPin) -> dict[str, Any]:
         "taken_back": pin.is_taken_back,
         "advisories": list(pin.advisories),
         "undoes": pin.undoes,
+        "details": [detail.value for detail in pin.details],
     }
 
 
