@@ -4,7 +4,7 @@ from django.utils.translation import gettext_lazy as _
 
 class DeployManagerConfig(AppConfig):
     name = "deploy_manager"
-    verbose_name = _("Deployments")
+    verbose_name = _("Sites and deployments")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -149,8 +149,7 @@ def test_packages_that_cannot_be_had_are_reported_and_fetched_by_the_next_demo(
     tmp_path: Path,
 ) -> None:
     put_site(tmp_path, "")
-    none = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
-    process = demo_in(tmp_path, **none)
+    process = demo_in(tmp_path, PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_CONFIG_FILE=os.devnull)
     printed, _ = process.communicate(timeout=LONGEST)
     assert process.returncode == 1, printed
     assert "pip could not download" in printed

@@ -98,7 +98,7 @@ class Web:
                     _("it redirects to %(address)s"), address=answer.headers["Location"]
                 )
             if answer.status_code == requests.codes.not_found:
-                raise NotThere(f"404 {answer.reason}")
+                raise NotThere(_("404 %(reason)s"), reason=answer.reason)
             if answer.status_code != requests.codes.ok:
                 raise _unavailable(f"{answer.status_code} {answer.reason}")
             return self._read(answer)

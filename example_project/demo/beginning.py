@@ -1,8 +1,8 @@
 """How the demo begins: with a deployment, or with what an earlier demo has left.
 
 Between two demos people deploy, roll back, let overrides go and freeze. What the servers have then
-is what was chosen last: it is served again. Only a commit that is new in the repository is deployed,
-and nothing is ever taken back.
+is what was chosen last: it is served again. Only a commit that is new in the repository is
+deployed, and nothing is ever taken back.
 """
 
 from collections.abc import Callable

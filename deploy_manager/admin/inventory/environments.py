@@ -108,7 +108,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         (
             _("Allowed times"),
             {
-                "description": _("When releases may change. A rollback waits for no allowed time."),
+                "description": _("When releases may change. A rollback may begin at any time."),
                 "fields": (*fields_of(AllowedTimesPart), "freezes"),
             },
         ),

@@ -24,13 +24,28 @@ from deploy_manager.models.rights import may_deploy
 TEMPLATE = "admin/deploy_manager/override/let_go.html"
 
 
+class StandingFilter(admin.SimpleListFilter):
+    title = _("whether it holds")
+    parameter_name = "standing"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: "admin.ModelAdmin[Override]"
+    ) -> list[tuple[str, Any]]:
+        return [("live", _("holds")), ("ended", _("ended"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Override]) -> QuerySet[Override]:
+        if self.value() not in ("live", "ended"):
+            return queryset
+        return queryset.filter(ended_at__isnull=self.value() == "live")
+
+
 @admin.register(Override)
 class OverrideAdmin(HistoryAdmin[Override]):
     list_display = ("package", "environment", "had", "since_shown", "reason", "of", "state")
     list_display_links = ("package",)
     list_filter = (
         ("environment", EnvironmentFilter),
-        ("ended_at", admin.EmptyFieldListFilter),
+        StandingFilter,
         "ended_how",
     )
     search_fields = ("name", "why")
@@ -138,7 +153,9 @@ class OverrideAdmin(HistoryAdmin[Override]):
             messages.error(request, str(error))
         else:
             self.log_change(request, override, gettext("Let go: %(why)s") % {"why": reason})
-            text = gettext("%(name)s is let go: the next deployment uses the repository's pin.")
+            text = gettext(
+                "The override of %(name)s is let go: the next deployment uses the repository's pin."
+            )
             messages.success(request, text % {"name": name})
         address = reverse("admin:deploy_manager_override_change", args=[override.pk])
         return HttpResponseRedirect(address)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import ForeignKey, JSONField, OuterRef, Prefetch, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -111,6 +111,12 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
             obj is None
             or all(may_deploy(request.user, turn.environment) for turn in obj.turns.all())
         )
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        if not form.instance.turns.exists():
+            text = gettext("This policy has no environments and upgrades nothing: add one below.")
+            messages.warning(request, text)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.run_view)

@@ -78,6 +78,8 @@ class _Page:
             sent = self._asked.asked["sent"]
             return {each: _turn(sent.get(f"turn-{each.pk}", "")) for each in mine}
         asked = self._request.GET.getlist("environment")
+        if len(mine) == 1:
+            return {mine[0]: 1}
         return {
             each: asked.index(str(each.pk)) + 1 if str(each.pk) in asked else None for each in mine
         }

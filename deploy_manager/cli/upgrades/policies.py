@@ -36,7 +36,9 @@ def policy_names(policies: Sequence[UpgradePolicy]) -> str:
 
 
 def run_policy(policy: UpgradePolicy, view: View) -> None:
-    """Run a policy in this process, and show the outcome."""
+    """Run a policy in this process, and show the outcome. Raises CommandError."""
+    if not policy.turns.exists():
+        refuse(f"{policy} has no environments: add one in the admin, under its environments.")
     run = policy.runs.create(slot=timezone.now())
     tasks.run_policy(run.pk)
     run.refresh_from_db()
