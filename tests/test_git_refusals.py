@@ -10,7 +10,9 @@ import pytest
 
 from deploy_manager.exceptions import CodeError
 from deploy_manager.git.mirror import Mirror
+from tests.parts.hosts import is_running
 from tests.parts.repository import Repository
+from tests.parts.served import wait_until
 
 
 def test_a_repository_that_is_not_there_is_reported(tmp_path: Path) -> None:

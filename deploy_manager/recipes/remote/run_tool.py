@@ -97,16 +97,27 @@ def for_pip(command: str, index_url: str) -> dict[str, str]:
 
 def pip_settings() -> dict[str, dict[str, str]]:
     """Return the settings in pip's files and variables, by section."""
+    sections: dict[str, dict[str, str]] = {}
+    for line in pip_config("list").splitlines():
+        if found := SETTING.fullmatch(line):
+            section, name, text = found.groups()
+            settings = sections.setdefault(section, {})
+            # Listed in the order of the files' names: `get` knows which file takes precedence.
+            if name in settings:
+                settings[name] = pip_config("get", f"{section}.{name}").removesuffix("\n")
+            else:
+                settings[name] = str(ast.literal_eval(text))
+    return sections
+
+
+def pip_config(*words: str) -> str:
+    """Return what `pip config` prints."""
     environment = {**os.environ, "PIP_QUIET": "0", "PIP_VERBOSE": "0"}
-    list_it = [*PIP, "--no-input", "--disable-pip-version-check", "config", "list"]
-    asked = subprocess.run(list_it, env=environment, capture_output=True, encoding="utf-8")
+    ask = [*PIP, "--no-input", "--disable-pip-version-check", "config", *words]
+    asked = subprocess.run(ask, env=environment, capture_output=True, encoding="utf-8")
     if asked.returncode:
         sys.exit(f"pip can't read its own configuration: {asked.stderr.strip()}")
-    sections: dict[str, dict[str, str]] = {}
-    for line in asked.stdout.splitlines():
-        if found := SETTING.fullmatch(line):
-            sections.setdefault(found[1], {})[found[2]] = str(ast.literal_eval(found[3]))
-    return sections
+    return asked.stdout
 
 
 # uv
