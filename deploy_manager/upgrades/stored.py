@@ -7,9 +7,10 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.messages import Message
-from deploy_manager.models import Environment, Release, Resolution
+from deploy_manager.models import Environment, OnFailure, Release, Resolution
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.models.serving import serving_release
+from deploy_manager.models.shapes import KEY, fits
 from deploy_manager.packages.resolutions import answers, environments_of
 from deploy_manager.requirements.reach import PinRequest, Reach
 from deploy_manager.upgrades.plan import (
@@ -19,6 +20,30 @@ from deploy_manager.upgrades.plan import (
     pins_begun_from,
     plan_upgrade,
 )
+
+UNREADABLE = _("What was stored of this question can't be read: preview the upgrade again.")
+OPTIONS = {
+    "pins": [{"name": str, "reach": frozenset(Reach), "version": str, "fixed_in": [str]}],
+    "reason": str,
+    "soak": range(2**31),
+    "on_failure": frozenset(OnFailure.values),
+    "before": str,
+    "exempt": [str],
+}
+MOVE = {"name": str, "before": str, "after": str, "why": str, "fixes": [str], "advisories": [str]}
+PLAN = {
+    "stages": [
+        {
+            "environment": KEY,
+            "release_before": KEY,
+            "begun_from": str,
+            "lock": str,
+            "moves": [MOVE],
+        }
+    ],
+    "unmoved": [KEY],
+    "problems": [list],
+}
 
 
 def options_to_json(options: UpgradeOptions) -> dict[str, Any]:
@@ -40,7 +65,14 @@ def options_to_json(options: UpgradeOptions) -> dict[str, Any]:
     }
 
 
-def options_from_json(data: dict[str, Any]) -> UpgradeOptions:
+def options_from_json(data: Any) -> UpgradeOptions:
+    """Return options as they were asked for. Raises RequestRefused if they can't be read."""
+    if not fits(data, OPTIONS):
+        raise RequestRefused(UNREADABLE)
+    try:
+        before = datetime.fromisoformat(data["before"]) if data["before"] else None
+    except ValueError:
+        raise RequestRefused(UNREADABLE) from None
     return UpgradeOptions(
         pins=tuple(
             PinRequest(each["name"], Reach(each["reach"]), each["version"], tuple(each["fixed_in"]))
@@ -49,7 +81,7 @@ def options_from_json(data: dict[str, Any]) -> UpgradeOptions:
         reason=data["reason"],
         soak=data["soak"],
         on_failure=data["on_failure"],
-        before=datetime.fromisoformat(data["before"]) if data["before"] else None,
+        before=before,
         exempt=frozenset(data["exempt"]),
     )
 
@@ -71,11 +103,14 @@ def plan_to_json(plan: UpgradePlan) -> dict[str, Any]:
     }
 
 
-def plan_from_json(data: dict[str, Any], options: UpgradeOptions) -> UpgradePlan:
+def plan_from_json(data: Any, options: UpgradeOptions) -> UpgradePlan:
     """Return a plan as it was made.
 
-    Raises RequestRefused if it is no longer valid: another release serves, or the pins changed.
+    Raises RequestRefused if it can't be read or is no longer valid: another release serves, or the
+    pins changed; PinError and InvalidRow if nobody can tell.
     """
+    if not fits(data, PLAN):
+        raise RequestRefused(UNREADABLE)
     return UpgradePlan(
         options,
         tuple(_stage(each) for each in data["stages"]),
@@ -109,4 +144,4 @@ def _answer(held: Resolution) -> dict[str, Any]:
             raise RequestRefused(
                 _("%(who)s may no longer deploy %(site)s."), who=held.requested_by, site=environment
             )
-    return plan_to_json(plan_upgrade(environments, options_from_json(held.asked["options"])))
+    return plan_to_json(plan_upgrade(environments, options_from_json(held.asked.get("options"))))

@@ -19,6 +19,7 @@ from deploy_manager.admin.permissions import may_see
 from deploy_manager.admin.waiting import waiting_page
 from deploy_manager.exceptions import DeployManagerError, PinError
 from deploy_manager.models import Environment, Resolution
+from deploy_manager.models.shapes import fits
 from deploy_manager.packages.importing import is_for_a_worker, read_sent
 from deploy_manager.packages.pins import checked_pins_of, pins_of, replace_pins
 from deploy_manager.packages.repository import find_files
@@ -37,6 +38,10 @@ EXPORTS: dict[str, tuple[str, Callable[[Environment, tuple[Pin, ...]], str]]] = 
     "requirements": ("requirements.txt", lambda _site, pins: export_requirements(pins)),
     "pylock": ("pylock.toml", lambda site, pins: export_pylock(pins, site.index_url)),
 }
+
+ASKED = {"text": str, "name": str, "commit": str, "lock": bool, "skip_bad": bool}
+ANSWER = {"pins": str, "problems": [str]}
+"""The shapes of a question and its answer, whose rows may have been written around every form."""
 
 MAX_BYTES = 1024 * 1024
 FIX_OR_SKIP = gettext_lazy("Fix these lines, or tick the box to import the rest without them.")
@@ -176,8 +181,7 @@ def _answer(
     asked = find_asked(Resolution.Kind.PINS, request.GET["asked"], user)
     # An id in a URL may be of another environment, where the user had other rights.
     if asked is None or asked.environments != [environment.pk]:
-        messages.warning(request, _("This result has expired: please start again."))
-        return HttpResponseRedirect(request.path)
+        return _start_again(request)
     if asked.is_live:
         return waiting_page(
             admin,
@@ -188,7 +192,11 @@ def _answer(
             original=environment,
             back_url=request.path,
         )
-    answer = asked.answer or {"pins": "", "problems": []}
+    answer: Any = asked.answer
+    if answer is None and asked.message:
+        answer = {"pins": "", "problems": []}
+    if not (fits(asked.asked, ASKED) and fits(answer, ANSWER)):
+        return _start_again(request)
     failure = asked.message or (
         FIX_OR_SKIP if answer["problems"] and not asked.asked["skip_bad"] else ""
     )
@@ -200,10 +208,18 @@ def _answer(
             "failure": failure,
         }
     else:
+        try:
+            pins = read_pins(answer["pins"])
+        except PinError:
+            return _start_again(request)
         # The answer itself becomes the form's text: nothing is resolved a second time.
-        pins, looked_at = read_pins(answer["pins"]), {"text": answer["pins"]}
-        shown = _preview(environment, pins, answer["problems"], looked_at)
+        shown = _preview(environment, pins, answer["problems"], {"text": answer["pins"]})
     return _render(admin, request, environment, shown)
+
+
+def _start_again(request: HttpRequest) -> HttpResponse:
+    messages.warning(request, _("This result has expired: please start again."))
+    return HttpResponseRedirect(request.path)
 
 
 def _preview(

@@ -13,9 +13,10 @@ from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.permissions import may_deploy_any
 from deploy_manager.admin.upgrades.forms import UpgradeForm, initial_of
 from deploy_manager.admin.waiting import waiting_page
-from deploy_manager.exceptions import RequestRefused
+from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.models import Environment, Resolution, Upgrade
 from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.shapes import keys_in, object_in
 from deploy_manager.packages.resolutions import ask, find_asked
 from deploy_manager.upgrades.plan import UpgradePlan
 from deploy_manager.upgrades.stored import options_from_json, options_to_json, plan_from_json
@@ -51,7 +52,7 @@ class _Page:
             key=lambda environment: (self._turns[environment] or 0, environment.pk),
         )
         data = request.POST if is_sent else None
-        initial = self._asked.asked["sent"] if self._asked else initial_of(request.GET)
+        initial = _sent_before(self._asked) if self._asked else initial_of(request.GET)
         self._form = UpgradeForm(data, initial, self._chosen)
 
     def _find_asked(self, is_sent: bool) -> Resolution | None:
@@ -60,8 +61,9 @@ class _Page:
         if not sent.get("asked"):
             return None
         asked = find_asked(Resolution.Kind.UPGRADE, sent["asked"], self._user)
-        found = Environment.objects.filter(pk__in=asked.environments if asked else [])
-        if asked and all(may_deploy(self._user, each) for each in found):
+        pks = keys_in(asked.environments) if asked else ()
+        found = Environment.objects.filter(pk__in=pks)
+        if asked and pks and all(may_deploy(self._user, each) for each in found):
             return asked
         if not is_sent:
             text = _("This result has expired: please start again.")
@@ -75,7 +77,7 @@ class _Page:
         if is_sent:
             return {each: _turn(self._request.POST.get(f"turn-{each.pk}", "")) for each in mine}
         if self._asked:
-            sent = self._asked.asked["sent"]
+            sent = _sent_before(self._asked)
             return {each: _turn(sent.get(f"turn-{each.pk}", "")) for each in mine}
         asked = self._request.GET.getlist("environment")
         if len(mine) == 1:
@@ -100,7 +102,7 @@ class _Page:
         elif self._asked:
             try:
                 self._plan = _stored_plan(self._asked)
-            except RequestRefused as error:
+            except DeployManagerError as error:
                 messages.warning(self._request, str(error))
         return self._render()
 
@@ -131,11 +133,11 @@ class _Page:
     def _shown_plan(self) -> UpgradePlan | None:
         """Return the plan that was shown; None if the form or the plan changed since."""
         asked = self._asked
-        if asked is None or asked.answer is None or asked.asked["sent"] != self._sent():
+        if asked is None or asked.answer is None or _sent_before(asked) != self._sent():
             return None
         try:
             plan = _stored_plan(asked)
-        except RequestRefused:
+        except DeployManagerError:
             return None
         return plan if plan.key == self._request.POST.get("shown", "") else None
 
@@ -166,8 +168,17 @@ class _Page:
 
 
 def _stored_plan(asked: Resolution) -> UpgradePlan:
-    """Return the plan that a worker made. Raises RequestRefused if it is no longer valid."""
-    return plan_from_json(asked.answer or {}, options_from_json(asked.asked["options"]))
+    """Return the plan that a worker made.
+
+    Raises RequestRefused if it is no longer valid, PinError and InvalidRow if nobody can tell.
+    """
+    return plan_from_json(asked.answer, options_from_json(object_in(asked.asked).get("options")))
+
+
+def _sent_before(asked: Resolution) -> dict[str, str]:
+    """Return the form as it was typed, as far as the row can be read."""
+    sent = object_in(object_in(asked.asked).get("sent"))
+    return {name: text for name, text in sent.items() if isinstance(text, str)}
 
 
 def _turn(text: str) -> int | None:
