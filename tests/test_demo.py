@@ -17,6 +17,10 @@ TOP = Path(__file__).parent.parent
 LONGEST = 300
 """Seconds; the pins of the sample site are fetched and installed four times."""
 
+CHECK = ("--check",)
+STAY = ("--reset",)
+"""In a folder that is still empty, it resets nothing and stays."""
+
 INTERRUPTED = 130
 """Exit code of a check that was not let end."""
 
@@ -35,9 +39,10 @@ def environment_of(folder: Path) -> dict[str, str]:
     return {**kept, "DEPLOY_MANAGER_DEMO_DIR": str(folder)}
 
 
-def demo_in(folder: Path, *, check: bool = True, **variables: str) -> subprocess.Popen[str]:
+def demo_in(folder: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
+    """Start the demo with these options; without any, its check."""
     return subprocess.Popen(
-        [sys.executable, "-m", "example_project.demo", *(["--check"] if check else [])],
+        [sys.executable, "-m", "example_project.demo", *(options or CHECK)],
         cwd=TOP,
         env={**environment_of(folder), **variables},
         stdin=subprocess.DEVNULL,
@@ -97,7 +102,7 @@ def manage(folder: Path, *words: str) -> None:
 
 @pytest.mark.long
 def test_it_starts_again_whatever_people_did(tmp_path: Path) -> None:
-    process = demo_in(tmp_path, check=False)
+    process = demo_in(tmp_path, *STAY)
     read_until(process, "Ctrl-C stops everything.")
     site = "guestbook/production"
     manage(tmp_path, "overrides", site, "--let-go", "greetings", "--reason", "try", "--take-back")
