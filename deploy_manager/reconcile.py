@@ -23,8 +23,17 @@ from deploy_manager.deployments.probing import forget_found_hosts, lost_hosts, p
 from deploy_manager.deployments.rollout import open_after_pause
 from deploy_manager.deployments.run import Wake
 from deploy_manager.isolation import job_round, one_by_one
-from deploy_manager.models import Deployment, Environment, Problem, Shard, ShardState, State
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    Placement,
+    Problem,
+    Shard,
+    ShardState,
+    State,
+)
 from deploy_manager.models.deployments import DeploymentQuerySet
+from deploy_manager.models.places import forget_moved
 from deploy_manager.models.shards import LEASE, TAKEN_OVER_AT_MOST, ShardQuerySet
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.packages import resolutions
@@ -45,6 +54,7 @@ GIVEN_UP_AT_LAST = timedelta(minutes=5)
 WOKEN, LOOKS = "woke workers again", "looked at lost servers"
 ABANDONED, OPENED = "ended abandoned deployments", "opened waves"
 OVERDUE, QUEUED = "ended overdue deployments", "queued waiting deployments"
+MOVED = "forgot what was seen of moved servers"
 GONE = "deleted problems of deleted rows"
 
 FELL_SILENT = gettext_noop("The worker that ran it fell silent, and no other one took it over.")
@@ -135,6 +145,15 @@ def _promote_all(among: DeploymentQuerySet, wake: Wake) -> list[bool]:
     return one_by_one(QUEUED, waiting.order_by("created_at", "pk"), promote, "environment")
 
 
+def forget_the_moved(wake: Wake) -> int:
+    """Forget what was seen of placements that were moved around the models."""
+
+    def forget(placement: Placement) -> int:
+        return forget_moved(placement.pk)
+
+    return sum(one_by_one(MOVED, Placement.objects.moved(), forget, "environment"))
+
+
 def end_the_overdue(wake: Wake) -> int:
     """End deployments that did not begin by their deadline."""
     waiting = Q(state__in=[State.WAITING, State.QUEUED])
@@ -187,6 +206,7 @@ JOBS: dict[str, Callable[[Wake], int]] = {
     progress.JOB: lambda wake: progress.advance_all(lambda made: _wake_for(made, wake)),
     handing_back.JOB: lambda wake: handing_back.hand_back_what_succeeded(),
     QUEUED: promote_waiting,
+    MOVED: forget_the_moved,
     GONE: _forget_what_is_gone,
 }
 """In this order: workers are woken before anything is read that people wrote."""

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from deploy_manager.deployments.request import DeploymentOptions, request
@@ -14,6 +15,7 @@ from deploy_manager.models import (
     Environment,
     HostRun,
     LockFile,
+    Placement,
     PolicyRun,
     Problem,
     Release,
@@ -98,6 +100,13 @@ class Pair:
         HostRun.objects.filter(pk=run.pk).update(state=State.RUNNING)
         held.finish(State.LOST, "Look there.")
         return run
+
+    def moved(self, environment: Environment) -> Placement:
+        """A placement that served something, moved around our models."""
+        environment.placements.update(active_release=self.release(environment))
+        here = environment.placements.all()
+        QuerySet.update(here, own_deploy_path=f"/srv/{environment.name}")
+        return here.get()
 
     def schedule(self, environment: Environment, recipe: str = "ping") -> Schedule:
         return environment.schedules.create(

@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from django.db.models import DateTimeField, Value
 from django.db.models.functions import Cast
 from django.utils import timezone
 
+from deploy_manager.addresses import address_of
 from deploy_manager.messages import Message
-from deploy_manager.models import InstalledPackage, Placement, Server
+from deploy_manager.models import InstalledPackage, Placement
 from deploy_manager.packages import inventory as runner_inventory
 from deploy_manager.packages.inventory import (
     claim_due_placements,
@@ -100,17 +102,21 @@ def test_a_release_without_an_environment_is_reported(site: Site) -> None:
     assert "The active release of web1 can't be asked:" in problem_of(web1)
 
 
-def test_a_server_that_cannot_be_reached_keeps_what_was_seen_last(site: Site) -> None:
+def test_a_server_that_cannot_be_reached_keeps_what_was_seen_last(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     web1 = site.add("web1", django="5.2.8")
     take_inventory(web1.placement.pk)
     seen = web1.refresh().inventory_at
     with socket.create_server((site.sshd.address, 0)) as taken:
         port = taken.getsockname()[1]
-    Server.objects.filter(name="web1").update(port=port)
-    assert "refuses connections" in problem_of(web1)
+    # Its row stays as it is: another port would be another place, of which nothing is known.
+    closed = replace(address_of(web1.placement.server), port=port)
+    with monkeypatch.context() as patch:
+        patch.setattr("deploy_manager.packages.inventory.address_of", lambda server: closed)
+        assert "refuses connections" in problem_of(web1)
     assert (web1.installed, web1.refresh().inventory_at) == ({"django": "5.2.8"}, seen)
     assert web1.placement.inventory_tried_at != seen
-    Server.objects.filter(name="web1").update(port=site.sshd.port)
     assert take_inventory(web1.placement.pk)
     assert web1.refresh().inventory_problem == ""
 

@@ -125,6 +125,12 @@ CASES: dict[str, Case] = {
         "why_not_now",
         lambda row, told: _state(row) == State.QUEUED,
     ),
+    "forgot what was seen of moved servers": Case(
+        lambda pair, site: pair.moved(site),
+        reconciling,
+        "forget_moved",
+        lambda row, told: type(row).objects.get(pk=row.pk).is_unknown,
+    ),
     "looked at lost servers": Case(
         lambda pair, site: pair.lost(site), None, "", lambda row, told: row.pk in told
     ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from django.db.models import QuerySet
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.comparing import twins_of
@@ -13,6 +14,7 @@ from deploy_manager.models import (
     Deployment,
     Environment,
     Override,
+    Placement,
     Release,
     State,
     Step,
@@ -92,7 +94,17 @@ def _no_release(environment: Environment, name: str, known: Sequence[Release]) -
         )
     else:
         text = _("%(site)s has no good release before this one. Available: %(known)s.")
-    return Message(text, **words)
+    unknown = [each.server.name for each in _placements(environment) if each.is_unknown]
+    if not unknown:
+        return Message(text, **words)
+    why = _(
+        "What %(servers)s serves is unknown since it was moved: run the recipe ping there to look."
+    )
+    return Message.lines(Message(text, **words), Message(why, servers=", ".join(unknown)))
+
+
+def _placements(environment: Environment) -> QuerySet[Placement]:
+    return environment.placements.select_related("server")
 
 
 def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOptions]:

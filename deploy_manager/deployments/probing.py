@@ -41,7 +41,9 @@ def lost_hosts() -> QuerySet[HostRun]:
     """Hosts whose state is unknown and that were not probed just now."""
     since = Q(probed_at=None) | Q(probed_at__lt=Now() - PROBES_EVERY)
     recent = {"finished_at__gt": Now() - PROBES_FOR}
-    return HostRun.objects.filter(since, state=State.LOST, placement__isnull=False, **recent)
+    lost = HostRun.objects.filter(since, state=State.LOST, placement__isnull=False, **recent)
+    # The journal is where the work was done: there is none where it was moved to.
+    return lost.exclude(placement__moved_at__gt=F("finished_at"))
 
 
 def probe(host_run_id: int) -> State | None:

@@ -34,6 +34,7 @@ from deploy_manager.models import (
     State,
     Step,
 )
+from deploy_manager.models.places import forget_moved
 from deploy_manager.models.runs import end_hosts
 from deploy_manager.models.transactions import brief_transaction
 
@@ -348,7 +349,9 @@ def _write_seen(deployment: Deployment, event: Seen) -> None:
     release = Release.objects.filter(
         environment_id=deployment.environment_id, name=event.release
     ).first()
-    placement = Placement.objects.filter(pk=event.placement.pk)
+    forget_moved(event.placement.pk)
+    # Moved meanwhile, it serves something else, or nothing: what was seen is not true there.
+    placement = Placement.objects.filter(pk=event.placement.pk).at(event.placement.place)
     # Only a change: the time says since when a release is current, not when it was seen last.
     placement.exclude(active_release=release).update(
         active_release=release, activated_at=event.activated_at if release else None

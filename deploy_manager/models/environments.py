@@ -20,13 +20,14 @@ from deploy_manager.models.environment_parts import (
 )
 from deploy_manager.models.freezes import Freeze
 from deploy_manager.models.inventory import Project, Server
+from deploy_manager.models.places import Moving, MovingQuerySet
 from deploy_manager.models.transactions import brief_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 
-class EnvironmentQuerySet(models.QuerySet["Environment"]):
+class EnvironmentQuerySet(MovingQuerySet["Environment"]):
     def named(self, name: str, project: str = "") -> "EnvironmentQuerySet":
         """Environments a person means by `production` or `shop/production`."""
         if not project and "/" in name:
@@ -40,7 +41,9 @@ class EnvironmentQuerySet(models.QuerySet["Environment"]):
         return bool(self.filter(pk=pk).update(name=F("name")))
 
 
-class Environment(SitePart, PackagesPart, ServingPart, HealthPart, RolloutPart, AllowedTimesPart):
+class Environment(
+    Moving, SitePart, PackagesPart, ServingPart, HealthPart, RolloutPart, AllowedTimesPart
+):
     """One site of a project (production, staging, …): one deploy path, one set of pins."""
 
     project = models.ForeignKey(

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models import validators
+from deploy_manager.models.places import Moving, MovingQuerySet
 
 
 class Project(models.Model):
@@ -44,7 +45,11 @@ class Project(models.Model):
         return self.name
 
 
-class Server(models.Model):
+class ServerQuerySet(MovingQuerySet["Server"]):
+    pass
+
+
+class Server(Moving):
     """A machine that sites are deployed to: over SSH, or the worker's own machine."""
 
     class Connection(models.TextChoices):
@@ -84,6 +89,8 @@ class Server(models.Model):
         ),
     )
 
+    objects = ServerQuerySet.as_manager()
+
     class Meta:
         ordering = ["name"]
         verbose_name = _("server")
@@ -107,6 +114,13 @@ class Server(models.Model):
     @property
     def is_local(self) -> bool:
         return self.connection == self.Connection.LOCAL
+
+    @property
+    def account(self) -> str:
+        """The account that is reached, as `places.here` has it."""
+        if self.is_local:
+            return "local"
+        return f"{self.user}@{self.address}:{self.port} by {self.gateway_id or ''}"
 
     def clean(self) -> None:
         """Raise ValidationError if the gateways form a circle."""

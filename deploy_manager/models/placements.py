@@ -1,7 +1,9 @@
 """Placements: the servers of each environment, and what was last seen on them."""
 
+from typing import Any
+
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models import validators
@@ -9,11 +11,30 @@ from deploy_manager.models.environments import Environment
 from deploy_manager.models.inventory import Server
 from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.moments import MomentField
+from deploy_manager.models.places import SEEN, MovingQuerySet, forget_moved, here
 from deploy_manager.models.shapes import texts_in
 
 
 def default_roles() -> list[str]:
     return ["app"]
+
+
+class PlacementQuerySet(MovingQuerySet["Placement"]):
+    def at(self, place: str) -> "PlacementQuerySet":
+        """Placements that are at this place now."""
+        return self.annotate(here=here()).filter(here=place)
+
+    def moved(self) -> "PlacementQuerySet":
+        """Placements that are not where they were seen."""
+        return self.exclude(seen_in="").exclude(seen_in=here())
+
+    def update(self, **values: Any) -> int:
+        # Whoever writes what was seen, and not where, has seen it where the row says.
+        if not values.keys().isdisjoint(SEEN):
+            values.setdefault("seen_in", here())
+        return super().update(**values)
+
+    update.alters_data = True  # type: ignore[attr-defined]
 
 
 class Placement(models.Model):
@@ -90,6 +111,21 @@ class Placement(models.Model):
     platform = models.CharField(_("platform"), max_length=100, blank=True, editable=False)
     libc = models.CharField(_("C library"), max_length=50, blank=True, editable=False)
 
+    seen_in = models.TextField(
+        _("seen in"),
+        blank=True,
+        editable=False,
+        help_text=_("The account and the folder that all this was seen in."),
+    )
+    moved_at = models.DateTimeField(
+        _("moved"),
+        null=True,
+        editable=False,
+        help_text=_("When it was last moved from where it was seen to serve something."),
+    )
+
+    objects = PlacementQuerySet.as_manager()
+
     class Meta:
         ordering = ["order", "server__name"]
         verbose_name = _("placement")
@@ -105,6 +141,14 @@ class Placement(models.Model):
     def __str__(self) -> str:
         return f"{self.environment} on {self.server}"
 
+    def save(self, *args: Any, **options: Any) -> None:
+        with transaction.atomic():
+            super().save(*args, **options)
+            forget_moved(self.pk)
+            self.refresh_from_db(fields=["seen_in"])
+            if not self.seen_in:
+                self.refresh_from_db(fields=["moved_at", "inventory_tried_at", *SEEN])
+
     @property
     def deploy_path(self) -> str:
         return self.own_deploy_path or self.environment.deploy_path
@@ -117,6 +161,17 @@ class Placement(models.Model):
     @property
     def bind(self) -> str:
         return self.own_bind or self.environment.bind
+
+    @property
+    def place(self) -> str:
+        """Where it is now, as `places.here` has it: the account and the folder."""
+        return f"{self.server.account} {self.deploy_path}"
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it was moved, and nobody has seen since what is served there."""
+        was_seen = self.seen_at is not None or self.active_release_id is not None
+        return self.moved_at is not None and not was_seen
 
     def clean(self) -> None:
         """Raise ValidationError if another environment has the same path on the server.

@@ -27,6 +27,7 @@ from deploy_manager.hosts.address import Address, Stream
 from deploy_manager.hosts.opening import open_host
 from deploy_manager.messages import Message, message_of
 from deploy_manager.models import InstalledPackage, Placement
+from deploy_manager.models.places import forget_moved
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.recipes import Result
 from deploy_manager.recipes.holding import inventory_script
@@ -141,6 +142,7 @@ def _note_answer(placement: Placement, begun: datetime, future: "Future[Answer]"
     try:
         answer = future.result()
         with brief_transaction():
+            forget_moved(placement.pk)
             won = _ours(placement, begun).update(
                 inventory_at=Now(), inventory_problem="", **answer.facts
             )
@@ -157,11 +159,12 @@ def _note_answer(placement: Placement, begun: datetime, future: "Future[Answer]"
 
 
 def _ours(placement: Placement, begun: datetime) -> QuerySet[Placement]:
-    """Return the row, or nothing if a later attempt has begun."""
+    """Return the row, or nothing if a later attempt has begun or it was moved meanwhile."""
     # SQLite compares times as text, where a full second differs with and without its fraction:
     # equality would fail, so compare with the next millisecond.
     later = begun + timedelta(milliseconds=1)
-    return Placement.objects.filter(pk=placement.pk, inventory_tried_at__lt=later)
+    ours = Placement.objects.filter(pk=placement.pk, inventory_tried_at__lt=later)
+    return ours.at(placement.place)
 
 
 def _write_packages(placement: Placement, packages: dict[str, str]) -> None:

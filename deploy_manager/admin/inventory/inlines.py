@@ -73,7 +73,7 @@ class PlacementInline(TabularInline[Placement, Environment]):
     def live_now(self, placement: Placement) -> SafeString | str:
         release = placement.active_release
         if release is None:
-            return ""
+            return gettext("unknown until it is seen") if placement.is_unknown else ""
         return format_html(
             '{} <span class="dm-quiet" title="{}">{}</span>',
             short_commit(release.commit),
