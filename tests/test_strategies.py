@@ -1,8 +1,15 @@
 """Waves, thresholds and the rollback: what a release does to servers that fail."""
 
-import pytest
+import threading
+import time
+from dataclasses import replace
 
+import pytest
+from django.db import connection
+
+from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, Environment, HostRun, State, Step
+from deploy_manager.recipes import Host, Site, get_recipe, registry
 from tests.parts.kept import KeptSites
 from tests.releases import Switching
 
@@ -129,3 +136,83 @@ def test_what_was_seen_on_the_servers_stands_on_the_placements(four: Switching) 
     assert placement.active_release is not None
     assert placement.active_release.name == "new"
     assert sorted(placement.complete_releases) == ["new", "old"]
+
+
+VERIFIED = "It was verified, and serves the new release."
+
+
+def cancelled_during(
+    switching: Switching, name: str, servers: list[str], after: str = ""
+) -> Deployment:
+    """Run a deployment that is cancelled while these servers run a step, `after` another did."""
+    recipe = get_recipe(name)
+    reached = threading.Barrier(len(servers))
+    done = Step.objects.filter(recipe=name, host_run__server_name=after, state=State.SUCCEEDED)
+
+    def linger(host: Host, site: Site) -> None:
+        recipe.function(host, site)
+        if site.release != "new" or host.name not in servers:
+            return
+        if reached.wait(30) == 0:
+            while after and not done.filter(host_run__deployment=deployment).exists():
+                time.sleep(0.1)
+            deployment.request_cancel("the boss")
+        connection.close()
+        host.run(["sleep", "60"])
+
+    registry._recipes[name] = replace(recipe, function=linger)
+    deployment = switching.request("new")
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    return deployment
+
+
+@pytest.mark.parametrize("servers", [["one", "two", "three", "four"], ["four"]], ids=len)
+def test_cancelled_in_its_clean_up_a_server_that_was_verified_stays(
+    four: Switching, servers: list[str]
+) -> None:
+    deployment = cancelled_during(four, "tidy_up", servers)
+    assert deployment.state == State.CANCELLED
+    assert currents(four) == ["new"] * 4
+    host = deployment.host_runs.get(server_name="four")
+    assert host.state == State.CANCELLED
+    assert VERIFIED in host.message
+    back = host.steps.filter(phase="roll_back")
+    assert not back.filter(state=State.SUCCEEDED).exists()
+    assert "The new release serves on one, two, three, four." in deployment.message
+    placements = four.inventory.environment.placements
+    assert set(placements.values_list("active_release__name", flat=True)) == {"new"}
+
+
+def test_cancelled_in_its_proof_a_server_goes_back_and_the_summary_says_so(
+    four: Switching,
+) -> None:
+    set_up(four, **WAVES)
+    deployment = cancelled_during(four, "prove_it", ["two"], after="three")
+    assert deployment.state == State.CANCELLED
+    assert currents(four) == ["new", "old", "new", "old"]
+    told = str(deployment.message).splitlines()
+    assert "Reached: one, two, three, four." in told
+    assert "The new release serves on one, three." in told
+    assert "What served before serves again on two." in told
+    assert {host.server_name: VERIFIED in host.message for host in deployment.host_runs.all()} == {
+        "one": True,
+        "two": False,
+        "three": True,
+        "four": False,
+    }
+
+
+def test_a_failed_clean_up_takes_back_no_server_that_was_verified(four: Switching) -> None:
+    set_up(four, **WAVES, rollback_on_failure=True)
+    four.break_server("two", "tidy")
+    deployment = four.switch_to("new")
+    assert currents(four) == ["new"] * 4
+    assert deployment.state == State.PARTLY_FAILED
+    host = deployment.host_runs.get(server_name="two")
+    assert host.state == State.FAILED
+    assert host.message.startswith("Tidy up: ")
+    assert VERIFIED in host.message
+    assert deployment.release is not None
+    deployment.release.refresh_from_db()
+    assert deployment.release.bad_since is None

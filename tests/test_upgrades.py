@@ -1,6 +1,7 @@
 """Upgrades from one lock to the next: canary, the rest, and back by themselves."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.packages.looking_up import is_look_up_due, look_up_due
 from deploy_manager.packages.pins import pins_of, replace_pins
+from deploy_manager.recipes import Host, Site, registry
 from deploy_manager.reconcile import reconcile
 from deploy_manager.requirements.reach import Reach
 from deploy_manager.requirements.reading import read_pins
@@ -98,6 +100,24 @@ def test_servers_that_were_well_go_back_with_the_one_that_is_not(four: Site4) ->
     upgrade = four.upgrade(four.options("shopkit"))
     assert upgrade.state == UpgradeState.ROLLED_BACK
     assert four.everywhere("shopkit==1.0")
+
+
+@pytest.mark.parametrize("untidy", [("three",), SERVERS], ids=["one", "all"])
+def test_a_failed_clean_up_takes_back_neither_servers_nor_pins(
+    four: Site4, untidy: tuple[str, ...]
+) -> None:
+    def tidy(host: Host, site: Site) -> None:
+        host.run(f"test {'! ' if host.name in untidy else ''}-d {site.deploy_path}")
+
+    registry._recipes["clean_up"] = replace(registry._recipes["clean_up"], function=tidy)
+    list_pins(four)
+    four.index.add("shopkit", "1.1", requires=("helper",))
+    upgrade = four.upgrade(four.options("shopkit"))
+    assert four.everywhere("shopkit==1.1")
+    assert upgrade.state == UpgradeState.SUCCEEDED
+    assert listed(four)["shopkit"] == "1.1"
+    assert "It was verified, and serves the new release." in four.stage(upgrade).message
+    assert not Release.objects.exclude(bad_since=None).exists()
 
 
 def test_what_fails_before_the_switch_switches_nobody(four: Site4) -> None:

@@ -28,7 +28,7 @@ from deploy_manager.isolation import explain
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
 from deploy_manager.models import HostRun, State, Step
-from deploy_manager.models.runs import ACTIVATE
+from deploy_manager.models.runs import ACTIVATE, VERIFIED, is_verified
 from deploy_manager.recipes import get_recipe
 
 logger = logging.getLogger(__name__)
@@ -110,6 +110,8 @@ class HostWork:
 
         If all of them succeeded it has succeeded, whatever the reason for stopping is.
         """
+        if state in (State.FAILED, State.CANCELLED) and is_verified(self._steps):
+            message = Message.lines(message, VERIFIED)
         if self.is_live:
             own = (step for step in self._steps if not step.is_rollback)
             came_through = all(step.state == State.SUCCEEDED for step in own)
@@ -226,8 +228,13 @@ class HostWork:
         """End the host; first bring back what it served, if that is wanted or half done.
 
         A cancellation between the switch and the proof that it serves leaves nothing half done.
+        After that proof it is taken back only for what would stop the other servers, too.
         """
-        wants_back = self._orders.rolls_back or state is State.CANCELLED
+        if is_verified(self._steps):
+            is_decisive = state is State.FAILED and (step.gate or step.in_waves)
+            wants_back = self._orders.rolls_back and is_decisive
+        else:
+            wants_back = self._orders.rolls_back or state is State.CANCELLED
         if wants_back and not step.is_rollback:
             self._look()
             can_go_back = self.run.was_switched and self._before and self._rollback

@@ -7,6 +7,7 @@ it when it has work again. Only rows are read: the code that carries a deploymen
 another version than the code that planned it, so no recipe or phase is looked up.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,12 +30,16 @@ from deploy_manager.models import (
     State,
     Step,
 )
-from deploy_manager.models.runs import end_hosts
+from deploy_manager.models.runs import VERIFIED, end_hosts, is_verified
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.packages.overrides import end_overtaken
 from deploy_manager.rollout_size import is_too_many
 
 NOT_NEEDED = Message(_("Not needed."), "not_needed")
+
+SERVES_NEW = _("The new release serves on %(servers)s.")
+SERVES_AGAIN = _("What served before serves again on %(servers)s.")
+HALF_BACK = _("Stopped in the rollback, so look at what serves: %(servers)s.")
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,16 @@ def end_idle_hosts(
     done = [host for host in found if host.came_through]
     end_hosts(done, State.SUCCEEDED, "", finished_at=at, sequence=sequence)
     others = [host for host in found if not host.came_through]
+    stay = [host for host in others if is_verified(host.steps.all())]
+    end_hosts(
+        stay,
+        state,
+        Message.lines(message, VERIFIED),
+        finished_at=at,
+        sequence=sequence,
+        why=message,
+    )
+    others = [host for host in others if host not in stay]
     end_hosts(others, state, message, finished_at=at, sequence=sequence)
 
 
@@ -299,7 +314,7 @@ def _failed_step(host: HostRun) -> Step | None:
 
 def sum_up(deployment: Deployment) -> tuple[State, Message]:
     """Return a deployment's state and message, from those of its hosts."""
-    hosts = list(deployment.host_runs.order_by("pk"))
+    hosts = list(deployment.host_runs.prefetch_related("steps").order_by("pk"))
     states = {State(host.state) for host in hosts}
     broken = [host for host in hosts if host.state in BROKEN]
     reasons = Message.lines(
@@ -323,15 +338,31 @@ def sum_up(deployment: Deployment) -> tuple[State, Message]:
 
 
 def _reached(hosts: list[HostRun]) -> Message:
-    """On which servers something was done before the deployment was cancelled."""
-    reached = [host.server_name for host in hosts if host.started_at]
-    switched = [host.server_name for host in hosts if host.was_switched]
+    """On which servers something was done before a cancellation, and what they serve since."""
+    reached = [host for host in hosts if host.started_at]
     if not reached:
         return Message(_("No server was reached."))
-    if not switched:
-        return Message(_("Reached: %(servers)s."), servers=", ".join(reached))
-    return Message(
-        _("Reached: %(servers)s; the new release was switched to on %(switched)s."),
-        servers=", ".join(reached),
-        switched=", ".join(switched),
+    serving: dict[str, list[HostRun]] = defaultdict(list)
+    for host in reached:
+        serving[_serves_since(host)].append(host)
+    return Message.lines(
+        Message(_("Reached: %(servers)s."), servers=_names(reached)),
+        *(
+            Message(text, servers=_names(serving[text]))
+            for text in (SERVES_NEW, SERVES_AGAIN, HALF_BACK)
+            if text in serving
+        ),
     )
+
+
+def _serves_since(host: HostRun) -> str:
+    """Return what a server serves after a cancellation; blank: what it served all the time."""
+    steps = list(host.steps.all())
+    back = [step for step in steps if step.is_rollback]
+    if any(step.has_begun for step in back):
+        return SERVES_AGAIN if all(step.state == State.SUCCEEDED for step in back) else HALF_BACK
+    return SERVES_NEW if host.was_switched or is_verified(steps) else ""
+
+
+def _names(hosts: list[HostRun]) -> str:
+    return ", ".join(host.server_name for host in hosts)

@@ -117,7 +117,7 @@ class Placement(models.Model):
         editable=False,
         help_text=_("The account and the folder that all this was seen in."),
     )
-    moved_at = models.DateTimeField(
+    moved_at = MomentField(
         _("moved"),
         null=True,
         editable=False,

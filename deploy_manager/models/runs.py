@@ -1,6 +1,6 @@
 """Host runs, steps and log chunks: a deployment server by server, and its output."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from django.db import models
@@ -30,6 +30,7 @@ HALF_DONE = Message(
 GOING_BACK = Message(
     _("It was stopped in its rollback: check which release it serves."), "steps_left"
 )
+VERIFIED = Message(_("It was verified, and serves the new release."))
 STOPPED = Message(_("It was stopped between two steps."), "steps_left")
 
 
@@ -130,6 +131,8 @@ class HostRun(models.Model):
             step.recipe == ACTIVATE and step.phase != ROLLBACK_PHASE and step.state in untouched
             for step in steps
         )
+        if queued_as is State.CANCELLED and is_verified(steps):
+            return queued_as, Message.lines(why, VERIFIED)
         if queued_as is State.CANCELLED or is_switch_to_come or forward | rollback <= untouched:
             return queued_as, why
         if rollback - untouched:
@@ -199,9 +202,33 @@ class Step(models.Model):
         return self.phase == ROLLBACK_PHASE
 
     @property
+    def has_begun(self) -> bool:
+        # Cancelled and skipped ones may have begun or not.
+        begun = (State.RUNNING, State.SUCCEEDED, State.FAILED, State.LOST)
+        return self.state in begun or self.started_at is not None
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether it has to succeed before its server is known to serve the release."""
+        return not self.is_rollback and (self.in_waves or VERIFY in (self.phase, self.recipe))
+
+    @property
     def phase_name(self) -> str:
         """The title of its phase, or the phase's name if it has none."""
         return self.phase_title or self.phase
+
+
+def is_verified(steps: Iterable[Step]) -> bool:
+    """Whether a host's steps switched it and proved that it serves, and none took that back."""
+    steps = list(steps)
+    goes_back = any(step.is_rollback and step.has_begun for step in steps)
+    was_activated = any(
+        step.recipe == ACTIVATE and step.state == State.SUCCEEDED and not step.is_rollback
+        for step in steps
+    )
+    proofs = (step for step in steps if step.is_proof)
+    is_proven = all(step.state == State.SUCCEEDED for step in proofs)
+    return was_activated and is_proven and not goes_back
 
 
 def end_hosts(

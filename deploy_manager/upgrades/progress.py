@@ -32,6 +32,7 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.models.deployments import UPGRADE
+from deploy_manager.models.runs import is_verified
 from deploy_manager.models.serving import serving_release
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
@@ -253,9 +254,9 @@ def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
         return _wait_again(stage, deployment.message)
     if deployment.is_live:
         return False
-    if deployment.state == State.SUCCEEDED:
-        return _succeed(stage)
     was_cancelled = deployment.state == State.CANCELLED
+    if deployment.state == State.SUCCEEDED or (not was_cancelled and _is_proven(deployment)):
+        return _succeed(stage, deployment.message)
     serves = stage.environment.placements.filter(active_release=deployment.release).exists()
     if deployment.state == State.LOST or serves:
         # Some servers serve the new pins, or may: cancelling rolls back, else a person decides.
@@ -266,11 +267,21 @@ def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
     return _fail(stage, UpgradeState.RUNNING, Message.lines(deployment.message, NONE_SWITCHED))
 
 
-def _succeed(stage: UpgradeStage) -> bool:
+def _is_proven(deployment: Deployment) -> bool:
+    """Whether all servers were verified: only what comes after, like a clean-up, failed."""
+    return all(
+        run.state in (State.SUCCEEDED, State.FAILED)
+        and is_verified(run.steps.all())
+        and all(step.state == State.SUCCEEDED for step in run.steps.all() if step.gate)
+        for run in deployment.host_runs.prefetch_related("steps")
+    )
+
+
+def _succeed(stage: UpgradeStage, message: Message) -> bool:
     """End a stage as succeeded, and let the next one begin after the soak."""
     with brief_transaction():
         running = UpgradeStage.objects.filter(pk=stage.pk, state=UpgradeState.RUNNING)
-        if not running.update(state=UpgradeState.SUCCEEDED, message=""):
+        if not running.update(state=UpgradeState.SUCCEEDED, message=message):
             return False
         if why := list_upgraded(stage):
             UpgradeStage.objects.filter(pk=stage.pk).update(message=why)
