@@ -216,3 +216,16 @@ def test_a_failed_clean_up_takes_back_no_server_that_was_verified(four: Switchin
     assert deployment.release is not None
     deployment.release.refresh_from_db()
     assert deployment.release.bad_since is None
+
+
+def test_a_server_that_served_the_same_release_before_is_not_rolled_back_to_it(
+    four: Switching,
+) -> None:
+    for name in ("one", "two", "three", "four"):
+        four.break_server(name)
+    assert four.switch_to("new").state == State.FAILED
+    set_up(four, rollback_on_failure=True)
+    deployment = four.switch_to("new")
+    assert deployment.state == State.FAILED
+    assert "Rolled back" not in deployment.message
+    assert currents(four) == ["new"] * 4

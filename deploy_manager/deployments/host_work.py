@@ -237,7 +237,9 @@ class HostWork:
             wants_back = self._orders.rolls_back or state is State.CANCELLED
         if wants_back and not step.is_rollback:
             self._look()
-            can_go_back = self.run.was_switched and self._before and self._rollback
+            # A retry finds its own release there: that is none to go back to.
+            is_other = self._before not in ("", self._site.release)
+            can_go_back = self.run.was_switched and is_other and self._rollback
             if can_go_back and self._roll_back():
                 message = Message.lines(message, self._rolled_back())
                 state = State.ROLLED_BACK if state is State.FAILED else state

@@ -251,7 +251,8 @@ class RolloutState:
     def wants_rollback(self) -> bool:
         """Whether servers that were switched return to what they served."""
         return self._deployment.rolls_back and any(
-            host.was_switched and host.release_before_id for host in self._live
+            host.was_switched and host.release_before_id not in (None, self._deployment.release_id)
+            for host in self._live
         )
 
     def turn_back(self) -> None:
