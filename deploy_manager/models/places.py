@@ -12,6 +12,8 @@ from django.db import models, transaction
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Cast, Coalesce, Concat, Now, NullIf
 
+from deploy_manager.models.moments import MomentField
+
 Row = TypeVar("Row", bound=models.Model)
 
 MOVE = frozenset(
@@ -99,7 +101,9 @@ def forget_moved(placement_id: int | None = None) -> int:
     with transaction.atomic():
         forgotten = moved.filter(pk__in=keys).update(
             seen_in="",
-            moved_at=Case(When(served, then=Now()), default=F("moved_at")),
+            moved_at=Case(
+                When(served, then=Now()), default=F("moved_at"), output_field=MomentField()
+            ),
             active_release=None,
             activated_at=None,
             complete_releases=[],
