@@ -12,6 +12,7 @@ from deploy_manager.models import Deployment, LockFile, Placement, Release
 from tests.inventory import Inventory
 from tests.parts.admin import make_user
 from tests.parts.admin_run import make_served_shop, run_page
+from tests.releases import activate
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -22,6 +23,8 @@ def shop(tmp_path: Path, transactional_db: None) -> Inventory:
     made = make_served_shop(tmp_path)
     newer = Release.objects.make(made.environment, "b" * 40, "Sell", LockFile.objects.get())
     names = list(Release.objects.values_list("name", flat=True))
+    for release in Release.objects.order_by("pk"):
+        activate(made, release)
     Placement.objects.update(complete_releases=names, active_release=newer)
     return made
 
@@ -48,7 +51,8 @@ def test_a_server_taken_out_is_shown_again_before_it_runs(rollback: Page) -> Non
     expect(button).to_be_enabled()
     button.click()
     expect(rollback.locator("[data-field=state]")).to_have_text("queued")
-    assert [run.server_name for run in Deployment.objects.get().host_runs.all()] == ["one"]
+    runs = Deployment.objects.get(recipe="rollback").host_runs.all()
+    assert [run.server_name for run in runs] == ["one"]
 
 
 def test_a_dry_run_keeps_what_was_written_and_can_be_confirmed(rollback: Page) -> None:
@@ -59,7 +63,7 @@ def test_a_dry_run_keeps_what_was_written_and_can_be_confirmed(rollback: Page) -
     commands = rollback.locator(".dm-commands").filter(has_text="current.new")
     expect(commands).to_have_count(2)
     expect(commands.first).to_contain_text(oldest.name)
-    assert not Deployment.objects.exists()
+    assert not Deployment.objects.filter(recipe="rollback").exists()
     rollback.get_by_role("button", name="Roll back on shop/production").click()
     expect(rollback.get_by_text("The basket is empty")).to_be_visible()
-    assert Deployment.objects.get().release == oldest
+    assert Deployment.objects.get(recipe="rollback").release == oldest

@@ -18,6 +18,7 @@ from tests.commands import Worker, call, call_and_be_refused, events
 from tests.overrides import ADVISORY, HeldSite
 from tests.parts.admin import url, visitor
 from tests.parts.admin_run import confirmed, run_page
+from tests.releases import activate
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("deaf")]
 BACK = {"name": "shopkit", "before": "1.0.2", "after": "1.0"}
@@ -329,6 +330,8 @@ def test_the_button_to_retry_takes_no_upgrade_back(held: HeldSite) -> None:
 def test_a_rollback_says_what_it_takes_back_and_that_it_comes_again(held: HeldSite) -> None:
     before = held.serve("helper==1.0", "shopkit==1.0")
     after = held.serve("helper==1.0", "shopkit==1.0.2")
+    for release in (before, after):
+        activate(held.inventory, release)
     held.environment.placements.update(complete_releases=[before.name, after.name])
     held.hold("1.0.2", "1.0", fixes=[ADVISORY])
     page = visitor("deployer").get(run_page(held.inventory, "rollback")).content.decode()
