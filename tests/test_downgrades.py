@@ -330,6 +330,7 @@ def test_the_button_to_retry_takes_no_upgrade_back(held: HeldSite) -> None:
 def test_a_rollback_says_what_it_takes_back_and_that_it_comes_again(held: HeldSite) -> None:
     before = held.serve("helper==1.0", "shopkit==1.0")
     after = held.serve("helper==1.0", "shopkit==1.0.2")
+    held.environment.placements.update(active_release=None)
     for release in (before, after):
         activate(held.inventory, release)
     held.environment.placements.update(complete_releases=[before.name, after.name])
@@ -342,7 +343,7 @@ def test_a_rollback_says_what_it_takes_back_and_that_it_comes_again(held: HeldSi
         printed
     )
     assert "The next deployment installs it again" in printed
-    deployment = Deployment.objects.get()
+    deployment = Deployment.objects.get(recipe="rollback")
     assert deployment.take_back == [BACK]
     held.prepared(deployment)
     assert held.live() == {"shopkit": "1.0.2"}
