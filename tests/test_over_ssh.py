@@ -1,6 +1,7 @@
 """The whole way of a deployment to servers over SSH, and of the next one after it."""
 
 import json
+import os
 import shutil
 import urllib.request
 from collections.abc import Iterator
@@ -90,6 +91,7 @@ def moving(
     Environment.objects.update(wsgi_application="site_wsgi:application")
     made.environment.refresh_from_db()
     place(made, Server.objects.create(name="web", connection=Server.Connection.LOCAL), machine)
+    os.chown(machine.home, os.geteuid(), os.getegid())  # nobody deploys below another's folder
     yield made
     end_gunicorns(made.environment)
 
@@ -169,6 +171,7 @@ def test_a_site_moves_to_a_server_over_ssh_by_its_server_row_only(
     assert answers(moving)[0]["commit"] == repository.head
     end_gunicorns(moving.environment)
     empty(machine.home)  # The other machine has a disk of its own.
+    shutil.chown(machine.home, machine.user)
 
     reach_over_ssh(Server.objects.get(), machine)
     deploy(moving)
