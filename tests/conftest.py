@@ -20,6 +20,7 @@ sys.dont_write_bytecode = False
 pytest_plugins = [
     "tests.commands",
     "tests.inventory",
+    "tests.parts.kept",  # after the inventory that it imports
     "tests.releases",
     "tests.loop",  # after the inventory that it imports
     "tests.recipe_site",
@@ -38,7 +39,6 @@ pytest_plugins = [
     "tests.parts.worker",
     "tests.parts.guestbook",  # after the parts that it imports
     "tests.parts.guards",
-    "tests.parts.kept",  # after the inventory that it imports
     "tests.big_shop",  # after the guestbook that it imports
     "tests.policies",  # after the index that it imports
     "tests.wheel_site",  # after sshd and the recipes' site that it imports

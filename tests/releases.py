@@ -13,6 +13,7 @@ from deploy_manager.models import Deployment, LockFile, Release, State
 from deploy_manager.recipes import Host, Phase, Pipeline, Site, Uses, add_pipeline, recipe
 from tests.inventory import Inventory
 from tests.parts.admin import write_shard
+from tests.parts.kept import KeptSites
 
 PIPELINE = "switch"
 
@@ -138,3 +139,19 @@ def switching(inventory: Inventory, own_recipes: None) -> Switching:
         )
     )
     return Switching(inventory)
+
+
+THREE = ("one", "two", "three")
+
+
+@pytest.fixture
+def three_old(switching: Switching, kept_sites: KeptSites) -> Switching:
+    """Three servers that serve the release `old`."""
+
+    def make() -> None:
+        for name in THREE[1:]:
+            switching.inventory.add_server(name)
+        assert switching.switch_to("old").state == State.SUCCEEDED
+
+    kept_sites.begin("three-old", switching.inventory, make)
+    return switching

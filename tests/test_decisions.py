@@ -21,30 +21,20 @@ from deploy_manager.recipes import (
     registry,
 )
 from tests.inventory import Inventory
-from tests.parts.kept import KeptSites
 from tests.parts.matrices import few
-from tests.releases import PIPELINE, Switching
+from tests.releases import PIPELINE, THREE, Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-NAMES = ("one", "two", "three")
-
 
 @pytest.fixture
-def three(switching: Switching, kept_sites: KeptSites) -> Switching:
+def three(three_old: Switching) -> Switching:
     """Three servers that serve the release `old`, and go one after the other."""
-
-    def make() -> None:
-        for name in NAMES[1:]:
-            switching.inventory.add_server(name)
-        assert switching.switch_to("old").state == State.SUCCEEDED
-
-    kept_sites.begin("three-old", switching.inventory, make)
     Environment.objects.update(
         strategy=Environment.Strategy.WAVES, batch="1", rollback_on_failure=True
     )
-    switching.inventory.environment.refresh_from_db()
-    return switching
+    three_old.inventory.environment.refresh_from_db()
+    return three_old
 
 
 def no_gates() -> None:
@@ -75,7 +65,7 @@ def carry_out(deployment: Deployment) -> Deployment:
 
 
 def currents(switching: Switching) -> list[str]:
-    return [switching.current(name) for name in NAMES]
+    return [switching.current(name) for name in THREE]
 
 
 def told(deployment: Deployment) -> dict[str, tuple[str, str]]:
@@ -145,7 +135,7 @@ def test_a_recipe_that_is_gone_between_two_stages_fails_with_its_name_and_all_go
     state, message = told(deployment)["one"]
     assert state == State.ROLLED_BACK
     assert message.startswith("Prove it: There is no recipe 'prove_it'")
-    assert [told(deployment)[name][0] for name in NAMES[1:]] == [State.SKIPPED] * 2
+    assert [told(deployment)[name][0] for name in THREE[1:]] == [State.SKIPPED] * 2
     assert currents(three) == ["old"] * 3
 
 

@@ -122,12 +122,18 @@ def test_who_switches_to_a_list_of_one_s_own_at_the_same_moment_has_it_in_the_en
     assert listed(renewed) == {"mine": "3.0"}
 
 
-def test_what_is_cancelled_in_a_pause_lists_what_its_canary_serves(renewed: HeldSite) -> None:
+def paused_after_its_canary(renewed: HeldSite) -> Deployment:
+    """A deployment to two servers, in the pause behind the first."""
     renewed.inventory.add_server("two")
     Environment.objects.update(strategy="waves", canary="1", pause=3600)
     renewed.environment.refresh_from_db()
     deployment = renewed.request()
     run_shard(deployment.shards.get().pk, lambda pk: None)
+    return deployment
+
+
+def test_what_is_cancelled_in_a_pause_lists_what_its_canary_serves(renewed: HeldSite) -> None:
+    deployment = paused_after_its_canary(renewed)
     assert listed(renewed) == OLD
     assert cancel(deployment, "the boss")
     assert (deployment.state, listed(renewed)) == (State.CANCELLED, NEW)
@@ -135,11 +141,7 @@ def test_what_is_cancelled_in_a_pause_lists_what_its_canary_serves(renewed: Held
 
 
 def test_what_no_worker_takes_over_lists_what_was_seen_to_serve(renewed: HeldSite) -> None:
-    renewed.inventory.add_server("two")
-    Environment.objects.update(strategy="waves", canary="1", pause=3600)
-    renewed.environment.refresh_from_db()
-    deployment = renewed.request()
-    run_shard(deployment.shards.get().pk, lambda pk: None)
+    deployment = paused_after_its_canary(renewed)
     soon = timezone.now() - timedelta(seconds=1)
     Deployment.objects.filter(pk=deployment.pk).update(opens_at=soon)
     (shard,) = open_after_pause(deployment.pk)

@@ -10,26 +10,16 @@ from pytest_django import Settings
 from deploy_manager.deployments.rollout import open_after_pause
 from deploy_manager.deployments.run import run, run_shard
 from deploy_manager.models import Deployment, Environment, HostRun, Placement, State, Step
-from tests.parts.kept import KeptSites
-from tests.releases import Switching
+from tests.releases import THREE, Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-NAMES = ("one", "two", "three")
-
 
 @pytest.fixture
-def three(switching: Switching, kept_sites: KeptSites) -> Switching:
+def three(three_old: Switching) -> Switching:
     """Three servers that serve the release `old`, switched one by one with a pause between them."""
-
-    def make() -> None:
-        for name in NAMES[1:]:
-            switching.inventory.add_server(name)
-        assert switching.switch_to("old").state == State.SUCCEEDED
-
-    kept_sites.begin("three-old", switching.inventory, make)
-    set_up(switching, strategy="waves", canary="1", batch="1", pause=3600)
-    return switching
+    set_up(three_old, strategy="waves", canary="1", batch="1", pause=3600)
+    return three_old
 
 
 def set_up(switching: Switching, **fields: object) -> None:
@@ -60,7 +50,7 @@ def go_on(deployment: Deployment) -> Deployment:
 
 
 def currents(three: Switching) -> list[str]:
-    return [three.current(name) for name in NAMES]
+    return [three.current(name) for name in THREE]
 
 
 def told(deployment: Deployment) -> dict[str, tuple[str, str]]:
@@ -155,7 +145,7 @@ def test_one_that_has_ended_before_it_leaves_is_not_missed(
     go_on(deployment)
     assert currents(three) == ["new", "new", "new"]
     assert told(deployment)["one"] == ended
-    assert [told(deployment)[name][0] for name in NAMES[1:]] == [State.SUCCEEDED] * 2
+    assert [told(deployment)[name][0] for name in THREE[1:]] == [State.SUCCEEDED] * 2
 
 
 def test_one_that_is_taken_out_before_the_deployment_begins_is_judged_as_well(
@@ -203,7 +193,7 @@ def test_one_whose_command_may_still_run_is_lost_not_failed(three: Switching) ->
 
 def test_all_of_them_may_leave(three: Switching) -> None:
     deployment = begin(three)
-    for name in NAMES:
+    for name in THREE:
         take_out(name)
     assert go_on(deployment).state == State.FAILED
     assert {state for state, _message in told(deployment).values()} == {State.FAILED}
