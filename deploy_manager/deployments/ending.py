@@ -1,6 +1,6 @@
 """The end of a deployment, and what is written in the same transaction: the pins that it brought.
 
-Whoever ends one that may have switched servers does it here: a worker that died between the two
+One that may have switched servers is always ended here: a worker that died between the two
 would leave a list of pins that do not serve.
 """
 

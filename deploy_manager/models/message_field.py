@@ -62,7 +62,7 @@ class MessageField(_JSONField):
         return super().get_prep_value(value)
 
     def get_transform(self, name: str) -> Any:
-        # What a key leads to is no message: without this, a code would be compared as one.
+        # What a key leads to is not a message: without this, a code would be compared as one.
         return partial(KeyTransform, name, output_field=models.JSONField())
 
     def validate(self, value: Any, model_instance: models.Model | None) -> None:

@@ -29,7 +29,7 @@ class PlacementQuerySet(MovingQuerySet["Placement"]):
         return self.exclude(seen_in="").exclude(seen_in=here())
 
     def update(self, **values: Any) -> int:
-        # Whoever writes what was seen, and not where, has seen it where the row says.
+        # What is written without its place was seen where the row says.
         if not values.keys().isdisjoint(SEEN):
             values.setdefault("seen_in", here())
         return super().update(**values)

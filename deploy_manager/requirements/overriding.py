@@ -116,7 +116,7 @@ def _held_over(listed: Sequence[Pin], package: HeldPackage) -> list[Pin]:
         return [*listed, *package.pins]
     held, there = [pin.marker for pin in package.pins], [one.marker for one in listed]
     is_same = all(cover(held, one) for one in there) and all(cover(there, one) for one in held)
-    # If the repository is ahead in some of its places only, these have to be told apart.
+    # If the repository is ahead in some of its places only, they have to be kept apart.
     if is_same and all(_is_one_version(pin, listed, before) for pin in package.pins):
         return [_higher(pin, _beside(pin, listed), before) for pin in package.pins]
     return [pin for one in listed for pin in _held_in(one, package)]

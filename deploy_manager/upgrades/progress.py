@@ -304,7 +304,7 @@ def _came_back(
 ) -> bool:
     """End a stage whose servers all serve their previous release, or their previous pins, again.
 
-    `then` is done by whoever ends it, in the same transaction; it returns what people should know.
+    `then` is called in the transaction that ends it, and returns what people should know.
     """
     _mark_bad(stage, why)
     cancelled = stage.deployment is not None and stage.deployment.state == State.CANCELLED
