@@ -46,7 +46,10 @@ def after_the_switch(do: Callable[[], object]) -> None:
 
     def activate(host: Host, site: Site) -> None:
         known.function(host, site)
-        do()
+        try:
+            do()
+        finally:
+            connection.close()  # this thread's own
 
     registry._recipes["activate"] = replace(known, function=activate)
 
