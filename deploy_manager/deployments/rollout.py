@@ -30,6 +30,7 @@ from deploy_manager.models import (
     State,
     Step,
 )
+from deploy_manager.models.deployments import cancelled_by
 from deploy_manager.models.runs import VERIFIED, end_hosts, is_verified
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.packages.overrides import end_overtaken
@@ -83,7 +84,7 @@ def open_after_pause(deployment_id: int) -> tuple[int, ...]:
 def _continue(deployment: Deployment, held: Shard | None, has_paused: bool = False) -> Verdict:
     state = RolloutState(deployment)
     if deployment.cancel_requested_at:
-        by = _cancelled(deployment)
+        by = cancelled_by(deployment.cancel_requested_by_name)
         end_idle_hosts(deployment, State.CANCELLED, by)
         return _finish(deployment)
     if why := state.why_to_stop():
@@ -301,11 +302,6 @@ def _and(one: Message, other: Message) -> Message:
     return Message(_("%(one)s and %(other)s"), one=one, other=other)
 
 
-def _cancelled(deployment: Deployment) -> Message:
-    by = deployment.cancel_requested_by_name
-    return Message(_("Cancelled by %(who)s."), "cancelled", who=by)
-
-
 def _failed_step(host: HostRun) -> Step | None:
     """The step that broke a host; None: something else did."""
     failed = (State.FAILED, State.LOST)
@@ -328,7 +324,8 @@ def sum_up(deployment: Deployment) -> tuple[State, Message]:
     if states == {State.SUCCEEDED}:
         return State.SUCCEEDED, Message()
     if State.CANCELLED in states:
-        return State.CANCELLED, Message.lines(_cancelled(deployment), _reached(hosts), reasons)
+        by = cancelled_by(deployment.cancel_requested_by_name)
+        return State.CANCELLED, Message.lines(by, _reached(hosts), reasons)
     if State.SUCCEEDED in states:
         return State.PARTLY_FAILED, reasons
     if State.LOST in states:

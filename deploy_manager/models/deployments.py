@@ -47,6 +47,11 @@ DEPLOY, UPGRADE, ROLLBACK, CONVERGE = "deploy", "upgrade", "rollback", "converge
 """Names of the pipelines that code treats in a special way."""
 
 
+def cancelled_by(who: str) -> Message:
+    """Return why something ended that a person cancelled."""
+    return Message(_("Cancelled by %(who)s."), "cancelled", who=who)
+
+
 class DeploymentQuerySet(models.QuerySet["Deployment"]):
     def live(self) -> "DeploymentQuerySet":
         """Deployments that have not ended yet."""
@@ -373,7 +378,7 @@ class Deployment(Decided):
                 running = Step.objects.filter(host_run__deployment=self, state=State.RUNNING)
                 ended = 0
                 if not held.exists() and not running.exists():
-                    message = Message(_("Cancelled by %(who)s."), "cancelled", who=by)
+                    message = cancelled_by(by)
                     ended = live.update(state=State.CANCELLED, finished_at=Now(), message=message)
                 elif held and not held.exclude(beat_at__lt=Now() - HOLDER_SILENT_AFTER).exists():
                     message = Message(

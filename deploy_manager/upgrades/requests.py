@@ -19,6 +19,7 @@ from deploy_manager.models import (
     UpgradeStage,
     UpgradeState,
 )
+from deploy_manager.models.deployments import cancelled_by
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.packages.looking_up import look_up_again
@@ -106,8 +107,7 @@ def cancel_upgrade(upgrade: Upgrade, by: str) -> bool:
     if not live.update(cancel_requested_by_name=by):
         return False
     waiting = upgrade.stages.filter(state=UpgradeState.WAITING, deployment=None)
-    why = Message(_("Cancelled by %(who)s."), "cancelled", who=by)
-    waiting.update(state=UpgradeState.CANCELLED, message=why)
+    waiting.update(state=UpgradeState.CANCELLED, message=cancelled_by(by))
     # One that waits for its deployment to begin ends with that deployment.
     begun = upgrade.stages.filter(state__in=[UpgradeState.WAITING, UpgradeState.RUNNING])
     for stage in begun.select_related("deployment"):
