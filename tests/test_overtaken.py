@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from deploy_manager.deployments.choices import choose_release
+from deploy_manager.deployments.choices import choose_release, converge
 from deploy_manager.deployments.run import run
 from deploy_manager.deployments.scheduling import write_due_deployments
 from deploy_manager.models import (
@@ -73,6 +73,24 @@ def test_a_rollback_that_waited_takes_back_no_deployment_that_it_did_not_know(
         assert words in back.message
     again = held.see_through(held.request("rollback", release=chosen))
     assert again.state == State.SUCCEEDED, again.message
+
+
+def test_a_converge_that_waited_brings_no_release_that_the_others_left(held: HeldSite) -> None:
+    first = held.deploy().release
+    held.inventory.add_server("two")
+    late = held.request("converge", **(vars(converge(held.environment, ["two"])) | in_an_hour()))
+    assert late.release == first
+    third = held.pin(*OLD)
+    now = held.deploy(servers=["one"]).release
+    begin_what_waits()
+    held.see_through(late)
+    assert late.state == State.FAILED
+    for words in (f"serve another release: {now}", "manage.py converge shop/production two"):
+        assert words in late.message
+    anew = held.see_through(held.request("converge", **vars(converge(held.environment, ["two"]))))
+    assert (anew.state, anew.release) == (State.SUCCEEDED, now), anew.message
+    assert now is not None
+    assert now.commit == third
 
 
 def test_a_rollback_that_waited_for_nothing_new_goes_back(held: HeldSite) -> None:

@@ -2,6 +2,7 @@
 
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.choices import converge
 from deploy_manager.exceptions import CodeError, RequestRefused
 from deploy_manager.messages import Message, few
 from deploy_manager.models import Deployment, Environment, Release, Step
@@ -41,6 +42,24 @@ def refuse_to_go_back(deployment: Deployment, release: Release | None, commit: s
         release=now.name,
         subject=now.subject or now.commit[:8],
         how=_how(deployment, release, commit),
+    )
+
+
+def refuse_another_model(deployment: Deployment, release: Release) -> None:
+    """Raise RequestRefused if a converge would not make its servers like the others any more."""
+    servers = list(deployment.host_runs.order_by("pk").values_list("server_name", flat=True))
+    now = converge(deployment.environment, servers).release
+    if now is None or now == release:
+        return
+    raise RequestRefused(
+        _(
+            "Since this was requested, the other servers came to serve another release: %(release)s"
+            " (%(subject)s). Make %(servers)s like them: %(how)s."
+        ),
+        servers=few(servers, MOST_NAMED),
+        release=now.name,
+        subject=now.subject or now.commit[:8],
+        how=f"manage.py converge {deployment.environment} {' '.join(servers)}",
     )
 
 

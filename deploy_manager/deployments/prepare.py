@@ -14,7 +14,7 @@ from deploy_manager.deployments.bad_releases import (
     refuse_marked,
 )
 from deploy_manager.deployments.contents import find_contents, make_archive
-from deploy_manager.deployments.overtaken import refuse_to_go_back
+from deploy_manager.deployments.overtaken import refuse_another_model, refuse_to_go_back
 from deploy_manager.deployments.request import refuse_who_may_not
 from deploy_manager.exceptions import PinError, RequestRefused
 from deploy_manager.models import (
@@ -27,7 +27,7 @@ from deploy_manager.models import (
     Step,
     UpgradeStage,
 )
-from deploy_manager.models.deployments import ROLLBACK
+from deploy_manager.models.deployments import CONVERGE, ROLLBACK
 from deploy_manager.models.runs import ACTIVATE
 from deploy_manager.packages.downgrades import refuse_what_nobody_confirmed
 from deploy_manager.packages.overrides import check_that_it_fits
@@ -131,6 +131,8 @@ def _check_rows(deployment: Deployment, is_rollback: bool) -> None:
 
 
 def _refuse_what_was_overtaken(deployment: Deployment, release: Release) -> None:
+    if deployment.recipe == CONVERGE:
+        refuse_another_model(deployment, release)
     # A release that is younger was made for this request by a worker before, which had checked.
     if release.created_at <= deployment.created_at or Uses(deployment.uses) is Uses.GIVEN:
         refuse_to_go_back(deployment, release)
