@@ -43,6 +43,7 @@ from deploy_manager.upgrades import (
     progress,
     stored,  # noqa: F401  answers questions about upgrades
 )
+from deploy_manager.upgrades.stage_deployments import follow_what_serves
 
 WAKE_AGAIN_AFTER = timedelta(seconds=15)
 GIVEN_UP_AFTER = LEASE + timedelta(seconds=15)
@@ -134,7 +135,7 @@ def _promote_all(among: DeploymentQuerySet, wake: Wake) -> list[bool]:
             return False
         if why_not_now(environment, pipeline_for(environment, deployment.recipe), now):
             return False
-        progress.follow_what_serves(deployment)
+        follow_what_serves(deployment)
         if not Deployment.objects.promote(deployment.pk):
             return False
         _wake_for(deployment, wake)

@@ -12,6 +12,8 @@ from deploy_manager.models import (
     LockFile,
     PolicyRun,
     Release,
+    State,
+    Step,
     Upgrade,
     UpgradePolicy,
     UpgradeState,
@@ -19,6 +21,7 @@ from deploy_manager.models import (
 from deploy_manager.requirements.completing import complete_pins
 from deploy_manager.requirements.pins import lock_digest, lock_text
 from deploy_manager.upgrades.policies import run_policy
+from deploy_manager.upgrades.progress import advance_upgrade
 from tests.parts.index import Index
 from tests.parts.packages import advise, audit, make_environment, place, see
 
@@ -68,6 +71,12 @@ class Watched:
         upgrade.stages.update(state=state)
         Upgrade.objects.filter(pk=upgrade.pk).update(state=state, finished_at=timezone.now())
         return upgrade
+
+    def try_in_vain(self) -> None:
+        """Let the newest upgrade have been deployed, with a command that failed on the server."""
+        (deployment,) = advance_upgrade(Upgrade.objects.latest("pk").pk)
+        Step.objects.filter(host_run__deployment=deployment).update(exit_code=1)
+        deployment.end(State.FAILED)
 
     @property
     def last(self) -> PolicyRun:

@@ -17,7 +17,7 @@ from deploy_manager.models.problems import ProblemQuerySet
 from deploy_manager.packages import gathering
 from deploy_manager.packages import resolutions as resolving
 from deploy_manager.packages.gathering import Gatherers, gather
-from deploy_manager.upgrades import handing_back, policies, progress
+from deploy_manager.upgrades import handing_back, policies, stage_deployments
 from tests.loop import Pair
 
 pytestmark = pytest.mark.django_db
@@ -109,7 +109,7 @@ CASES: dict[str, Case] = {
     ),
     "went on with upgrades": Case(
         lambda pair, site: pair.upgrade(site),
-        progress,
+        stage_deployments,
         "serving_release",
         lambda row, told: row.stages.get().deployment is not None,
     ),

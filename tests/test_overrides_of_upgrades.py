@@ -9,6 +9,7 @@ from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Override, State, UpgradeState
+from deploy_manager.requirements.reading import read_pins
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
 from deploy_manager.upgrades.progress import advance_upgrade
 from tests.overrides import HeldSite
@@ -75,13 +76,14 @@ def test_an_upgrade_of_listed_pins_writes_no_override(held: HeldSite) -> None:
 def test_an_upgrade_that_failed_elsewhere_does_not_take_a_later_one_back(held: HeldSite) -> None:
     held.serve("helper==1.0", "shopkit==1.0")
     stage = held.upgrade("helper==1.0", "shopkit==1.0.2", state=UpgradeState.RETURNING)
-    later = held.serve("helper==2.0", "shopkit==1.0.2", repository=("helper==1.0", "shopkit==1.0"))
-    assert later
+    held.serve("helper==2.0", "shopkit==1.0.2", repository=("helper==1.0", "shopkit==1.0"))
     held.hold("2.0", "1.0", name="helper", since=timezone.now() + timedelta(seconds=5))
-    assert advance_upgrade(stage.upgrade_id) == []
-    stage.refresh_from_db()
-    assert stage.state == UpgradeState.FAILED
-    assert "undo helper 2.0" in stage.message
+    (back,) = advance_upgrade(stage.upgrade_id)
+    assert back.release is not None
+    assert {pin.name: pin.version for pin in read_pins(back.release.lock.text)} == {
+        "helper": "2.0",
+        "shopkit": "1.0",
+    }
 
 
 def test_an_upgrade_that_was_cancelled_is_asked_for_again_and_not_retried(held: HeldSite) -> None:

@@ -1,53 +1,24 @@
 """What waited, or returns by itself, takes back nothing that people deployed meanwhile."""
 
-import secrets
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from deploy_manager.deployments.choices import choose_release, converge
-from deploy_manager.deployments.run import run
 from deploy_manager.deployments.scheduling import write_due_deployments
 from deploy_manager.models import (
-    Deployment,
-    Environment,
-    LockFile,
-    Release,
     Schedule,
-    Server,
     State,
-    Upgrade,
-    UpgradeStage,
     UpgradeState,
 )
-from deploy_manager.packages.pins import pins_of, replace_pins
-from deploy_manager.reconcile import reconcile
-from deploy_manager.requirements.pins import Pin, lock_digest
-from deploy_manager.requirements.reach import PinRequest, Reach
-from deploy_manager.upgrades.plan import UpgradeOptions, plan_upgrade
+from deploy_manager.upgrades.plan import plan_upgrade
 from deploy_manager.upgrades.progress import advance_upgrade
 from deploy_manager.upgrades.requests import request_upgrade
 from tests.overrides import HeldSite
+from tests.returns import OLD, begin_what_waits, go_on, in_an_hour, options, serving, upgrade
 
 pytestmark = pytest.mark.django_db(transaction=True)
-OLD = ("helper==1.0", "shopkit==1.0")
-
-
-def serving(held: HeldSite) -> Release:
-    release = held.environment.placements.get().active_release
-    assert release is not None
-    return release
-
-
-def begin_what_waits() -> None:
-    Deployment.objects.filter(state=State.WAITING).update(not_before=None)
-    reconcile(lambda pk: None, look=lambda pk: None)
-
-
-def in_an_hour() -> dict[str, Any]:
-    return {"not_before": timezone.now() + timedelta(hours=1)}
 
 
 def test_a_rollback_that_waited_takes_back_no_deployment_that_it_did_not_know(
@@ -167,200 +138,6 @@ def test_a_schedule_that_waited_takes_the_newest_code_whatever_serves(held: Held
     begin_what_waits()
     assert held.see_through(waiting).state == State.SUCCEEDED, waiting.message
     assert serving(held).commit == newest
-
-
-def options(version: str = "1.0.2") -> UpgradeOptions:
-    return UpgradeOptions((PinRequest("shopkit", Reach.EXACT, version),), soak=3600)
-
-
-def upgrade(held: HeldSite, *environments: Environment) -> Upgrade:
-    """Request one to 1.0.2, and see its first environment through."""
-    plan = plan_upgrade(environments, options())
-    made = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
-    go_on(made)
-    return made
-
-
-def go_on(made: Upgrade) -> Upgrade:
-    for _round in range(4):
-        for deployment in advance_upgrade(made.pk):
-            # The soak is for the next environment: no wave waits for it here.
-            Deployment.objects.filter(pk=deployment.pk).update(pause=0)
-            run(deployment.pk)
-    made.refresh_from_db()
-    return made
-
-
-def stage_of(made: Upgrade, environment: Environment) -> UpgradeStage:
-    return made.stages.get(environment=environment)
-
-
-@pytest.fixture
-def second(held: HeldSite) -> Environment:
-    """Another environment of the project, which has its turn later; both serve shopkit 1.0."""
-    environment = held.environment
-    other = Environment.objects.create(
-        project=environment.project,
-        name="second",
-        deploy_path=environment.deploy_path,
-        reload_method=environment.reload_method,
-        health_path=environment.health_path,
-        index_url=environment.index_url,
-    )
-    folder = held.inventory.folder / "later"
-    folder.mkdir()
-    server = Server.objects.create(name="later", connection="local")
-    other.placements.create(server=server, roles=["app"], own_deploy_path=str(folder))
-    held.deploy()
-    held.environment = other
-    held.deploy()
-    held.environment = environment
-    return other
-
-
-def fail(made: Upgrade, environment: Environment) -> Upgrade:
-    """Let an environment whose turn it is fail: other pins than planned serve there."""
-    text = secrets.token_hex(8)
-    lock = LockFile.objects.of(lock_digest(text), text)
-    made.stages.filter(environment=environment).update(opens_at=None, lock_before=lock)
-    return go_on(made)
-
-
-def test_a_return_leaves_the_code_that_was_deployed_since(
-    held: HeldSite, second: Environment
-) -> None:
-    made = upgrade(held, held.environment, second)
-    newer = held.pin(*OLD)
-    assert held.deploy().state == State.SUCCEEDED
-    served = serving(held)
-    fail(made, second)
-    stage = stage_of(made, held.environment)
-    assert stage.state == UpgradeState.ROLLED_BACK, stage.message
-    assert stage.returned_by is not None
-    assert (serving(held).commit, stage.returned_by.recipe) == (newer, "upgrade")
-    assert "shopkit==1.0.2" not in held.served()
-    assert "shopkit==1.0" in held.served()
-    assert held.live() == {}
-    assert not Release.objects.exclude(bad_since=None).exists()
-    assert served.bad_since is None
-    assert held.deploy().state == State.SUCCEEDED
-    assert "shopkit==1.0.2" not in held.served()
-
-
-def test_a_return_goes_to_the_release_before_if_nothing_else_was_deployed(
-    held: HeldSite, second: Environment
-) -> None:
-    before = serving(held)
-    made = upgrade(held, held.environment, second)
-    fail(made, second)
-    stage = stage_of(made, held.environment)
-    assert (stage.state, serving(held)) == (UpgradeState.ROLLED_BACK, before)
-    assert not Release.objects.exclude(bad_since=None).exists()
-
-
-def test_a_return_leaves_what_the_repository_has_by_itself(
-    held: HeldSite, second: Environment
-) -> None:
-    made = upgrade(held, held.environment, second)
-    newer = held.pin("helper==1.0", "shopkit==1.1")
-    held.deploy()
-    fail(made, second)
-    stage = stage_of(made, held.environment)
-    assert (stage.state, stage.returned_by) == (UpgradeState.ROLLED_BACK, None)
-    assert "no server was touched" in stage.message
-    assert (serving(held).commit, "shopkit==1.1" in held.served()) == (newer, True)
-
-
-def test_a_return_that_does_not_fit_the_newer_code_fails_and_touches_nothing(
-    held: HeldSite, second: Environment
-) -> None:
-    held.index.add("shopkit", "1.0.2", requires=())
-    made = upgrade(held, held.environment, second)
-    held.pin("helper==2.0", "other==1.0", "shopkit==1.0")
-    held.index.add("other", "1.0", requires=("shopkit>=1.0.2",))
-    held.deploy()
-    served = serving(held)
-    assert "other==1.0" in held.served()
-    fail(made, second)
-    stage = stage_of(made, held.environment)
-    assert stage.state == UpgradeState.FAILED
-    for words in ("do not fit the code that serves by now", "shopkit>=1.0.2", "No server was"):
-        assert words in stage.message
-    assert serving(held) == served
-    assert held.live() == {"shopkit": "1.0.2"}
-
-
-def test_a_return_to_servers_that_differ_is_left_to_people(
-    held: HeldSite, second: Environment
-) -> None:
-    held.inventory.add_server("two")
-    held.deploy()
-    made = upgrade(held, held.environment, second)
-    held.pin(*OLD)
-    held.deploy(servers=["two"])
-    fail(made, second)
-    stage = stage_of(made, held.environment)
-    assert (stage.state, stage.returned_by) == (UpgradeState.FAILED, None)
-    assert "its servers serve different ones" in stage.message
-    assert held.live() == {"shopkit": "1.0.2"}
-
-
-def test_a_return_waits_for_the_deployment_that_runs_there(
-    held: HeldSite, second: Environment
-) -> None:
-    made = upgrade(held, held.environment, second)
-    newer = held.pin(*OLD)
-    under_way = held.request()
-    fail(made, second)
-    stage = stage_of(made, held.environment)
-    assert (stage.state, stage.returned_by) == (UpgradeState.RETURNING, None)
-    held.see_through(under_way)
-    go_on(made)
-    assert stage_of(made, held.environment).state == UpgradeState.ROLLED_BACK
-    assert serving(held).commit == newer
-    assert "shopkit==1.0.2" not in held.served()
-
-
-@pytest.mark.parametrize("is_changed", [True, False])
-def test_a_list_that_people_changed_since_is_theirs(
-    held: HeldSite, second: Environment, is_changed: bool
-) -> None:
-    before = [Pin("helper", "1.0"), Pin("shopkit", "1.0")]
-    Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
-    for each in (held.environment, second):
-        each.refresh_from_db()
-        replace_pins(each, before)
-    made = upgrade(held, held.environment, second)
-    if is_changed:
-        before = [Pin("helper", "1.0"), Pin("mine", "1.0"), Pin("shopkit", "1.1")]
-        replace_pins(held.environment, before)
-    fail(made, second)
-    stage = stage_of(made, held.environment)
-    assert stage.state == UpgradeState.ROLLED_BACK
-    listed = Environment.objects.get(pk=held.environment.pk)
-    assert [(pin.name, pin.version) for pin in pins_of(listed)] == [
-        (pin.name, pin.version) for pin in before
-    ]
-    assert ("stays as it is" in stage.message) == is_changed
-
-
-def test_a_list_that_was_changed_while_the_upgrade_ran_stays_and_that_is_said(
-    held: HeldSite,
-) -> None:
-    Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
-    held.environment.refresh_from_db()
-    replace_pins(held.environment, [Pin("helper", "1.0"), Pin("shopkit", "1.0")])
-    held.deploy()
-    plan = plan_upgrade([held.environment], options())
-    made = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
-    (deployment,) = advance_upgrade(made.pk)
-    replace_pins(held.environment, [Pin("helper", "1.0"), Pin("shopkit", "1.1")])
-    run(deployment.pk)
-    go_on(made)
-    assert made.state == UpgradeState.SUCCEEDED
-    assert "stays as it is" in made.message
-    listed = Environment.objects.get(pk=held.environment.pk)
-    assert {pin.name: pin.version for pin in pins_of(listed)}["shopkit"] == "1.1"
 
 
 def test_an_upgrade_that_waited_brings_its_pins_to_the_code_that_serves_by_then(

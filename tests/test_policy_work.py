@@ -136,6 +136,7 @@ def test_what_failed_is_not_tried_again_until_something_changed(
 ) -> None:
     watched.is_vulnerable()
     watched.run()
+    watched.try_in_vain()
     failed = watched.end(state)
     assert watched.run() == (
         f"{MOVE}: not tried again, as upgrade #{failed.pk} failed with the same pins and nothing"
@@ -146,6 +147,14 @@ def test_what_failed_is_not_tried_again_until_something_changed(
     watched.serve("shopkit==1.0\nhelper==2.0\n")
     audit("helper==2.0")
     assert MOVE in watched.run()
+    assert Upgrade.objects.count() == 2
+
+
+def test_what_was_never_tried_on_a_server_is_tried_again(watched: Watched) -> None:
+    watched.is_vulnerable()
+    watched.run()
+    watched.end(UpgradeState.FAILED)
+    assert watched.run().startswith("Upgrade #")
     assert Upgrade.objects.count() == 2
 
 

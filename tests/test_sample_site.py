@@ -40,7 +40,14 @@ class Site:
 
     def install(self) -> None:
         run(str(_uv()), "venv", "--quiet", "--python", sys.executable, str(self.tools.parent))
-        words = ("install", "--quiet", "--require-hashes", "--requirements", "requirements.txt")
+        words = (
+            "install",
+            "--quiet",
+            "--system-certs",
+            "--require-hashes",
+            "-r",
+            "requirements.txt",
+        )
         python = str(self.tools / "python")
         run(str(_uv()), "pip", *words, "--python", python, folder=self.folder)
 

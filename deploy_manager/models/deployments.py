@@ -350,13 +350,19 @@ class Deployment(Decided):
 
     def pass_by(self) -> bool:
         """Cancel it if its deadline passed before it began; False if it has begun or ended."""
+        pending = Q(state__in=[State.WAITING, State.QUEUED], deadline__lt=Now())
+        message = Message(_("Its deadline passed before it could begin."), "deadline_passed")
+        return self._cancel_if(pending, message)
+
+    def give_way(self, why: Message) -> bool:
+        """Cancel it if it waits, as another takes its place; False if it does not wait."""
+        return self._cancel_if(Q(state=State.WAITING), why)
+
+    def _cancel_if(self, pending: Q, message: Message) -> bool:
+        changes = {"state": State.CANCELLED, "message": message, "finished_at": Now()}
         with brief_transaction():
-            pending = Deployment.objects.filter(
-                pk=self.pk, state__in=[State.WAITING, State.QUEUED], deadline__lt=Now()
-            )
-            message = Message(_("Its deadline passed before it could begin."), "deadline_passed")
-            changes = {"state": State.CANCELLED, "message": message, "finished_at": Now()}
-            won = pending.update(sequence=F("sequence") + 1, **changes)
+            mine = Deployment.objects.filter(pending, pk=self.pk)
+            won = mine.update(sequence=F("sequence") + 1, **changes)
             if won:
                 self._end_what_is_left(State.CANCELLED)
         return bool(won)

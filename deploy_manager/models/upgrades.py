@@ -130,6 +130,12 @@ class Upgrade(models.Model):
     def is_live(self) -> bool:
         return self.state in UPGRADE_LIVE
 
+    @property
+    def goes_forward(self) -> bool:
+        """Whether some of it waits or runs, and is not being rolled back: that can be cancelled."""
+        forward = self.stages.filter(state__in=[UpgradeState.WAITING, UpgradeState.RUNNING])
+        return self.is_live and forward.exists()
+
 
 class UpgradeStage(models.Model):
     """The part of an upgrade in one environment: from one lock file to another, or back."""
@@ -156,13 +162,14 @@ class UpgradeStage(models.Model):
         default=list,
         help_text=_("Each package that changes: name, before, after, why, and facts of its index."),
     )
-    # Blank: not known. A list that people changed meanwhile is theirs.
-    begun_from = models.CharField(
-        _("listed before"),
-        max_length=64,
-        blank=True,
+    # Null: not known. The list may have had pins that did not serve yet, and those return to it.
+    listed_before = models.ForeignKey(
+        LockFile,
+        models.PROTECT,
+        null=True,
         editable=False,
-        help_text=_("A digest of the pins that were listed when it was planned."),
+        related_name="+",
+        verbose_name=_("listed before"),
     )
     # Null until it begins, if nothing served then, and once that release is deleted.
     release_before = models.ForeignKey(

@@ -4,13 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.exceptions import RequestRefused
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Override, UpgradeStage
 from deploy_manager.models.shapes import texts_in
-from deploy_manager.packages.overrides import lay_over
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.requirements.pins import Pin, compare_pins
 from deploy_manager.requirements.reading import read_pins
@@ -91,7 +90,8 @@ def return_overrides(stage: UpgradeStage) -> None:
     """End the overrides of a stage that was rolled back, and revive those that it had replaced.
 
     If a later upgrade moved a package on, the overrides of that one stay. They then replace those
-    from before this stage, which it revives in turn if it is rolled back, too.
+    from before this stage, which it revives in turn if it is rolled back, too. None is revived of a
+    package that was let go since.
     """
     here = Override.objects.filter(environment=stage.environment)
     why = Message(_("Upgrade %(upgrade)s was taken back."), upgrade=stage.upgrade)
@@ -102,8 +102,12 @@ def return_overrides(stage: UpgradeStage) -> None:
         ended_how=Override.End.RETURNED, ended_why=why, replaced_by=None
     )
     live = set(here.live().values_list("name", flat=True))
+    # What is let go, is let go with all that it had replaced.
+    let_go = here.filter(
+        name=OuterRef("name"), ended_how=Override.End.LET_GO, ended_at__gte=OuterRef("ended_at")
+    )
     earlier = here.filter(ended_how=Override.End.REPLACED, replaced_by=stage.upgrade)
-    for row in earlier:
+    for row in earlier.exclude(Exists(let_go)):
         again = Override.objects.filter(pk=row.pk)
         if row.name in live:
             again.update(replaced_by=later.get(row.name))
@@ -111,20 +115,3 @@ def return_overrides(stage: UpgradeStage) -> None:
             again.update(
                 ended_at=None, ended_how="", ended_why="", ended_by_name="", replaced_by=None
             )
-
-
-def refuse_to_take_back_others(stage: UpgradeStage, lock: str) -> None:
-    """Raise RequestRefused if an upgrade's rollback would undo a later upgrade, too."""
-    since = stage.deployment.created_at if stage.deployment else stage.upgrade.created_at
-    laid = lay_over(stage.environment, pins_in(lock))
-    others = [
-        each
-        for each in laid.overrides
-        if each.holds
-        and any(row.upgrade_id != stage.upgrade_id and row.since > since for row in each.rows)
-    ]
-    if others:
-        raise RequestRefused(
-            _("It was not rolled back: that would also undo %(names)s of another upgrade."),
-            names=", ".join(f"{each.name} {each.version or '-'}" for each in others),
-        )

@@ -73,7 +73,7 @@ class PlannedStage:
     what the change would undo: goes_back, undoes, advisories."""
 
     begun_from: str = ""
-    """A digest of the pins that it begins from; see `pins_begun_from`."""
+    """The pins that it begins from, as the text of a lock; see `pins_begun_from`."""
 
     @property
     def digest(self) -> str:
@@ -105,6 +105,12 @@ class PlannedStage:
     def lock_after(self) -> LockFile:
         """Return the row of the new lock, written if there is none."""
         return LockFile.objects.of(self.digest, self.lock)
+
+    def listed_before(self) -> LockFile | None:
+        """Return the row of the pins that it begins from; None if they are not known."""
+        if not self.begun_from:
+            return None
+        return LockFile.objects.of(lock_digest(self.begun_from), self.begun_from)
 
 
 @dataclass(frozen=True)
@@ -218,8 +224,7 @@ def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedSta
                 "advisories": list(judged.advisories),
             }
         )
-    digest = lock_digest(lock_text(listed))
-    return PlannedStage(environment, release, lock_text(pins), tuple(moves), digest)
+    return PlannedStage(environment, release, lock_text(pins), tuple(moves), lock_text(listed))
 
 
 def _listed_pins(environment: Environment, release: Release) -> tuple[Pin, ...]:
@@ -235,8 +240,8 @@ def _listed_pins(environment: Environment, release: Release) -> tuple[Pin, ...]:
 
 
 def pins_begun_from(environment: Environment, release: Release) -> str:
-    """Return a digest of the pins an upgrade begins from: a plan is valid while it is the same."""
-    return lock_digest(lock_text(_listed_pins(environment, release)))
+    """Return the pins an upgrade begins from: a plan is valid while they are the same."""
+    return lock_text(_listed_pins(environment, release))
 
 
 def _move(

@@ -30,6 +30,7 @@ from deploy_manager.upgrades.plan import (
     UpgradePlan,
     plan_upgrade,
 )
+from deploy_manager.upgrades.proofs import speaks_against_release
 from deploy_manager.upgrades.requests import request_upgrade
 
 logger = logging.getLogger(__name__)
@@ -178,9 +179,14 @@ def _why_not(plan: UpgradePlan, found: Candidates) -> Message:
             environment=stage.environment,
             lock_before=stage.release_before.lock,
             lock_after__digest=stage.digest,
-            upgrade__state__in=[UpgradeState.FAILED, UpgradeState.ROLLED_BACK],
-        ).order_by("-upgrade__pk")
-        if last := failed.first():
+            state__in=[UpgradeState.FAILED, UpgradeState.ROLLED_BACK],
+        ).select_related("deployment")
+        tried = (
+            each
+            for each in failed.order_by("-upgrade__pk")
+            if each.deployment and speaks_against_release(each.deployment)
+        )
+        if last := next(tried, None):
             return Message(
                 _(
                     "%(moves)s: not tried again, as upgrade #%(number)d failed with the same pins"

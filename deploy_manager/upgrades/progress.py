@@ -10,45 +10,43 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import IntegrityError
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
-from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.deployments.request import DeploymentOptions, refuse_who_may_not, request
-from deploy_manager.exceptions import DeployManagerError, RequestRefused
+from deploy_manager.deployments.probing import PROBES_FOR
+from deploy_manager.deployments.request import DeploymentOptions
+from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.isolation import one_by_one
 from deploy_manager.messages import Message
 from deploy_manager.models import (
     UPGRADE_LIVE,
     Deployment,
-    LockFile,
     OnFailure,
     Release,
     State,
-    Step,
     Upgrade,
     UpgradeStage,
     UpgradeState,
 )
-from deploy_manager.models.deployments import UPGRADE
-from deploy_manager.models.runs import is_verified
-from deploy_manager.models.serving import serving_release
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
+from deploy_manager.upgrades.proofs import is_proven, serves_in_the_end, speaks_against_release
 from deploy_manager.upgrades.returning import list_returned, list_upgraded, plan_return
+from deploy_manager.upgrades.stage_deployments import deploy_stage, reason_of, request_for
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
+    pass
 
 JOB = "went on with upgrades"
 """Its name among the jobs of the reconcile loop."""
 
-PINS_CHANGED = _(
-    "The pins that serve there have changed since the upgrade was requested: request it again."
-)
 NOT_BEGUN = Message(
     _("Nothing was changed here: an earlier environment failed."), "earlier_environment_failed"
+)
+CANCELLED_BEFORE = Message(
+    _("Nothing was changed here: the upgrade was cancelled in an earlier environment."),
+    "cancelled",
 )
 NONE_SWITCHED = Message(_("No server was switched."))
 NOTHING_LEFT = Message(
@@ -57,9 +55,17 @@ NOTHING_LEFT = Message(
 
 
 def upgrade_of(deployment: Deployment) -> int | None:
-    """Return the id of the upgrade that a deployment belongs to, or None."""
-    mine = Q(deployment=deployment) | Q(returned_by=deployment)
-    return UpgradeStage.objects.filter(mine).values_list("upgrade", flat=True).first()
+    """Return the id of the upgrade that a deployment, or what it retries, belongs to; or None."""
+    tried: Deployment | None = deployment
+    seen: set[int] = set()
+    # No request leads back to itself, but a row may.
+    while tried is not None and tried.pk not in seen:
+        seen.add(tried.pk)
+        mine = UpgradeStage.objects.filter(Q(deployment=tried) | Q(returned_by=tried))
+        if found := mine.values_list("upgrade", flat=True).first():
+            return found
+        tried = tried.retry_of
+    return None
 
 
 def advance_all(wake: Callable[[Deployment], object]) -> int:
@@ -71,7 +77,10 @@ def advance_all(wake: Callable[[Deployment], object]) -> int:
             wake(deployment)
         return len(written)
 
-    return sum(one_by_one(JOB, Upgrade.objects.live().order_by("pk"), advance))
+    # Failed ones, too: how a lost server ended may be found out later.
+    failed = Q(stages__state=UpgradeState.FAILED, finished_at__gt=Now() - PROBES_FOR)
+    due = Upgrade.objects.filter(Q(state__in=UPGRADE_LIVE) | failed).distinct()
+    return sum(one_by_one(JOB, due.order_by("pk"), advance))
 
 
 def advance_upgrade(upgrade_id: int) -> list[Deployment]:
@@ -87,6 +96,8 @@ def advance_upgrade(upgrade_id: int) -> list[Deployment]:
         written += [step for step in steps if isinstance(step, Deployment)]
         if not any(steps):
             break
+    failed = UpgradeStage.objects.filter(upgrade=upgrade_id, state=UpgradeState.FAILED)
+    one_by_one(JOB, _with_rows(failed), _settle_late, "environment")
     _end(upgrade_id)
     return written
 
@@ -98,8 +109,13 @@ def _in_turn(stages: QuerySet[UpgradeStage]) -> QuerySet[UpgradeStage]:
         # As a list: not every database takes a limit inside of a subquery.
         first = stages.order_by("number").values_list("pk", flat=True)[:1]
         busy = stages.filter(pk__in=list(first))
-    return busy.select_related(
-        "upgrade", "environment__project", "deployment", "returned_by", "release_before__lock"
+    return _with_rows(busy)
+
+
+def _with_rows(stages: QuerySet[UpgradeStage]) -> QuerySet[UpgradeStage]:
+    return stages.select_related(
+        *("upgrade", "environment__project", "release_before__lock"),
+        *("deployment__release", "returned_by__release"),
     )
 
 
@@ -126,7 +142,7 @@ def _begin_if_due(stage: UpgradeStage) -> Deployment | bool:
         with brief_transaction():
             if not due.update(state=UpgradeState.RUNNING, opens_at=None):
                 return False
-            deployment = _deploy(stage)
+            deployment = deploy_stage(stage)
             state, why = UpgradeState.RUNNING, Message()
             if deployment.state == State.WAITING:
                 state, why = UpgradeState.WAITING, deployment.message
@@ -165,84 +181,10 @@ def _wait_again(stage: UpgradeStage, why: Message) -> bool:
     return True
 
 
-def follow_what_serves(deployment: Deployment) -> None:
-    """Let the deployment of a waiting stage have the code that serves by now: pins were planned.
-
-    To be called before it is queued. If the pins have changed, too, its worker refuses it.
-    """
-    stage = UpgradeStage.objects.filter(deployment=deployment, state=UpgradeState.WAITING).first()
-    serving = serving_release(deployment.environment)
-    if stage is None or serving is None or serving.pk == stage.release_before_id:
-        return
-    if serving.lock_id != stage.lock_before_id:
-        return
-    with brief_transaction():
-        mine = Deployment.objects.filter(pk=deployment.pk)
-        if not mine.filter(state=State.WAITING).update(sequence=F("sequence") + 1):
-            return
-        release = _release_of(stage, serving)
-        mine.update(release=release, commit=release.commit)
-        UpgradeStage.objects.filter(pk=stage.pk).update(release_before=serving)
-        now = stage.environment.placements.filter(pk=OuterRef("placement"))
-        deployment.host_runs.update(
-            release_when_requested=Subquery(now.values("active_release")[:1])
-        )
-
-
-def _release_of(stage: UpgradeStage, serving: Release) -> Release:
-    """Write the release of a stage: the commit that serves, with the new pins."""
-    return Release.objects.make(
-        stage.environment,
-        serving.commit,
-        serving.subject,
-        stage.lock_after,
-        serving.repository_lock,
-    )
-
-
 def _set_state(stage: UpgradeStage, state: UpgradeState, why: Message | None = None) -> None:
     """Give the upgrade the state of its stage, with what that waits for, if it waits."""
     message = _of_stage(stage, why) if why else Message()
     Upgrade.objects.live().filter(pk=stage.upgrade_id).update(state=state, message=message)
-
-
-def _deploy(stage: UpgradeStage) -> Deployment:
-    """Write the deployment of a stage: the code that serves, with the new pins."""
-    serving = serving_release(stage.environment)
-    # Another deployment in between may have changed the code, but not the pins that were planned.
-    if serving is None or serving.lock_id != stage.lock_before_id:
-        raise RequestRefused(PINS_CHANGED)
-    release = _release_of(stage, serving)
-    upgrade = stage.upgrade
-    refuse_who_may_not(
-        upgrade.source, upgrade.requested_by, upgrade.requested_by_name, stage.environment
-    )
-    options = DeploymentOptions(
-        release=release, reason=_reason(stage), waits=True, soak=upgrade.soak
-    )
-    deployment = _request(stage, UPGRADE, options, user=upgrade.requested_by)
-    UpgradeStage.objects.filter(pk=stage.pk).update(deployment=deployment, release_before=serving)
-    return deployment
-
-
-def _reason(stage: UpgradeStage) -> str:
-    parts = [gettext("Upgrade %s") % stage.upgrade, stage.upgrade.reason]
-    return ": ".join(filter(None, parts))[:500]
-
-
-def _request(
-    stage: UpgradeStage, recipe: str, options: DeploymentOptions, user: "User | None" = None
-) -> Deployment:
-    """Request a deployment in the name of the upgrade; the worker checks a `user`'s right again."""
-    upgrade = stage.upgrade
-    return request(
-        stage.environment,
-        recipe,
-        source=upgrade.source,
-        requested_by_name=upgrade.requested_by_name,
-        user=user,
-        options=options,
-    )
 
 
 def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
@@ -255,7 +197,7 @@ def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
     if deployment.is_live:
         return False
     was_cancelled = deployment.state == State.CANCELLED
-    if deployment.state == State.SUCCEEDED or (not was_cancelled and _is_proven(deployment)):
+    if deployment.state == State.SUCCEEDED or (not was_cancelled and is_proven(deployment)):
         return _succeed(stage, deployment.message)
     serves = stage.environment.placements.filter(active_release=deployment.release).exists()
     if deployment.state == State.LOST or serves:
@@ -267,22 +209,36 @@ def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
     return _fail(stage, UpgradeState.RUNNING, Message.lines(deployment.message, NONE_SWITCHED))
 
 
-def _is_proven(deployment: Deployment) -> bool:
-    """Whether all servers were verified: only what comes after, like a clean-up, failed."""
-    return all(
-        run.state in (State.SUCCEEDED, State.FAILED)
-        and is_verified(run.steps.all())
-        and all(step.state == State.SUCCEEDED for step in run.steps.all() if step.gate)
-        for run in deployment.host_runs.prefetch_related("steps")
-    )
+def _settle_late(stage: UpgradeStage) -> bool:
+    """Correct a failed stage if its servers were made, or found, to serve what was deployed there.
+
+    A return that failed on a server may be retried; and how a lost server ended is often found out
+    once it can be reached. What it means for other environments was decided before, and stays.
+    """
+    deployment = stage.returned_by or stage.deployment
+    if deployment is None or not serves_in_the_end(deployment):
+        return False
+    if stage.returned_by:
+        why = Message(_("Its servers went back in the end."))
+        return _came_back(stage, UpgradeState.FAILED, why, partial(_return_pins, stage))
+    # Once a later environment has begun, this one had succeeded: another one failed it.
+    later = stage.upgrade.stages.filter(number__gt=stage.number)
+    if later.exclude(state=UpgradeState.SKIPPED).exists():
+        return False
+    why = Message(_("All its servers serve the new pins, as was found out later."))
+    return _succeed(stage, why, UpgradeState.FAILED)
 
 
-def _succeed(stage: UpgradeStage, message: Message) -> bool:
+def _succeed(
+    stage: UpgradeStage, message: Message, was: UpgradeState = UpgradeState.RUNNING
+) -> bool:
     """End a stage as succeeded, and let the next one begin after the soak."""
     with brief_transaction():
-        running = UpgradeStage.objects.filter(pk=stage.pk, state=UpgradeState.RUNNING)
-        if not running.update(state=UpgradeState.SUCCEEDED, message=message):
+        mine = UpgradeStage.objects.filter(pk=stage.pk, state=was)
+        if not mine.update(state=UpgradeState.SUCCEEDED, message=message):
             return False
+        if was == UpgradeState.FAILED:
+            _unmark(stage)
         if why := list_upgraded(stage):
             UpgradeStage.objects.filter(pk=stage.pk).update(message=why)
         note_overrides(stage)
@@ -320,20 +276,16 @@ def _came_back(
 
 def _mark_bad(stage: UpgradeStage, why: Message) -> None:
     release = stage.deployment.release if stage.deployment else None
-    if release and stage.deployment and _speaks_against_release(stage.deployment):
+    if release and stage.deployment and speaks_against_release(stage.deployment):
         release.mark_bad(why or Message(_("Its upgrade failed.")))
 
 
-def _speaks_against_release(deployment: Deployment) -> bool:
-    """Whether a deployment that did not succeed came as far as to try its release.
-
-    A cancelled one says nothing, nor does one whose servers could not be worked on at all. Nor does
-    one that succeeded, and goes because another environment failed.
-    """
-    if deployment.state in (State.CANCELLED, State.SUCCEEDED):
-        return False
-    commands = Step.objects.filter(host_run__deployment=deployment, exit_code__gt=0)
-    return commands.exists() or deployment.host_runs.filter(was_switched=True).exists()
+def _unmark(stage: UpgradeStage) -> None:
+    """Take back the mark on a stage's release that was made as the stage failed."""
+    release = stage.deployment.release if stage.deployment else None
+    # People may have marked it since, for a reason of their own.
+    if release and release.bad_since and release.bad_reason == stage.message:
+        Release.objects.filter(pk=release.pk).update(bad_since=None, bad_reason="")
 
 
 def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why: Message) -> bool:
@@ -343,8 +295,9 @@ def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why:
         if not mine.update(state=ended, message=why, opens_at=None):
             return False
         others = stage.upgrade.stages.exclude(pk=stage.pk)
+        why_not = CANCELLED_BEFORE if ended == UpgradeState.CANCELLED else NOT_BEGUN
         others.filter(state=UpgradeState.WAITING).update(
-            state=UpgradeState.SKIPPED, message=NOT_BEGUN, opens_at=None
+            state=UpgradeState.SKIPPED, message=why_not, opens_at=None
         )
         if ended != UpgradeState.CANCELLED and stage.upgrade.on_failure == OnFailure.RETURN:
             for earlier in others.filter(state=UpgradeState.SUCCEEDED, number__lt=stage.number):
@@ -372,16 +325,15 @@ def _follow_rollback(stage: UpgradeStage) -> Deployment | bool:
         return _begin_rollback(stage)
     if back.is_live:
         return False
-    if back.state != State.SUCCEEDED:
-        return _end_stage(stage, UpgradeState.RETURNING, UpgradeState.FAILED, back.message)
-    lock = back.release.lock if back.release else stage.lock_before
-    then = partial(_return_pins, stage, lock)
-    return _came_back(stage, UpgradeState.RETURNING, stage.message, then)
+    if back.state == State.SUCCEEDED or is_proven(back):
+        then = partial(_return_pins, stage)
+        return _came_back(stage, UpgradeState.RETURNING, stage.message, then)
+    return _end_stage(stage, UpgradeState.RETURNING, UpgradeState.FAILED, back.message)
 
 
-def _return_pins(stage: UpgradeStage, lock: LockFile) -> Message:
+def _return_pins(stage: UpgradeStage) -> Message:
     return_overrides(stage)
-    return list_returned(stage, lock)
+    return list_returned(stage)
 
 
 def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
@@ -396,13 +348,17 @@ def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
         with brief_transaction():
             way = plan_return(stage)
             if way is None:
-                then = partial(_return_pins, stage, stage.lock_before)
+                then = partial(_return_pins, stage)
                 why = Message.lines(*filter(None, (stage.message, NOTHING_LEFT)))
                 return _came_back(stage, UpgradeState.RETURNING, why, then)
             options = DeploymentOptions(
-                release=way.release, reason=_reason(stage), waits=True, take_back=way.take_back
+                release=way.release,
+                servers=way.servers,
+                reason=reason_of(stage),
+                waits=True,
+                take_back=way.take_back,
             )
-            back = _request(stage, way.recipe, options)
+            back = request_for(stage, way.recipe, options)
             mine = UpgradeStage.objects.filter(pk=stage.pk, returned_by=None)
             # Last, so that of two processes the loser's deployment is undone with its transaction.
             if not mine.filter(state=UpgradeState.RETURNING).update(returned_by=back):
@@ -423,7 +379,10 @@ def _of_stage(stage: UpgradeStage, why: Message) -> Message:
 
 
 def _end(upgrade_id: int) -> None:
-    """End an upgrade without live stages, in the worst of their states."""
+    """End an upgrade without live stages, in the worst of their states.
+
+    One that has ended gets another state if a stage was corrected since: see `_settle_late`.
+    """
     stages = UpgradeStage.objects.filter(upgrade=upgrade_id).order_by("number")
     found = list(stages.select_related("environment__project"))
     if any(stage.state in UPGRADE_LIVE for stage in found):
@@ -431,7 +390,9 @@ def _end(upgrade_id: int) -> None:
     states = {stage.state for stage in found}
     order = (UpgradeState.FAILED, UpgradeState.ROLLED_BACK, UpgradeState.CANCELLED)
     ended = next((state for state in order if state in states), UpgradeState.SUCCEEDED)
+    if ended == UpgradeState.SUCCEEDED and UpgradeState.SKIPPED in states:
+        ended = UpgradeState.FAILED  # it was corrected, but not everything was upgraded
     lines = [_of_stage(stage, stage.message) for stage in found if stage.message]
-    Upgrade.objects.live().filter(pk=upgrade_id).update(
-        state=ended, message=Message.lines(*lines), finished_at=Now()
-    )
+    mine = Upgrade.objects.filter(pk=upgrade_id)
+    if not mine.live().update(state=ended, message=Message.lines(*lines), finished_at=Now()):
+        mine.exclude(state=ended).update(state=ended, message=Message.lines(*lines))

@@ -70,7 +70,7 @@ def request_upgrade(
                     lock_after=stage.lock_after(),
                     moves=list(stage.moves),
                     release_before=stage.release_before,
-                    begun_from=stage.begun_from,
+                    listed_before=stage.listed_before(),
                 )
                 for number, stage in enumerate(plan.stages, 1)
             )
@@ -99,18 +99,18 @@ def _describe_as_busy(plan: UpgradePlan) -> Message:
 
 
 def cancel_upgrade(upgrade: Upgrade, by: str) -> bool:
-    """Cancel what waits and runs of an upgrade; False if it had ended.
+    """Cancel what waits and runs of an upgrade; False if nothing does, as it ended or goes back.
 
     Servers that were switched are rolled back; environments that succeeded before stay upgraded.
     """
-    live = Upgrade.objects.live().filter(pk=upgrade.pk)
-    if not live.update(cancel_requested_by_name=by):
+    forward = upgrade.stages.filter(state__in=[UpgradeState.WAITING, UpgradeState.RUNNING])
+    live = Upgrade.objects.live().filter(pk=upgrade.pk, stages__in=forward)
+    if not Upgrade.objects.filter(pk__in=live).update(cancel_requested_by_name=by):
         return False
-    waiting = upgrade.stages.filter(state=UpgradeState.WAITING, deployment=None)
+    waiting = forward.filter(state=UpgradeState.WAITING, deployment=None)
     waiting.update(state=UpgradeState.CANCELLED, message=cancelled_by(by))
     # One that waits for its deployment to begin ends with that deployment.
-    begun = upgrade.stages.filter(state__in=[UpgradeState.WAITING, UpgradeState.RUNNING])
-    for stage in begun.select_related("deployment"):
+    for stage in forward.select_related("deployment"):
         if stage.deployment:
             cancel(stage.deployment, by)
     return True

@@ -1,25 +1,35 @@
 """What an environment returns to if its upgrade is rolled back, and what becomes of its list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from django.db import transaction
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.exceptions import DeployManagerError, PinError, RequestRefused
+from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.messages import Message
-from deploy_manager.models import Environment, LockFile, Placement, Release, UpgradeStage
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    LockFile,
+    Placement,
+    Release,
+    UpgradeStage,
+)
 from deploy_manager.models.deployments import ROLLBACK, UPGRADE
-from deploy_manager.packages.downgrades import changed_pins
+from deploy_manager.models.shapes import texts_in
+from deploy_manager.packages.downgrades import ChangedPin, changed_pins
 from deploy_manager.packages.overrides import lay_over
 from deploy_manager.packages.pins import checked_pins_of, replace_pins
 from deploy_manager.requirements.pins import Pin, compare_pins, lock_digest, lock_text
 from deploy_manager.requirements.reading import read_pins
-from deploy_manager.upgrades.overriding import refuse_to_take_back_others, return_overrides
+from deploy_manager.upgrades.overriding import return_overrides
 
-LIST_KEPT = Message(
-    _("Its list of pins was changed since the upgrade was requested, so it stays as it is.")
+LIST_KEPT = _(
+    "Its list of pins was changed since the upgrade was requested, and stays as it is there:"
+    " %(pins)s."
 )
+LIST_UNREADABLE = Message(_("Its list of pins can't be read, so it stays as it is."))
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,20 @@ class Return:
 
     recipe: str
     release: Release
+    servers: Sequence[str]
+    """Those that are known to serve something; what others have nobody knows."""
+
     take_back: Sequence[Mapping[str, str]] = ()
+
+    def is_done_by(self, deployment: Deployment) -> bool:
+        """Whether a deployment that was requested before is still the right one."""
+        release, runs = deployment.release, deployment.host_runs.exclude(placement=None)
+        return (
+            release is not None
+            and (deployment.recipe, release.commit, release.lock_id)
+            == (self.recipe, self.release.commit, self.release.lock_id)
+            and set(runs.values_list("server_name", flat=True)) == set(self.servers)
+        )
 
 
 def plan_return(stage: UpgradeStage) -> Return | None:
@@ -39,17 +62,17 @@ def plan_return(stage: UpgradeStage) -> Return | None:
     and RequestRefused if that is not possible.
     """
     placements = list(
-        stage.environment.placements.select_related("active_release__lock").exclude(
+        stage.environment.placements.select_related("active_release__lock", "server").exclude(
             active_release=None
         )
     )
-    refuse_to_take_back_others(stage, stage.lock_before.text)
-    own = {stage.release_before_id, stage.deployment.release_id if stage.deployment else None}
-    if all(each.active_release_id in own for each in placements):
-        if stage.release_before is None:
-            raise PinError(_("The release that served before was deleted."))
-        return Return(ROLLBACK, stage.release_before)
     serving = {each.active_release for each in placements if each.active_release}
+    before = stage.release_before
+    if serving <= {before}:
+        return None
+    brought = stage.deployment.release if stage.deployment else None
+    if before and serving <= {before, brought}:
+        return _return_to(before, stage.environment, placements)
     if len(serving) > 1:
         raise RequestRefused(
             _(
@@ -62,22 +85,43 @@ def plan_return(stage: UpgradeStage) -> Return | None:
     return _return_of_pins(stage, serving.pop(), placements)
 
 
+def _return_to(
+    before: Release, environment: Environment, placements: Sequence[Placement]
+) -> Return:
+    """Return the way to a release: a rollback, or its code and pins sent anew.
+
+    A server may not have it: it joined since, or its clean-up has removed it.
+    """
+    servers = [each.server.name for each in placements]
+    if all(before.name in texts_in(each.complete_releases) for each in placements):
+        return Return(ROLLBACK, before, servers)
+    changes = changed_pins(environment, read_pins(before.lock.text), placements)
+    return Return(UPGRADE, before, servers, _taken_back(changes))
+
+
+def _taken_back(changes: Iterable[ChangedPin]) -> list[dict[str, str]]:
+    return [each.as_json() for each in changes if each.is_taken_back]
+
+
 def _return_of_pins(
     stage: UpgradeStage, serving: Release, placements: Sequence[Placement]
 ) -> Return | None:
+    """Return the way to the pins without the upgrade, on the code that serves."""
     pins = _pins_without(stage, serving)
     text = lock_text(pins)
-    if lock_digest(text) == serving.lock.digest:
+    digest = lock_digest(text)
+    if digest == serving.lock.digest:
         return None
     changes = changed_pins(stage.environment, pins, placements)
     release = Release.objects.make(
         stage.environment,
         serving.commit,
         serving.subject,
-        LockFile.objects.of(lock_digest(text), text),
+        LockFile.objects.of(digest, text),
         serving.repository_lock,
     )
-    return Return(UPGRADE, release, [each.as_json() for each in changes if each.is_taken_back])
+    servers = [each.server.name for each in placements]
+    return Return(UPGRADE, release, servers, _taken_back(changes))
 
 
 def _pins_without(stage: UpgradeStage, serving: Release) -> tuple[Pin, ...]:
@@ -87,14 +131,19 @@ def _pins_without(stage: UpgradeStage, serving: Release) -> tuple[Pin, ...]:
     moved = {change.name for change in compare_pins(before, after)}
     back = {name for name in moved if _versions(served, name) == _versions(after, name)}
     own = _pins_of_its_own(stage, serving, before)
-    pins = (
-        *(pin for pin in served if pin.name not in back),
-        *(pin for pin in own if pin.name in back),
+    return _mixed(served, own, back)
+
+
+def _mixed(pins: Iterable[Pin], others: Iterable[Pin], names: set[str]) -> tuple[Pin, ...]:
+    """Return pins with those of some packages taken from others."""
+    mixed = (
+        *(pin for pin in pins if pin.name not in names),
+        *(pin for pin in others if pin.name in names),
     )
     # pip takes hashes for all packages or for none.
-    if not all(pin.hashes for pin in pins):
-        pins = tuple(replace(pin, hashes=()) for pin in pins)
-    return pins
+    if not all(pin.hashes for pin in mixed):
+        mixed = tuple(replace(pin, hashes=()) for pin in mixed)
+    return mixed
 
 
 def _versions(pins: Sequence[Pin], name: str) -> set[tuple[str, str]]:
@@ -118,42 +167,50 @@ def _pins_of_its_own(
 
 
 def list_upgraded(stage: UpgradeStage) -> Message:
-    """List the pins of a stage that succeeded; return why not, if the list was changed meanwhile.
+    """List the pins of a stage that succeeded; return which were not, as people changed them.
 
     Pins from a commit stay what the repository says: an override holds what moved.
     """
-    known = {stage.begun_from, _digest_of(stage.lock_after)}
-    return _list(stage.environment, stage.lock_after, known if stage.begun_from else None)
+    return _replace_listed(stage, _listed_before(stage), stage.lock_after)
 
 
-def list_returned(stage: UpgradeStage, lock: LockFile) -> Message:
-    """List the pins that an environment returned to; return why not, if people changed the list."""
-    known = {_digest_of(stage.lock_after)}
-    if stage.begun_from and _listed(stage.environment) == stage.begun_from:
-        return Message()  # the upgrade never came to change it
-    return _list(stage.environment, lock, known)
+def list_returned(stage: UpgradeStage) -> Message:
+    """List again what the upgrade had replaced; return what it did not, as people changed it."""
+    return _replace_listed(stage, stage.lock_after, _listed_before(stage))
 
 
-def _list(environment: Environment, lock: LockFile, known: set[str] | None) -> Message:
-    if environment.pins_from != Environment.PinsFrom.ROWS:
+def _listed_before(stage: UpgradeStage) -> LockFile:
+    return stage.listed_before or stage.lock_before
+
+
+def _replace_listed(stage: UpgradeStage, old: LockFile, new: LockFile) -> Message:
+    """Replace the listed pins that differ between two locks, but for what others have changed.
+
+    Call it in a transaction. Returns which were left as they are, or why the whole list was.
+    """
+    environment = stage.environment
+    # Locked: a list that is imported meanwhile is either read here, or written after this one.
+    rows = Environment.objects.select_for_update().filter(pk=environment.pk)
+    if rows.get().pins_from != Environment.PinsFrom.ROWS:
         return Message()
-    listed = _listed(environment)
-    if listed and known is not None and listed not in known:
-        return LIST_KEPT
-    replace_pins(environment, read_pins(lock.text))
-    return Message()
-
-
-def _listed(environment: Environment) -> str:
-    """Return a digest of the list; blank if it is empty."""
-    if not environment.requirements.exists():
-        return ""
     try:
         # Read back, as a plan does it: rows may spell the same pins in another way.
-        return lock_digest(lock_text(read_pins(lock_text(checked_pins_of(environment)))))
+        listed = read_pins(lock_text(checked_pins_of(environment)))
     except DeployManagerError:
-        return "unreadable"  # equals no digest: people have to look at it
+        return LIST_UNREADABLE  # people have to look at it
+    before, after = read_pins(old.text), read_pins(new.text)
+    if not listed:
+        listed = before
+    moved = {change.name for change in compare_pins(before, after)}
+    ours = {name for name in moved if _versions(listed, name) == _versions(before, name)}
+    replace_pins(environment, _mixed(listed, after, ours))
+    theirs = {name for name in moved - ours if _versions(listed, name) != _versions(after, name)}
+    if not theirs:
+        return Message()
+    return Message(LIST_KEPT, pins=", ".join(_describe_listed(listed, sorted(theirs))))
 
 
-def _digest_of(lock: LockFile) -> str:
-    return lock_digest(lock_text(read_pins(lock.text)))
+def _describe_listed(pins: Sequence[Pin], names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        versions = sorted({pin.version for pin in pins if pin.name == name})
+        yield f"{name} {', '.join(versions) or '-'}"

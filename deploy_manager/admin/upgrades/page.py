@@ -177,7 +177,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
             stages=_stages(upgrade, request),
             problems=shown_problems(Problem.objects.filter(about_upgrade | about_stages)),
             duration=spell_duration(upgrade.created_at, upgrade.finished_at),
-            may_cancel=upgrade.is_live and self._may_change(request, upgrade),
+            may_cancel=upgrade.goes_forward and self._may_change(request, upgrade),
         )
 
     @method_decorator(require_POST)
@@ -190,7 +190,9 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         if cancel_upgrade(upgrade, str(request.user)):
             self.log_change(request, upgrade, gettext("Cancelled."))
         else:
-            messages.warning(request, gettext("It had already ended."))
+            messages.warning(
+                request, gettext("Nothing was cancelled: it has ended, or is being rolled back.")
+            )
         return HttpResponseRedirect(upgrade_url(upgrade.pk))
 
     def _find(self, request: HttpRequest, object_id: str) -> Upgrade:
