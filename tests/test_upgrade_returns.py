@@ -492,6 +492,19 @@ def test_an_upgrade_that_was_put_back_follows_the_code_that_was_deployed_meanwhi
     assert (made.state, serving(held).commit) == (UpgradeState.SUCCEEDED, newer), made.message
 
 
+def test_one_that_waits_says_what_it_waits_for_by_now(held: HeldSite) -> None:
+    held.deploy()
+    held.environment.freeze("Sales", "ana")
+    made = request_upgrade(
+        plan_upgrade([held.environment], options()), source="manage.py", requested_by_name="me@here"
+    )
+    (own,) = advance_upgrade(made.pk)
+    Deployment.objects.filter(pk=own.pk).update(message="It waits for bob now.")
+    go_on(made)
+    assert "waits for bob" in made.message
+    assert "waits for bob" in stage_of(made, held.environment).message
+
+
 def test_one_that_is_cancelled_says_so_in_the_environments_after_it(
     held: HeldSite, second: Environment
 ) -> None:

@@ -123,7 +123,11 @@ def _advance(stage: UpgradeStage) -> Deployment | bool:
     """Advance a stage; return the deployment that was written for it, or whether it advanced."""
     match stage.state:
         case UpgradeState.WAITING if stage.deployment:
-            return stage.deployment.state != State.WAITING and note_begin(stage.deployment)
+            if stage.deployment.state != State.WAITING:
+                return note_begin(stage.deployment)
+            if stage.message != stage.deployment.message:
+                _wait_again(stage, stage.deployment.message)
+            return False
         case UpgradeState.WAITING:
             return _begin_if_due(stage)
         case UpgradeState.RUNNING:
@@ -170,9 +174,9 @@ def note_begin(deployment: Deployment) -> bool:
 
 
 def _wait_again(stage: UpgradeStage, why: Message) -> bool:
-    """Let a stage wait whose deployment was put back: it was queued when a freeze began."""
+    """Let a stage wait whose deployment was put back, or waits for something else by now."""
     with brief_transaction():
-        mine = UpgradeStage.objects.filter(pk=stage.pk, state=UpgradeState.RUNNING)
+        mine = UpgradeStage.objects.filter(pk=stage.pk, state=stage.state)
         if not mine.filter(deployment__state=State.WAITING).update(
             state=UpgradeState.WAITING, message=why
         ):
