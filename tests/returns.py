@@ -51,10 +51,13 @@ def options(version: str = "1.0.2") -> UpgradeOptions:
 
 def upgrade(held: HeldSite, *environments: Environment) -> Upgrade:
     """Request one to 1.0.2, and see its first environment through."""
-    plan = plan_upgrade(environments, options())
-    made = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
-    go_on(made)
-    return made
+    return go_on(requested(*environments))
+
+
+def requested(*environments: Environment, wanted: UpgradeOptions | None = None) -> Upgrade:
+    """Request one, to 1.0.2 of shopkit if nothing else is wanted."""
+    plan = plan_upgrade(environments, wanted or options())
+    return request_upgrade(plan, source="manage.py", requested_by_name="me@here")
 
 
 def go_on(made: Upgrade) -> Upgrade:

@@ -12,11 +12,17 @@ from deploy_manager.models import (
     State,
     UpgradeState,
 )
-from deploy_manager.upgrades.plan import plan_upgrade
 from deploy_manager.upgrades.progress import advance_upgrade
-from deploy_manager.upgrades.requests import request_upgrade
 from tests.overrides import HeldSite
-from tests.returns import OLD, begin_what_waits, go_on, in_an_hour, options, serving, upgrade
+from tests.returns import (
+    OLD,
+    begin_what_waits,
+    go_on,
+    in_an_hour,
+    requested,
+    serving,
+    upgrade,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -146,8 +152,7 @@ def test_an_upgrade_that_waited_brings_its_pins_to_the_code_that_serves_by_then(
     held.deploy()
     newer = held.pin(*OLD)
     under_way = held.request()
-    plan = plan_upgrade([held.environment], options())
-    made = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
+    made = requested(held.environment)
     (waiting,) = advance_upgrade(made.pk)
     assert waiting.state == State.WAITING
     held.see_through(under_way)

@@ -27,16 +27,16 @@ from deploy_manager.reconcile import promote_next
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.reach import PinRequest, Reach
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
-from deploy_manager.upgrades.plan import UpgradeOptions, plan_upgrade
+from deploy_manager.upgrades.plan import UpgradeOptions
 from deploy_manager.upgrades.progress import advance_upgrade
-from deploy_manager.upgrades.requests import cancel_upgrade, request_upgrade
+from deploy_manager.upgrades.requests import cancel_upgrade
 from tests.overrides import HeldSite
 from tests.returns import (
     OLD,
     begin_what_waits,
     fail,
     go_on,
-    options,
+    requested,
     serving,
     stage_of,
     upgrade,
@@ -206,8 +206,7 @@ def test_a_list_that_was_changed_while_the_upgrade_ran_stays_and_that_is_said(
     held.environment.refresh_from_db()
     replace_pins(held.environment, [Pin("helper", "1.0"), Pin("shopkit", "1.0")])
     held.deploy()
-    plan = plan_upgrade([held.environment], options())
-    made = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
+    made = requested(held.environment)
     (deployment,) = advance_upgrade(made.pk)
     replace_pins(held.environment, [Pin("helper", "1.0"), Pin("shopkit", "1.1")])
     run(deployment.pk)
@@ -296,9 +295,7 @@ def test_an_upgrade_that_is_lost_in_its_clean_up_survives_the_next_deployment(
     held: HeldSite, flaw: Path
 ) -> None:
     held.deploy()
-    made = request_upgrade(
-        plan_upgrade([held.environment], options()), source="manage.py", requested_by_name="me@here"
-    )
+    made = requested(held.environment)
     flaw.touch()
     go_on(made)
     assert (made.state, held.live()) == (UpgradeState.SUCCEEDED, {"shopkit": "1.0.2"})
@@ -316,9 +313,7 @@ def test_an_upgrade_that_is_found_to_serve_later_has_succeeded(held: HeldSite) -
 
     known = registry._recipes["verify"]
     replace_recipe("verify", verify)
-    made = request_upgrade(
-        plan_upgrade([held.environment], options()), source="manage.py", requested_by_name="me@here"
-    )
+    made = requested(held.environment)
     go_on(made)
     assert (made.state, held.live()) == (UpgradeState.FAILED, {})
     assert Release.objects.exclude(bad_since=None).exists()
@@ -426,9 +421,7 @@ def test_a_list_that_a_later_upgrade_changed_loses_what_was_taken_back_only(
     list_by_hand(held.environment, second)
     made = upgrade(held, held.environment, second)
     wanted = UpgradeOptions((PinRequest("helper", Reach.EXACT, "2.0"),))
-    later = request_upgrade(
-        plan_upgrade([held.environment], wanted), source="manage.py", requested_by_name="me@here"
-    )
+    later = requested(held.environment, wanted=wanted)
     assert go_on(later).state == UpgradeState.SUCCEEDED, later.message
     fail(made, second)
     stage = stage_of(made, held.environment)
@@ -456,9 +449,7 @@ def test_an_upgrade_takes_no_code_back_that_only_some_servers_have(held: HeldSit
     for name in ("two", "three"):
         held.inventory.add_server(name)
     held.deploy()
-    made = request_upgrade(
-        plan_upgrade([held.environment], options()), source="manage.py", requested_by_name="me@here"
-    )
+    made = requested(held.environment)
     newer = held.pin(*OLD)
     assert held.deploy(servers=["two"]).state == State.SUCCEEDED
     go_on(made)
@@ -473,9 +464,7 @@ def test_an_upgrade_that_was_put_back_follows_the_code_that_was_deployed_meanwhi
     held: HeldSite,
 ) -> None:
     held.deploy()
-    made = request_upgrade(
-        plan_upgrade([held.environment], options()), source="manage.py", requested_by_name="me@here"
-    )
+    made = requested(held.environment)
     (own,) = advance_upgrade(made.pk)
     held.environment.freeze("Sales", "ana")
     run(own.pk)
@@ -495,9 +484,7 @@ def test_an_upgrade_that_was_put_back_follows_the_code_that_was_deployed_meanwhi
 def test_one_that_waits_says_what_it_waits_for_by_now(held: HeldSite) -> None:
     held.deploy()
     held.environment.freeze("Sales", "ana")
-    made = request_upgrade(
-        plan_upgrade([held.environment], options()), source="manage.py", requested_by_name="me@here"
-    )
+    made = requested(held.environment)
     (own,) = advance_upgrade(made.pk)
     Deployment.objects.filter(pk=own.pk).update(message="It waits for bob now.")
     go_on(made)
@@ -508,11 +495,7 @@ def test_one_that_waits_says_what_it_waits_for_by_now(held: HeldSite) -> None:
 def test_one_that_is_cancelled_says_so_in_the_environments_after_it(
     held: HeldSite, second: Environment
 ) -> None:
-    made = request_upgrade(
-        plan_upgrade([held.environment, second], options()),
-        source="manage.py",
-        requested_by_name="me@here",
-    )
+    made = requested(held.environment, second)
     (own,) = advance_upgrade(made.pk)
     cancel(own, "ana")
     go_on(made)
