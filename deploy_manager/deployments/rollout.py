@@ -92,8 +92,8 @@ def _continue(deployment: Deployment, held: Shard | None, has_paused: bool = Fal
         end_idle_hosts(deployment, State.SKIPPED, why, state.not_switched())
         if state.wants_rollback():
             state.turn_back()
-            if deployment.release:
-                deployment.release.mark_bad(why)
+        if deployment.release and state.is_release_rejected():
+            deployment.release.mark_bad(why)
         state.look_again()
     stage = state.next_stage()
     if stage is None:
@@ -259,6 +259,10 @@ class RolloutState:
     def turn_back(self) -> None:
         """Make the rollback the next stage."""
         self._turns_back = True
+
+    def is_release_rejected(self) -> bool:
+        """Whether servers leave the release for what they served, or did so on their own."""
+        return self._turns_back or any(host.state == State.ROLLED_BACK for host in self._hosts)
 
     def next_stage(self) -> int | None:
         """The next stage with work on a live host; None: nothing is left."""
