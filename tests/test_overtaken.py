@@ -15,6 +15,7 @@ from deploy_manager.models import (
     Deployment,
     Environment,
     LockFile,
+    Placement,
     Release,
     Schedule,
     Server,
@@ -293,6 +294,61 @@ def test_the_newest_release_that_turned_out_bad_is_not_activated_by_what_waited(
     begin_what_waits()
     assert held.see_through(waiting).state == State.FAILED
     assert serving(held) == first
+
+
+def test_a_server_that_leaves_while_a_deployment_waits_keeps_it_from_no_other(
+    held: HeldSite,
+) -> None:
+    held.inventory.add_server("two")
+    held.deploy()
+    newer = held.pin(*OLD)
+    waiting = held.request(**in_an_hour())
+    take_out("two")
+    begin_what_waits()
+    assert held.see_through(waiting).state == State.SUCCEEDED, waiting.message
+    assert serving(held).commit == newer
+
+
+def test_a_server_that_leaves_while_an_upgrade_waits_keeps_it_from_no_other(
+    held: HeldSite,
+) -> None:
+    held.inventory.add_server("two")
+    held.deploy()
+    held.environment.freeze("Sales", "ana")
+    plan = plan_upgrade([held.environment], options())
+    made = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
+    (waiting,) = advance_upgrade(made.pk)
+    take_out("two")
+    held.environment.thaw("ana")
+    begin_what_waits()
+    held.see_through(waiting)
+    go_on(made)
+    assert made.state == UpgradeState.SUCCEEDED, made.message
+    assert "shopkit==1.0.2" in held.served()
+
+
+def test_a_server_that_leaves_while_a_return_waits_keeps_it_from_no_other(
+    held: HeldSite, second: Environment
+) -> None:
+    held.inventory.add_server("two")
+    held.deploy()
+    made = upgrade(held, held.environment, second)
+    held.environment.freeze("Sales", "ana")
+    fail(made, second)
+    back = stage_of(made, held.environment).returned_by
+    assert back is not None
+    assert back.state == State.WAITING
+    take_out("two")
+    held.environment.thaw("ana")
+    begin_what_waits()
+    held.see_through(back)
+    go_on(made)
+    assert stage_of(made, held.environment).state == UpgradeState.ROLLED_BACK
+    assert "shopkit==1.0.2" not in held.served()
+
+
+def take_out(name: str) -> None:
+    Placement.objects.filter(server__name=name).delete()
 
 
 def test_an_upgrade_that_waited_comes_to_code_that_was_marked_since(held: HeldSite) -> None:

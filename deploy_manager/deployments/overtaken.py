@@ -126,7 +126,8 @@ def _why_rolled_back(waited: Deployment, commit: str, digest: str) -> Message:
 
 def refuse_another_model(deployment: Deployment, release: Release) -> None:
     """Raise RequestRefused if a converge would not make its servers like the others any more."""
-    servers = list(deployment.host_runs.order_by("pk").values_list("server_name", flat=True))
+    runs = deployment.host_runs.exclude(placement=None).order_by("pk")
+    servers = list(runs.values_list("server_name", flat=True))
     now = converge(deployment.environment, servers).release
     if now is None or now == release:
         return

@@ -15,6 +15,7 @@ from deploy_manager.deployments.bad_releases import (
     refuse_marked,
 )
 from deploy_manager.deployments.contents import find_contents, make_archive
+from deploy_manager.deployments.leaving import leave_out_who_left
 from deploy_manager.deployments.overtaken import (
     refuse_another_model,
     refuse_to_go_back,
@@ -77,6 +78,8 @@ def prepare(held: Shard) -> Prepared:
             deployment.requested_by_name,
             deployment.environment,
         )
+    if deployment.stage == 0:
+        leave_out_who_left(held)
     _check_rows(deployment, is_rollback)
     if deployment.stage == 0:
         # Begin nothing that this code can't carry out. A recipe that goes later fails in its turn.

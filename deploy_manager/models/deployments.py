@@ -28,7 +28,7 @@ from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.moments import MomentField
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.releases import Release
-from deploy_manager.models.runs import HostRun, Step, end_hosts
+from deploy_manager.models.runs import HostRun, Step, end_hosts, write_steps
 from deploy_manager.models.states import BUSY, LIVE, ShardState, State, ends_with_a_time
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.signals import deployment_ended, deployment_requested
@@ -302,11 +302,7 @@ class Deployment(Decided):
             )
             for index, placement in enumerate(steps)
         )
-        Step.objects.bulk_create(
-            Step(host_run=run, number=number, **step)
-            for run, planned in zip(runs, steps.values(), strict=True)
-            for number, step in enumerate(planned, 1)
-        )
+        write_steps(dict(zip(runs, steps.values(), strict=True)))
         transaction.on_commit(partial(self._send, deployment_requested))
 
     def end(self, state: State, message: Message | str = "") -> bool:
