@@ -98,6 +98,11 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         except IntegrityError:
             return False
 
+    def note_wait(self, pk: int, why: Message) -> bool:
+        """Note what a waiting deployment waits for by now; False if that is what its row says."""
+        stale = self.filter(pk=pk, state=State.WAITING).exclude(message=why)
+        return bool(stale.update(message=why, sequence=F("sequence") + 1))
+
     def lock(self, pk: int, changes: int = 1) -> bool:
         """Lock a deployment's row until the transaction ends; False if the deployment has ended."""
         # By an UPDATE, since SQLite has no SELECT … FOR UPDATE; it numbers the changes as well.
