@@ -112,12 +112,19 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
 
     The same release goes to failed, skipped, cancelled and lost servers only; recipes that run
     once, like migrations, are not run again if they succeeded.
+    Servers that left the environment since are left out, and named in the options.
     Raises RequestRefused if there is nothing to retry, or a retry would not do the same.
     """
-    runs = deployment.host_runs.filter(state__in=TO_RETRY).order_by("pk")
-    servers = [run.server_name for run in runs]
     if deployment.is_live:
         raise RequestRefused(_("%(deployment)s has not ended yet."), deployment=deployment)
+    servers, left = _missed(deployment)
+    if not servers and left:
+        raise RequestRefused(
+            _("The servers on which %(it)s did not succeed are no longer in %(site)s: %(left)s."),
+            it=deployment,
+            site=deployment.environment,
+            left=", ".join(left),
+        )
     if not servers:
         raise RequestRefused(_("Every server of %(it)s succeeded."), it=deployment)
     if deployment.release and deployment.release.bad_since:
@@ -138,6 +145,7 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
         commit=deployment.commit,
         release=deployment.release,
         servers=servers,
+        left=left,
         reason=reason or deployment.reason,
         forced_migrations=deployment.forced_migrations,
         retry_of=deployment,
@@ -145,6 +153,19 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
         without=_done_once(deployment),
     )
     return deployment.recipe, options
+
+
+def _missed(deployment: Deployment) -> tuple[list[str], list[str]]:
+    """The servers on which it did not succeed: those that are still there, and those that left."""
+    known = {each.server.name for each in _placements(deployment.environment)}
+    servers: list[str] = []
+    left: list[str] = []
+    runs = deployment.host_runs.filter(state__in=TO_RETRY).select_related("placement__server")
+    for run in runs.order_by("pk"):
+        # Renamed since, it is the same server; taken out and added again, it is one of that name.
+        name = run.placement.server.name if run.placement else run.server_name
+        (servers if name in known else left).append(name)
+    return servers, left
 
 
 def _done_once(deployment: Deployment) -> frozenset[str]:

@@ -73,6 +73,9 @@ class DeploymentOptions:
     take_back: Sequence[Mapping[str, str]] = ()
     """The pins of upgrades and fixes that were confirmed to be taken back; see ChangedPin."""
 
+    left: Sequence[str] = ()
+    """Servers that a retry leaves out, as they left the environment: to show, not kept."""
+
     without: frozenset[str] = field(default=frozenset())
     """Recipes to leave out."""
 
