@@ -216,6 +216,20 @@ def test_where_none_served_before_a_rollback_is_refused_with_what_each_lacks(
     assert choose_release(troubled.inventory.environment, "r3").name == "r3"
 
 
+def test_a_refused_rollback_names_the_servers_that_lack_the_release(switching: Switching) -> None:
+    environment = switching.inventory.environment
+    for name in ("r1", "r2"):
+        switching.switch_to(name)
+    switching.inventory.add_server("two")
+    for named in ("", "r1"):
+        with pytest.raises(RequestRefused) as refused:
+            choose_release(environment, named)
+        assert (
+            "r1 is not complete on two. To bring it to every server, deploy its commit:"
+            f" manage.py deploy shop/production --ref {'c' * 40}"
+        ) in str(refused.value)
+
+
 def test_a_release_that_passed_its_check_in_the_end_counts(troubled: Switching) -> None:
     assert troubled.switch_to("r4").state == State.SUCCEEDED
     troubled.switch_to("r5")
