@@ -195,6 +195,17 @@ def test_nor_is_it_one_of_the_servers_that_a_percentage_is_of(three: Switching) 
     assert currents(three) == ["old", "old", "old"]
 
 
+def test_the_other_shards_begin_if_all_servers_of_the_first_one_left(
+    three: Switching, settings: Settings
+) -> None:
+    set_up(three, strategy="all")
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "SHARD_HOSTS": 1}
+    deployment = three.request("new")
+    take_out("one")
+    assert see(deployment).state == State.SUCCEEDED, deployment.message
+    assert currents(three) == ["old", "new", "new"]
+
+
 def test_the_next_server_is_the_canary_if_the_first_one_left(three: Switching) -> None:
     set_up(three, batch="", pause=0)
     deployment = three.request("new")
