@@ -12,14 +12,13 @@ from functools import partial
 from django.apps import apps
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from deploy_manager.deployments import scheduling
 from deploy_manager.deployments.ending import finish
-from deploy_manager.deployments.freezes import why_not_now
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.probing import forget_found_hosts, lost_hosts, probe
+from deploy_manager.deployments.request import why_not_yet
 from deploy_manager.deployments.rollout import open_after_pause
 from deploy_manager.deployments.run import Wake
 from deploy_manager.isolation import job_round, one_by_one
@@ -130,13 +129,15 @@ def promote_next(environment: Environment, wake: Wake) -> bool:
 
 def _promote_all(among: DeploymentQuerySet, wake: Wake) -> list[bool]:
     def promote(deployment: Deployment) -> bool:
-        environment, now = deployment.environment, timezone.now()
-        if deployment.not_before and deployment.not_before > now:
-            return False
-        if why_not_now(environment, pipeline_for(environment, deployment.recipe), now):
+        environment = deployment.environment
+        pipeline = pipeline_for(environment, deployment.recipe)
+        if why := why_not_yet(environment, pipeline, deployment.not_before):
+            Deployment.objects.note_wait(deployment.pk, why)
             return False
         follow_what_serves(deployment)
         if not Deployment.objects.promote(deployment.pk):
+            if holder := Deployment.objects.busy().filter(environment=environment).first():
+                Deployment.objects.note_wait(deployment.pk, holder.describe_as_busy())
             return False
         _wake_for(deployment, wake)
         progress.note_begin(deployment)

@@ -37,7 +37,7 @@ def test_a_bad_release_is_marked_with_the_reason(release: Release) -> None:
     assert release.bad_since is not None
     page = deployer.get(url("release_changelist")).content.decode()
     assert "bad</span>" in page
-    assert "It breaks &lt;b&gt;all&lt;/b&gt;." in page
+    assert "It breaks &lt;b&gt;all&lt;/b&gt;. (marked by deployer)" in page
     assert "It breaks" in LogEntry.objects.get().change_message
     found = deployer.get(url("release_changelist", bad_since__isempty=1))
     assert len(found.context["cl"].result_list) == 0

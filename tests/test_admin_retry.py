@@ -4,7 +4,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from deploy_manager.models import Deployment, HostRun, Release, State
+from deploy_manager.models import Deployment, HostRun, Release, Server, State
 from deploy_manager.models.requirements import LockFile
 from tests.inventory import Inventory
 from tests.parts.admin import make_user, url, visitor, write_deployment
@@ -65,6 +65,30 @@ def test_retries_that_lead_back_to_themselves_are_each_looked_at_once(
     assert 'value="Retry on 2 servers"' in page_of(failed)
     visitor("owner").post(url("deployment_retry", failed.pk))
     assert Deployment.objects.filter(retry_of=failed, state=State.QUEUED).exists()
+
+
+def test_a_server_that_left_since_is_named_and_the_others_are_retried(failed: Deployment) -> None:
+    failed.environment.placements.get(server__name="two").delete()
+    assert 'value="Retry on 1 server"' in page_of(failed, "owner")
+    answer = visitor("deployer").post(url("deployment_retry", failed.pk), follow=True)
+    told = "Left out, as they are no longer in the environment: two."
+    assert told in answer.content.decode()
+    again = Deployment.objects.get(retry_of=failed)
+    assert [run.server_name for run in again.host_runs.all()] == ["three"]
+
+
+def test_if_all_that_failed_have_left_there_is_nothing_to_retry(failed: Deployment) -> None:
+    failed.environment.placements.exclude(server__name="one").delete()
+    assert "Retry on" not in page_of(failed, "owner")
+    answer = visitor("deployer").post(url("deployment_retry", failed.pk), follow=True)
+    assert "are no longer in shop/production: two, three." in answer.content.decode()
+
+
+def test_a_server_is_found_by_its_new_name(failed: Deployment) -> None:
+    Server.objects.filter(name="two").update(name="second")
+    visitor("deployer").post(url("deployment_retry", failed.pk))
+    again = Deployment.objects.get(retry_of=failed)
+    assert {run.server_name for run in again.host_runs.all()} == {"second", "three"}
 
 
 def test_a_refusal_is_reported_in_words(failed: Deployment) -> None:

@@ -127,6 +127,18 @@ def test_a_retry_goes_to_the_failed_server_only(shop: Switching, words: str) -> 
     assert [run.server_name for run in again.host_runs.all()] == ["two"]
 
 
+def test_a_retry_says_which_of_the_servers_that_failed_has_left(shop: Switching) -> None:
+    shop.break_server("one")
+    shop.break_server("two")
+    failed = shop.switch_to("r4")
+    shop.mend_server("one")
+    shop.inventory.environment.placements.get(server__name="two").delete()
+    printed = call("retry", str(failed.pk))
+    assert "left out, no longer in the environment: two\n" in printed
+    assert (shop.current("one"), shop.current("two")) == ("r4", "r4")
+    assert Deployment.objects.get(retry_of=failed).state == State.SUCCEEDED
+
+
 def test_what_came_through_is_not_run_again(shop: Switching) -> None:
     assert "succeeded." in call_and_be_refused("retry")
     assert "There is no deployment #4711." in call_and_be_refused("retry", "4711")

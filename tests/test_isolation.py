@@ -122,7 +122,7 @@ CASES: dict[str, Case] = {
     "queued waiting deployments": Case(
         lambda pair, site: pair.waiting(site),
         reconciling,
-        "why_not_now",
+        "why_not_yet",
         lambda row, told: _state(row) == State.QUEUED,
     ),
     "forgot what was seen of moved servers": Case(

@@ -14,7 +14,15 @@ from deploy_manager.deployments.probing import lost_hosts
 from deploy_manager.deployments.run import run
 from deploy_manager.deployments.writer import Seen, _write_seen
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Environment, HostRun, InstalledPackage, Placement, Server, State
+from deploy_manager.models import (
+    Environment,
+    HostRun,
+    InstalledPackage,
+    Placement,
+    Release,
+    Server,
+    State,
+)
 from deploy_manager.models.places import forget_moved
 from deploy_manager.models.serving import serving_release
 from deploy_manager.reconcile import reconcile
@@ -110,6 +118,20 @@ def test_another_account_is_another_place(served: Switching, field: str, value: 
     release = served.inventory.environment.releases.get(name="new")
     Placement.objects.update(active_release=release)
     save(Server.objects.get(), **{field: value})
+    assert Placement.objects.get().active_release is None
+
+
+def test_a_gateway_with_another_address_leads_to_the_same_place(served: Switching) -> None:
+    gateway, other = (
+        Server.objects.create(name=name, address="192.0.2.8", user="hop") for name in "gh"
+    )
+    Server.objects.filter(name="one").update(
+        connection="ssh", address="192.0.2.1", user="deploy", gateway=gateway
+    )
+    Placement.objects.update(active_release=Release.objects.get(name="new"))
+    save(gateway, address="192.0.2.9")
+    assert Placement.objects.get().active_release is not None
+    save(Server.objects.get(name="one"), gateway=other)
     assert Placement.objects.get().active_release is None
 
 

@@ -116,6 +116,37 @@ def test_what_waits_for_its_time_begins_then(inventory: Inventory) -> None:
     assert state_of(deployment) == State.QUEUED
 
 
+def test_what_goes_on_waiting_says_what_it_waits_for_by_now(inventory: Inventory) -> None:
+    environment = inventory.environment
+    environment.freeze("Sales", "ana")
+    soon = timezone.now() + timedelta(hours=1)
+    waiting = request(
+        environment, "collect_static", source="fab", requested_by_name="me", not_before=soon
+    )
+    told: list[tuple[str, int]] = []
+
+    def reconcile_twice() -> str:
+        for _round in range(2):
+            assert reconciled() == []
+            waiting.refresh_from_db()
+            told.append((str(waiting.message), waiting.sequence))
+        assert told[-2] == told[-1]  # written when it changed, not in every round
+        assert waiting.state == State.WAITING
+        return str(waiting.message)
+
+    assert reconcile_twice() == "Waits for its time."
+    Deployment.objects.update(not_before=timezone.now())
+    assert "is frozen by ana until it is thawed: Sales" in reconcile_twice()
+    environment.freeze("Audit", "bob")
+    assert "is frozen by bob until it is thawed: Audit" in reconcile_twice()
+    environment.thaw("bob")
+    held = claim(inventory.request("ping"))
+    assert f"is busy: ping #{held.deployment_id} by me@here is running" in reconcile_twice()
+    held.finish(State.SUCCEEDED)
+    waiting.refresh_from_db()
+    assert (waiting.state, waiting.message) == (State.QUEUED, "")
+
+
 def test_what_is_past_its_deadline_never_begins(inventory: Inventory) -> None:
     deployment = ask(inventory.environment, deadline=timezone.now() - timedelta(seconds=1))
     assert reconciled() == []

@@ -7,9 +7,19 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.rollout import open_after_pause
 from deploy_manager.deployments.run import run, run_shard
-from deploy_manager.models import Deployment, Environment, HostRun, Placement, State, Step
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    HostRun,
+    Placement,
+    State,
+    Step,
+)
+from deploy_manager.recipes import Host, Phase, Pipeline, Scope, Site, add_pipeline, recipe
+from tests.inventory import Inventory
 from tests.releases import THREE, Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -148,31 +158,111 @@ def test_one_that_has_ended_before_it_leaves_is_not_missed(
     assert [told(deployment)[name][0] for name in THREE[1:]] == [State.SUCCEEDED] * 2
 
 
-def test_one_that_is_taken_out_before_the_deployment_begins_is_judged_as_well(
-    three: Switching,
-) -> None:
-    set_up(three, max_failures="1", strategy="all")
-    deployment = three.request("new")
-    take_out("three")
+def see(deployment: Deployment) -> Deployment:
     run(deployment.pk)
     deployment.refresh_from_db()
-    assert deployment.state == State.PARTLY_FAILED
+    return deployment
+
+
+def test_one_that_leaves_before_the_deployment_begins_is_left_out(three: Switching) -> None:
+    set_up(three, strategy="all")
+    deployment = three.request("new")
+    take_out("three")
+    assert see(deployment).state == State.SUCCEEDED, deployment.message
     assert currents(three) == ["new", "new", "old"]
-    assert told(deployment)["three"] == (
-        State.FAILED,
-        "three was taken out of the environment.",
-    )
+    state, message = told(deployment)["three"]
+    assert (state, message.startswith("Left out: ")) == (State.CANCELLED, True)
+    assert told(deployment)["one"] == told(deployment)["two"] == (State.SUCCEEDED, "")
+    steps = Step.objects.filter(host_run__deployment=deployment, host_run__server_name="three")
+    assert set(steps.values_list("state", flat=True)) == {State.CANCELLED}
 
 
-def test_and_nothing_is_begun_if_that_is_one_too_many(three: Switching) -> None:
+def test_one_that_was_left_out_is_no_failure_to_tolerate(three: Switching) -> None:
+    set_up(three, max_failures="1", strategy="all")
+    three.break_server("one")
     deployment = three.request("new")
     take_out("three")
-    run(deployment.pk)
-    deployment.refresh_from_db()
-    assert deployment.state == State.FAILED
+    assert see(deployment).state == State.PARTLY_FAILED
+    assert currents(three) == ["new", "new", "old"]
+
+
+def test_nor_is_it_one_of_the_servers_that_a_percentage_is_of(three: Switching) -> None:
+    set_up(three, max_failures="34%", strategy="all")  # one of three, and none of two
+    three.break_server("one", "prepare")
+    deployment = three.request("new")
+    take_out("three")
+    assert see(deployment).state == State.FAILED
+    assert currents(three) == ["old", "old", "old"]
+
+
+def test_the_other_shards_begin_if_all_servers_of_the_first_one_left(
+    three: Switching, settings: Settings
+) -> None:
+    set_up(three, strategy="all")
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "SHARD_HOSTS": 1}
+    deployment = three.request("new")
+    take_out("one")
+    assert see(deployment).state == State.SUCCEEDED, deployment.message
+    assert currents(three) == ["old", "new", "new"]
+
+
+def test_the_next_server_is_the_canary_if_the_first_one_left(three: Switching) -> None:
+    set_up(three, batch="", pause=0)
+    deployment = three.request("new")
+    take_out("one")
+    three.break_server("two")
+    assert see(deployment).state == State.FAILED
+    assert currents(three) == ["old", "new", "old"]
+    assert list(deployment.host_runs.order_by("pk").values_list("wave", flat=True)) == [1, 1, 2]
+
+
+@pytest.mark.parametrize("is_retry", [False, True], ids=["first", "retry"])
+def test_what_runs_once_for_all_runs_on_another_server_unless_it_was_done(
+    inventory: Inventory, own_recipes: None, is_retry: bool
+) -> None:
+    inventory.add_server("two")
+
+    @recipe("Move the tables", scope=Scope.ONCE)
+    def move_tables(host: Host, site: Site) -> None:
+        host.run(f"touch {site.deploy_path}/moved")
+
+    phases = (
+        Phase("migrate", "Migrate", ("move_tables",), gate=True),
+        Phase("run", "Run", ("greet",)),
+    )
+    add_pipeline(Pipeline("grow", "Grow", phases))
+    options = DeploymentOptions(without=frozenset({"move_tables"} if is_retry else ()))
+    deployment = request(
+        inventory.environment, "grow", source="fab", requested_by_name="me", options=options
+    )
+    take_out("one")
+    assert see(deployment).state == State.SUCCEEDED, deployment.message
+    assert (inventory.folder / "two/moved").exists() != is_retry
+    done = deployment.host_runs.get(server_name="two").steps.values_list("recipe", flat=True)
+    assert list(done) == (["greet"] if is_retry else ["move_tables", "greet"])
+
+
+def test_one_that_was_given_to_another_environment_is_left_out(three: Switching) -> None:
+    set_up(three, strategy="all")
+    deployment = three.request("new")
+    other = Environment.objects.create(
+        project=three.inventory.environment.project, name="other", deploy_path="/srv/other"
+    )
+    Placement.objects.filter(server__name="three").update(environment=other)
+    assert see(deployment).state == State.SUCCEEDED, deployment.message
+    assert currents(three) == ["new", "new", "old"]
+
+
+def test_nothing_is_begun_if_no_server_is_left(three: Switching) -> None:
+    deployment = three.request("new")
+    for name in THREE:
+        take_out(name)
+    assert see(deployment).state == State.FAILED
+    assert deployment.message == (
+        "Every server that this was requested for has left shop/production. No server was touched."
+    )
     assert currents(three) == ["old", "old", "old"]
     assert not HostRun.objects.filter(deployment=deployment, started_at__isnull=False)
-    assert "three could not be worked on" in told(deployment)["one"][1]
 
 
 def test_one_whose_command_may_still_run_is_lost_not_failed(three: Switching) -> None:

@@ -8,9 +8,12 @@ from django.utils import timezone
 from deploy_manager.admin.deployments.forms import find_out_of_sync
 from deploy_manager.admin.inventory.live_releases import describe_live_releases
 from deploy_manager.deployments.choices import choose_release, converge
+from deploy_manager.deployments.request import DeploymentOptions, request
+from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Placement, Release, State
 from deploy_manager.models.serving import serving_release, usual_release
+from deploy_manager.recipes import Host, Phase, Pipeline, Site, add_pipeline, recipe
 from tests.commands import call, events
 from tests.inventory import Inventory
 from tests.releases import Switching, activate
@@ -213,10 +216,88 @@ def test_where_none_served_before_a_rollback_is_refused_with_what_each_lacks(
     assert choose_release(troubled.inventory.environment, "r3").name == "r3"
 
 
+def test_a_refused_rollback_names_the_servers_that_lack_the_release(switching: Switching) -> None:
+    environment = switching.inventory.environment
+    for name in ("r1", "r2"):
+        switching.switch_to(name)
+    switching.inventory.add_server("two")
+    for named in ("", "r1"):
+        with pytest.raises(RequestRefused) as refused:
+            choose_release(environment, named)
+        assert (
+            "r1 is not complete on two. To bring it to every server, deploy its commit:"
+            f" manage.py deploy shop/production --ref {'c' * 40}"
+        ) in str(refused.value)
+
+
 def test_a_release_that_passed_its_check_in_the_end_counts(troubled: Switching) -> None:
     assert troubled.switch_to("r4").state == State.SUCCEEDED
     troubled.switch_to("r5")
     assert choose_release(troubled.inventory.environment).name == "r4"
+
+
+def test_a_switch_that_checks_nothing_proves_no_release_that_failed_its_check(
+    troubled: Switching,
+) -> None:
+    environment = troubled.inventory.environment
+    assert troubled.switch_to("r1").state == State.SUCCEEDED
+    alone = troubled.inventory.request("activate")  # the newest: r4
+    run(alone.pk)
+    assert Placement.objects.get().active_release == Release.objects.get(name="r4")
+    troubled.switch_to("r5")
+    assert choose_release(environment).name == "r1"
+    assert troubled.switch_to("r4").state == State.SUCCEEDED
+    troubled.switch_to("r5")
+    assert choose_release(environment).name == "r4"
+
+
+def without_a_check(name: str, *recipes: str) -> None:
+    """Add a pipeline of a project's own that switches, and verifies nothing."""
+    phase = Phase("activate", "Activate", ("activate", *recipes), in_waves=True)
+    add_pipeline(Pipeline(name, name, (Phase("prepare", "Prepare", ("make_it",)), phase)))
+
+
+def switch_by(switching: Switching, pipeline: str, release: str) -> State:
+    found = Release.objects.filter(name=release).first() or switching.make_release(release)
+    deployment = request(
+        switching.inventory.environment,
+        pipeline,
+        source="manage.py",
+        requested_by_name="me@here",
+        options=DeploymentOptions(release=found),
+    )
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    return State(deployment.state)
+
+
+def test_where_nothing_is_ever_checked_a_switch_is_the_proof(switching: Switching) -> None:
+    without_a_check("quick")
+    for name in ("r1", "r2", "r3"):
+        assert switch_by(switching, "quick", name) == State.SUCCEEDED
+    assert choose_release(switching.inventory.environment).name == "r2"
+
+
+def test_what_failed_in_a_pipeline_without_a_check_is_made_good_by_the_same_recipe(
+    switching: Switching,
+) -> None:
+    @recipe("Restart the workers")
+    def restart_workers(host: Host, site: Site) -> None:
+        host.run(f"test ! -e {site.deploy_path}/broken")
+
+    without_a_check("quick", "restart_workers")
+    without_a_check("quicker")
+    assert switch_by(switching, "quick", "r1") == State.SUCCEEDED
+    switching.break_server("one")
+    assert switch_by(switching, "quick", "r2") == State.FAILED
+    switching.mend_server("one")
+    environment = switching.inventory.environment
+    assert switch_by(switching, "quicker", "r2") == State.SUCCEEDED
+    assert switch_by(switching, "quick", "r3") == State.SUCCEEDED
+    assert choose_release(environment).name == "r1"
+    assert switch_by(switching, "quick", "r2") == State.SUCCEEDED
+    assert switch_by(switching, "quick", "r3") == State.SUCCEEDED
+    assert choose_release(environment).name == "r2"
 
 
 def test_a_release_that_failed_its_check_when_it_came_back_no_longer_counts(

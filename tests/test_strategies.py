@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from deploy_manager.deployments.run import run
-from deploy_manager.models import Deployment, Environment, HostRun, State, Step
+from deploy_manager.models import Deployment, Environment, HostRun, Release, State, Step
 from deploy_manager.recipes import Host, Site, get_recipe, registry
 from tests.parts.kept import KeptSites
 from tests.releases import Switching
@@ -77,6 +77,9 @@ def test_a_server_that_fails_goes_back_by_itself(four: Switching) -> None:
     deployment = four.switch_to("new")
     assert currents(four) == ["old"] * 4
     assert deployment.host_runs.get(server_name="one").was_switched
+    release = Release.objects.get(name="new")
+    assert release.bad_since
+    assert "failed on one" in release.bad_reason
 
 
 def test_too_many_failures_bring_all_back_and_mark_the_release(four: Switching) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,11 +13,13 @@ from django.utils import timezone
 
 from deploy_manager.deployments.run import run, run_shard
 from deploy_manager.deployments.shutdown import process_ends
+from deploy_manager.exceptions import HandedOver
 from deploy_manager.models import Deployment, HostRun, Shard, ShardState, State, Step
-from deploy_manager.recipes import Host, Site, recipe
+from deploy_manager.recipes import Host, Site, recipe, registry
 from deploy_manager.reconcile import reconcile
 from tests.inventory import Inventory
 from tests.parts.served import wait_until
+from tests.releases import Switching
 
 pytestmark = [pytest.mark.database, pytest.mark.workers, pytest.mark.django_db(transaction=True)]
 
@@ -135,6 +138,31 @@ def test_a_worker_that_ends_hands_over(inventory: Inventory, slow: None) -> None
     deployment.refresh_from_db()
     assert deployment.state == State.SUCCEEDED
     assert (folder / "told").read_text().split() == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize("before", ["", "old"])
+def test_what_is_taken_over_after_its_switch_did_not_serve_before_it(
+    switching: Switching, before: str
+) -> None:
+    """The first worker switched `current`, and died before it looked."""
+    if before:
+        assert switching.switch_to(before).state == State.SUCCEEDED
+    known = registry._recipes["activate"]
+
+    def switch_and_leave(host: Host, site: Site) -> None:
+        known.function(host, site)
+        raise HandedOver
+
+    deployment = switching.request("new")
+    registry._recipes["activate"] = replace(known, function=switch_and_leave)
+    run_shard(deployment.shards.get().pk, lambda pk: None)
+    assert switching.current("one") == "new"
+    registry._recipes["activate"] = known
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    host = deployment.host_runs.get()
+    assert (deployment.state, host.was_switched) == (State.SUCCEEDED, True)
+    assert (host.release_before.name if host.release_before else "") == before
 
 
 def test_what_nobody_takes_over_ends_as_lost(inventory: Inventory, slow: None) -> None:

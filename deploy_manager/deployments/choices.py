@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.comparing import twins_of
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.messages import Message, join
+from deploy_manager.messages import Message, few, join
 from deploy_manager.models import (
     TO_RETRY,
     Deployment,
@@ -23,6 +23,9 @@ from deploy_manager.models import (
 from deploy_manager.models.serving import most_served, served_before, serving_release, unproven
 from deploy_manager.packages.downgrades import confirmed_in
 from deploy_manager.row_checks import check_row
+
+MOST_NAMED = 5
+"""Servers that a refusal names."""
 
 
 def releases_to_return_to(environment: Environment) -> list[Release]:
@@ -94,13 +97,34 @@ def _no_release(environment: Environment, name: str, known: Sequence[Release]) -
         )
     else:
         text = _("%(site)s has no good release before this one. Available: %(known)s.")
-    unknown = [each.server.name for each in _placements(environment) if each.is_unknown]
-    if not unknown:
-        return Message(text, **words)
-    why = _(
-        "What %(servers)s serves is unknown since it was moved: run the recipe ping there to look."
-    )
-    return Message.lines(Message(text, **words), Message(why, servers=", ".join(unknown)))
+    lines = [Message(text, **words)]
+    placements = list(_placements(environment))
+    if unknown := [each.server.name for each in placements if each.is_unknown]:
+        why = _(
+            "What %(servers)s serves is unknown since it was moved: run the recipe ping there to"
+            " look."
+        )
+        lines.append(Message(why, servers=", ".join(unknown)))
+    wanted = _wanted(environment, name)
+    seen = [each for each in placements if not each.is_unknown]
+    if wanted and (without := [each for each in seen if wanted.name not in each.complete]):
+        why = _(
+            "%(release)s is not complete on %(servers)s. To bring it to every server, deploy its"
+            " commit: manage.py deploy %(site)s --ref %(commit)s"
+        )
+        servers = few([each.server.name for each in without], MOST_NAMED)
+        told = {"release": wanted, "site": environment, "commit": wanted.commit}
+        lines.append(Message(why, servers=servers, **told))
+    return Message.lines(*lines)
+
+
+def _wanted(environment: Environment, name: str) -> Release | None:
+    """The release that a rollback would have gone to, if every server had it."""
+    if name:
+        return environment.releases.filter(Q(name=name) | Q(commit__startswith=name)).first()
+    good = {each.pk: each for each in environment.releases.good()}
+    before = served_before(environment, serving_release(environment))
+    return next((good[key] for key in before if key in good), None)
 
 
 def _placements(environment: Environment) -> QuerySet[Placement]:
@@ -112,12 +136,19 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
 
     The same release goes to failed, skipped, cancelled and lost servers only; recipes that run
     once, like migrations, are not run again if they succeeded.
+    Servers that left the environment since are left out, and named in the options.
     Raises RequestRefused if there is nothing to retry, or a retry would not do the same.
     """
-    runs = deployment.host_runs.filter(state__in=TO_RETRY).order_by("pk")
-    servers = [run.server_name for run in runs]
     if deployment.is_live:
         raise RequestRefused(_("%(deployment)s has not ended yet."), deployment=deployment)
+    servers, left = _missed(deployment)
+    if not servers and left:
+        raise RequestRefused(
+            _("The servers on which %(it)s did not succeed are no longer in %(site)s: %(left)s."),
+            it=deployment,
+            site=deployment.environment,
+            left=", ".join(left),
+        )
     if not servers:
         raise RequestRefused(_("Every server of %(it)s succeeded."), it=deployment)
     if deployment.release and deployment.release.bad_since:
@@ -138,6 +169,7 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
         commit=deployment.commit,
         release=deployment.release,
         servers=servers,
+        left=left,
         reason=reason or deployment.reason,
         forced_migrations=deployment.forced_migrations,
         retry_of=deployment,
@@ -145,6 +177,19 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
         without=_done_once(deployment),
     )
     return deployment.recipe, options
+
+
+def _missed(deployment: Deployment) -> tuple[list[str], list[str]]:
+    """The servers on which it did not succeed: those that are still there, and those that left."""
+    known = {each.server.name for each in _placements(deployment.environment)}
+    servers: list[str] = []
+    left: list[str] = []
+    runs = deployment.host_runs.filter(state__in=TO_RETRY).select_related("placement__server")
+    for run in runs.order_by("pk"):
+        # Renamed since, it is the same server; taken out and added again, it is one of that name.
+        name = run.placement.server.name if run.placement else run.server_name
+        (servers if name in known else left).append(name)
+    return servers, left
 
 
 def _done_once(deployment: Deployment) -> frozenset[str]:

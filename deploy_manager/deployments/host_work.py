@@ -63,6 +63,12 @@ class HostWork:
         self._site = orders.site
         self._steps = list(orders.run.steps.all())
         self._rollback = [step for step in self._steps if step.is_rollback]
+        self._may_be_switched = any(
+            step.recipe == ACTIVATE and step.has_begun and not step.is_rollback
+            for step in self._steps
+        )
+        """Whether an earlier worker had begun to switch it, as the rows say."""
+
         self._writer = writer
         self._cancelled = writer.stop
         self._host: GuardedHost | None = None
@@ -262,6 +268,8 @@ class HostWork:
         if self._before or self.run.was_switched:
             return
         seen = self._look()
+        if self._may_be_switched and seen and seen.release == self._site.release:
+            return  # the worker before had switched it, and had written what was served before
         if seen and (key := self._orders.releases.get(seen.release)):
             self._before = seen.release
             self._put(self.run, release_before_id=key)

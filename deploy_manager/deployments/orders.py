@@ -26,6 +26,7 @@ from deploy_manager.models import (
     Shard,
     Step,
 )
+from deploy_manager.models.runs import SERVER_REMOVED
 from deploy_manager.packages.pins import pinned_in
 from deploy_manager.recipes import Builder, HealthCheck, Reload, Site
 from deploy_manager.recipes.environments import make_virtualenv
@@ -117,7 +118,7 @@ def _orders(
     if placement is None:
         raise DeployManagerError(
             _("%(server)s was taken out of the environment."),
-            "server_removed",
+            SERVER_REMOVED,
             server=run.server_name,
         )
     check_host_run(run)

@@ -1,11 +1,13 @@
 """Deployments that waited while others changed what serves: they take nothing back unseen."""
 
+from django.db.models import Q
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.bad_releases import describe_mark, find_mark, is_automatic
 from deploy_manager.deployments.choices import converge
 from deploy_manager.exceptions import CodeError, RequestRefused
 from deploy_manager.messages import Message, few
-from deploy_manager.models import Deployment, Environment, Release, Step
+from deploy_manager.models import Deployment, Environment, HostRun, Release, State, Step
 from deploy_manager.models.deployments import DEPLOY, ROLLBACK, UPGRADE
 from deploy_manager.models.runs import ACTIVATE
 from deploy_manager.packages.repository import mirror_of
@@ -45,9 +47,87 @@ def refuse_to_go_back(deployment: Deployment, release: Release | None, commit: s
     )
 
 
+def refuse_what_turned_out_bad(
+    deployment: Deployment, commit: str, digest: str, release: Release | None = None
+) -> None:
+    """Raise RequestRefused if this was marked as bad, or rolled back, after it was requested.
+
+    What was marked before was shown, so that a person who requested it has chosen it. Automatic
+    sources choose nothing: whatever is marked is refused to them elsewhere.
+    """
+    if is_automatic(deployment):
+        return
+    if deployment.recipe == UPGRADE:
+        # It brings other pins to code that serves already, whatever is said of that code.
+        mark = release if release and release.bad_since else None
+    else:
+        mark = find_mark(deployment.environment, commit, digest)
+    if mark and mark.bad_since and mark.bad_since > deployment.created_at:
+        why = describe_mark(mark)
+    else:
+        why = _why_rolled_back(deployment, commit, digest)
+    if why:
+        raise RequestRefused(
+            _(
+                "Since this was requested, it turned out to be bad: %(why)s\nIf you want it all the"
+                " same, request it again: %(how)s."
+            ),
+            why=why,
+            how=_how(deployment, release, commit),
+        )
+
+
+def _why_rolled_back(waited: Deployment, commit: str, digest: str) -> Message:
+    """Say who returned from this commit with these pins since the request; blank: nobody did.
+
+    A later success with the same commit and pins overrules it, as it does a mark.
+    """
+    people_left = Q(
+        deployment__recipe=ROLLBACK,
+        was_switched=True,
+        release_before__commit=commit,
+        release_before__lock__digest=digest,
+    ) & ~Q(state=State.ROLLED_BACK)
+    it_failed = Q(
+        state=State.ROLLED_BACK,
+        deployment__release__commit=commit,
+        deployment__release__lock__digest=digest,
+    )
+    runs = HostRun.objects.filter(
+        people_left | it_failed,
+        deployment__environment=waited.environment_id,
+        finished_at__gt=waited.created_at,
+    )
+    last = runs.select_related("deployment__environment").order_by("-finished_at", "-pk").first()
+    if last is None or last.finished_at is None:
+        return Message()
+    succeeded = Deployment.objects.filter(
+        state=State.SUCCEEDED,
+        environment=waited.environment_id,
+        release__commit=commit,
+        release__lock__digest=digest,
+        finished_at__gt=last.finished_at,
+    )
+    if succeeded.exists():
+        return Message()
+    by = last.deployment
+    said = last.message if last.state == State.ROLLED_BACK else by.reason
+    return Message(
+        _("%(servers)s returned from it with %(deployment)s by %(who)s: %(reason)s"),
+        servers=few(
+            list(runs.filter(deployment=by).order_by("pk").values_list("server_name", flat=True)),
+            MOST_NAMED,
+        ),
+        deployment=by,
+        who=by.requested_by_name,
+        reason=said or Message(_("no reason was given.")),
+    )
+
+
 def refuse_another_model(deployment: Deployment, release: Release) -> None:
     """Raise RequestRefused if a converge would not make its servers like the others any more."""
-    servers = list(deployment.host_runs.order_by("pk").values_list("server_name", flat=True))
+    runs = deployment.host_runs.exclude(placement=None).order_by("pk")
+    servers = list(runs.values_list("server_name", flat=True))
     now = converge(deployment.environment, servers).release
     if now is None or now == release:
         return

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from django.db.models import Q
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
@@ -14,7 +15,12 @@ from deploy_manager.deployments.bad_releases import (
     refuse_marked,
 )
 from deploy_manager.deployments.contents import find_contents, make_archive
-from deploy_manager.deployments.overtaken import refuse_another_model, refuse_to_go_back
+from deploy_manager.deployments.leaving import leave_out_who_left
+from deploy_manager.deployments.overtaken import (
+    refuse_another_model,
+    refuse_to_go_back,
+    refuse_what_turned_out_bad,
+)
 from deploy_manager.deployments.request import refuse_who_may_not
 from deploy_manager.exceptions import PinError, RequestRefused
 from deploy_manager.models import (
@@ -72,6 +78,8 @@ def prepare(held: Shard) -> Prepared:
             deployment.requested_by_name,
             deployment.environment,
         )
+    if deployment.stage == 0:
+        leave_out_who_left(held)
     _check_rows(deployment, is_rollback)
     if deployment.stage == 0:
         # Begin nothing that this code can't carry out. A recipe that goes later fails in its turn.
@@ -82,8 +90,8 @@ def prepare(held: Shard) -> Prepared:
             _refuse_what_was_overtaken(deployment, release)
             _refuse_downgrades(deployment, release)
             _refuse_what_does_not_fit(deployment, release)
-            if release.bad_since and is_automatic(deployment) and not is_rollback:
-                raise RequestRefused(_("Not done: %(mark)s"), mark=describe_mark(release))
+            if not is_rollback:
+                _refuse_what_is_bad(deployment, release)
     release = release or _release_for(held)
     check_release(release)
     archive = None
@@ -138,6 +146,12 @@ def _refuse_what_was_overtaken(deployment: Deployment, release: Release) -> None
         refuse_to_go_back(deployment, release)
 
 
+def _refuse_what_is_bad(deployment: Deployment, release: Release) -> None:
+    if release.bad_since and is_automatic(deployment):
+        raise RequestRefused(_("Not done: %(mark)s"), mark=describe_mark(release))
+    refuse_what_turned_out_bad(deployment, release.commit, release.lock.digest, release)
+
+
 def _refuse_what_does_not_fit(deployment: Deployment, release: Release) -> None:
     """Raise PinError if an upgrade's return puts pins on a commit that never had them, in vain."""
     stage = UpgradeStage.objects.filter(returned_by=deployment).first()
@@ -171,6 +185,7 @@ def _release_for(held: Shard) -> Release | None:
             release = _new_release(deployment)
         case Uses.NEWEST:
             release = _newest_release(deployment)
+            _refuse_what_is_bad(deployment, release)
             _refuse_downgrades(deployment, release)
         case Uses.GIVEN:
             raise RequestRefused(
@@ -189,6 +204,7 @@ def _new_release(deployment: Deployment) -> Release:
         refuse_to_go_back(deployment, None, contents.commit.hash)
     if is_automatic(deployment):
         refuse_marked(environment, contents.commit.hash, contents.digest)
+    refuse_what_turned_out_bad(deployment, contents.commit.hash, contents.digest)
     refuse_what_nobody_confirmed(deployment, contents.pins)
     check_that_it_fits(environment, contents.laid)  # asks the index, so it comes after the rest
     lock = LockFile.objects.of(contents.digest, contents.lock)
@@ -201,15 +217,21 @@ def _new_release(deployment: Deployment) -> Release:
 
 
 def _newest_release(deployment: Deployment) -> Release:
-    known = deployment.environment.releases.good().select_related("lock")
+    known = deployment.environment.releases.select_related("lock")
     if is_automatic(deployment):
         # A release that is not marked may have the commit and the pins of one that is.
         unmarked = (
-            each for each in known if not find_mark(each.environment, each.commit, each.lock.digest)
+            each
+            for each in known.good()
+            if not find_mark(each.environment, each.commit, each.lock.digest)
         )
         release = next(unmarked, None)
     else:
-        release = known.first()
+        # What was the newest at the time of the request was meant. If it was marked since, that is
+        # said: no older one takes its place unseen.
+        asked = deployment.created_at
+        meant = Q(bad_since=None) | Q(bad_since__gt=asked, created_at__lte=asked)
+        release = known.filter(meant).first()
     if release is None:
         raise RequestRefused(
             _("%(environment)s has no release yet: run checkout_latest or deploy first."),

@@ -73,6 +73,9 @@ class DeploymentOptions:
     take_back: Sequence[Mapping[str, str]] = ()
     """The pins of upgrades and fixes that were confirmed to be taken back; see ChangedPin."""
 
+    left: Sequence[str] = ()
+    """Servers that a retry leaves out, as they left the environment: to show, not kept."""
+
     without: frozenset[str] = field(default=frozenset())
     """Recipes to leave out."""
 
@@ -157,15 +160,27 @@ def _why_to_wait(
     environment: Environment, pipeline: Pipeline, options: DeploymentOptions
 ) -> Message:
     """Return what it waits for; blank: it may begin. Raises RequestRefused if it may not wait."""
-    if options.not_before and options.not_before > timezone.now():
-        return Message(_("Waits for its time."))
-    if why := why_not_now(environment, pipeline, timezone.now()):
-        if options.waits or options.not_before:
+    may_wait = options.waits or options.not_before is not None
+    if why := why_not_yet(environment, pipeline, options.not_before):
+        if may_wait:
             return why
         raise RequestRefused(why)
     # One that does not wait is refused by a database constraint, in DeploymentQuerySet.request.
     busy = Deployment.objects.busy().filter(environment=environment).first()
     return busy.describe_as_busy() if busy and options.waits else Message()
+
+
+def why_not_yet(
+    environment: Environment, pipeline: Pipeline, not_before: datetime | None
+) -> Message:
+    """Return which time, freeze or window a deployment waits for; blank: it waits for none.
+
+    Raises TimesUnreadable.
+    """
+    now = timezone.now()
+    if not_before and not_before > now:
+        return Message(_("Waits for its time."))
+    return why_not_now(environment, pipeline, now)
 
 
 def choose_placements(environment: Environment, servers: Sequence[str] = ()) -> list[Placement]:

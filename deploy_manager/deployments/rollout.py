@@ -92,8 +92,8 @@ def _continue(deployment: Deployment, held: Shard | None, has_paused: bool = Fal
         end_idle_hosts(deployment, State.SKIPPED, why, state.not_switched())
         if state.wants_rollback():
             state.turn_back()
-            if deployment.release:
-                deployment.release.mark_bad(why)
+        if deployment.release and state.is_release_rejected():
+            deployment.release.mark_bad(why)
         state.look_again()
     stage = state.next_stage()
     if stage is None:
@@ -173,6 +173,12 @@ def end_idle_hosts(
     end_hosts(others, state, message, finished_at=at, sequence=sequence)
 
 
+def _hosts_of(deployment: Deployment) -> list[HostRun]:
+    """The hosts that count: not those that were left out before it began."""
+    hosts = deployment.host_runs.prefetch_related("steps").order_by("pk")
+    return [host for host in hosts if not host.is_left_out]
+
+
 class RolloutState:
     """A deployment's hosts and steps between two stages, and what follows from them."""
 
@@ -187,7 +193,7 @@ class RolloutState:
 
     @cached_property
     def _hosts(self) -> list[HostRun]:
-        return list(self._deployment.host_runs.prefetch_related("steps").order_by("pk"))
+        return _hosts_of(self._deployment)
 
     @property
     def _live(self) -> list[HostRun]:
@@ -212,7 +218,7 @@ class RolloutState:
                     failed=_failed_on(step.phase_name, [host.server_name]),
                 )
         most = self._deployment.max_failures
-        # Before the first stage, too: servers may have left since the request.
+        # Before the first stage, too: a server may have left a moment ago.
         steps = self._steps_of(self._stage)
         is_decisive = not self._stage or any(step.gate or step.in_waves for step in steps)
         if is_decisive and is_too_many(len(broken), len(self._hosts), most):
@@ -259,6 +265,10 @@ class RolloutState:
     def turn_back(self) -> None:
         """Make the rollback the next stage."""
         self._turns_back = True
+
+    def is_release_rejected(self) -> bool:
+        """Whether servers leave the release for what they served, or did so on their own."""
+        return self._turns_back or any(host.state == State.ROLLED_BACK for host in self._hosts)
 
     def next_stage(self) -> int | None:
         """The next stage with work on a live host; None: nothing is left."""
@@ -311,7 +321,7 @@ def _failed_step(host: HostRun) -> Step | None:
 
 def sum_up(deployment: Deployment) -> tuple[State, Message]:
     """Return a deployment's state and message, from those of its hosts."""
-    hosts = list(deployment.host_runs.prefetch_related("steps").order_by("pk"))
+    hosts = _hosts_of(deployment)
     states = {State(host.state) for host in hosts}
     broken = [host for host in hosts if host.state in BROKEN]
     reasons = Message.lines(

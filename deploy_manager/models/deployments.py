@@ -28,7 +28,7 @@ from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.moments import MomentField
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.releases import Release
-from deploy_manager.models.runs import HostRun, Step, end_hosts
+from deploy_manager.models.runs import HostRun, Step, end_hosts, write_steps
 from deploy_manager.models.states import BUSY, LIVE, ShardState, State, ends_with_a_time
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.signals import deployment_ended, deployment_requested
@@ -97,6 +97,11 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
                 return bool(waiting.update(**changes))
         except IntegrityError:
             return False
+
+    def note_wait(self, pk: int, why: Message) -> bool:
+        """Note what a waiting deployment waits for by now; False if that is what its row says."""
+        stale = self.filter(pk=pk, state=State.WAITING).exclude(message=why)
+        return bool(stale.update(message=why, sequence=F("sequence") + 1))
 
     def lock(self, pk: int, changes: int = 1) -> bool:
         """Lock a deployment's row until the transaction ends; False if the deployment has ended."""
@@ -302,11 +307,7 @@ class Deployment(Decided):
             )
             for index, placement in enumerate(steps)
         )
-        Step.objects.bulk_create(
-            Step(host_run=run, number=number, **step)
-            for run, planned in zip(runs, steps.values(), strict=True)
-            for number, step in enumerate(planned, 1)
-        )
+        write_steps(dict(zip(runs, steps.values(), strict=True)))
         transaction.on_commit(partial(self._send, deployment_requested))
 
     def end(self, state: State, message: Message | str = "") -> bool:

@@ -67,7 +67,11 @@ class Moving(models.Model):
 
 
 def here() -> Concat:
-    """Return where a placement is now, as an expression; see Placement.place."""
+    """Return where a placement is now, as an expression; see Placement.place.
+
+    A gateway counts as a server, whatever its address is: replaced, it leads to the same machine,
+    which proves that by its own pinned host key.
+    """
     environments, servers = (
         apps.get_model("deploy_manager", name)._base_manager for name in ("Environment", "Server")
     )

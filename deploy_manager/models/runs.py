@@ -1,7 +1,8 @@
 """Host runs, steps and log chunks: a deployment server by server, and its output."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
@@ -23,6 +24,9 @@ VERIFY = "verify"
 
 ROLLBACK_PHASE = "roll_back"
 """The phase of the steps that bring a server back to the release it served before."""
+
+SERVER_REMOVED = "server_removed"
+"""The reason of a host whose server left the environment."""
 
 HALF_DONE = Message(
     _("It serves the new release, but the steps after the switch were not run."), "steps_left"
@@ -111,6 +115,11 @@ class HostRun(models.Model):
         return all(
             step.state == State.SUCCEEDED for step in self.steps.all() if not step.is_rollback
         )
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether its server left before the deployment began, which goes on without it."""
+        return self.state == State.CANCELLED and self.message.code == SERVER_REMOVED
 
     def end_of(self, queued_as: State, why: Message) -> tuple[State, Message]:
         """Return the state and the message of a live host whose deployment has just ended.
@@ -229,6 +238,15 @@ def is_verified(steps: Iterable[Step]) -> bool:
     proofs = (step for step in steps if step.is_proof)
     is_proven = all(step.state == State.SUCCEEDED for step in proofs)
     return was_activated and is_proven and not goes_back
+
+
+def write_steps(planned: Mapping[HostRun, Sequence[Mapping[str, Any]]]) -> None:
+    """Write the steps of hosts that have none, from their fields in order."""
+    Step.objects.bulk_create(
+        Step(host_run=run, number=number, **fields)
+        for run, steps in planned.items()
+        for number, fields in enumerate(steps, 1)
+    )
 
 
 def end_hosts(

@@ -3,8 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.messages import Message
@@ -87,49 +88,64 @@ def served_before(environment: Environment, serving: Release | None) -> list[int
 def unproven(releases: Iterable[int]) -> dict[int, Message]:
     """Return, by key, why releases are not known to have served: switched to, and verified.
 
-    On each server the last verdict counts, and on all of them together what most say.
+    On each server the last verdict counts, and on all of them together what most say. A switch that
+    checks nothing is a verdict, as a project's own pipelines may be without a check; but it proves
+    no release that failed one. See `_made_good`.
     """
     found = list(releases)
-    runs = HostRun.objects.filter(deployment__release__in=found, placement__isnull=False)
-    rows = (
-        runs.annotate(
-            was_activated=WAS_ACTIVATED,
-            went_back=WENT_BACK,
-            is_unproven=Exists(PROOFS.exclude(state=State.SUCCEEDED)),
-            failed=Subquery(OWN_STEPS.filter(state=State.FAILED).values("title")[:1]),
-            failed_proof=Exists(PROOFS.filter(state=State.FAILED)),
-        )
-        .order_by("deployment__started_at", "deployment", "pk")
-        .values_list(
-            "deployment__release",
-            "placement",
-            "was_activated",
-            "went_back",
-            "is_unproven",
-            "failed",
-            "failed_proof",
-        )
-    )
     verdicts: dict[int, dict[int, bool]] = defaultdict(dict)
+    owed: dict[tuple[int, int], str] = {}
     blamed: dict[int, Message] = {}
     reached = set()
-    for release, placement, was_activated, went_back, is_unproven, failed, failed_proof in rows:
-        if was_activated and release not in reached:
+    for run in _judged(found):
+        release, place = run.release, (run.release, run.placement)
+        if run.was_activated and release not in reached:
             reached.add(release)
             blamed.pop(release, None)
-        if was_activated and failed_proof:
-            verdicts[release][placement] = False
+        if run.was_activated and run.failed_proof:
+            verdicts[release][run.placement] = False
+            owed[place] = run.failed_proof
             blamed[release] = Message(
-                _("failed its check: “%(step)s” failed"), step=Message(failed)
+                _("failed its check: “%(step)s” failed"), step=Message(run.failed)
             )
-        elif was_activated and not is_unproven and not went_back:
-            verdicts[release][placement] = True
-        elif failed and release not in reached:
-            blamed[release] = Message(_("never served: “%(step)s” failed"), step=Message(failed))
+        elif run.was_activated and not run.is_unproven and not run.went_back:
+            if place not in owed or _made_good(run.pk, owed[place]):
+                verdicts[release][run.placement] = True
+                owed.pop(place, None)
+        elif run.failed and release not in reached:
+            blamed[release] = Message(
+                _("never served: “%(step)s” failed"), step=Message(run.failed)
+            )
     counts = {release: Counter(each.values()) for release, each in verdicts.items()}
     proven = {release for release, count in counts.items() if count[True] > count[False]}
     unknown = Message(_("never served, as far as is known"))
     return {each: blamed.get(each, unknown) for each in found if each not in proven}
+
+
+def _judged(releases: list[int]) -> Iterable[Any]:
+    """Return what the rows say of each server that was to get one of these, the oldest first."""
+    runs = HostRun.objects.filter(deployment__release__in=releases, placement__isnull=False)
+    judged = runs.annotate(
+        release=F("deployment__release"),
+        was_activated=WAS_ACTIVATED,
+        went_back=WENT_BACK,
+        is_unproven=Exists(PROOFS.exclude(state=State.SUCCEEDED)),
+        failed=Subquery(OWN_STEPS.filter(state=State.FAILED).values("title")[:1]),
+        failed_proof=Subquery(PROOFS.filter(state=State.FAILED).values("recipe")[:1]),
+    ).order_by("deployment__started_at", "deployment", "pk")
+    own = ("release", "was_activated", "went_back", "is_unproven", "failed", "failed_proof")
+    return judged.values_list("pk", "placement", *own, named=True)
+
+
+def _made_good(host_run: int, check: str) -> bool:
+    """Whether a switch that succeeded makes good that a check had failed there before.
+
+    The same recipe did, or any that verifies. A pipeline without either, like `activate` alone,
+    looked at nothing.
+    """
+    steps = Step.objects.filter(host_run=host_run, state=State.SUCCEEDED)
+    same = Q(recipe__in={check, VERIFY}) | Q(phase=VERIFY)
+    return steps.exclude(phase=ROLLBACK_PHASE).filter(same).exists()
 
 
 def with_unproven(releases: list[Release]) -> list[Release]:

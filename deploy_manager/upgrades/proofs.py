@@ -9,8 +9,9 @@ def is_proven(deployment: Deployment) -> bool:
 
     A server that was taken out of the environment does not count.
     """
-    runs = list(deployment.host_runs.exclude(placement=None).prefetch_related("steps"))
-    return bool(runs) and all(map(_is_verified, runs))
+    runs = deployment.host_runs.exclude(placement=None).prefetch_related("steps")
+    counted = [run for run in runs if not run.is_left_out]
+    return bool(counted) and all(map(_is_verified, counted))
 
 
 def _is_verified(run: HostRun) -> bool:

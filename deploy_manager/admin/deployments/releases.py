@@ -20,6 +20,7 @@ from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin
 from deploy_manager.admin.forms import ReasonForm
 from deploy_manager.admin.permissions import may_deploy_any
 from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
 from deploy_manager.models import Release
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.models.serving import with_unproven
@@ -108,7 +109,8 @@ class ReleaseAdmin(HistoryAdmin[Release]):
         return releases
 
     def _mark(self, request: HttpRequest, releases: Sequence[Release], reason: str) -> None:
-        marked = [release for release in releases if release.mark_bad(reason)]
+        why = Message(_("%(reason)s (marked by %(who)s)"), reason=reason, who=request.user)
+        marked = [release for release in releases if release.mark_bad(why)]
         for release in marked:
             text = gettext("Marked as bad: %(reason)s") % {"reason": reason}
             self.log_change(request, release, text)

@@ -55,6 +55,9 @@ def retry_view(
         return HttpResponseRedirect(deployment_url(deployment.pk))
     admin.log_addition(request, again, _("Requested."))
     messages.success(request, format_html(_("{} was requested."), deployment_link(again)))
+    if options.left:
+        text = _("Left out, as they are no longer in the environment: %(servers)s.")
+        messages.warning(request, text % {"servers": ", ".join(options.left)})
     return HttpResponseRedirect(deployment_url(again.pk))
 
 

@@ -88,6 +88,7 @@ class PlanReport(Report):
             bad=plan.bad,
             release=release.name if release else "",
             servers=[server.placement.server.name for server in plan.servers],
+            left=list(self.options.left),
             waves=[server.wave for server in plan.servers],
             pins=[pin_as_json(pin) for pin in plan.pins],
             overrides=[override_as_json(each) for each in plan.overrides],
@@ -112,6 +113,8 @@ def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
     for number, override in enumerate(plan.overrides):
         yield "" if number else "override", describe_override(override)
     yield "servers", shorten([server.placement.server.name for server in plan.servers])
+    if options.left:
+        yield "", f"left out, no longer in the environment: {clean(shorten(options.left))}"
     if (number := max(server.wave for server in plan.servers)) > 1:
         waves: list[list[str]] = [[] for _ in range(number)]
         for server in plan.servers:
