@@ -94,6 +94,31 @@ def test_what_came_and_went_for_another_stays_so_as_long_as_that_one_holds(
 
 
 @pytest.mark.parametrize(
+    ("kit", "moved_with", "standing"),
+    [
+        ("kit==1.0", {"kit", "gone"}, Standing.HOLDS),
+        ("kit==2.0", {"kit", "gone"}, Standing.NOT_NEEDED),
+        # A later upgrade moved it on.
+        ("kit==2.0", {"kit", "gone", "unrelated"}, Standing.HOLDS),
+        ("kit==1.0", set(), Standing.NOT_NEEDED),
+    ],
+)
+def test_a_removal_holds_as_long_as_its_own_upgrade_does(
+    kit: str, moved_with: set[str], standing: Standing
+) -> None:
+    packages = [
+        held("kit==2.0", "1.0"),
+        HeldPackage("gone", (), ("1.0",), frozenset(moved_with)),
+        held("unrelated==2.0", "1.0"),
+        held("newcomer==2.0"),
+    ]
+    laid = put_over(pins(kit, "gone==1.0", "unrelated==1.0"), packages)
+    assert laid.standings["gone"] is standing
+    assert ("gone==1.0" in told(laid.pins)) == (standing is Standing.NOT_NEEDED)
+    assert laid.standings["newcomer"] is Standing.HOLDS
+
+
+@pytest.mark.parametrize(
     ("repository", "override", "installed"),
     [
         # The same markers: each by itself.

@@ -42,6 +42,9 @@ class HeldPackage:
     before: tuple[str, ...]
     """The versions in the repository at that time; empty: it did not list the package."""
 
+    moved_with: frozenset[str] | None = None
+    """The packages that the upgrade moved which removed this one; None: not known."""
+
 
 @dataclass(frozen=True)
 class Overlaid:
@@ -61,9 +64,11 @@ def put_over(pins: Sequence[Pin], held: Sequence[HeldPackage]) -> Overlaid:
     for pin in pins:
         there[pin.name].append(pin)
     own = {package.name: _standing(there.get(package.name, ()), package) for package in held}
-    # What was only added or removed for other packages holds as long as any of the others does.
-    for_others = Standing.HOLDS if Standing.HOLDS in own.values() else Standing.NOT_NEEDED
-    standings = {name: standing or for_others for name, standing in own.items()}
+    holding = {name for name, standing in own.items() if standing is Standing.HOLDS}
+    standings = {
+        package.name: own[package.name] or _standing_for_others(package, holding)
+        for package in held
+    }
     for package in held:
         if standings[package.name] is Standing.HOLDS:
             there[package.name] = _held_over(there.get(package.name, []), package)
@@ -84,6 +89,17 @@ def _standing(listed: Sequence[Pin], package: HeldPackage) -> Standing | None:
         return Standing.DROPPED if package.before else None
     ahead = any(_is_ahead(pin, _beside(pin, listed), package.before) for pin in package.pins)
     return Standing.HOLDS if ahead else Standing.CAUGHT_UP
+
+
+def _standing_for_others(package: HeldPackage, holding: Collection[str]) -> Standing:
+    """Return the standing of what was only added or removed for the sake of other packages.
+
+    A removal holds as long as any package of its own upgrade does. What was added stays for any
+    that holds: a later upgrade may need it, too, and has no override for what it found in place.
+    """
+    if not package.pins and package.moved_with is not None:
+        holding = package.moved_with.intersection(holding)
+    return Standing.HOLDS if holding else Standing.NOT_NEEDED
 
 
 def _is_ahead(pin: Pin, listed: Sequence[Pin], before: Collection[str]) -> bool:
