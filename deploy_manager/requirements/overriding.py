@@ -8,7 +8,12 @@ from enum import StrEnum
 from packaging.version import Version
 
 from deploy_manager.requirements.pins import Pin
-from deploy_manager.requirements.places import common_places, cover, have_common_places
+from deploy_manager.requirements.places import (
+    common_places,
+    cover,
+    have_common_places,
+    places_without,
+)
 from deploy_manager.requirements.reading import check_whole
 from deploy_manager.requirements.versions import parsed_version
 
@@ -144,26 +149,34 @@ def _is_one_version(pin: Pin, listed: Sequence[Pin], before: Collection[str]) ->
 
 def _held_in(one: Pin, package: HeldPackage) -> list[Pin]:
     """Return the pins to install where one of the repository's is."""
-    here = _beside(one, package.pins)
+    known = _beside(one, package.pins)
+    here = [_higher(pin, [one], package.before) for pin in known]
     if here and cover([pin.marker for pin in here], one.marker):
-        return [
-            replace(
-                _higher(pin, [one], package.before), marker=common_places(pin.marker, one.marker)
-            )
-            for pin in here
-        ]
-    # The override knows a part of this place only: better its version everywhere than nowhere.
-    ahead = [pin for pin in here if _is_ahead(pin, [one], package.before)]
+        return _kept_within(here, one)
+    ahead = [pin for pin in known if _is_ahead(pin, [one], package.before)]
     if not ahead:
         return [one]
-    newest = max(ahead, key=lambda pin: Version(pin.version))
-    return [replace(_higher(newest, [one], package.before), marker=one.marker)]
+    # The override knows a part of this place only: better its version in the rest than nowhere.
+    newest = _higher(_newest(ahead), [one], package.before)
+    others = [pin for pin in here if pin.version != newest.version]
+    rest = places_without(one.marker, [pin.marker for pin in others])
+    if rest is None:
+        return [replace(_newest(here), marker=one.marker)]
+    return [*_kept_within(others, one), replace(newest, marker=rest)]
+
+
+def _kept_within(pins: Sequence[Pin], one: Pin) -> list[Pin]:
+    return [replace(pin, marker=common_places(pin.marker, one.marker)) for pin in pins]
+
+
+def _newest(pins: Sequence[Pin]) -> Pin:
+    return max(pins, key=lambda pin: Version(pin.version))
 
 
 def _higher(pin: Pin, listed: Sequence[Pin], before: Collection[str]) -> Pin:
     if not listed:
         return pin
-    newest = max(listed, key=lambda one: Version(one.version))
+    newest = _newest(listed)
     chosen = pin if _is_ahead(pin, listed, before) else newest
     return replace(
         pin,
