@@ -15,10 +15,10 @@ from django.core.checks import Warning as Hint
 from django.db import DatabaseError
 
 from deploy_manager.conf import get_settings
-from deploy_manager.exceptions import ConfigurationError
+from deploy_manager.exceptions import ConfigurationError, UnknownRecipe
 from deploy_manager.logs import plain
 from deploy_manager.models import Environment, Problem, Schedule, Server
-from deploy_manager.recipes import broken_modules
+from deploy_manager.recipes import all_pipelines, broken_modules
 
 TAG = "deploy_manager"
 Check = Callable[..., list[CheckMessage]]
@@ -130,6 +130,30 @@ def check_recipes(**kwargs: Any) -> list[CheckMessage]:
             id="deploy_manager.E003",
         )
         for module, error in broken_modules().items()
+    ]
+
+
+@register(TAG)
+def check_pipelines(**kwargs: Any) -> list[CheckMessage]:
+    """Pipelines name recipes that exist, and recipes options that an environment has."""
+    fields = {field.name for field in Environment._meta.fields}
+    named: dict[str, str] = {}
+    found: list[CheckMessage] = []
+    for pipeline in all_pipelines():
+        try:
+            named |= {recipe.name: recipe.option for recipe in pipeline.recipes if recipe.option}
+        except UnknownRecipe as error:
+            hint = "Correct the name in its phases, or register the recipe."
+            message = f"The pipeline {pipeline.name} can't run: {error}"
+            found.append(Error(message, hint=hint, id="deploy_manager.E004"))
+    return found + [
+        Error(
+            f"The recipe {name} names the option {option!r}: an environment has no such field.",
+            hint="Name one of its fields: @recipe(option=…).",
+            id="deploy_manager.E005",
+        )
+        for name, option in named.items()
+        if option not in fields
     ]
 
 

@@ -9,6 +9,10 @@ A message is a file that appears complete, by a rename, and belongs to the proce
 Nothing is locked and nothing is written in place, so that any process may be killed at any moment.
 Kombu's own `filesystem://` writes in place: a reader may find half a message, and fails.
 
+Who may send and receive is what the folder's mode says: everything in it gets its owner, group and
+mode, as far as the account that writes may give them, whatever its umask is. A file that a worker
+may not read is passed over with a warning, and tried again with each look at the folder.
+
 A message that a worker had taken when it was killed is lost with it: reconcile wakes another worker
 for its row. The broker is independent of deployments and carries a project's other tasks as well.
 """
@@ -16,6 +20,8 @@ for its row. The broker is independent of deployments and carries a project's ot
 import hashlib
 import logging
 import os
+import pwd
+import stat
 import time
 import uuid
 from collections import defaultdict, deque
@@ -50,6 +56,9 @@ class Channel(virtual.Channel):
         self._listed: dict[str, deque[str]] = defaultdict(deque)
         """The messages of each queue when it was last listed, the oldest first."""
 
+        self._passed_over: set[Path] = set()
+        """Files that a warning was logged about."""
+
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
         self._remove_expired(queue)
         # The order of names is the order of time.
@@ -59,9 +68,9 @@ class Channel(virtual.Channel):
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         folder = self._queue_folder(queue)
         for name in self._waiting(queue):
-            data = _take(folder / name)
+            data = self._take(folder / name)
             if data is None:
-                continue  # another worker was quicker
+                continue
             try:
                 return loads(data.decode())
             except ValueError:
@@ -83,7 +92,7 @@ class Channel(virtual.Channel):
 
     def _purge(self, queue: str) -> int:
         folder = self._queue_folder(queue)
-        return sum(_take(folder / name) is not None for name in _names(folder))
+        return sum(self._remove(folder / name) for name in _names(folder))
 
     def _put_fanout(self, exchange: str, message: Any, routing_key: str, **options: Any) -> None:
         for queue in dict.fromkeys(queue for _key, _pattern, queue in self.get_table(exchange)):
@@ -94,8 +103,8 @@ class Channel(virtual.Channel):
         folder = self._folder / "exchanges" / _file_name(exchange)
         found = []
         for name in _names(folder):
-            with suppress(FileNotFoundError, ValueError):
-                key, pattern, queue = loads((folder / name).read_text())
+            with suppress(ValueError):
+                key, pattern, queue = loads(self._read(folder / name) or b"")
                 found.append((key, pattern, queue))
         return found
 
@@ -142,30 +151,86 @@ class Channel(virtual.Channel):
     def _remove_expired(self, queue: str) -> None:
         """Remove messages past their lifetime: those for a killed worker would stay forever."""
         try:
-            milliseconds = int(self._lifetime_file(queue).read_text())
-        except (FileNotFoundError, ValueError):
+            milliseconds = int(self._read(self._lifetime_file(queue)) or b"")
+        except ValueError:
             return
         oldest = time.time_ns() - milliseconds * 1_000_000
         folder = self._queue_folder(queue)
         for name in _names(folder):
             if name >= f"{oldest:020}":
                 break  # names are sorted by time: the others are younger
-            (folder / name).unlink(missing_ok=True)
+            self._remove(folder / name)
+
+    def _take(self, path: Path) -> bytes | None:
+        """Return the content of a file and remove it; None if it is not this process's to have."""
+        data = self._read(path)
+        # Of several readers only one can remove the file: the message is its own.
+        return data if data is not None and self._remove(path) else None
+
+    def _read(self, path: Path) -> bytes | None:
+        """Return the content of a file; None if there is none, or if it can't be read."""
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._pass_over(path, error)
+            return None
+
+    def _remove(self, path: Path) -> bool:
+        """Remove a file; return whether it was this process that removed it."""
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self._pass_over(path, error)
+            return False
+        return True
+
+    def _pass_over(self, path: Path, error: OSError) -> None:
+        """Warn once of a file that can't be used. It stays: people may mend what is wrong."""
+        if path in self._passed_over:
+            return
+        self._passed_over.add(path)
+        logger.warning(
+            "The account %s can't use %s (%s). It is passed over, and what came after it is not."
+            " Give it to that account, or remove it.",
+            _own_account(),
+            path,
+            error.strerror or error,
+        )
 
     def _write(self, target: Path, data: bytes) -> None:
         """Write a file that appears complete."""
         part = self._folder / "parts" / uuid.uuid4().hex
         try:
             with open(part, "xb", buffering=0) as file:
+                _share(file.fileno(), self._folder)
                 file.write(data)
             try:
                 part.rename(target)
             except FileNotFoundError:
                 # The folder is made only now: it exists for all messages but a queue's first.
-                target.parent.mkdir(parents=True, exist_ok=True)
+                self._make_folder(target.parent)
                 part.rename(target)
         finally:
             part.unlink(missing_ok=True)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder, and those above it; each appears with its mode. Raises OSError."""
+        if folder.is_dir():
+            return
+        self._make_folder(folder.parent)
+        part = self._folder / "parts" / uuid.uuid4().hex
+        part.mkdir()
+        _share(part, self._folder)
+        try:
+            part.rename(folder)
+        except OSError:
+            part.rmdir()
+            if not folder.is_dir():  # else another process was quicker
+                raise
 
     def _queue_folder(self, queue: str) -> Path:
         return self._folder / "queues" / _file_name(queue)
@@ -211,10 +276,11 @@ class Transport(virtual.Transport):
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             parts.mkdir(exist_ok=True)
+            _share(parts, self.folder)
             for path in parts.iterdir():
-                with suppress(FileNotFoundError):  # another process was quicker
+                with suppress(OSError):  # another process was quicker, or it is another account's
                     if path.stat().st_mtime < time.time() - ABANDONED_AFTER:
-                        path.unlink()
+                        path.rmdir() if path.is_dir() else path.unlink()
         except OSError as error:
             raise OperationalError(f"The broker's folder can't be used: {error}") from error
         return super().establish_connection()
@@ -223,15 +289,23 @@ class Transport(virtual.Transport):
         return "N/A"
 
 
-def _take(path: Path) -> bytes | None:
-    """Return the content of a file and remove it; None if another process has taken it."""
+def _share(made: Path | int, folder: Path) -> None:
+    """Give what this process made the owner, group and mode of the broker's folder, if it may."""
+    wanted, facts = folder.stat(), os.stat(made)
+    if (wanted.st_uid, wanted.st_gid) != (facts.st_uid, facts.st_gid):
+        owner = wanted.st_uid if os.geteuid() == 0 else -1
+        with suppress(OSError):  # the folder's group is none of this account's
+            os.chown(made, owner, wanted.st_gid)
+    mode = stat.S_IMODE(wanted.st_mode)
+    with suppress(OSError):  # a file system without modes
+        os.chmod(made, mode if stat.S_ISDIR(facts.st_mode) else mode & 0o666)
+
+
+def _own_account() -> str:
     try:
-        data = path.read_bytes()
-        # Of several readers only one can remove the file: the message is its own.
-        path.unlink()
-    except FileNotFoundError:
-        return None
-    return data
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _names(folder: Path) -> list[str]:

@@ -35,7 +35,16 @@ def check_row(row: models.Model, *names: str) -> None:
     """
     fields = row._meta.fields
     if names:
-        others = {field.name for field in fields} - set(names)
+        known = {field.name for field in fields}
+        # A recipe of the project's own names the field that switches it on.
+        if unknown := set(names) - known:
+            raise InvalidRow(
+                _("%(kind)s %(row)s has no field %(names)s: correct the recipe that names it."),
+                kind=row._meta.verbose_name,
+                row=row,
+                names=", ".join(map(repr, sorted(unknown))),
+            )
+        others = known - set(names)
     else:
         others = {field.name for field in fields if field.is_relation or field.primary_key}
     try:

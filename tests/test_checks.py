@@ -10,7 +10,16 @@ from pytest_django import Settings
 
 from deploy_manager.checks import TAG
 from deploy_manager.models import Server
-from deploy_manager.recipes import load_recipes, registry
+from deploy_manager.recipes import (
+    Host,
+    Phase,
+    Pipeline,
+    Site,
+    add_pipeline,
+    load_recipes,
+    recipe,
+    registry,
+)
 from tests.celery_app import app
 from tests.parts.processes import free_port
 from tests.parts.worker import UseBroker
@@ -154,6 +163,16 @@ def test_recipes_that_cannot_be_imported_are_named_and_stop_nothing_else(
     message = found()["E003"].msg
     assert message.startswith("broken_shop.recipes can't be imported: ModuleNotFoundError")
     assert registry.get_pipeline("deploy")
+
+
+def test_a_pipeline_or_recipe_that_names_what_does_not_exist_is_named(own_recipes: None) -> None:
+    @recipe("Dim", option="dimmed")
+    def dim(host: Host, site: Site) -> None: ...
+
+    add_pipeline(Pipeline("lights", "Lights", (Phase("run", "Run", ("dim", "dimm")),)))
+    add_pipeline(Pipeline("again", "Again", (Phase("run", "Run", ("dim", "greet")),)))
+    assert "The pipeline lights can't run: There is no recipe 'dimm'." in found()["E004"].msg
+    assert found()["E005"].msg.startswith("The recipe dim names the option 'dimmed'")
 
 
 def test_sqlite_has_to_be_told_that_many_write(

@@ -2,6 +2,9 @@
 
 import pytest
 
+from deploy_manager.deployments.run import run_shard
+from deploy_manager.models import Environment, State
+from deploy_manager.packages.pins import pins_of
 from tests.overrides import HeldSite
 from tests.parts.demo import demo_module
 
@@ -86,6 +89,32 @@ def test_sites_that_do_not_start_are_deployed_anew(held: HeldSite) -> None:
     held.environment.freeze("holidays", "me@here")
     run = Commands("recipe")
     assert beginning.begin(held.environment, run) == ["Some sites did not start."]
+    assert run.ran == [RELOAD]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deployment_that_an_earlier_demo_left_is_cancelled_and_what_serves_is_listed(
+    held: HeldSite,
+) -> None:
+    held.deploy()
+    held.pin("helper==1.0", "shopkit==1.0.2")
+    held.inventory.add_server("two")
+    Environment.objects.update(strategy="waves", canary="1", pause=3600)
+    held.environment.refresh_from_db()
+    paused = held.request()
+    run_shard(paused.shards.get().pk, lambda pk: None)
+    assert not beginning.cancel_leftovers(held.environment)
+    paused.refresh_from_db()
+    assert (paused.state, paused.cancel_requested_by_name) == (State.CANCELLED, "the demo")
+    assert [pin.version for pin in pins_of(held.environment)] == ["1.0", "1.0.2"]
+
+
+def test_a_server_that_was_placed_twice_is_named_once(held: HeldSite) -> None:
+    (placement,) = held.environment.placements.all()
+    held.environment.placements.create(server=placement.server, own_deploy_path="/srv/again")
+    held.serve("helper==1.0", "shopkit==1.0")
+    run = Commands()
+    assert beginning.begin(held.environment, run) == []
     assert run.ran == [RELOAD]
 
 

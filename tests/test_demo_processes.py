@@ -102,13 +102,19 @@ def sleep_as_site(folder: Path, argument: str) -> subprocess.Popen[bytes]:
 def test_the_sites_of_servers_added_by_hand_are_ended_as_well(tmp_path: Path) -> None:
     sites = [tmp_path / name for name in ("sites/one", "sites/five", "sites", "elsewhere/six")]
     started = [sleep_as_site(site, str(site)) for site in sites]
-    # Its pid file is older than the process that has this id by now.
-    other = sleep_as_site(tmp_path / "sites/seven", "other")
+    # Their pid files are older than the processes that have these ids by now.
+    others = [
+        sleep_as_site(tmp_path / name, argument)
+        for name, argument in (
+            ("sites/seven", "other"),
+            ("sites/web1", f"{tmp_path}/sites/web10"),
+        )
+    ]
     try:
         processes.end_sites(tmp_path)
         assert [process.poll() for process in started] == [-signal.SIGTERM] * len(sites)
-        assert other.poll() is None
+        assert [process.poll() for process in others] == [None] * len(others)
     finally:
-        for process in (*started, other):
+        for process in (*started, *others):
             process.kill()
             process.wait()

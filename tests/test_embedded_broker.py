@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,39 @@ with Connection(url, transport_options=json.loads(options)) as connection:
                 raise
             time.sleep(0.01)
 """
+
+TWO_ACCOUNTS = """
+import os, sys
+from kombu import Connection
+import deploy_manager.embedded
+
+folder, account = sys.argv[1], int(sys.argv[2])
+
+def become(number):
+    os.seteuid(0)
+    os.setegid(number)
+    os.seteuid(number)
+
+def channel():
+    return Connection("embedded://", transport_options={"folder": folder}).default_channel
+
+become(account)
+worker = channel()
+become(0)
+os.umask(0o077)
+channel()._put("jobs", {"key": "by-root"})
+channel()._put("jobs", {"key": "unreadable"})
+name = sorted(os.listdir(f"{folder}/queues/=jobs"))[1]
+os.chown(f"{folder}/queues/=jobs/{name}", 0, 0)
+become(account)
+worker._put("jobs", {"key": "by-the-account"})
+for _ in range(3):
+    try:
+        print(worker._get("jobs")["key"])
+    except Exception as error:
+        print(type(error).__name__)
+"""
+STRANGER = 54321
 
 
 @pytest.fixture
@@ -189,9 +223,101 @@ def test_a_message_that_power_was_lost_on_is_passed_over(
     assert channel._size("jobs") == 0
 
 
+def _folder_instead(path: Path) -> None:
+    path.mkdir()
+
+
+def _link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("make", [_folder_instead, _link_to_itself])
+def test_what_cannot_be_read_is_passed_over_with_one_warning_and_arrives_once_it_can(
+    make: Callable[[Path], None], channel: Any, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel._put("jobs", {"key": "first"})
+    (path,) = (folder / "queues" / "=jobs").iterdir()
+    kept = path.rename(folder / "kept")
+    make(path)
+    channel._put("jobs", {"key": "second"})
+    with caplog.at_level(logging.WARNING):
+        assert channel._get("jobs") == {"key": "second"}
+        for _ in range(3):
+            with pytest.raises(Empty):
+                channel._get("jobs")
+    (warning,) = caplog.messages
+    assert str(path) in warning
+    assert "Give it to that account, or remove it." in warning
+    path.unlink() if path.is_symlink() else path.rmdir()
+    kept.rename(path)
+    assert channel._get("jobs") == {"key": "first"}
+
+
+def test_what_cannot_be_removed_is_nobodys_and_keeps_nobody_from_sending(
+    channel: Any, folder: Path
+) -> None:
+    queue = Queue("events", Exchange("told", type="fanout"), message_ttl=0.05)(channel)
+    queue.declare()
+    (folder / "queues" / "=events" / f"{0:020}-expired").mkdir(parents=True)
+    channel._put("events", {"key": "sent"})
+    assert channel._get("events") == {"key": "sent"}
+    assert channel._purge("events") == 0
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0o000], ids=oct)
+@pytest.mark.parametrize("mode", [0o700, 0o2770, 0o750], ids=oct)
+def test_files_are_as_accessible_as_the_folder_whatever_the_umask(
+    mode: int, umask: int, connect: Callable[[], Connection], folder: Path
+) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+    before = os.umask(umask)
+    try:
+        fill(connect().channel())
+    finally:
+        os.umask(before)
+    found = list(folder.rglob("*"))
+    holding = {path.parent.name for path in found if path.is_file()}
+    assert holding == {"=events", "=told", "lifetimes"}
+    for path in found:
+        expected = mode if path.is_dir() else mode & 0o666
+        assert stat.S_IMODE(path.stat().st_mode) == expected, path
+
+
+def fill(channel: Any) -> None:
+    """Have the folder contain everything that it can: a lifetime, a binding and a message."""
+    channel._new_queue("events", arguments={"x-message-ttl": 60_000})
+    channel._queue_bind("told", "", "", "events")
+    channel._put_fanout("told", {"key": "all"}, "")
+
+
+@pytest.mark.as_root
+def test_what_root_sends_belongs_to_the_account_of_the_folder(
+    connect: Callable[[], Connection], folder: Path
+) -> None:
+    folder.mkdir(mode=0o700)
+    os.chown(folder, STRANGER, STRANGER)
+    fill(connect().channel())
+    found = [path.stat() for path in folder.rglob("*")]
+    assert len(found) == 9
+    assert {(facts.st_uid, facts.st_gid) for facts in found} == {(STRANGER, STRANGER)}
+
+
+@pytest.mark.as_root
+def test_a_message_of_another_account_stops_no_other(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as top:
+        os.chown(top, STRANGER, STRANGER)
+        command = [sys.executable, "-c", TWO_ACCOUNTS, f"{top}/broker", str(STRANGER)]
+        done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["by-root", "by-the-account", "Empty"], done.stderr
+    assert done.stderr.count("Permission denied") == 1
+
+
 def test_what_a_killed_writer_left_is_removed_after_an_hour(
     connect: Callable[[], Connection], channel: Any, folder: Path
 ) -> None:
+    (folder / "parts" / "old-folder").mkdir()
+    os.utime(folder / "parts" / "old-folder", (time.time() - 3700,) * 2)
     for name, age in (("old", 3700), ("new", 60)):
         (folder / "parts" / name).touch()
         os.utime(folder / "parts" / name, (time.time() - age,) * 2)
@@ -228,6 +354,8 @@ def test_what_is_reported_to_all_reaches_each_that_listens(
 def test_a_table_that_was_spoilt_keeps_nobody_from_sending(channel: Any, folder: Path) -> None:
     channel._queue_bind("told", "", "", "jobs")
     (folder / "exchanges" / "=told" / "spoilt").write_bytes(b"[half")
+    (folder / "exchanges" / "=told" / "unreadable").mkdir()
+    (folder / "lifetimes" / "=jobs").mkdir(parents=True)
     channel._put_fanout("told", {"key": "all"}, "")
     assert channel._get("jobs") == {"key": "all"}
 

@@ -245,8 +245,8 @@ def test_a_folder_of_ours_that_belongs_to_another_account_is_refused(guarded: Gu
     shutil.rmtree(guarded.tools)
 
 
-def launch_as(account: int, tools: Path) -> str:
-    """Start the launcher for a deploy path as an account; return what it ends with."""
+def launch_as(account: int | None, tools: Path) -> str:
+    """Start the launcher for a deploy path as an account, or this one; return what it ends with."""
     start = subprocess.run(
         ["python3", "-I", "-S", "-c", LAUNCHER.read_text(), f"{tools}/guard", "0" * 64, str(tools)],
         capture_output=True,
@@ -254,6 +254,7 @@ def launch_as(account: int, tools: Path) -> str:
         check=False,
         user=account,
         group=account,
+        timeout=20,
     )
     assert start.returncode
     return start.stderr.strip().splitlines()[-1]
@@ -328,6 +329,58 @@ def test_what_is_served_from_belongs_to_no_other_account_either(sites: Path, nam
     assert launch_as(DEPLOY, tools) == MISSING
     os.chown(tools.parent / name, STRANGER, -1, follow_symlinks=False)
     assert launch_as(DEPLOY, tools).startswith(f"{tools.parent / name} belongs to ")
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"current": "current"},
+        {"releases": "venvs", "venvs": "releases"},
+        {"current": "releases/r1", "releases": "./releases/../releases"},
+    ],
+    ids=["to itself", "to each other", "by the way through it"],
+)
+def test_links_in_a_circle_are_refused_and_nothing_runs_on(
+    tmp_path: Path, links: dict[str, str]
+) -> None:
+    (tmp_path / ".deploy").mkdir()
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    said = launch_as(None, tmp_path / ".deploy")
+    assert "leads through more than 40 links" in said
+    assert any(said.endswith(f"run rm {tmp_path / name}") for name in links)
+
+
+def test_as_many_links_as_the_kernel_follows_are_followed(tmp_path: Path) -> None:
+    (tmp_path / ".deploy").mkdir()
+    (tmp_path / "real").mkdir()
+    for number in range(39):
+        (tmp_path / f"link-{number}").symlink_to(f"link-{number + 1}" if number < 38 else "real")
+    (tmp_path / "current").symlink_to("link-0")
+    assert (tmp_path / "current").is_dir()
+    assert launch_as(None, tmp_path / ".deploy") == MISSING
+
+
+def test_a_file_where_a_folder_belongs_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".deploy").mkdir()
+    (tmp_path / "releases").touch()
+    (tmp_path / "current").symlink_to("releases/r1")
+    said = launch_as(None, tmp_path / ".deploy")
+    assert said.startswith(f"{tmp_path}/current leads through {tmp_path}/releases, which is not a")
+
+
+@pytest.mark.as_root
+def test_what_the_account_may_not_look_into_is_named(sites: Path) -> None:
+    tools, closed = sites / "shop/.deploy", sites / "closed"
+    tools.mkdir(parents=True)
+    closed.mkdir(mode=0o700)
+    (sites / "shop/releases").symlink_to(closed / "releases")
+    for path in (sites / "shop", tools):
+        os.chown(path, DEPLOY, DEPLOY)
+    said = launch_as(DEPLOY, tools)
+    assert said == (
+        f"This account can't follow {sites}/shop/releases: {closed}/releases: Permission denied"
+    )
 
 
 def test_releases_on_another_disk_that_others_may_write_are_refused(guarded: Guarded) -> None:

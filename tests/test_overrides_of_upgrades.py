@@ -9,6 +9,7 @@ from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Override, State, UpgradeState
+from deploy_manager.packages.overrides import lay_over
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
 from deploy_manager.upgrades.progress import advance_upgrade
@@ -63,6 +64,31 @@ def test_an_upgrade_holds_what_it_left_otherwise_than_the_repository(
     held.hold("1.0.2", "1.0")
     note_overrides(held.upgrade(*after))
     assert held.live() == live
+
+
+def test_a_removal_ends_with_its_own_upgrade_and_with_those_that_moved_that_on(
+    held: HeldSite,
+) -> None:
+    listed = ("helper==1.0", "oldlib==1.0", "shopkit==1.0")
+    held.serve(*listed)
+    removing = ("helper==1.0", "shopkit==1.0.2")
+    unrelated = ("helper==2.0", "shopkit==1.0.2")
+    moved_on = ("helper==2.0", "shopkit==1.1")
+    for after in (removing, unrelated):
+        note_overrides(held.upgrade(*after, state=UpgradeState.SUCCEEDED))
+        held.serve(*after, repository=listed)
+    assert held.live() == {"helper": "2.0", "oldlib": "", "shopkit": "1.0.2"}
+    assert would_install(held, *listed) == set(unrelated)
+    assert would_install(held, *listed[:2], "shopkit==1.0.2") == {*unrelated, "oldlib==1.0"}
+
+    note_overrides(held.upgrade(*moved_on, state=UpgradeState.SUCCEEDED))
+    assert would_install(held, *listed[:2], "shopkit==1.0.2") == set(moved_on)
+    assert would_install(held, *listed[:2], "shopkit==1.1") == {*moved_on, "oldlib==1.0"}
+
+
+def would_install(held: HeldSite, *repository: str) -> set[str]:
+    pins = read_pins("".join(f"{line}\n" for line in repository))
+    return {pin.requirement for pin in lay_over(held.environment, pins).pins}
 
 
 def test_an_upgrade_of_listed_pins_writes_no_override(held: HeldSite) -> None:

@@ -94,6 +94,31 @@ def test_what_came_and_went_for_another_stays_so_as_long_as_that_one_holds(
 
 
 @pytest.mark.parametrize(
+    ("kit", "moved_with", "standing"),
+    [
+        ("kit==1.0", {"kit", "gone"}, Standing.HOLDS),
+        ("kit==2.0", {"kit", "gone"}, Standing.NOT_NEEDED),
+        # A later upgrade moved it on.
+        ("kit==2.0", {"kit", "gone", "unrelated"}, Standing.HOLDS),
+        ("kit==1.0", set(), Standing.NOT_NEEDED),
+    ],
+)
+def test_a_removal_holds_as_long_as_its_own_upgrade_does(
+    kit: str, moved_with: set[str], standing: Standing
+) -> None:
+    packages = [
+        held("kit==2.0", "1.0"),
+        HeldPackage("gone", (), ("1.0",), frozenset(moved_with)),
+        held("unrelated==2.0", "1.0"),
+        held("newcomer==2.0"),
+    ]
+    laid = put_over(pins(kit, "gone==1.0", "unrelated==1.0"), packages)
+    assert laid.standings["gone"] is standing
+    assert ("gone==1.0" in told(laid.pins)) == (standing is Standing.NOT_NEEDED)
+    assert laid.standings["newcomer"] is Standing.HOLDS
+
+
+@pytest.mark.parametrize(
     ("repository", "override", "installed"),
     [
         # The same markers: each by itself.
@@ -135,6 +160,7 @@ def test_each_marker_gets_the_higher_of_both(
 
 LINUX, MAC, WINDOWS = (f'sys_platform == "{name}"' for name in ("linux", "darwin", "win32"))
 YOUNG = 'python_version < "3.11"'
+INTEL, ARM = (f'platform_machine == "{name}"' for name in ("x86_64", "aarch64"))
 
 
 @pytest.mark.parametrize(
@@ -143,10 +169,31 @@ YOUNG = 'python_version < "3.11"'
         # The commit needs it on every Python by now, and the upgrade knew a part of them.
         (("kit==1.0",), f"kit==1.0.2 ; {YOUNG}", ["kit==1.0.2"]),
         ((f"kit==1.0 ; {OLD}",), f"kit==1.0.2 ; {YOUNG}", [f"kit==1.0.2 ; {OLD}"]),
+        # What it knows of each part stays; the others get the newest.
         (
             ("kit==1.0",),
             f'kit==1.1 ; {YOUNG} & kit==2.0 ; python_version == "3.11"',
-            ["kit==2.0"],
+            [f"kit==1.1 ; {YOUNG}", 'kit==2.0 ; python_version >= "3.11"'],
+        ),
+        (
+            ("kit==1.0",),
+            f"kit==1.1 ; {INTEL} & kit==1.0 ; {ARM}",
+            [f"kit==1.0 ; {ARM}", 'kit==1.1 ; platform_machine != "aarch64"'],
+        ),
+        (
+            (f"kit==1.0 ; {OLD}",),
+            f'kit==1.1 ; {INTEL} & kit==1.0 ; {ARM} or "riscv" in platform_machine',
+            [
+                f'kit==1.0 ; ({ARM} or "riscv" in platform_machine) and {OLD}',
+                f'kit==1.1 ; {OLD} and (platform_machine != "aarch64"'
+                ' and "riscv" not in platform_machine)',
+            ],
+        ),
+        # No marker says where else: the newest is nowhere too old.
+        (
+            ("kit==1.0",),
+            'kit==1.1 ; python_version == "3.13" & kit==1.0.2 ; python_version ~= "3.11.0"',
+            ["kit==1.1"],
         ),
         # A platform that the upgrade did not know keeps what the repository has there.
         (
@@ -184,8 +231,17 @@ def test_no_place_that_the_repository_lists_loses_a_package(
     repository: tuple[str, ...], override: str, installed: list[str]
 ) -> None:
     laid = put_over(pins(*repository), [held(override, "1.0")])
-    assert told(laid.pins) == told(pins(*installed))
+    assert sorted(told(laid.pins)) == sorted(told(pins(*installed)))
     assert laid.standings == {"kit": Standing.HOLDS}
+
+
+def test_a_version_that_an_upgrade_left_is_lowered_in_no_place_that_it_kept_it_in() -> None:
+    override = held(f"kit==1.0 ; {LINUX} & kit==2.0 ; {WINDOWS}", "2.0")
+    laid = put_over(pins("kit==2.0"), [override])
+    assert told(laid.pins) == [
+        f"kit==2.0 ; {WINDOWS}",
+        'kit==1.0 ; sys_platform != "win32"',
+    ]
 
 
 def test_a_place_that_the_repository_no_longer_has_keeps_no_override_alive() -> None:

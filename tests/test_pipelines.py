@@ -3,15 +3,18 @@
 import pytest
 
 from deploy_manager.deployments.pipelines import pipeline_for
-from deploy_manager.models import Environment
+from deploy_manager.exceptions import RequestRefused
+from deploy_manager.models import Environment, Project
 from deploy_manager.recipes import (
     Phase,
     Pipeline,
     Scope,
     Uses,
+    add_pipeline,
     deploy_pipeline,
     get_pipeline,
     get_recipe,
+    recipe,
 )
 
 
@@ -31,6 +34,29 @@ def test_a_deployment_migrates_when_the_environment_says(migrate: str, phases: l
     assert names(deploy_pipeline(migrate)) == phases
     gates = {phase.name for phase in deploy_pipeline(migrate).phases if phase.gate}
     assert gates == {"prepare", "migrate"} & set(phases)
+
+
+def test_a_pipeline_of_which_nothing_is_switched_on_is_refused(own_recipes: None) -> None:
+    for name in ("first", "second"):
+        recipe(name=name, option="compile_messages")(lambda host, site: None)
+    add_pipeline(Pipeline("both", "Both", (Phase("run", "Run", ("first", "second")),)))
+    on = pipeline_for(Environment(compile_messages=True), "both")
+    assert [each.name for each in on.recipes] == ["first", "second"]
+    with pytest.raises(RequestRefused, match=r"Nothing of both is switched on.*compile_messages"):
+        pipeline_for(Environment(), "both")
+
+
+def test_an_option_that_no_environment_has_is_refused(own_recipes: None) -> None:
+    recipe(name="first", option="no_such_field")(lambda host, site: None)
+    add_pipeline(Pipeline("both", "Both", (Phase("run", "Run", ("first", "greet")),)))
+    for name in ("both", "first"):
+        with pytest.raises(RequestRefused, match="has no field 'no_such_field'"):
+            pipeline_for(Environment(project=Project(name="shop"), name="test"), name)
+
+
+def test_a_pipeline_without_recipes_is_none() -> None:
+    with pytest.raises(ValueError, match="'empty' has no recipes"):
+        add_pipeline(Pipeline("empty", "Empty", (Phase("run", "Run", ()),)))
 
 
 def test_deploy_migrates_before_unless_told() -> None:

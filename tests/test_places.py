@@ -3,9 +3,15 @@
 import pytest
 
 from deploy_manager.requirements import places
-from deploy_manager.requirements.places import common_places, cover, have_common_places
+from deploy_manager.requirements.places import (
+    common_places,
+    cover,
+    have_common_places,
+    places_without,
+)
 
 LINUX, MAC = 'sys_platform == "linux"', 'sys_platform == "darwin"'
+NOT_MAC = 'sys_platform != "darwin"'
 OLD, NEW = 'python_version < "3.12"', 'python_version >= "3.12"'
 
 
@@ -50,6 +56,31 @@ def test_two_markers_have_common_places(one: str, other: str, expected: bool) ->
 )
 def test_markers_cover_another(markers: list[str], other: str, expected: bool) -> None:
     assert cover(markers, other) is expected
+
+
+@pytest.mark.parametrize(
+    ("marker", "others", "expected"),
+    [
+        ("", [], ""),
+        (OLD, [], OLD),
+        ("", [LINUX], 'sys_platform != "linux"'),
+        ("", [LINUX, MAC], f'sys_platform != "linux" and {NOT_MAC}'),
+        (NEW, ['python_version > "3.13"'], f'{NEW} and python_version <= "3.13"'),
+        ("", [f"{LINUX} and {OLD}"], f'sys_platform != "linux" or {NEW}'),
+        ("", [f'"win" in sys_platform or {OLD}'], f'"win" not in sys_platform and {NEW}'),
+        (OLD, [f"{LINUX} or {MAC}"], f'{OLD} and (sys_platform != "linux" and {NOT_MAC})'),
+        ("", ['"3.12" <= python_version'], '"3.12" > python_version'),
+        ("", ['python_version == "3.12.*"'], 'python_version != "3.12.*"'),
+        # These have no opposite, compare with nothing, or are everywhere.
+        ("", ['python_version ~= "3.12"'], None),
+        ("", ['python_version === "3.12"'], None),
+        ("", ['platform_release >= "20.0"'], None),
+        ("", [r'platform_version == "\d"'], None),
+        (OLD, [""], None),
+    ],
+)
+def test_the_places_that_others_leave(marker: str, others: list[str], expected: str | None) -> None:
+    assert places_without(marker, others) == expected
 
 
 def test_what_has_too_many_places_is_not_decided(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils.translation import gettext_noop as _
 from packaging.utils import is_normalized_name
 
@@ -115,7 +115,12 @@ def lay_over(environment: Environment, pins: tuple[Pin, ...]) -> LaidOver:
         rows[row.name].append(row)
     if not rows:
         return LaidOver(pins)
-    laid = put_over(pins, [held_package(name, of_one) for name, of_one in rows.items()])
+    moved = _moved_with_removals(environment, live)
+    held = [
+        replace(held_package(name, of_one), moved_with=moved.get(of_one[0].upgrade_id))
+        for name, of_one in rows.items()
+    ]
+    laid = put_over(pins, held)
     return LaidOver(
         laid.pins,
         tuple(
@@ -123,6 +128,24 @@ def lay_over(environment: Environment, pins: tuple[Pin, ...]) -> LaidOver:
             for name, of_one in rows.items()
         ),
     )
+
+
+def _moved_with_removals(
+    environment: Environment, live: Iterable[Override]
+) -> dict[int | None, frozenset[str]]:
+    """Return the packages that each upgrade moved which removed one, by the upgrade's id.
+
+    Those that a later upgrade moved on are among them: that one, too, needs what they need.
+    """
+    removing = {row.upgrade_id for row in live if not row.version and row.upgrade_id}
+    if not removing:
+        return {}
+    moved: dict[int | None, set[str]] = defaultdict(set)
+    still = Q(ended_at=None) | Q(ended_how=Override.End.REPLACED)
+    rows = environment.overrides.filter(still, upgrade__in=removing)
+    for upgrade, name in rows.values_list("upgrade_id", "name"):
+        moved[upgrade].add(name)
+    return {upgrade: frozenset(names) for upgrade, names in moved.items()}
 
 
 def versions_of(pins: Iterable[Pin], name: str) -> str:

@@ -10,7 +10,7 @@ from django.apps import apps
 from django.utils.module_loading import module_has_submodule
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.exceptions import UnknownRecipe
+from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.messages import Message
 from deploy_manager.recipes.host import Host, Site
 
@@ -98,10 +98,23 @@ class Pipeline:
         return tuple(get_recipe(name) for phase in self.phases for name in phase.recipes)
 
     def without(self, options: Collection[str]) -> "Pipeline":
-        """Return it without the recipes of these options; a recipe that runs on its own stays."""
+        """Return it without the recipes of these options; a recipe that runs on its own stays.
+
+        Raises RequestRefused if none is left.
+        """
         if len(self.recipes) == 1:
             return self
-        return replace(self, phases=tuple(phase.without(options) for phase in self.phases))
+        left = replace(self, phases=tuple(phase.without(options) for phase in self.phases))
+        if not left.recipes:
+            raise RequestRefused(
+                _(
+                    "Nothing of %(pipeline)s is switched on: set one of these options of the"
+                    " environment: %(options)s."
+                ),
+                pipeline=self.name,
+                options=", ".join(sorted(options)),
+            )
+        return left
 
     @property
     def uses(self) -> Uses:
@@ -174,7 +187,14 @@ def _origin(entry: Recipe) -> tuple[str, str]:
 
 
 def add_pipeline(pipeline: Pipeline) -> None:
-    """Register a pipeline under its name."""
+    """Register a pipeline under its name. Raises ValueError for one without any recipe."""
+    if not any(phase.recipes for phase in pipeline.phases):
+        raise ValueError(
+            Message(
+                _("The pipeline %(name)s has no recipes: name some in its phases."),
+                name=repr(pipeline.name),
+            )
+        )
     _pipelines[pipeline.name] = pipeline
 
 

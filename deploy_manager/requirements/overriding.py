@@ -8,7 +8,12 @@ from enum import StrEnum
 from packaging.version import Version
 
 from deploy_manager.requirements.pins import Pin
-from deploy_manager.requirements.places import common_places, cover, have_common_places
+from deploy_manager.requirements.places import (
+    common_places,
+    cover,
+    have_common_places,
+    places_without,
+)
 from deploy_manager.requirements.reading import check_whole
 from deploy_manager.requirements.versions import parsed_version
 
@@ -42,6 +47,9 @@ class HeldPackage:
     before: tuple[str, ...]
     """The versions in the repository at that time; empty: it did not list the package."""
 
+    moved_with: frozenset[str] | None = None
+    """The packages that the upgrade moved which removed this one; None: not known."""
+
 
 @dataclass(frozen=True)
 class Overlaid:
@@ -61,9 +69,11 @@ def put_over(pins: Sequence[Pin], held: Sequence[HeldPackage]) -> Overlaid:
     for pin in pins:
         there[pin.name].append(pin)
     own = {package.name: _standing(there.get(package.name, ()), package) for package in held}
-    # What was only added or removed for other packages holds as long as any of the others does.
-    for_others = Standing.HOLDS if Standing.HOLDS in own.values() else Standing.NOT_NEEDED
-    standings = {name: standing or for_others for name, standing in own.items()}
+    holding = {name for name, standing in own.items() if standing is Standing.HOLDS}
+    standings = {
+        package.name: own[package.name] or _standing_for_others(package, holding)
+        for package in held
+    }
     for package in held:
         if standings[package.name] is Standing.HOLDS:
             there[package.name] = _held_over(there.get(package.name, []), package)
@@ -84,6 +94,17 @@ def _standing(listed: Sequence[Pin], package: HeldPackage) -> Standing | None:
         return Standing.DROPPED if package.before else None
     ahead = any(_is_ahead(pin, _beside(pin, listed), package.before) for pin in package.pins)
     return Standing.HOLDS if ahead else Standing.CAUGHT_UP
+
+
+def _standing_for_others(package: HeldPackage, holding: Collection[str]) -> Standing:
+    """Return the standing of what was only added or removed for the sake of other packages.
+
+    A removal holds as long as any package of its own upgrade does. What was added stays for any
+    that holds: a later upgrade may need it, too, and has no override for what it found in place.
+    """
+    if not package.pins and package.moved_with is not None:
+        holding = package.moved_with.intersection(holding)
+    return Standing.HOLDS if holding else Standing.NOT_NEEDED
 
 
 def _is_ahead(pin: Pin, listed: Sequence[Pin], before: Collection[str]) -> bool:
@@ -128,26 +149,34 @@ def _is_one_version(pin: Pin, listed: Sequence[Pin], before: Collection[str]) ->
 
 def _held_in(one: Pin, package: HeldPackage) -> list[Pin]:
     """Return the pins to install where one of the repository's is."""
-    here = _beside(one, package.pins)
+    known = _beside(one, package.pins)
+    here = [_higher(pin, [one], package.before) for pin in known]
     if here and cover([pin.marker for pin in here], one.marker):
-        return [
-            replace(
-                _higher(pin, [one], package.before), marker=common_places(pin.marker, one.marker)
-            )
-            for pin in here
-        ]
-    # The override knows a part of this place only: better its version everywhere than nowhere.
-    ahead = [pin for pin in here if _is_ahead(pin, [one], package.before)]
+        return _kept_within(here, one)
+    ahead = [pin for pin in known if _is_ahead(pin, [one], package.before)]
     if not ahead:
         return [one]
-    newest = max(ahead, key=lambda pin: Version(pin.version))
-    return [replace(_higher(newest, [one], package.before), marker=one.marker)]
+    # The override knows a part of this place only: better its version in the rest than nowhere.
+    newest = _higher(_newest(ahead), [one], package.before)
+    others = [pin for pin in here if pin.version != newest.version]
+    rest = places_without(one.marker, [pin.marker for pin in others])
+    if rest is None:
+        return [replace(_newest(here), marker=one.marker)]
+    return [*_kept_within(others, one), replace(newest, marker=rest)]
+
+
+def _kept_within(pins: Sequence[Pin], one: Pin) -> list[Pin]:
+    return [replace(pin, marker=common_places(pin.marker, one.marker)) for pin in pins]
+
+
+def _newest(pins: Sequence[Pin]) -> Pin:
+    return max(pins, key=lambda pin: Version(pin.version))
 
 
 def _higher(pin: Pin, listed: Sequence[Pin], before: Collection[str]) -> Pin:
     if not listed:
         return pin
-    newest = max(listed, key=lambda one: Version(one.version))
+    newest = _newest(listed)
     chosen = pin if _is_ahead(pin, listed, before) else newest
     return replace(
         pin,

@@ -4,6 +4,7 @@ Decided by trying every place that the markers' own words tell apart. Variables 
 of each other, though `sys_platform` and `platform_system` are not.
 """
 
+import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,6 +50,61 @@ def common_places(one: str, other: str) -> str:
     if cover([other], one):
         return one
     return str(Marker(f"({one}) and ({other})"))
+
+
+def places_without(marker: str, others: Iterable[str]) -> str | None:
+    """Return a marker for the places of this one that none of the others has.
+
+    None if no marker says that: `~=` has no opposite, and some values compare with nothing.
+    """
+    others = list(others)
+    if not others:
+        return marker
+    opposites = [_opposite(other) for other in others]
+    if not all(opposites):
+        return None
+    found = str(Marker(" and ".join(f"({part})" for part in (marker, *opposites) if part)))
+    is_rest = cover([found, *others], marker) and not any(
+        have_common_places(found, other) for other in others
+    )
+    return found if is_rest else None
+
+
+class _Opposite(ast.NodeTransformer):
+    """Turns a condition into its opposite."""
+
+    OPERATORS: Mapping[type[ast.cmpop], type[ast.cmpop]] = {
+        ast.Eq: ast.NotEq,
+        ast.NotEq: ast.Eq,
+        ast.Lt: ast.GtE,
+        ast.GtE: ast.Lt,
+        ast.Gt: ast.LtE,
+        ast.LtE: ast.Gt,
+        ast.In: ast.NotIn,
+        ast.NotIn: ast.In,
+    }
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.BoolOp:
+        operator = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
+        return ast.BoolOp(operator, [self.visit(value) for value in node.values])
+
+    def visit_Compare(self, node: ast.Compare) -> ast.Compare:
+        operators = [self.OPERATORS[type(operator)]() for operator in node.ops]
+        return ast.Compare(node.left, operators, node.comparators)
+
+
+def _opposite(marker: str) -> str:
+    """Return a marker that is true where this one is not; blank if there is none.
+
+    A marker is an expression of Python, but for `~=`, `===` and backslashes, which mean themselves.
+    """
+    if not marker or "\\" in marker:
+        return ""
+    try:
+        condition = ast.parse(marker, mode="eval")
+    except SyntaxError:
+        return ""
+    return ast.unparse(_Opposite().visit(condition))
 
 
 def _holds(marker: str, at: Mapping[str, str]) -> bool:

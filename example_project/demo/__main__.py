@@ -16,7 +16,7 @@ from django.core.management import call_command
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
 django.setup()
 
-from deploy_manager.models import Deployment, Environment  # noqa: E402
+from deploy_manager.models import Environment  # noqa: E402
 from example_project.demo import (  # noqa: E402
     beginning,
     commands,
@@ -105,20 +105,9 @@ def _run(folder: Path, environment: Environment, code: Path, password: str, *, s
 
 def _begin(environment: Environment) -> list[str]:
     """Deploy the sites, or start those of an earlier demo; return why nothing can serve."""
-    if not processes.wait_for(lambda: not _cancel_leftovers(environment), 60):
+    if not processes.wait_for(lambda: not beginning.cancel_leftovers(environment), 60):
         return ["Another demo deploys to the same folder."]
     return beginning.begin(environment, commands.run)
-
-
-def _cancel_leftovers(environment: Environment) -> bool:
-    """Cancel deployments of an earlier demo that was killed; return whether one is still busy.
-
-    One that waits until it may run was requested by a person, and goes on waiting.
-    """
-    busy = Deployment.objects.busy().filter(environment=environment)
-    for left in busy:
-        left.request_cancel("the demo")
-    return busy.exists()
 
 
 def _problems(
@@ -133,7 +122,7 @@ def _problems(
 
 def _print_addresses(environment: Environment, admin: str, password: str) -> None:
     print(f"\nAdmin   {admin}   login: {inventory.USER}   password: {password}")
-    for name, address in sites.addresses(environment).items():
+    for name, address in sites.addresses(environment):
         print(f"Site    {address}   on server {name}")
     print(f"Ready after {time.time() - STARTED:.0f} s.")
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from django.utils import timezone
 
 from deploy_manager.deployments import freezes
+from deploy_manager.deployments.ending import cancel
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.exceptions import DeployManagerError
-from deploy_manager.models import Environment
+from deploy_manager.models import Deployment, Environment
 from deploy_manager.models.deployments import CONVERGE, DEPLOY
 
 Run = Callable[..., int]
@@ -42,6 +43,17 @@ def begin(environment: Environment, run: Run) -> list[str]:
     if new := _names(environment, serving=False):
         _converge(environment, new, run)
     return []
+
+
+def cancel_leftovers(environment: Environment) -> bool:
+    """Cancel deployments of an earlier demo that was killed; return whether one is still busy.
+
+    One that waits until it may run was requested by a person, and goes on waiting.
+    """
+    busy = Deployment.objects.busy().filter(environment=environment)
+    for left in busy.all():
+        cancel(left, "the demo")
+    return busy.exists()
 
 
 def why_not_now(environment: Environment, recipe: str = DEPLOY) -> str:
@@ -91,7 +103,7 @@ def _is_known(plan: Plan) -> bool:
 
 def _names(environment: Environment, *, serving: bool) -> list[str]:
     placements = environment.placements.filter(active_release__isnull=not serving)
-    return list(placements.values_list("server__name", flat=True))
+    return list(dict.fromkeys(placements.values_list("server__name", flat=True)))
 
 
 def _servers(names: list[str]) -> list[str]:

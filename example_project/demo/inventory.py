@@ -52,15 +52,18 @@ def _place(environment: Environment, name: str, order: int, path: Path) -> None:
     server, _ = Server.objects.get_or_create(
         name=name, defaults={"connection": Server.Connection.LOCAL}
     )
-    placement, made = Placement.objects.get_or_create(
-        environment=environment,
-        server=server,
-        defaults={"order": order, "own_deploy_path": str(path)},
-    )
-    # Another program may have taken the port since the last demo.
-    if made or not _is_free(placement.bind):
-        placement.own_bind = f"127.0.0.1:{free_port()}"
-        placement.save(update_fields=["own_bind"])
+    # People may have placed it a second time, in another folder.
+    placements = list(environment.placements.filter(server=server))
+    if not placements:
+        made = Placement(
+            environment=environment, server=server, order=order, own_deploy_path=str(path)
+        )
+        placements.append(made)
+    for placement in placements:
+        # Another program may have taken the port since the last demo.
+        if placement.pk is None or not _is_free(placement.bind):
+            placement.own_bind = f"127.0.0.1:{free_port()}"
+            placement.save()
 
 
 def free_port() -> int:
@@ -71,6 +74,12 @@ def free_port() -> int:
 
 
 def _is_free(bind: str) -> bool:
+    """Whether nothing listens at an address; a socket file is taken by nobody else."""
+    if bind.startswith("unix:"):
+        return True
     host, _, port = bind.rpartition(":")
-    with socket.socket() as listener:
-        return listener.connect_ex((host, int(port))) != 0
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+            return False
+    except OSError:
+        return True

@@ -179,11 +179,12 @@ def master_of(deploy_path: Path) -> int:
     """Return the process id of a site's gunicorn; 0 if none runs."""
     try:
         pid = int((deploy_path / ".deploy/gunicorn.pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return 0
     # After a crash the file stays, and another program may have got this id.
-    return pid if str(deploy_path).encode() in command else 0
+    own = {os.fsencode(path) for path in (deploy_path, deploy_path / ".deploy/serve.py")}
+    return 0 if own.isdisjoint(words) else pid
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:

@@ -7,8 +7,8 @@ install themselves.
 """
 
 import json
-import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 
 from deploy_manager.models import Environment, Upgrade, UpgradePolicy, UpgradeState
@@ -117,11 +117,10 @@ def _deploy(environment: Environment, serves: str) -> list[str]:
 
 def _greetings(environment: Environment) -> Sequence[str]:
     greetings = []
-    for address in sites.addresses(environment).values():
+    for _name, address in sites.addresses(environment):
         try:
-            with urllib.request.urlopen(f"{address}health/", timeout=10) as answer:  # noqa: S310
-                greetings.append(str(answer.headers["X-Greeting"]))
-        except OSError as error:
+            greetings.append(str(sites.health(address)[0].headers["X-Greeting"]))
+        except (OSError, HTTPException) as error:
             greetings.append(str(error))
     return greetings
 

@@ -6,17 +6,23 @@ account could replace what this account runs, with the reason. Only the standard
 3.8 is used.
 """
 
+from __future__ import annotations
+
 import grp
 import hashlib
 import os
 import pwd
 import stat
 import sys
+from collections.abc import Iterator
 
 MISSING = "no-guard-of-ours"
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 SERVED = ("releases", "venvs", "current")
 """What a site runs, beside the folder of our own files."""
+
+MOST_LINKS = 40
+"""The kernel follows no more on the way to a path: see path_resolution(7)."""
 
 
 def main(guard: str, sha256: str, folder: str) -> None:
@@ -64,34 +70,57 @@ def keep_others_out(folder: str) -> None:
 def check_way(path: str, give_to: str = "root") -> None:
     """End if another account may replace a folder or a link on the way to a path.
 
-    The owner of a folder may rename what is in it, whatever its mode and its sticky bit are.
+    The owner of a folder may rename what is in it, whatever its mode and its sticky bit are. Ends
+    also if the way leads in a circle, through a file, or where this account may not look.
     """
-    here, names = "/", path.split("/")[::-1]
+    try:
+        for here, facts in way(path):
+            check_step(here, facts, is_end=here == path, give_to=give_to)
+    except FileNotFoundError:
+        return
+    except NotADirectoryError as error:
+        file = os.path.dirname(error.filename)
+        sys.exit(f"{path} leads through {file}, which is not a folder: run mv {file} {file}.old")
+    except OSError as error:
+        sys.exit(f"This account can't follow {path}: {error.filename}: {error.strerror}")
+
+
+def way(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield each folder and link on the way to a path. Raises OSError where it can't go on."""
+    here, names, links = "/", path.split("/")[::-1], 0
     while True:
-        try:
-            facts = os.lstat(here)
-        except FileNotFoundError:
-            return
-        is_link = stat.S_ISLNK(facts.st_mode)
-        if facts.st_uid not in (0, os.geteuid()):
-            sys.exit(
-                f"{here} belongs to the account {name_of(facts.st_uid)}, which can so replace what"
-                f" this account runs: run chown {'-h ' if is_link else ''}"
-                f"{give_to if here == path else 'root'} {here}"
-            )
-        # Modes of a folder of our own in the deploy path are repaired by the guard.
-        is_repaired = here == path and facts.st_uid == os.geteuid()
-        if is_link:
+        facts = os.lstat(here)
+        yield here, facts
+        if stat.S_ISLNK(facts.st_mode):
+            links += 1
+            if links > MOST_LINKS:
+                sys.exit(
+                    f"{path} leads through more than {MOST_LINKS} links, as a circle does:"
+                    f" run rm {here}"
+                )
             names += os.readlink(here).split("/")[::-1]
             here = os.path.dirname(here) if names[-1] else "/"
-        elif may_be_replaced(facts) and not is_repaired:
-            sys.exit(
-                f"Others may write in {here}, and so replace what this account runs:"
-                f" run chmod go-w {here}"
-            )
         if not names:
             return
         here = os.path.normpath(os.path.join(here, names.pop()))
+
+
+def check_step(here: str, facts: os.stat_result, *, is_end: bool, give_to: str) -> None:
+    """End if another account may replace this folder or link, or what is in it."""
+    is_link = stat.S_ISLNK(facts.st_mode)
+    if facts.st_uid not in (0, os.geteuid()):
+        sys.exit(
+            f"{here} belongs to the account {name_of(facts.st_uid)}, which can so replace what"
+            f" this account runs: run chown {'-h ' if is_link else ''}"
+            f"{give_to if is_end else 'root'} {here}"
+        )
+    # Modes of a folder of our own in the deploy path are repaired by the guard.
+    is_repaired = is_end and facts.st_uid == os.geteuid()
+    if not is_link and may_be_replaced(facts) and not is_repaired:
+        sys.exit(
+            f"Others may write in {here}, and so replace what this account runs:"
+            f" run chmod go-w {here}"
+        )
 
 
 def may_be_replaced(facts: os.stat_result) -> bool:
