@@ -149,6 +149,18 @@ class Pair:
             )
         return upgrade
 
+    def bring(self, stage: UpgradeStage) -> None:
+        """Let the servers serve what a stage brought, beside the release from before."""
+        before = stage.release_before
+        assert before is not None
+        release = Release.objects.make(stage.environment, before.commit, "", stage.lock_after)
+        stage.deployment = self.ask(stage.environment, "upgrade", release=release)
+        stage.deployment.end(State.SUCCEEDED)
+        stage.save()
+        stage.environment.placements.update(
+            active_release=release, complete_releases=[before.name, release.name]
+        )
+
     def succeeded(self, environment: Environment) -> Upgrade:
         """An upgrade of a policy whose pins are to be handed back."""
         policy = UpgradePolicy.objects.create(

@@ -153,6 +153,7 @@ def test_a_stage_of_an_upgrade_waits_again_and_says_why(pair: Pair) -> None:
 
 def test_a_rollback_of_an_upgrade_waits_for_the_end_of_a_freeze_as_ever(pair: Pair) -> None:
     upgrade = pair.upgrade(pair.good)
+    pair.bring(upgrade.stages.get())
     upgrade.stages.update(state=UpgradeState.RETURNING)
     pair.reconcile()
     back = upgrade.stages.get().returned_by

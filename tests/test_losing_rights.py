@@ -48,6 +48,7 @@ def test_an_upgrade_whose_asker_may_no_more_returns_what_it_moved_and_ends(
         staging, production, source="admin", requested_by=eve, requested_by_name="eve"
     )
     first, second = upgrade.stages.order_by("number")
+    pair.bring(first)
     upgrade.stages.filter(pk=first.pk).update(state=UpgradeState.SUCCEEDED)
     lose(eve)
     pair.reconcile()
@@ -76,6 +77,7 @@ def test_a_directory_that_is_away_holds_up_its_people_only_and_no_return(
     assert ours.stages.get().state == UpgradeState.RUNNING
     assert theirs.stages.get().state == UpgradeState.WAITING
     assert pair.problems() == {"bad": "ConnectionError: the directory is away"}
+    pair.bring(theirs.stages.get())
     theirs.stages.update(state=UpgradeState.RETURNING)
     pair.reconcile()
     assert theirs.stages.get().returned_by is not None
@@ -84,6 +86,7 @@ def test_a_directory_that_is_away_holds_up_its_people_only_and_no_return(
 
 def test_a_return_waits_for_no_times_that_nobody_can_read(pair: Pair) -> None:
     upgrade = pair.upgrade(pair.bad, wanted=5)
+    pair.bring(upgrade.stages.get())
     upgrade.stages.update(state=UpgradeState.RETURNING)
     Environment.objects.filter(pk=pair.bad.pk).update(windows=["whenever"])
     pair.reconcile()
