@@ -18,6 +18,8 @@ from deploy_manager.models import (
     Shard,
     Upgrade,
 )
+from deploy_manager.packages.pins import replace_pins
+from deploy_manager.requirements.pins import Pin
 from tests.commands import Worker, call, call_and_be_refused, call_and_fail, events
 from tests.parts.matrices import few
 from tests.upgrades import Site4
@@ -204,6 +206,22 @@ def test_a_dry_run_tells_of_a_freeze_and_of_closed_times(four: Site4) -> None:
     tomorrow = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[(timezone.now().weekday() + 2) % 7]
     Environment.objects.update(windows=[f"{tomorrow} 09:00-09:01"])
     assert "may be changed at its allowed times only" in call(*words)
+
+
+def test_what_would_undo_an_upgrade_that_nobody_named_has_to_be_agreed_to(four: Site4) -> None:
+    four.index.add("shopkit", "1.1", requires=("helper",))
+    four.index.add("helper", "1.1")
+    call("upgrade", "helper==1.1", *ON)
+    Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
+    replace_pins(four.environment, [Pin("helper", "1.0"), Pin("shopkit", "1.0")])
+    said = call_and_be_refused("upgrade", "shopkit==1.1", *ON)
+    assert "This would take back what an upgrade or a fix brought: helper 1.1 → 1.0" in said
+    assert four.everywhere("helper==1.1")
+    call("upgrade", "shopkit==1.1", *ON, "--take-back")
+    assert four.everywhere("helper==1.0")
+    call("upgrade", "helper==1.1", *ON)
+    call("upgrade", "helper==1.0", *ON)
+    assert four.everywhere("helper==1.0")
 
 
 def test_pins_that_failed_before_and_versions_that_go_back_are_marked(four: Site4) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def words(*packages: str, soak: str = "0", dry_run: bool = False, **reaches: bool) -> Words:
-    return Words(packages, reaches, soak, "0", "It is better", dry_run)
+    return Words(packages, reaches, soak, "0", "It is better", dry_run, False)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from deploy_manager.deployments.plan import make_plan
 from deploy_manager.deployments.run import run
 from deploy_manager.deployments.scheduling import write_due_deployments
 from deploy_manager.exceptions import PinError, RequestRefused
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     Deployment,
     Environment,
@@ -28,6 +29,7 @@ from deploy_manager.upgrades.handing_back import patch_of
 from deploy_manager.upgrades.plan import UpgradeOptions, plan_upgrade
 from deploy_manager.upgrades.progress import advance_upgrade
 from deploy_manager.upgrades.requests import request_upgrade
+from tests.commands import call, events
 from tests.overrides import ADVISORY, HeldSite
 
 pytestmark = pytest.mark.django_db
@@ -305,3 +307,11 @@ def test_letting_go_needs_a_reason_and_a_package_that_is_held(held: HeldSite) ->
     override.refresh_from_db()
     assert override.ended_how == Override.End.LET_GO
     assert (override.ended_why, override.ended_by_name) == ("it breaks the till", "me")
+
+
+def test_a_plan_with_an_override_is_written_as_json(held: HeldSite) -> None:
+    held.serve("helper==1.0", "shopkit==1.0.2")
+    held.hold("1.0.2", "1.0", why=Message("It greets %(whom)s.", whom="strangers"))
+    plan, *_others = events(call("deploy", "production", "--dry-run", "--json"))
+    (override,) = plan["overrides"]
+    assert (override["version"], override["why"]) == ("1.0.2", "It greets strangers.")

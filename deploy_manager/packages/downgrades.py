@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 from packaging.version import Version
 
@@ -41,6 +40,10 @@ Key = tuple[str, str, str]
 """Package, version before, version after: what a person confirms."""
 
 
+REMOVED = "-"
+"""In place of a version: an upgrade had removed the package."""
+
+
 @dataclass(frozen=True)
 class ChangedPin:
     """A package whose pin changes, and what the change would undo."""
@@ -57,7 +60,7 @@ class ChangedPin:
     """Known against the new version, but not against the one that serves."""
 
     undoes: str = ""
-    """The version of an upgrade that this takes back; blank: none."""
+    """The version of an upgrade that this takes back; REMOVED if one removed it; blank: none."""
 
     details: tuple[Detail, ...] = ()
     """What else differs: of a package that keeps its version, all that does."""
@@ -216,7 +219,7 @@ class _History:
     def _undone_by_return(self, new: Sequence[Pin], brought: set[str]) -> str:
         """Return what is undone by a package that does not serve: dropped since, or removed."""
         if "" in brought:
-            return gettext("removed")
+            return REMOVED
         versions = [version for version in map(parsed_version, brought) if version]
         for pin in new:
             is_left = (pin.name, pin.version) in self._fixed and pin.version not in brought

@@ -113,6 +113,11 @@ class PlannedStage:
         return LockFile.objects.of(lock_digest(self.begun_from), self.begun_from)
 
 
+def describe_move(move: Mapping[str, Any]) -> str:
+    """Return a move like django 5.2.7 → 5.2.8."""
+    return f"{move['name']} {move['before'] or '-'} → {move['after'] or '-'}"
+
+
 @dataclass(frozen=True)
 class UpgradePlan:
     """The stages of an upgrade in their order, and the problems found."""
@@ -142,6 +147,19 @@ class UpgradePlan:
     @property
     def is_empty(self) -> bool:
         return not self.stages
+
+    @property
+    def taken_back(self) -> tuple[str, ...]:
+        """The moves that undo an upgrade or a fix of packages that nobody named, as text."""
+        named = {pin.name for pin in self.options.pins}
+        moves = (
+            move
+            for stage in self.stages
+            for move in stage.moves
+            if move["name"] not in named
+            and (move["undoes"] or (move["goes_back"] and move["advisories"]))
+        )
+        return tuple(dict.fromkeys(map(describe_move, moves)))
 
     @property
     def key(self) -> str:

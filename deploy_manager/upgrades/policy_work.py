@@ -28,6 +28,7 @@ from deploy_manager.upgrades.candidates import Candidates, concerned_by, few, fi
 from deploy_manager.upgrades.plan import (
     UpgradeOptions,
     UpgradePlan,
+    describe_move,
     plan_upgrade,
 )
 from deploy_manager.upgrades.proofs import speaks_against_release
@@ -173,6 +174,12 @@ def _why_not(plan: UpgradePlan, found: Candidates) -> Message:
             name=ignored[0],
             reason=found.ignored[ignored[0]],
         )
+    if plan.taken_back:
+        return Message(
+            _("Left out: %(moves)s, as that would take back %(names)s, which only a person may."),
+            moves=moves_of(plan),
+            names="; ".join(plan.taken_back),
+        )
     for stage in plan.stages:
         # Also an upgrade that a person requested: the same pins would fail again.
         failed = UpgradeStage.objects.filter(
@@ -237,5 +244,4 @@ def _no_room(policy: UpgradePolicy) -> Message:
 def moves_of(plan: UpgradePlan) -> Message:
     """Return what would move, each move once, like django 5.2.7 → 5.2.8."""
     moves = (move for stage in plan.stages for move in stage.moves)
-    texts = (f"{each['name']} {each['before'] or '-'} → {each['after'] or '-'}" for each in moves)
-    return few(list(dict.fromkeys(texts)))
+    return few(list(dict.fromkeys(map(describe_move, moves))))

@@ -68,7 +68,7 @@ class RequestCommand(EnvironmentCommand):
         if options["dry_run"]:
             show_dry_run(environment, recipe, as_planned(plan, deployment_options), view)
             return
-        agree_to_take_back(plan, view, agreed=options["take_back"])
+        agree_to_take_back(plan.to_confirm, view, agreed=options["take_back"])
         interrupts = Interrupts()
         # From before the request on: a Ctrl-C between the two must not leave it unmentioned.
         with interrupts.noted():

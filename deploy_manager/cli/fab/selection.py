@@ -104,7 +104,7 @@ def _plan_and_run(
     if dry_run:
         show_dry_run(environment, recipe, as_planned(plan, options), view)
         return
-    agree_to_take_back(plan, view, agreed=take_back)
+    agree_to_take_back(plan.to_confirm, view, agreed=take_back)
     interrupts = Interrupts()
     with interrupts.noted():
         with refusals():

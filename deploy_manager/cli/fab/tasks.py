@@ -149,9 +149,10 @@ def _upgrade_task(selection: Selection) -> Task[Any]:
         cooldown: str = "0",
         reason: str = "",
         dry_run: bool = False,
+        take_back: bool = False,
     ) -> None:
         reaches = {"security": security, "patch": patch, "minor": minor, "latest": latest}
-        words = Words(package or (), reaches, soak, cooldown, reason, dry_run)
+        words = Words(package or (), reaches, soak, cooldown, reason, dry_run, take_back)
         selection.upgrade(words)
 
     return _task(body, UPGRADE, "Upgrade packages", HELP_FOR_UPGRADE)

@@ -40,6 +40,7 @@ class Words:
     cooldown: str
     reason: str
     dry_run: bool
+    take_back: bool
 
     def read(self) -> UpgradeArguments:
         """Return what they mean. Raises CommandError (exit code 2)."""
@@ -53,6 +54,7 @@ class Words:
             soak=_read_duration("soak", self.soak),
             cooldown=_read_duration("cooldown", self.cooldown),
             dry_run=self.dry_run,
+            take_back=self.take_back,
         )
 
 

@@ -1,5 +1,6 @@
 """The audit on a command line: advisories about what is installed or pinned."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,6 @@ from deploy_manager.cli.text import clean, shorten
 from deploy_manager.cli.views.base import Report, View, make_table
 from deploy_manager.models import Placement
 from deploy_manager.packages.exposure import Exposure, Unknown
-
-MAX_UNKNOWN_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,9 @@ class AuditReport(Report):
     def print_on(self, view: View) -> None:
         if self.exposed:
             self._print_table(view)
-        for version in self.unknown[:MAX_UNKNOWN_SHOWN]:
-            reason = version.problem or "It has not been looked up yet."
-            view.remark(
-                f"unknown: {version.environment}, {version.name} {version.version}: {reason}"
-            )
-        if len(self.unknown) > MAX_UNKNOWN_SHOWN:
-            view.remark(f"unknown: {len(self.unknown) - MAX_UNKNOWN_SHOWN} more versions")
+        # A source that is away is one reason for many versions.
+        for (environment, reason), versions in self._unknown_by_reason().items():
+            view.remark(f"unknown: {environment}, {shorten(versions)}: {reason}")
         for placement in self.unseen:
             reason = (
                 placement.inventory_problem or "It has never been asked: run manage.py inventory."
@@ -39,8 +34,19 @@ class AuditReport(Report):
                 f"unknown: {placement.environment}, packages of {placement.server}: {reason}"
             )
         if not self.exposed:
-            limits = " of what is known" if self.unknown or self.unseen else ""
-            view.remark(f"{self.checked} versions checked: no advisory is about any{limits}.")
+            known = self.checked - len({(each.name, each.version) for each in self.unknown})
+            if known < self.checked:
+                view.remark(f"{known} of {self.checked} versions could be checked.")
+            if known or not self.checked:
+                view.remark(f"{known} versions checked: no advisory is about any.")
+
+    def _unknown_by_reason(self) -> dict[tuple[str, str], list[str]]:
+        """Return the versions without an answer, by environment and by why there is none."""
+        found: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for each in self.unknown:
+            reason = each.problem or "It has not been looked up yet."
+            found[str(each.environment), str(reason)].append(f"{each.name} {each.version}")
+        return found
 
     def _print_table(self, view: View) -> None:
         table = make_table("environment", "package", "version", "where", "advisory", "fixed in")

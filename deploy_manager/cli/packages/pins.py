@@ -1,12 +1,12 @@
 """Pins that change and overrides, for people and programs; and the consent to taking pins back."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from deploy_manager.cli.exits import refuse
 from deploy_manager.cli.text import clean
 from deploy_manager.cli.views.base import View
-from deploy_manager.deployments.plan import Plan
-from deploy_manager.packages.downgrades import ChangedPin
+from deploy_manager.packages.downgrades import REMOVED, ChangedPin
 from deploy_manager.packages.overrides import StandingOverride
 from deploy_manager.requirements.pins import Detail
 
@@ -19,14 +19,14 @@ DETAILS = {
 }
 
 
-def agree_to_take_back(plan: Plan, view: View, *, agreed: bool) -> None:
+def agree_to_take_back(changes: Sequence[object], view: View, *, agreed: bool) -> None:
     """Return if nothing is taken back, or if that is agreed to: by the flag, or when asked.
 
     Raises CommandError (exit code 2) otherwise.
     """
-    if agreed or not plan.to_confirm:
+    if agreed or not changes:
         return
-    pins = clean("; ".join(map(str, plan.to_confirm)))
+    pins = clean("; ".join(map(str, changes)))
     if not agrees(f"Take back {pins}? [y/N] ", view):
         refuse(
             f"This would take back what an upgrade or a fix brought: {pins}. Add {FLAG} to agree,"
@@ -54,7 +54,7 @@ def describe_pin(pin: ChangedPin) -> str:
     parts = [f"{pin.name} {pin.after if pin.before == pin.after else versions}", change]
     parts += [DETAILS[detail] for detail in pin.details]
     if pin.undoes:
-        parts.append(f"an upgrade brought {pin.undoes}")
+        parts.append(describe_undone(pin.undoes))
     if pin.advisories:
         parts.append(f"vulnerable: {', '.join(pin.advisories)}")
     return clean(", ".join(filter(None, parts)))
@@ -76,6 +76,11 @@ def pin_as_json(pin: ChangedPin) -> dict[str, Any]:
         "undoes": pin.undoes,
         "details": [detail.value for detail in pin.details],
     }
+
+
+def describe_undone(version: str) -> str:
+    """Return what an upgrade had done that is taken back; see ChangedPin.undoes."""
+    return "an upgrade had removed it" if version == REMOVED else f"an upgrade brought {version}"
 
 
 def override_as_json(override: StandingOverride) -> dict[str, Any]:

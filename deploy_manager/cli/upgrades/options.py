@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from deploy_manager.cli.exits import refusals, refuse
+from deploy_manager.cli.packages.pins import agree_to_take_back
 from deploy_manager.cli.text import shorten
 from deploy_manager.cli.upgrades.reports import UpgradePlanReport, write_nothing_requested
 from deploy_manager.cli.views.base import View
@@ -30,6 +31,7 @@ HELP = {
     "cooldown": "do not install younger versions, unless with --security; like 7d",
     "stop_on_failure": "if one environment fails, leave those before it as they are",
     "dry_run": "only show the packages that would move",
+    "take_back": "agree that packages you did not name undo an upgrade or a fix",
 }
 """The help texts that manage.py and fab share."""
 
@@ -51,6 +53,8 @@ class UpgradeArguments:
     """Whether the environments before one that fails stay as they are."""
 
     dry_run: bool = False
+    take_back: bool = False
+    """Whether it is agreed that packages that were not named undo an upgrade or a fix."""
 
 
 def plan_for_arguments(
@@ -58,8 +62,8 @@ def plan_for_arguments(
 ) -> UpgradePlan | None:
     """Show the plan and return it; None if nothing is to be requested.
 
-    Raises CommandError (exit code 2) for arguments without meaning, and for a plan without a
-    solution.
+    Raises CommandError (exit code 2) for arguments without meaning, for a plan without a solution,
+    and if it takes something back that nobody agrees to.
     """
     with refusals():
         options = _options(environments, arguments)
@@ -80,6 +84,7 @@ def plan_for_arguments(
         state = "unchanged" if plan.is_empty else "planned"
         write_nothing_requested(environments, state, view)
         return None
+    agree_to_take_back(plan.taken_back, view, agreed=arguments.take_back)
     return plan
 
 

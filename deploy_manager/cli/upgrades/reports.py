@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
-from deploy_manager.cli.packages.pins import SECURITY
+from deploy_manager.cli.packages.pins import SECURITY, describe_undone
 from deploy_manager.cli.text import clean
 from deploy_manager.cli.views.base import Report, View, make_table
 from deploy_manager.models import Environment, Upgrade, UpgradeStage, UpgradeState
@@ -72,7 +72,7 @@ def describe_facts(move: dict[str, Any]) -> str:
     if move["goes_back"]:
         facts.append("goes back")
     if move["undoes"]:
-        facts.append(f"an upgrade brought {move['undoes']}")
+        facts.append(describe_undone(move["undoes"]))
     if move["advisories"]:
         facts.append(f"vulnerable: {', '.join(move['advisories'])}")
     if move["fixes"]:

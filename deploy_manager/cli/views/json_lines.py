@@ -54,7 +54,8 @@ class JsonLines(View):
         """Write one line at once. Raises SystemExit if the reader has closed the pipe."""
         try:
             # JSON escapes every control character but DEL, which a terminal acts on as well.
-            line = json.dumps({"event": event, **_in_words(values)}).replace("\x7f", "\\u007f")
+            line = json.dumps({"event": event, **_in_words(values)}, default=_inner_text)
+            line = line.replace("\x7f", "\\u007f")
             self._console.file.write(f"{line}\n")
             self._console.file.flush()
         except BrokenPipeError:
@@ -104,6 +105,13 @@ def _in_words(values: dict[str, Any]) -> dict[str, Any]:
         name: str(value) if isinstance(value, Message) else value for name, value in values.items()
     }
     return reasons | in_words
+
+
+def _inner_text(value: object) -> str:
+    """Return a message inside of a list or an object as text. Raises TypeError for others."""
+    if isinstance(value, Message):
+        return str(value)
+    raise TypeError(f"{value!r} is not JSON: it is of the type {type(value).__name__}.")
 
 
 def _state_of(row: Step | HostRun) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Command(ConsoleCommand):
             )
         parser.add_argument("--stop-on-failure", action="store_true", help=HELP["stop_on_failure"])
         parser.add_argument("--dry-run", action="store_true", help=HELP["dry_run"])
+        parser.add_argument("--take-back", action="store_true", help=HELP["take_back"])
         parser.add_argument("--no-wait", action="store_true", help="request it and do not watch")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -61,6 +62,7 @@ class Command(ConsoleCommand):
             cooldown=options["cooldown"],
             stops=options["stop_on_failure"],
             dry_run=options["dry_run"],
+            take_back=options["take_back"],
         )
         plan = plan_for_arguments(environments, arguments, view)
         if plan is None:
