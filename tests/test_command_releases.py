@@ -7,6 +7,7 @@ from deploy_manager.models import Release
 from tests.commands import call, events
 from tests.inventory import Inventory
 from tests.parts.hostile import NULL
+from tests.parts.matrices import few
 from tests.releases import Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,7 +49,7 @@ WITH_A_NAME: list[object] = [["r1"], [{}, None, 5, "r1", ["x"]]]
 
 @pytest.mark.parametrize(
     ("written", "is_there"),
-    [*((odd, False) for odd in ODD), *((odd, True) for odd in WITH_A_NAME)],
+    few(*((odd, True) for odd in WITH_A_NAME), *((odd, False) for odd in ODD), first=4),
     ids=str,
 )
 def test_of_what_a_server_has_complete_only_names_count(

@@ -22,6 +22,7 @@ from deploy_manager.recipes import (
     load_recipes,
 )
 from deploy_manager.recipes.serving import METHODS
+from tests.parts.matrices import few
 
 SECRET = "s3cret-of-the-site"
 TELL_ALL = """
@@ -135,7 +136,7 @@ def test_every_recipe_goes_through_touches_nothing_and_shows_no_secret(site: Sit
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("installer", ["pip", "uv"])
+@pytest.mark.parametrize("installer", few("pip", "uv"))
 def test_every_way_to_install_and_to_reload_goes_through(
     site: Site, method: str, installer: str
 ) -> None:
