@@ -115,6 +115,53 @@ def test_where_there_is_nothing_to_go_back_to_it_says_so(shop: Inventory) -> Non
     assert 'name="_confirm"' not in page
 
 
+def test_other_servers_have_other_releases_and_the_good_one_before_is_chosen(
+    shop: Inventory, releases: Releases
+) -> None:
+    shop.add_server("three")
+    Placement.objects.filter(server__name="three").update(
+        complete_releases=[releases[2].name], active_release=releases[2]
+    )
+    deployer = visitor("deployer")
+    page = deployer.get(run_page(shop, "rollback")).content.decode()
+    assert "No other release is complete on every chosen server." in page
+    assert "--server one --server two" in page
+
+    sent = confirmed(shop, shown_servers="one,two,three")
+    page = deployer.post(run_page(shop, "rollback"), sent).content.decode()
+    assert "This would fail" not in page
+    assert f'value="{releases[1].name}" checked' in rows_of(page)
+    assert not Deployment.objects.filter(recipe="rollback").exists()
+
+    deployer.post(run_page(shop, "rollback"), confirmed(shop, release=releases[1].name))
+    assert Deployment.objects.get(recipe="rollback").release == releases[1]
+
+
+def test_a_release_that_a_further_server_lacks_is_refused(
+    shop: Inventory, releases: Releases
+) -> None:
+    shop.add_server("three")
+    sent = confirmed(shop, release=releases[1].name, servers=["one", "two", "three"])
+    page = visitor("deployer").post(run_page(shop, "rollback"), sent).content.decode()
+    assert f"Release {releases[1].name} is not complete on every chosen server" in page
+    assert not Deployment.objects.filter(recipe="rollback").exists()
+
+
+def test_each_is_compared_with_what_is_live(shop: Inventory, releases: Releases) -> None:
+    live = releases[2]
+    Release.objects.filter(pk=releases[1].pk).update(commit=live.commit)
+    deployer = visitor("deployer")
+    page = deployer.get(run_page(shop, "rollback")).content.decode()
+    rows = rows_of(page)
+    assert "same commit and pins as now" in rows
+    assert f'value="{releases[0].name}" checked' in rows
+    other = "django==5.2.8\n"
+    lock = LockFile.objects.of("b" * 64, other)
+    Release.objects.filter(pk=releases[1].pk).update(lock=lock)
+    rows = rows_of(deployer.get(run_page(shop, "rollback")).content.decode())
+    assert "same commit as now, pins differ: no asgiref instead of 3.8.1" in rows
+
+
 @pytest.mark.parametrize("pipeline", [pipeline.name for pipeline in all_pipelines()])
 def test_each_pipelines_page_opens(shop: Inventory, releases: Releases, pipeline: str) -> None:
     assert visitor("deployer").get(run_page(shop, pipeline)).status_code == 200

@@ -43,6 +43,26 @@ def test_json_has_every_server_by_name(shop: Switching) -> None:
     assert summary == {"event": "summary", "environment": "shop/production", "releases": 2}
 
 
+def test_a_release_whose_environment_is_not_complete_is_nowhere_complete(shop: Switching) -> None:
+    """Its installation failed or was cancelled: the code is there, and nothing could serve it."""
+    shop.make_release("r3")
+    shop.make_release("r4")
+    for name in ("r3", "r4"):
+        for server in ("one", "two"):
+            venv = shop.folder(server) / "releases" / name / "venv"
+            venv.mkdir(parents=True)
+            (venv.parent / ".complete").touch()
+    (venv / ".complete").touch()
+    shop.switch_to("r2")
+    printed = events(call("releases", "production", "--json"))
+    assert {each["name"]: each["complete_on"] for each in printed[:-1]} == {
+        "r1": ["one"],
+        "r2": ["one", "two"],
+        "r3": [],
+        "r4": ["two"],
+    }
+
+
 ODD: list[object] = [5, None, "r1", {"r1": "r1"}, [{}], [["r1"]]]
 WITH_A_NAME: list[object] = [["r1"], [{}, None, 5, "r1", ["x"]]]
 

@@ -77,6 +77,56 @@ def test_a_release_that_is_not_whole_everywhere_is_refused(shop: Switching) -> N
     assert not Deployment.objects.filter(recipe="rollback").exists()
 
 
+def test_only_the_chosen_servers_need_to_have_the_release(shop: Switching) -> None:
+    """A server is added, made like the others, and has nothing to go back to."""
+    shop.inventory.add_server("three")
+    call("converge", "production", "three")
+    told = call_and_be_refused("rollback", "production")
+    assert "No good release before this one is complete on every server of shop/production." in told
+    assert "r2 is not complete on three. To bring it to every server, deploy its commit:" in told
+    command = "manage.py rollback shop/production --to r2 --server one --server two"
+    assert f"choose these: {command}" in told
+    call(*command.split()[1:])
+    assert [shop.current(server) for server in ("one", "two", "three")] == ["r2", "r2", "r3"]
+
+
+def test_a_refusal_with_chosen_servers_names_these(shop: Switching) -> None:
+    shop.inventory.add_server("three")
+    call("converge", "production", "three")
+    words = ["rollback", "production", "--server", "two", "--server", "three"]
+    assert "before this one is complete on each of two, three." in call_and_be_refused(*words)
+    told = call_and_be_refused(*words, "--to", "r1")
+    assert "No release r1 is complete on each of two, three." in told
+    assert "--to r1 --server two\n" in f"{told}\n"
+    assert "has no server nine" in call_and_be_refused("rollback", "production", "--server", "nine")
+
+
+def test_the_release_that_serves_is_refused_as_such(shop: Switching) -> None:
+    for name in ("r3", "3333"):
+        told = call_and_be_refused("rollback", "production", "--to", name)
+        assert "r3 is the release that serves. Others to choose: r2, r1." in told
+        assert "converge" not in told
+    shop.inventory.add_server("three")
+    told = call_and_be_refused("rollback", "production", "--to", "r3")
+    assert "To bring it to three as well: manage.py converge shop/production three" in told
+
+
+def test_a_server_that_serves_another_release_goes_back_to_that_of_the_others(
+    shop: Switching,
+) -> None:
+    call("rollback", "production", "--to", "r1", "--server", "two")
+    call("rollback", "production", "--to", "r3", "--server", "two")
+    assert shop.current("two") == "r3"
+
+
+def test_without_a_name_what_differs_from_what_serves_is_chosen(shop: Switching) -> None:
+    shop.make_release("r4")
+    Release.objects.filter(name="r4").update(commit="3" * 40)
+    assert shop.switch_to("r4").state == State.SUCCEEDED
+    assert "release  r2" in call("rollback", "production", "--dry-run")
+    assert "release  r3" in call("rollback", "production", "--to", "r3", "--dry-run")
+
+
 def test_forced_migrations_stand_on_the_row(shop: Switching) -> None:
     force = ["--force-migration", "shop.0002_prices", "--force-migration", "shop.0003_sizes"]
     call("rollback", "production", *force)

@@ -88,6 +88,8 @@ def test_a_rollback_is_shown_with_the_release_it_goes_to(switching: Switching) -
     add_pipeline(Pipeline("rollback", "Roll back", (check, phase)))
     printed = call("rollback", "production", "--dry-run")
     assert "releases/r1" in printed
+    assert "still empty" not in printed
+    assert "No server was asked: what depends on its answers may run other commands." in printed
     assert switching.current("one") == "r2"
 
 

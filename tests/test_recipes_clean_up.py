@@ -57,6 +57,19 @@ def test_what_was_broken_off_goes_but_for_the_release_at_hand(lived_in: RecipeSi
     assert left(lived_in) == ({"r2", "r5", "r6", "r8"}, {"venv2", "venv5", "venv6", "venv8"})
 
 
+def test_a_release_with_half_an_environment_takes_no_place_of_a_whole_one(
+    lived_in: RecipeSite,
+) -> None:
+    """Nothing can serve it, so it is no release to go back to."""
+    for number in (7, 8):
+        release = make_release(lived_in, f"r{number}", f"venv{number}", complete=False)
+        (release / ".complete").touch()
+
+    lived_in.run("clean_up")
+
+    assert left(lived_in) == ({"r2", "r5", "r6"}, {"venv2", "venv5", "venv6"})
+
+
 def test_files_and_links_among_the_releases_are_let_be(lived_in: RecipeSite) -> None:
     elsewhere = lived_in.folder / "elsewhere"
     elsewhere.mkdir()

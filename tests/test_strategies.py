@@ -198,12 +198,24 @@ def test_cancelled_in_its_proof_a_server_goes_back_and_the_summary_says_so(
     assert "Reached: one, two, three, four." in told
     assert "The new release serves on one, three." in told
     assert "What served before serves again on two." in told
+    assert "Not switched: four." in told
     assert {host.server_name: VERIFIED in host.message for host in deployment.host_runs.all()} == {
         "one": True,
         "two": False,
         "three": True,
         "four": False,
     }
+
+
+def test_cancelled_before_any_switch_the_summary_says_that_none_was_made(four: Switching) -> None:
+    deployment = cancelled_during(four, "make_it", ["two"])
+    assert currents(four) == ["old"] * 4
+    reached = ["one", "two", "three", "four"]
+    started = deployment.host_runs.exclude(started_at=None).values_list("server_name", flat=True)
+    names = ", ".join(name for name in reached if name in started)
+    assert deployment.message == (
+        f"Cancelled by the boss.\nReached: {names}.\nNo server was switched."
+    )
 
 
 def test_a_failed_clean_up_takes_back_no_server_that_was_verified(four: Switching) -> None:

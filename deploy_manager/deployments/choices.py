@@ -1,12 +1,12 @@
 """Choosing the release and the servers of a rollback, a retry and a converge."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.deployments.comparing import twins_of
-from deploy_manager.deployments.request import DeploymentOptions
+from deploy_manager.deployments.comparing import is_same, twins_of
+from deploy_manager.deployments.request import DeploymentOptions, choose_placements
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.messages import Message, few, join
 from deploy_manager.models import (
@@ -20,7 +20,7 @@ from deploy_manager.models import (
     Step,
     UpgradeStage,
 )
-from deploy_manager.models.serving import most_served, served_before, serving_release, unproven
+from deploy_manager.models.serving import most_served, served_before, unproven
 from deploy_manager.packages.downgrades import confirmed_in
 from deploy_manager.row_checks import check_row
 
@@ -28,33 +28,43 @@ MOST_NAMED = 5
 """Servers that a refusal names."""
 
 
-def releases_to_return_to(environment: Environment) -> list[Release]:
-    """Return the releases that are complete on every server and do not serve, newest first.
+def releases_to_return_to(environment: Environment, servers: Sequence[str] = ()) -> list[Release]:
+    """Return the releases that are complete on the chosen servers and do not serve, newest first.
 
-    Bad ones, and ones that never served, are among them: a person may choose one.
+    No server named means all of them. Bad ones, and ones that never served, are among them: a
+    person may choose one.
     """
-    complete = [set(each.complete) for each in environment.placements.all()]
+    chosen = _chosen(environment, servers)
+    complete = [set(each.complete) for each in chosen]
     # Of no sets there is no intersection: Python raises.
     common = set.intersection(*complete) if complete else set()
-    serving = serving_release(environment)
+    serving = most_served(chosen)
     found = environment.releases.filter(name__in=common).select_related("lock")
     return [release for release in found if release != serving]
 
 
-def choose_release(environment: Environment, name: str = "") -> Release:
-    """Return the release a rollback goes to: the named one, or the good one that served before.
+def serving_on(environment: Environment, servers: Sequence[str] = ()) -> Release | None:
+    """Return the release that most of the chosen servers serve; all count if none is named."""
+    return most_served(_chosen(environment, servers))
 
-    `name` is a release's name, or the beginning of its commit if no other release begins so.
-    Raises RequestRefused.
+
+def choose_release(
+    environment: Environment, name: str = "", servers: Sequence[str] = ()
+) -> Release:
+    """Return the release a rollback goes to: the named one, or a good one that served before.
+
+    `name` is a release's name, or the beginning of its commit if no other release begins so. Only
+    the servers that are to go back count; none named means all. Raises RequestRefused.
     """
-    known = releases_to_return_to(environment)
+    choose_placements(environment, servers)  # refuses a server that is not there
+    known = releases_to_return_to(environment, servers)
     if not name:
-        found = _served_before(environment, known)
+        usable = {each.pk for each in known}
+        found = [each for each in _served_before(environment, servers) if each.pk in usable]
     else:
-        found = [each for each in known if each.name == name]
-        found = found or [each for each in known if each.commit.startswith(name)]
+        found = _named(known, name)
     if not found:
-        raise RequestRefused(_no_release(environment, name, known))
+        raise RequestRefused(_no_release(environment, name, servers, known))
     if name and len(found) > 1:
         twins = twins_of(found)
         lines = [
@@ -73,14 +83,81 @@ def choose_release(environment: Environment, name: str = "") -> Release:
     return found[0]
 
 
-def _served_before(environment: Environment, known: Sequence[Release]) -> list[Release]:
-    """The good releases that served before the current one, the last of them first."""
-    good = {each.pk: each for each in known if each.bad_since is None}
-    before = served_before(environment, serving_release(environment))
-    return [good[key] for key in before if key in good]
+def _named(releases: Iterable[Release], name: str) -> list[Release]:
+    known = list(releases)
+    return [each for each in known if each.name == name] or [
+        each for each in known if each.commit.startswith(name)
+    ]
 
 
-def _no_release(environment: Environment, name: str, known: Sequence[Release]) -> Message:
+def _chosen(environment: Environment, servers: Sequence[str]) -> list[Placement]:
+    """The placements on these servers; all if none is named. None is refused: it is looked at."""
+    placements = environment.placements.select_related("server", "active_release__lock")
+    return [each for each in placements if not servers or each.server.name in servers]
+
+
+def _served_before(environment: Environment, servers: Sequence[str]) -> list[Release]:
+    """The good releases that served before the current one, the last of them first.
+
+    Those with the commit and the pins of the current one come at the end: going back to the same
+    changes nothing but the variables.
+    """
+    serving = most_served(_chosen(environment, servers))
+    good = {each.pk: each for each in environment.releases.good().select_related("lock")}
+    before = [good[key] for key in served_before(environment, serving) if key in good]
+    return sorted(before, key=lambda each: is_same(each, serving))  # stable
+
+
+def _no_release(
+    environment: Environment, name: str, servers: Sequence[str], known: Sequence[Release]
+) -> Message:
+    """Return why there is none: what may be chosen, what the servers lack, and each way out."""
+    chosen = _chosen(environment, servers)
+    if name and (serving := most_served(chosen)) and _named([serving], name):
+        return _serves_already(environment, serving, chosen, known)
+    wanted = _wanted(environment, name, servers, chosen)
+    where = Message(_("every server of %(site)s"), site=environment)
+    if servers:
+        names = few([each.server.name for each in chosen], MOST_NAMED)
+        where = Message(_("each of %(servers)s"), servers=names)
+    if name:
+        text = _("No release %(name)s is complete on %(where)s. Available: %(known)s.")
+    elif wanted:
+        text = _("No good release before this one is complete on %(where)s. Available: %(known)s.")
+    else:
+        text = _("%(site)s has no good release before this one. Available: %(known)s.")
+    words = {"site": environment, "name": name, "where": where, "known": _listed(known)}
+    lines = [Message(text, **words)]
+    if unknown := [each.server.name for each in chosen if each.is_unknown]:
+        why = _(
+            "What %(servers)s serves is unknown since it was moved: run the recipe ping there to"
+            " look."
+        )
+        lines.append(Message(why, servers=", ".join(unknown)))
+    if wanted:
+        lines += _ways_out(environment, name, wanted, chosen)
+    return Message.lines(*lines)
+
+
+def _serves_already(
+    environment: Environment,
+    serving: Release,
+    chosen: Sequence[Placement],
+    known: Sequence[Release],
+) -> Message:
+    words = {"release": serving, "known": _listed(known)}
+    lines = [
+        Message(_("%(release)s is the release that serves. Others to choose: %(known)s."), **words)
+    ]
+    if others := [each.server.name for each in chosen if each.active_release != serving]:
+        text = _("To bring it to %(servers)s as well: manage.py converge %(site)s %(each)s")
+        named = {"servers": few(others, MOST_NAMED), "each": " ".join(others)}
+        lines.append(Message(text, site=environment, **named))
+    return Message.lines(*lines)
+
+
+def _listed(known: Sequence[Release]) -> Message:
+    """Releases that may be chosen by their names, each with what it lacks."""
     lacking = unproven(each.pk for each in known)
     names = join(
         Message(_("%(release)s (bad)"), release=each)
@@ -90,45 +167,54 @@ def _no_release(environment: Environment, name: str, known: Sequence[Release]) -
         else str(each)
         for each in known
     )
-    words = {"site": environment, "name": name, "known": names or Message(_("none"))}
-    if name:
-        text = _(
-            "No release %(name)s is complete on every server of %(site)s. Available: %(known)s."
-        )
-    else:
-        text = _("%(site)s has no good release before this one. Available: %(known)s.")
-    lines = [Message(text, **words)]
-    placements = list(_placements(environment))
-    if unknown := [each.server.name for each in placements if each.is_unknown]:
-        why = _(
-            "What %(servers)s serves is unknown since it was moved: run the recipe ping there to"
-            " look."
-        )
-        lines.append(Message(why, servers=", ".join(unknown)))
-    wanted = _wanted(environment, name)
-    seen = [each for each in placements if not each.is_unknown]
-    if wanted and (without := [each for each in seen if wanted.name not in each.complete]):
-        why = _(
+    return names or Message(_("none"))
+
+
+def _ways_out(
+    environment: Environment, name: str, wanted: Release, chosen: Sequence[Placement]
+) -> Iterator[Message]:
+    """Yield how a release that some servers lack can serve: on the others, or once it is sent."""
+    seen = [each for each in chosen if not each.is_unknown]
+    without = [each.server.name for each in seen if wanted.name not in each.complete]
+    having = [each.server.name for each in chosen if wanted.name in each.complete]
+    if not without:
+        return
+    yield Message(
+        _(
             "%(release)s is not complete on %(servers)s. To bring it to every server, deploy its"
             " commit: manage.py deploy %(site)s --ref %(commit)s"
+        ),
+        release=wanted,
+        servers=few(without, MOST_NAMED),
+        site=environment,
+        commit=wanted.commit,
+    )
+    if having:
+        yield Message(
+            _(
+                "To roll back only the servers that have it, choose these: manage.py rollback"
+                " %(site)s --to %(release)s %(options)s"
+            ),
+            site=environment,
+            release=wanted,
+            options=" ".join(f"--server {each}" for each in having),
         )
-        servers = few([each.server.name for each in without], MOST_NAMED)
-        told = {"release": wanted, "site": environment, "commit": wanted.commit}
-        lines.append(Message(why, servers=servers, **told))
-    return Message.lines(*lines)
 
 
-def _wanted(environment: Environment, name: str) -> Release | None:
-    """The release that a rollback would have gone to, if every server had it."""
+def _wanted(
+    environment: Environment, name: str, servers: Sequence[str], chosen: Sequence[Placement]
+) -> Release | None:
+    """The release that a rollback would have gone to, if every server had it.
+
+    Without a name it is the one that the most of them have; of several, the last one that served.
+    """
     if name:
         return environment.releases.filter(Q(name=name) | Q(commit__startswith=name)).first()
-    good = {each.pk: each for each in environment.releases.good()}
-    before = served_before(environment, serving_release(environment))
-    return next((good[key] for key in before if key in good), None)
 
+    def number(release: Release) -> int:
+        return sum(release.name in each.complete for each in chosen)
 
-def _placements(environment: Environment) -> QuerySet[Placement]:
-    return environment.placements.select_related("server")
+    return max(_served_before(environment, servers), key=number, default=None)
 
 
 def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOptions]:
@@ -181,7 +267,8 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
 
 def _missed(deployment: Deployment) -> tuple[list[str], list[str]]:
     """The servers on which it did not succeed: those that are still there, and those that left."""
-    known = {each.server.name for each in _placements(deployment.environment)}
+    placements = deployment.environment.placements.select_related("server")
+    known = {each.server.name for each in placements}
     servers: list[str] = []
     left: list[str] = []
     runs = deployment.host_runs.filter(state__in=TO_RETRY).select_related("placement__server")

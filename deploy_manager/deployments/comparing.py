@@ -95,6 +95,29 @@ def with_twins(releases: Iterable[Release]) -> list[Release]:
     return shown
 
 
+def is_same(release: Release, live: Release | None) -> bool:
+    """Whether a release has the commit and the pins of the one that serves."""
+    return live is not None and (release.commit, release.lock_id) == (live.commit, live.lock_id)
+
+
+def unlike_live(release: Release, live: Release) -> Message:
+    """Return how the pins of a release differ from those that serve, and if it has their commit."""
+    if is_same(release, live):
+        return Message(_("same commit and pins as now"))
+    difference = compare(live, release).difference
+    if release.commit == live.commit:
+        return Message(_("same commit as now, %(difference)s"), difference=difference)
+    return Message(_("compared with now: %(difference)s"), difference=difference)
+
+
+def with_difference(releases: Iterable[Release], live: Release | None) -> list[Release]:
+    """Return releases with their `difference` from the one that serves, for templates."""
+    shown = list(releases)
+    for each in shown:
+        each.difference = unlike_live(each, live) if live else ""  # type: ignore[attr-defined]
+    return shown
+
+
 def compare(other: Release, release: Release) -> Twin:
     """Return how a release differs from another of its commit."""
     if other.lock_id == release.lock_id:

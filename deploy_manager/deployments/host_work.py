@@ -36,9 +36,11 @@ logger = logging.getLogger(__name__)
 # `echo` keeps the first line there if `current` is not; `true` keeps the last test's exit code out.
 LOOK = (
     "readlink current 2>/dev/null || echo;"
-    ' for whole in releases/*/.complete; do [ -e "$whole" ] && echo "$whole"; done; true'
+    " for whole in releases/*/.complete; do"
+    ' [ -e "$whole" ] && [ -e "${whole%/*}/venv/.complete" ] && echo "$whole"; done; true'
 )
-"""Prints where `current` points, then the marker of each complete release."""
+"""Prints where `current` points, then the marker of each release that could be activated: complete
+with its virtual environment, as `activate` demands it."""
 
 MARK_OF_A_RELEASE = re.compile(
     r"releases/(?![^/]*\.part/)([A-Za-z0-9][A-Za-z0-9._-]{0,99})/\.complete"

@@ -31,7 +31,7 @@ from deploy_manager.models import (
     Step,
 )
 from deploy_manager.models.deployments import cancelled_by
-from deploy_manager.models.runs import VERIFIED, end_hosts, is_verified
+from deploy_manager.models.runs import ACTIVATE, VERIFIED, end_hosts, is_verified
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.packages.overrides import end_overtaken
 from deploy_manager.rollout_size import is_too_many
@@ -41,6 +41,7 @@ NOT_NEEDED = Message(_("Not needed."), "not_needed")
 SERVES_NEW = _("The new release serves on %(servers)s.")
 SERVES_AGAIN = _("What served before serves again on %(servers)s.")
 HALF_BACK = _("Stopped in the rollback, so look at what serves: %(servers)s.")
+NOT_SWITCHED = _("Not switched: %(servers)s.")
 
 
 @dataclass(frozen=True)
@@ -353,23 +354,29 @@ def _reached(hosts: list[HostRun]) -> Message:
     serving: dict[str, list[HostRun]] = defaultdict(list)
     for host in reached:
         serving[_serves_since(host)].append(host)
+    names = Message(_("Reached: %(servers)s."), servers=_names(reached))
+    if set(serving) == {NOT_SWITCHED}:
+        return Message.lines(names, _("No server was switched."))
     return Message.lines(
-        Message(_("Reached: %(servers)s."), servers=_names(reached)),
+        names,
         *(
             Message(text, servers=_names(serving[text]))
-            for text in (SERVES_NEW, SERVES_AGAIN, HALF_BACK)
+            for text in (SERVES_NEW, SERVES_AGAIN, HALF_BACK, NOT_SWITCHED)
             if text in serving
         ),
     )
 
 
 def _serves_since(host: HostRun) -> str:
-    """Return what a server serves after a cancellation; blank: what it served all the time."""
+    """Return what a server serves after a cancellation; blank: unknown, or no change was due."""
     steps = list(host.steps.all())
     back = [step for step in steps if step.is_rollback]
     if any(step.has_begun for step in back):
         return SERVES_AGAIN if all(step.state == State.SUCCEEDED for step in back) else HALF_BACK
-    return SERVES_NEW if host.was_switched or is_verified(steps) else ""
+    if host.was_switched or is_verified(steps):
+        return SERVES_NEW
+    switches = [step for step in steps if step.recipe == ACTIVATE and not step.is_rollback]
+    return NOT_SWITCHED if switches and not any(step.has_begun for step in switches) else ""
 
 
 def _names(hosts: list[HostRun]) -> str:

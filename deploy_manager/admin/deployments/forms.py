@@ -13,8 +13,13 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.forms import FutureField
-from deploy_manager.deployments.choices import choose_release, converge, releases_to_return_to
-from deploy_manager.deployments.comparing import with_twins
+from deploy_manager.deployments.choices import (
+    choose_release,
+    converge,
+    releases_to_return_to,
+    serving_on,
+)
+from deploy_manager.deployments.comparing import with_difference
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Release
@@ -69,7 +74,13 @@ class RunForm(forms.Form):
         widget=forms.TextInput(attrs={"class": "vTextField", "data-replans": ""}),
     )
     release = forms.ChoiceField(
-        label=_("Release"), error_messages={"required": _("Choose a release.")}
+        label=_("Release"),
+        error_messages={
+            "required": _("Choose a release."),
+            "invalid_choice": _(
+                "Release %(value)s is not complete on every chosen server: choose another one."
+            ),
+        },
     )
     forced_migrations = forms.CharField(
         label=_("Migrations not to reverse"),
@@ -125,6 +136,8 @@ class RunForm(forms.Form):
         if self.goes_back:
             named = [(release.name, release.name) for release in self.releases]
             self.fields["release"].choices = named  # type: ignore[attr-defined]
+            # With other servers, there are other releases, and the page showed none of them.
+            self.fields["release"].required = set(self._servers_sent) == self._servers_shown
         else:
             del self.fields["release"], self.fields["forced_migrations"]
 
@@ -152,12 +165,27 @@ class RunForm(forms.Form):
         sent = self.cleaned_data
         return bool(sent["shown_take_back"]) and not (sent["take_back"] or self.goes_back)
 
+    @property
+    def _servers_sent(self) -> list[str]:
+        """The servers that are chosen, before it is known whether the form is valid."""
+        if not self.is_bound:
+            return self.server_names
+        widget, name = self.fields["servers"].widget, self.add_prefix("servers")
+        return list(widget.value_from_datadict(self.data, self.files, name) or ())
+
+    @property
+    def _servers_shown(self) -> set[str]:
+        """The servers that the page showed as chosen."""
+        return set(filter(None, self.data.get(self.add_prefix("shown_servers"), "").split(",")))
+
     @cached_property
     def releases(self) -> list[Release]:
         """The releases that the servers may go back to, newest first, including bad ones."""
         if not self.goes_back:
             return []
-        return with_unproven(with_twins(releases_to_return_to(self.environment)))
+        servers = self._servers_sent
+        found = with_unproven(releases_to_return_to(self.environment, servers))
+        return with_difference(found, serving_on(self.environment, servers))
 
     @property
     def ref_now(self) -> str:
@@ -175,9 +203,9 @@ class RunForm(forms.Form):
         Raises RequestRefused if none can be chosen.
         """
         if self.goes_back:
-            if not self.is_bound:
-                return choose_release(self.environment)
-            chosen = self.cleaned_data["release"]
+            chosen = self.cleaned_data["release"] if self.is_bound else ""
+            if not chosen:
+                return choose_release(self.environment, servers=self.servers_now)
             return next(release for release in self.releases if release.name == chosen)
         if not self.makes_alike:
             return None
@@ -207,10 +235,9 @@ class RunForm(forms.Form):
     def is_as_shown(self) -> bool:
         """Return whether the page showed the plan of exactly this ref, release and servers."""
         sent = self.cleaned_data
-        shown = set(filter(None, sent["shown_servers"].split(",")))
         return (
             sent.get("ref", "") == sent["shown_ref"]
-            and set(sent["servers"]) == shown
+            and set(sent["servers"]) == self._servers_shown
             and (bool(sent["commit"]) or not self.takes_code)
             and (not self.makes_alike or self._is_release_as_shown())
         )

@@ -14,8 +14,10 @@ from deploy_manager.deployments.dry_run import DryStep, dry_run
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.models import Environment
+from deploy_manager.recipes import Uses
 
 ON_AN_EMPTY_SERVER = "No server was asked: these are the commands for a server that is still empty."
+ON_A_LIVE_SERVER = "No server was asked: what depends on its answers may run other commands."
 
 
 def show_dry_run(
@@ -30,9 +32,10 @@ def show_dry_run(
         # Shown inside, since steps are only worked out, and may be refused, as they are read.
         for _stage, of_stage in groupby(steps, key=lambda step: (step.stage, step.heading)):
             view.show(StageReport(tuple(of_stage)))
-    if why := why_not_now(environment, pipeline_for(environment, recipe), options):
+    pipeline = pipeline_for(environment, recipe)
+    if why := why_not_now(environment, pipeline, options):
         view.say(f"Not now: {why}")
-    view.say(ON_AN_EMPTY_SERVER)
+    view.say(ON_AN_EMPTY_SERVER if pipeline.uses is Uses.NEW else ON_A_LIVE_SERVER)
     view.say("Nothing was run.")
     view.write("summary", deployment=None, state="planned", message="")
 

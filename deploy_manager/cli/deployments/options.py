@@ -59,7 +59,9 @@ def options_for(environment: Environment, recipe: str, arguments: Arguments) -> 
             raise RequestRefused("Name the servers that are to be made like the others.")
         return replace(options, release=converge(environment, arguments.servers).release)
     if recipe == ROLLBACK or arguments.to:
-        return replace(options, release=choose_release(environment, arguments.to))
+        return replace(
+            options, release=choose_release(environment, arguments.to, arguments.servers)
+        )
     return options
 
 

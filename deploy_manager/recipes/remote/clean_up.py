@@ -1,6 +1,7 @@
 """Remove old releases and environments. Runs on the server, Python 3.8 or later.
 
-Reads JSON: deploy_path, number (complete releases to keep), keep (names that stay anyway).
+Reads JSON: deploy_path, number (complete releases to keep), keep (names that stay anyway). One that
+lacks its environment, as its installation failed or was cancelled, is not complete.
 An environment that was changed by hand has a newer one beside it, with a number after its name:
 releases that are not serving are switched to it. Archives that were never unpacked are removed too,
 wheels that no environment uses, and variables of releases that are gone. Prints the folders that it
@@ -33,6 +34,11 @@ def is_complete(path: str) -> bool:
     return not path.endswith(".part") and os.path.exists(os.path.join(path, ".complete"))
 
 
+def can_serve(release: str) -> bool:
+    """Whether a release could be activated: without its environment, it is none to go back to."""
+    return is_complete(release) and is_complete(os.path.join(release, "venv"))
+
+
 def remove(path: str) -> list[str]:
     """Remove a folder, its mark first: half removed, it must not look complete. Return failures."""
     try:
@@ -47,7 +53,7 @@ def remove(path: str) -> list[str]:
 
 def remove_releases(folder: str, number: int, keep: set[str]) -> list[str]:
     names = folders_in(folder)
-    newest_first = [name for name in reversed(names) if is_complete(os.path.join(folder, name))]
+    newest_first = [name for name in reversed(names) if can_serve(os.path.join(folder, name))]
     kept = keep.union(newest_first[:number])
     return [why for name in names if name not in kept for why in remove(os.path.join(folder, name))]
 
