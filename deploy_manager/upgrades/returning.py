@@ -17,7 +17,6 @@ from deploy_manager.models import (
     UpgradeStage,
 )
 from deploy_manager.models.deployments import ROLLBACK, UPGRADE
-from deploy_manager.models.shapes import texts_in
 from deploy_manager.packages.downgrades import ChangedPin, changed_pins
 from deploy_manager.packages.overrides import lay_over
 from deploy_manager.packages.pins import checked_pins_of, replace_pins
@@ -93,7 +92,7 @@ def _return_to(
     A server may not have it: it joined since, or its clean-up has removed it.
     """
     servers = [each.server.name for each in placements]
-    if all(before.name in texts_in(each.complete_releases) for each in placements):
+    if all(before.name in each.complete for each in placements):
         return Return(ROLLBACK, before, servers)
     changes = changed_pins(environment, read_pins(before.lock.text), placements)
     return Return(UPGRADE, before, servers, _taken_back(changes))

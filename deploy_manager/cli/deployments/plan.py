@@ -18,13 +18,14 @@ from deploy_manager.cli.text import clean, shorten
 from deploy_manager.cli.times import describe_moment
 from deploy_manager.cli.views.base import Report, View
 from deploy_manager.deployments import freezes
+from deploy_manager.deployments.comparing import unlike_live
 from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Environment, Release
 from deploy_manager.models.deployments import ROLLBACK
-from deploy_manager.models.serving import unproven
+from deploy_manager.models.serving import most_served, unproven
 from deploy_manager.recipes import Pipeline, Uses
 
 SHORT = 8
@@ -148,7 +149,11 @@ def _release(plan: Plan, release: Release) -> Iterator[Fact]:
     yield "release", f"{release}: {subject}" if subject else str(release)
     if release.bad_since:
         yield "", f"marked as bad: {clean(release.bad_reason)}"
-    if plan.pipeline.name == ROLLBACK and (lacking := unproven([release.pk])):
+    if plan.pipeline.name != ROLLBACK:
+        return
+    if live := most_served(server.placement for server in plan.servers):
+        yield "", clean(str(unlike_live(release, live)))
+    if lacking := unproven([release.pk]):
         yield "", clean(str(lacking[release.pk]))
 
 
