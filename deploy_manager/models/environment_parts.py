@@ -3,6 +3,8 @@
 Each is an abstract model: the columns are those of `Environment`, and `clean` checks one part.
 """
 
+from datetime import tzinfo
+
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -10,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models import validators
 from deploy_manager.models.inventory import Server
+from deploy_manager.schedule.windows import zone_or_utc
 
 TARGET_VALIDATORS = {
     "touch": validators.relative_path_validator,
@@ -313,6 +316,11 @@ class AllowedTimesPart(models.Model):
 
     class Meta:
         abstract = True
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone in which its times are typed and shown; UTC if this machine lacks it."""
+        return zone_or_utc(self.time_zone)
 
     def clean(self) -> None:
         self.windows = self.windows or []
