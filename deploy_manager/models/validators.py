@@ -285,7 +285,7 @@ def validate_packages(value: object) -> None:
 
 def validate_groups(value: object) -> None:
     """Take a JSON list of lists of packages. Raises ValidationError."""
-    if not isinstance(value, list):
+    if not isinstance(value, list) or not all(isinstance(group, list) for group in value):
         raise ValidationError(_('Enter a JSON list of groups, like [["django", "channels"]].'))
     for group in value:
         validate_packages(group)
