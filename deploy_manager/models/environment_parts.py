@@ -38,14 +38,18 @@ class SitePart(models.Model):
         default=dict,
         blank=True,
         validators=[validators.validate_variables],
-        help_text=_("Set for every process of the site. Stored as plain text: no secrets here."),
+        help_text=_(
+            'Set for every process of the site, like {"DEBUG": "0"}. Whoever may view this page'
+            " can read them, since they are plain text in the database. On the servers only the"
+            " account that deploys can."
+        ),
     )
     shared = models.JSONField(
         _("shared folders"),
         default=list,
         blank=True,
         validators=[validators.validate_relative_paths],
-        help_text=_("Folders that stay when releases come and go, like media."),
+        help_text=_('Folders that stay when releases come and go, like ["media"].'),
     )
     keep_releases = models.PositiveSmallIntegerField(
         _("releases to keep"), default=5, validators=[MinValueValidator(1)]
