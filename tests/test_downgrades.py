@@ -337,6 +337,8 @@ def test_a_rollback_says_what_it_takes_back_and_that_it_comes_again(held: HeldSi
     held.hold("1.0.2", "1.0", fixes=[ADVISORY])
     page = visitor("deployer").get(run_page(held.inventory, "rollback")).content.decode()
     assert "the next deployment restores it" in page
+    for heading in ("Version", "Release", "Why", "What happens to it"):
+        assert f'data-head="{heading}"' in page, "narrow screens show the table's headings so"
     assert f"vulnerable: {ADVISORY}" in page
     printed = call("rollback", "production", "--no-wait")
     assert f"shopkit 1.0.2 → 1.0, goes back, an upgrade brought 1.0.2, vulnerable: {ADVISORY}" in (
