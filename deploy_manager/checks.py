@@ -17,6 +17,7 @@ from django.db import DatabaseError
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError, UnknownRecipe
 from deploy_manager.logs import plain
+from deploy_manager.messages import few
 from deploy_manager.models import Environment, Problem, Schedule, Server
 from deploy_manager.recipes import all_pipelines, broken_modules
 
@@ -38,11 +39,16 @@ CELERY_BEAT_SCHEDULE = {
 Or keep this running: manage.py reconcile --forever 5s"""
 SSH_KEY = """Set in settings.py: DEPLOY_MANAGER = {"SSH_KEY_FILE": "/path/to/key"}
 or, to use the keys of an agent: DEPLOY_MANAGER = {"SSH_AGENT": True}"""
+HOST_KEY = """In the admin, under Servers, choose “Fetch host key” for each. Compare it with
+the one that the server itself shows: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"""
 SQLITE = """Set DATABASES["default"]["OPTIONS"] = {
     "timeout": 20,
     "transaction_mode": "IMMEDIATE",
     "init_command": "PRAGMA journal_mode=WAL;",
 }"""
+
+
+MOST_NAMES = 10
 
 
 def register(tag: str) -> Callable[[Check], Check]:
@@ -118,6 +124,25 @@ def check_ssh_key(**kwargs: Any) -> list[CheckMessage]:
         return list(_ssh_key_problems())
     except ConfigurationError:
         return []  # reported as E001
+
+
+@register(TAG)
+def check_host_keys(**kwargs: Any) -> list[CheckMessage]:
+    """Every server that is reached over SSH has a pinned host key."""
+    try:
+        unpinned = Server.objects.filter(connection=Server.Connection.SSH, host_key="")
+        names = list(unpinned.values_list("name", flat=True))
+    except DatabaseError:  # no database, or not migrated yet
+        return []
+    if not names:
+        return []
+    return [
+        Hint(
+            f"Without a pinned host key nothing is sent to {few(names, MOST_NAMES)}.",
+            hint=HOST_KEY,
+            id="deploy_manager.W011",
+        )
+    ]
 
 
 @register(TAG)

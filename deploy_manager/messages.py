@@ -66,6 +66,10 @@ LONGEST_CODE = 50
 DEEPEST = 10
 """Messages in messages: a row that holds more was not written by us."""
 
+SIGNS = (gettext_noop(": "), gettext_noop("; "))
+"""What stands between messages that are put together: French has a space before it, too."""
+
+_SIGN = re.compile(r"(?<=\)s)[:;] (?=%\()")
 _PLACEHOLDER = re.compile(r"%(?:%|\((\w+)\)([sdr]))")
 
 
@@ -88,6 +92,9 @@ class Part:
             text = choose(self.text, self.plural, count)
         else:
             text = gettext(self.text)
+        if self.params and text == self.text:
+            # It has no words of its own, like "%(server)s: %(why)s", or no translation.
+            text = _SIGN.sub(lambda sign: gettext(sign[0]), text)
         # Without parameters it may be a server's own words, in which a % is a %.
         return _PLACEHOLDER.sub(self._fill, text) if self.params else text
 

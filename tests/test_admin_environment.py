@@ -82,19 +82,21 @@ def test_what_is_wrong_is_reported_and_not_saved(
     assert Environment.objects.get().time_zone == "UTC"
 
 
-def test_a_schedule_is_added_and_shows_its_next_time(inventory: Inventory, owner: Client) -> None:
+def test_a_schedule_is_added_and_shows_its_next_time_on_its_own_clock(
+    inventory: Inventory, owner: Client
+) -> None:
     row = add(
         "schedules",
         recipe="ping",
         cron="0 12 15 1 *",
-        time_zone="UTC",
+        time_zone="Europe/Paris",
         deadline="60",
         is_enabled="on",
     )
     assert "was changed successfully" in save(owner, inventory, **row)
     assert Schedule.objects.get().recipe == "ping"
     page = owner.get(url("environment_change", inventory.environment.pk)).content.decode()
-    assert "01/15/" in page
+    assert "-01-15 12:00 CET" in page
 
 
 def test_a_schedule_of_what_needs_an_answer_or_never_comes_is_refused(

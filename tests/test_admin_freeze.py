@@ -1,6 +1,6 @@
 """The button that freezes an environment, the mark of a frozen one, and how it is thawed."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -41,11 +41,26 @@ def test_a_freeze_says_who_and_why_wherever_the_environment_is_shown(inventory: 
 
 
 def test_it_may_have_an_end(inventory: Inventory) -> None:
-    until = timezone.localtime(timezone.now() + timedelta(days=2))
+    until = timezone.now() + timedelta(days=2)
     freeze(visitor("deployer"), inventory, reason="Sale", until=f"{until:%Y-%m-%dT%H:%M}")
     kept = inventory.environment.freezes.get().until
     assert kept is not None
     assert abs(kept - until) < timedelta(minutes=1)
+
+
+def test_times_are_typed_and_shown_on_the_environments_own_clock(inventory: Inventory) -> None:
+    Environment.objects.update(time_zone="Europe/Paris")
+    owner = visitor("owner")
+    form = url("environment_freeze", inventory.environment.pk)
+    assert "Time zone: Europe/Paris." in owner.get(form).content.decode()
+    told = freeze(owner, inventory, reason="Sale", until="2099-11-30T08:00")
+    kept = inventory.environment.freezes.get()
+    assert kept.until == datetime(2099, 11, 30, 7, tzinfo=UTC)
+    assert "until 2099-11-30 08:00 CET: Sale" in told
+    assert 'value="2099-11-30T08:00"' in owner.get(form).content.decode()
+    history = pages(inventory, owner)[1].split("<th>Until</th>")[1].split("field-")[0]
+    assert "11/30/2099 8 a.m." in history
+    assert "Time zone: Europe/Paris." in history
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,15 @@ def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
 
 
+def test_its_breadcrumbs_end_with_its_own_name(owner: Client, sites: object) -> None:
+    trail = (
+        owner.get(url(MATRIX)).content.decode().split('class="breadcrumbs"')[1].split("</ol>")[0]
+    )
+    crumbs = re.findall(r'<li( aria-current="page")?>', trail)
+    assert crumbs[-1] == ' aria-current="page"'
+    assert crumbs.count("") == 2
+
+
 def test_what_matters_stands_first(owner: Client, sites: object) -> None:
     page = look(owner)
     assert rows(page) == ["django", "zope", "asgiref"]

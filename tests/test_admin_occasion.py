@@ -1,7 +1,7 @@
 """When what was confirmed runs: now, in its turn, at a time; and what it would be, dry."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,9 @@ def shop(tmp_path: Path, db: None) -> Inventory:
     return make_served_shop(tmp_path)
 
 
-def local(after: timedelta) -> str:
-    """A moment as the browser's own field for it sends one."""
-    return f"{timezone.localtime(timezone.now() + after):%Y-%m-%dT%H:%M}"
+def soon(after: timedelta) -> str:
+    """A moment as the browser's own field for it sends one, on the environment's clock: UTC."""
+    return f"{timezone.now() + after:%Y-%m-%dT%H:%M}"
 
 
 def test_a_busy_environment_is_waited_for_when_asked_so(shop: Inventory) -> None:
@@ -55,13 +55,33 @@ def test_what_has_to_wait_is_left_out_by_the_other_button(shop: Inventory) -> No
 
 
 def test_a_time_to_come_lets_it_wait_for_that(shop: Inventory) -> None:
-    moment = local(timedelta(hours=3))
+    moment = soon(timedelta(hours=3))
     sent = confirmed(shop) | {"not_before": moment}
     visitor("deployer").post(run_page(shop, "ping"), sent)
     deployment = Deployment.objects.get()
     assert deployment.state == State.WAITING
     assert deployment.not_before is not None
-    assert f"{timezone.localtime(deployment.not_before):%Y-%m-%dT%H:%M}" == moment
+    assert f"{deployment.not_before:%Y-%m-%dT%H:%M}" == moment
+
+
+def test_a_time_is_typed_and_shown_on_the_environments_own_clock(shop: Inventory) -> None:
+    Environment.objects.update(time_zone="Europe/Paris")
+    deployer = visitor("deployer")
+    assert "Time zone: Europe/Paris." in deployer.get(run_page(shop, "ping")).content.decode()
+    sent = confirmed(shop) | {"not_before": "2099-11-30T08:00"}
+    page = deployer.post(run_page(shop, "ping"), sent, follow=True).content.decode()
+    assert Deployment.objects.get().not_before == datetime(2099, 11, 30, 7, tzinfo=UTC)
+    assert '11/30/2099 8 a.m. <span class="dm-quiet">Europe/Paris</span>' in page
+
+
+def test_a_time_for_environments_with_several_clocks_is_on_the_readers(shop: Inventory) -> None:
+    project = shop.environment.project
+    other = Environment.objects.create(
+        project=project, name="other", deploy_path="/srv/o", time_zone="Europe/Paris"
+    )
+    both = url("environment_run", "ping", on=f"{shop.environment.pk},{other.pk}")
+    page = visitor("deployer").get(both).content.decode()
+    assert f"Time zone: {timezone.get_current_timezone_name()}." in page
 
 
 @pytest.mark.parametrize("moment", ["soon", "2001-01-01T00:00"])

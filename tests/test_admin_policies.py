@@ -95,6 +95,26 @@ def test_empty_boxes_are_empty_lists() -> None:
     assert (made.packages, made.groups) == ([], [])
 
 
+def test_only_a_policy_without_environments_warns_that_it_upgrades_nothing() -> None:
+    owner, warning = visitor("owner"), "This policy has no environments"
+    added = owner.post(url("upgradepolicy_add"), form(), follow=True)
+    assert warning in added.content.decode()
+    policy = UpgradePolicy.objects.get()
+    environment = make_environment("production", "one")
+    first = {"turns-TOTAL_FORMS": 1, "turns-0-environment": environment.pk, "turns-0-order": 1}
+    address = url("upgradepolicy_change", policy.pk)
+    changed = owner.post(address, form(**first, **{"turns-0-policy": policy.pk}), follow=True)
+    assert policy.turns.get().environment == environment
+    assert warning not in changed.content.decode()
+
+
+def test_groups_are_refused_with_an_example_of_groups() -> None:
+    answer = visitor("owner").post(url("upgradepolicy_add"), form(groups='["django"]'))
+    assert answer.context["adminform"].form.errors["groups"] == [
+        'Enter a JSON list of groups, like [["django", "channels"]].'
+    ]
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -39,8 +39,10 @@ def test_a_bad_release_is_marked_with_the_reason(release: Release) -> None:
     assert "bad</span>" in page
     assert "It breaks &lt;b&gt;all&lt;/b&gt;. (marked by deployer)" in page
     assert "It breaks" in LogEntry.objects.get().change_message
-    found = deployer.get(url("release_changelist", bad_since__isempty=1))
-    assert len(found.context["cl"].result_list) == 0
+    assert "By marked as bad" in page
+    for bad, count in (("1", 1), ("0", 0)):
+        found = deployer.get(url("release_changelist", bad=bad))
+        assert len(found.context["cl"].result_list) == count
 
 
 def test_the_first_reason_stands(release: Release) -> None:

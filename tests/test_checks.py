@@ -134,6 +134,17 @@ def test_servers_over_ssh_need_a_key() -> None:
 def test_the_keys_of_an_agent_will_do(settings: Settings) -> None:
     add_ssh_server()
     settings.DEPLOY_MANAGER = {"SSH_AGENT": True}
+    assert "W004" not in found()
+
+
+def test_servers_without_a_pinned_host_key_are_named(settings: Settings) -> None:
+    settings.DEPLOY_MANAGER = {"SSH_AGENT": True}
+    Server.objects.create(name="here", connection=Server.Connection.LOCAL)
+    add_ssh_server()
+    warning = found()["W011"]
+    assert warning.msg == "Without a pinned host key nothing is sent to web."
+    assert "Fetch host key" in str(warning.hint)
+    Server.objects.filter(name="web").update(host_key="ssh-ed25519 AAAA")
     assert found() == {}
 
 

@@ -30,7 +30,8 @@ def test_a_frozen_environment_refuses_and_says_why(inventory: Inventory) -> None
 
 def test_a_freeze_may_have_an_end_by_the_environments_own_clock(inventory: Inventory) -> None:
     Environment.objects.update(time_zone="Europe/Paris")
-    call("freeze", "production", "--reason", "Sales", "--until", "2099-07-01 08:00")
+    told = call("freeze", "production", "--reason", "Sales", "--until", "2099-07-01 08:00")
+    assert "until 2099-07-01 08:00 CEST: Sales" in " ".join(told.split())
     assert inventory.environment.freezes.get().until == datetime(2099, 7, 1, 6, tzinfo=UTC)
 
 

@@ -103,6 +103,8 @@ def manage(folder: Path, *words: str) -> None:
 @pytest.mark.long
 def test_it_starts_again_whatever_people_did(tmp_path: Path) -> None:
     process = demo_in(tmp_path, *STAY)
+    read_until(process, "1.1 is published, too")
+    read_until(process, "Admin   http://")
     read_until(process, "Ctrl-C stops everything.")
     site = "guestbook/production"
     manage(tmp_path, "overrides", site, "--let-go", "greetings", "--reason", "try", "--take-back")

@@ -67,7 +67,7 @@ def test_the_page_can_be_followed(shop: NewProject, tmp_path: Path) -> None:
     assert "--soak 10m" in text
     page = tmp_path / "page.md"
     page.write_text(text.replace("--soak 10m", "--soak 1s"))
-    who, known, planned, upgraded, by_fab = shop.follow(page)
+    who, known, planned, upgraded, by_fab, undone = shop.follow(page)
     assert [line.split()[:3] for line in who.splitlines()[1:]] == [
         ["shop/production", "production", "5.2.7"],
         ["shop/staging", "staging", "5.2.7"],
@@ -77,6 +77,7 @@ def test_the_page_can_be_followed(shop: NewProject, tmp_path: Path) -> None:
     assert "✓ shop/staging: succeeded" in upgraded
     assert "✓ shop/production: succeeded" in upgraded
     assert "shop/production: nothing to do." in by_fab
-    for name in ("staging", "production"):
+    assert "✓ shop/production: succeeded" in undone
+    for name, version in (("staging", "5.2.8"), ("production", "5.2.7")):
         packages = (tmp_path / "sites" / name / "current/venv/lib").glob("python*/site-packages")
-        assert (next(packages) / "django-5.2.8.dist-info").is_dir()
+        assert (next(packages) / f"django-{version}.dist-info").is_dir()

@@ -337,6 +337,8 @@ def test_a_rollback_says_what_it_takes_back_and_that_it_comes_again(held: HeldSi
     held.hold("1.0.2", "1.0", fixes=[ADVISORY])
     page = visitor("deployer").get(run_page(held.inventory, "rollback")).content.decode()
     assert "the next deployment restores it" in page
+    for heading in ("Version", "Release", "Why", "What happens to it"):
+        assert f'data-head="{heading}"' in page, "narrow screens show the table's headings so"
     assert f"vulnerable: {ADVISORY}" in page
     printed = call("rollback", "production", "--no-wait")
     assert f"shopkit 1.0.2 → 1.0, goes back, an upgrade brought 1.0.2, vulnerable: {ADVISORY}" in (
@@ -347,6 +349,18 @@ def test_a_rollback_says_what_it_takes_back_and_that_it_comes_again(held: HeldSi
     assert deployment.take_back == [BACK]
     held.prepared(deployment)
     assert held.live() == {"shopkit": "1.0.2"}
+
+
+def test_after_a_rollback_the_override_brings_the_upgrade_again_until_it_is_let_go(
+    held: HeldSite,
+) -> None:
+    held.pin("helper==1.0", "shopkit==1.0")
+    held.serve("helper==1.0", "shopkit==1.0")  # as a rollback leaves it
+    held.hold("1.0.2", "1.0")
+    (again,) = make_plan(held.environment).pins
+    assert (again.name, again.before, again.after) == ("shopkit", "1.0", "1.0.2")
+    let_go(held.environment, "shopkit", by="me", reason="1.0.2 breaks the till")
+    assert not make_plan(held.environment).pins
 
 
 def sent(given_up: HeldSite, **changes: str) -> dict[str, Any]:

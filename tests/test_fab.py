@@ -66,6 +66,17 @@ def test_a_recipe_needs_an_environment_before_it(own_project: OwnProject) -> Non
     assert "fab production greet_all" in printed
 
 
+def test_a_name_that_is_unknown_is_answered_with_the_environments(own_project: OwnProject) -> None:
+    code, printed = own_project.run("fab", "produktion", "greet_all")
+    assert code != 0
+    assert "No idea what 'produktion' is! Environments: " in printed
+    assert "production" in printed
+    assert "shop-staging" in printed
+    _, printed = own_project.run("fab", "production", "greet_all", "--sever=two")
+    assert "No idea what '--sever" in printed
+    assert "Environments:" not in printed
+
+
 def test_what_is_refused_is_reported_without_a_traceback(own_project: OwnProject) -> None:
     code, printed = own_project.run("fab", "production", "greet_all", "--server", "nine")
     assert code == 2

@@ -350,6 +350,16 @@ def test_a_repository_is_looked_at_wherever_it_is_read(inventory: Inventory) -> 
         mirror_of(project)
 
 
+def test_a_password_in_a_repository_s_url_is_refused_and_not_repeated(
+    inventory: Inventory,
+) -> None:
+    project = inventory.environment.project
+    project.repository = "https://me:s3cret@git.example.org/shop.git"
+    with pytest.raises(InvalidRow, match="without user name, password and token") as refusal:
+        mirror_of(project)
+    assert "s3cret" not in str(refusal.value)
+
+
 def test_an_address_is_looked_at_with_its_gateways(db: None, tmp_path: Path) -> None:
     gateway = Server(name="source", address="-oProxyCommand=id", user="deploy")
     server = Server(name="web1", address="192.0.2.1", user="deploy", gateway=gateway)

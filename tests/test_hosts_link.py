@@ -111,7 +111,8 @@ def test_a_server_that_hangs_up_at_first_is_asked_again(
 def test_a_server_that_hangs_up_for_good_is_reported(sshd: Sshd) -> None:
     relay = _relay_to(sshd, hang_ups=99)
 
-    with pytest.raises(HostUnreachable, match="hung up before its SSH greeting"):
+    hung_up = r"hung up before its SSH greeting: .*PerSourcePenalties.*wait some minutes\."
+    with pytest.raises(HostUnreachable, match=hung_up):
         open_host(_address(relay.port, sshd), Log(), Event())
 
     relay.close()

@@ -64,7 +64,8 @@ def test_it_reads_like_text() -> None:
 
 def test_a_message_in_a_message_is_translated_too_and_lends_its_reason() -> None:
     outer = Message("%(server)s: %(why)s", server="web1", why=CANCELLED)
-    assert in_french(outer) == "web1: Annulé par ana."
+    assert in_french(outer) == "web1\N{NO-BREAK SPACE}: Annulé par ana."
+    assert str(outer) == "web1: Cancelled by ana."
     assert outer.code == "cancelled"
 
 
@@ -93,7 +94,7 @@ def test_a_number_chooses_the_template() -> None:
 
 
 def test_joined_messages_stay_messages() -> None:
-    assert in_french(join([CANCELLED, "b"], "; ")) == "Annulé par ana.; b"
+    assert in_french(join([CANCELLED, "b"], "; ")) == "Annulé par ana.\N{NO-BREAK SPACE}; b"
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -186,7 +187,8 @@ def test_it_comes_back_from_a_row_as_it_was(inventory: Inventory) -> None:
     deployment.clean_fields(exclude=["finished_at", "cancel_requested_at", "opens_at"])
     deployment.refresh_from_db()
     assert deployment.message == whole
-    assert in_french(deployment.message).startswith("web1: web1 refuse les connexions")
+    french = in_french(deployment.message)
+    assert french.startswith("web1\N{NO-BREAK SPACE}: web1 refuse les connexions")
     (again,) = serializers.deserialize("json", serializers.serialize("json", [deployment]))
     assert getattr(again.object, "message", None) == whole
 

@@ -99,6 +99,13 @@ def test_placeholders_are_the_same_in_both_languages(compiled: Catalog) -> None:
             assert sorted(PLACEHOLDER.findall(french)) == expected, english_of(key)
 
 
+def test_signs_have_the_space_that_french_has_before_them(compiled: Catalog) -> None:
+    code = re.compile(r":all:|:none:|coding:")
+    without = re.compile(r"[^\s:;?!'\"][:;?!](?=\s|$)")
+    texts = [code.sub("", french) for key, french in compiled.items() if key]
+    assert [french for french in texts if without.search(french)] == []
+
+
 def test_no_text_contradicts_djangos_own_words(compiled: Catalog) -> None:
     """All catalogs are merged: ours would change the words of other apps' pages."""
     top = Path(django.__file__).parent

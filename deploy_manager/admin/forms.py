@@ -12,7 +12,7 @@ LONGEST_REASON = 500
 
 
 class FutureField(forms.DateTimeField):
-    """A date and time in the future, in the time zone that the admin shows."""
+    """A date and time in the future, in the time zone that is current."""
 
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
 

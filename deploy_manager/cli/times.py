@@ -1,7 +1,7 @@
 """Times and durations as people type them: `2026-11-24 02:00`, `10m`."""
 
 import re
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.utils import timezone
@@ -74,12 +74,4 @@ def _localize(local: datetime, zone: ZoneInfo) -> datetime:
 
 def describe_moment(moment: datetime, environment: Environment) -> str:
     """Return a moment in the environment's time zone, or in UTC if this machine lacks the zone."""
-    return f"{moment.astimezone(zone_or_utc(environment.time_zone)):%Y-%m-%d %H:%M:%S %Z}"
-
-
-def zone_or_utc(name: str) -> tzinfo:
-    """Return a time zone for showing times; UTC if no zone here is named so."""
-    try:
-        return check_zone(name)
-    except ValueError:
-        return UTC
+    return f"{moment.astimezone(environment.zone):%Y-%m-%d %H:%M:%S %Z}"

@@ -413,7 +413,8 @@ def _not_greeted(address: Address, began: float) -> HostUnreachable:
     return NotNow(
         _(
             "%(address)s hung up before its SSH greeting: check that it is sshd that "
-            "listens there, and that it is not overloaded."
+            "listens there, and that it is not overloaded. After failed logins, newer ones turn an "
+            "address away for a while (PerSourcePenalties in sshd_config): wait some minutes."
         ),
         address=place_of(address),
     )

@@ -3,6 +3,8 @@
 Each is an abstract model: the columns are those of `Environment`, and `clean` checks one part.
 """
 
+from datetime import tzinfo
+
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -10,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models import validators
 from deploy_manager.models.inventory import Server
+from deploy_manager.schedule.windows import zone_or_utc
 
 TARGET_VALIDATORS = {
     "touch": validators.relative_path_validator,
@@ -35,14 +38,18 @@ class SitePart(models.Model):
         default=dict,
         blank=True,
         validators=[validators.validate_variables],
-        help_text=_("Set for every process of the site. Stored as plain text: no secrets here."),
+        help_text=_(
+            'Set for every process of the site, like {"DEBUG": "0"}. Whoever may view this page'
+            " can read them, since they are plain text in the database. On the servers only the"
+            " account that deploys can."
+        ),
     )
     shared = models.JSONField(
         _("shared folders"),
         default=list,
         blank=True,
         validators=[validators.validate_relative_paths],
-        help_text=_("Folders that stay when releases come and go, like media."),
+        help_text=_('Folders that stay when releases come and go, like ["media"].'),
     )
     keep_releases = models.PositiveSmallIntegerField(
         _("releases to keep"), default=5, validators=[MinValueValidator(1)]
@@ -313,6 +320,11 @@ class AllowedTimesPart(models.Model):
 
     class Meta:
         abstract = True
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone in which its times are typed and shown; UTC if this machine lacks it."""
+        return zone_or_utc(self.time_zone)
 
     def clean(self) -> None:
         self.windows = self.windows or []

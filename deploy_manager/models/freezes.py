@@ -97,7 +97,7 @@ class Freeze(models.Model):
         """Return who froze it, until when and why: the answer to everyone who wants a change."""
         until = Message(_("until it is thawed"))
         if self.until:
-            time = f"{timezone.localtime(self.until):%Y-%m-%d %H:%M %Z}"
+            time = f"{self.until.astimezone(self.environment.zone):%Y-%m-%d %H:%M %Z}"
             until = Message(_("until %(time)s"), time=time)
         return Message(
             _("%(site)s is frozen by %(who)s %(until)s: %(reason)s"),

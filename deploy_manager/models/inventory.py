@@ -18,7 +18,7 @@ class Project(models.Model):
     repository = models.CharField(
         _("repository"),
         max_length=500,
-        validators=[validators.repository_validator],
+        validators=[validators.validate_repository],
         help_text=_("A git URL, or an absolute path that the worker can read."),
     )
     folder = models.CharField(

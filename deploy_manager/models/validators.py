@@ -104,6 +104,7 @@ Those are 128 KiB for one string and a quarter of the stack for all: execve(2), 
 MOST_PATHS, LONGEST_PATH = 100, 200
 """Of shared folders; characters."""
 
+_LOGIN_IN_REPOSITORY = re.compile(r"https?://[^/]*@|[a-z]+://[^/@]*:[^/]*@", re.IGNORECASE)
 _STRONG_HASH = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _VERSION_LETTERS = re.compile(r"[A-Za-z0-9.!+_-]+")
 _EXTRA = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -113,6 +114,22 @@ _ENDS_A_MARKER = re.compile(r"[#\\$\x00-\x1f\x7f-\x9f\u2028\u2029]|\s-")
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Controls except tab and line feed, marks that change the direction of text, surrogates."""
+
+
+def validate_repository(value: str) -> None:
+    """Take a git URL or a path without a password. Raises ValidationError, which has none either.
+
+    A user name in an https URL is refused, too: most often it is a token.
+    """
+    if _LOGIN_IN_REPOSITORY.match(value):
+        raise ValidationError(
+            _(
+                "Enter the URL without user name, password and token: it is stored in the database"
+                " and shown on pages. Give them to git in ~/.netrc or by a credential.helper, for"
+                " the accounts of the worker and of the web server."
+            )
+        )
+    repository_validator(value)
 
 
 def validate_ref(value: str) -> None:
@@ -285,7 +302,7 @@ def validate_packages(value: object) -> None:
 
 def validate_groups(value: object) -> None:
     """Take a JSON list of lists of packages. Raises ValidationError."""
-    if not isinstance(value, list):
+    if not isinstance(value, list) or not all(isinstance(group, list) for group in value):
         raise ValidationError(_('Enter a JSON list of groups, like [["django", "channels"]].'))
     for group in value:
         validate_packages(group)

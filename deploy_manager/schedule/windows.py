@@ -12,7 +12,7 @@ means:
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from itertools import product
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -109,6 +109,14 @@ def check_zone(name: str) -> ZoneInfo:
                 _("There is no time zone %(name)s. Write one like Europe/Paris."), name=repr(name)
             )
         ) from None
+
+
+def zone_or_utc(name: str) -> tzinfo:
+    """Return a time zone for showing times; UTC if no zone here is named so."""
+    try:
+        return check_zone(name)
+    except ValueError:
+        return UTC
 
 
 def _any_holds(windows: Iterable[Window], at: datetime, zone: ZoneInfo) -> bool:

@@ -97,6 +97,8 @@ def _run(folder: Path, environment: Environment, code: Path, password: str, *, s
             print("\n".join(["The second act failed:", *found]), file=sys.stderr)
             return 1
         if stay:
+            # Once more: what the second act printed has moved it far up.
+            _print_login(admin, password)
             print("Ctrl-C stops everything.", flush=True)
             while True:
                 signal.pause()
@@ -121,10 +123,14 @@ def _problems(
 
 
 def _print_addresses(environment: Environment, admin: str, password: str) -> None:
-    print(f"\nAdmin   {admin}   login: {inventory.USER}   password: {password}")
+    _print_login(admin, password)
     for name, address in sites.addresses(environment):
         print(f"Site    {address}   on server {name}")
     print(f"Ready after {time.time() - STARTED:.0f} s.")
+
+
+def _print_login(admin: str, password: str) -> None:
+    print(f"\nAdmin   {admin}   login: {inventory.USER}   password: {password}")
 
 
 def _remove_data(folder: Path) -> None:

@@ -29,10 +29,27 @@ TEMPLATE = "admin/deploy_manager/release/mark_bad.html"
 CHANGELIST = "admin:deploy_manager_release_changelist"
 
 
+class BadFilter(admin.SimpleListFilter):
+    """A list filter: the releases that are marked as bad, or the others."""
+
+    title = _("marked as bad")
+    parameter_name = "bad"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]"
+    ) -> list[tuple[str, str]]:
+        return [("1", gettext("Yes")), ("0", gettext("No"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Release]) -> QuerySet[Release]:
+        if self.value() not in ("0", "1"):
+            return queryset
+        return queryset.filter(bad_since__isnull=self.value() == "0")
+
+
 @admin.register(Release)
 class ReleaseAdmin(HistoryAdmin[Release]):
     list_display = ("name", "environment", "described", "created")
-    list_filter = (("environment", EnvironmentFilter), ("bad_since", admin.EmptyFieldListFilter))
+    list_filter = (("environment", EnvironmentFilter), BadFilter)
     list_select_related = ("environment__project",)
     search_fields = ("name", "commit", "subject")
     date_hierarchy = "created_at"

@@ -8,11 +8,12 @@ from django.db.models import JSONField, OuterRef, Prefetch, QuerySet, Subquery
 from django.forms import Script, Textarea
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.addresses import run_url
+from deploy_manager.admin.addresses import ids_in, run_url
 from deploy_manager.admin.badges import deployment_link, state_badge
 from deploy_manager.admin.base import StyledAdmin, shown_problems
 from deploy_manager.admin.inventory.freezes import describe_freezes, freeze_view, frozen_mark
@@ -39,6 +40,7 @@ from deploy_manager.models.environment_parts import (
     SitePart,
 )
 from deploy_manager.models.rights import may_deploy
+from deploy_manager.schedule.windows import zone_or_utc
 
 
 def fields_of(part: type[models.Model]) -> tuple[str, ...]:
@@ -168,7 +170,12 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     def run_view(self, request: HttpRequest, recipe: str) -> HttpResponse:
         from deploy_manager.admin.deployments.start import run_view
 
-        return run_view(self, request, recipe)
+        # *Run at* is typed in the time zone of the environments, if that is the same one for all.
+        chosen = Environment.objects.filter(pk__in=ids_in(request))
+        zones = {zone_or_utc(name) for name in chosen.values_list("time_zone", flat=True)}
+        zone = zones.pop() if len(zones) == 1 else timezone.get_current_timezone()
+        with timezone.override(zone):
+            return run_view(self, request, recipe)
 
     def freeze_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         return freeze_view(self, request, pk)

@@ -45,7 +45,7 @@ class FreezeForm(forms.Form):
 def freeze_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) -> HttpResponse:
     """Show whether it is frozen; freeze it on a POST of the form, thaw it on one of `_thaw`.
 
-    Raises Http404 and PermissionDenied.
+    Times are typed and shown in the environment's time zone. Raises Http404 and PermissionDenied.
     """
     found = Environment.objects.select_related("project").filter(pk=pk)
     environment = visible_environments(request, found).first()
@@ -67,7 +67,9 @@ def freeze_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) 
         request.POST if request.method == "POST" else None,
         initial={"reason": freeze.reason, "until": freeze.until} if freeze else None,
     )
-    if form.is_valid():
+    with timezone.override(environment.zone):
+        is_valid = form.is_valid()
+    if is_valid:
         reason, until = mask_text(form.cleaned_data["reason"]), form.cleaned_data["until"]
         user = request.user if request.user.is_authenticated else None
         if environment.freeze(reason, by, until, user):
@@ -85,7 +87,7 @@ def freeze_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) 
         original=environment,
         freeze=freeze,
         form=form,
-        time_zone=timezone.get_current_timezone_name(),
+        time_zone=str(environment.zone),
     )
 
 
@@ -100,6 +102,10 @@ def frozen_mark(environment: Environment) -> SafeString | str:
 
 
 def describe_freezes(environment: Environment) -> SafeString:
-    """Return a table of the last freezes: who, why, from when until when, ended by whom."""
+    """Return a table of the last freezes: who, why, from when until when, ended by whom.
+
+    The times are those of the environment's time zone, which is named.
+    """
     freezes = environment.freezes.all()[:MOST_SHOWN]
-    return render_to_string(HISTORY_TEMPLATE, {"freezes": freezes})
+    context = {"freezes": freezes, "time_zone": str(environment.zone)}
+    return render_to_string(HISTORY_TEMPLATE, context)

@@ -28,6 +28,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.recipes import Uses, all_pipelines
 from deploy_manager.schedule.slots import next_slot
+from deploy_manager.schedule.windows import check_zone
 
 MOST = 32767
 """The highest order that every database stores."""
@@ -106,10 +107,13 @@ class ScheduleInline(TabularInline[Schedule, Environment]):
 
     @admin.display(description=_("next time"))
     def next_time(self, schedule: Schedule) -> str:
+        """Return its next time in its own time zone, as in its cron expression."""
         if not schedule.is_enabled or not schedule.pk:
             return ""
         try:
-            return short_time(next_slot(schedule.cron, schedule.time_zone, timezone.now()))
+            zone = check_zone(schedule.time_zone)
+            following = next_slot(schedule.cron, schedule.time_zone, timezone.now())
+            return f"{following.astimezone(zone):%Y-%m-%d %H:%M %Z}"
         except ValueError as error:
             return str(error)
 

@@ -114,7 +114,8 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
-        if not form.instance.turns.exists():
+        # Not `form.instance.turns`, which may have been read before its rows were saved.
+        if not PolicyEnvironment.objects.filter(policy=form.instance).exists():
             text = gettext("This policy has no environments and upgrades nothing: add one below.")
             messages.warning(request, text)
 

@@ -11,6 +11,8 @@ from typing import Any
 from django.core.management import CommandError
 from invoke import program
 from invoke.collection import Collection
+from invoke.exceptions import ParseError
+from invoke.parser import Parser
 from invoke.tasks import Task
 
 from deploy_manager.cli.deployments.options import HELP as OF_DEPLOYMENTS
@@ -46,6 +48,22 @@ class ExactNames(Collection):
         return name
 
 
+class HelpfulParser(Parser):
+    """Lists the environments if a word is neither one of them nor a task."""
+
+    environments: Sequence[str] = ()
+
+    def parse_argv(self, argv: list[str]) -> Any:
+        try:
+            return super().parse_argv(argv)
+        except ParseError as error:
+            if not str(error).startswith("No idea what") or "'-" in str(error):
+                raise
+            names = ", ".join(self.environments) or "none yet; add one in the admin"
+            text = f"{error} Environments: {names}. `fab --list` lists everything."
+            raise ParseError(text, error.context) from None
+
+
 def make_namespace() -> Collection:
     """Return a task for each environment, each recipe and pipeline, `retry` and `upgrade`.
 
@@ -63,8 +81,12 @@ def make_namespace() -> Collection:
     except CommandError as error:
         sys.stderr.write(f"{clean(str(error))}\n")
         environments = []
-    for name, environment in name_environments(environments, set(tasks)):
+    named = name_environments(environments, set(tasks))
+    for name, environment in named:
         namespace.add_task(_environment_task(selection, environment), name=plain(name))
+    HelpfulParser.environments = [plain(name) for name, _environment in named]
+    # fab makes its parser of the tasks after it has read the fabfile.
+    setattr(program, "Parser", HelpfulParser)  # noqa: B010  it exports no such name
     for name, task in tasks.items():
         namespace.add_task(task, name=name)
     return namespace

@@ -11,9 +11,9 @@ from django.utils import timezone
 from deploy_manager import tasks
 from deploy_manager.cli.exits import refuse
 from deploy_manager.cli.text import clean
-from deploy_manager.cli.times import zone_or_utc
 from deploy_manager.cli.views.base import Report, View, make_table
 from deploy_manager.models import PolicyRun, UpgradePolicy
+from deploy_manager.schedule.windows import zone_or_utc
 from deploy_manager.upgrades.policies import next_times
 
 
