@@ -53,7 +53,7 @@ class Advice:
     """Why it is unknown whether there are (more) advisories; blank: the check was complete."""
 
     knows_version: bool = True
-    """False: whoever was asked did answer, but does not know this version. It has a problem."""
+    """False: the source did answer, but does not know this version. It has a problem."""
 
     stands_in: bool = False
     """A source that comes before this one gave no full answer, and may know of more."""

@@ -70,7 +70,7 @@ class Record:
 
 
 def _ranges(affected: _Json) -> list[_Json]:
-    """Of versions; ranges of commits are for whoever has the repository."""
+    """Of versions; ranges of commits need the repository."""
     ranges = [one for one in affected.get("ranges", ()) if one["type"] != "GIT"]
     if unknown := {one["type"] for one in ranges} - {"ECOSYSTEM"}:
         raise ValueError(Message(_("a range of type %(unknown)s"), unknown=sorted(unknown)[0]))

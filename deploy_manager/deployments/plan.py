@@ -79,7 +79,7 @@ class Plan:
 
     @property
     def to_confirm(self) -> tuple[ChangedPin, ...]:
-        """Changes to confirm before the request; whoever rolls back has chosen the release."""
+        """Changes to confirm before the request; a rollback has chosen its release."""
         return () if self.pipeline.name == ROLLBACK else self.taken_back
 
 

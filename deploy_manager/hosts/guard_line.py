@@ -144,7 +144,7 @@ class GuardLine:
             ) from error
 
     def give_back(self, frames: Iterable[Frame]) -> None:
-        """Put frames back, to be received again by whoever waits for them."""
+        """Put frames back, to be received again by those who wait for them."""
         self._early = [*frames, *self._early]
 
     def close(self) -> None:

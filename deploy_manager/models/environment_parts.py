@@ -39,8 +39,8 @@ class SitePart(models.Model):
         blank=True,
         validators=[validators.validate_variables],
         help_text=_(
-            'Set for every process of the site, like {"DEBUG": "0"}. Whoever may view this page'
-            " can read them, since they are plain text in the database. On the servers only the"
+            'Set for every process of the site, like {"DEBUG": "0"}. They are plain text in'
+            " the database: all who may view this page can read them. On the servers only the"
             " account that deploys can."
         ),
     )

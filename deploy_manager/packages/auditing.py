@@ -67,7 +67,7 @@ def _advise(versions: Collection[_Version]) -> dict[_Version, Advice]:
     try:
         return advise(versions, sources_of(conf.ADVISORIES), conf.ADVISORY_TIMEOUT)
     except Exception as error:
-        # The border of whoever knows: what could not be checked says why, and stays unknown.
+        # The border of the sources: what could not be checked says why, and stays unknown.
         logger.exception("Advisories could not be looked for")
         return dict.fromkeys(versions, Advice(problem=explain(error)))
 

@@ -160,7 +160,7 @@ def _begin_if_due(stage: UpgradeStage) -> Deployment | bool:
 def note_begin(deployment: Deployment) -> bool:
     """Note that the deployment of a waiting stage waits no longer; False if there is no such stage.
 
-    To be called by whoever queues it; else the next round of `reconcile` sees it.
+    To be called where it is queued; else the next round of `reconcile` sees it.
     """
     stage = UpgradeStage.objects.filter(deployment=deployment, state=UpgradeState.WAITING).first()
     if stage is None:
