@@ -1,6 +1,7 @@
 """`manage.py upgrade`: what it shows, what it asks for, and how it ends."""
 
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from deploy_manager import dispatch
+from deploy_manager.cli.deployments.waves import Course
 from deploy_manager.models import (
     Advisory,
     AuditedVersion,
@@ -155,18 +157,20 @@ def test_what_has_to_wait_says_so_before_anything_else_and_goes_on_later(
         return worker.wake(Shard.objects.get(pk=pk).deployment_id)
 
     monkeypatch.setattr(dispatch, "wake_for_shard", wake_for_shard)
-    is_about_to_say_so = threading.Event()
+    monkeypatch.setattr("deploy_manager.broker.is_reconciled", lambda: False)
+    was_seen_waiting = threading.Event()
+    known = Course.turns
 
-    def is_reconciled() -> bool:
-        is_about_to_say_so.set()
-        return False
+    def turns(course: Course, deployment: Deployment) -> Iterator[str]:
+        yield from known(course, deployment)
+        was_seen_waiting.set()
 
-    monkeypatch.setattr("deploy_manager.broker.is_reconciled", is_reconciled)
+    monkeypatch.setattr(Course, "turns", turns)
     four.index.add("shopkit", "1.1")
     why = freeze(four)
 
     def thaw() -> None:
-        assert is_about_to_say_so.wait(30)
+        assert was_seen_waiting.wait(30)
         call("thaw", "production")
         connection.close()  # this thread's own
 

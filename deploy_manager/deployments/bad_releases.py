@@ -52,8 +52,8 @@ def refuse_marked(environment: Environment, commit: str, digest: str) -> None:
 
 
 def describe_mark(release: Release) -> Message:
-    """Return what is marked as bad, since when and why."""
-    since = timezone.localtime(release.bad_since)
+    """Return what is marked as bad, since when and why: of a release that has a mark."""
+    since = (release.bad_since or timezone.now()).astimezone(release.environment.zone)
     return Message(
         _("commit %(commit)s has been marked as bad on %(site)s since %(since)s: %(reason)s"),
         commit=release.commit[:8],

@@ -263,7 +263,7 @@ class Deployment(Decided):
 
     def describe_as_busy(self) -> Message:
         """Return who holds the environment, with what and since when: why another is refused."""
-        since = timezone.localtime(self.started_at or self.created_at)
+        since = (self.started_at or self.created_at).astimezone(self.environment.zone)
         return Message(
             _("%(site)s is busy: %(recipe)s #%(number)d by %(who)s is %(state)s since %(since)s."),
             site=self.environment,
