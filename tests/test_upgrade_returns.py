@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from deploy_manager.deployments.choices import converge, retry
 from deploy_manager.deployments.ending import cancel
@@ -247,6 +248,7 @@ def test_a_return_that_is_cancelled_in_its_clean_up_has_returned(
 
     def clean_up(host: Host, site: Site) -> None:
         cancel(Deployment.objects.latest("pk"), "ana")
+        connection.close()  # this thread's own
         host.run("sleep 5")
 
     replace_recipe("clean_up", clean_up)

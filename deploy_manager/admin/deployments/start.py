@@ -183,7 +183,7 @@ class _Page:
             pipeline=self._pipeline,
             proposals=proposals,
             occasion=self.occasion,
-            time_zone=timezone.get_current_timezone_name(),
+            zone_name=timezone.get_current_timezone_name(),
             runnable=[proposal for proposal in proposals if proposal.can_run],
             waitable=[proposal for proposal in proposals if proposal.can_wait],
         )

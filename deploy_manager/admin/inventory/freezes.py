@@ -87,7 +87,8 @@ def freeze_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) 
         original=environment,
         freeze=freeze,
         form=form,
-        time_zone=str(environment.zone),
+        # Not `time_zone`: the base template of Django 6.1 sets that to the current one.
+        zone_name=str(environment.zone),
     )
 
 
@@ -107,5 +108,5 @@ def describe_freezes(environment: Environment) -> SafeString:
     The times are those of the environment's time zone, which is named.
     """
     freezes = environment.freezes.all()[:MOST_SHOWN]
-    context = {"freezes": freezes, "time_zone": str(environment.zone)}
+    context = {"freezes": freezes, "zone_name": str(environment.zone)}
     return render_to_string(HISTORY_TEMPLATE, context)
