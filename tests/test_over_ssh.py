@@ -23,7 +23,8 @@ from tests.parts.sshd import Sshd, StartSshd
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = ("web1", "web2")
-GUNICORN = version("gunicorn")
+# The newest gunicorn needs no other package; the oldest one that is let in needs this one.
+PINS = "".join(f"{name}=={version(name)}\n" for name in ("gunicorn", "packaging"))
 SMALL_SITE = {
     "manage.py": "",
     "site_wsgi.py": """
@@ -86,7 +87,7 @@ def moving(
     repository: Repository, machine: Sshd, tmp_path: Path, transactional_db: None
 ) -> Iterator[Inventory]:
     """`shop/production` on one local server, in the folder that `machine` has as HOME."""
-    repository.commit("Answer", {**SMALL_SITE, "requirements.txt": f"gunicorn=={GUNICORN}\n"})
+    repository.commit("Answer", {**SMALL_SITE, "requirements.txt": PINS})
     made = make_site(tmp_path, repository, machine.home / "unused.sqlite3")
     Environment.objects.update(wsgi_application="site_wsgi:application")
     made.environment.refresh_from_db()
