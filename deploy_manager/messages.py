@@ -66,6 +66,9 @@ LONGEST_CODE = 50
 DEEPEST = 10
 """Messages in messages: a row that holds more was not written by us."""
 
+MOST_NAMED = 5
+"""Names in a message that has a number for the rest."""
+
 SIGNS = (gettext_noop(": "), gettext_noop("; "))
 """What stands between messages that are put together: French has a space before it, too."""
 
@@ -214,7 +217,7 @@ def join(messages: "Iterable[str | Message]", separator: str = ", ") -> Message:
     return Message(separator.join(f"%({name})s" for name in each), **each)
 
 
-def few(names: Sequence[str], most: int) -> Message:
+def few(names: Sequence[str], most: int = MOST_NAMED) -> Message:
     """Return the first names, and how many more there are."""
     listed, more = ", ".join(names[:most]), len(names) - most
     if more <= 0:

@@ -12,8 +12,6 @@ from deploy_manager.models.deployments import DEPLOY, ROLLBACK, UPGRADE
 from deploy_manager.models.runs import ACTIVATE
 from deploy_manager.packages.repository import mirror_of
 
-MOST_NAMED = 5
-
 
 def refuse_to_go_back(deployment: Deployment, release: Release | None, commit: str = "") -> None:
     """Raise RequestRefused if this would take back what came to serve after it was requested.
@@ -40,7 +38,7 @@ def refuse_to_go_back(deployment: Deployment, release: Release | None, commit: s
             " (%(subject)s). This would take it back, which nobody was shown. Look at what would"
             " change, and request it again: %(how)s."
         ),
-        servers=few(servers, MOST_NAMED),
+        servers=few(servers),
         release=now.name,
         subject=now.subject or now.commit[:8],
         how=_how(deployment, release, commit),
@@ -115,8 +113,7 @@ def _why_rolled_back(waited: Deployment, commit: str, digest: str) -> Message:
     return Message(
         _("%(servers)s returned from it with %(deployment)s by %(who)s: %(reason)s"),
         servers=few(
-            list(runs.filter(deployment=by).order_by("pk").values_list("server_name", flat=True)),
-            MOST_NAMED,
+            list(runs.filter(deployment=by).order_by("pk").values_list("server_name", flat=True))
         ),
         deployment=by,
         who=by.requested_by_name,
@@ -136,7 +133,7 @@ def refuse_another_model(deployment: Deployment, release: Release) -> None:
             "Since this was requested, the other servers came to serve another release: %(release)s"
             " (%(subject)s). Make %(servers)s like them: %(how)s."
         ),
-        servers=few(servers, MOST_NAMED),
+        servers=few(servers),
         release=now.name,
         subject=now.subject or now.commit[:8],
         how=f"manage.py converge {deployment.environment} {' '.join(servers)}",

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 PINS_CHANGED = _(
     "The pins that serve there have changed since the upgrade was requested: request it again."
 )
-MOST_NAMED = 5
 OTHERWISE = Message(
     _(
         "Not begun: what the servers serve has changed since this was requested, so the upgrade is"
@@ -127,8 +126,8 @@ def _refuse_to_take_code_back(stage: UpgradeStage, serving: Release) -> None:
                 " %(releases)s. This would take it back there. Deploy one release to all servers,"
                 " and request the upgrade again."
             ),
-            servers=few([each.server.name for each in found], MOST_NAMED),
-            releases=few(sorted({str(each.active_release) for each in found}), MOST_NAMED),
+            servers=few([each.server.name for each in found]),
+            releases=few(sorted({str(each.active_release) for each in found})),
         )
 
 
