@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from deploy_manager.deployments.choices import converge, retry
 from deploy_manager.deployments.ending import cancel
@@ -19,6 +20,7 @@ from deploy_manager.models import (
     HostRun,
     Release,
     State,
+    Upgrade,
     UpgradeState,
 )
 from deploy_manager.packages.overrides import let_go
@@ -29,7 +31,7 @@ from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.reach import PinRequest, Reach
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
 from deploy_manager.upgrades.plan import UpgradeOptions
-from deploy_manager.upgrades.progress import advance_upgrade
+from deploy_manager.upgrades.progress import advance_all, advance_upgrade
 from deploy_manager.upgrades.requests import cancel_upgrade
 from tests.overrides import HeldSite
 from tests.returns import (
@@ -63,6 +65,12 @@ def replace_recipe(name: str, function: Callable[[Host, Site], None]) -> None:
     registry._recipes[name] = replace(registry._recipes[name], function=function)
 
 
+def went_back(made: Upgrade, held: HeldSite) -> None:
+    stage = stage_of(made, held.environment)
+    assert stage.state == UpgradeState.ROLLED_BACK, stage.message
+    assert "shopkit==1.0.2" not in held.served()
+
+
 @pytest.fixture
 def flaw(held: HeldSite) -> Path:
     """A file; while it is there, the connection to a server is cut in its clean-up."""
@@ -79,6 +87,7 @@ def flaw(held: HeldSite) -> Path:
 def find_out(deployment: Deployment | None) -> None:
     """Let a worker find out that the lost step of its server had succeeded."""
     run_ = HostRun.objects.get(deployment=deployment)
+    HostRun.objects.filter(pk=run_.pk).update(probed_at=timezone.now())
     resolve(run_, run_.steps.get(state=State.LOST), State.SUCCEEDED, Message())
 
 
@@ -321,7 +330,8 @@ def test_an_upgrade_that_is_found_to_serve_later_has_succeeded(held: HeldSite) -
     assert Release.objects.exclude(bad_since=None).exists()
     registry._recipes["verify"] = known
     find_out(stage_of(made, held.environment).deployment)
-    go_on(made)
+    advance_all(lambda written: None)
+    made.refresh_from_db()
     assert (made.state, held.live()) == (UpgradeState.SUCCEEDED, {"shopkit": "1.0.2"})
     assert "found out later" in made.message
     assert not Release.objects.exclude(bad_since=None).exists()
@@ -331,9 +341,7 @@ def test_a_server_that_joined_stops_no_return(held: HeldSite, second: Environmen
     made = upgrade(held, held.environment, second)
     held.inventory.add_server("two")
     fail(made, second)
-    stage = stage_of(made, held.environment)
-    assert stage.state == UpgradeState.ROLLED_BACK, stage.message
-    assert "shopkit==1.0.2" not in held.served()
+    went_back(made, held)
 
 
 def test_a_server_without_the_release_before_is_given_it(
@@ -363,9 +371,7 @@ def test_a_server_that_moved_stops_no_return(
     two.own_deploy_path = str(tmp_path / "elsewhere")
     two.save()
     fail(made, second)
-    stage = stage_of(made, held.environment)
-    assert stage.state == UpgradeState.ROLLED_BACK, stage.message
-    assert "shopkit==1.0.2" not in held.served()
+    went_back(made, held)
 
 
 def test_what_people_rolled_back_by_hand_is_not_rolled_back_again(

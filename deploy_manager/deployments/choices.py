@@ -24,9 +24,6 @@ from deploy_manager.models.serving import most_served, served_before, unproven
 from deploy_manager.packages.downgrades import confirmed_in
 from deploy_manager.row_checks import check_row
 
-MOST_NAMED = 5
-"""Servers that a refusal names."""
-
 
 def releases_to_return_to(environment: Environment, servers: Sequence[str] = ()) -> list[Release]:
     """Return the releases that are complete on the chosen servers and do not serve, newest first.
@@ -34,7 +31,10 @@ def releases_to_return_to(environment: Environment, servers: Sequence[str] = ())
     No server named means all of them. Bad ones, and ones that never served, are among them: a
     person may choose one.
     """
-    chosen = _chosen(environment, servers)
+    return _complete_on(environment, _chosen(environment, servers))
+
+
+def _complete_on(environment: Environment, chosen: Sequence[Placement]) -> list[Release]:
     complete = [set(each.complete) for each in chosen]
     # Of no sets there is no intersection: Python raises.
     common = set.intersection(*complete) if complete else set()
@@ -56,15 +56,14 @@ def choose_release(
     `name` is a release's name, or the beginning of its commit if no other release begins so. Only
     the servers that are to go back count; none named means all. Raises RequestRefused.
     """
-    choose_placements(environment, servers)  # refuses a server that is not there
-    known = releases_to_return_to(environment, servers)
-    if not name:
-        usable = {each.pk for each in known}
-        found = [each for each in _served_before(environment, servers) if each.pk in usable]
-    else:
+    chosen = choose_placements(environment, servers)
+    known = _complete_on(environment, chosen)
+    if name:
         found = _named(known, name)
+    else:
+        found = [each for each in _served_before(environment, chosen) if each in known]
     if not found:
-        raise RequestRefused(_no_release(environment, name, servers, known))
+        raise RequestRefused(_no_release(environment, name, servers, chosen, known))
     if name and len(found) > 1:
         twins = twins_of(found)
         lines = [
@@ -96,29 +95,32 @@ def _chosen(environment: Environment, servers: Sequence[str]) -> list[Placement]
     return [each for each in placements if not servers or each.server.name in servers]
 
 
-def _served_before(environment: Environment, servers: Sequence[str]) -> list[Release]:
+def _served_before(environment: Environment, chosen: Sequence[Placement]) -> list[Release]:
     """The good releases that served before the current one, the last of them first.
 
     Those with the commit and the pins of the current one come at the end: going back to the same
     changes nothing but the variables.
     """
-    serving = most_served(_chosen(environment, servers))
+    serving = most_served(chosen)
     good = {each.pk: each for each in environment.releases.good().select_related("lock")}
     before = [good[key] for key in served_before(environment, serving) if key in good]
     return sorted(before, key=lambda each: is_same(each, serving))  # stable
 
 
 def _no_release(
-    environment: Environment, name: str, servers: Sequence[str], known: Sequence[Release]
+    environment: Environment,
+    name: str,
+    servers: Sequence[str],
+    chosen: Sequence[Placement],
+    known: Sequence[Release],
 ) -> Message:
     """Return why there is none: what may be chosen, what the servers lack, and each way out."""
-    chosen = _chosen(environment, servers)
     if name and (serving := most_served(chosen)) and _named([serving], name):
         return _serves_already(environment, serving, chosen, known)
-    wanted = _wanted(environment, name, servers, chosen)
+    wanted = _wanted(environment, name, chosen)
     where = Message(_("every server of %(site)s"), site=environment)
     if servers:
-        names = few([each.server.name for each in chosen], MOST_NAMED)
+        names = few([each.server.name for each in chosen])
         where = Message(_("each of %(servers)s"), servers=names)
     if name:
         text = _("No release %(name)s is complete on %(where)s. Available: %(known)s.")
@@ -135,7 +137,7 @@ def _no_release(
         )
         lines.append(Message(why, servers=", ".join(unknown)))
     if wanted:
-        lines += _ways_out(environment, name, wanted, chosen)
+        lines += _ways_out(environment, wanted, chosen)
     return Message.lines(*lines)
 
 
@@ -151,7 +153,7 @@ def _serves_already(
     ]
     if others := [each.server.name for each in chosen if each.active_release != serving]:
         text = _("To bring it to %(servers)s as well: manage.py converge %(site)s %(each)s")
-        named = {"servers": few(others, MOST_NAMED), "each": " ".join(others)}
+        named = {"servers": few(others), "each": " ".join(others)}
         lines.append(Message(text, site=environment, **named))
     return Message.lines(*lines)
 
@@ -171,7 +173,7 @@ def _listed(known: Sequence[Release]) -> Message:
 
 
 def _ways_out(
-    environment: Environment, name: str, wanted: Release, chosen: Sequence[Placement]
+    environment: Environment, wanted: Release, chosen: Sequence[Placement]
 ) -> Iterator[Message]:
     """Yield how a release that some servers lack can serve: on the others, or once it is sent."""
     seen = [each for each in chosen if not each.is_unknown]
@@ -185,7 +187,7 @@ def _ways_out(
             " commit: manage.py deploy %(site)s --ref %(commit)s"
         ),
         release=wanted,
-        servers=few(without, MOST_NAMED),
+        servers=few(without),
         site=environment,
         commit=wanted.commit,
     )
@@ -201,9 +203,7 @@ def _ways_out(
         )
 
 
-def _wanted(
-    environment: Environment, name: str, servers: Sequence[str], chosen: Sequence[Placement]
-) -> Release | None:
+def _wanted(environment: Environment, name: str, chosen: Sequence[Placement]) -> Release | None:
     """The release that a rollback would have gone to, if every server had it.
 
     Without a name it is the one that the most of them have; of several, the last one that served.
@@ -214,7 +214,7 @@ def _wanted(
     def number(release: Release) -> int:
         return sum(release.name in each.complete for each in chosen)
 
-    return max(_served_before(environment, servers), key=number, default=None)
+    return max(_served_before(environment, chosen), key=number, default=None)
 
 
 def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOptions]:
@@ -282,16 +282,11 @@ def _missed(deployment: Deployment) -> tuple[list[str], list[str]]:
 def _done_once(deployment: Deployment) -> frozenset[str]:
     """The recipes that run once for all servers and succeeded, as the rows say."""
     done: set[str] = set()
-    seen: set[int] = set()
-    tried: Deployment | None = deployment
-    # A retry of a retry: the first one left out what was done before. No request leads back to
-    # itself, but a row may.
-    while tried is not None and tried.pk not in seen:
-        seen.add(tried.pk)
+    # A retry of a retry: the first one left out what was done before.
+    for tried in deployment.with_what_it_retries():
         once = Step.objects.filter(host_run__deployment=tried, once=True)
         undone = once.exclude(state=State.SUCCEEDED).values("recipe")
         done.update(once.exclude(recipe__in=undone).values_list("recipe", flat=True))
-        tried = tried.retry_of
     return frozenset(done)
 
 

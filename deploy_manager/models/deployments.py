@@ -5,7 +5,7 @@ holds shards of it (see models.shards).
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from math import ceil
@@ -261,6 +261,16 @@ class Deployment(Decided):
     def is_live(self) -> bool:
         return self.state in LIVE
 
+    def with_what_it_retries(self) -> "Iterator[Deployment]":
+        """Yield it, what it is a retry of, and so on."""
+        seen: set[int] = set()
+        tried: Deployment | None = self
+        # No request leads back to itself, but a row may.
+        while tried is not None and tried.pk not in seen:
+            seen.add(tried.pk)
+            yield tried
+            tried = tried.retry_of
+
     def describe_as_busy(self) -> Message:
         """Return who holds the environment, with what and since when: why another is refused."""
         since = (self.started_at or self.created_at).astimezone(self.environment.zone)
@@ -339,15 +349,7 @@ class Deployment(Decided):
                 self.shards.update(woken_at=None)
                 return True
             refused = Message.lines(why, _("It had not begun yet. No server was touched."))
-            changes = {
-                "state": State.CANCELLED,
-                "message": refused.with_code("request_refused"),
-                "finished_at": Now(),
-            }
-            won = queued.update(sequence=F("sequence") + 1, **changes)
-            if won:
-                self._end_what_is_left(State.CANCELLED)
-        return bool(won)
+            return self._cancel_if(Q(state=State.QUEUED), refused.with_code("request_refused"))
 
     def pass_by(self) -> bool:
         """Cancel it if its deadline passed before it began; False if it has begun or ended."""

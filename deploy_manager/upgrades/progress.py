@@ -56,15 +56,10 @@ NOTHING_LEFT = Message(
 
 def upgrade_of(deployment: Deployment) -> int | None:
     """Return the id of the upgrade that a deployment, or what it retries, belongs to; or None."""
-    tried: Deployment | None = deployment
-    seen: set[int] = set()
-    # No request leads back to itself, but a row may.
-    while tried is not None and tried.pk not in seen:
-        seen.add(tried.pk)
+    for tried in deployment.with_what_it_retries():
         mine = UpgradeStage.objects.filter(Q(deployment=tried) | Q(returned_by=tried))
         if found := mine.values_list("upgrade", flat=True).first():
             return found
-        tried = tried.retry_of
     return None
 
 
@@ -77,10 +72,18 @@ def advance_all(wake: Callable[[Deployment], object]) -> int:
             wake(deployment)
         return len(written)
 
-    # Failed ones, too: how a lost server ended may be found out later.
-    failed = Q(stages__state=UpgradeState.FAILED, finished_at__gt=Now() - PROBES_FOR)
-    due = Upgrade.objects.filter(Q(state__in=UPGRADE_LIVE) | failed).distinct()
+    due = Upgrade.objects.filter(Q(state__in=UPGRADE_LIVE) | _may_be_corrected()).distinct()
     return sum(one_by_one(JOB, due.order_by("pk"), advance))
+
+
+def _may_be_corrected() -> Q:
+    """The failed ones of which a lost server was looked at, or a return was retried, of late."""
+    changed = (
+        Q(stages__deployment__host_runs__probed_at__isnull=False)
+        | Q(stages__returned_by__host_runs__probed_at__isnull=False)
+        | Q(stages__returned_by__retries__isnull=False)
+    )
+    return changed & Q(stages__state=UpgradeState.FAILED, finished_at__gt=Now() - PROBES_FOR)
 
 
 def advance_upgrade(upgrade_id: int) -> list[Deployment]:
