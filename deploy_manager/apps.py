@@ -9,6 +9,3 @@ class DeployManagerConfig(AppConfig):
 
     def ready(self) -> None:
         from deploy_manager import checks  # noqa: F401, PLC0415  registers them
-        from deploy_manager.recipes import load_recipes  # noqa: PLC0415
-
-        load_recipes()

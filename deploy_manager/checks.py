@@ -19,7 +19,6 @@ from deploy_manager.exceptions import ConfigurationError, UnknownRecipe
 from deploy_manager.logs import plain
 from deploy_manager.messages import few
 from deploy_manager.models import Environment, Problem, Schedule, Server
-from deploy_manager.recipes import all_pipelines, broken_modules
 
 TAG = "deploy_manager"
 Check = Callable[..., list[CheckMessage]]
@@ -148,6 +147,8 @@ def check_host_keys(**kwargs: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_recipes(**kwargs: Any) -> list[CheckMessage]:
     """Every app's recipes could be imported."""
+    from deploy_manager.recipes import broken_modules
+
     return [
         Error(
             f"{module} can't be imported: {error}",
@@ -161,6 +162,8 @@ def check_recipes(**kwargs: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_pipelines(**kwargs: Any) -> list[CheckMessage]:
     """Pipelines name recipes that exist, and recipes options that an environment has."""
+    from deploy_manager.recipes import all_pipelines
+
     fields = {field.name for field in Environment._meta.fields}
     named: dict[str, str] = {}
     found: list[CheckMessage] = []

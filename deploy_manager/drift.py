@@ -5,7 +5,6 @@ is about to be used.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
@@ -37,8 +36,7 @@ class Verdict(Enum):
     """It is not pinned."""
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """The versions of a package that a server should have."""
 
     versions: tuple[str, ...]

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from django.utils.translation import gettext_noop as _
 
@@ -12,8 +11,7 @@ from deploy_manager.messages import Message
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class RolloutSize:
+class RolloutSize(NamedTuple):
     """A number of servers, or a percentage of all."""
 
     number: int

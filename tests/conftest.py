@@ -10,6 +10,7 @@ import pytest
 from django.utils import translation
 from pytest_django import Settings
 
+from deploy_manager.recipes import broken_modules
 from tests.celery_app import app
 from tests.parts.privileges import may_mount
 
@@ -86,6 +87,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if forbidden:
         config.hook.pytest_deselected(items=forbidden)
         items[:] = [item for item in items if item not in forbidden]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def loaded_recipes() -> None:
+    """They are loaded once: in a test that replaces the registry, they would go with it."""
+    assert not broken_modules()
 
 
 @pytest.fixture(autouse=True)

@@ -123,5 +123,6 @@ print(json.dumps(sorted(sys.modules)))
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()
     )
     imported = set(json.loads(done.stdout.strip().splitlines()[-1]))
+    assert ("deploy_manager.recipes" in imported) == (way == "check")
     assert "deploy_manager.admin.deployments.history" in imported
     assert not imported.intersection((*HEAVY, *ENGINE))

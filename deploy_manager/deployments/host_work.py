@@ -203,6 +203,8 @@ class HostWork:
         """Connect once. Raises ClaimLost if another worker continues; see open_guarded."""
         if self._host is not None:
             return self._host
+        # A server may be slow to answer: whoever watches sees at once what is waited for.
+        self._log.note(f"Connecting to {self._orders.address.described}.\n".encode())
         try:
             self._host = open_guarded(
                 self._orders.address,

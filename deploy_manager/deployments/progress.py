@@ -5,15 +5,14 @@ the deployment's row locked, so nothing can appear before a cursor later.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deploy_manager.models import Deployment, HostRun, LogChunk, Step
 
 FROM_THE_START = -1
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """The deployment as it is now, and its hosts, steps and output that changed."""
 
     deployment: Deployment

@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 CHUNK_BYTES = 64 * 1024
 BATCH_SECONDS = 0.25  # short enough for a live log, long enough for few transactions
+SOON_SECONDS = 0.03  # what several hosts do at the same time still shares a transaction
 BEAT_SECONDS = 1.0  # a tenth of the lease, so that a slow commit or two lose no claim
 QUEUE_LENGTH = 256  # bounds the memory that output takes: a full queue slows the hosts down
 PATIENCE = 7.0
@@ -139,6 +140,7 @@ class Writer(AbstractContextManager["Writer"]):
         self._events: Queue[Event | None] = Queue(QUEUE_LENGTH)
         self._error: Exception | None = None
         self._looked_at = 0.0
+        self._wrote_at = 0.0
         self._is_over = False
         self._thread = threading.Thread(target=self._run, name=f"writer of {held}")
 
@@ -237,7 +239,8 @@ class Writer(AbstractContextManager["Writer"]):
     def _collect(self) -> tuple[list[Event], bool]:
         """Return the events of one transaction, and whether they are the last ones.
 
-        They are those of a quarter of a second, or as many as fill a chunk.
+        They are those of a quarter of a second, or as many as fill a chunk. After a pause the
+        first ones are written almost at once: someone waits for the first line.
         """
         batch: list[Event] = []
         # Without events the batch stays empty for a beat, and is written as a heartbeat alone.
@@ -251,7 +254,8 @@ class Writer(AbstractContextManager["Writer"]):
             if event is None:
                 return batch, True
             if not batch:
-                deadline = time.monotonic() + BATCH_SECONDS
+                soon = time.monotonic() + SOON_SECONDS
+                deadline = max(soon, self._wrote_at + BATCH_SECONDS)
             batch.append(event)
             if isinstance(event, Errand):
                 break  # a host's thread waits for it
@@ -263,6 +267,7 @@ class Writer(AbstractContextManager["Writer"]):
         """Write a batch, then do the errand behind it. Raises ClaimLost."""
         self._batch += 1
         self._patiently(lambda: self._write_once(batch))
+        self._wrote_at = time.monotonic()
         for event in batch:
             if isinstance(event, Errand):
                 event.done.set_result(self._patiently(event.do))

@@ -43,6 +43,14 @@ class Address:
         """
         return self.hostname if self.port == 22 else f"[{self.hostname}]:{self.port}"
 
+    @property
+    def described(self) -> str:
+        """The server as a log names it: `web1 (deploy@10.0.0.5)`."""
+        if self.local:
+            return f"{self.name} (this machine)"
+        way = f", through {self.gateway.name}" if self.gateway else ""
+        return f"{self.name} ({self.user}@{self.known_as}{way})"
+
 
 class OpenHost(BuildHost, Protocol):
     """A connected host."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import import_module
+from threading import RLock
 
 from django.apps import apps
 from django.utils.module_loading import module_has_submodule
@@ -130,6 +131,10 @@ class Pipeline:
 _recipes: dict[str, Recipe] = {}
 _pipelines: dict[str, Pipeline] = {}
 _broken: dict[str, str] = {}
+_loading = RLock()
+"""Held while the projects' modules are imported, which may ask for recipes themselves."""
+
+_is_loaded = False
 
 
 def recipe(
@@ -214,13 +219,24 @@ def load_recipes() -> None:
             _broken[name] = f"{type(error).__name__}: {error}"
 
 
+def _load_once() -> None:
+    """Load the recipes when the first is asked for: most commands of a project ask for none."""
+    global _is_loaded
+    with _loading:
+        if not _is_loaded and apps.ready:
+            _is_loaded = True
+            load_recipes()
+
+
 def broken_modules() -> dict[str, str]:
     """Return the recipe modules that could not be imported, with their errors."""
+    _load_once()
     return dict(_broken)
 
 
 def get_recipe(name: str) -> Recipe:
     """Return a recipe by its name; raises UnknownRecipe."""
+    _load_once()
     try:
         return _recipes[name]
     except KeyError:
@@ -233,6 +249,7 @@ def get_recipe(name: str) -> Recipe:
 
 def get_pipeline(name: str) -> Pipeline:
     """Return a pipeline, or a recipe as a pipeline of one phase; raises UnknownRecipe."""
+    _load_once()
     if name in _pipelines:
         return _pipelines[name]
     entry = get_recipe(name)
@@ -241,5 +258,6 @@ def get_pipeline(name: str) -> Pipeline:
 
 def all_pipelines() -> Iterator[Pipeline]:
     """Yield everything that a request may name: pipelines first, then single recipes."""
+    _load_once()
     yield from _pipelines.values()
     yield from (get_pipeline(name) for name in _recipes)

@@ -11,9 +11,9 @@ means:
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from itertools import product
+from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.utils.translation import gettext_noop as _
@@ -34,8 +34,7 @@ _LINE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """The days of the week on which it begins (Monday is 0), and minutes after midnight.
 
     `start` is the first minute inside, `end` the first one after it; an `end` that is not later

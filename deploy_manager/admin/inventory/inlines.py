@@ -26,7 +26,6 @@ from deploy_manager.models import (
     Schedule,
     State,
 )
-from deploy_manager.recipes import Uses, all_pipelines
 from deploy_manager.schedule.slots import next_slot
 from deploy_manager.schedule.windows import check_zone
 
@@ -98,6 +97,8 @@ class ScheduleInline(TabularInline[Schedule, Environment]):
         self, db_field: "Field[Any, Any]", request: HttpRequest, **options: Any
     ) -> forms.Field | None:
         """Offer the recipes that run without a choice by the user."""
+        from deploy_manager.recipes import Uses, all_pipelines
+
         if db_field.name == "recipe":
             # A schedule has no user to choose an earlier release.
             schedulable = [each for each in all_pipelines() if each.uses is not Uses.GIVEN]

@@ -1,8 +1,7 @@
 """Upgrades: the list, and the page where one is watched, cancelled and handed back."""
 
 import socket
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -42,8 +41,7 @@ from deploy_manager.models.rights import may_deploy
 PAGE = "admin/deploy_manager/upgrade/page.html"
 
 
-@dataclass(frozen=True)
-class ShownStage:
+class ShownStage(NamedTuple):
     """An environment of an upgrade, with the states of its servers."""
 
     row: UpgradeStage

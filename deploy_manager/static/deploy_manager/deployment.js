@@ -266,10 +266,12 @@
   if (page.dataset.live === "yes") {
     ticking = setInterval(tick, 500);
     deployManagerPoll(look, {
-      first: 0, // milliseconds, as all of these
+      first: 0,
+      eager: 250, // someone has just pressed the button and waits for the first line
+      eagerFor: 5000,
       soon: 700,
       idle: 2000,
-      idleAfter: 15, // answers without news
+      idleAfter: 10000,
       hidden: 5000,
       mostWait: 30000,
       onError,

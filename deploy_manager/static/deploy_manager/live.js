@@ -2,11 +2,14 @@
 "use strict";
 
 /* Calls `look` again and again. It resolves to "more" (ask at once), "news", "quiet" or "end".
-   The first call comes after `first` milliseconds, the next ones after `soon`, after `idle` once
-   `idleAfter` of them were quiet, and after `hidden` while nobody sees the page. Each error in a row
-   doubles the wait, up to `mostWait`; `onError` ends it by returning false. */
-const deployManagerPoll = (look, { first, soon, idle, idleAfter, hidden, mostWait, onError }) => {
-  let quiet = 0;
+   The first call comes after `first`, the next ones after `eager` until `eagerFor` has passed, then
+   after `soon`, after `idle` once nothing was new for `idleAfter`, and after `hidden` while nobody
+   sees the page: all in milliseconds. Each error in a row doubles the wait, up to `mostWait`;
+   `onError` ends it by returning false. */
+const deployManagerPoll = (look, options) => {
+  const { first, eager, eagerFor = 0, soon, idle, idleAfter, hidden, mostWait, onError } = options;
+  const began = performance.now();
+  let lastNews = began;
   let failures = 0;
   let timer = 0;
   let looking = false;
@@ -17,7 +20,11 @@ const deployManagerPoll = (look, { first, soon, idle, idleAfter, hidden, mostWai
     timer = setTimeout(run, wait);
   };
 
-  const pace = () => (document.hidden ? hidden : quiet > idleAfter ? idle : soon);
+  const pace = () => {
+    if (document.hidden) return hidden;
+    if (performance.now() - began < eagerFor) return eager;
+    return performance.now() - lastNews > idleAfter ? idle : soon;
+  };
 
   const run = async () => {
     if (looking || ended) return; // the reader came back to the tab during a request
@@ -25,7 +32,7 @@ const deployManagerPoll = (look, { first, soon, idle, idleAfter, hidden, mostWai
     try {
       const found = await look();
       failures = 0;
-      quiet = found === "quiet" ? quiet + 1 : 0;
+      if (found !== "quiet") lastNews = performance.now();
       ended = found === "end";
       if (!ended) later(found === "more" ? 0 : pace());
     } catch (error) {
@@ -69,5 +76,5 @@ const deployManagerPoll = (look, { first, soon, idle, idleAfter, hidden, mostWai
   };
 
   const soon = Number(part.dataset.refreshSoon || 2000);
-  deployManagerPoll(look, { first: soon, soon, idle: 2000, idleAfter: 20, hidden: 2000, mostWait: 2000 });
+  deployManagerPoll(look, { first: soon, soon, idle: 2000, idleAfter: 20 * soon, hidden: 2000, mostWait: 2000 });
 })();
