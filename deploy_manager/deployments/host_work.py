@@ -42,6 +42,7 @@ LOOK = (
 """Prints where `current` points, then the marker of each release that could be activated: complete
 with its virtual environment, as `activate` demands it."""
 
+# As models.validators has it: *.part is a release that is still being unpacked.
 MARK_OF_A_RELEASE = re.compile(
     r"releases/(?![^/]*\.part/)([A-Za-z0-9][A-Za-z0-9._-]{0,99})/\.complete"
 )
@@ -160,6 +161,7 @@ class HostWork:
         self._log.begin(step, ResumeCursor(**step.resume_cursor))
         state, message, exit_code = self._outcome(step)
         if not self.is_left_to_others:
+            # Only then: half a line stored here could hide half a secret from the mask.
             self._log.end()
             step.state, step.finished_at = state, timezone.now()
             ended = {"finished_at": step.finished_at, "exit_code": exit_code}

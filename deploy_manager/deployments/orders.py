@@ -122,6 +122,7 @@ def _orders(
             server=run.server_name,
         )
     check_host_run(run)
+    # The one that was read already: else each host would read it, and its project, once more.
     placement.environment = deployment.environment
     forced = deployment.forced_migrations
     site = site_of(placement, prepared.release, prepared.archive, forced, cancelled)

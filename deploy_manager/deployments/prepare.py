@@ -79,6 +79,7 @@ def prepare(held: Shard) -> Prepared:
             deployment.environment,
         )
     if deployment.stage == 0:
+        # Before the checks: the row of a server that has left must not stop those that stay.
         leave_out_who_left(held)
     _check_rows(deployment, is_rollback)
     if deployment.stage == 0:
@@ -200,6 +201,7 @@ def _release_for(held: Shard) -> Release | None:
 def _new_release(deployment: Deployment) -> Release:
     environment = deployment.environment
     contents = find_contents(environment, deployment.commit or deployment.ref)
+    # The environment's own branch is resolved only now: its newest commit takes nothing back.
     if deployment.commit or deployment.ref != environment.ref:
         refuse_to_go_back(deployment, None, contents.commit.hash)
     if is_automatic(deployment):

@@ -147,6 +147,7 @@ def cut_into_waves(
         ranks = [order.index(role) for role in placement.roles if role in order]
         return min(ranks, default=len(order))
 
+    # Sorted, since groupby joins neighbours only; and stably, so that the servers' own order stays.
     groups = [list(group) for _, group in groupby(sorted(placements, key=rank), rank)]
     if not strategy.in_waves:
         return groups

@@ -113,6 +113,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         """Note that a worker took it up, and number it; False if one has before."""
         queued = self.filter(pk=pk, state=State.QUEUED)
         begun = self.model.objects.filter(environment=OuterRef("environment"))
+        # No two get the same one, since one deployment of an environment is live at a time.
         last = begun.order_by("-begin_number").values("begin_number")[:1]
         changes = {"state": State.RUNNING, "started_at": Now(), "message": ""}
         return bool(queued.update(begin_number=Subquery(last) + 1, **changes))
@@ -386,6 +387,7 @@ class Deployment(Decided):
                 held = self.shards.filter(state=ShardState.HELD)
                 running = Step.objects.filter(host_run__deployment=self, state=State.RUNNING)
                 ended = 0
+                # A step that runs without a holder is between two workers: the next one stops it.
                 if not held.exists() and not running.exists():
                     message = cancelled_by(by)
                     ended = live.update(state=State.CANCELLED, finished_at=Now(), message=message)

@@ -44,6 +44,7 @@ def usual_release(served: Iterable[tuple[int | None, datetime | None]]) -> int |
         if release is not None:
             counts[release] += 1
             latest[release] = max(latest.get(release, LONG_AGO), activated_at or LONG_AGO)
+    # The key at last: a tie must not be decided by the order in which rows happen to be read.
     return max(counts, key=lambda each: (counts[each], latest[each], each), default=None)
 
 
