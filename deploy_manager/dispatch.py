@@ -123,6 +123,7 @@ def send(task: str, *keys: int, **options: Any) -> str:
                 f"deploy_manager.{task}",
                 keys,
                 producer=producer,
+                # Someone may wait for the page, and `reconcile` sends it again.
                 retry=False,
                 ignore_result=True,
                 **options,

@@ -112,6 +112,7 @@ def open_waves(wake: Wake) -> int:
     due = Deployment.objects.filter(state=State.RUNNING, opens_at__lte=Now())
 
     def open_it(deployment: Deployment) -> int:
+        # None counts as woken: only a `wake` that can fail says False.
         return sum(1 for pk in open_after_pause(deployment.pk) if wake(pk) is not False)
 
     return sum(one_by_one(OPENED, due, open_it, "environment"))

@@ -192,6 +192,7 @@ class HostWork:
             return State.FAILED, error.message, code
         except (Exception, SystemExit) as error:
             # SystemExit is none of Exception, and code for the command line raises it.
+            # It may hold a file name that is no text: its surrogates can't be encoded (PEP 383).
             self._log(Stream.OUR_OWN, traceback.format_exc().encode(errors="replace"))
             raised = Message(
                 _("The recipe raised %(error)s"),
@@ -290,6 +291,7 @@ class HostWork:
             return None
         folder = shlex.quote(self._site.deploy_path)
         try:
+            # As one group: else only its first command would depend on the `cd`.
             printed = self._host.look(f"cd {folder} && {{ {LOOK}\n}}").stdout
         except DeployManagerError:
             return None

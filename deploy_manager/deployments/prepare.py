@@ -84,6 +84,7 @@ def prepare(held: Shard) -> Prepared:
     _check_rows(deployment, is_rollback)
     if deployment.stage == 0:
         # Begin nothing that this code can't carry out. A recipe that goes later fails in its turn.
+        # By nothing else: DISTINCT would count the columns of the default order as well.
         steps = Step.objects.filter(host_run__deployment=deployment).order_by("recipe")
         for name in steps.values_list("recipe", flat=True).distinct():
             get_recipe(name)

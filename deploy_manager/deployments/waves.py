@@ -113,6 +113,7 @@ def plan_steps(
     planned.waves = {
         placement: number for number, wave in enumerate(waves, 1) for placement in wave
     }
+    # In stage 0 what is sent is resolved: see Deployment.write_hosts.
     stage = 1
     for phases in _groups(pipeline):
         parts = waves if phases[0].in_waves else [list(placements)]

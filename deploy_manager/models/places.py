@@ -116,6 +116,7 @@ def forget_moved(placement_id: int | None = None) -> int:
             complete_releases=[],
             seen_at=None,
             inventory_at=None,
+            # So that the new place is asked at once.
             inventory_tried_at=None,
             inventory_problem="",
             implementation="",

@@ -32,7 +32,10 @@ OTHERWISE = Message(
 
 
 def deploy_stage(stage: UpgradeStage) -> Deployment:
-    """Write the deployment of a stage: the code that serves, with the new pins."""
+    """Write the deployment of a stage: the code that serves, with the new pins.
+
+    Raises RequestRefused if other pins, or other code on some servers, came to serve since.
+    """
     serving = serving_release(stage.environment)
     # Another deployment in between may have changed the code, but not the pins that were planned.
     if serving is None or serving.lock_id != stage.lock_before_id:
@@ -133,6 +136,7 @@ def _refuse_to_take_code_back(stage: UpgradeStage, serving: Release) -> None:
 
 def reason_of(stage: UpgradeStage) -> str:
     parts = [gettext("Upgrade %s") % stage.upgrade, stage.upgrade.reason]
+    # As long as the field: SQLite would take more, PostgreSQL raises.
     return ": ".join(filter(None, parts))[:500]
 
 
