@@ -70,6 +70,7 @@ def reconcile(wake: Wake, look: Callable[[int], object] = probe) -> Counter[str]
     as a Problem. Raises DatabaseError if the database is away.
     """
     done: Counter[str] = Counter()
+    # The lost come last: without workers they are asked here, which may take long.
     for name, job in (JOBS | {LOOKS: partial(_look_at_the_lost, look=look)}).items():
         with job_round(name):
             done[name] = job(wake)

@@ -295,6 +295,7 @@ class HostWork:
             printed = self._host.look(f"cd {folder} && {{ {LOOK}\n}}").stdout
         except DeployManagerError:
             return None
+        # Nothing is printed by a server that does not have the folder yet.
         current, *whole = mask_text(printed).splitlines() or [""]
         # A server may print anything: a line that is not the marker of a release is left out.
         names = tuple(found[1] for line in whole if (found := MARK_OF_A_RELEASE.fullmatch(line)))

@@ -122,6 +122,7 @@ def _carry_out(held: Shard, wake: Wake, works: list[HostWork]) -> None:
         with _getting_ready(held):
             prepared = prepare(held)
             orders, without = orders_of(held, prepared, writer.stop)
+            # In place: run_shard has to see them if what follows fails.
             works += [HostWork(each, writer) for each in orders]
         for each in without:
             # It ends alone: whether the others go on is decided as after any other failure.

@@ -344,6 +344,7 @@ def _write_output(deployment: Deployment, rows: list[tuple[int, Row]]) -> None:
         for sequence, row in rows
         if isinstance(row, Output)
     )
+    # Of each step the last one, which stands for all before it.
     resume_cursors = {
         row.step.pk: row.resume_cursor for _sequence, row in rows if isinstance(row, Output)
     }

@@ -94,6 +94,7 @@ def changed_pins(
     placements = list(placements)
     releases = [each.active_release for each in placements if each.active_release]
     usual = most_served(placements)
+    # In this order: of the first lock below every change is returned.
     served = dict.fromkeys([usual.lock_id] if usual else [])
     served |= dict.fromkeys(release.lock_id for release in releases)
     texts = LockFile.objects.in_bulk(served)

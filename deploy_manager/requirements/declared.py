@@ -155,6 +155,7 @@ def _of_project(text: bytes) -> Declared | None:
         for line in lines:
             one = Requirement(line)
             marker = f"({one.marker}) and " if one.marker else ""
+            # Taken out of the text below, in which it and the extra have to hold both.
             one.marker = None
             requires.append(f"{one} ; {marker}extra == '{extra}'")
     return _checked(requires, project.get("requires-python", ""), [*optional])

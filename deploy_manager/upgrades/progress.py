@@ -283,6 +283,7 @@ def _came_back(
 def _mark_bad(stage: UpgradeStage, why: Message) -> None:
     release = stage.deployment.release if stage.deployment else None
     if release and stage.deployment and speaks_against_release(stage.deployment):
+        # In the words of the stage: by them `_unmark` knows this mark again.
         release.mark_bad(why or Message(_("Its upgrade failed.")))
 
 
