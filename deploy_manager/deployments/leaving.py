@@ -28,6 +28,7 @@ def leave_out_who_left(held: Shard) -> None:
     stay: dict[Placement, HostRun] = {}
     hosts = deployment.host_runs.filter(state__in=BUSY)
     for run in hosts.select_related("placement__server").order_by("pk"):
+        # A placement that was given to another environment has left, too.
         if run.placement and run.placement.environment_id == deployment.environment_id:
             stay[run.placement] = run
         else:

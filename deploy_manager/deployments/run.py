@@ -128,6 +128,7 @@ def _carry_out(held: Shard, wake: Wake, works: list[HostWork]) -> None:
             # It ends alone: whether the others go on is decided as after any other failure.
             writer.put(HostEnd(each.run, *each.run.end_of(State.FAILED, each.why), timezone.now()))
         _run_stages(held, works, writer, wake)
+    # After the writer has ended: its next beat would find the claim gone.
     if any(work.is_left_to_others for work in works) and held.release():
         logger.info("%s is handed over to another worker.", held)
         wake(held.pk)
@@ -156,6 +157,7 @@ def _run_stage(
     # As a list: that waits for every host, and raises what one of them raised.
     list(pool.map(HostWork.run_stage, busy, [stage] * len(busy)))
     if any(work.is_left_to_others for work in works):
+        # It has not arrived: who takes the shard over continues this stage.
         return Verdict()
     if writer.stop.is_set():
         # Hosts without work in this stage, too: the barrier would open the next one for them.

@@ -403,6 +403,7 @@ class Deployment(Decided):
 
     def _end_what_is_left(self, queued_as: State) -> None:
         """End the shards, hosts and steps of a deployment that ended without them."""
+        # For the time and the number that the database gave: hosts and steps end with the same.
         self.refresh_from_db()
         self.shards.update(state=ShardState.ENDED)
         transaction.on_commit(partial(self._send, deployment_ended))

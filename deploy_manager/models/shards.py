@@ -161,6 +161,7 @@ class Shard(models.Model):
                 raise ClaimLost
             if not self.held().update(beat_at=Now(), **values):
                 raise ClaimLost
+        # Still ours, since the row stays locked until the caller's transaction ends.
         sequences = Deployment.objects.values_list("sequence", flat=True)
         return sequences.get(pk=self.deployment_id) - changes
 

@@ -87,6 +87,7 @@ def _used(
     if environments is not None:
         installed = installed.filter(placement__environment__in=environments)
         pinned = pinned.filter(environment__in=environments)
+    # Without the default order, whose columns DISTINCT would count as well.
     return [installed.order_by(), pinned.order_by()]
 
 

@@ -96,6 +96,7 @@ def _do_group_alone(
     """Request one upgrade; any error becomes a line of the outcome."""
     try:
         return _do_group(run, environments, requests, found, beat)
+    # No outcome: another process has the run.
     except ClaimLost:
         raise
     except Exception as error:

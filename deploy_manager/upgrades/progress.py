@@ -210,6 +210,7 @@ def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
         # Some servers serve the new pins, or may: cancelling rolls back, else a person decides.
         end = _return if was_cancelled else _fail
         return end(stage, UpgradeState.RUNNING, deployment.message)
+    # Switched, and none serves it any more: its own rollback has brought them back.
     if was_cancelled or deployment.host_runs.filter(was_switched=True).exists():
         return _came_back(stage, UpgradeState.RUNNING, deployment.message)
     return _fail(stage, UpgradeState.RUNNING, Message.lines(deployment.message, NONE_SWITCHED))

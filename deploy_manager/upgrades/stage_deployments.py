@@ -86,6 +86,7 @@ def _follow_code(stage: UpgradeStage, deployment: Deployment) -> None:
         mine.update(release=release, commit=release.commit)
         UpgradeStage.objects.filter(pk=stage.pk).update(release_before=serving)
         runs = deployment.host_runs.filter(placement__active_release=serving)
+        # Counts as shown: else `refuse_to_go_back` would refuse to replace what it follows.
         runs.update(release_when_requested=serving)
 
 
