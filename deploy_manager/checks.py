@@ -40,6 +40,9 @@ SSH_KEY = """Set in settings.py: DEPLOY_MANAGER = {"SSH_KEY_FILE": "/path/to/key
 or, to use the keys of an agent: DEPLOY_MANAGER = {"SSH_AGENT": True}"""
 HOST_KEY = """In the admin, under Servers, choose “Fetch host key” for each. Compare it with
 the one that the server itself shows: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"""
+# IMMEDIATE, since SQLite refuses a transaction that reads first and then finds another writer, at
+# once and whatever the timeout is: SQLITE_BUSY_SNAPSHOT, https://www.sqlite.org/isolation.html.
+# WAL lets pages read meanwhile.
 SQLITE = """Set DATABASES["default"]["OPTIONS"] = {
     "timeout": 20,
     "transaction_mode": "IMMEDIATE",
@@ -267,6 +270,7 @@ def _ssh_key_problems() -> Iterator[CheckMessage]:
         message = f"There is no key {key}."
         hint = f"Create it where the worker runs: ssh-keygen -t ed25519 -N '' -f {key}"
         yield Hint(message, hint=hint, id="deploy_manager.W005")
+    # By the rule of ssh, which refuses a key that others can read.
     elif stat.S_IMODE(key.stat().st_mode) & 0o077:
         message = f"The key {key} is readable by others."
         yield Hint(message, hint=f"chmod 600 {key}", id="deploy_manager.W006")

@@ -77,6 +77,7 @@ def advance(upgrade_id: int) -> None:
 def wake(deployment_id: int) -> bool:
     """Wake workers for the queued shards of a deployment; False if no broker answers."""
     queued = Shard.objects.to_claim().filter(deployment=deployment_id)
+    # A list: a shard whose message fails must not keep the next ones from theirs.
     woken = [wake_for_shard(pk) for pk in queued.values_list("pk", flat=True)]
     return all(woken)
 
@@ -123,6 +124,7 @@ def send(task: str, *keys: int, **options: Any) -> str:
                 f"deploy_manager.{task}",
                 keys,
                 producer=producer,
+                # Someone may wait for the page, and `reconcile` sends it again.
                 retry=False,
                 ignore_result=True,
                 **options,

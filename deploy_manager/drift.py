@@ -73,6 +73,7 @@ def markers_of(implementation: str, python: str, platform: str) -> Markers:
         ("implementation_name", implementation.lower()),
         ("implementation_version", python),
         ("os_name", "posix"),
+        # macosx-14.0-arm64 has the system's version in between.
         ("platform_machine", machine.rpartition("-")[2]),
         ("platform_python_implementation", implementation),
         ("platform_system", platform_system),

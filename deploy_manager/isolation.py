@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=models.Model)
 T = TypeVar("T")
 
+# Of the context, since several threads of a process may do rounds at the same time.
 _failing: ContextVar[set[int] | None] = ContextVar("failing", default=None)
 """The problems that this round of a job ran into."""
 
@@ -57,6 +58,7 @@ def one_by_one(
     """
     fields = ("pk", environment) if environment else ("pk",)
     done: list[T] = []
+    # Read to the end first: what is done to one row may change which others are found.
     for pk, *of in list(rows.values_list(*fields)):
         with isolated(job, rows.model, pk, of[0] if of else None):
             row = rows.filter(pk=pk).first()

@@ -72,6 +72,7 @@ MOST_NAMED = 5
 SIGNS = (gettext_noop(": "), gettext_noop("; "))
 """What stands between messages that are put together: French has a space before it, too."""
 
+# Only between two gaps: a sign between words is up to the translator of the template.
 _SIGN = re.compile(r"(?<=\)s)[:;] (?=%\()")
 _PLACEHOLDER = re.compile(r"%(?:%|\((\w+)\)([sdr]))")
 
@@ -201,6 +202,7 @@ class Message(UserString):
         return self.parts == other.parts if isinstance(other, Message) else str(self) == other
 
     def __hash__(self) -> int:
+        # That of its text, as it equals a plain text: what is equal must have the same hash.
         return hash(str(self))
 
 

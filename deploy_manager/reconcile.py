@@ -70,6 +70,7 @@ def reconcile(wake: Wake, look: Callable[[int], object] = probe) -> Counter[str]
     as a Problem. Raises DatabaseError if the database is away.
     """
     done: Counter[str] = Counter()
+    # The lost come last: without workers they are asked here, which may take long.
     for name, job in (JOBS | {LOOKS: partial(_look_at_the_lost, look=look)}).items():
         with job_round(name):
             done[name] = job(wake)
@@ -112,6 +113,7 @@ def open_waves(wake: Wake) -> int:
     due = Deployment.objects.filter(state=State.RUNNING, opens_at__lte=Now())
 
     def open_it(deployment: Deployment) -> int:
+        # None counts as woken: only a `wake` that can fail says False.
         return sum(1 for pk in open_after_pause(deployment.pk) if wake(pk) is not False)
 
     return sum(one_by_one(OPENED, due, open_it, "environment"))

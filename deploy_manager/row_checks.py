@@ -25,6 +25,7 @@ WRONG_KIND: dict[type, Any] = {
     dict: gettext_lazy("Enter a JSON object."),
 }
 
+# The fields of hosts.guarded.ResumeCursor, which takes no others.
 _RESUME_CURSOR = frozenset({"command", "own", "out", "err"})
 
 

@@ -252,6 +252,7 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
     check_row(deployment, "forced_migrations")
     options = DeploymentOptions(
         ref=deployment.ref,
+        # Once it was resolved: the branch may mean another one by now, which nobody retried.
         commit=deployment.commit,
         release=deployment.release,
         servers=servers,
@@ -309,6 +310,7 @@ def converge(environment: Environment, servers: Sequence[str]) -> DeploymentOpti
     Raises RequestRefused if no other server serves one.
     """
     others = environment.placements.exclude(server__name__in=servers)
+    # Servers without a release pass this outer join, too: `most_served` does not count them.
     good = others.filter(active_release__bad_since=None)
     release = most_served(good.select_related("active_release__lock"))
     if release is None:

@@ -57,6 +57,7 @@ def dry_run(environment: Environment, recipe: str, options: DeploymentOptions) -
     if release and any(each.uses is Uses.NEW for each in pipeline.recipes):
         archive = make_archive(environment, release.commit)
     steps = [(step, each) for each, fields in planned.steps.items() for step in fields]
+    # Stable: within a stage each server's steps stay in their order.
     for step, placement in sorted(steps, key=lambda pair: pair[0]["stage"]):
         site = site_of(placement, release, archive, options.forced_migrations)
         yield DryStep(

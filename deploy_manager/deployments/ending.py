@@ -32,6 +32,7 @@ def cancel(deployment: Deployment, by: str) -> bool:
     """Cancel a deployment; False if there was nothing to cancel. See Deployment.request_cancel."""
     with brief_transaction():
         asked = deployment.request_cancel(by)
+        # The row was read again: it is over already if no worker was at work on it.
         if asked and not deployment.is_live:
             note_pins(deployment)
     return asked

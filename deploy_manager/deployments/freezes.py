@@ -41,6 +41,7 @@ def _why_not(environment: Environment, recipe: str, uses: Uses, at: datetime) ->
         return Message()
     if freeze := environment.active_freeze:
         return freeze.describe()
+    # Below the freeze, which holds for rollbacks as well.
     if recipe == ROLLBACK:
         return Message()
     try:

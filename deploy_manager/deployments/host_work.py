@@ -42,6 +42,7 @@ LOOK = (
 """Prints where `current` points, then the marker of each release that could be activated: complete
 with its virtual environment, as `activate` demands it."""
 
+# As models.validators has it: *.part is a release that is still being unpacked.
 MARK_OF_A_RELEASE = re.compile(
     r"releases/(?![^/]*\.part/)([A-Za-z0-9][A-Za-z0-9._-]{0,99})/\.complete"
 )
@@ -160,6 +161,7 @@ class HostWork:
         self._log.begin(step, ResumeCursor(**step.resume_cursor))
         state, message, exit_code = self._outcome(step)
         if not self.is_left_to_others:
+            # Only then: half a line stored here could hide half a secret from the mask.
             self._log.end()
             step.state, step.finished_at = state, timezone.now()
             ended = {"finished_at": step.finished_at, "exit_code": exit_code}
@@ -190,6 +192,7 @@ class HostWork:
             return State.FAILED, error.message, code
         except (Exception, SystemExit) as error:
             # SystemExit is none of Exception, and code for the command line raises it.
+            # It may hold a file name that is no text: its surrogates can't be encoded (PEP 383).
             self._log(Stream.OUR_OWN, traceback.format_exc().encode(errors="replace"))
             raised = Message(
                 _("The recipe raised %(error)s"),
@@ -288,9 +291,11 @@ class HostWork:
             return None
         folder = shlex.quote(self._site.deploy_path)
         try:
+            # As one group: else only its first command would depend on the `cd`.
             printed = self._host.look(f"cd {folder} && {{ {LOOK}\n}}").stdout
         except DeployManagerError:
             return None
+        # Nothing is printed by a server that does not have the folder yet.
         current, *whole = mask_text(printed).splitlines() or [""]
         # A server may print anything: a line that is not the marker of a release is left out.
         names = tuple(found[1] for line in whole if (found := MARK_OF_A_RELEASE.fullmatch(line)))

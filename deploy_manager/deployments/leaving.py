@@ -11,6 +11,7 @@ from deploy_manager.models import BUSY, Deployment, HostRun, Placement, Shard, S
 from deploy_manager.models.runs import SERVER_REMOVED, end_hosts, write_steps
 from deploy_manager.models.transactions import brief_transaction
 
+# HostRun.is_left_out knows it by this reason: such a host counts as no failure.
 LEFT_OUT = Message(
     _("Left out: it was taken out of the environment before this could begin."), SERVER_REMOVED
 )
@@ -27,6 +28,7 @@ def leave_out_who_left(held: Shard) -> None:
     stay: dict[Placement, HostRun] = {}
     hosts = deployment.host_runs.filter(state__in=BUSY)
     for run in hosts.select_related("placement__server").order_by("pk"):
+        # A placement that was given to another environment has left, too.
         if run.placement and run.placement.environment_id == deployment.environment_id:
             stay[run.placement] = run
         else:
@@ -54,6 +56,7 @@ def _plan_again(deployment: Deployment, stay: dict[Placement, HostRun]) -> None:
     pipeline = pipeline_for(deployment.environment, deployment.recipe)
     planned = plan_steps(pipeline, deployment.environment, list(stay))
     planned = planned.without({recipe.name for recipe in pipeline.recipes} - asked)
+    # Of those that stay only: the others keep theirs, which end as they do.
     steps.filter(host_run__in=stay.values()).delete()
     write_steps({run: planned.steps.get(placement, ()) for placement, run in stay.items()})
     for placement, run in stay.items():

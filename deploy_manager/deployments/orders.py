@@ -95,7 +95,10 @@ def orders_of(
 
 
 def orders_for(host_run_id: int, prepared: Prepared) -> Orders:
-    """Return the orders of one host of a deployment that may have ended."""
+    """Return the orders of one host of a deployment that may have ended.
+
+    Raises DeployManagerError if its server has left the environment, or its row is invalid.
+    """
     run = _with_places(HostRun.objects.filter(pk=host_run_id)).get()
     held = Shard.objects.select_related("deployment__environment__project").get(pk=run.shard_id)
     return _orders(run, held, prepared, {})
@@ -122,6 +125,7 @@ def _orders(
             server=run.server_name,
         )
     check_host_run(run)
+    # The one that was read already: else each host would read it, and its project, once more.
     placement.environment = deployment.environment
     forced = deployment.forced_migrations
     site = site_of(placement, prepared.release, prepared.archive, forced, cancelled)

@@ -80,6 +80,7 @@ def _why_rolled_back(waited: Deployment, commit: str, digest: str) -> Message:
 
     A later success with the same commit and pins overrules it, as it does a mark.
     """
+    # Not a host that failed with this rollback and went back: it serves what it was to leave.
     people_left = Q(
         deployment__recipe=ROLLBACK,
         was_switched=True,

@@ -79,10 +79,12 @@ def prepare(held: Shard) -> Prepared:
             deployment.environment,
         )
     if deployment.stage == 0:
+        # Before the checks: the row of a server that has left must not stop those that stay.
         leave_out_who_left(held)
     _check_rows(deployment, is_rollback)
     if deployment.stage == 0:
         # Begin nothing that this code can't carry out. A recipe that goes later fails in its turn.
+        # By nothing else: DISTINCT would count the columns of the default order as well.
         steps = Step.objects.filter(host_run__deployment=deployment).order_by("recipe")
         for name in steps.values_list("recipe", flat=True).distinct():
             get_recipe(name)
@@ -200,6 +202,7 @@ def _release_for(held: Shard) -> Release | None:
 def _new_release(deployment: Deployment) -> Release:
     environment = deployment.environment
     contents = find_contents(environment, deployment.commit or deployment.ref)
+    # The environment's own branch is resolved only now: its newest commit takes nothing back.
     if deployment.commit or deployment.ref != environment.ref:
         refuse_to_go_back(deployment, None, contents.commit.hash)
     if is_automatic(deployment):

@@ -116,6 +116,7 @@ def _find_out(orders: Orders, step: Step) -> tuple[State, Message] | None:
     """Return how a step ended; None if that can't be known yet."""
     try:
         function = get_recipe(step.recipe).function
+        # Never set: nobody can cancel a probe.
         known = read_journal(orders.address, orders.work, threading.Event())
         if any(record.state == "running" for record in known):
             return None

@@ -61,6 +61,7 @@ def _chunks(deployment: Deployment, after: int, max_bytes: int) -> Iterator[LogC
         sequence__gt=after, sequence__lte=deployment.sequence
     ).order_by("sequence")
     size = 0
+    # Few at a time: each may have 64 KiB, and Django's 2,000 rows would mostly be read in vain.
     for chunk in found.iterator(chunk_size=20):
         yield chunk
         size += len(chunk.data)

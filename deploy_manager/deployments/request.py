@@ -66,9 +66,15 @@ class DeploymentOptions:
     """Whether to wait, not be refused, while the environment is busy or its window closed."""
 
     not_before: datetime | None = None
+    """When it may begin at the earliest; None: at once."""
+
     deadline: datetime | None = None
+    """It is cancelled if it has not begun by then; None: never."""
+
     schedule: Schedule | None = None
     slot: datetime | None = None
+    """The time of `schedule` that it is for; None: it has none."""
+
     retry_of: Deployment | None = None
     take_back: Sequence[Mapping[str, str]] = ()
     """The pins of upgrades and fixes that were confirmed to be taken back; see ChangedPin."""

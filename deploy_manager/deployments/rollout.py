@@ -123,6 +123,7 @@ def _open(deployment: Deployment, stage: int, held: Shard | None) -> Verdict:
     shards.exclude(pk__in=busy).update(arrived=stage + 1)
     # The shard that decides keeps its claim: queued, it could be claimed twice.
     others = shards.filter(pk__in=busy - {held.pk} if held else busy)
+    # woken_at, too: if this message is lost, the next round of `reconcile` sends another one.
     others.update(arrived=stage, state=ShardState.QUEUED, holder="", woken_at=None)
     wake = tuple(others.values_list("pk", flat=True))
     if held and held.pk in busy:
@@ -157,6 +158,7 @@ def end_idle_hosts(
     found = list(live.prefetch_related("steps"))
     at, sequence = Now(), deployment.sequence
     rollback = Step.objects.filter(host_run__in=found, phase=ROLLBACK_PHASE, state__in=BUSY)
+    # First: `end_hosts` would end these with the reason why their host was stopped.
     rollback.update(state=State.SKIPPED, message=NOT_NEEDED, finished_at=at, sequence=sequence)
     done = [host for host in found if host.came_through]
     end_hosts(done, State.SUCCEEDED, "", finished_at=at, sequence=sequence)
@@ -207,6 +209,7 @@ class RolloutState:
     def why_to_stop(self) -> Message:
         """Why no other server may get the release; blank: the rollout goes on."""
         broken = self._broken
+        # A rollback is stopped by nothing: the servers it has not reached serve what failed.
         if not broken or self._stage == self._rollback_stage:
             return Message()
         for host in broken:

@@ -37,6 +37,7 @@ LOOKS_EVERY = 0.5
 
 def run_shard(shard_id: int, wake: Wake) -> bool:
     """Claim a shard and do what is open for its hosts; False if there was nothing to claim."""
+    # For people to read: what proves the claim is its token.
     holder = f"{socket.gethostname()}:{os.getpid()}"
     held = Shard.objects.claim(shard_id, holder, why_not_begin)
     if held is None:
@@ -121,17 +122,20 @@ def _carry_out(held: Shard, wake: Wake, works: list[HostWork]) -> None:
         with _getting_ready(held):
             prepared = prepare(held)
             orders, without = orders_of(held, prepared, writer.stop)
+            # In place: run_shard has to see them if what follows fails.
             works += [HostWork(each, writer) for each in orders]
         for each in without:
             # It ends alone: whether the others go on is decided as after any other failure.
             writer.put(HostEnd(each.run, *each.run.end_of(State.FAILED, each.why), timezone.now()))
         _run_stages(held, works, writer, wake)
+    # After the writer has ended: its next beat would find the claim gone.
     if any(work.is_left_to_others for work in works) and held.release():
         logger.info("%s is handed over to another worker.", held)
         wake(held.pk)
 
 
 def _run_stages(held: Shard, works: Sequence[HostWork], writer: Writer, wake: Wake) -> None:
+    # A pool has at least one thread, but each host of the shard may have left.
     most = max(1, min(len(works), get_settings().MAX_HOSTS_AT_ONCE))
     with ThreadPoolExecutor(max_workers=most, thread_name_prefix="host") as pool:
         stage: int | None = held.deployment.stage
@@ -150,8 +154,10 @@ def _run_stage(
     # This thread's connection is idle while servers work, and databases and proxies cut idle ones.
     connection.close()
     busy = [work for work in works if work.has_work_in(stage)]
+    # As a list: that waits for every host, and raises what one of them raised.
     list(pool.map(HostWork.run_stage, busy, [stage] * len(busy)))
     if any(work.is_left_to_others for work in works):
+        # It has not arrived: who takes the shard over continues this stage.
         return Verdict()
     if writer.stop.is_set():
         # Hosts without work in this stage, too: the barrier would open the next one for them.

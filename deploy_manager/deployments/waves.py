@@ -113,6 +113,7 @@ def plan_steps(
     planned.waves = {
         placement: number for number, wave in enumerate(waves, 1) for placement in wave
     }
+    # In stage 0 what is sent is resolved: see Deployment.write_hosts.
     stage = 1
     for phases in _groups(pipeline):
         parts = waves if phases[0].in_waves else [list(placements)]
@@ -147,6 +148,7 @@ def cut_into_waves(
         ranks = [order.index(role) for role in placement.roles if role in order]
         return min(ranks, default=len(order))
 
+    # Sorted, since groupby joins neighbours only; and stably, so that the servers' own order stays.
     groups = [list(group) for _, group in groupby(sorted(placements, key=rank), rank)]
     if not strategy.in_waves:
         return groups

@@ -297,6 +297,7 @@ class Writer(AbstractContextManager["Writer"]):
                     state, message = row.state, row.message
                     end_hosts([row.run], state, message, finished_at=row.at, sequence=position)
                 elif isinstance(row, Change):
+                    # An end is final, whatever the host's thread still reports.
                     live = type(row.row)._default_manager.filter(pk=row.row.pk, state__in=LIVE)
                     live.update(sequence=position, **row.values)
             for event in batch:
@@ -343,6 +344,7 @@ def _write_output(deployment: Deployment, rows: list[tuple[int, Row]]) -> None:
         for sequence, row in rows
         if isinstance(row, Output)
     )
+    # Of each step the last one, which stands for all before it.
     resume_cursors = {
         row.step.pk: row.resume_cursor for _sequence, row in rows if isinstance(row, Output)
     }

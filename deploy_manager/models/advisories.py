@@ -91,6 +91,7 @@ class AuditedVersion(models.Model):
     @property
     def verdict(self) -> "AuditedVersion.Verdict":
         """The result of the last check; a known advisory counts even if a later check fails."""
+        # Not exists(), which asks the database once more although they were fetched along.
         if self.advisories.all():
             return self.Verdict.VULNERABLE
         return self.Verdict.CLEAN if self.is_checked else self.Verdict.UNKNOWN

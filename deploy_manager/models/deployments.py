@@ -113,6 +113,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         """Note that a worker took it up, and number it; False if one has before."""
         queued = self.filter(pk=pk, state=State.QUEUED)
         begun = self.model.objects.filter(environment=OuterRef("environment"))
+        # No two get the same one, since one deployment of an environment is live at a time.
         last = begun.order_by("-begin_number").values("begin_number")[:1]
         changes = {"state": State.RUNNING, "started_at": Now(), "message": ""}
         return bool(queued.update(begin_number=Subquery(last) + 1, **changes))
@@ -386,6 +387,7 @@ class Deployment(Decided):
                 held = self.shards.filter(state=ShardState.HELD)
                 running = Step.objects.filter(host_run__deployment=self, state=State.RUNNING)
                 ended = 0
+                # A step that runs without a holder is between two workers: the next one stops it.
                 if not held.exists() and not running.exists():
                     message = cancelled_by(by)
                     ended = live.update(state=State.CANCELLED, finished_at=Now(), message=message)
@@ -401,6 +403,7 @@ class Deployment(Decided):
 
     def _end_what_is_left(self, queued_as: State) -> None:
         """End the shards, hosts and steps of a deployment that ended without them."""
+        # For the time and the number that the database gave: hosts and steps end with the same.
         self.refresh_from_db()
         self.shards.update(state=ShardState.ENDED)
         transaction.on_commit(partial(self._send, deployment_ended))

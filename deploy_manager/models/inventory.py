@@ -66,6 +66,7 @@ class Server(Moving):
     address = models.CharField(
         _("address"), max_length=253, blank=True, validators=[validators.address_validator]
     )
+    # Not a small integer: on PostgreSQL those end at 32,767.
     port = models.PositiveIntegerField(
         _("port"), default=22, validators=[MinValueValidator(1), MaxValueValidator(65535)]
     )

@@ -11,6 +11,7 @@ from django.db.models.query_utils import DeferredAttribute
 from deploy_manager.messages import Message
 
 if TYPE_CHECKING:
+    # Only the stubs' class takes parameters: Django's own can't be subscripted.
     _JSONField = models.JSONField[Message | str, Any]
 else:
     _JSONField = models.JSONField
@@ -66,6 +67,7 @@ class MessageField(_JSONField):
         return partial(KeyTransform, name, output_field=models.JSONField())
 
     def validate(self, value: Any, model_instance: models.Model | None) -> None:
+        # JSONField tries to write the value as JSON: a Message itself is none.
         super().validate(_message(value).as_json(), model_instance)
 
     def value_to_string(self, obj: models.Model) -> Any:

@@ -34,6 +34,7 @@ class PlacementQuerySet(MovingQuerySet["Placement"]):
             values.setdefault("seen_in", here())
         return super().update(**values)
 
+    # As Django's own has it, which this one hides: templates must not call it.
     update.alters_data = True  # type: ignore[attr-defined]
 
 
@@ -145,6 +146,7 @@ class Placement(models.Model):
         with transaction.atomic():
             super().save(*args, **options)
             forget_moved(self.pk)
+            # By an UPDATE: this object still has what was seen before.
             self.refresh_from_db(fields=["seen_in"])
             if not self.seen_in:
                 self.refresh_from_db(fields=["moved_at", "inventory_tried_at", *SEEN])

@@ -51,6 +51,7 @@ class MovingQuerySet(models.QuerySet[Row]):
             forget_moved()
         return changed
 
+    # As Django's own has it, which this one hides: templates must not call it.
     update.alters_data = True  # type: ignore[attr-defined]
 
 
@@ -72,6 +73,7 @@ def here() -> Concat:
     A gateway counts as a server, whatever its address is: replaced, it leads to the same machine,
     which proves that by its own pinned host key.
     """
+    # By name, since the models of all three import this file.
     environments, servers = (
         apps.get_model("deploy_manager", name)._base_manager for name in ("Environment", "Server")
     )
@@ -98,6 +100,7 @@ def forget_moved(placement_id: int | None = None) -> int:
     # What was written without a place was seen where the row says.
     placements.filter(WAS_SEEN, seen_in="").update(seen_in=here())
     moved = placements.moved()
+    # As a list: after the UPDATE below none of them counts as moved any more.
     keys = list(moved.values_list("pk", flat=True))
     if not keys:
         return 0
@@ -113,6 +116,7 @@ def forget_moved(placement_id: int | None = None) -> int:
             complete_releases=[],
             seen_at=None,
             inventory_at=None,
+            # So that the new place is asked at once.
             inventory_tried_at=None,
             inventory_problem="",
             implementation="",
@@ -121,5 +125,6 @@ def forget_moved(placement_id: int | None = None) -> int:
             libc="",
         )
         installed = apps.get_model("deploy_manager", "InstalledPackage").objects
+        # Not of those that another process has seen again in between.
         installed.filter(placement__in=keys, placement__seen_in="").delete()
     return int(forgotten)

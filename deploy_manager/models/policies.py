@@ -64,6 +64,7 @@ class UpgradePolicy(models.Model):
     deadline = models.PositiveIntegerField(
         _("deadline (minutes)"),
         default=60,
+        # A week: scheduling.MOST_SLOTS has no room for more.
         validators=[MinValueValidator(1), MaxValueValidator(7 * 24 * 60)],
         help_text=_("A run that has not begun this long after its time is left out."),
     )
@@ -164,7 +165,9 @@ class PolicyRun(models.Model):
         UpgradePolicy, models.CASCADE, related_name="runs", verbose_name=_("policy")
     )
     slot = MomentField(_("time of the schedule"))
+    # Also the heartbeat and the fencing token of the worker that has it: see upgrades.policies.
     created_at = MomentField(_("run"), default=timezone.now)
+    # Blank as long as it waits for a worker.
     outcome = MessageField(_("outcome"))
 
     class Meta:

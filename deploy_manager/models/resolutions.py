@@ -47,6 +47,7 @@ class ResolutionQuerySet(models.QuerySet["Resolution"]):
         """Take a question that is free; None if another worker has it."""
         tokens = self.to_claim().filter(pk=pk).values_list("token", flat=True)
         token = tokens.first()
+        # With the token that was read, by which of two workers at the same moment one wins.
         won = token is not None and self.to_claim().filter(pk=pk, token=token).update(
             state=Resolution.State.RUNNING,
             token=F("token") + 1,

@@ -96,6 +96,7 @@ class HostRun(models.Model):
         verbose_name_plural = _("host runs")
         default_permissions = ("view",)
         constraints = [
+            # Hosts whose server has left are null here, and nulls are never equal.
             models.UniqueConstraint(
                 fields=["deployment", "placement"], name="a_host_runs_once_per_deployment"
             ),
@@ -271,6 +272,7 @@ def end_hosts(
     of_step = {"message": message if why is None else why, **ended}
     steps = Step.objects.filter(host_run__in=keys, state__in=BUSY)
     if state in (State.LOST, State.FAILED):
+        # First: the next UPDATE ends whatever is still live.
         steps.filter(state=State.RUNNING).update(state=state, **of_step)
     usual = State.CANCELLED if state is State.CANCELLED else State.SKIPPED
     steps.update(state=left_as or usual, **of_step)

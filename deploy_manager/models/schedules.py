@@ -34,6 +34,7 @@ class Schedule(models.Model):
     deadline = models.PositiveIntegerField(
         _("deadline (minutes)"),
         default=60,
+        # A week: scheduling.MOST_SLOTS has no room for more.
         validators=[MinValueValidator(1), MaxValueValidator(7 * 24 * 60)],
         help_text=_("A run that has not begun this long after its time is left out."),
     )

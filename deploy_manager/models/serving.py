@@ -25,6 +25,7 @@ MOST_DEPLOYMENTS = 200
 """Deployments that are read back: more than any environment keeps releases."""
 
 OWN_STEPS = Step.objects.filter(host_run=OuterRef("pk")).exclude(phase=ROLLBACK_PHASE)
+# As Step.is_proof, which reads one row.
 PROOFS = OWN_STEPS.filter(Q(in_waves=True) | Q(phase=VERIFY) | Q(recipe=VERIFY))
 WAS_ACTIVATED = Exists(OWN_STEPS.filter(recipe=ACTIVATE, state=State.SUCCEEDED))
 WENT_BACK = Exists(
@@ -44,6 +45,7 @@ def usual_release(served: Iterable[tuple[int | None, datetime | None]]) -> int |
         if release is not None:
             counts[release] += 1
             latest[release] = max(latest.get(release, LONG_AGO), activated_at or LONG_AGO)
+    # The key at last: a tie must not be decided by the order in which rows happen to be read.
     return max(counts, key=lambda each: (counts[each], latest[each], each), default=None)
 
 
@@ -175,6 +177,7 @@ def _switches(environment: Environment) -> Iterable[list[HostRun]]:
         deployment__release__isnull=False,
         placement__isnull=False,
     ).exclude(WENT_BACK)
+    # By their start: one that waits begins after others that were requested later.
     latest = switched.order_by("-deployment__started_at", "-deployment")
     keys = list(dict.fromkeys(latest.values_list("deployment", flat=True)))[:MOST_DEPLOYMENTS]
     by_deployment: dict[int, list[HostRun]] = {key: [] for key in reversed(keys)}

@@ -38,6 +38,7 @@ class ShardQuerySet(models.QuerySet["Shard"]):
     def to_claim(self) -> "ShardQuerySet":
         """Shards that can be claimed now: those without a holder, or with a silent one."""
         silent = Q(state=ShardState.HELD, beat_at__lt=Now() - LEASE)
+        # Else a worker could begin it until the next round of `reconcile` ends it.
         too_late = Q(deployment__state=State.QUEUED, deployment__deadline__lt=Now())
         return self.filter(
             Q(state=ShardState.QUEUED) | (silent & Q(taken_over__lt=TAKEN_OVER_AT_MOST)),
@@ -74,6 +75,7 @@ class ShardQuerySet(models.QuerySet["Shard"]):
                     holder=holder,
                     # The holder before, if it still lives, has a lower one: its writes fail.
                     token=F("token") + 1,
+                    # The new holder's Writer counts from 1: see Writer._write_once.
                     batch=0,
                     taken_over=F("taken_over") + int(found[1] == ShardState.HELD),
                     beat_at=Now(),
@@ -159,11 +161,13 @@ class Shard(models.Model):
                 raise ClaimLost
             if not self.held().update(beat_at=Now(), **values):
                 raise ClaimLost
+        # Still ours, since the row stays locked until the caller's transaction ends.
         sequences = Deployment.objects.values_list("sequence", flat=True)
         return sequences.get(pk=self.deployment_id) - changes
 
     def release(self) -> bool:
         """Give it back, so that another worker can claim it at once; False if it was not ours."""
+        # woken_at, too: else a lost message is sent again only once the last one is old enough.
         return bool(self.held().update(state=ShardState.QUEUED, holder="", woken_at=None))
 
     def set_prepared(self, commit: str, release: Release) -> None:

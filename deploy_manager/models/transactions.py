@@ -20,6 +20,7 @@ def brief_transaction() -> Iterator[None]:
         if connection.vendor == "postgresql":
             # LOCAL: for this transaction only, so that a pooled connection stays as it was.
             with connection.cursor() as cursor:
+                # Written into the text: PostgreSQL's SET takes no parameters.
                 cursor.execute(
                     f"SET LOCAL idle_in_transaction_session_timeout = '{LOCKED_AT_MOST}s'"
                 )

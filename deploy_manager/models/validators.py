@@ -46,6 +46,7 @@ absolute_path_validator = RegexValidator(
     r"^(/(?!\.\.?(/|$))[A-Za-z0-9_.+@~-]+)+\Z",
     _("Enter an absolute path without spaces, like /srv/shop."),
 )
+# As in units and programs below, nothing begins with -: a command would take it for an option.
 relative_path_validator = RegexValidator(
     r"^(?!\.\.?(/|$))[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]*"
     r"(/(?!\.\.?(/|$))[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]*)*\Z",
@@ -56,6 +57,7 @@ release_name_validator = RegexValidator(
     r"^(?!.*\.part\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z",
     _("Enter the name of a folder: letters, digits, dots, - and _."),
 )
+# 64 characters: in a repository that hashes by SHA-256.
 commit_validator = RegexValidator(r"^[0-9a-f]{7,64}\Z", _("Enter the hash of a commit."))
 unit_validator = RegexValidator(
     r"^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*\Z",
@@ -105,6 +107,7 @@ MOST_PATHS, LONGEST_PATH = 100, 200
 """Of shared folders; characters."""
 
 _LOGIN_IN_REPOSITORY = re.compile(r"https?://[^/]*@|[a-z]+://[^/@]*:[^/]*@", re.IGNORECASE)
+# Those that pip takes: its hash-checking mode refuses md5 and sha1.
 _STRONG_HASH = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _VERSION_LETTERS = re.compile(r"[A-Za-z0-9.!+_-]+")
 _EXTRA = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -112,6 +115,7 @@ _MIGRATION = re.compile(r"[A-Za-z_]\w{0,99}\.\w{1,255}", re.ASCII)
 _ENDS_A_MARKER = re.compile(r"[#\\$\x00-\x1f\x7f-\x9f\u2028\u2029]|\s-")
 """After these, pip reads the rest of a line as a comment, an option or another line."""
 
+# Marks of direction let a text read otherwise than it runs: CVE-2021-42574.
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Controls except tab and line feed, marks that change the direction of text, surrogates."""
 

@@ -55,6 +55,7 @@ def audit(
     Those checked within LOOK_UP_EVERY are left out unless `is_forced`; without `environments`, all
     are meant. Two calls at the same time share the versions.
     """
+    # In one order everywhere: else two processes that insert the same rows could block each other.
     wanted = sorted(_wanted(environments))
     claimed = {(row.name, row.version): row for row in _claim(wanted, limit, is_forced)}
     if claimed:
@@ -86,6 +87,7 @@ def _used(
     if environments is not None:
         installed = installed.filter(placement__environment__in=environments)
         pinned = pinned.filter(environment__in=environments)
+    # Without the default order, whose columns DISTINCT would count as well.
     return [installed.order_by(), pinned.order_by()]
 
 

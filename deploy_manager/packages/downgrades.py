@@ -94,9 +94,11 @@ def changed_pins(
     placements = list(placements)
     releases = [each.active_release for each in placements if each.active_release]
     usual = most_served(placements)
+    # In this order: of the first lock below every change is returned.
     served = dict.fromkeys([usual.lock_id] if usual else [])
     served |= dict.fromkeys(release.lock_id for release in releases)
     texts = LockFile.objects.in_bulk(served)
+    # Where nothing serves, all pins are new: that is compared with no pins at all.
     locks = [pins_in(texts[lock].text) for lock in served] or [()]
     changes = [compare_wholly(lock, pins) for lock in locks]
     history = _History(environment, [change for each in changes for change in each])

@@ -41,6 +41,7 @@ def gather(gatherers: Gatherers) -> Counter[str]:
         times: int | None = 0
         with job_round(name):
             times = job(gatherers)
+        # The broker is away: each further message would wait for it again.
         if times is None:
             break
         done[name] = times

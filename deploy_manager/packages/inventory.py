@@ -59,6 +59,8 @@ ASKED_TWICE = Message(_("It was asked again meanwhile: the later answer counts."
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _VERSION = re.compile(r"[!-~]+")
 # `cd -P` resolves the links once: a switch meanwhile can't mix the files of two releases.
+# -I: neither variables nor modules in a folder change what answers. -X utf8: else the account's
+# locale, mostly C over SSH, says how names are encoded (PEP 540).
 _COMMAND = """\
 test -e {current} || exit {nothing_there}
 cd -P {current}/venv && exec "$PWD/bin/python" -I -X utf8 -"""

@@ -78,6 +78,7 @@ def _claim(wanted: set[_Package], limit: int) -> list[IndexedPackage]:
         ignore_conflicts=True,
         batch_size=500,
     )
+    # In one order everywhere, as the insert above: else two processes could wait for each other.
     due = IndexedPackage.objects.filter(_is_due()).order_by("pk")
     with transaction.atomic():
         rows = [row for row in due if (row.index_url, row.name) in wanted][:limit]

@@ -242,6 +242,7 @@ def end_overtaken(deployment: Deployment) -> None:
     served = release.filter(active_on__isnull=False).select_related("repository_lock").first()
     if served is None or served.repository_lock is None:
         return
+    # Of its release, not of this deployment: a retry names no ref and ends overrides all the same.
     own = served.deployments.exclude(ref="").filter(ref=F("environment__ref"))
     if not own.exists() or not is_everywhere(deployment.environment, served):
         return

@@ -36,6 +36,7 @@ def files_of_commit(environment: Environment, commit: str) -> Files:
 def committed_files(mirror: Mirror, commit: str) -> Files:
     """Return a reader of a commit's files by their path in the repository."""
 
+    # Each look starts git, and several files may include the same one.
     @cache
     def read(path: str) -> bytes | None:
         return mirror.read_bytes(commit, path)

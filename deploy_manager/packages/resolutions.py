@@ -76,6 +76,7 @@ def take_up(resolution_id: int) -> bool:
     held = Resolution.objects.claim(resolution_id)
     if held is None:
         return False
+    # None translates nothing, where "" would leave whatever language is active.
     with translation.override(held.language or None), _beating(held):
         try:
             answer = _answers[held.kind](held)

@@ -45,6 +45,7 @@ def folder_files(folder: Path) -> Files:
     def read(path: str) -> bytes | None:
         try:
             file = (top / path).resolve()
+            # Of the resolved path: a link in the folder may lead out of it.
             return file.read_bytes() if file.is_relative_to(top) else None
         except (OSError, ValueError, RuntimeError):  # no such file, a null byte, a loop of links
             return None

@@ -45,6 +45,7 @@ class Address:
     def host(self) -> str | None:
         """Raises ValueError for an invalid port."""
         parts = urlsplit(self.url)
+        # urlsplit checks the port only when it is read.
         return parts.hostname if parts.port is None or parts.port >= 0 else None
 
 

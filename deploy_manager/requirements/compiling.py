@@ -89,6 +89,7 @@ class Compiler:
 
         `asked` is called again whenever another source is known. Raises NoSolutionError, PinError.
         """
+        # It ends: every further round knows the source of one package more.
         while reason := self._try(asked(), bounds, lock, options):
             needed = [name for name in _NEEDS_A_BUILD.findall(reason) if name not in self.sources]
             found = {name: source for name in needed if (source := self.find_source(name))}
@@ -129,6 +130,7 @@ class Compiler:
         found = re.search(rf"\b{re.escape(name)}==([^\s,]+) has no usable wheels", reason)
         version = found[1] if found else ""
         if not found:
+            # Only advice: without an answer of the index it names no version.
             with suppress(PinError):
                 version = next(iter(sources_of(name, SpecifierSet(), self.index_url)), "")
         pythons = " and ".join(self.pythons) or this_python()

@@ -93,6 +93,7 @@ def _fetched(client: PyPISimple, file: DistributionPackage, folder: Path) -> Pat
         )
     try:
         timeout = (CONNECT_TIMEOUT, READ_TIMEOUT)
+        # An index need not list hashes, and then the client would refuse to verify.
         client.download_package(file, path, verify=bool(file.digests), timeout=timeout)
     except DigestMismatchError:
         raise PinError(
@@ -111,6 +112,7 @@ def _read(path: Path) -> Declared | None:
     texts: dict[str, bytes] = {}
     unpacked = 0
     try:
+        # An sdist is a .tar.gz (PEP 625); of an old .zip nothing is known.
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 unpacked += member.size
@@ -153,6 +155,7 @@ def _of_project(text: bytes) -> Declared | None:
         for line in lines:
             one = Requirement(line)
             marker = f"({one.marker}) and " if one.marker else ""
+            # Taken out of the text below, in which it and the extra have to hold both.
             one.marker = None
             requires.append(f"{one} ; {marker}extra == '{extra}'")
     return _checked(requires, project.get("requires-python", ""), [*optional])

@@ -123,6 +123,7 @@ def look_up_many(
 ) -> dict[str, PackageFacts | IndexProblem]:
     """Return what an index has of each package, or the problem; never raises."""
     wanted = list(dict.fromkeys(names))
+    # In this order: the pool, whose threads use the client, ends before that is closed.
     with open_index(index_url) as client, ThreadPoolExecutor(workers) as pool:
         return dict(zip(wanted, pool.map(lambda name: _tried(client, name), wanted), strict=True))
 
@@ -209,6 +210,7 @@ def _version_facts(version: Version, files: list[DistributionPackage]) -> Versio
     offered = [one for one in files if not one.is_yanked] or files
     wheels = [one for one in offered if one.package_type == "wheel"]
     moments = [_in_utc(one.upload_time) for one in offered if one.upload_time is not None]
+    # A wheel if there is one, as pip chooses.
     best = [*wheels, *offered][0]
     return VersionFacts(
         version=str(version),

@@ -46,6 +46,7 @@ def read_pylock(path: str, files: Files) -> Asking:
     }
     asked, problems = [], []
     for package, line in zip(lock.packages, _lines_of(text, lock.packages), strict=True):
+        # PEP 751 does not say what was asked for: what no other package needs counts as that.
         taken = _asked(package, path, line, package.name not in needed)
         problems += [taken] if isinstance(taken, Problem) else []
         asked += [taken] if isinstance(taken, Asked) else []
@@ -90,6 +91,7 @@ def read_uv_lock(path: str, files: Files, folder: str = "") -> Asking:
     kept = "\n".join(line for line in lines if line not in others).encode()
     found = read_text_files(path, {path: kept}.get)
     direct = _asked_by_project(projects[member])
+    # No line: they are numbered in uv's export, which nobody sees.
     asked = (replace(one, direct=one.name in direct, line=0) for one in found.requirements)
     problems = (
         Problem(

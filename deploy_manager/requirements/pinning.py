@@ -111,6 +111,7 @@ def _version(asked: Asked, bounds: Sequence[Asked]) -> str:
 def _allows(specifier: Specifier, version: Version) -> bool:
     if len(specifier.version) > LONGEST_VERSION:
         return False  # comparing endless versions would take endless time
+    # An exact pin may be a pre-release, which bounds do not take by default.
     return SpecifierSet(str(specifier)).contains(version, prereleases=True)
 
 

@@ -61,6 +61,7 @@ def lock_text(pins: Iterable[Pin]) -> str:
 
     A pin that the project does not ask for itself has a comment `# via`, as from pip-compile.
     """
+    # Locks are named by the hash of this text: written otherwise, each would become another lock.
     lines = []
     for pin in sorted(pins, key=_order):
         hashes = (f"--hash={one}" for one in sorted(pin.hashes))

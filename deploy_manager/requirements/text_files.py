@@ -48,6 +48,7 @@ MOST_FILES = 200
 ODD_BLANK = Message(_("it has a blank that is neither a space nor a tab"))
 NO_VERSION = "=== without a version"
 
+# With the bracket of pip-compile's "# via shop (pyproject.toml)".
 _PROJECT_FILES = ("pyproject.toml)", "setup.py)", "setup.cfg)")
 _OPTIONS = {
     "index_url": "--index-url",

@@ -93,6 +93,7 @@ def hand_back(upgrade: Upgrade) -> bool:
         number=upgrade.pk,
         ref=OWN_REF.format(upgrade.pk),
     )
+    # By the text that was read: of two processes that hand back, one adds its line.
     unchanged = PolicyRun.objects.filter(pk=run.pk, outcome=run.outcome)
     return bool(unchanged.update(outcome=Message.lines(run.outcome, text)))
 

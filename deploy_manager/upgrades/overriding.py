@@ -97,6 +97,7 @@ def return_overrides(stage: UpgradeStage) -> None:
     why = Message(_("Upgrade %(upgrade)s was taken back."), upgrade=stage.upgrade)
     mine = here.filter(upgrade=stage.upgrade)
     mine.end(Override.End.RETURNED, why)
+    # Before the next UPDATE, which clears it.
     later = {row.name: row.replaced_by_id for row in mine.filter(ended_how=Override.End.REPLACED)}
     mine.filter(ended_how=Override.End.REPLACED).update(
         ended_how=Override.End.RETURNED, ended_why=why, replaced_by=None

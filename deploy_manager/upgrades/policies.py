@@ -66,6 +66,7 @@ def run_policy(policy: UpgradePolicy, slot: datetime | None = None) -> PolicyRun
 def take_up(run_id: int) -> bool:
     """Carry out a run, from any process; False if another process has or had it."""
     now = timezone.now()
+    # created_at is the last beat of the worker that has it.
     free = Q(outcome="") | Q(outcome=AT_WORK, created_at__lt=now - SILENT_AFTER)
     if not PolicyRun.objects.filter(free, pk=run_id).update(outcome=AT_WORK, created_at=now):
         return False

@@ -96,6 +96,7 @@ def _do_group_alone(
     """Request one upgrade; any error becomes a line of the outcome."""
     try:
         return _do_group(run, environments, requests, found, beat)
+    # No outcome: another process has the run.
     except ClaimLost:
         raise
     except Exception as error:
@@ -120,6 +121,7 @@ def _do_group(
     options = UpgradeOptions(
         pins=requests,
         reason=gettext("Policy: %(policy)s") % {"policy": policy},
+        # A policy has minutes, an upgrade seconds.
         soak=policy.soak * 60,
         on_failure=policy.on_failure,
         before=timezone.now() - cooldown if cooldown else None,
@@ -213,7 +215,8 @@ def _why_not(plan: UpgradePlan, found: Candidates) -> Message:
 def _request(policy: UpgradePolicy, plan: UpgradePlan) -> Message:
     """Write the upgrade, unless the policy has as many live ones as it may have."""
     with transaction.atomic():
-        # The row lock makes two runs of one policy count one after the other.
+        # The row lock makes two runs of one policy count one after the other. SQLite ignores it:
+        # there the transaction does, which is IMMEDIATE.
         UpgradePolicy.objects.select_for_update().get(pk=policy.pk)
         if live := _no_room(policy):
             return Message(

@@ -7,7 +7,6 @@ transition is a conditional UPDATE that one of them wins. Nothing is kept in mem
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
@@ -34,9 +33,6 @@ from deploy_manager.upgrades.overriding import note_overrides, return_overrides
 from deploy_manager.upgrades.proofs import is_proven, serves_in_the_end, speaks_against_release
 from deploy_manager.upgrades.returning import list_returned, list_upgraded, plan_return
 from deploy_manager.upgrades.stage_deployments import deploy_stage, reason_of, request_for
-
-if TYPE_CHECKING:
-    pass
 
 JOB = "went on with upgrades"
 """Its name among the jobs of the reconcile loop."""
@@ -72,6 +68,7 @@ def advance_all(wake: Callable[[Deployment], object]) -> int:
             wake(deployment)
         return len(written)
 
+    # distinct(), since the joins find an upgrade once for each of its hosts and retries.
     due = Upgrade.objects.filter(Q(state__in=UPGRADE_LIVE) | _may_be_corrected()).distinct()
     return sum(one_by_one(JOB, due.order_by("pk"), advance))
 
@@ -147,6 +144,7 @@ def _begin_if_due(stage: UpgradeStage) -> Deployment | bool:
     )
     try:
         with brief_transaction():
+            # First, though it may have to wait: this decides which of two processes requests it.
             if not due.update(state=UpgradeState.RUNNING, opens_at=None):
                 return False
             deployment = deploy_stage(stage)
@@ -157,6 +155,7 @@ def _begin_if_due(stage: UpgradeStage) -> Deployment | bool:
             _set_state(stage, state, why)
             return deployment
     except DeployManagerError as error:
+        # It waits still: that it ran was undone with the transaction.
         return _fail(stage, UpgradeState.WAITING, error.message)
 
 
@@ -211,6 +210,7 @@ def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
         # Some servers serve the new pins, or may: cancelling rolls back, else a person decides.
         end = _return if was_cancelled else _fail
         return end(stage, UpgradeState.RUNNING, deployment.message)
+    # Switched, and none serves it any more: its own rollback has brought them back.
     if was_cancelled or deployment.host_runs.filter(was_switched=True).exists():
         return _came_back(stage, UpgradeState.RUNNING, deployment.message)
     return _fail(stage, UpgradeState.RUNNING, Message.lines(deployment.message, NONE_SWITCHED))
@@ -284,6 +284,7 @@ def _came_back(
 def _mark_bad(stage: UpgradeStage, why: Message) -> None:
     release = stage.deployment.release if stage.deployment else None
     if release and stage.deployment and speaks_against_release(stage.deployment):
+        # In the words of the stage: by them `_unmark` knows this mark again.
         release.mark_bad(why or Message(_("Its upgrade failed.")))
 
 

@@ -28,6 +28,7 @@ def serves_in_the_end(deployment: Deployment) -> bool:
     if any(each.is_live for each in tried):
         return False
     runs = HostRun.objects.filter(deployment__in=tried).exclude(placement=None).order_by("pk")
+    # The last run of each server stays: a retry has a higher key than what it retries.
     last = {run.placement_id: run for run in runs.prefetch_related("steps")}
     return bool(last) and all(map(_is_verified, last.values()))
 

@@ -67,6 +67,7 @@ def plan_return(stage: UpgradeStage) -> Return | None:
     )
     serving = {each.active_release for each in placements if each.active_release}
     before = stage.release_before
+    # Or nothing serves: the empty set is in every other.
     if serving <= {before}:
         return None
     brought = stage.deployment.release if stage.deployment else None
@@ -189,6 +190,7 @@ def _replace_listed(stage: UpgradeStage, old: LockFile, new: LockFile) -> Messag
     """
     environment = stage.environment
     # Locked: a list that is imported meanwhile is either read here, or written after this one.
+    # SQLite ignores it, and needs none: its IMMEDIATE transactions write one after the other.
     rows = Environment.objects.select_for_update().filter(pk=environment.pk)
     if rows.get().pins_from != Environment.PinsFrom.ROWS:
         return Message()

@@ -32,7 +32,10 @@ OTHERWISE = Message(
 
 
 def deploy_stage(stage: UpgradeStage) -> Deployment:
-    """Write the deployment of a stage: the code that serves, with the new pins."""
+    """Write the deployment of a stage: the code that serves, with the new pins.
+
+    Raises RequestRefused if other pins, or other code on some servers, came to serve since.
+    """
     serving = serving_release(stage.environment)
     # Another deployment in between may have changed the code, but not the pins that were planned.
     if serving is None or serving.lock_id != stage.lock_before_id:
@@ -83,6 +86,7 @@ def _follow_code(stage: UpgradeStage, deployment: Deployment) -> None:
         mine.update(release=release, commit=release.commit)
         UpgradeStage.objects.filter(pk=stage.pk).update(release_before=serving)
         runs = deployment.host_runs.filter(placement__active_release=serving)
+        # Counts as shown: else `refuse_to_go_back` would refuse to replace what it follows.
         runs.update(release_when_requested=serving)
 
 
@@ -133,6 +137,7 @@ def _refuse_to_take_code_back(stage: UpgradeStage, serving: Release) -> None:
 
 def reason_of(stage: UpgradeStage) -> str:
     parts = [gettext("Upgrade %s") % stage.upgrade, stage.upgrade.reason]
+    # As long as the field: SQLite would take more, PostgreSQL raises.
     return ": ".join(filter(None, parts))[:500]
 
 

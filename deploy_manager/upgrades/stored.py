@@ -25,6 +25,7 @@ UNREADABLE = _("What was stored of this question can't be read: preview the upgr
 OPTIONS = {
     "pins": [{"name": str, "reach": frozenset(Reach), "version": str, "fixed_in": [str]}],
     "reason": str,
+    # What a PositiveIntegerField holds on PostgreSQL.
     "soak": range(2**31),
     "on_failure": frozenset(OnFailure.values),
     "before": str,
