@@ -17,6 +17,7 @@ LINGER = 1.0
 
 GRACE = 2.0
 GRACE_AFTER_LIMIT = 5.0
+"""Seconds in which the worker ends it first, and says so in its log; the guard ends it else."""
 
 
 class Command:
@@ -41,6 +42,7 @@ class Command:
             self._process = _start(script, stdin, home)
             self._note_group()
         except OSError:
+            # Nothing runs: when asked for again, it may begin.
             self.entry.forget()
             raise
         self.pipes = {_number(self._process.stdout): spool.OUT}

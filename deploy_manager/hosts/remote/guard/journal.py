@@ -115,6 +115,7 @@ class Journal:
     def records(self) -> list[dict[str, Any]]:
         """Return the record of each command that belongs to a step, in order."""
         names = sorted(self._names(), key=lambda name: tuple(map(int, name.split("-"))))
+        # Step 0 is for looking around: see LOOK in hosts/guarded.py.
         return [self._record(name) for name in names if not name.startswith("0-")]
 
     def running(self) -> list[Entry]:

@@ -124,6 +124,7 @@ class Reader:
             data = self._file.read(length)
             if len(data) == length:
                 return stream, data
+        # It is still being written: next time from its start.
         self._file.seek(start)
         return None
 
@@ -137,6 +138,7 @@ class Reader:
 
     def _open_next(self, pieces: list[tuple[int, bytes]]) -> bool:
         """Open the next segment; False if there is none yet."""
+        # Writer and reader share one thread: if there is a later segment, the open one is whole.
         later = [each for each in segments(self._folder) if each.number > self.number]
         if not later:
             return False
