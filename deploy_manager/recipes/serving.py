@@ -74,6 +74,7 @@ def restart_program(host: Host, site: Site) -> None:
 def run_command(host: Host, site: Site) -> None:
     """Run the environment's line of sh in the current code, with the site's variables."""
     line = _target(site, "the command")
+    # The bracket is on a line of its own: the command may end with a comment.
     host.run(f"{site.enter_release()} && {{ {line}\n}}")
 
 

@@ -53,6 +53,7 @@ def remove(path: str) -> list[str]:
 
 def remove_releases(folder: str, number: int, keep: set[str]) -> list[str]:
     names = folders_in(folder)
+    # Names begin with the time (UTC) at which a release was made: see models/releases.py.
     newest_first = [name for name in reversed(names) if can_serve(os.path.join(folder, name))]
     kept = keep.union(newest_first[:number])
     return [why for name in names if name not in kept for why in remove(os.path.join(folder, name))]

@@ -42,6 +42,7 @@ def disk(facts: dict) -> str:
             f"{free >> 20} MiB are free in {path}: {facts['free_bytes'] >> 20} are needed."
         )
     inodes = os.statvfs(path)
+    # f_files is 0 where a file system has no fixed number of them, such as btrfs.
     if inodes.f_files and inodes.f_favail < INODES:
         raise Problem(f"{inodes.f_favail} more files fit in {path}: {INODES} are needed.")
     return f"{free >> 20} MiB free in {path}"
@@ -151,6 +152,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # The account's locale may have no ✓.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(encoding="utf-8", errors="replace")
