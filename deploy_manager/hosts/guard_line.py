@@ -40,6 +40,8 @@ from deploy_manager.recipes.host import (
 )
 
 GREETS_WITHIN = 30.0
+"""Seconds; a server under load takes long to start a Python."""
+
 PING_EVERY = 3.0
 """Seconds; several in the time after which the guard drops a silent client (LEASE, 15 seconds)."""
 

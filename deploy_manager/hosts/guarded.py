@@ -49,6 +49,7 @@ LOOK = (0, 0)
 """Step and index of commands that only look: the steps of a deployment count from 1."""
 
 LOOKS_FOR = 20.0
+"""Seconds, as all times here."""
 
 
 @dataclass(frozen=True)

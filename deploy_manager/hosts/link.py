@@ -29,6 +29,7 @@ CONNECT_TIMEOUT = 10.0
 CHANNEL_TIMEOUT = 15.0
 GREETING_TIMEOUT = 10.0
 LOGIN_TIMEOUT = 20.0
+"""Seconds, as all times here."""
 
 TRIES = 4
 """sshd drops connections at random while many are being made (MaxStartups in sshd_config)."""

@@ -128,7 +128,10 @@ class Watch:
         """Stop the command. Raises ConnectionLost unless it was seen to be gone."""
         gone = self._running.stop()
         # What it says about being stopped belongs in its log.
-        self._take_what_is_left()
+        until = time.monotonic() + LINGER
+        while not self._running.is_drained and time.monotonic() < until:
+            if not self._take(TICK):
+                break
         if not gone:
             raise ConnectionLost(
                 _(
@@ -137,12 +140,6 @@ class Watch:
                 ),
                 name=name,
             )
-
-    def _take_what_is_left(self) -> None:
-        until = time.monotonic() + LINGER
-        while not self._running.is_drained and time.monotonic() < until:
-            if not self._take(TICK):
-                return
 
 
 def no_sink(stream: Stream, data: bytes) -> None:

@@ -26,6 +26,7 @@ def reload(host: Host, site: Site) -> None:
             method=repr(site.reload.method),
             known=known,
         )
+    # By `current`, whatever release the deployment is about: it is `current` that is served.
     method(host, replace(site, release=""))
 
 

@@ -167,6 +167,7 @@ def main() -> None:
     environments = os.path.join(top, "venvs")
     tools = os.path.join(top, ".deploy")
     serving = serving_in(releases, current)
+    # In this order: each step sets free what a later one removes.
     failures = remove_releases(releases, max(facts["number"], 1), {*facts["keep"], serving})
     failures += switch_to_newest(releases, environments, serving)
     failures += remove_environments(environments, releases, current)

@@ -76,6 +76,7 @@ def is_known(migration, key, known):
 def facts(executor, key, known, unknown):
     graph = executor.loader.graph
     app, name = key
+    # A merge has several: going back to any one of them undoes the merge alone.
     parents = sorted(each.key[1] for each in graph.node_map[key].parents if each.key[0] == app)
     back_to = parents[0] if parents else None
     undone = {(each.app_label, each.name) for each, _ in executor.migration_plan([(app, back_to)])}

@@ -21,6 +21,7 @@ from collections.abc import Callable
 OLDEST_PYTHON = (3, 11)
 INODES = 20000
 SWITCH = 'ln -sfn -- somewhere "$1.new" && mv -fT -- "$1.new" "$1"'
+"""As recipes/links.py switches a link: not every mv has -T, which POSIX does not know."""
 
 
 class Problem(Exception):

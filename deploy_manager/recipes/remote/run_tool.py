@@ -192,6 +192,7 @@ def main() -> int:
         command = next(word for word in words if not word.startswith("-"))
         return run([*PIP, *words], for_pip(command, index_url))
     if tool.endswith(".pyz"):
+        # Read instead of the account's virtualenv.ini.
         environment = {**without("VIRTUALENV_"), "VIRTUALENV_CONFIG_FILE": os.devnull}
         return run([sys.executable, "-I", "-X", "utf8", tool, *words], environment)
     with tempfile.TemporaryDirectory() as folder:

@@ -148,11 +148,13 @@ def make_release(facts: dict[str, Any], beside: str) -> None:
         # A folder inside another shared one is shared with it: a link would point to itself.
         if not lies_in_another(folder, folders):
             link_shared(beside, facts["shared"], folder)
+    # Also those inside another one, which have no link of their own.
     for folder in folders:
         os.makedirs(os.path.join(facts["shared"], folder), exist_ok=True)
     # Before the release appears: what finds it complete needs its variables.
     write_private(facts["variables_path"], facts["variables"])
     open(os.path.join(beside, ".complete"), "w").close()
+    # Half removed by clean_up, which takes the mark away first: a rename needs the place.
     if not os.path.exists(os.path.join(facts["release"], ".complete")):
         remove(facts["release"])
     os.rename(beside, facts["release"])

@@ -16,6 +16,8 @@ LINGER = 1.0
 """Seconds of silence after its leader ended before pipes that a daemon holds open are given up."""
 
 GRACE = 2.0
+"""Seconds between asking a group to end and killing it, once the limit is over."""
+
 GRACE_AFTER_LIMIT = 5.0
 """Seconds in which the worker ends it first, and says so in its log; the guard ends it else."""
 

@@ -52,16 +52,13 @@ class Guard:
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         while not self._ends:
-            for key, _events in self._selector.select(self._tick):
+            # Nothing wakes the loop when pipes that a daemon holds open have been silent enough.
+            tick = SHORT_TICK if self._orders.is_about_to_end else TICK
+            for key, _events in self._selector.select(tick):
                 key.data(key.fileobj)
             self._look_after_command()
             self._look_after_client()
             self._ends = self._ends or self._is_unneeded()
-
-    @property
-    def _tick(self) -> float:
-        """Seconds to sleep at most."""
-        return SHORT_TICK if self._orders.is_about_to_end else TICK
 
     def _wake_on_children(self) -> None:
         """Have the loop wake when a command ends."""

@@ -138,6 +138,7 @@ class Orders:
         entry = self._journal.entry(request["step"], request["index"])
         known = entry.command
         is_same = bool(known) and known["digest"] == request["digest"]
+        # Outside the journal it runs anew each time, unless it is this very one that still runs.
         if is_same and (request["journal"] or self._runs(entry)):
             self._send_again(entry)
         elif known and not is_same and not request["fresh"] and request["journal"]:
