@@ -217,6 +217,7 @@ class GuardedHost(ShellHost):
             except Cancelled:  # `handed_over` is the event that cancels connecting here
                 raise HandedOver from None
             except HostUnreachable as error:
+                # Read each time: the cancel may come while we try.
                 most = RECONNECTS_TO_STOP_FOR if self._cancelled.is_set() else seconds
                 if time.monotonic() + delay > began + most:
                     raise ConnectionLost(

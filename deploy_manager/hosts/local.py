@@ -190,6 +190,7 @@ def command_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
     }
+    # Else `python3` of a local server would be the worker's own.
     virtualenvs = {os.environ.get("VIRTUAL_ENV", "")}
     if sys.prefix != sys.base_prefix:  # started by its path, without activation
         virtualenvs.add(sys.prefix)

@@ -24,6 +24,7 @@ LEASE = 15.0
 
 GREETS_WITHIN = 1.0
 """Seconds for which the loop may stand still: relays send their greeting at once."""
+
 LINGER = 2.0
 """Seconds that a guard with nothing to do waits for its client to come back."""
 
