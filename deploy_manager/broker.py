@@ -25,19 +25,16 @@ def has_broker() -> bool:
 
 
 def is_reconciled() -> bool:
-    """Return whether the project's beat schedule contains reconcile."""
+    """Return whether the beat schedule contains reconcile, or a row of django-celery-beat does."""
     entries = (current_app.conf.beat_schedule or {}).values()
-    return any(entry.get("task") == RECONCILE for entry in entries) or _is_reconciled_by_rows()
-
-
-def _is_reconciled_by_rows() -> bool:
-    """Return whether the tables of django-celery-beat contain it, if the project uses that."""
+    if any(entry.get("task") == RECONCILE for entry in entries):
+        return True
     if not apps.is_installed("django_celery_beat"):
         return False
     rows = apps.get_app_config("django_celery_beat").get_model("PeriodicTask")._default_manager
     try:
         return bool(rows.filter(task=RECONCILE, enabled=True).exists())
-    except DatabaseError:
+    except DatabaseError:  # its tables are not there yet, or the database is away
         return False
 
 

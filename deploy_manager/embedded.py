@@ -133,6 +133,7 @@ class Channel(virtual.Channel):
         binding = _binding(routing_key, pattern, queue)
         self._binding_file(exchange, binding).unlink(missing_ok=True)
         self._lifetime_file(queue).unlink(missing_ok=True)
+        # Not with what is in it: a message that comes meanwhile must not be lost.
         with suppress(OSError):  # a message has come, or another process removed it
             self._queue_folder(queue).rmdir()
 
@@ -260,6 +261,7 @@ class Transport(virtual.Transport):
 
     def __init__(self, client: Any, **options: Any) -> None:
         super().__init__(client, **options)
+        # Of the process, not of a connection: an exchange that one declares is known to all.
         self.state = self.global_state
 
     @property

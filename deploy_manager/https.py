@@ -23,6 +23,7 @@ def open_session(retries: Retry | None = None) -> requests.Session:
     session = requests.Session()
     session.headers["User-Agent"] = f"deploy-manager/{deploy_manager.__version__}"
     has_bundle = any(os.environ.get(name) for name in _BUNDLES)
+    # A plain context trusts nobody yet: requests loads the bundle into it.
     kind = ssl.SSLContext if has_bundle else SystemStore
     session.mount("https://", _Trusting(kind(ssl.PROTOCOL_TLS_CLIENT), retries))
     session.mount("http://", HTTPAdapter(max_retries=retries or 0))

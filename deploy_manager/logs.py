@@ -7,6 +7,7 @@ MAX_LINE = 64 * 1024
 """Bytes. A longer line is stored in pieces."""
 
 _LOGIN_IN_URL = re.compile(rb"(https?://|://[^/\s:@]*:)[^/\s]+@")
+"""Of https the user as well, who may be a token; of others, as ssh://git@host, the password."""
 
 
 def mask(text: bytes) -> bytes:

@@ -45,6 +45,7 @@ def reconcile() -> None:
         gather()
     except DatabaseError as error:
         logger.warning("The deployments can't be read: %s", error)
+        # A connection that broke is of no use any more: the next message opens another.
         connections.close_all()
 
 

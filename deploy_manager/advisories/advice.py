@@ -76,6 +76,7 @@ def known_advisory(
 
 def one_for_each(found: Iterable[KnownAdvisory]) -> tuple[KnownAdvisory, ...]:
     """Return one advisory for each vulnerability: those that share a name are the same."""
+    # The best names first: of several that are the same, the first one stays.
     kept: list[KnownAdvisory] = []
     for one in sorted(found, key=lambda advisory: _rank(advisory.identifier)):
         same = [other for other in kept if _names(one) & _names(other)]

@@ -77,6 +77,7 @@ def _not_checkable(pair: Pair) -> Advice:
 
 def _ask(source: Source, pairs: Sequence[Pair], timeout: float) -> dict[Pair, Advice]:
     """Return an answer for each pair: the border of a source, behind which nothing is raised."""
+    # In a thread, since a project's own source may not keep to its time.
     done = each_in_time(
         lambda _name: dict(source.advise(pairs, timeout)), [source.name], timeout + GRACE
     )

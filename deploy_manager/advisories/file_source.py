@@ -69,6 +69,7 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
                         yield name, archive.read(name)
         else:
             yield path.name, path.read_bytes()
+    # RuntimeError: of a member that is encrypted.
     except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise AdvisoriesUnavailable(_("it can't be read: %(error)s"), error=error) from None
 

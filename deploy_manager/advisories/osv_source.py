@@ -80,6 +80,7 @@ def _ask_for_names(web: Web, pairs: Collection[Pair]) -> dict[Pair, _Named]:
             results = _ask_batch(web, batch)
             has_answer = True
         except AdvisoriesUnavailable as error:
+            # Only if none of the batches was answered: the versions of this one are else unknown.
             if not has_answer and not waiting:
                 raise
             for pair, _token in batch:

@@ -100,5 +100,6 @@ def _is_within(version: Version, events: list[dict[str, str]]) -> bool:
 def _moments(events: list[dict[str, str]]) -> Iterator[tuple[Version, str]]:
     for event in events:
         for kind in event.keys() & {"introduced", "fixed", "last_affected"}:
+            # "0" is not the version 0: as the schema says, it comes before all versions.
             is_start = kind == "introduced" and event[kind] == "0"
             yield (_BEFORE_ALL if is_start else Version(event[kind])), kind

@@ -15,6 +15,7 @@ from deploy_manager.exceptions import CodeError
 
 OWN_REFS = "refs/deploy-manager/"
 
+# git refuses to commit for an account without a name and an address, as a worker's often is.
 _IDENTITY = ("-c", "user.name=deploy_manager", "-c", "user.email=deploy_manager@localhost")
 _OWN_REF = re.compile(rf"{OWN_REFS}[a-z0-9][a-z0-9-]*")
 _FILES = {"100644", "100755"}
@@ -38,6 +39,7 @@ def amend_file(run: RunGit, base: str, path: str, change: Change, message: str) 
     must be encodable in it. Raises CodeError if `base` has no such file, or only a link.
     """
     tree = _changed_tree(run, f"{base}^{{tree}}", PurePosixPath(path).parts, change)
+    # The account's git may sign all commits, and would ask for its key.
     words = ("commit-tree", "--no-gpg-sign", "-p", base, tree)
     return _word(run(*_IDENTITY, *words, stdin=message.encode()))
 
@@ -56,6 +58,7 @@ def check_own_ref(ref: str) -> None:
 
 def patch_of(run: RunGit, commit: str) -> bytes:
     """Return a commit as a patch for `git am` and `git apply`, whatever git's configuration."""
+    # --no-ext-diff and --no-textconv: attributes of a commit could name programs to run.
     options = ("--no-signature", "--no-color", "--no-ext-diff", "--no-textconv", "--binary")
     prefixes = ("--src-prefix=a/", "--dst-prefix=b/")
     return run("format-patch", "-1", "--stdout", *options, *prefixes, commit)

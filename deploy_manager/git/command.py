@@ -14,7 +14,8 @@ from deploy_manager.exceptions import CodeError
 from deploy_manager.logs import mask
 from deploy_manager.messages import Message
 
-# Detached maintenance would outlive the mirror's lock; signatures would be checked with gpg.
+# Detached maintenance would outlive the mirror's lock; signatures would be checked with gpg. Of a
+# server that sends nothing git would wait for the whole time limit.
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "gc.autoDetach": "false",
@@ -97,6 +98,7 @@ def _run(
         try:
             stdout, stderr = process.communicate(stdin, timeout)
         except BaseException:
+            # git-remote-https and ssh are processes of their own, and hold our pipes open.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -115,6 +117,7 @@ def _environment() -> dict[str, str]:
         "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file",
         "GIT_SSH_COMMAND": f"{ssh} -o BatchMode=yes {_PATIENCE}",
         "GIT_TERMINAL_PROMPT": "0",
+        # What git and ssh say is recognised by its English words: see _WHAT_TO_DO.
         "LC_ALL": "C.UTF-8",
     }
 

@@ -10,6 +10,7 @@ from deploy_manager.messages import few
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_POINTER_BYTES = 1024
+"""A pointer has fewer: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md."""
 
 
 def refuse_incomplete_archive(commit: str, listed: str, max_bytes: int) -> None:

@@ -128,6 +128,7 @@ class Mirror:
         asked = f"{_hash(commit)}:{path}\n".encode()
         answer = self._run("cat-file", "--batch", "--follow-symlinks", stdin=asked)
         header, _newline, content = answer.partition(b"\n")
+        # `<hash> blob <size>`, or the name, which may have blanks, and why not: git-cat-file(1).
         facts = header.rsplit(b" ", 2)
         if facts[1:2] != [b"blob"]:
             return None
@@ -148,6 +149,7 @@ class Mirror:
         refuse_incomplete_archive(commit, listed, max_bytes)
         target = self._archives / f"{commit}.tar.gz"
         with self._alone() as lock:
+            # Touched, since _IN_USE_FOR counts from its last use.
             if target.exists():
                 target.touch()
             else:
@@ -189,7 +191,8 @@ class Mirror:
             shutil.rmtree(beside, ignore_errors=True)
 
     def _fetch(self, lock: int) -> None:
-        # We hold the mirror's own lock: any *.lock in it was left by a git that was killed.
+        # We hold the mirror's own lock: any *.lock in it was left by a git that was killed. No
+        # branch or tag can end in .lock (git-check-ref-format(1)).
         for stale in self._folder.rglob("*.lock"):
             stale.unlink(missing_ok=True)
         # With refspecs, since a bare clone has none configured.
@@ -219,6 +222,7 @@ class Mirror:
     def _abbreviated_commit(self, ref: str) -> str:
         if not _HASH.fullmatch(ref):
             return ""
+        # It names trees and blobs as well: only what is a commit, or a tag of one, is meant.
         objects = self._try("rev-parse", f"--disambiguate={ref}").split()
         commits = {self._commit_of(one) for one in objects} - {""}
         if len(commits) > 1:

@@ -65,6 +65,7 @@ class ShellHost(ABC):
         """See Host.put. A relative target is resolved in the folder of `cd`. Raises RecipeError."""
         self._raise_if_cancelled()
         path = shell.join(self._folder, target)
+        # Beside the target, since rename(2) can't cross file systems.
         beside = f"{path}.{secrets.token_hex(6)}.part"
         try:
             self._write(self._blocks(content), path, beside, mode)
@@ -81,6 +82,7 @@ class ShellHost(ABC):
         """See BuildHost.get. Also raises CommandTimedOut, Cancelled, ConnectionLost."""
         path = shell.join(self._folder, source)
         name = f"{path} of {self.name}"
+        # By a sink, since a Result keeps only the last 1 MiB, and as text.
         with target.open("wb") as file:
             sink = _bounded_sink(file, name, most)
             script = shell.script_of(shlex.join(["cat", "--", path]), "")
@@ -104,6 +106,7 @@ class ShellHost(ABC):
 
     def say(self, text: str) -> None:
         """See Host.say."""
+        # A recipe may name a file whose name is not UTF-8, with lone surrogates (PEP 383).
         self._sink(Stream.OUR_OWN, f"{text}\n".encode(errors="replace"))
 
     def _see_through(
@@ -160,6 +163,7 @@ def _bounded_sink(file: BinaryIO, name: str, most: int) -> Sink:
 
 def _failure(name: str, result: Result, quiet: bool) -> Message:
     words = {"name": name, "number": result.exit_code}
+    # Some programs (pip check, for one) write what is wrong to stdout.
     last = [] if quiet else (result.stderr or result.stdout).strip().splitlines()[-SHOWN_LINES:]
     if not last:
         return Message(_("%(name)s ended with exit code %(number)d."), **words)

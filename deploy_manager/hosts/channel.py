@@ -81,6 +81,7 @@ class Preamble:
         if found := self._line.search(self._held):
             self.group = int(found[1])
             return self._release(found.end())
+        # Else a server that never sends the line would have its output collected in memory.
         return self._release() if len(self._held) > PREAMBLE_BYTES else b""
 
     def end(self) -> bytes:
@@ -128,6 +129,7 @@ class SshRunning:
             if code == 0 and self.is_drained and self._preamble.instead is not None:
                 raise no_commands(self._where, self._preamble.instead + b"\n" + self._errors)
             return code
+        # What came before the loss is read first: raising ends the reading.
         if not self.is_drained:
             return None
         raise ConnectionLost(
@@ -153,12 +155,14 @@ class SshRunning:
 
     def stop(self) -> bool:
         self._learn_group()
+        # Without a group there is nothing to signal: to close a channel does not end its command.
         return self._preamble.group is not None and self._stopper(self._preamble.group)
 
     def close(self) -> None:
         hang_up(self._channel)
 
     def _has_ended(self) -> bool:
+        # A connection that breaks closes its channels without an EOF.
         return bool(self._channel.eof_received or self._channel.closed)
 
     def _has_something(self) -> bool:
@@ -169,10 +173,12 @@ class SshRunning:
     def _wait(self, seconds: float) -> None:
         """Wait for output, or for the exit code once there will be no more output."""
         if self._has_ended():
+            # The exit status may come after the EOF, and no event of a stream tells of it.
             self._channel.status_event.wait(seconds)
         elif self._input is None:
             self._arrived.wait(seconds)
         elif not self._channel.send_ready():
+            # No event tells that the window has opened: look again soon.
             self._arrived.wait(FEED_TICK)
 
     def _pieces(self) -> list[Piece]:
@@ -208,6 +214,7 @@ class SshRunning:
             if self._has_ended():
                 return
             self._arrived.wait(FEED_TICK)
+            # Output that came with it is not ours to drop: the next read returns it.
             self._early += self._pieces()
 
 

@@ -40,7 +40,11 @@ from deploy_manager.recipes.host import (
 )
 
 GREETS_WITHIN = 30.0
+"""Seconds; a server under load takes long to start a Python."""
+
 PING_EVERY = 3.0
+"""Seconds; several in the time after which the guard drops a silent client (LEASE, 15 seconds)."""
+
 ANSWERS_WITHIN = 3.0
 """Seconds of silence after which to check whether the server runs our commands at all."""
 
@@ -119,6 +123,7 @@ class GuardLine:
         self._pipe = pipe
         self._unpacker = unpacker
         self._early = early
+        # The thread that pings sends too, and frames must not mix.
         self._lock = Lock()
         self._closed = Event()
         Thread(target=self._keep_alive, name=f"line to {host.name}", daemon=True).start()
@@ -226,6 +231,7 @@ def _start_relay(host: BareHost, work: Work) -> Pipe:
     pipe = _try_relay(host, work, path)
     if pipe is None:
         host.run(["mkdir", "-p", "-m", "700", "--", work.folder])
+        # Its name has a hash: a guard of another version may still run from its own file.
         host.put(archive, path, 0o600)
         pipe = _try_relay(host, work, path)
     if pipe is None:
@@ -246,6 +252,7 @@ def _try_relay(host: BareHost, work: Work, path: str) -> Pipe | None:
     seen, is_doubted = b"", False
     try:
         for waited, data in _received(pipe):
+            # Of what comes before READY no more is kept, and nothing comes after it until we greet.
             seen = (seen + data)[-SEEN_BYTES:]
             if READY in seen:
                 return pipe
@@ -255,6 +262,7 @@ def _try_relay(host: BareHost, work: Work, path: str) -> Pipe | None:
     except ConnectionLost:
         complaint = pipe.complaint()
         pipe.close()
+        # sh had begun, and nobody says that the guard is missing: what happened is unknown.
         if complaint is None or (BEGUN in seen and not complaint):
             raise
         _require_readiness(host, work, seen, complaint)
@@ -280,7 +288,9 @@ def _relay_line(work: Work, path: str) -> str:
     """
     launch = f"import base64; exec(base64.b64decode('{_launcher()}'))"
     sha256 = hashlib.sha256(guard_archive()[0]).hexdigest()
+    # The version comes first, by code that any Python runs: nothing is sent to one too old.
     guard, python = shlex.quote(path), shlex.quote(work.python)
+    # -I and -S: no PYTHON* variable, .pth file or sitecustomize acts before the check.
     words = ["-I", "-S", "-X", "utf8", "-c", launch, path, sha256, work.folder]
     return (
         f"echo {BEGUN.decode()}; test -f {guard} ||"

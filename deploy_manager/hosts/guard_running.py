@@ -23,9 +23,15 @@ GRACE = 2.0
 """Seconds between asking a process group to end and killing it."""
 
 KILLED_WITHIN = GRACE + 6.0
+"""Seconds. The guard answers within GRACE and its own GONE_WITHIN; the rest is for the line."""
+
 PUT_WITHIN = 60.0
+"""Seconds. The guard answers only when the file is on the disk (fsync), which may be slow."""
+
 TICK = 0.25
 LATE_BYTES = 4 * 1024 * 1024
+"""Output kept while waiting for another frame: the newest, as a log's end tells the most."""
+
 LAST = (Kind.UNKNOWN, Kind.FAILED)
 """Kinds that end following a command with an error."""
 
@@ -79,6 +85,7 @@ class GuardedRunning:
                 self._ask(line)
             frames = line.receive(seconds)
         except ConnectionLost:
+            # The command goes on under its guard: the next read asks for the rest on a new line.
             self._line = None
             self._host.drop_line()
             return []
@@ -107,6 +114,7 @@ class GuardedRunning:
                 "err_from": self._read[Kind.ERR],
             },
         )
+        # All of it each time: the guard drops the input of a client that is gone before it started.
         for start in range(0, len(self._stdin), BLOCK_BYTES):
             line.send(Kind.INPUT, self._stdin[start : start + BLOCK_BYTES])
         line.send(Kind.START)
@@ -177,6 +185,7 @@ def wait_until_killed(line: GuardLine) -> bool:
                 return bool(json.loads(payload)["gone"])
             late.add((kind, payload))
     finally:
+        # Output that came meanwhile is for whoever follows the command.
         line.give_back(late.frames)
     return False
 

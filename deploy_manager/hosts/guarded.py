@@ -46,7 +46,10 @@ DIES_WITHIN = 10.0
 RECONNECTS_TO_STOP_FOR = 10.0
 FIRST_DELAY, LONGEST_DELAY = 0.5, 5.0
 LOOK = (0, 0)
+"""Step and index of commands that only look: the steps of a deployment count from 1."""
+
 LOOKS_FOR = 20.0
+"""Seconds, as all times here."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class GuardedHost(ShellHost):
         may_go_on: Callable[[], bool],
         handed_over: Event,
     ) -> None:
+        # The base's sink is for our own lines; output passes _unstored, which counts by command.
         super().__init__(name, self._take_own, cancelled)
         self.handed_over = handed_over
         self._open = open_
@@ -120,6 +124,7 @@ class GuardedHost(ShellHost):
         self._raise_if_cancelled()
         path = shell.join(self._folder, target)
         for line in self.lines():
+            # On a new line all of it is sent again: the guard drops a file whose client is gone.
             with suppress(ConnectionLost):
                 line.send(Kind.PUT, {"path": path, "mode": mode})
                 for block in self._blocks(content):
@@ -145,6 +150,7 @@ class GuardedHost(ShellHost):
         if self._line is not None and not self.handed_over.is_set():
             with suppress(ConnectionLost):
                 self._line.send(Kind.BYE)
+                # It answers by hanging up, and its lock is free soon after.
                 self._line.receive(1.0)
         self.drop_line()
 
@@ -211,6 +217,7 @@ class GuardedHost(ShellHost):
             except Cancelled:  # `handed_over` is the event that cancels connecting here
                 raise HandedOver from None
             except HostUnreachable as error:
+                # Read each time: the cancel may come while we try.
                 most = RECONNECTS_TO_STOP_FOR if self._cancelled.is_set() else seconds
                 if time.monotonic() + delay > began + most:
                     raise ConnectionLost(
@@ -237,6 +244,7 @@ class GuardedHost(ShellHost):
             is_known_only=self._is_known_only,
             is_fresh=not self._is_once and not self._is_known_only,
         )
+        # `sink` is else _take_own, which would count output among our own lines.
         unstored = sink if sink is no_sink else self._unstored(index)
         return self._watch(request, stdin, name, timeout, unstored, self._cancelled)
 
@@ -322,6 +330,7 @@ def open_replay(address: Address, work: Work) -> ReplayHost:
     """
     never = Event()
     opener = _opener(address, work)
+    # Never goes on: no claim is held that could be proved after a lost connection.
     return ReplayHost(address.name, opener, _NoJournal(), never, lambda: False, never)
 
 

@@ -48,6 +48,7 @@ def read_line(line: str) -> paramiko.PKey:
         raise ValueError(
             Message(_("This is not a public key of type %(fields)s."), fields=fields[0])
         ) from None
+    # paramiko ignores bytes after the key: without this, one key could be pinned as many lines.
     if key.get_name() != fields[0] or key.asbytes() != blob:
         raise ValueError(
             Message(_("This is not a public key of type %(fields)s."), fields=fields[0])

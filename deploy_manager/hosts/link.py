@@ -29,6 +29,7 @@ CONNECT_TIMEOUT = 10.0
 CHANNEL_TIMEOUT = 15.0
 GREETING_TIMEOUT = 10.0
 LOGIN_TIMEOUT = 20.0
+"""Seconds, as all times here."""
 
 TRIES = 4
 """sshd drops connections at random while many are being made (MaxStartups in sshd_config)."""
@@ -67,6 +68,7 @@ class Link:
         return transport
 
     def close(self) -> None:
+        # fabric closes only a connection that is active, and else leaves the client's socket open.
         hang_up(self.connection)
         hang_up(self.connection.client)
         if self.through is not None:
@@ -162,9 +164,14 @@ def _way_to(address: Address, through: Link | None) -> Way:
         return _dial(address)
     try:
         return through.transport.open_channel(
-            "direct-tcpip", (address.hostname, address.port), ("", 0), timeout=CHANNEL_TIMEOUT
+            # Last the originator (RFC 4254, 7.2), which sshd only logs: there is none.
+            "direct-tcpip",
+            (address.hostname, address.port),
+            ("", 0),
+            timeout=CHANNEL_TIMEOUT,
         )
     except (paramiko.SSHException, EOFError, OSError) as error:
+        # The gateway itself answers, but was refused in turn, as we may be by sshd (MaxStartups).
         refused = isinstance(error, paramiko.ChannelException)
         raise (NotNow if refused else HostUnreachable)(
             _("The gateway %(gateway)s can't reach %(address)s: %(error)s."),
@@ -215,6 +222,7 @@ def _log_in(address: Address, through: Link | None) -> Link:
         on_error.callback(hang_up, connection.client)
         way = _way_to(address, through)
         on_error.callback(hang_up, way)
+        # Our own socket: those that paramiko opens have no TCP_USER_TIMEOUT.
         connection.connect_kwargs["sock"] = way
         with _explained(address, through, connection.client):
             connection.open()
@@ -229,17 +237,20 @@ def _connection(address: Address, pinned: paramiko.PKey) -> Any:
         address.hostname,
         user=address.user,
         port=address.port,
+        # `Match exec` in an ssh_config runs a command, with the host's name in it.
         config=fabric.Config(lazy=True, overrides={"load_ssh_configs": False}),
         connect_kwargs={
             "timeout": GREETING_TIMEOUT + LOGIN_TIMEOUT,
             "banner_timeout": GREETING_TIMEOUT,
             "auth_timeout": LOGIN_TIMEOUT,
             "channel_timeout": CHANNEL_TIMEOUT,
+            # sshd counts each key offered in vain as a failed login (MaxAuthTries).
             "look_for_keys": False,
             "transport_factory": _transports_for(pinned),
             **_identity(),
         },
     )
+    # fabric itself sets AutoAddPolicy: a key that is not pinned would be trusted silently.
     connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     connection.client.get_host_keys().add(address.known_as, pinned.get_name(), pinned)
     return connection
@@ -431,6 +442,7 @@ def _keep_alive(transport: paramiko.Transport) -> None:
     def ask_while_active() -> None:
         while transport.is_active():
             transport.join(KEEPALIVE_INTERVAL)
+            # paramiko has no time limit for a global request: it waits until the transport ends.
             overdue = Timer(DEAD_AFTER, hang_up, (transport,))
             overdue.daemon = True
             overdue.start()

@@ -61,6 +61,7 @@ class LocalHost(ShellHost):
         """Start a line of sh and return a pipe to it. Raises RecipeError."""
         try:
             process = subprocess.Popen(
+                # In bytes, which the worker's locale can't change or refuse.
                 ["/bin/sh", "-c", line.encode()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -79,6 +80,7 @@ class LocalHost(ShellHost):
     def _start(self, script: str, stdin: bytes) -> "LocalRunning":
         try:
             process = subprocess.Popen(
+                # In bytes, which the worker's locale can't change or refuse.
                 ["/bin/sh", "-c", script.encode()],
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -99,6 +101,7 @@ class LocalHost(ShellHost):
         try:
             with open(temporary, "xb", opener=_private) as file:
                 file.writelines(blocks)
+                # Of a mode given to open() the umask would take bits away.
                 os.fchmod(file.fileno(), mode)
                 file.flush()
                 # Otherwise a crash after the rename may leave an empty file under the final name.
@@ -120,6 +123,7 @@ class LocalRunning:
             assert pipe is not None  # noqa: S101  both were asked for
             self._selector.register(pipe, selectors.EVENT_READ, stream)
         if process.stdin is not None:
+            # Else we might wait for it to read while it waits for us to do so.
             os.set_blocking(process.stdin.fileno(), False)
             self._selector.register(process.stdin, selectors.EVENT_WRITE)
 
@@ -135,6 +139,7 @@ class LocalRunning:
 
     def read(self, seconds: float) -> Sequence[Piece]:
         if self.is_drained:
+            # No pipe is left that could wake a select: only its end can.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
             return []
@@ -158,6 +163,7 @@ class LocalRunning:
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 _close(pipe)
+        # Else one that has ended stays a zombie.
         self._process.poll()
 
     def _feed(self) -> None:
@@ -167,6 +173,7 @@ class LocalRunning:
         try:
             self._input = self._input[os.write(pipe.fileno(), self._input) :]
         except BrokenPipeError:
+            # As `yes | head`: whether that is an error, its exit code says.
             self._input = self._input[:0]
         if not self._input:
             self._selector.unregister(pipe)
@@ -183,9 +190,11 @@ def command_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
     }
+    # Else `python3` of a local server would be the worker's own.
     virtualenvs = {os.environ.get("VIRTUAL_ENV", "")}
     if sys.prefix != sys.base_prefix:  # started by its path, without activation
         virtualenvs.add(sys.prefix)
+    # By real paths: a virtual environment may be on PATH through a link.
     own = {os.path.realpath(Path(root) / "bin") for root in virtualenvs if root}
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     path = os.pathsep.join(each for each in folders if os.path.realpath(each) not in own)

@@ -14,6 +14,8 @@ from deploy_manager.hosts.channel import hang_up
 READ_BYTES = 256 * 1024
 ERROR_BYTES = 2000
 ENDS_WITHIN = 2.0
+"""Seconds to wait for a program whose output has ended."""
+
 SETTLES_WITHIN = 0.5
 """Seconds in which a connection that broke is known to be broken."""
 

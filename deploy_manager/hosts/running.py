@@ -51,6 +51,7 @@ class Tail:
 
     def add(self, data: bytes) -> None:
         self._kept += data
+        # Not at each piece: to cut it copies all that stays.
         if len(self._kept) > 2 * KEPT_BYTES:
             del self._kept[:-KEPT_BYTES]
 
@@ -100,6 +101,7 @@ class Watch:
         """Return the exit code once the command has ended and all of its output was read."""
         exit_code = self._running.exit_code
         if exit_code is None:
+            # So that LINGER counts from its end: it may have been silent for minutes before.
             self._heard = time.monotonic()
         elif self._running.is_drained or time.monotonic() - self._heard > LINGER:
             return exit_code
@@ -125,7 +127,11 @@ class Watch:
     def _stop(self, name: str) -> None:
         """Stop the command. Raises ConnectionLost unless it was seen to be gone."""
         gone = self._running.stop()
-        self._take_what_is_left()
+        # What it says about being stopped belongs in its log.
+        until = time.monotonic() + LINGER
+        while not self._running.is_drained and time.monotonic() < until:
+            if not self._take(TICK):
+                break
         if not gone:
             raise ConnectionLost(
                 _(
@@ -134,12 +140,6 @@ class Watch:
                 ),
                 name=name,
             )
-
-    def _take_what_is_left(self) -> None:
-        until = time.monotonic() + LINGER
-        while not self._running.is_drained and time.monotonic() < until:
-            if not self._take(TICK):
-                return
 
 
 def no_sink(stream: Stream, data: bytes) -> None:

@@ -36,9 +36,12 @@ exit 1
 """
 """Ends the process group $1: TERM, 3 seconds later KILL. Exit code 0 once none of it runs.
 
-A zombie counts as ended: its parent may never reap it.
+A zombie counts as ended: its parent may never reap it. In /proc/<pid>/stat the program's name may
+have blanks and brackets of its own, so that fields count from the last ") ": see proc(5). Where no
+group could be made, $1 is signalled alone. POSIX knows whole seconds of sleep only.
 """
 
+# kill(2) takes -$$ only for a group that sh leads; else setsid makes it lead one, if there is one.
 LEAD = 'kill -0 "-$$" 2>/dev/null || s=$(command -v setsid); exec $s /bin/sh -c "$1"'
 
 UTF8 = {"PYTHONUTF8": "1"}
@@ -77,6 +80,7 @@ def remote_command(script: str, marker: str) -> str:
     The first line it prints is `<marker> <process group>`. OpenSSH already makes each command a
     session leader; on other servers setsid does, if it is installed.
     """
+    # PYTHONIOENCODING is unset, since it takes precedence over UTF-8 mode (PEP 540).
     exports = shlex.join(["export", *(f"{name}={value}" for name, value in UTF8.items())])
     words = shlex.join(["set", "--", f'echo "{marker} $$"\n{script}'])
     return login_line(f"unset PYTHONIOENCODING; {exports}\n{words}\n{LEAD}")

@@ -20,6 +20,8 @@ from deploy_manager.hosts.pipes import SshPipe
 from deploy_manager.hosts.running import no_sink
 
 STOP_TIMEOUT = 15.0
+"""Seconds; the script that stops a group takes up to 6 (shell.STOP_SCRIPT)."""
+
 MARKER = "deploy-manager"
 
 
@@ -36,6 +38,7 @@ class SshHost(ShellHost):
         self._link.close()
 
     def _start(self, script: str, stdin: bytes) -> SshRunning:
+        # Random, so that nothing printed before the command can pass for it.
         marker = f"{MARKER}-{secrets.token_hex(8)}"
         channel = self._open_channel()
         running = SshRunning(channel, marker, stdin, self.name, self._stop_group)
@@ -118,6 +121,7 @@ class SshHost(ShellHost):
         """Return the SFTP client; None if the server has no SFTP."""
         if self._sftp is None and self._has_sftp:
             channel = self._open_channel()
+            # paramiko's SFTP client has no time limit of its own, but reads by this channel.
             channel.settimeout(CHANNEL_TIMEOUT)
             try:
                 with _closed_if_overdue(channel):
@@ -163,10 +167,12 @@ class SshHost(ShellHost):
             self._write_step('umask 077; : >"$1"', beside)
             for block in blocks:
                 self._write_step('cat >>"$1"', beside, stdin=block)
+            # mv would put it into a folder of that name, and succeed.
             self._write_step(
                 'chmod "$2" "$1" && [ ! -d "$3" ] && mv -f "$1" "$3"', beside, f"{mode:o}", path
             )
         except BaseException:
+            # Also after a cancel, which _see_through would not let pass.
             self._run_apart(["rm", "-f", beside])
             raise
 

@@ -76,6 +76,7 @@ def build_wheel(site: Site, python: ServerPython, sdist: Path, target: Path) -> 
 
 @contextmanager
 def _temporary_folder(host: BuildHost) -> Iterator[str]:
+    # Not in a deploy path: a builder need not have one.
     made = host.run('mktemp -d "${TMPDIR:-/tmp}/deploy_manager.XXXXXXXX"', quiet=True)
     folder = made.stdout.strip()
     try:
@@ -119,6 +120,7 @@ def _make_environment(
     host.put(virtualenv_zipapp(site.cache, found.markers["python_full_version"]), packed)
     script = f"{folder}/{TOOL_RUNNER}"
     host.put(remote_script(TOOL_RUNNER), script)
+    # A periodic update would stay behind as a process that asks an index for newer seeds.
     options = ["--app-data", f"{folder}/app-data", "--no-periodic-update", "--no-setuptools"]
     make = [packed, "--quiet", *options, f"{folder}/venv"]
     host.run(tool_command(builder.python, script, make), stdin=tool_facts(site))
@@ -142,6 +144,7 @@ def _build(host: BuildHost, site: Site, sdist: Path, target: Path, folder: str) 
             last_line=last_line,
         )
     made = host.run(["ls", f"{folder}/made"], quiet=True).stdout.splitlines()
+    # A builder may answer anything, and the name becomes part of a path.
     if len(made) != 1 or "/" in made[0]:
         raise WheelError(
             _("%(name)s was built into %(made)s wheels instead of one."),

@@ -70,6 +70,7 @@ ROLLBACK = Pipeline(
     ),
 )
 add_pipeline(ROLLBACK)
+# Without migrations: the release already serves elsewhere, and the database is common to all.
 CONVERGE = Pipeline(
     "converge",
     gettext_noop("Make it like the others"),

@@ -46,6 +46,7 @@ def variables_text(site: Site) -> str:
     variables = dict(site.variables)
     if site.settings_module:
         variables["DJANGO_SETTINGS_MODULE"] = site.settings_module
+    # Last: no variable of the site may pass for these.
     variables |= {"DEPLOY_COMMIT": site.commit, "DEPLOY_RELEASE": site.release}
     return "".join(
         f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())

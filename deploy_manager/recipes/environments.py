@@ -54,6 +54,7 @@ def python_facts(host: Host, site: Site) -> str:
 
 def _newest_complete(host: Host, site: Site, name: str) -> str:
     """Return the latest complete environment of this name, with its number; blank if none."""
+    # Ends with `true`: the exit code of a loop is that of its last command, a test that may fail.
     look = (
         f"cd {shlex.quote(site.venvs_path)} 2>/dev/null && for made in {name} {name}.[0-9]*;"
         ' do test -e "$made/.complete" && echo "$made"; done; true'
@@ -93,6 +94,7 @@ def _make(host: Host, site: Site, path: str, facts: str) -> None:
     _implementation, version, _platform = facts.split()
     virtualenv = ship_file(host, site, virtualenv_zipapp(site.cache, version))
     options = ["--app-data", f"{site.tools_path}/virtualenv", "--no-periodic-update"]
+    # uv installs from outside, and needs no pip in the environment.
     seed = ["--no-seed"] if site.installer == "uv" else ["--no-setuptools"]
     # Left by an attempt that was interrupted: it has no mark, so nothing uses it.
     host.run(["rm", "-rf", "--", path])

@@ -28,6 +28,7 @@ def what_differs(host: Host, site: Site, path: str) -> list[str]:
         return []
     ask = [f"{path}/bin/python", "-I", "-X", "utf8", "-"]
     answer = host.run(ask, stdin=inventory_script(), check=False, quiet=True, assume=_SUPPOSED)
+    # A dry run, which has asked nobody.
     if answer is _SUPPOSED:
         return []
     try:

@@ -36,6 +36,7 @@ def _find_environment(host: Host, site: Site) -> tuple[str, bool, bool]:
     """Return its path, whether it is complete, and whether the link has yet to be switched."""
     venv = f"{site.release_path}/venv"
     supposed = Result(1, f"{site.venvs_path}/0123\n{beside(venv)}\n", "")
+    # The prepared link first: it leads to what was made last. -P: a path without that link.
     find = (
         f"for link in {shlex.quote(beside(venv))} {shlex.quote(venv)}; do"
         ' if cd -P "$link" 2>/dev/null; then pwd; echo "$link"; test -e .complete; exit; fi; done'
@@ -63,6 +64,7 @@ def _fill(host: Host, site: Site, path: str) -> None:
     _INSTALLERS[site.installer](host, site, path)
     _require_pins(host, site, path)
     compile_modules(host, site, path)
+    # Last: if anything before it fails or dies, the environment is made again.
     host.put(b"", f"{path}/.complete")
 
 
@@ -82,6 +84,7 @@ def _by_pip(host: Host, site: Site, path: str) -> None:
     python = f"{path}/bin/python"
     pip = ["pip", "--no-input", "--disable-pip-version-check"]
     what = _what_to_install(site, path)
+    # Not compiled by pip, on one processor: see compile_modules.
     run_tool(host, site, python, [*pip, "install", "--no-compile", *what])
     run_tool(host, site, python, [*pip, "check"])
 
@@ -90,7 +93,8 @@ def _by_uv(host: Host, site: Site, path: str) -> None:
     program, name = uv_program(python_facts(host, site).split()[-1])
     uv = ship_file(host, site, program, name, mode=0o755)
     cache = ["--cache-dir", f"{site.tools_path}/uv-cache", "--python", f"{path}/bin/python"]
-    # An index page that is still fresh in the cache may lack a version released just now.
+    # An index page that is still fresh in the cache may lack a version released just now. uv has a
+    # list of authorities of its own, which lacks those of a company's network.
     options = ["--no-progress", "--refresh", "--system-certs"]
     what = _what_to_install(site, path)
     run_tool(host, site, site.python, [uv, "pip", "install", *cache, *options, *what])

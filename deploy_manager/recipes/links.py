@@ -29,8 +29,10 @@ def beside(link: str) -> str:
 
 
 def _make(link: str, target: str) -> str:
+    # -n: a link that an interrupted step left beside is replaced, not followed into its folder.
     return shlex.join(["ln", "-sfn", "--", target, beside(link)])
 
 
 def _switch(link: str) -> str:
+    # -T: else mv follows the old link, and moves the new one into the release that served.
     return shlex.join(["mv", "-fT", "--", beside(link), link])

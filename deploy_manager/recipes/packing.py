@@ -61,6 +61,7 @@ def oldest_python() -> tuple[int, int]:
     fits = (
         minor
         for minor in range(oldest, own)
+        # .99, since a minor version counts if its latest release fits, as for >=3.11.4.
         if all(specifiers.contains(f"{major}.{minor}.99") for specifiers in needed)
     )
     return major, next(fits, max(own, oldest))
@@ -98,6 +99,7 @@ def _needed_python(distribution: importlib.metadata.Distribution) -> "SpecifierS
 
 
 def _pack(distributions: list[importlib.metadata.Distribution], target: Path, main: bytes) -> None:
+    # In the cache, since a rename can't cross file systems.
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         code, packed = Path(folder) / "code", Path(folder) / target.name
         for distribution in distributions:

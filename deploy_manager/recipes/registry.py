@@ -223,7 +223,9 @@ def _load_once() -> None:
     """Load the recipes when the first is asked for: most commands of a project ask for none."""
     global _is_loaded
     with _loading:
+        # Before apps are ready their modules can't be imported; whoever asks later loads them.
         if not _is_loaded and apps.ready:
+            # Before they are imported: a module that asks for a recipe itself would begin again.
             _is_loaded = True
             load_recipes()
 

@@ -26,6 +26,7 @@ def reload(host: Host, site: Site) -> None:
             method=repr(site.reload.method),
             known=known,
         )
+    # By `current`, whatever release the deployment is about: it is `current` that is served.
     method(host, replace(site, release=""))
 
 
@@ -74,6 +75,7 @@ def restart_program(host: Host, site: Site) -> None:
 def run_command(host: Host, site: Site) -> None:
     """Run the environment's line of sh in the current code, with the site's variables."""
     line = _target(site, "the command")
+    # The bracket is on a line of its own: the command may end with a comment.
     host.run(f"{site.enter_release()} && {{ {line}\n}}")
 
 

@@ -16,7 +16,7 @@ class Kept:
     """A file of the cache."""
 
     path: Path
-    """Its last part is the file's own name."""
+    """Its last part is the file's own name, by which installers know what a wheel is."""
 
     sha256: str
     """Hexadecimal."""

@@ -29,6 +29,7 @@ def choose(
     wheels = [(rank, one) for one in known if (rank := _rank(one, python)) is not None]
     if wheels:
         return min(wheels, key=lambda pair: pair[0])[1]
+    # Only now: an sdist has to be built, which runs its code.
     sdists = [one for one in known if one.package_type == "sdist"]
     if sdists:
         return sdists[0]

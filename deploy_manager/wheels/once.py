@@ -30,6 +30,7 @@ def once(lock: Path, recall: Callable[[], Outcome | None], make: Callable[[], Ou
         failure = lock.with_suffix(".failed")
         with contextlib.suppress(FileNotFoundError, ValueError):
             failed_at, _newline, reason = failure.read_text(encoding="utf-8").partition("\n")
+            # Not one of before: whoever comes later tries anew.
             if int(failed_at) >= began:
                 raise WheelError(reason)
         try:

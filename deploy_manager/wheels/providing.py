@@ -90,6 +90,7 @@ def _fetched(client: PyPISimple, python: ServerPython, cache: Cache, pin: Pin, k
 
 def _built(pin: Pin, sdist: Kept, python: ServerPython, cache: Cache, build: Build) -> Kept:
     """Return the wheel that was built from an sdist for such Pythons."""
+    # By content: an index may offer another sdist of the same version later.
     key = key_of("built", sdist.sha256, python.key)
 
     def make() -> Kept:

@@ -77,6 +77,7 @@ def _last_chunks(deployment: Deployment, budget: int) -> QuerySet[LogChunk]:
             bytes_from_here=Window(Sum(own_bytes), [F("host_run")], F("sequence").desc()),
             bytes_in_all=Window(Sum(own_bytes), [F("host_run")]),
         )
+        # A chunk stays if what comes after it is within the budget: so the last one always does.
         .filter(bytes_from_here__lt=budget + own_bytes)
         .select_related("step")
         .order_by("host_run", "sequence")

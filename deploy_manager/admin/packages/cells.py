@@ -190,6 +190,7 @@ def _cell(found: _Found) -> Cell:
 
 
 def _judge(found: _Found) -> Matter:
+    # What could not be looked at again may be right or wrong by now: neither is said.
     matter = MATTERS[found.verdict] if found.expected.is_known else Matter.UNKNOWN
     if found.version is None:
         return matter

@@ -111,6 +111,7 @@ def _work_on(deployment_id: int, is_over: Event) -> None:
     """Run a deployment; if it has to wait, try again until it may begin."""
     try:
         while not is_over.is_set():
+            # Returns at once while it waits: its shards can't be claimed yet.
             run(deployment_id)
             deployment = Deployment.objects.select_related("environment__project").get(
                 pk=deployment_id

@@ -35,6 +35,7 @@ class UpgradeWatcher:
         """Return the upgrade as it ended, or as it was when the watcher left."""
         while True:
             self.advance()
+            # Reconcile advances it as well: only its row says where it is.
             self.upgrade.refresh_from_db()
             related = ("environment__project", "deployment", "returned_by")
             stages = list(self.upgrade.stages.select_related(*related))

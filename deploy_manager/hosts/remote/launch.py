@@ -98,10 +98,12 @@ def way(path: str) -> Iterator[tuple[str, os.stat_result]]:
                     f"{path} leads through more than {MOST_LINKS} links, as a circle does:"
                     f" run rm {here}"
                 )
+            # An absolute link has an empty first name, the last here: it starts at the root again.
             names += os.readlink(here).split("/")[::-1]
             here = os.path.dirname(here) if names[-1] else "/"
         if not names:
             return
+        # ".." may go as text, since no link is left in `here`.
         here = os.path.normpath(os.path.join(here, names.pop()))
 
 
@@ -163,6 +165,7 @@ def is_ours(path: str, sha256: str) -> bool:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    # Only now: main() has compared what is imported here with its hash.
     from guard.relay import main as attach  # type: ignore[import-not-found]
 
     sys.exit(attach())

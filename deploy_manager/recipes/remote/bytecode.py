@@ -62,6 +62,7 @@ def take_over(source: str, before: str) -> bool:
 
 def header(source: os.stat_result) -> bytes:
     """The start of a compiled module of this Python with this source."""
+    # As Python cuts them: both fields have 32 bits.
     time, size = int(source.st_mtime) & 0xFFFFFFFF, source.st_size & 0xFFFFFFFF
     return HEADER.pack(MAGIC_NUMBER, 0, time, size)
 

@@ -53,6 +53,7 @@ def remove(path: str) -> list[str]:
 
 def remove_releases(folder: str, number: int, keep: set[str]) -> list[str]:
     names = folders_in(folder)
+    # Names begin with the time (UTC) at which a release was made: see models/releases.py.
     newest_first = [name for name in reversed(names) if can_serve(os.path.join(folder, name))]
     kept = keep.union(newest_first[:number])
     return [why for name in names if name not in kept for why in remove(os.path.join(folder, name))]
@@ -166,6 +167,7 @@ def main() -> None:
     environments = os.path.join(top, "venvs")
     tools = os.path.join(top, ".deploy")
     serving = serving_in(releases, current)
+    # In this order: each step sets free what a later one removes.
     failures = remove_releases(releases, max(facts["number"], 1), {*facts["keep"], serving})
     failures += switch_to_newest(releases, environments, serving)
     failures += remove_environments(environments, releases, current)

@@ -24,6 +24,8 @@ from contextlib import suppress
 START_SECONDS = 60
 SUCCESSOR_SECONDS = 10
 GRACEFUL_SECONDS = 45
+"""More than the graceful_timeout that serve.py sets, in which gunicorn ends its workers itself."""
+
 QUICK_SECONDS = 10
 PROMOTION_SECONDS = 3
 POLL_SECONDS = 0.05
@@ -55,7 +57,7 @@ class Site:
             return {}
 
     def log_tail(self) -> str:
-        """The end of the log since we began."""
+        """The end of the log since we began, in at most TAIL_BYTES."""
         with open(self.log, "rb") as file:
             file.seek(max(self.log_start, os.path.getsize(self.log) - TAIL_BYTES))
             return file.read().decode("utf-8", "replace").strip()
@@ -115,6 +117,7 @@ def read_process(pid: int, name: str) -> bytes:
 def start(site: Site) -> int:
     """Start a master in a session of its own; returns once it has loaded the site."""
     forget_the_dead(site)
+    # By these gunicorn takes over sockets of a master or of systemd, which are not ours to inherit.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GUNICORN_", "LISTEN_"))}
     with open(os.open(site.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
         process = subprocess.Popen(
@@ -170,6 +173,7 @@ def await_loaded(site: Site, master: int, is_alive: Callable[[], bool]) -> None:
 
 def end(site: Site, master: int, by: signal.Signals, seconds: float) -> None:
     """End a master with its workers, by force after this many seconds."""
+    # Listed before it ends: workers that outlive their master have another parent.
     workers = [pid for pid in own_processes(site) if parent_of(pid) == master]
     workers = [pid for pid in workers if not is_successor(pid, master)]
     send(site, master, by)
@@ -185,6 +189,7 @@ def end(site: Site, master: int, by: signal.Signals, seconds: float) -> None:
 
 
 def send(site: Site, pid: int, number: signal.Signals) -> None:
+    # Its number may be another program's by now.
     if is_own(pid, site):
         with suppress(ProcessLookupError):
             os.kill(pid, number)

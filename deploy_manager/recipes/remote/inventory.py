@@ -37,6 +37,7 @@ def packages() -> dict[str, str]:
             # pip renames a package to ~… before it removes it.
             if entry.endswith(KINDS) and not entry.startswith("~"):
                 name, version = identify(os.path.join(folder, entry))
+                # The first one counts, as for an import.
                 found.setdefault(name, version)
     return found
 

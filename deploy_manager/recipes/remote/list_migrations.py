@@ -9,6 +9,7 @@ import os
 import re
 import sys
 
+# As for manage.py; Python itself puts only this script's own folder there.
 sys.path.insert(0, os.getcwd())
 
 
@@ -19,6 +20,7 @@ def main(what):
 
     django.setup()
     answer = known() if what == "known" else between({tuple(key) for key in json.load(sys.stdin)})
+    # The project's code may have printed a line without an end: the answer has one of its own.
     print()
     print(json.dumps(answer))
 
@@ -35,6 +37,7 @@ def settings_module():
 def known():
     from django.db.migrations.loader import MigrationLoader
 
+    # Without a connection: what this code has, whatever was applied.
     migrations = MigrationLoader(None, ignore_no_migrations=True).disk_migrations
     keys = set(migrations)
     for migration in migrations.values():
@@ -73,6 +76,7 @@ def is_known(migration, key, known):
 def facts(executor, key, known, unknown):
     graph = executor.loader.graph
     app, name = key
+    # A merge has several: going back to any one of them undoes the merge alone.
     parents = sorted(each.key[1] for each in graph.node_map[key].parents if each.key[0] == app)
     back_to = parents[0] if parents else None
     undone = {(each.app_label, each.name) for each, _ in executor.migration_plan([(app, back_to)])}

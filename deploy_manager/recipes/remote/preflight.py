@@ -21,6 +21,7 @@ from collections.abc import Callable
 OLDEST_PYTHON = (3, 11)
 INODES = 20000
 SWITCH = 'ln -sfn -- somewhere "$1.new" && mv -fT -- "$1.new" "$1"'
+"""As recipes/links.py switches a link: not every mv has -T, which POSIX does not know."""
 
 
 class Problem(Exception):
@@ -42,6 +43,7 @@ def disk(facts: dict) -> str:
             f"{free >> 20} MiB are free in {path}: {facts['free_bytes'] >> 20} are needed."
         )
     inodes = os.statvfs(path)
+    # f_files is 0 where a file system has no fixed number of them, such as btrfs.
     if inodes.f_files and inodes.f_favail < INODES:
         raise Problem(f"{inodes.f_favail} more files fit in {path}: {INODES} are needed.")
     return f"{free >> 20} MiB free in {path}"
@@ -151,6 +153,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # The account's locale may have no ✓.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(encoding="utf-8", errors="replace")

@@ -89,9 +89,11 @@ def for_pip(command: str, index_url: str) -> dict[str, str]:
             if name in PIP_KEEPS and value:
                 kept[name] = value
     if index_url:
+        # An older name of the same option.
         kept.pop("pypi-url", None)
         kept["index-url"] = index_url
     variables = {f"PIP_{name.upper().replace('-', '_')}": text for name, text in kept.items()}
+    # os.devnull stands for no configuration file at all: see pip's own page on its configuration.
     return {**without("PIP_"), **variables, "PIP_CONFIG_FILE": os.devnull}
 
 
@@ -112,6 +114,7 @@ def pip_settings() -> dict[str, dict[str, str]]:
 
 def pip_config(*words: str) -> str:
     """Return what `pip config` prints."""
+    # An account that has set `quiet` would get no answer.
     environment = {**os.environ, "PIP_QUIET": "0", "PIP_VERBOSE": "0"}
     ask = [*PIP, "--no-input", "--disable-pip-version-check", "config", *words]
     asked = subprocess.run(ask, env=environment, capture_output=True, encoding="utf-8")
@@ -127,6 +130,7 @@ def for_uv(folder: str, index_url: str) -> dict[str, str]:
     """The environment variables for uv, which reads the kept settings from one file."""
     kept = {name: os.environ[name] for name in os.environ if UV_KEEPS_VARIABLES.fullmatch(name)}
     if index_url:
+        # An older name of the same variable.
         kept.pop("UV_INDEX_URL", None)
         kept["UV_DEFAULT_INDEX"] = index_url
     settings: dict[str, Any] = {}
@@ -177,6 +181,7 @@ def written(value: Any) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{json.dumps(name)} = {written(each)}" for name, each in value.items())
         return f"{{{inner}}}"
+    # JSON writes DEL as it is, and TOML forbids it in a string.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -187,6 +192,7 @@ def main() -> int:
         command = next(word for word in words if not word.startswith("-"))
         return run([*PIP, *words], for_pip(command, index_url))
     if tool.endswith(".pyz"):
+        # Read instead of the account's virtualenv.ini.
         environment = {**without("VIRTUALENV_"), "VIRTUALENV_CONFIG_FILE": os.devnull}
         return run([sys.executable, "-I", "-X", "utf8", tool, *words], environment)
     with tempfile.TemporaryDirectory() as folder:

@@ -41,6 +41,7 @@ from gunicorn import util  # noqa: E402
 from gunicorn.app.base import BaseApplication  # noqa: E402
 from gunicorn.errors import AppImportError  # noqa: E402
 
+# The site itself may import it.
 del sys.modules["setproctitle"]
 
 
@@ -54,6 +55,7 @@ class Server(BaseApplication):
 
     def load_config(self) -> None:
         options = {
+            # First: by what follows our own processes are found and replaced.
             **self._options_of_the_site(),
             "bind": self.site["bind"],
             "workers": self.site["workers"],
@@ -64,6 +66,7 @@ class Server(BaseApplication):
             "post_worker_init": lambda worker: remember(worker.ppid, self.site["bind"]),
             "on_exit": lambda arbiter: forget(arbiter.pid),
         }
+        # Older versions of gunicorn lack some of them.
         for name, value in options.items():
             if name in self.cfg.settings:
                 self.cfg.set(name, value)

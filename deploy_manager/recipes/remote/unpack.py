@@ -40,6 +40,7 @@ def listed(tar: tarfile.TarFile, max_bytes: int) -> list[tarfile.TarInfo]:
     members = []
     left = max_bytes
     for member in tar:
+        # With headers: an archive of many empty files fills a disk as well.
         left -= HEADER_BYTES + member.size
         if left < 0:
             sys.exit(
@@ -51,6 +52,7 @@ def listed(tar: tarfile.TarFile, max_bytes: int) -> list[tarfile.TarInfo]:
 
 def check(member: tarfile.TarInfo, links: set[str]) -> None:
     parts = parts_of(member)
+    # What lies below a link would be written through it, wherever it leads.
     parents = ("/".join(parts[:end]) for end in range(1, len(parts)))
     if member.name.startswith("/") or ".." in parts or any(parent in links for parent in parents):
         sys.exit(f"{member.name} lies outside of the code.")
@@ -146,10 +148,13 @@ def make_release(facts: dict[str, Any], beside: str) -> None:
         # A folder inside another shared one is shared with it: a link would point to itself.
         if not lies_in_another(folder, folders):
             link_shared(beside, facts["shared"], folder)
+    # Also those inside another one, which have no link of their own.
     for folder in folders:
         os.makedirs(os.path.join(facts["shared"], folder), exist_ok=True)
+    # Before the release appears: what finds it complete needs its variables.
     write_private(facts["variables_path"], facts["variables"])
     open(os.path.join(beside, ".complete"), "w").close()
+    # Half removed by clean_up, which takes the mark away first: a rename needs the place.
     if not os.path.exists(os.path.join(facts["release"], ".complete")):
         remove(facts["release"])
     os.rename(beside, facts["release"])

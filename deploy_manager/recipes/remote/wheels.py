@@ -44,6 +44,7 @@ def lay(store: str, wheels: list[list[str]], target: str) -> None:
     wrong = [name for sha256, name in wheels if not is_whole(path_of(store, sha256), sha256)]
     if wrong:
         sys.exit(", ".join(wrong) + " did not arrive intact: nothing was installed. Try again.")
+    # An earlier attempt may have left other wheels there, which the installer would find.
     shutil.rmtree(target, ignore_errors=True)
     os.makedirs(target)
     for sha256, name in wheels:

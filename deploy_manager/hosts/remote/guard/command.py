@@ -16,7 +16,10 @@ LINGER = 1.0
 """Seconds of silence after its leader ended before pipes that a daemon holds open are given up."""
 
 GRACE = 2.0
+"""Seconds between asking a group to end and killing it, once the limit is over."""
+
 GRACE_AFTER_LIMIT = 5.0
+"""Seconds in which the worker ends it first, and says so in its log; the guard ends it else."""
 
 
 class Command:
@@ -41,6 +44,7 @@ class Command:
             self._process = _start(script, stdin, home)
             self._note_group()
         except OSError:
+            # Nothing runs: when asked for again, it may begin.
             self.entry.forget()
             raise
         self.pipes = {_number(self._process.stdout): spool.OUT}

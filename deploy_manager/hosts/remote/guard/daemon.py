@@ -23,6 +23,8 @@ LEASE = 15.0
 """Seconds of silence after which a client is dropped: its process may have been stopped."""
 
 GREETS_WITHIN = 1.0
+"""Seconds for which the loop may stand still: relays send their greeting at once."""
+
 LINGER = 2.0
 """Seconds that a guard with nothing to do waits for its client to come back."""
 
@@ -51,16 +53,13 @@ class Guard:
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         while not self._ends:
-            for key, _events in self._selector.select(self._tick):
+            # Nothing wakes the loop when pipes that a daemon holds open have been silent enough.
+            tick = SHORT_TICK if self._orders.is_about_to_end else TICK
+            for key, _events in self._selector.select(tick):
                 key.data(key.fileobj)
             self._look_after_command()
             self._look_after_client()
             self._ends = self._ends or self._is_unneeded()
-
-    @property
-    def _tick(self) -> float:
-        """Seconds to sleep at most."""
-        return SHORT_TICK if self._orders.is_about_to_end else TICK
 
     def _wake_on_children(self) -> None:
         """Have the loop wake when a command ends."""
@@ -90,12 +89,14 @@ class Guard:
             client.close()
 
     def _greet(self, client: Client, hello: dict[str, Any]) -> None:
+        # First: to read needs no claim, and must neither be fenced nor disturb who works here.
         if hello.get("probe"):
             journal = Journal(self._folder, hello["key"], hello["deployment"])
             client.send(Kind.RECORDS, journal.records())
             client.close()
         elif (hello["key"], hello["deployment"]) != self._whose:
             self._turn_away(client)
+        # Asked last, since it records: whom we turn away must not outdate whom we serve.
         elif not is_fresh(self._folder, hello):
             client.send(Kind.REFUSED, dict(self._work, why="stale"))
             client.close()
@@ -133,6 +134,7 @@ class Guard:
         self._idle_since = time.monotonic()
 
     def _hear(self, sock: socket.socket) -> None:
+        # An event before this one, in the same round of select, may have dropped it.
         if self._client is None or sock is not self._client.sock:
             return
         try:

@@ -14,6 +14,7 @@ def speak_utf8() -> None:
     Locales that are missing or have another encoding are removed. PYTHONUTF8 is set as well: a site
     may set a locale in its variables, and a server may have no UTF-8 locale at all.
     """
+    # It would take precedence over UTF-8 mode (PEP 540).
     os.environ.pop("PYTHONIOENCODING", None)
     os.environ["PYTHONUTF8"] = "1"
     if _is_utf8():

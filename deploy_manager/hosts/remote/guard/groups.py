@@ -17,6 +17,7 @@ def lives(group: int) -> bool:
         return False
     except PermissionError:
         pass  # it is there, and has changed its user
+    # kill(2) finds zombies as well: only /proc tells them from what runs.
     return any(_is_of(pid, group) for pid in os.listdir("/proc") if pid.isdigit())
 
 
@@ -33,6 +34,7 @@ def kill(group: int) -> None:
 def _is_of(pid: str, group: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as file:
+            # A program's name is in brackets, and may have brackets and blanks itself: proc(5).
             state, _parent, its_group = file.read().rpartition(")")[2].split()[:3]
     except (OSError, ValueError):
         return False

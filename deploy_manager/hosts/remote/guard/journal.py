@@ -96,6 +96,7 @@ class Journal:
         """Create the journal of a deployment and remove old ones. Raises OSError."""
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         write_json(os.path.join(self.folder, "work.json"), work)
+        # A key is a UUID in hexadecimal: none is the beginning of another one and a dash.
         names = (name for name in os.listdir(self._root) if name.startswith(self._key + "-"))
         others = {os.path.join(self._root, name) for name in names} - {self.folder}
         # By when they were opened: deployments do not begin in the order of their numbers.
@@ -115,6 +116,7 @@ class Journal:
     def records(self) -> list[dict[str, Any]]:
         """Return the record of each command that belongs to a step, in order."""
         names = sorted(self._names(), key=lambda name: tuple(map(int, name.split("-"))))
+        # Step 0 is for looking around: see LOOK in hosts/guarded.py.
         return [self._record(name) for name in names if not name.startswith("0-")]
 
     def running(self) -> list[Entry]:

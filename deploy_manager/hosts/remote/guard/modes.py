@@ -62,6 +62,7 @@ def repair_file(path: str) -> None:
     if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
         return
     mode = 0o755 if facts.st_mode & stat.S_IXUSR else 0o644
+    # Releases of early versions have their variables in the code.
     os.chmod(path, 0o600 if os.path.basename(path) == ".deploy.env" else mode)
 
 
@@ -72,6 +73,7 @@ def distrust(tools: str) -> None:
         if facts.st_uid == os.geteuid() and not facts.st_mode & OTHERS:
             continue
         if entry.is_dir(follow_symlinks=False):
+            # What others may have put into a cache would be installed: no hash of ours covers it.
             if entry.name in CACHES:
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:

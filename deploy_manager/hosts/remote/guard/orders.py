@@ -138,6 +138,7 @@ class Orders:
         entry = self._journal.entry(request["step"], request["index"])
         known = entry.command
         is_same = bool(known) and known["digest"] == request["digest"]
+        # Outside the journal it runs anew each time, unless it is this very one that still runs.
         if is_same and (request["journal"] or self._runs(entry)):
             self._send_again(entry)
         elif known and not is_same and not request["fresh"] and request["journal"]:
@@ -188,6 +189,7 @@ class Orders:
         command = self._command
         if command is None:
             return
+        # Not read on: the pipe fills up, and the command waits for the client (see make_room).
         if not command.may_write and not command.make_room(self._read_up_to()):
             time.sleep(PAUSE)
             return
@@ -202,8 +204,10 @@ class Orders:
     def _kill(self, payload: bytes) -> None:
         """End all that runs, under this guard or left behind by an earlier one."""
         grace = json.loads(payload)["grace"]
+        # Else the command that waits for its turn would begin once this one is dead.
         self._is_put_off = False
         self._doomed = [each.group for each in self._journal.running() if not self._runs(each)]
+        # Nobody can see any more how these end, so that they get no grace.
         for group in self._doomed:
             groups.kill(group)
         if self._command is not None:

@@ -34,7 +34,9 @@ class Putting:
         with self._noting_problems():
             if self._file is not None:
                 self._file.flush()
+                # Else a power cut after the rename may leave an empty file under the final name.
                 os.fsync(self._file.fileno())
+                # Not before: what is written is private until it is complete.
                 os.fchmod(self._file.fileno(), self._mode)
                 self._file.close()
                 os.replace(self._beside, self._path)

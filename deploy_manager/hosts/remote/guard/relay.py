@@ -31,6 +31,7 @@ READ_BYTES = 256 * 1024
 def main() -> int:
     """Run `attach <folder>`; the greeting is read from standard input."""
     folder = sys.argv[2]
+    # The account's home, where sshd starts us, and where commands have to start as well.
     home = os.getcwd()
     os.umask(0o077)  # commands set their own: see shell.script_of
     # Written at once: the worker may then send its greeting, whatever the shell profile printed.
@@ -133,22 +134,27 @@ def _start_guard(folder: str, home: str, hello: dict[str, Any]) -> bytes | None:
         work = running_elsewhere(folder, journal.folder)
         if work is not None:
             return _busy(work)
+        # After all other refusals, since it records the token: a refused worker outdates nobody.
         if not is_fresh(folder, hello):
             return pack(Kind.REFUSED, {"why": "stale"})
         repair(folder)
         journal.open(work_of(hello))
         write_json("holder.json", work_of(hello))
+        # Listens already: who connects before the guard runs has to wait, and is not refused.
         _spawn(_listen(), folder, home, hello, lock)
     finally:
+        # flock(2) locks the open file: the guard's copy, made by fork, holds it on.
         os.close(lock)
     return None
 
 
 def _listen() -> socket.socket:
+    # Left by a guard that was killed: we hold the lock, so nobody listens there.
     with contextlib.suppress(FileNotFoundError):
         os.unlink("socket")
     # A relative name, since the path of a socket is limited to 107 bytes (unix(7)).
     listener = socket.socket(socket.AF_UNIX)
+    # Who may write to a socket's file may connect (unix(7)): it is private from the start.
     before = os.umask(0o177)
     listener.bind("socket")
     os.umask(before)
@@ -217,6 +223,7 @@ def _copy_in(sock: socket.socket, data: bytes) -> None:
             if not data:
                 break
     with contextlib.suppress(OSError):
+        # The worker hung up: this ends the other direction as well, and with it the relay.
         sock.shutdown(socket.SHUT_RDWR)
 
 

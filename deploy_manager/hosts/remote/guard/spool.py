@@ -105,8 +105,13 @@ class Reader:
                 if not self._open_next(pieces):
                     break
                 continue
-            size += len(piece[1])
-            self._take(piece, pieces)
+            stream, data = piece
+            size += len(data)
+            skipped = max(0, self._wanted[stream] - self._at[stream])
+            self._at[stream] += len(data)
+            if data[skipped:]:
+                pieces.append((stream, data[skipped:]))
+                self._wanted[stream] = self._at[stream]
         return pieces
 
     def close(self) -> None:
@@ -124,19 +129,13 @@ class Reader:
             data = self._file.read(length)
             if len(data) == length:
                 return stream, data
+        # It is still being written: next time from its start.
         self._file.seek(start)
         return None
 
-    def _take(self, piece: tuple[int, bytes], pieces: list[tuple[int, bytes]]) -> None:
-        stream, data = piece
-        skipped = max(0, self._wanted[stream] - self._at[stream])
-        self._at[stream] += len(data)
-        if data[skipped:]:
-            pieces.append((stream, data[skipped:]))
-            self._wanted[stream] = self._at[stream]
-
     def _open_next(self, pieces: list[tuple[int, bytes]]) -> bool:
         """Open the next segment; False if there is none yet."""
+        # Writer and reader share one thread: if there is a later segment, the open one is whole.
         later = [each for each in segments(self._folder) if each.number > self.number]
         if not later:
             return False
