@@ -286,7 +286,7 @@ def assert_writes_nothing(held: Shard) -> None:
         with pytest.raises(ClaimLost):
             write()
     with pytest.raises(ClaimLost):
-        arrive(held)
+        arrive(held, held.deployment.stage)
     assert not held.finish(State.SUCCEEDED)
     assert not held.release()
     assert rows() == before

@@ -16,6 +16,7 @@ from deploy_manager.deployments.host_work import HostWork
 from deploy_manager.deployments.run import run
 from deploy_manager.management.commands import reconcile as command
 from deploy_manager.models import Deployment, Environment, HostRun, State, Step
+from deploy_manager.signals import deployment_ended
 from tests.commands import call
 from tests.inventory import Inventory, claim
 
@@ -105,9 +106,18 @@ def test_an_error_of_ours_between_two_stages_says_what_each_server_came_through(
         raise ValueError("'many' is no share")
 
     monkeypatch.setattr(rollout, "_finish", fail)
-    deployment = run_it(inventory)
+    told: list[str] = []
+
+    def listen(deployment: Deployment, **details: object) -> None:
+        told.append(deployment.state)
+
+    deployment_ended.connect(listen)
+    try:
+        deployment = run_it(inventory)
+    finally:
+        deployment_ended.disconnect(listen)
     assert hosts_of(deployment) == {"one": State.SUCCEEDED}
-    assert deployment.state == State.PARTLY_FAILED
+    assert [deployment.state] == told == [State.PARTLY_FAILED]
     assert deployment.message == "ValueError: 'many' is no share."
 
 

@@ -161,7 +161,8 @@ def test_who_fell_silent_is_replaced_and_writes_nothing_more(
 def test_a_worker_that_beats_is_left_alone(woken: list[int]) -> None:
     run = make_policy(ago=0).runs.create(slot=timezone.now(), outcome=AT_WORK)
     assert wake_for_waiting_runs(timezone.now() + timedelta(minutes=14)) == 0
-    assert wake_for_waiting_runs(timezone.now() + timedelta(minutes=16)) == 1
+    later = timezone.now() + timedelta(minutes=16)
+    assert [wake_for_waiting_runs(later) for _ in range(3)] == [1, 0, 0], "once, not every round"
     assert woken == [run.pk]
 
 

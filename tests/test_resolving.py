@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
@@ -279,6 +280,31 @@ def test_a_worker_beats_while_the_resolver_thinks(
     assert take_up(asked.pk)
     asked.refresh_from_db()
     assert asked.answer == {"silent": "False"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_beat_that_the_database_did_not_take_is_not_the_last_one(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat, beats = Resolution.beat, list[bool]()
+
+    def be_away_once(held: Resolution) -> bool:
+        beats.append(True)
+        if len(beats) == 1:
+            raise OperationalError("gone")
+        return beat(held)
+
+    def answer(held: Resolution) -> dict[str, str]:
+        until = time.monotonic() + 10
+        while len(beats) < 3 and time.monotonic() < until:
+            time.sleep(0.02)
+        return {}
+
+    monkeypatch.setattr(resolving, "BEATS_EVERY", 0.05)
+    monkeypatch.setattr(Resolution, "beat", be_away_once)
+    monkeypatch.setitem(resolving._answers, Resolution.Kind.PINS, answer)
+    assert take_up(ask(Resolution.Kind.PINS, [inventory.environment], {}, make_user("asker")).pk)
+    assert len(beats) >= 3
 
 
 def fall_silent() -> None:

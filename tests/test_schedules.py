@@ -1,12 +1,18 @@
 """One deployment for each time of a schedule, however often and from where it is run; none late."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from deploy_manager.deployments import scheduling
+from deploy_manager.deployments.request import request
 from deploy_manager.deployments.scheduling import write_due_deployments
+from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Schedule, State
 from deploy_manager.schedule.slots import slots_between
 from tests.inventory import Inventory
@@ -83,6 +89,23 @@ def test_schedulers_at_the_same_moment_write_one_row(inventory: Inventory) -> No
     made = at_once(lambda _: write_due_deployments(now))
     assert sum(map(len, made)) == 1
     assert Deployment.objects.count() == 1
+
+
+def test_a_scheduler_that_was_slower_does_not_say_that_nothing_was_requested(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = request
+
+    def be_slower(*args: Any, **options: Any) -> Deployment:
+        real(*args, **options)
+        raise RequestRefused("Its time was requested already.")
+
+    monkeypatch.setattr(scheduling, "transaction", SimpleNamespace(atomic=nullcontext))
+    monkeypatch.setattr(scheduling, "request", be_slower)
+    schedule = make_schedule(inventory, "* * * * *", timezone.now() - timedelta(minutes=2))
+    assert write_due_deployments(timezone.now()) == []
+    schedule.refresh_from_db()
+    assert (Deployment.objects.count(), schedule.outcome) == (1, "")
 
 
 def test_a_run_waits_for_the_one_before_until_its_deadline(inventory: Inventory) -> None:

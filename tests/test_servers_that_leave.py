@@ -7,6 +7,8 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from deploy_manager.deployments import progress
+from deploy_manager.deployments.leaving import leave_out_who_left
 from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.rollout import open_after_pause
 from deploy_manager.deployments.run import run, run_shard
@@ -19,7 +21,7 @@ from deploy_manager.models import (
     Step,
 )
 from deploy_manager.recipes import Host, Phase, Pipeline, Scope, Site, add_pipeline, recipe
-from tests.inventory import Inventory
+from tests.inventory import Inventory, claim
 from tests.releases import THREE, Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -175,6 +177,16 @@ def test_one_that_leaves_before_the_deployment_begins_is_left_out(three: Switchi
     assert told(deployment)["one"] == told(deployment)["two"] == (State.SUCCEEDED, "")
     steps = Step.objects.filter(host_run__deployment=deployment, host_run__server_name="three")
     assert set(steps.values_list("state", flat=True)) == {State.CANCELLED}
+
+
+def test_an_open_page_gets_the_steps_that_were_planned_anew(three: Switching) -> None:
+    deployment = three.request("new")
+    take_out("three")
+    leave_out_who_left(claim(deployment))
+    runs = deployment.host_runs.filter(server_name__in=["one", "two"])
+    planned = Step.objects.filter(host_run__in=runs)
+    seen = {step.pk for step in progress.read(deployment.pk, after=0).steps}
+    assert seen.issuperset(planned.values_list("pk", flat=True))
 
 
 def test_one_that_was_left_out_is_no_failure_to_tolerate(three: Switching) -> None:

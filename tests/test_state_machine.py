@@ -134,7 +134,7 @@ class Deploying(RuleBasedStateMachine):
         deployment = Deployment.objects.get(pk=held.deployment_id)
         for run in held.host_runs.filter(state__in=BUSY).order_by("pk"):
             self._work_on(held, run, deployment.stage, goes_well)
-        verdict = arrive(held)
+        verdict = arrive(held, deployment.stage)
         self._messages += verdict.wake
 
     @precondition(lambda self: self._holders)
@@ -227,7 +227,7 @@ class Deploying(RuleBasedStateMachine):
                 held.advance(0)
             return True
         before = rows()
-        for write in (lambda: held.advance(0), lambda: arrive(held)):
+        for write in (lambda: held.advance(0), lambda: arrive(held, held.deployment.stage)):
             with pytest.raises(ClaimLost):
                 write()
         assert not held.finish(State.SUCCEEDED)

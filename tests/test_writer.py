@@ -4,6 +4,7 @@ import pytest
 from django.db import OperationalError
 
 from deploy_manager.deployments import progress
+from deploy_manager.deployments import writer as writing
 from deploy_manager.deployments.writer import CHUNK_BYTES, Change, Output, Writer
 from deploy_manager.exceptions import ClaimLost
 from deploy_manager.models import Deployment, Shard, ShardState, State, Step
@@ -143,6 +144,27 @@ def test_a_database_that_is_away_for_a_moment_loses_and_doubles_nothing(
     assert log_of(claimed) == b"0\n1\n2\n3\n4\n"
 
 
+def test_an_arrival_whose_connection_died_behind_the_commit_skips_no_stage(
+    held: Shard, claimed: Deployment, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = {"recipe": "ping", "title": "Ping", "phase": "later", "stage": 1}
+    Step.objects.create(host_run=step.host_run, number=2, **later)
+    arrive, failures = writing.arrive, iter([True])
+
+    def die_behind_it(held: Shard, stage: int) -> writing.Verdict:
+        verdict = arrive(held, stage)
+        if next(failures, False):
+            raise OperationalError("gone after the commit")
+        return verdict
+
+    monkeypatch.setattr(writing, "arrive", die_behind_it)
+    with Writer(held) as writer:
+        assert writer.arrive(0).stage == 1
+    claimed.refresh_from_db()
+    assert (claimed.state, claimed.stage) == (State.RUNNING, 1)
+    assert Shard.objects.get(pk=held.pk).arrived == 1
+
+
 def test_who_lost_the_claim_leaves_what_runs_to_others(held: Shard) -> None:
     Shard.objects.filter(pk=held.pk).update(token=held.token + 1)
     with pytest.raises(ClaimLost), Writer(held) as writer:  # noqa: PT012  its end raises
@@ -153,5 +175,5 @@ def test_who_lost_the_claim_leaves_what_runs_to_others(held: Shard) -> None:
 
 def test_a_shard_that_went_home_beats_no_more(held: Shard) -> None:
     with Writer(held) as writer:
-        writer.arrive()
+        writer.arrive(0)
         assert Shard.objects.get(pk=held.pk).state != ShardState.QUEUED

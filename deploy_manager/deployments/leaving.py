@@ -42,11 +42,11 @@ def leave_out_who_left(held: Shard) -> None:
         )
     with brief_transaction():
         sequence = held.advance(1) + 1
-        _plan_again(deployment, stay)
+        _plan_again(deployment, stay, sequence)
         end_hosts(gone, State.CANCELLED, LEFT_OUT, finished_at=Now(), sequence=sequence)
 
 
-def _plan_again(deployment: Deployment, stay: dict[Placement, HostRun]) -> None:
+def _plan_again(deployment: Deployment, stay: dict[Placement, HostRun], sequence: int) -> None:
     """Write anew the steps of the servers that stay, and of no recipe that was not requested.
 
     Who left may have been the canary, or the one that was to migrate for all.
@@ -58,6 +58,7 @@ def _plan_again(deployment: Deployment, stay: dict[Placement, HostRun]) -> None:
     planned = planned.without({recipe.name for recipe in pipeline.recipes} - asked)
     # Of those that stay only: the others keep theirs, which end as they do.
     steps.filter(host_run__in=stay.values()).delete()
-    write_steps({run: planned.steps.get(placement, ()) for placement, run in stay.items()})
+    written = {run: planned.steps.get(placement, ()) for placement, run in stay.items()}
+    write_steps(written, sequence)
     for placement, run in stay.items():
         HostRun.objects.filter(pk=run.pk).update(wave=planned.waves.get(placement, 1))

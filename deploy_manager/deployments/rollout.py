@@ -55,14 +55,18 @@ class Verdict:
     """Shards that have work now."""
 
 
-def arrive(held: Shard) -> Verdict:
-    """Note that a shard's hosts have ended the open stage; the last shard opens the next one.
+def arrive(held: Shard, stage: int) -> Verdict:
+    """Note that a shard's hosts have ended a stage; the last shard opens the next one.
 
+    A second time, after a connection that died behind the commit, it says what was decided then.
     Raises ClaimLost.
     """
     with brief_transaction():
         held.advance(1)  # locks the deployment's row: of two that arrive at once one is the last
         deployment = Deployment.objects.get(pk=held.deployment_id)
+        if held.held().filter(arrived__gt=stage).exists():
+            queued = deployment.shards.filter(state=ShardState.QUEUED)
+            return Verdict(deployment.stage, tuple(queued.values_list("pk", flat=True)))
         Shard.objects.filter(pk=held.pk).update(arrived=deployment.stage + 1)
         others = deployment.shards.filter(arrived__lte=deployment.stage)
         if others.exclude(state=ShardState.ENDED).exists():

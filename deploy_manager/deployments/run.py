@@ -32,6 +32,9 @@ Wake = Callable[[int], object]
 """Wakes a worker for the shard with this key."""
 
 LOOKS_EVERY = 0.5
+NAP = 0.05
+"""Seconds, at least: by this machine's clock a pause may be over before it is by the database's."""
+
 """Seconds."""
 
 
@@ -112,7 +115,7 @@ def run(deployment_id: int) -> None:
             return
         left = (deployment.opens_at - timezone.now()).total_seconds()
         # In short naps: it may be cancelled, or its wave opened by another process.
-        time.sleep(min(max(left, 0.0), LOOKS_EVERY))
+        time.sleep(min(max(left, NAP), LOOKS_EVERY))
         open_after_pause(deployment_id)
 
 
@@ -163,4 +166,4 @@ def _run_stage(
         # Hosts without work in this stage, too: the barrier would open the next one for them.
         for work in works:
             work.stop(State.CANCELLED, Message(_("Cancelled."), "cancelled"))
-    return writer.arrive()
+    return writer.arrive(stage)

@@ -83,6 +83,8 @@ def _request(schedule: Schedule, slot: datetime, now: datetime) -> Deployment | 
                 options=options,
             )
     except Exception as error:
+        if schedule.deployments.filter(slot=slot).exists():
+            return None  # another process was faster: what it noted is true
         words: dict[str, object] = {"time": f"{slot:%Y-%m-%d %H:%M %Z}", "why": explain(error)}
         note_outcome(schedule.pk, Message(_("Nothing was requested at %(time)s: %(why)s"), **words))
         if isinstance(error, RequestRefused) and not isinstance(error, TimesUnreadable):

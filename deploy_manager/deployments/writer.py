@@ -176,7 +176,7 @@ class Writer(AbstractContextManager["Writer"]):
         """Wait until all that was handed in is written, and beat. Raises what stops the writer."""
         self._send(Errand(lambda: None))
 
-    def arrive(self) -> Verdict:
+    def arrive(self, stage: int) -> Verdict:
         """Write what is left of a stage and arrive at its end; see rollout.arrive.
 
         If the shard then goes home nothing more is written, not even a heartbeat.
@@ -184,7 +184,7 @@ class Writer(AbstractContextManager["Writer"]):
         """
 
         def arrive_once() -> Verdict:
-            verdict = arrive(self._held)
+            verdict = arrive(self._held, stage)
             # Set on the writing thread: no batch may come between, for the shard is free by now.
             self._is_over = verdict.stage is None
             return verdict

@@ -422,6 +422,7 @@ class Deployment(Decided):
             )
         if self.state == State.FAILED and self.host_runs.filter(state=State.SUCCEEDED).exists():
             Deployment.objects.filter(pk=self.pk).update(state=State.PARTLY_FAILED)
+            self.state = State.PARTLY_FAILED  # receivers of deployment_ended are sent this object
 
     def _send(self, signal: Signal) -> None:
         # Robust: a receiver that fails must not undo or hide what is committed already.

@@ -241,10 +241,10 @@ def is_verified(steps: Iterable[Step]) -> bool:
     return was_activated and is_proven and not goes_back
 
 
-def write_steps(planned: Mapping[HostRun, Sequence[Mapping[str, Any]]]) -> None:
+def write_steps(planned: Mapping[HostRun, Sequence[Mapping[str, Any]]], sequence: int = 0) -> None:
     """Write the steps of hosts that have none, from their fields in order."""
     Step.objects.bulk_create(
-        Step(host_run=run, number=number, **fields)
+        Step(host_run=run, number=number, sequence=sequence, **fields)
         for run, steps in planned.items()
         for number, fields in enumerate(steps, 1)
     )

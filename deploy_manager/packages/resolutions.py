@@ -12,7 +12,7 @@ from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop as _
 
@@ -150,11 +150,14 @@ def _beating(held: Resolution) -> Iterator[None]:
     is_over = Event()
 
     def beat() -> None:
-        try:
-            while not is_over.wait(BEATS_EVERY) and held.beat():
-                pass
-        finally:
-            connection.close()  # Django opens one per thread, and closes only the request's
+        is_held = True
+        while is_held and not is_over.wait(BEATS_EVERY):
+            try:
+                is_held = held.beat()
+            except (OperationalError, InterfaceError) as error:
+                logger.warning("%s could not be kept: %s", held, error)  # the next beat may do it
+            finally:
+                connection.close()  # Django opens one per thread, and closes only the request's
 
     thread = Thread(target=beat, name=f"beats for {held}", daemon=True)
     thread.start()

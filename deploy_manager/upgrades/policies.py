@@ -96,8 +96,9 @@ def wake_for_waiting_runs(now: datetime | None = None) -> int:
                 _("Not done: no worker finished it by its deadline."), "deadline_passed"
             )
             return bool(_held(run).update(outcome=missed))
-        # Noted as if created now, so that the next round does not wake another worker at once.
-        if run.outcome == "" and not _held(run).update(created_at=now):
+        # Noted as if created now, so that the next round does not wake another worker at once. A
+        # worker that was silent for so long loses the run by it.
+        if not _held(run).update(outcome="", created_at=now):
             return False
         _wake(run)
         return True

@@ -74,7 +74,10 @@
 
   const showStep = (row, now) => {
     const cell = find(`.dm-cell[data-step="${row.id}"]`);
-    if (!cell) return;
+    if (!cell) {
+      if (row.state === "queued") location.reload(); // planned anew, for the servers that stayed
+      return;
+    }
     if (row.duration && cell.closest(".dm-rollback")) find(".dm-matrix").classList.add("dm-went-back");
     cell.title = row.message;
     setState(cell.querySelector('[data-part="state"]'), row);
