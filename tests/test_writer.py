@@ -5,6 +5,7 @@ from django.db import OperationalError
 
 from deploy_manager.deployments import progress
 from deploy_manager.deployments import writer as writing
+from deploy_manager.deployments.rollout import Verdict, arrive
 from deploy_manager.deployments.writer import CHUNK_BYTES, Change, Output, Writer
 from deploy_manager.exceptions import ClaimLost
 from deploy_manager.models import Deployment, Shard, ShardState, State, Step
@@ -149,9 +150,9 @@ def test_an_arrival_whose_connection_died_behind_the_commit_skips_no_stage(
 ) -> None:
     later = {"recipe": "ping", "title": "Ping", "phase": "later", "stage": 1}
     Step.objects.create(host_run=step.host_run, number=2, **later)
-    arrive, failures = writing.arrive, iter([True])
+    failures = iter([True])
 
-    def die_behind_it(held: Shard, stage: int) -> writing.Verdict:
+    def die_behind_it(held: Shard, stage: int) -> Verdict:
         verdict = arrive(held, stage)
         if next(failures, False):
             raise OperationalError("gone after the commit")
