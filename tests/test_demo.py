@@ -62,7 +62,7 @@ def processes_of(folder: Path) -> list[str]:
         except OSError:
             continue
         if str(folder).encode() in known:
-            found.append(words.replace(b"\0", b" ").decode())
+            found.append(words.replace(b"\0", b" ").decode(errors="replace"))
     return found
 
 

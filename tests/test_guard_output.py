@@ -30,7 +30,7 @@ class Counter(Book):
 
 def memory_of(pid: int) -> int:
     """The most memory a process ever had, in bytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text(errors="replace")
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 

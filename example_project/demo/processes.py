@@ -199,7 +199,7 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
 
 def _runs(pid: int) -> bool:
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except OSError:
         return False
     return state != "Z"  # a zombie has ended; see proc(5)

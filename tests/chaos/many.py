@@ -60,7 +60,7 @@ def sizes_of(worker: Worker) -> tuple[int, int, int, int]:
     """MiB of memory, open files, threads and children of a worker, when it is idle."""
     time.sleep(0.5)
     pid = worker.process.pid
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
     facts = {line.partition(":")[0]: line.split()[1] for line in lines if line.split()[1:]}
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     return int(facts["VmRSS"]) >> 10, files, int(facts["Threads"]), len(descendants(pid))

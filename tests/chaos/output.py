@@ -97,5 +97,5 @@ def memory_of(worker: Worker, forget_the_peak: bool = False) -> float:
     folder = Path(f"/proc/{worker.process.pid}")
     if forget_the_peak:
         (folder / "clear_refs").write_text("5")
-    lines = (folder / "status").read_text().splitlines()
+    lines = (folder / "status").read_text(errors="replace").splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1000

@@ -1,6 +1,7 @@
 """Open hosts for tests: this machine and one behind a real sshd, which have to behave alike."""
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,11 +61,10 @@ def open_address(ssh_settings: object, tmp_path: Path) -> Iterator[OpenAddress]:
 
 
 @pytest.fixture
-def over_ssh(open_address: OpenAddress, sshd: Sshd, tmp_path: Path) -> Opened:
+def over_ssh(open_address: OpenAddress, sshd: Sshd) -> Opened:
     """A host behind a real sshd."""
     opened = open_address(sshd.address_for("web1"))
-    folder = sshd.home / f"{tmp_path.parent.name}-{tmp_path.name}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(dir=sshd.home))
     shutil.chown(folder, sshd.user)
     return Opened(opened.host, opened.log, opened.cancelled, folder)
 
@@ -86,7 +86,7 @@ def opened(request: pytest.FixtureRequest) -> Opened:
 def is_running(pid: int) -> bool:
     """Whether a process of this machine still runs; a zombie does not."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except OSError:
         return False
     return state != "Z"

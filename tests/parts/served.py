@@ -172,14 +172,16 @@ def _end(pid: int) -> None:
 
 def _parent(pid: int) -> int:
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return int(
+            Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+        )
     except OSError:
         return 0
 
 
 def _environment(pid: int) -> list[str]:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return []
 

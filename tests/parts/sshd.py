@@ -269,13 +269,13 @@ def _children(pid: int) -> list[int]:
 
 def _parent(stat: Path) -> int:
     with contextlib.suppress(OSError):
-        return int(stat.read_text().rpartition(")")[2].split()[1])
+        return int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
     return 0
 
 
 def _name_of(pid: int) -> str:
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
     return ""
 
 
