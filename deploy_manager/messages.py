@@ -40,6 +40,7 @@ REASONS = {
     "left_alone": _("Left to a person"),
     "never_begun": _("Never begun"),
     "no_commands": _("No commands on the server"),
+    "no_role": _("No role for it"),
     "no_worker_woken": _("No worker woken"),
     "not_needed": _("Not needed"),
     "no_solution": _("No versions fit together"),

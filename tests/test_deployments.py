@@ -10,9 +10,11 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from deploy_manager.deployments import request as requests
 from deploy_manager.deployments.request import request
 from deploy_manager.deployments.rollout import arrive
 from deploy_manager.exceptions import ClaimLost, RequestRefused
+from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, HostRun, Release, Shard, ShardState, State, Step
 from deploy_manager.models.deployments import HOLDER_SILENT_AFTER
 from deploy_manager.models.shards import LEASE, TAKEN_OVER_AT_MOST
@@ -64,6 +66,16 @@ def hosts_and_steps(deployment: Deployment) -> set[tuple[str, str]]:
     hosts = HostRun.objects.filter(deployment=deployment)
     steps = Step.objects.filter(host_run__deployment=deployment)
     return {pair for rows in (hosts, steps) for pair in rows.values_list("state", "message")}
+
+
+def test_one_that_may_wait_does_so_if_another_is_queued_in_the_same_moment(
+    inventory: Inventory, queued: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has queued it between the look whether it has to wait, and the insert."""
+    monkeypatch.setattr(requests, "_why_to_wait", lambda *_arguments: Message())
+    made = request(inventory.environment, "ping", source="-", requested_by_name="ana", waits=True)
+    assert made.state == State.WAITING
+    assert "busy" in made.message
 
 
 def test_a_second_request_is_refused_while_one_waits_or_runs(

@@ -205,15 +205,13 @@ def test_one_override_at_most_holds_a_pin(held: HeldSite) -> None:
         held.hold("1.0.3", "1.0")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_repository_that_dropped_the_package_ends_it(held: HeldSite) -> None:
     held.serve("helper==1.0", "shopkit==1.0.2")
     override = held.hold("1.0.2", "1.0")
     held.pin("helper==1.0")
     assert held.pins_of_the_next() == {"helper": "1.0"}
-    deployment = held.request()
-    deployment.release = held.serve("helper==1.0")
-    deployment.save()
-    end_overtaken(deployment)
+    held.deploy()
     override.refresh_from_db()
     assert override.ended_how == Override.End.DROPPED
 

@@ -20,7 +20,7 @@ from deploy_manager.models import (
     State,
     Step,
 )
-from deploy_manager.recipes import Host, Phase, Pipeline, Scope, Site, add_pipeline, recipe
+from deploy_manager.recipes import Host, Phase, Pipeline, Scope, Site, Uses, add_pipeline, recipe
 from tests.inventory import Inventory, claim
 from tests.releases import THREE, Switching
 
@@ -177,6 +177,27 @@ def test_one_that_leaves_before_the_deployment_begins_is_left_out(three: Switchi
     assert told(deployment)["one"] == told(deployment)["two"] == (State.SUCCEEDED, "")
     steps = Step.objects.filter(host_run__deployment=deployment, host_run__server_name="three")
     assert set(steps.values_list("state", flat=True)) == {State.CANCELLED}
+
+
+def test_one_whose_roles_were_changed_meanwhile_is_left_out_not_called_deployed(
+    three: Switching,
+) -> None:
+    @recipe("Only app", roles=("app",), uses=Uses.GIVEN)
+    def only_app(host: Host, site: Site) -> None: ...
+
+    add_pipeline(Pipeline("apps", "Apps", (Phase("app", "App", ("only_app",)),), given=True))
+    environment = three.inventory.environment
+    options = DeploymentOptions(release=three.make_release("new"))
+    asked = request(environment, "apps", source="-", requested_by_name="ana", options=options)
+    Placement.objects.filter(server__name="two").update(roles=["database"])
+    take_out("three")
+    assert see(asked).state == State.SUCCEEDED
+    state, message = told(asked)["two"]
+    assert (state, message.startswith("Left out: its roles were changed")) == (
+        State.CANCELLED,
+        True,
+    )
+    assert told(asked)["one"][0] == State.SUCCEEDED
 
 
 def test_an_open_page_gets_the_steps_that_were_planned_anew(three: Switching) -> None:

@@ -20,6 +20,7 @@ from deploy_manager.models import (
     Step,
     UpgradeStage,
 )
+from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import most_served, served_before, unproven
 from deploy_manager.packages.downgrades import confirmed_in
 from deploy_manager.row_checks import check_row
@@ -103,7 +104,9 @@ def _served_before(environment: Environment, chosen: Sequence[Placement]) -> lis
     """
     serving = most_served(chosen)
     good = {each.pk: each for each in environment.releases.good().select_related("lock")}
-    before = [good[key] for key in served_before(environment, serving) if key in good]
+    # A release that failed on the servers to be rolled back is none to go back to there.
+    on = [each.pk for each in chosen]
+    before = [good[key] for key in served_before(environment, serving, on) if key in good]
     return sorted(before, key=lambda each: is_same(each, serving))  # stable
 
 
@@ -281,10 +284,19 @@ def _missed(deployment: Deployment) -> tuple[list[str], list[str]]:
 
 
 def _done_once(deployment: Deployment) -> frozenset[str]:
-    """The recipes that run once for all servers and succeeded, as the rows say."""
+    """The recipes that run once for all servers and succeeded, as the rows say.
+
+    None that ran before a rollback: it may have reversed what they did, as migrations.
+    """
     done: set[str] = set()
+    switched_back = Deployment.objects.filter(
+        environment=deployment.environment_id, recipe=ROLLBACK, host_runs__was_switched=True
+    )
+    last = switched_back.order_by("-begin_number").first()
     # A retry of a retry: the first one left out what was done before.
     for tried in deployment.with_what_it_retries():
+        if last and last.begin_number > tried.begin_number:
+            continue
         once = Step.objects.filter(host_run__deployment=tried, once=True)
         undone = once.exclude(state=State.SUCCEEDED).values("recipe")
         done.update(once.exclude(recipe__in=undone).values_list("recipe", flat=True))

@@ -21,6 +21,7 @@ from deploy_manager.exceptions import (
     ConnectionLost,
     DeployManagerError,
     HandedOver,
+    HostUnreachable,
 )
 from deploy_manager.hosts.address import Stream
 from deploy_manager.hosts.guarded import GuardedHost, ResumeCursor, open_guarded
@@ -154,12 +155,13 @@ class HostWork:
         if self.state is State.QUEUED:
             self.state = State.RUNNING
             self._put(self.run, state=State.RUNNING, started_at=timezone.now())
-        if step.state == State.QUEUED:
+        is_new = step.state == State.QUEUED
+        if is_new:
             step.state = State.RUNNING
             self._put(step, state=State.RUNNING, started_at=timezone.now())
         # Resumed, it prints what is stored already once more: that is skipped up to the cursor.
         self._log.begin(step, ResumeCursor(**step.resume_cursor))
-        state, message, exit_code = self._outcome(step)
+        state, message, exit_code = self._outcome(step, is_new)
         if not self.is_left_to_others:
             # Only then: half a line stored here could hide half a secret from the mask.
             self._log.end()
@@ -168,11 +170,13 @@ class HostWork:
             self._put(step, state=state, message=message, **ended)
         return state, message
 
-    def _outcome(self, step: Step) -> tuple[State, Message, int | None]:
-        """Run a step's recipe. This is the border of a host: no error goes past it."""
+    def _outcome(self, step: Step, is_new: bool) -> tuple[State, Message, int | None]:
+        """Run a step's recipe. This is the border of a host: no error goes past it.
+
+        Of a step that is not new another worker may have left a command running.
+        """
         try:
-            # A step that has output has begun: only its own code can tell where it stopped.
-            if self._cancelled.is_set() and not step.resume_cursor:
+            if self._cancelled.is_set() and is_new:
                 raise Cancelled(_("Cancelled before it began."))
             if self._writer.leave.is_set():
                 raise HandedOver
@@ -185,8 +189,10 @@ class HostWork:
             return State.RUNNING, Message(), None
         except Cancelled as error:
             return State.CANCELLED, error.message, None
-        except ConnectionLost as error:
-            return State.LOST, error.message, None
+        except HostUnreachable as error:
+            # If nothing was ever sent, the server is as it was before.
+            is_unknown = isinstance(error, ConnectionLost) or not is_new
+            return State.LOST if is_unknown else State.FAILED, error.message, None
         except DeployManagerError as error:
             code = error.exit_code if isinstance(error, CommandFailed) else None
             return State.FAILED, error.message, code

@@ -8,12 +8,15 @@ from deploy_manager.deployments.waves import plan_steps
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.messages import Message
 from deploy_manager.models import BUSY, Deployment, HostRun, Placement, Shard, State, Step
-from deploy_manager.models.runs import SERVER_REMOVED, end_hosts, write_steps
+from deploy_manager.models.runs import NO_ROLE, SERVER_REMOVED, end_hosts, write_steps
 from deploy_manager.models.transactions import brief_transaction
 
-# HostRun.is_left_out knows it by this reason: such a host counts as no failure.
+# HostRun.is_left_out knows them by their reasons: such a host counts as no failure.
 LEFT_OUT = Message(
     _("Left out: it was taken out of the environment before this could begin."), SERVER_REMOVED
+)
+WITHOUT_ROLE = Message(
+    _("Left out: its roles were changed, and nothing of this runs on it any more."), NO_ROLE
 )
 
 
@@ -42,12 +45,19 @@ def leave_out_who_left(held: Shard) -> None:
         )
     with brief_transaction():
         sequence = held.advance(1) + 1
-        _plan_again(deployment, stay, sequence)
+        idle = _plan_again(deployment, stay, sequence)
         end_hosts(gone, State.CANCELLED, LEFT_OUT, finished_at=Now(), sequence=sequence)
+        end_hosts(idle, State.CANCELLED, WITHOUT_ROLE, finished_at=Now(), sequence=sequence)
+        if len(idle) == len(stay):
+            raise RequestRefused(_("No server that is left has a role for this recipe."))
 
 
-def _plan_again(deployment: Deployment, stay: dict[Placement, HostRun], sequence: int) -> None:
+def _plan_again(
+    deployment: Deployment, stay: dict[Placement, HostRun], sequence: int
+) -> list[HostRun]:
     """Write anew the steps of the servers that stay, and of no recipe that was not requested.
+
+    Returns the hosts that have none, since the roles of their servers were changed meanwhile.
 
     Who left may have been the canary, or the one that was to migrate for all.
     """
@@ -62,3 +72,4 @@ def _plan_again(deployment: Deployment, stay: dict[Placement, HostRun], sequence
     write_steps(written, sequence)
     for placement, run in stay.items():
         HostRun.objects.filter(pk=run.pk).update(wave=planned.waves.get(placement, 1))
+    return [run for run, steps in written.items() if not steps]

@@ -76,15 +76,18 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         it is switched in (default: 1). No shard gets more than `shard_hosts` of the hosts.
         Raises RequestRefused if the environment is busy, unless the new one begins as waiting.
         """
-        # Once more if the deployment in the way has ended before it could be named.
-        for _try in range(2):
+        # Again if the deployment in the way has ended before it could be named, or came meanwhile.
+        for _try in range(3):
             try:
                 with brief_transaction():
                     deployment = self.create(environment=environment, recipe=recipe, **fields)
                     deployment.write_hosts(steps, waves or {}, shard_hosts)
                 return deployment
             except IntegrityError:
-                if holder := self.busy().filter(environment=environment).first():
+                holder = self.busy().filter(environment=environment).first()
+                if holder and fields.get("waits") and fields.get("state") == State.QUEUED:
+                    fields |= {"state": State.WAITING, "message": holder.describe_as_busy()}
+                elif holder:
                     raise RequestRefused(holder.describe_as_busy()) from None
         raise RequestRefused(_("%(site)s was busy just now: try again."), site=environment)
 

@@ -28,6 +28,9 @@ ROLLBACK_PHASE = "roll_back"
 SERVER_REMOVED = "server_removed"
 """The reason of a host whose server left the environment."""
 
+NO_ROLE = "no_role"
+"""The reason of a host whose server has no role any more for what was requested."""
+
 HALF_DONE = Message(
     _("It serves the new release, but the steps after the switch were not run."), "steps_left"
 )
@@ -119,8 +122,8 @@ class HostRun(models.Model):
 
     @property
     def is_left_out(self) -> bool:
-        """Whether its server left before the deployment began, which goes on without it."""
-        return self.state == State.CANCELLED and self.message.code == SERVER_REMOVED
+        """Whether the deployment goes on without it: its server or its roles changed before."""
+        return self.state == State.CANCELLED and self.message.code in (SERVER_REMOVED, NO_ROLE)
 
     def end_of(self, queued_as: State, why: Message) -> tuple[State, Message]:
         """Return the state and the message of a live host whose deployment has just ended.

@@ -1,7 +1,7 @@
 """Which release an environment serves, which served before, and which are not known to have."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,11 +65,14 @@ def serving_release(environment: Environment) -> Release | None:
     return most_served(environment.placements.select_related("active_release"))
 
 
-def served_before(environment: Environment, serving: Release | None) -> list[int]:
+def served_before(
+    environment: Environment, serving: Release | None, on: Collection[int] = ()
+) -> list[int]:
     """Return the keys of the releases that served before one, the last of them first.
 
     A release that was rolled back is left out until it is activated again, and so is each that is
-    `unproven`. If no recorded deployment brought this one, all the others served before it.
+    `unproven` on these placements. If no recorded deployment brought this one, all the others
+    served before it.
     """
     order: list[int] = []
     served: dict[int, tuple[int | None, datetime | None]] = {}
@@ -83,16 +86,17 @@ def served_before(environment: Environment, serving: Release | None) -> list[int
         _come_to_serve(usual_release(served.values()), order)
     if serving and serving.pk in order:
         order = order[: order.index(serving.pk)]
-    lacking = unproven(order)
+    lacking = unproven(order, on)
     return [release for release in reversed(order) if release not in lacking]
 
 
-def unproven(releases: Iterable[int]) -> dict[int, Message]:
+def unproven(releases: Iterable[int], on: Collection[int] = ()) -> dict[int, Message]:
     """Return, by key, why releases are not known to have served: switched to, and verified.
 
-    On each server the last verdict counts, and on all of them together what most say. A switch that
-    checks nothing is a verdict, as a project's own pipelines may be without a check; but it proves
-    no release that failed one. See `_made_good`.
+    On each server the last verdict counts, and on all of them together what most say; where any of
+    the placements `on` has a verdict, on those alone. A switch that checks nothing is a verdict, as
+    a project's own pipelines may be without a check; but it proves no release that failed one. See
+    `_made_good`.
     """
     found = list(releases)
     verdicts: dict[int, dict[int, bool]] = defaultdict(dict)
@@ -118,7 +122,10 @@ def unproven(releases: Iterable[int]) -> dict[int, Message]:
             blamed[release] = Message(
                 _("never served: “%(step)s” failed"), step=Message(run.failed)
             )
-    counts = {release: Counter(each.values()) for release, each in verdicts.items()}
+    counts = {
+        release: Counter([each[place] for place in each.keys() & set(on)] or each.values())
+        for release, each in verdicts.items()
+    }
     proven = {release for release, count in counts.items() if count[True] > count[False]}
     unknown = Message(_("never served, as far as is known"))
     return {each: blamed.get(each, unknown) for each in found if each not in proven}

@@ -232,7 +232,8 @@ def end_overtaken(deployment: Deployment) -> None:
 
     Call it in the transaction that ends a deployment as succeeded. A rollback ends none: the next
     deployment puts them over its pins again. Nor does a deployment of another branch, tag or commit
-    than the environment's own, or one that left servers with another release.
+    than the environment's own, one that left servers with another release, or one that brought an
+    older release, as a converge does after a rollback of some servers.
     """
     live = Override.objects.live().filter(environment=deployment.environment_id)
     if deployment.recipe == ROLLBACK or not live.exists():
@@ -243,8 +244,13 @@ def end_overtaken(deployment: Deployment) -> None:
     if served is None or served.repository_lock is None:
         return
     # Of its release, not of this deployment: a retry names no ref and ends overrides all the same.
-    own = served.deployments.exclude(ref="").filter(ref=F("environment__ref"))
-    if not own.exists() or not is_everywhere(deployment.environment, served):
+    own = Deployment.objects.filter(
+        environment=deployment.environment_id, ref=F("environment__ref"), release__isnull=False
+    ).exclude(ref="")
+    switched = own.filter(release__deployments__host_runs__was_switched=True)
+    newest = switched.order_by("-begin_number").values_list("release", flat=True)
+    is_newest = served.pk == newest.first()
+    if not is_newest or not is_everywhere(deployment.environment, served):
         return
     try:
         laid = lay_over(deployment.environment, pins_in(served.repository_lock.text))

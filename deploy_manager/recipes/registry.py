@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import import_module
-from threading import RLock
 
 from django.apps import apps
 from django.utils.module_loading import module_has_submodule
@@ -131,9 +130,6 @@ class Pipeline:
 _recipes: dict[str, Recipe] = {}
 _pipelines: dict[str, Pipeline] = {}
 _broken: dict[str, str] = {}
-_loading = RLock()
-"""Held while the projects' modules are imported, which may ask for recipes themselves."""
-
 _is_loaded = False
 
 
@@ -214,20 +210,23 @@ def load_recipes() -> None:
         name = f"{app.name}.recipes"
         try:
             import_module(name)
-        except Exception as error:
-            # A project's module may raise anything; a system check reports it.
+        except (Exception, SystemExit) as error:
+            # A project's module may raise anything, and code for the command line SystemExit; a
+            # system check reports it.
             _broken[name] = f"{type(error).__name__}: {error}"
 
 
 def _load_once() -> None:
-    """Load the recipes when the first is asked for: most commands of a project ask for none."""
+    """Load the recipes when the first is asked for: most commands of a project ask for none.
+
+    Without a lock: a module that asks while it is imported would wait for a thread that waits for
+    that very import. Who comes meanwhile loads them as well, and waits for imports as they do.
+    """
     global _is_loaded
-    with _loading:
-        # Before apps are ready their modules can't be imported; whoever asks later loads them.
-        if not _is_loaded and apps.ready:
-            # Before they are imported: a module that asks for a recipe itself would begin again.
-            _is_loaded = True
-            load_recipes()
+    # Before apps are ready their modules can't be imported; whoever asks later loads them.
+    if not _is_loaded and apps.ready:
+        load_recipes()
+        _is_loaded = True
 
 
 def broken_modules() -> dict[str, str]:
@@ -261,5 +260,6 @@ def get_pipeline(name: str) -> Pipeline:
 def all_pipelines() -> Iterator[Pipeline]:
     """Yield everything that a request may name: pipelines first, then single recipes."""
     _load_once()
-    yield from _pipelines.values()
-    yield from (get_pipeline(name) for name in _recipes)
+    # As lists: another thread may be loading more of them.
+    yield from list(_pipelines.values())
+    yield from [get_pipeline(name) for name in list(_recipes)]
