@@ -57,12 +57,11 @@ def odd(
     start_sshd: StartSshd,
     ssh_settings: object,
     made: Path,
-    tmp_path: Path,
 ) -> Iterator[Place]:
     """A deploy path of an account with a locale of its own."""
     if "{made}" in request.param and not list(made.iterdir()):
         pytest.fail("localedef has nothing to make a locale of here: apt-get install locales")
-    place = place_at(odd_sshd(start_sshd, request.param.format(made=made)), tmp_path)
+    place = place_at(odd_sshd(start_sshd, request.param.format(made=made)))
     yield place
     place.end()
 
@@ -97,7 +96,7 @@ def test_names_variables_and_output_are_utf_8(odd: Place, tmp_path: Path) -> Non
 def test_a_sites_own_locale_changes_its_language_and_not_the_encoding(
     start_sshd: StartSshd, ssh_settings: object, tmp_path: Path, variables: str
 ) -> None:
-    place = place_at(odd_sshd(start_sshd, variables), tmp_path)
+    place = place_at(odd_sshd(start_sshd, variables))
     host = place.open().host
     site = site_at(place, tmp_path, LANG="C", LC_MESSAGES="C")
     get_recipe("checkout_latest").function(host, site)

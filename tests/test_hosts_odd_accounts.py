@@ -79,9 +79,9 @@ def test_any_login_shell_takes_commands_as_they_are(
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_any_login_shell_lets_a_guard_work(
-    start_sshd: StartSshd, ssh_settings: object, tmp_path: Path, name: str
+    start_sshd: StartSshd, ssh_settings: object, name: str
 ) -> None:
-    place = place_at(with_login_shell(start_sshd, name), tmp_path)
+    place = place_at(with_login_shell(start_sshd, name))
     held = place.open()
     try:
         assert held.host.run(["printf", "%s", ODD]).stdout == ODD
@@ -130,12 +130,12 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("command", "words"), few(*REFUSALS.values(), first=4), ids=REFUSALS)
 def test_an_account_that_runs_nothing_is_reported_at_once_in_the_servers_words(
-    start_sshd: StartSshd, ssh_settings: object, tmp_path: Path, command: str, words: str
+    start_sshd: StartSshd, ssh_settings: object, command: str, words: str
 ) -> None:
     server = start_sshd(ForceCommand=command)
     began = time.monotonic()
     with pytest.raises(NoCommands, match=re.escape(words)) as told:
-        place_at(server, tmp_path).open()
+        place_at(server).open()
     assert time.monotonic() - began < 10
     assert "web1 lets us in, but runs no command" in str(told.value)
     assert str(told.value).isprintable()

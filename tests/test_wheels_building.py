@@ -30,9 +30,9 @@ def index() -> Iterator[Index]:
 
 
 @pytest.fixture
-def counted(index: Index, offline_sshd: Sshd, tmp_path: Path) -> Path:
+def counted(index: Index, offline_sshd: Sshd) -> Path:
     """A file with a line for each build of `brush`, an sdist."""
-    log = offline_sshd.home / f"{tmp_path.parent.name}-{tmp_path.name}-builds"
+    log = offline_sshd.new_folder() / "builds"
     log.touch()
     log.chmod(0o666)
     index.add("brush", "1.0", as_sdist=True, modules=backend(log))

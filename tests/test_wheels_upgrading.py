@@ -46,9 +46,9 @@ def index(package_index: Index, monkeypatch: pytest.MonkeyPatch) -> Index:
 
 
 @pytest.fixture
-def builds(offline_sshd: Sshd, tmp_path: Path) -> Path:
+def builds(offline_sshd: Sshd) -> Path:
     """A file with a line for each build."""
-    log = offline_sshd.home / f"{tmp_path.parent.name}-{tmp_path.name}-builds"
+    log = offline_sshd.new_folder() / "builds"
     log.touch()
     log.chmod(0o666)
     return log
@@ -73,7 +73,7 @@ def production(
     for name in ("web1", "web2"):
         server = Server(name=name)
         reach_over_ssh(server, offline_sshd)
-        path = f"{offline_sshd.home}/{tmp_path.parent.name}-{tmp_path.name}-{name}"
+        path = str(offline_sshd.new_folder())
         Placement.objects.create(environment=made.environment, server=server, own_deploy_path=path)
     builder = Server.objects.get(name="web1")
     Environment.objects.update(

@@ -92,10 +92,9 @@ def make_server(
 
     def make(index: Index, **changes: object) -> WheelServer:
         name = f"web{len(made) + 1}"
-        folder = offline_sshd.home / f"{tmp_path.parent.name}-{tmp_path.name}-{name}"
         site = Site(
             environment="shop/production",
-            deploy_path=str(folder),
+            deploy_path=str(offline_sshd.new_folder()),
             release="r1",
             wheels="shipped",
             installer="uv",

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -177,18 +176,15 @@ def here(tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.fixture
-def there(ssh_settings: object, sshd: Sshd, tmp_path: Path) -> Iterator[Place]:
+def there(ssh_settings: object, sshd: Sshd) -> Iterator[Place]:
     """A deploy path behind a real sshd."""
-    place = place_at(sshd, tmp_path)
+    place = place_at(sshd)
     yield place
     place.end()
 
 
-def place_at(sshd: Sshd, tmp_path: Path) -> Place:
-    folder = sshd.home / f"{tmp_path.parent.name}-{tmp_path.name}"
-    folder.mkdir()
-    shutil.chown(folder, sshd.user)
-    return Place(sshd.address_for("web1"), folder)
+def place_at(sshd: Sshd) -> Place:
+    return Place(sshd.address_for("web1"), sshd.new_folder())
 
 
 @pytest.fixture
@@ -197,9 +193,9 @@ def server(start_sshd: StartSshd, ssh_settings: object) -> Sshd:
 
 
 @pytest.fixture
-def apart(server: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def apart(server: Sshd) -> Iterator[Place]:
     """A deploy path behind an sshd of the test's own, whose connections may be cut."""
-    place = place_at(server, tmp_path_factory.mktemp("apart"))
+    place = place_at(server)
     yield place
     place.end()
 

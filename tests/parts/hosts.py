@@ -1,7 +1,5 @@
 """Open hosts for tests: this machine and one behind a real sshd, which have to behave alike."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,9 +62,7 @@ def open_address(ssh_settings: object, tmp_path: Path) -> Iterator[OpenAddress]:
 def over_ssh(open_address: OpenAddress, sshd: Sshd) -> Opened:
     """A host behind a real sshd."""
     opened = open_address(sshd.address_for("web1"))
-    folder = Path(tempfile.mkdtemp(dir=sshd.home))
-    shutil.chown(folder, sshd.user)
-    return Opened(opened.host, opened.log, opened.cancelled, folder)
+    return Opened(opened.host, opened.log, opened.cancelled, sshd.new_folder())
 
 
 @pytest.fixture

@@ -92,6 +92,12 @@ class Sshd:
             for pid in (*alike, monitor):
                 _kill(pid, signal.SIGKILL)
 
+    def new_folder(self) -> Path:
+        """Return a folder of the account's own, of a name that no other test has had."""
+        folder = Path(tempfile.mkdtemp(dir=self.home))
+        shutil.chown(folder, self.user)
+        return folder
+
     def stop(self) -> None:
         """End it and its connections."""
         connections = _descendants(self.process.pid)
