@@ -117,7 +117,9 @@ def pip_config(*words: str) -> str:
     # An account that has set `quiet` would get no answer.
     environment = {**os.environ, "PIP_QUIET": "0", "PIP_VERBOSE": "0"}
     ask = [*PIP, "--no-input", "--disable-pip-version-check", "config", *words]
-    asked = subprocess.run(ask, env=environment, capture_output=True, encoding="utf-8")
+    asked = subprocess.run(
+        ask, env=environment, capture_output=True, encoding="utf-8", errors="replace"
+    )
     if asked.returncode:
         sys.exit(f"pip can't read its own configuration: {asked.stderr.strip()}")
     return asked.stdout

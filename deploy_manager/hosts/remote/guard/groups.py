@@ -32,10 +32,16 @@ def kill(group: int) -> None:
 
 
 def _is_of(pid: str, group: int) -> bool:
+    facts = _stat_of(pid)
+    return bool(facts) and int(facts[2]) == group and facts[0] != b"Z"
+
+
+def _stat_of(pid: str) -> list[bytes]:
+    """Return the fields of /proc/<pid>/stat from its state on; none if the process is gone."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            # A program's name is in brackets, and may have brackets and blanks itself: proc(5).
-            state, _parent, its_group = file.read().rpartition(")")[2].split()[:3]
-    except (OSError, ValueError):
-        return False
-    return int(its_group) == group and state != "Z"
+        # As bytes: a program may give itself any name, also one that is not text.
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name is in brackets, and may have brackets and blanks itself: proc(5).
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
