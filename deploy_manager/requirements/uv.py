@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,11 +128,15 @@ def minimal_environment(home: Path) -> dict[str, str]:
         for name, text in os.environ.items()
         if name.upper() in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
     }
-    netrc = Path("~/.netrc").expanduser()
-    if netrc.is_file():
-        kept.setdefault("NETRC", str(netrc))
-    caches = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    kept.setdefault("UV_CACHE_DIR", f"{caches}/uv")
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    # Some accounts have no home, as in containers: then uv's cache lasts as long as this folder.
+    with suppress(RuntimeError):
+        own = Path.home()
+        caches = caches or f"{own}/.cache"
+        if (own / ".netrc").is_file():
+            kept.setdefault("NETRC", f"{own}/.netrc")
+    if caches:
+        kept.setdefault("UV_CACHE_DIR", f"{caches}/uv")
     return {**TRUSTS, **kept, "HOME": str(home)}
 
 
