@@ -185,7 +185,7 @@ def _pip_config(*words: str) -> str:
         raise _silent_pip(error.strerror or str(error)) from None
     if done.returncode:
         reason = " ".join(done.stderr.split()) or Message(
-            _("exit code %(code)s"), code=done.returncode
+            _("exit code %(number)d"), number=done.returncode
         )
         raise _silent_pip(reason)
     return done.stdout
