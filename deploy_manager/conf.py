@@ -74,9 +74,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         # The class is frozen, so the paths are replaced by what dataclasses use themselves.
-        object.__setattr__(self, "CACHE", Path(self.CACHE).expanduser())
+        object.__setattr__(self, "CACHE", _expanded("CACHE", self.CACHE))
         if self.SSH_KEY_FILE is not None:
-            object.__setattr__(self, "SSH_KEY_FILE", Path(self.SSH_KEY_FILE).expanduser())
+            key_file = _expanded("SSH_KEY_FILE", self.SSH_KEY_FILE)
+            object.__setattr__(self, "SSH_KEY_FILE", key_file)
         object.__setattr__(self, "ADVISORIES", _sources(self.ADVISORIES))
         for name in NUMBERS:
             value = getattr(self, name)
@@ -95,6 +96,22 @@ class Settings:
             )
 
 
+def _expanded(name: str, path: str | Path) -> Path:
+    """Return a setting's path with its ~ expanded. Raises ConfigurationError."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # as in containers: an account without an entry in the system's list
+        raise ConfigurationError(
+            _(
+                "DEPLOY_MANAGER[%(name)s]: the home folder in %(path)s is unknown, since this"
+                " account has none. Enter an absolute path, or set the variable HOME of the worker"
+                " and the web server."
+            ),
+            name=repr(name),
+            path=path,
+        ) from None
+
+
 def _sources(entries: object) -> tuple[str | Path, ...]:
     """Return the sources of advisories, those that are files as a Path."""
     if not isinstance(entries, (list, tuple)) or not entries:
@@ -110,7 +127,7 @@ def _sources(entries: object) -> tuple[str | Path, ...]:
 def _source(place: int, entry: object) -> str | Path:
     """The message names the place, since an address may hold a password."""
     if isinstance(entry, Path) or (isinstance(entry, str) and entry.startswith(("/", "~"))):
-        return Path(entry).expanduser()
+        return _expanded("ADVISORIES", entry)
     if isinstance(entry, str) and (_is_an_address(entry) or _DOTTED.fullmatch(entry)):
         return entry
     raise ConfigurationError(

@@ -63,6 +63,7 @@ def forged(shown: Server, **changes: object) -> str:
     seen = {
         "server": shown.pk,
         "address": f"{shown.address}:{shown.port}",
+        "way": [],
         "pinned": shown.host_key,
         "line": OLD_KEY,
     }
@@ -76,9 +77,21 @@ def test_a_value_that_was_tampered_with_pins_nothing(server: Server) -> None:
         assert confirm(owner, server, wrong) == ""
 
 
-@pytest.mark.parametrize("change", [{"server": 0}, {"address": "x:22"}, {"pinned": "other"}])
+@pytest.mark.parametrize(
+    "change", [{"server": 0}, {"address": "x:22"}, {"way": ["x:22"]}, {"pinned": "other"}]
+)
 def test_a_value_for_something_else_pins_nothing(server: Server, change: dict[str, object]) -> None:
     assert confirm(visitor("owner"), server, forged(server, **change)) == ""
+
+
+def test_a_key_that_was_seen_through_another_gateway_is_not_pinned(server: Server) -> None:
+    owner = visitor("owner")
+    seen = look(owner, server)
+    gateway = Server.objects.create(name="gateway", address="192.0.2.1", user="ann")
+    Server.objects.filter(pk=server.pk).update(gateway=gateway)
+    assert confirm(owner, server, seen) == ""
+    Server.objects.filter(pk=gateway.pk).update(gateway=server)
+    assert confirm(owner, server, seen) == "", "a circle is no error of the page"
 
 
 def test_a_value_that_is_too_old_pins_nothing(

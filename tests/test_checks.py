@@ -1,5 +1,7 @@
 """`manage.py check` says what is missing, and how to mend it."""
 
+import pwd
+import runpy
 import socket
 import time
 from pathlib import Path
@@ -9,6 +11,7 @@ from django.core.checks import CheckMessage, run_checks
 from pytest_django import Settings
 
 from deploy_manager.checks import TAG
+from deploy_manager.hosts.address import Address
 from deploy_manager.models import Server
 from deploy_manager.recipes import (
     Host,
@@ -17,14 +20,33 @@ from deploy_manager.recipes import (
     Site,
     add_pipeline,
     load_recipes,
+    preflight,
     recipe,
     registry,
 )
+from deploy_manager.requirements.completing import complete_pins
 from tests.celery_app import app
+from tests.parts.hosts import OpenAddress
+from tests.parts.index import Index
 from tests.parts.processes import free_port
 from tests.parts.worker import UseBroker
 
 pytestmark = pytest.mark.django_db
+
+
+RUN_TOOL = Path(preflight.__file__).parent / "remote/run_tool.py"
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be an account without an entry in the system's list, as in some containers."""
+
+    def unknown(name: object) -> None:
+        raise KeyError(name)
+
+    for variable in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "UV_CACHE_DIR", "UV_CONFIG_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
 
 
 def found() -> dict[str, CheckMessage]:
@@ -45,6 +67,29 @@ def test_a_setting_that_we_do_not_know_is_named(settings: Settings) -> None:
         "no setting SSH_KEY. Known settings: ADVISORIES, ADVISORY_TIMEOUT, CACHE"
         in found()["E001"].msg
     )
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"CACHE": "/srv", "SSH_KEY_FILE": "~/k"}, {"CACHE": "/srv", "ADVISORIES": ["~"]}]
+)
+@pytest.mark.usefixtures("homeless")
+def test_a_home_that_the_account_lacks_is_named(settings: Settings, value: object) -> None:
+    settings.DEPLOY_MANAGER = value
+    assert "this account has none. Enter an absolute path" in found()["E001"].msg
+
+
+@pytest.mark.usefixtures("homeless")
+def test_an_account_without_a_home_needs_none(
+    settings: Settings, open_address: OpenAddress, package_index: Index
+) -> None:
+    settings.DEPLOY_MANAGER = {"CACHE": "/srv/cache"}
+    assert "E001" not in found()
+    host = open_address(Address("here", local=True)).host
+    assert host.run("pwd").stdout == "/\n"
+    package_index.add("kit", "1.0")
+    (pin,) = complete_pins("kit", index_url=package_index.url)
+    assert pin.version == "1.0"
+    assert runpy.run_path(str(RUN_TOOL))["files_of_uv"]() == []
 
 
 @pytest.mark.parametrize("value", ["soon", 0, None])

@@ -179,6 +179,21 @@ def test_files_of_a_commit_are_read(repository: Repository, mirror: Mirror) -> N
     assert mirror.find(commit, "manage.py") == ["site/manage.py"]
 
 
+@pytest.mark.parametrize(
+    "name", ["a blob", "a blob 1", " blob", "blob 3\nx", "a\n", "a\nb blob 2", f"{'f' * 40} blob 1"]
+)
+def test_a_file_may_be_named_like_an_answer_of_git(
+    repository: Repository, mirror: Mirror, name: str
+) -> None:
+    before = repository.head
+    commit = repository.commit("Odd", {name: "what\nit says"})
+    mirror.update()
+    assert mirror.read_file(commit, name) == "what\nit says"
+    assert mirror.read_file(before, name) is None
+    assert mirror.read_file(before, f"{name} missing") is None
+    assert mirror.read_file(commit, f"a.txt\0{name}") is None
+
+
 def test_an_archive_is_made_once(repository: Repository, mirror: Mirror) -> None:
     archive = mirror.archive(repository.head, MANY)
     made = archive.stat().st_ino

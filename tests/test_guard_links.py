@@ -1,13 +1,17 @@
 """The link is cut, or the worker is gone: what runs goes on, and nothing is lost or done twice."""
 
+import os
+import signal
 import threading
 
 import pytest
 
-from deploy_manager.exceptions import ClaimLost, ConnectionLost, HandedOver
-from deploy_manager.hosts import guarded
+from deploy_manager.exceptions import ClaimLost, ConnectionLost, HandedOver, RecipeError
+from deploy_manager.hosts import guard_line, guard_running, guarded
 from deploy_manager.hosts.address import Stream
 from deploy_manager.hosts.guarded import ResumeCursor
+from deploy_manager.hosts.local import LocalHost
+from deploy_manager.hosts.pipes import LocalPipe
 from tests.parts.guards import Doing, Held, Place, has_begun, waiting_for
 from tests.parts.served import wait_until
 from tests.parts.sshd import Sshd
@@ -50,6 +54,39 @@ def test_a_file_is_sent_again_over_the_next_link(apart: Place, server: Sshd) -> 
     held.host.put(b"x" * 5_000_000, f"{apart.folder}/file")
     assert (apart.folder / "file").stat().st_size == 5_000_000
     assert not list(apart.folder.rglob("*.part"))
+
+
+def test_a_file_that_is_never_confirmed_is_not_sent_forever(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard_running, "PUT_WITHIN", 0.0)
+    held = here.open()
+    with pytest.raises(RecipeError, match="it was sent 5 times and never confirmed"):
+        held.host.put(b"x", f"{here.folder}/file")
+
+
+def test_a_guard_that_does_not_answer_keeps_no_pipe_open(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.open()
+    opened: list[LocalPipe] = []
+
+    def open_pipe(host: LocalHost, line: str) -> LocalPipe:
+        opened.append(real_open_pipe(host, line))
+        return opened[-1]
+
+    real_open_pipe = LocalHost.open_pipe
+    monkeypatch.setattr(LocalHost, "open_pipe", open_pipe)
+    monkeypatch.setattr(guard_line, "GREETS_WITHIN", 5.0)
+    guard = here.guard()
+    os.kill(guard, signal.SIGSTOP)
+    with pytest.raises(ConnectionLost, match="did not answer"):
+        here.probe()
+    (pipe,) = opened
+    with pytest.raises(ConnectionLost):
+        pipe.receive(0.0)
+    os.kill(guard, signal.SIGCONT)
+    pipe._process.wait(20)
 
 
 def test_whoever_lost_the_claim_does_not_connect_again(apart: Place, server: Sshd) -> None:

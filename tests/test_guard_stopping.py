@@ -1,5 +1,10 @@
 """A guard ends a command with all that it started, and never claims more than was seen."""
 
+import json
+import os
+import shlex
+import signal
+import subprocess
 import time
 
 import pytest
@@ -92,6 +97,37 @@ def test_a_cancel_ends_what_a_guard_that_is_gone_left(place: Place) -> None:
     with pytest.raises(Cancelled):
         after.host.run(FAMILY)
     assert not any(map(is_running, pids(held)))
+
+
+def test_a_stranger_with_the_number_of_a_group_of_ours_is_left_alone(here: Place) -> None:
+    held, doing = began(here, FAMILY)
+    held.handed_over.set()
+    doing.end()
+    here.kill_guard()
+    (group,) = here.groups()
+    os.killpg(group, signal.SIGKILL)
+    (file,) = here.guarded.glob("journal/*/*/command.json")
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"group": stranger.pid}))
+        assert here.open(deployment=2, begin_number=2).host.run("echo begun").stdout == "begun\n"
+        here.hosts[-1].close()
+        wait_until(here.is_free)
+        after = here.open(token=2, begin_number=3)
+        with pytest.raises(ConnectionLost, match="it was not seen to end"):
+            after.host.run(FAMILY)
+        after.cancelled.set()
+        with pytest.raises(Cancelled):
+            after.host.run("echo more")
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_what_outlives_its_leader_is_ended_whatever_it_has_forgotten(here: Place) -> None:
+    held = here.open()
+    chatting = "trap '' TERM; while :; do echo $$; sleep 0.1; done"
+    with pytest.raises(CommandTimedOut, match="with its whole process group"):
+        held.host.run(f"env -i /bin/sh -c {shlex.quote(chatting)} &", timeout=0.7)
+    assert not is_running(pids(held)[0])
 
 
 def test_what_cannot_be_reached_is_not_called_cancelled(

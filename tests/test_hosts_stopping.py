@@ -1,9 +1,14 @@
 """Time-outs and cancels end all that a command started; a dead link is told as unknown."""
 
+import os
 import secrets
+import shutil
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +18,11 @@ from deploy_manager.exceptions import (
     ConnectionLost,
     HostUnreachable,
 )
+from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Stream
+from deploy_manager.hosts.remote.guard.groups import MARK, Group, began_at
 from tests.parts.hosts import Log, OpenAddress, Opened, is_running
+from tests.parts.served import wait_until
 from tests.parts.sshd import StartSshd
 
 FAMILY = """
@@ -112,6 +120,70 @@ def test_a_command_whose_output_nobody_takes_is_stopped(opened: Opened) -> None:
 
     assert not is_running(_pids(opened.log)[0])
     assert not marker.exists()
+
+
+@pytest.fixture(params=[b"\xff\xfe", b"a\nb", b"a) Z 1 (\n", "é".encode()])
+def oddly_named(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Group]:
+    """The group of a process that ignores TERM and whose name is not one line of plain text."""
+    program = os.fsencode(tmp_path) + b"/" + request.param
+    shutil.copy("/bin/sleep", program)
+    ignoring = [b"/bin/sh", b"-c", b"trap '' TERM; exec \"$1\" 60", b"sh", program]
+    process = subprocess.Popen(ignoring, start_new_session=True)
+    name = Path(f"/proc/{process.pid}/comm")
+    wait_until(lambda: name.read_bytes() == request.param + b"\n")
+    yield Group(process.pid, began_at(process.pid), "")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_group_is_seen_to_run_whatever_its_programs_are_named(oddly_named: Group) -> None:
+    assert oddly_named.lives
+    oddly_named.kill()
+    wait_until(lambda: not oddly_named.lives)  # a zombie of ours by now
+
+
+@pytest.mark.parametrize("sh", ["sh", "bash", "mksh", "ksh"])
+def test_a_group_is_ended_whatever_its_programs_are_named(oddly_named: Group, sh: str) -> None:
+    if not shutil.which(sh):
+        pytest.skip(f"{sh} is not installed")
+    command = [sh, *shell.stop_command(oddly_named.number)[1:]]
+    assert subprocess.run(command, check=False, timeout=30).returncode == 0
+    assert not oddly_named.lives
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that leads a group, and has nothing to do with ours."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+def test_a_group_with_a_reused_number_is_not_ours(stranger: "subprocess.Popen[bytes]") -> None:
+    before = Group(stranger.pid, began_at(stranger.pid) - 1, "ours")
+    assert not before.lives
+    before.kill()
+    assert stranger.poll() is None
+    assert Group(stranger.pid, began_at(stranger.pid), "ours").lives
+
+
+def test_a_group_without_its_leader_is_known_by_its_mark() -> None:
+    leader = subprocess.Popen(
+        ["/bin/sh", "-c", "sleep 60 & echo"],
+        env={**os.environ, MARK: "ours"},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    began = began_at(leader.pid)
+    with leader:
+        assert leader.stdout is not None
+        leader.stdout.readline()
+    others, ours = (Group(leader.pid, began, mark) for mark in ("others", "ours"))
+    assert not others.lives
+    others.kill()
+    assert ours.lives
+    ours.kill()
+    wait_until(lambda: not ours.lives)
 
 
 def test_a_connection_that_ends_in_a_command_leaves_its_end_unknown(

@@ -6,9 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
-from deploy_manager.exceptions import IndexUnreachable
+from deploy_manager.exceptions import IndexUnreachable, PinError
 from deploy_manager.requirements import index_facts
+from deploy_manager.requirements.declared import sources_of
+from deploy_manager.requirements.exporting import export_pylock
 from deploy_manager.requirements.index_facts import (
     IndexProblem,
     PackageFacts,
@@ -17,6 +21,8 @@ from deploy_manager.requirements.index_facts import (
     look_up_many,
     own_index_url,
 )
+from deploy_manager.requirements.pins import Pin
+from deploy_manager.requirements.uv import run_uv
 from tests.parts.index import Index
 from tests.parts.index_pages import as_json
 from tests.parts.osv import OsvStub
@@ -195,3 +201,48 @@ def test_a_blank_address_is_the_one_that_uv_and_pip_use(
     assert own_index_url() == "http://127.0.0.1:9/pip/"
     monkeypatch.setenv("UV_DEFAULT_INDEX", "shop=http://127.0.0.1:9/uv/")
     assert own_index_url() == "http://127.0.0.1:9/uv/"
+
+
+@pytest.fixture
+def pip_conf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A file that configures pip, and nothing else that names an index."""
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    path = tmp_path / "pip.conf"
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("", PYPI_SIMPLE_ENDPOINT),
+        ("[global]\ntimeout = 9\n", PYPI_SIMPLE_ENDPOINT),
+        ("[global]\nquiet = 3\nindex-url = http://own/\n", "http://own/"),
+        ("[global]\nindex-url = http://all/\n[install]\nindex-url = http://own/\n", "http://own/"),
+    ],
+)
+def test_the_index_is_the_one_that_pip_install_uses(pip_conf: Path, text: str, url: str) -> None:
+    pip_conf.write_text(text)
+    assert own_index_url() == url
+
+
+def test_a_pip_that_can_not_say_its_index_is_no_reason_to_use_the_public_one(
+    pip_conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip_conf.write_text("index-url = http://own/\n")
+    with pytest.raises(IndexUnreachable, match=r"to use is unknown.*contains no section headers"):
+        own_index_url()
+    problem = look_up_many(["kit"])["kit"]
+    assert isinstance(problem, IndexProblem)
+    assert "UV_DEFAULT_INDEX" in str(problem.reason)
+    for ask in (
+        lambda: sources_of("kit", SpecifierSet(), ""),
+        lambda: run_uv(["pip", "compile"]),
+        lambda: export_pylock([Pin("kit", "1", hashes=("sha256:0",))]),
+    ):
+        with pytest.raises(PinError, match="to use is unknown"):
+            ask()
+    monkeypatch.setattr(index_facts, "PIP_ANSWERS_WITHIN", 0.001)
+    with pytest.raises(IndexUnreachable, match=r"no answer within 0\.001 s"):
+        own_index_url()

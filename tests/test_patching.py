@@ -1,5 +1,7 @@
 """New pins for a file as people wrote it: comments, order and spelling stay."""
 
+from dataclasses import replace
+
 import pytest
 
 from deploy_manager.exceptions import PinError
@@ -55,6 +57,33 @@ def test_the_file_reads_back_as_the_pins(end: str) -> None:
     text = f"b==1 --hash={A}{end or chr(10)}a==v1.0 --hash={A}{end}"
     pins = (Pin("a", "2.0", hashes=(B,)), Pin("b", "1", hashes=(A,)), Pin("c", "3", hashes=(B,)))
     assert read_pins(patch_pins(text, pins)) == pins
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"a==1 --hash={A}  # why", f"a==2 \\\n    --hash={B}  # why"),
+        (f"a==1 --hash={A} --hash={B} # --hash={A}", f"a==2 \\\n    --hash={B} # --hash={A}"),
+        (f"a==1 --hash {A}", f"a==2 \\\n    --hash={B}"),
+        (f"a == 1 \\\n  --hash={A} \\\n  --hash={B} # why", f"a == 2 \\\n    --hash={B} # why"),
+        (f"a==1 --hash={A} # why \\\n  not", f"a==2 \\\n    --hash={B} # why not"),
+        (f"a==1\\\n --hash={A}\\\n --hash={B}", f"a==2 \\\n    --hash={B}"),
+        (f"a==1 ; python_version > '3' --hash={A} # x", None),
+        (f"a==1 ; python_version > '3' \\\n --hash={A} # x", None),
+    ],
+)
+def test_new_hashes_come_before_the_comment(before: str, after: str | None) -> None:
+    (pin,) = read_pins(f"{before}\n")
+    new = replace(pin, version="2", hashes=(B,))
+    text = patch_pins(f"{before}\n", [new])
+    assert read_pins(text) == (new,)
+    if after is not None:
+        assert text == f"{after}\n"
+
+
+def test_a_comment_with_a_hash_gives_none_to_its_pin() -> None:
+    text = patch_pins(f"a==1  # no --hash={A} yet\n", [Pin("a", "2", hashes=(B,))])
+    assert text == f"a==2  # no --hash={A} yet\n"
 
 
 def test_nothing_moved_nothing_changes() -> None:

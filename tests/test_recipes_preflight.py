@@ -105,6 +105,15 @@ def test_a_path_that_can_t_be_written_is_named() -> None:
     assert "✓ clock within 30 s" in done.stdout
 
 
+def test_what_a_program_says_in_another_encoding_is_reported() -> None:
+    module = runpy.run_path(str(SCRIPT))
+    with pytest.raises(module["Problem"], match=r"^It fails: la clé n'est pas là: .$"):
+        module["run"](
+            ["sh", "-c", r"printf 'la cl\303\251 n'\''est pas l\303\240: \351\n' >&2; exit 1"],
+            "it fails",
+        )
+
+
 def test_an_old_python_is_reported_with_what_to_do() -> None:
     python = runpy.run_path(str(SCRIPT))["python"]
     python.__globals__["OLDEST_PYTHON"] = (99,)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import PinError
+from deploy_manager.requirements import declared
 from deploy_manager.requirements.completing import complete_pins
 from deploy_manager.requirements.exporting import export_pylock
 from deploy_manager.requirements.moving import move_pins
@@ -218,3 +219,20 @@ def test_programs_that_read_what_strangers_wrote_get_no_secret(
     home = next(line for line in lines if line.startswith("HOME=")).removeprefix("HOME=")
     assert home != os.environ["HOME"]
     assert lines[-1] == home, "its home, where it begins, is empty"
+
+
+@pytest.mark.parametrize("speaks_json", [True, False])
+def test_a_source_that_is_too_large_is_not_fetched(
+    index: Index, monkeypatch: pytest.MonkeyPatch, speaks_json: bool
+) -> None:
+    index.speaks_json = speaks_json
+    monkeypatch.setattr(declared, "MOST_BYTES", 100)
+    with pytest.raises(PinError, match=r"canvas-1\.0\.tar\.gz is larger than 0 MiB"):
+        declared.declared_by("canvas", "1.0", (), index.url)
+
+
+def test_a_source_is_not_fetched_on_when_it_is_larger_than_announced() -> None:
+    tracker = declared._Bounded("canvas-1.0.tar.gz", None)
+    tracker.update(declared.MOST_BYTES)
+    with pytest.raises(PinError, match="is larger than 256 MiB"):
+        tracker.update(1)

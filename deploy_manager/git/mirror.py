@@ -31,6 +31,7 @@ _IN_USE_FOR = 6 * 3600.0
 
 _HASH = re.compile(r"[0-9a-f]{7,64}")
 _WHOLE_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_BLOB = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64}) blob ([0-9]+)\n")
 _KINDS = {
     "branch": _("the branch is %(hash)s"),
     "tag": _("the tag is %(hash)s"),
@@ -123,16 +124,15 @@ class Mirror:
 
     def read_bytes(self, commit: str, path: str) -> bytes | None:
         """Return a file of a commit as bytes; see `read_file`."""
-        if "\n" in path:  # cat-file --batch reads one name per line
+        if "\0" in path:
             return None
-        asked = f"{_hash(commit)}:{path}\n".encode()
-        answer = self._run("cat-file", "--batch", "--follow-symlinks", stdin=asked)
-        header, _newline, content = answer.partition(b"\n")
-        # `<hash> blob <size>`, or the name, which may have blanks, and why not: git-cat-file(1).
-        facts = header.rsplit(b" ", 2)
-        if facts[1:2] != [b"blob"]:
-            return None
-        return content[: int(facts[2])]
+        # Names end with a new line, or with a NUL by -z, which only git 2.38 and newer know.
+        end, words = ("\0", ("-z",)) if "\n" in path else ("\n", ())
+        asked = f"{_hash(commit)}:{path}{end}".encode()
+        answer = self._run("cat-file", "--batch", "--follow-symlinks", *words, stdin=asked)
+        # Else it begins with the name, whose hash a colon follows, or has no hash: git-cat-file(1).
+        found = _BLOB.match(answer)
+        return answer[found.end() :][: int(found[1])] if found else None
 
     def find(self, commit: str, name: str) -> list[str]:
         """Return the paths of every file of this name in a commit."""

@@ -22,7 +22,6 @@ from deploy_manager.exceptions import (
     ClaimLost,
     CommandTimedOut,
     ConnectionLost,
-    NoCommands,
     RecipeError,
     ServerBusy,
 )
@@ -138,15 +137,7 @@ class GuardLine:
         if self._early:
             early, self._early = self._early, []
             return early
-        data = self._pipe.receive(seconds)
-        try:
-            return self._unpacker.feed(data)
-        except ValueError as error:
-            raise ConnectionLost(
-                _("%(name)s sent something other than a frame: %(error)s."),
-                name=self._host.name,
-                error=error,
-            ) from error
+        return _frames_in(self._pipe.receive(seconds), self._unpacker, self._host.name)
 
     def give_back(self, frames: Iterable[Frame]) -> None:
         """Put frames back, to be received again by those who wait for them."""
@@ -164,7 +155,7 @@ class GuardLine:
             try:
                 self.send(Kind.PING)
             except ConnectionLost:
-                return
+                return  # the pipe is closed now: whoever receives learns of it
 
 
 def open_line(host: BareHost, work: Work) -> GuardLine:
@@ -196,17 +187,24 @@ def _greet(host: BareHost, work: Work, is_probe: bool) -> tuple[Pipe, Unpacker, 
     try:
         pipe.send(pack(Kind.HELLO, _hello(work, is_probe)))
         unpacker = Unpacker()
-        frames: list[Frame] = []
         for _waited, data in _received(pipe):
-            frames = unpacker.feed(data)
-            if frames:
+            if frames := _frames_in(data, unpacker, host.name):
                 return pipe, unpacker, frames
+        raise ConnectionLost(
+            _("The guard on %(name)s did not answer: check the server."), name=host.name
+        )
     except BaseException:
         pipe.close()
         raise
-    raise ConnectionLost(
-        _("The guard on %(name)s did not answer: check the server."), name=host.name
-    )
+
+
+def _frames_in(data: bytes, unpacker: Unpacker, name: str) -> list[Frame]:
+    try:
+        return unpacker.feed(data)
+    except ValueError as error:
+        raise ConnectionLost(
+            _("%(name)s sent something other than a frame: %(error)s."), name=name, error=error
+        ) from error
 
 
 def _hello(work: Work, is_probe: bool) -> dict[str, Any]:
@@ -249,13 +247,24 @@ def _try_relay(host: BareHost, work: Work, path: str) -> Pipe | None:
     Raises RecipeError and NoCommands with the server's own message.
     """
     pipe = host.open_pipe(_relay_line(work, path))
+    is_ready = False
+    try:
+        is_ready = _becomes_ready(host, work, pipe)
+    finally:
+        if not is_ready:
+            pipe.close()
+    return pipe if is_ready else None
+
+
+def _becomes_ready(host: BareHost, work: Work, pipe: Pipe) -> bool:
+    """Wait until a relay is ready; False if the server does not have it. Raises as _try_relay."""
     seen, is_doubted = b"", False
     try:
         for waited, data in _received(pipe):
             # Of what comes before READY no more is kept, and nothing comes after it until we greet.
             seen = (seen + data)[-SEEN_BYTES:]
             if READY in seen:
-                return pipe
+                return True
             if waited > ANSWERS_WITHIN and BEGUN not in seen and not is_doubted:
                 is_doubted = True
                 _require_commands(host)
@@ -266,11 +275,7 @@ def _try_relay(host: BareHost, work: Work, path: str) -> Pipe | None:
         if complaint is None or (BEGUN in seen and not complaint):
             raise
         _require_readiness(host, work, seen, complaint)
-        return None
-    except NoCommands:
-        pipe.close()
-        raise
-    pipe.close()
+        return False
     if BEGUN not in seen:
         raise no_commands(host.name, seen)
     raise ConnectionLost(

@@ -40,6 +40,9 @@ from deploy_manager.recipes.host import Command, Result
 RECONNECTS_FOR = 60.0
 """Seconds to try to reach a server again before its state is called unknown."""
 
+MOST_SENDS = 5
+"""How often a file is sent that the server does not confirm."""
+
 DIES_WITHIN = 10.0
 """Seconds within which a first connection that fails was lost, rather than hanging."""
 
@@ -123,24 +126,39 @@ class GuardedHost(ShellHost):
         """See Host.put. Also raises RecipeError, HandedOver."""
         self._raise_if_cancelled()
         path = shell.join(self._folder, target)
-        for line in self.lines():
+        for sent, line in enumerate(self.lines(), 1):
             # On a new line all of it is sent again: the guard drops a file whose client is gone.
             with suppress(ConnectionLost):
-                line.send(Kind.PUT, {"path": path, "mode": mode})
-                for block in self._blocks(content):
-                    if self.handed_over.is_set():
-                        raise HandedOver
-                    line.send(Kind.DATA, block)
-                line.send(Kind.PUT_END)
-                if problem := reply_to_put(line):
-                    raise RecipeError(
-                        _("%(path)s could not be written on %(name)s: %(reason)s."),
-                        path=path,
-                        name=self.name,
-                        reason=problem,
-                    )
+                self._send_file(line, content, path, mode)
                 return
             self.drop_line()
+            if sent == MOST_SENDS:
+                break
+        raise RecipeError(
+            _(
+                "%(path)s could not be written on %(name)s: it was sent %(times)s times and never"
+                " confirmed. Check the disk and the network there."
+            ),
+            path=path,
+            name=self.name,
+            times=MOST_SENDS,
+        )
+
+    def _send_file(self, line: GuardLine, content: bytes | Path, path: str, mode: int) -> None:
+        """Send a file over one line. Raises ConnectionLost, RecipeError, HandedOver."""
+        line.send(Kind.PUT, {"path": path, "mode": mode})
+        for block in self._blocks(content):
+            if self.handed_over.is_set():
+                raise HandedOver
+            line.send(Kind.DATA, block)
+        line.send(Kind.PUT_END)
+        if problem := reply_to_put(line):
+            raise RecipeError(
+                _("%(path)s could not be written on %(name)s: %(reason)s."),
+                path=path,
+                name=self.name,
+                reason=problem,
+            )
 
     def get(self, source: str, target: Path, most: int) -> None:
         raise NotImplementedError  # the journal would keep the whole file as output

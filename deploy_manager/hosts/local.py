@@ -50,9 +50,10 @@ class LocalHost(ShellHost):
 
     def __init__(self, name: str, sink: Sink, cancelled: Event) -> None:
         super().__init__(name, sink, cancelled)
-        home = Path.home()
-        # A system account may have no home, and a command could not be started there.
-        self._home = home if home.is_dir() else Path("/")
+        home = Path(os.path.expanduser("~"))
+        # A system account may have no home, and a command could not be started there. That of an
+        # account without an entry in the system's list, as in containers, is not even known.
+        self._home = home if home.is_absolute() and home.is_dir() else Path("/")
 
     def close(self) -> None:
         """Do nothing: no connection is held open between commands."""

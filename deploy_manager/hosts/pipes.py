@@ -1,9 +1,11 @@
 """Pipes to the standard streams of a program, on a server or on this machine."""
 
 import contextlib
+import os
 import select
 import subprocess
-from typing import Protocol
+from threading import Event
+from typing import IO, Protocol
 
 import paramiko
 from django.utils.translation import gettext_noop as _
@@ -16,6 +18,9 @@ ERROR_BYTES = 2000
 ENDS_WITHIN = 2.0
 """Seconds to wait for a program whose output has ended."""
 
+SENDS_WITHIN = 60.0
+"""Seconds in which a program has to take more of its input."""
+
 SETTLES_WITHIN = 0.5
 """Seconds in which a connection that broke is known to be broken."""
 
@@ -24,7 +29,10 @@ class Pipe(Protocol):
     """The standard input and output of a program."""
 
     def send(self, data: bytes) -> None:
-        """Send all of it. Raises ConnectionLost."""
+        """Send all of it, while others may receive. Raises ConnectionLost.
+
+        After an error nothing more can be sent or received, as part of it may have been sent.
+        """
 
     def receive(self, seconds: float) -> bytes:
         """Return output, waiting this long for it; blank if none came. Raises ConnectionLost."""
@@ -42,23 +50,26 @@ class SshPipe:
     def __init__(self, channel: paramiko.Channel, where: str) -> None:
         self._channel = channel
         self._where = where
+        self._arrived = Event()
+        # paramiko has one time limit for both directions: it is for sending, and who receives waits
+        # for the event.
+        channel.settimeout(SENDS_WITHIN)
+        channel.in_buffer.set_event(self._arrived)
 
     def send(self, data: bytes) -> None:
         try:
             self._channel.sendall(data)
         except (OSError, EOFError, paramiko.SSHException) as error:
+            hang_up(self._channel)
             raise _lost(self._where) from error
 
     def receive(self, seconds: float) -> bytes:
-        self._channel.settimeout(seconds)
+        if not self._arrived.wait(seconds):
+            return b""
         try:
             data = self._channel.recv(READ_BYTES)
-        except TimeoutError:
-            return b""
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise _lost(self._where) from error
-        finally:
-            self._channel.settimeout(None)
         if not data:
             raise _lost(self._where)
         return data
@@ -91,19 +102,27 @@ class LocalPipe:
     def __init__(self, process: "subprocess.Popen[bytes]", where: str) -> None:
         self._process = process
         self._where = where
+        assert process.stdin is not None  # noqa: S101  it was asked for
+        # Else writing could not be given up.
+        os.set_blocking(process.stdin.fileno(), False)
 
     def send(self, data: bytes) -> None:
-        assert self._process.stdin is not None  # noqa: S101  it was asked for
+        stdin = self._process.stdin
+        assert stdin is not None  # noqa: S101  it was asked for
+        left = memoryview(data)
         try:
-            self._process.stdin.write(data)
-            self._process.stdin.flush()
+            while left:
+                if not _is_ready(stdin, select.POLLOUT, SENDS_WITHIN):
+                    raise TimeoutError
+                left = left[stdin.write(left) or 0 :]
         except (OSError, ValueError) as error:
+            _close(stdin, self._process.stdout)
             raise _lost(self._where) from error
 
     def receive(self, seconds: float) -> bytes:
         assert self._process.stdout is not None  # noqa: S101  it was asked for
         try:
-            if not select.select([self._process.stdout], [], [], seconds)[0]:
+            if not _is_ready(self._process.stdout, select.POLLIN, seconds):
                 return b""
             data = self._process.stdout.read(READ_BYTES)
         except (OSError, ValueError) as error:
@@ -120,12 +139,23 @@ class LocalPipe:
         return self._process.stderr.read(ERROR_BYTES).decode(errors="replace").strip()
 
     def close(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    pipe.close()
+        _close(self._process.stdin, self._process.stdout, self._process.stderr)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(ENDS_WITHIN)
+
+
+def _is_ready(pipe: IO[bytes], event: int, seconds: float) -> bool:
+    """Wait for an event; not by select, which fails for files with a number above 1023."""
+    poll = select.poll()
+    poll.register(pipe, event)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _close(*pipes: IO[bytes] | None) -> None:
+    for pipe in pipes:
+        if pipe is not None:
+            with contextlib.suppress(OSError, ValueError):
+                pipe.close()
 
 
 def _lost(where: str) -> ConnectionLost:

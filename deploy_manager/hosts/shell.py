@@ -17,7 +17,8 @@ is_running() {
     kill -0 "-$group" 2>/dev/null || kill -0 "$group" 2>/dev/null || return 1
     [ -r /proc/self/stat ] || return 0
     for file in /proc/[0-9]*/stat; do
-        read -r stat <"$file" || continue
+        stat=
+        while IFS= read -r line; do stat="$stat $line"; done <"$file"
         set -- ${stat##*) }
         [ "$3" = "$group" ] && [ "$1" != Z ] && return 0
     done 2>/dev/null
@@ -37,8 +38,9 @@ exit 1
 """Ends the process group $1: TERM, 3 seconds later KILL. Exit code 0 once none of it runs.
 
 A zombie counts as ended: its parent may never reap it. In /proc/<pid>/stat the program's name may
-have blanks and brackets of its own, so that fields count from the last ") ": see proc(5). Where no
-group could be made, $1 is signalled alone. POSIX knows whole seconds of sleep only.
+have blanks, brackets and new lines of its own, so that fields count from the last ") " of all its
+lines: see proc(5). Where no group could be made, $1 is signalled alone. POSIX knows whole seconds
+of sleep only.
 """
 
 # kill(2) takes -$$ only for a group that sh leads; else setsid makes it lead one, if there is one.

@@ -8,8 +8,9 @@ import tarfile
 import tempfile
 import tomllib
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import requests
 from django.utils.translation import gettext_noop as _
@@ -42,7 +43,7 @@ def sources_of(name: str, specifier: SpecifierSet, index_url: str) -> list[str]:
 
     Raises PinError if the index does not answer.
     """
-    with open_index(index_url) as client:
+    with open_for_pins(index_url) as client:
         files = _files(client, name)
     wheels = {parsed_version(one.version or "") for one in files if one.package_type == "wheel"}
     found = {
@@ -61,7 +62,7 @@ def declared_by(name: str, version: str, hashes: Iterable[str], index_url: str) 
     can't be fetched.
     """
     known = frozenset(hashes)
-    with open_index(index_url) as client, tempfile.TemporaryDirectory() as folder:
+    with open_for_pins(index_url) as client, tempfile.TemporaryDirectory() as folder:
         for file in _files(client, name):
             if file.package_type != "sdist" or not is_version(file.version or "", version):
                 continue
@@ -76,6 +77,14 @@ def declared_by(name: str, version: str, hashes: Iterable[str], index_url: str) 
     )
 
 
+def open_for_pins(index_url: str) -> PyPISimple:
+    """Return a client of an index, as open_index does, but raise PinError."""
+    try:
+        return open_index(index_url)
+    except IndexUnreachable as error:
+        raise PinError(error.message) from None
+
+
 def _files(client: PyPISimple, name: str) -> list[DistributionPackage]:
     try:
         return project_page(client, name).packages
@@ -83,18 +92,46 @@ def _files(client: PyPISimple, name: str) -> list[DistributionPackage]:
         raise PinError(str(error)) from None
 
 
+class _Bounded:
+    """Follows a download, as the client's trackers of progress do, and ends one that is too large.
+
+    An index need not say how large a file is, and a server may send more than it said.
+    """
+
+    def __init__(self, filename: str, size: int | None) -> None:
+        self._filename = filename
+        self._left = MOST_BYTES
+        self._check(size or 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def update(self, increment: int) -> None:
+        """Count what has come. Raises PinError."""
+        self._check(increment)
+        self._left -= increment
+
+    def _check(self, size: int) -> None:
+        if size > self._left:
+            raise PinError(
+                _("%(filename)s is larger than %(most)s MiB."),
+                filename=self._filename,
+                most=MOST_BYTES // 1024**2,
+            )
+
+
 def _fetched(client: PyPISimple, file: DistributionPackage, folder: Path) -> Path:
     path = folder / "sdist"
-    if (file.size or 0) > MOST_BYTES:
-        raise PinError(
-            _("%(filename)s is larger than %(most)s MiB."),
-            filename=file.filename,
-            most=MOST_BYTES // 1024**2,
-        )
+    bounded = partial(_Bounded, file.filename)
+    bounded(file.size)
     try:
         timeout = (CONNECT_TIMEOUT, READ_TIMEOUT)
         # An index need not list hashes, and then the client would refuse to verify.
-        client.download_package(file, path, verify=bool(file.digests), timeout=timeout)
+        client.download_package(
+            file, path, verify=bool(file.digests), progress=bounded, timeout=timeout
+        )
     except DigestMismatchError:
         raise PinError(
             _("%(filename)s does not have the hash that the index gives."), filename=file.filename

@@ -16,7 +16,8 @@ from pypi_simple import DistributionPackage, PyPISimple
 
 from deploy_manager.drift import is_version
 from deploy_manager.exceptions import IndexUnreachable, PinError
-from deploy_manager.requirements.index_facts import WORKERS, open_index, project_page
+from deploy_manager.requirements.declared import open_for_pins
+from deploy_manager.requirements.index_facts import WORKERS, project_page
 from deploy_manager.requirements.lock_files import OWN_TABLE
 from deploy_manager.requirements.pins import Pin, lock_text
 
@@ -43,7 +44,7 @@ def export_pylock(pins: Sequence[Pin], index_url: str = "") -> str:
             ),
             bare=", ".join(bare[:5]),
         )
-    with open_index(index_url) as client, ThreadPoolExecutor(WORKERS) as pool:
+    with open_for_pins(index_url) as client, ThreadPoolExecutor(WORKERS) as pool:
         packages = list(pool.map(partial(_package, client), pins))
     made = Pylock(lock_version=Version("1.0"), created_by="deploy-manager", packages=packages)
     return tomli_w.dumps(dict(made.to_dict()))

@@ -1,5 +1,6 @@
 """Ask package indexes for facts: the versions of a package, upload times, yanks, statuses."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -31,11 +32,17 @@ from deploy_manager.requirements.versions import parsed_version
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 15.0
 """Seconds; the second is for each piece of an answer."""
 
+PIP_ANSWERS_WITHIN = 60.0
+"""Seconds."""
+
 WORKERS = 8
 ACTIVE = "active"
 LONGEST_REASON = 500
 
 _SETTINGS = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
+_PIP_SETTINGS = ("install.index-url", "global.index-url")
+"""As pip install takes them: a command's own first."""
+
 _NAME_BEFORE_URL = re.compile(r"^[\w.-]+=(?=\w+:)")
 
 
@@ -123,28 +130,82 @@ def look_up_many(
 ) -> dict[str, PackageFacts | IndexProblem]:
     """Return what an index has of each package, or the problem; never raises."""
     wanted = list(dict.fromkeys(names))
+    try:
+        opened = open_index(index_url)
+    except IndexUnreachable as error:
+        return dict.fromkeys(wanted, IndexProblem(error.message))
     # In this order: the pool, whose threads use the client, ends before that is closed.
-    with open_index(index_url) as client, ThreadPoolExecutor(workers) as pool:
+    with opened as client, ThreadPoolExecutor(workers) as pool:
         return dict(zip(wanted, pool.map(lambda name: _tried(client, name), wanted), strict=True))
 
 
 def own_index_url(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the index that this machine's uv and pip use by default."""
+    """Return the index that this machine's uv and pip use by default.
+
+    Raises IndexUnreachable if pip can't say: the public index might have other packages under the
+    names of an organization's own.
+    """
     url = next((environment[name] for name in _SETTINGS if environment.get(name)), "")
     if url:
         return _NAME_BEFORE_URL.sub("", url)  # uv allows name=URL
-    # Only pip itself knows all the files that may configure it.
-    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
-    except subprocess.TimeoutExpired:
+    # An environment that uv made may have no pip, and then nothing is configured for it.
+    if importlib.util.find_spec("pip") is None:
         return PYPI_SIMPLE_ENDPOINT
-    configured = "" if done.returncode else done.stdout.strip()
-    return configured or PYPI_SIMPLE_ENDPOINT
+    # Only pip itself knows all the files that may configure it. It is asked for the list first, as
+    # `get` fails for what is not set as it does for a file that can't be read.
+    listed = _pip_config("list").splitlines()
+    for name in _PIP_SETTINGS:
+        if any(line.startswith(f"{name}=") for line in listed):
+            # The list has the files in the order of their names, not of precedence.
+            return _pip_config("get", name).strip() or PYPI_SIMPLE_ENDPOINT
+    return PYPI_SIMPLE_ENDPOINT
+
+
+def _pip_config(*words: str) -> str:
+    """Return what `pip config` prints. Raises IndexUnreachable."""
+    # An account that has set `quiet` would get no answer.
+    environment = {**os.environ, "PIP_QUIET": "0", "PIP_VERBOSE": "0"}
+    command = [sys.executable, "-X", "utf8", "-m", "pip", "--no-input", "config", *words]
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=PIP_ANSWERS_WITHIN,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _silent_pip(
+            Message(_("no answer within %(seconds)s s"), seconds=f"{PIP_ANSWERS_WITHIN:g}")
+        ) from None
+    except OSError as error:
+        raise _silent_pip(error.strerror or str(error)) from None
+    if done.returncode:
+        reason = " ".join(done.stderr.split()) or Message(
+            _("exit code %(number)d"), number=done.returncode
+        )
+        raise _silent_pip(reason)
+    return done.stdout
+
+
+def _silent_pip(reason: Message | str) -> IndexUnreachable:
+    text = _(
+        "Which package index to use is unknown, since pip can't read its configuration: %(reason)s."
+        " As the account of the worker, run pip config list; or set UV_DEFAULT_INDEX for it."
+    )
+    return IndexUnreachable(
+        Message(text, IndexUnreachable.code, reason=reason).masked(LONGEST_REASON)
+    )
 
 
 def open_index(index_url: str = "") -> PyPISimple:
-    """Return a client of an index, to be closed; blank means the worker's own index."""
+    """Return a client of an index, to be closed; blank means the worker's own index.
+
+    Raises IndexUnreachable if it is unknown which that is.
+    """
     return open_client(index_url or own_index_url())
 
 

@@ -17,8 +17,8 @@ from deploy_manager.requirements.asked import shown
 from deploy_manager.requirements.pins import Pin, lock_text
 
 _VERSION = re.compile(r"(==\s*)[^\s;,\\#]+")
-_HASH = re.compile(r"\s*--hash=\S+")
-_COMMENT = re.compile(r"\s#.*$")
+_HASH = re.compile(r"(?:\s|\\\r?\n)*--hash[=\s]\s*[^\s\\]+")
+_COMMENT = re.compile(r"[ \t]+#.*", re.DOTALL)
 
 
 def refuse_unpatchable(text: str, path: str) -> None:
@@ -95,10 +95,22 @@ def _patched(lines: Sequence[str], pin: Pin) -> list[str]:
     if found is None or Version(found.group().lstrip("= ")) == Version(pin.version):
         return list(lines)
     first = _VERSION.sub(rf"\g<1>{pin.version}", lines[0], count=1)
-    if "--hash=" not in "".join(lines):
+    code, comment = _split_comment("".join([first, *lines[1:]]))
+    if not _HASH.search(code):
         return [first, *lines[1:]]
-    comment = _COMMENT.search(lines[-1].rstrip("\r\n"))
-    bare = _HASH.sub("", first).rstrip().removesuffix("\\").rstrip()
     newline = "\r\n" if lines[0].endswith("\r\n") else "\n"
+    bare = _HASH.sub("", code).rstrip()
     parts = [bare, *(f"    --hash={one}" for one in sorted(pin.hashes))]
-    return [f" \\{newline}".join(parts) + (comment.group() if comment else "") + newline]
+    return [f" \\{newline}".join(parts) + comment + newline]
+
+
+def _split_comment(text: str) -> tuple[str, str]:
+    """Split a requirement's lines into what pip reads, and the comment that ends it.
+
+    pip joins continued lines before it looks for a comment, which so goes to the end of the last.
+    """
+    found = _COMMENT.search(text)
+    if found is None:
+        return text.rstrip("\r\n"), ""
+    comment = re.sub(r"\s*\\\r?\n\s*", " ", found.group().rstrip())
+    return text[: found.start()], comment

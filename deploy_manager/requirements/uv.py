@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import tomli_w
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.exceptions import PinError
+from deploy_manager.exceptions import IndexUnreachable, PinError
 from deploy_manager.logs import mask
 from deploy_manager.requirements.index_facts import own_index_url
 
@@ -77,7 +78,7 @@ def run_uv(
 
     A blank `index_url` means the worker's own. Only wheels are taken, except for the packages in
     `declared`: for these uv uses that metadata whatever their version, and builds none to get it.
-    Raises PinError if uv takes too long, or is not installed.
+    Raises PinError if uv takes too long, or is not installed, or if the worker's own is unknown.
     """
     # Beside the running interpreter first, whose environment need not be on a worker's PATH.
     folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
@@ -110,7 +111,10 @@ def _index(words: Sequence[str], index_url: str) -> dict[str, str]:
     # settings there, but not pip's.
     if "--offline" in words or (not index_url and any(map(os.environ.get, _OWN_INDEX))):
         return {}
-    return {"UV_DEFAULT_INDEX": index_url or own_index_url()}
+    try:
+        return {"UV_DEFAULT_INDEX": index_url or own_index_url()}
+    except IndexUnreachable as error:
+        raise PinError(error.message) from None
 
 
 def minimal_environment(home: Path) -> dict[str, str]:
@@ -124,11 +128,15 @@ def minimal_environment(home: Path) -> dict[str, str]:
         for name, text in os.environ.items()
         if name.upper() in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
     }
-    netrc = Path("~/.netrc").expanduser()
-    if netrc.is_file():
-        kept.setdefault("NETRC", str(netrc))
-    caches = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    kept.setdefault("UV_CACHE_DIR", f"{caches}/uv")
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    # Some accounts have no home, as in containers: then uv's cache lasts as long as this folder.
+    with suppress(RuntimeError):
+        own = Path.home()
+        caches = caches or f"{own}/.cache"
+        if (own / ".netrc").is_file():
+            kept.setdefault("NETRC", f"{own}/.netrc")
+    if caches:
+        kept.setdefault("UV_CACHE_DIR", f"{caches}/uv")
     return {**TRUSTS, **kept, "HOME": str(home)}
 
 

@@ -66,8 +66,20 @@ def _server_facts(server: Server) -> dict[str, Any]:
     return {
         "server": server.pk,
         "address": f"{server.address}:{server.port}",
+        "way": _way_to(server),
         "pinned": server.host_key,
     }
+
+
+def _way_to(server: Server) -> list[str]:
+    """Return the addresses of the gateways: behind another one, an address is another machine."""
+    way: list[str] = []
+    passed = {server}
+    while (gateway := server.gateway) is not None and gateway not in passed:
+        way.append(f"{gateway.address}:{gateway.port}")
+        passed.add(gateway)
+        server = gateway
+    return way
 
 
 def _pin(admin: StyledAdmin[Server], request: HttpRequest, server: Server) -> HttpResponse:

@@ -78,9 +78,11 @@ def environment(facts: dict) -> str:
 
 
 def run(command: list[str], otherwise: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, timeout=60)
     if done.returncode:
-        last_line = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+        # Not strictly: a program may write in another encoding than the account's.
+        said = (done.stderr or done.stdout).decode("utf-8", "replace")
+        last_line = said.strip().rpartition("\n")[2]
         raise Problem(f"{otherwise[:1].upper()}{otherwise[1:]}: {last_line}")
 
 

@@ -117,7 +117,9 @@ def pip_config(*words: str) -> str:
     # An account that has set `quiet` would get no answer.
     environment = {**os.environ, "PIP_QUIET": "0", "PIP_VERBOSE": "0"}
     ask = [*PIP, "--no-input", "--disable-pip-version-check", "config", *words]
-    asked = subprocess.run(ask, env=environment, capture_output=True, encoding="utf-8")
+    asked = subprocess.run(
+        ask, env=environment, capture_output=True, encoding="utf-8", errors="replace"
+    )
     if asked.returncode:
         sys.exit(f"pip can't read its own configuration: {asked.stderr.strip()}")
     return asked.stdout
@@ -152,11 +154,13 @@ def files_of_uv() -> list[Path]:
         return [Path(named)]
     if os.environ.get("UV_NO_CONFIG", "").lower() in ("1", "true", "t", "yes", "y", "on"):
         return []
-    own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
     folders = (os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)
     common = [Path(folder) / "uv" / "uv.toml" for folder in (*folders, "/etc")]
     found = [path for path in common if path.is_file()]
-    return [path for path in (own / "uv" / "uv.toml", *found[:1]) if path.is_file()]
+    # The ~ stays for an account without a home, as in containers.
+    owns = [own / "uv" / "uv.toml"] if own.is_absolute() else []
+    return [path for path in (*owns, *found[:1]) if path.is_file()]
 
 
 def merge(settings: dict[str, Any], more: dict[str, Any]) -> None:

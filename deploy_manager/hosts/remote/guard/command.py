@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import time
 from typing import IO, Any, BinaryIO
 
-from . import groups, spool
+from . import spool
+from .groups import MARK, Group, began_at
 from .journal import Entry
 
 READ_BYTES = 64 * 1024
@@ -41,8 +44,9 @@ class Command:
             # does not run twice.
             self.entry.begin(self._digest)
             self._spool = spool.Writer(self.entry.folder)
-            self._process = _start(script, stdin, home)
-            self._note_group()
+            mark = secrets.token_hex(8)
+            self._process = _start(script, stdin, home, mark)
+            self._note_group(mark)
         except OSError:
             # Nothing runs: when asked for again, it may begin.
             self.entry.forget()
@@ -78,7 +82,7 @@ class Command:
 
     def terminate(self, grace: float) -> None:
         """Ask its group to end; it is killed when the grace period is over."""
-        groups.signal_group(self._process.pid, signal.SIGTERM)
+        self._group.signal(signal.SIGTERM)
         self._kill_at = time.monotonic() + grace
 
     def watch_the_clock(self) -> None:
@@ -87,7 +91,7 @@ class Command:
         if self._kill_at is None and now > self._limit:
             self.terminate(GRACE)
         if self._kill_at is not None and now > self._kill_at:
-            groups.kill(self._process.pid)
+            self._group.kill()
 
     @property
     def code(self) -> int | None:
@@ -95,8 +99,8 @@ class Command:
 
         Once it was asked to end, all of its group has to be gone.
         """
-        code = self._process.poll()
-        if code is None or (self._kill_at is not None and groups.lives(self._process.pid)):
+        code = self._leader_code()
+        if code is None or (self._kill_at is not None and self._group.lives):
             return None
         self._ended = self._ended or time.monotonic()
         if self.pipes and time.monotonic() - max(self._heard, self._ended) < LINGER:
@@ -105,12 +109,23 @@ class Command:
 
     @property
     def leader_ended(self) -> bool:
-        return self._process.poll() is not None
+        return self._leader_code() is not None
 
     def finish(self, code: int) -> None:
         """Close its pipes and record its exit code. Raises OSError."""
+        self._process.wait()
         self._let_go()
         self.entry.finish(code, self._problem)
+
+    def _leader_code(self) -> int | None:
+        """Return how its leader ended, as Popen does, but leave it as a zombie until `finish`.
+
+        So long its number can't become another group's, which we would then watch and kill.
+        """
+        ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def _keep(self, stream: int, data: bytes) -> bool:
         """Write output to the spool; a command whose output can't be kept is killed."""
@@ -118,16 +133,19 @@ class Command:
             self._spool.write(stream, data)
         except OSError as error:
             self._problem = f"it was stopped, since its output could not be kept: {error.strerror}"
-            groups.kill(self._process.pid)
+            self._group.kill()
             return False
         return True
 
-    def _note_group(self) -> None:
+    def _note_group(self, mark: str) -> None:
         """Record its group. A command that no later guard could find is not left running."""
+        leader = self._process.pid
         try:
-            self.entry.note_group(self._digest, self._process.pid)
+            self._group = Group(leader, began_at(leader), mark)
+            self.entry.note_group(self._digest, self._group)
         except OSError:
-            groups.kill(self._process.pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(leader, signal.SIGKILL)
             self._process.wait()
             self._let_go()
             raise
@@ -139,13 +157,14 @@ class Command:
                 pipe.close()
 
 
-def _start(script: str, stdin: BinaryIO | None, home: str) -> subprocess.Popen[bytes]:
+def _start(script: str, stdin: BinaryIO | None, home: str, mark: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         ["/bin/sh", "-c", script],
         stdin=stdin if stdin is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=home,
+        env={**os.environ, MARK: mark},
         bufsize=0,
         start_new_session=True,
     )

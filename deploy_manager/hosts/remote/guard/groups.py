@@ -5,37 +5,78 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
+from typing import NamedTuple
+
+MARK = "DEPLOY_MANAGER_COMMAND"
+"""The variable by which processes of a command are known once its leader is gone."""
 
 
-def lives(group: int) -> bool:
-    """Whether any process of a group still runs. Zombies do not count: they wait for a parent."""
-    if group <= 0:
+class Group(NamedTuple):
+    """The process group of a command.
+
+    Its number is given to another group once it is gone: nothing is believed of a group, and no
+    signal sent, without a proof that it is ours.
+    """
+
+    number: int
+    leader_began: int
+    """When its leader started, as /proc says: ticks of the clock since boot."""
+
+    mark: str
+    """The value of MARK in the environment of its processes."""
+
+    @property
+    def lives(self) -> bool:
+        """Whether any process of it still runs. Zombies do not count: they wait for a parent."""
+        return self._is_ours() and any(state != b"Z" for _pid, state in self._members())
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it, if it is there and ours."""
+        if self._is_ours():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.number, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+
+    def _is_ours(self) -> bool:
+        if self.number <= 0:
+            return False
+        with contextlib.suppress(OSError):
+            return began_at(self.number) == self.leader_began
+        # Its number is free only once the group is empty, but another group may have come and lost
+        # its leader as well since then.
+        return any(self._is_marked(pid) for pid, _state in self._members())
+
+    def _members(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the process id and the state of each process in it."""
+        with contextlib.suppress(PermissionError):  # it is there, and has changed its user
+            try:
+                os.killpg(self.number, 0)
+            except ProcessLookupError:
+                return
+        # kill(2) finds zombies as well: only /proc tells them from what runs.
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):  # it ends meanwhile
+                facts = _stat_of(pid)
+                if int(facts[2]) == self.number:
+                    yield pid, facts[0]
+
+    def _is_marked(self, pid: str) -> bool:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+            return f"{MARK}={self.mark}".encode() in file.read().split(b"\0")
         return False
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it is there, and has changed its user
-    # kill(2) finds zombies as well: only /proc tells them from what runs.
-    return any(_is_of(pid, group) for pid in os.listdir("/proc") if pid.isdigit())
 
 
-def signal_group(group: int, number: int) -> None:
-    """Send a signal to a group, if it is there."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
+def began_at(pid: int) -> int:
+    """Return when a process started, in ticks of the clock since boot. Raises OSError."""
+    return int(_stat_of(str(pid))[19])
 
 
-def kill(group: int) -> None:
-    signal_group(group, signal.SIGKILL)
-
-
-def _is_of(pid: str, group: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            # A program's name is in brackets, and may have brackets and blanks itself: proc(5).
-            state, _parent, its_group = file.read().rpartition(")")[2].split()[:3]
-    except (OSError, ValueError):
-        return False
-    return int(its_group) == group and state != "Z"
+def _stat_of(pid: str) -> list[bytes]:
+    """Return the fields of /proc/<pid>/stat from its state on. Raises OSError if it is gone."""
+    # As bytes: a program may give itself any name, also one that is not text.
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        # The name is in brackets, and may have brackets and blanks itself: proc(5).
+        return file.read().rpartition(b")")[2].split()

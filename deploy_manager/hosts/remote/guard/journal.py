@@ -8,10 +8,11 @@ import os
 import shutil
 from typing import Any
 
-from . import groups
 from .files import boot_id, read_json, reserve, write_json, write_reserved
+from .groups import Group
 
-UNREADABLE = {"digest": "", "group": 0, "boot": ""}
+NO_GROUP = Group(0, 0, "")
+UNREADABLE = {"digest": ""}
 """A command whose file did not survive a power cut: known only to have begun."""
 
 KEPT = 3
@@ -53,13 +54,15 @@ class Entry:
     @property
     def runs(self) -> bool:
         """Whether its processes still run, whether or not a guard watches them."""
-        return self.exit_code is None and groups.lives(self.group)
+        return self.exit_code is None and self.group.lives
 
     @property
-    def group(self) -> int:
-        """Its process group; 0 if unknown, or from another boot: the number may be reused."""
+    def group(self) -> Group:
+        """Its process group; one that never lives if unknown, or from another boot."""
         command = self.command
-        return command.get("group", 0) if command.get("boot") == boot_id() else 0
+        if command.get("boot") != boot_id() or not command.get("leader_began"):
+            return NO_GROUP
+        return Group(command["group"], command["leader_began"], command["mark"])
 
     def begin(self, digest: str) -> None:
         """Record that it is about to begin, before it does. Raises OSError."""
@@ -68,9 +71,9 @@ class Entry:
         # Space for the exit code too: a command may itself fill the disk.
         for name in ("exit", "command.json"):
             reserve(os.path.join(self.folder, name))
-        write_json(os.path.join(self.folder, "command.json"), _facts(digest, 0))
+        write_json(os.path.join(self.folder, "command.json"), _facts(digest, NO_GROUP))
 
-    def note_group(self, digest: str, group: int) -> None:
+    def note_group(self, digest: str, group: Group) -> None:
         """Record its process group, by which it can be found. Raises OSError."""
         write_reserved(os.path.join(self.folder, "command.json"), _facts(digest, group))
 
@@ -152,8 +155,14 @@ def running_elsewhere(root: str, mine: str) -> dict[str, Any] | None:
     return None
 
 
-def _facts(digest: str, group: int) -> dict[str, Any]:
-    return {"digest": digest, "group": group, "boot": boot_id()}
+def _facts(digest: str, group: Group) -> dict[str, Any]:
+    return {
+        "digest": digest,
+        "group": group.number,
+        "leader_began": group.leader_began,
+        "mark": group.mark,
+        "boot": boot_id(),
+    }
 
 
 def _opened_at(folder: str) -> int:

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from . import groups, spool
+from . import spool
 from .client import Client
 from .command import Command
 from .frames import Kind
+from .groups import Group
 from .journal import Entry, Journal, digest_of
 from .putting import Putting
 
@@ -44,7 +45,7 @@ class Orders:
         self._reader: spool.Reader | None = None
         self._putting: Putting | None = None
         self._killing = 0.0
-        self._doomed: list[int] = []
+        self._doomed: list[Group] = []
         self._obeyed: dict[Kind, Callable[[bytes], None]] = {
             Kind.RUN: self._note_request,
             Kind.INPUT: self._keep_input,
@@ -162,7 +163,7 @@ class Orders:
             return
         # It runs without a guard that could see its exit code: it is stopped, not left alone.
         if entry.runs:
-            groups.kill(entry.group)
+            entry.group.kill()
         self._send(Kind.UNKNOWN, {"reason": "it was not seen to end"})
 
     def _runs(self, entry: Entry) -> bool:
@@ -209,7 +210,7 @@ class Orders:
         self._doomed = [each.group for each in self._journal.running() if not self._runs(each)]
         # Nobody can see any more how these end, so that they get no grace.
         for group in self._doomed:
-            groups.kill(group)
+            group.kill()
         if self._command is not None:
             self._command.terminate(grace)
         self._killing = time.monotonic() + grace + GONE_WITHIN
@@ -251,7 +252,7 @@ class Orders:
         """Send whether the killed commands are gone, after their output."""
         if not self._killing:
             return
-        gone = self._command is None and not any(map(groups.lives, self._doomed))
+        gone = self._command is None and not any(group.lives for group in self._doomed)
         if (gone and self._reader is None) or time.monotonic() > self._killing:
             self._killing = 0.0
             self._send(Kind.KILLED, {"gone": gone})
