@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from deploy_manager.deployments import host_work, run
+from deploy_manager.deployments import host_work, run, writer
 from deploy_manager.deployments.prepare import Prepared, prepare
 from deploy_manager.exceptions import HostUnreachable
 from deploy_manager.models import Deployment, Shard, State
@@ -31,6 +31,12 @@ def quiet(own_recipes: None) -> None:
         host.run(
             f"touch {began}; while [ ! -e {go} ]; do sleep 0.1; done; touch {done}", quiet=True
         )
+
+
+@pytest.fixture(autouse=True)
+def slow_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker writes of its own accord before its first commands run."""
+    monkeypatch.setattr(writer, "SOON_SECONDS", 5.0)
 
 
 def left_behind(inventory: Inventory) -> Deployment:

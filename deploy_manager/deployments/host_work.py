@@ -67,6 +67,9 @@ class HostWork:
         self._site = orders.site
         self._steps = list(orders.run.steps.all())
         self._rollback = [step for step in self._steps if step.is_rollback]
+        self._was_begun = self.state is State.RUNNING
+        """Whether another worker has worked on it, whose last rows may not have been written."""
+
         self._may_be_switched = any(
             step.recipe == ACTIVATE and step.has_begun and not step.is_rollback
             for step in self._steps
@@ -155,13 +158,14 @@ class HostWork:
         if self.state is State.QUEUED:
             self.state = State.RUNNING
             self._put(self.run, state=State.RUNNING, started_at=timezone.now())
-        is_new = step.state == State.QUEUED
-        if is_new:
+        # Until we are connected, it may be that a worker before us has left a command running.
+        may_still_run = self._host is None and self._was_begun
+        if step.state == State.QUEUED:
             step.state = State.RUNNING
             self._put(step, state=State.RUNNING, started_at=timezone.now())
         # Resumed, it prints what is stored already once more: that is skipped up to the cursor.
         self._log.begin(step, ResumeCursor(**step.resume_cursor))
-        state, message, exit_code = self._outcome(step, is_new)
+        state, message, exit_code = self._outcome(step, may_still_run)
         if not self.is_left_to_others:
             # Only then: half a line stored here could hide half a secret from the mask.
             self._log.end()
@@ -170,13 +174,11 @@ class HostWork:
             self._put(step, state=state, message=message, **ended)
         return state, message
 
-    def _outcome(self, step: Step, is_new: bool) -> tuple[State, Message, int | None]:
-        """Run a step's recipe. This is the border of a host: no error goes past it.
-
-        Of a step that is not new another worker may have left a command running.
-        """
+    def _outcome(self, step: Step, may_still_run: bool) -> tuple[State, Message, int | None]:
+        """Run a step's recipe. This is the border of a host: no error goes past it."""
         try:
-            if self._cancelled.is_set() and is_new:
+            # In doubt we connect all the same: the host ends what still runs before it says so.
+            if self._cancelled.is_set() and not may_still_run:
                 raise Cancelled(_("Cancelled before it began."))
             if self._writer.leave.is_set():
                 raise HandedOver
@@ -191,7 +193,7 @@ class HostWork:
             return State.CANCELLED, error.message, None
         except HostUnreachable as error:
             # If nothing was ever sent, the server is as it was before.
-            is_unknown = isinstance(error, ConnectionLost) or not is_new
+            is_unknown = isinstance(error, ConnectionLost) or may_still_run
             return State.LOST if is_unknown else State.FAILED, error.message, None
         except DeployManagerError as error:
             code = error.exit_code if isinstance(error, CommandFailed) else None
@@ -237,6 +239,8 @@ class HostWork:
                 name=self._orders.address.name,
                 folder=self._orders.work.folder,
             ) from None
+        # Whoever takes over must know that commands were sent here.
+        self._writer.drain()
         self._note_what_serves_before()
         return self._host
 
