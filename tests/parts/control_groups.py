@@ -7,6 +7,7 @@ of the others for its own.
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,11 +37,10 @@ def make(name: str) -> list[Path]:
 def processes(name: str) -> list[int]:
     """Return the ids of all processes of a machine."""
     listed: list[str] = []
-    for hierarchy in hierarchies():
-        for file in (hierarchy / name).rglob("cgroup.procs"):
-            with suppress(OSError):
-                listed += file.read_text().split()
-    return [int(pid) for pid in dict.fromkeys(listed) if pid != "0"]
+    for group in _all(name):
+        with suppress(OSError):
+            listed += (group / "cgroup.procs").read_text().split()
+    return [int(pid) for pid in dict.fromkeys(listed)]
 
 
 def end(name: str) -> None:
@@ -52,8 +52,12 @@ def end(name: str) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
+    for group in _all(name):
+        group.rmdir()
+
+
+def _all(name: str) -> Iterator[Path]:
+    """Yield a machine's groups, inner ones first. They come and go meanwhile."""
     for hierarchy in hierarchies():
-        inner = [path for path in (hierarchy / name).rglob("*") if path.is_dir()]
-        for group in (*sorted(inner, reverse=True), hierarchy / name):
-            with suppress(FileNotFoundError):
-                group.rmdir()
+        for folder, _folders, _files in os.walk(hierarchy / name, topdown=False):
+            yield Path(folder)

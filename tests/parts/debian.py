@@ -114,7 +114,9 @@ def remove(folder: Path) -> None:
 def _make(recipe: Recipe, folder: Path) -> None:
     remove(folder)  # of a process that was killed
     command = [
-        *("unshare", "--mount", "--propagation", "private"),  # what it mounts ends with it
+        # If the tests are killed, so is all that it started; what it mounted ends with it.
+        *("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"),
+        *("--mount", "--propagation", "private"),
         *(find_program("debootstrap", "debootstrap"), "--variant=minbase"),
         *(f"--include={','.join(PACKAGES)}", recipe.release, str(folder), _archive()),
     ]

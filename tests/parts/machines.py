@@ -34,6 +34,9 @@ NUMBERS = range(10, 255)
 LOCKS = Path("/run/lock/deploy_manager_tests")
 """A file for each number: addresses are this machine's, so all checkouts and caches share them."""
 
+NSPAWN_OWN = "/run/systemd/nspawn"
+"""Where systemd-nspawn keeps locks and folders, and leaves them if it is killed."""
+
 PORT = 2222
 """Not 22: this machine's own sshd may listen there, on every address."""
 
@@ -152,9 +155,10 @@ class Machine:
 
     def _start(self) -> str:
         """Return the shell's text that becomes systemd-nspawn, in groups and mounts of its own."""
+        program = find_program("systemd-nspawn", "systemd-container")
         base = base_system(self.release)
         nspawn = [
-            find_program("systemd-nspawn", "systemd-container"),
+            program,
             *("--quiet", "--settings=no", "--link-journal=no"),  # nothing of this machine's systemd
             *("--register=no", "--keep-unit"),  # which need not be there
             *(f"--machine={self.name}", f"--hostname={self.name}"),
@@ -162,20 +166,23 @@ class Machine:
             *(f"--bind-ro={path}" for path in _missing(base, ways_out.folders())),
         ]
         layers = f"lowerdir={base},upperdir=disk,workdir=work"
-        mount = shlex.join(["mount", "-t", "overlay", "overlay", "-o", layers, "root"])
-        # If the tests are killed, it shuts down by itself.
-        become = f"{mount} && exec setpriv --pdeathsig TERM {shlex.join(nspawn)}"
-        joined = [str(group / "cgroup.procs") for group in control_groups.make(self.name)]
-        return "\n".join(
-            [
-                "set -e",
-                f"cd {shlex.quote(str(self.folder))}",
-                *(f"echo $$ >{shlex.quote(file)}" for file in joined),
-                shlex.join(
-                    ["exec", "unshare", "--mount", "--propagation", "private", "sh", "-c", become]
-                ),
-            ]
-        )
+        inside = [
+            "set -e",
+            shlex.join(["mount", "-t", "overlay", "overlay", "-o", layers, "root"]),
+            f"mount -t tmpfs tmpfs {NSPAWN_OWN}",
+            # If the tests are killed, it shuts down by itself.
+            f"exec setpriv --pdeathsig TERM {shlex.join(nspawn)}",
+        ]
+        unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(inside)]
+        joined = [group / "cgroup.procs" for group in control_groups.make(self.name)]
+        outside = [
+            "set -e",
+            f"cd {shlex.quote(str(self.folder))}",
+            *(f"echo $$ >{shlex.quote(str(file))}" for file in joined),
+            f"mkdir -p {NSPAWN_OWN}",
+            f"exec {shlex.join(unshare)}",
+        ]
+        return "\n".join(outside)
 
     def _is_listening(self) -> bool:
         with suppress(OSError), socket.create_connection((self.address, self.port), 1):
