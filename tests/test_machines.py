@@ -82,6 +82,12 @@ def test_it_boots_with_systemd_and_an_account_that_may_do_all(
     machine.left_no_trace = True
 
 
+@pytest.mark.long
+def test_packages_are_installed_as_they_are_here(machine: Machine) -> None:
+    machine.run("apt-get update && apt-get install --yes --no-install-recommends tree", user="root")
+    assert machine.run("tree --version")
+
+
 def test_our_own_hosts_log_in_and_run_commands(machine: Machine, open_address: OpenAddress) -> None:
     opened = open_address(machine.address_for("web1"))
     assert opened.host.run("id -un").stdout == "deploy\n"

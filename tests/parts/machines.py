@@ -104,8 +104,10 @@ class Machine:
         return done.stdout
 
     def switch_on(self) -> None:
-        """Start it; `wait_until_ready` waits until accounts are let in."""
-        # It would end with the thread that started it: see PR_SET_PDEATHSIG in prctl(2).
+        """Start it; `wait_until_ready` waits until accounts are let in.
+
+        It ends with the thread that calls this: see PR_SET_PDEATHSIG in prctl(2).
+        """
         with (self.folder / "console.log").open("ab") as console:
             self.process = subprocess.Popen(
                 ["sh", "-c", self._start()],
