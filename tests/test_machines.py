@@ -153,6 +153,12 @@ def test_a_machine_is_given_again_only_if_the_test_left_no_trace(ssh_key: Path) 
 OTHER_RUN = """
 import os
 from pathlib import Path
+import pytest
+from tests.parts.sshd import make_key
+
+@pytest.fixture(scope="session")
+def ssh_key(tmp_path_factory):
+    return make_key(tmp_path_factory.mktemp("key") / "client")
 
 def test_it(machine):
     Path("seen").write_text(f"{machine.name} {machine.folder}")
@@ -163,9 +169,10 @@ def test_it(machine):
 def run_elsewhere(folder: Path, end: str) -> tuple[int, tuple[str, Path]]:
     """Run a test that ends so in a process of its own; return its exit code and its machine."""
     (folder / "test_it.py").write_text(OTHER_RUN.replace("END", end))
-    plugins = ("-p", "tests.parts.sshd", "-p", "tests.parts.machines", "-p", "no:cacheprovider")
+    options = ["-p", "tests.parts.machines", "-p", "no:cacheprovider", "-c", os.devnull]
+    options += [f"--rootdir={folder}", f"--basetemp={folder / 'temporary'}"]
     code = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *plugins, "-c", os.devnull, "--rootdir", folder],
+        [sys.executable, "-m", "pytest", *options, folder],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
         capture_output=True,

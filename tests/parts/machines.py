@@ -31,8 +31,11 @@ from tests.parts.sshd import make_key
 NUMBERS = range(10, 255)
 """The last part of machines' addresses; tests/test_over_ssh.py takes lower ones."""
 
-LOCKS = Path("/run/lock/deploy_manager_tests")
-"""A file for each number: addresses are this machine's, so all checkouts and caches share them."""
+LOCKS = Path("/run/deploy_manager_tests")
+"""A file for each number, locked by its owner, with the folder that it has.
+
+Addresses are this machine's, so all checkouts share them. Only root may write to /run.
+"""
 
 NSPAWN_OWN = "/run/systemd/nspawn"
 """Where systemd-nspawn keeps locks and folders, and leaves them if it is killed."""
@@ -251,7 +254,7 @@ class Pool:
 
     def _build(self, release: str) -> Machine:
         number, lock = _claim_number()
-        folder = _folder(number)
+        folder = _make_folder(number, lock)
         host_key = _write_disk(number, folder, self._key_file)
         machine = Machine(number, release, folder, self._key_file, host_key, lock)
         self._all.append(machine)
@@ -259,7 +262,7 @@ class Pool:
 
     def _scrap(self, machine: Machine) -> None:
         machine.cut_power()
-        remove(machine.folder)
+        _clear(machine.number, machine.lock)
         machine.lock.close()
         self._all.remove(machine)
 
@@ -298,24 +301,24 @@ def machine(machines: MakeMachines) -> Machine:
 
 def clear_left_behind() -> None:
     """End and remove the machines of runs that were killed: their locks are free."""
-    LOCKS.mkdir(parents=True, exist_ok=True)
+    LOCKS.mkdir(mode=0o700, exist_ok=True)
     for file in LOCKS.iterdir():
         if lock := _try_lock(int(file.name)):
-            _clear(int(file.name))
+            _clear(int(file.name), lock)
             lock.close()
 
 
 def _claim_number() -> tuple[int, IO[str]]:
     for number in NUMBERS:
         if lock := _try_lock(number):
-            _clear(number)
+            _clear(number, lock)
             return number, lock
     pytest.fail(f"All of the {len(NUMBERS)} addresses of machines are in use.")
 
 
 def _try_lock(number: int) -> IO[str] | None:
     """Lock a number until the file is closed, at the latest by the end of this process."""
-    lock = (LOCKS / str(number)).open("w")
+    lock = (LOCKS / str(number)).open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -324,24 +327,36 @@ def _try_lock(number: int) -> IO[str] | None:
     return lock
 
 
-def _clear(number: int) -> None:
+def _clear(number: int, lock: IO[str]) -> None:
     """Remove what an earlier owner of a number left behind."""
     control_groups.end(_name(number))
-    remove(_folder(number))
+    lock.seek(0)
+    if folder := lock.read():
+        remove(Path(folder))
+    lock.truncate(0)
+
+
+def _make_folder(number: int, lock: IO[str]) -> Path:
+    """Make a machine's folder: in TMPDIR, if it is set, as script/test does, who lays it into memory.
+
+    An overlay has to be able to write there: see `cache_folder`.
+    """
+    place = Path(os.environ.get("TMPDIR") or cache_folder())
+    folder = place / "machines" / str(number)
+    lock.write(str(folder))
+    lock.flush()
+    for name in ("disk", "work", "root"):
+        (folder / name).mkdir(parents=True)
+    folder.chmod(0o700)  # tests log in with keys and settings of this machine
+    return folder
 
 
 def _name(number: int) -> str:
     return f"dm-tests-{number}"
 
 
-def _folder(number: int) -> Path:
-    return cache_folder() / "machines" / str(number)
-
-
 def _write_disk(number: int, folder: Path, key_file: Path) -> str:
     """Write all that differs from the base system; return the host key."""
-    for name in ("disk", "work", "root"):
-        (folder / name).mkdir(parents=True)
     address, ssh = f"127.0.9.{number}", "etc/ssh"
     files = {
         "etc/hostname": f"{_name(number)}\n",
