@@ -337,7 +337,7 @@ def _clear(number: int, lock: IO[str]) -> None:
 
 
 def _make_folder(number: int, lock: IO[str]) -> Path:
-    """Make a machine's folder: in TMPDIR, if it is set, as script/test does, who lays it into memory.
+    """Make a machine's folder: in TMPDIR if it is set, as by script/test, which takes memory.
 
     An overlay has to be able to write there: see `cache_folder`.
     """
