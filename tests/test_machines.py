@@ -196,7 +196,7 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path) -> None:
     assert left_of(name, folder) == []
 
 
-def test_processes_at_once_make_a_base_system_once(
+def test_a_base_system_is_made_once_and_goes_when_nobody_uses_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made: list[str] = []
@@ -215,7 +215,11 @@ def test_processes_at_once_make_a_base_system_once(
     for thread in threads:
         thread.join()
     assert made == [recipe.name]
-    assert base_of(recipe).name != base_of(Recipe("bookworm", {"/etc/more": b""})).name
+
+    os.utime(tmp_path / "bases" / f"{recipe.name}.lock", (0, 0))
+    other = base_of(Recipe("bookworm", {"/etc/more": b""}))
+    assert other.is_dir()
+    assert not other.with_name(recipe.name).exists()
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ done
 apt-get clean
 """
 UNUSED_AFTER = 30 * 24 * 3600.0
-"""Seconds after which a base of an older recipe is removed."""
+"""Seconds after which a base that nobody used is removed."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ def base_of(recipe: Recipe) -> Path:
     """Return the folder of a recipe's base system: of several processes, one makes it."""
     bases = cache_folder() / "bases"
     bases.mkdir(exist_ok=True)
-    base = bases / recipe.name
-    with locked(bases / f"{recipe.name}.lock"):
+    base, lock = bases / recipe.name, bases / f"{recipe.name}.lock"
+    with locked(lock):
         if not base.exists():
             unfinished = bases / f"{recipe.name}.new"
             _make(recipe, unfinished)
             unfinished.rename(base)
-            _remove_unused(bases)
-    os.utime(base)
+        os.utime(lock)
+    _remove_unused(bases)
     return base
 
 
@@ -154,6 +154,8 @@ def _run(command: list[str]) -> None:
 
 
 def _remove_unused(bases: Path) -> None:
-    for base in bases.iterdir():
-        if base.is_dir() and base.stat().st_mtime < time.time() - UNUSED_AFTER:
-            remove(base)
+    """Remove the bases of recipes that nobody used for long."""
+    for lock in bases.glob("*.lock"):
+        if lock.stat().st_mtime < time.time() - UNUSED_AFTER:
+            remove(lock.with_suffix(""))
+            remove(lock.with_suffix(".new"))
