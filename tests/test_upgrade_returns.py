@@ -39,6 +39,8 @@ from tests.returns import (
     begin_what_waits,
     fail,
     go_on,
+    list_by_hand,
+    listed,
     requested,
     serving,
     stage_of,
@@ -46,19 +48,6 @@ from tests.returns import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def listed(environment: Environment) -> dict[str, str]:
-    fresh = Environment.objects.get(pk=environment.pk)
-    return {pin.name: pin.version for pin in pins_of(fresh)}
-
-
-def list_by_hand(*environments: Environment) -> None:
-    """Let them have lists of pins of their own, with what serves."""
-    Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
-    for each in environments:
-        each.refresh_from_db()
-        replace_pins(each, [Pin("helper", "1.0"), Pin("shopkit", "1.0")])
 
 
 def replace_recipe(name: str, function: Callable[[Host, Site], None]) -> None:

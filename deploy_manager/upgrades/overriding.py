@@ -89,9 +89,9 @@ def _write(
 def return_overrides(stage: UpgradeStage) -> None:
     """End the overrides of a stage that was rolled back, and revive those that it had replaced.
 
-    If a later upgrade moved a package on, the overrides of that one stay. They then replace those
-    from before this stage, which it revives in turn if it is rolled back, too. None is revived of a
-    package that was let go since.
+    If a later upgrade moved a package on, also back to the repository's pins, what it left stays.
+    It then replaces what is from before this stage, and revives that if it is rolled back, too.
+    None is revived of a package that was let go since, or in which the repository caught up.
     """
     here = Override.objects.filter(environment=stage.environment)
     why = Message(_("Upgrade %(upgrade)s was taken back."), upgrade=stage.upgrade)
@@ -102,15 +102,15 @@ def return_overrides(stage: UpgradeStage) -> None:
     mine.filter(ended_how=Override.End.REPLACED).update(
         ended_how=Override.End.RETURNED, ended_why=why, replaced_by=None
     )
-    live = set(here.live().values_list("name", flat=True))
-    # What is let go, is let go with all that it had replaced.
-    let_go = here.filter(
-        name=OuterRef("name"), ended_how=Override.End.LET_GO, ended_at__gte=OuterRef("ended_at")
+    moved_on = {*later, *here.live().values_list("name", flat=True)}
+    # What has ended otherwise, or was let go, did so with all that it had replaced.
+    over = here.filter(name=OuterRef("name"), ended_at__gte=OuterRef("ended_at")).exclude(
+        ended_how__in=[Override.End.REPLACED, Override.End.RETURNED]
     )
     earlier = here.filter(ended_how=Override.End.REPLACED, replaced_by=stage.upgrade)
-    for row in earlier.exclude(Exists(let_go)):
+    for row in earlier.exclude(Exists(over)):
         again = Override.objects.filter(pk=row.pk)
-        if row.name in live:
+        if row.name in moved_on:
             again.update(replaced_by=later.get(row.name))
         else:
             again.update(
