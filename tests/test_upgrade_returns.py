@@ -38,6 +38,7 @@ from tests.returns import (
     OLD,
     begin_what_waits,
     fail,
+    finish,
     go_on,
     list_by_hand,
     listed,
@@ -497,6 +498,31 @@ def test_one_that_is_cancelled_says_so_in_the_environments_after_it(
     cancel(own, "ana")
     go_on(made)
     assert "the upgrade was cancelled in an earlier environment" in stage_of(made, second).message
+
+
+@pytest.mark.parametrize("when", ["while it waits", "as it begins"])
+def test_a_return_goes_back_though_an_advisory_came_meanwhile(
+    held: HeldSite, second: Environment, when: str
+) -> None:
+    list_by_hand(held.environment, second)
+    made = upgrade(held, held.environment, second)
+    held.pin(*OLD)
+    held.deploy()
+    held.environment.freeze("Sales", "ana")
+    fail(made, second)
+    held.environment.thaw("ana")
+    if when == "while it waits":
+        held.is_vulnerable("1.0")
+        begin_what_waits()
+    else:
+        begin_what_waits()
+        held.is_vulnerable("1.0")
+    finish(made)
+    went_back(made, held)
+    back = stage_of(made, held.environment).returned_by
+    assert back is not None
+    # A retry would be as free to go back.
+    assert bool(back.take_back) == (when == "while it waits")
 
 
 @pytest.mark.parametrize("then", ["replaced", "let go"])

@@ -17,7 +17,7 @@ from deploy_manager.models import (
     UpgradeStage,
 )
 from deploy_manager.models.deployments import ROLLBACK, UPGRADE
-from deploy_manager.packages.downgrades import ChangedPin, changed_pins
+from deploy_manager.packages.downgrades import ChangedPin, changed_pins, confirmed_in
 from deploy_manager.packages.overrides import lay_over
 from deploy_manager.packages.pins import checked_pins_of, replace_pins
 from deploy_manager.requirements.pins import Pin, compare_pins, lock_digest, lock_text
@@ -50,6 +50,8 @@ class Return:
             and (deployment.recipe, release.commit, release.lock_id)
             == (self.recipe, self.release.commit, self.release.lock_id)
             and set(runs.values_list("server_name", flat=True)) == set(self.servers)
+            # An advisory may have come since: a retry may take back only what was agreed to.
+            and confirmed_in(list(self.take_back)) <= confirmed_in(deployment.take_back)
         )
 
 
