@@ -269,9 +269,9 @@ def _came_back(
 
     `then` is called in the transaction that ends it, and returns what people should know.
     """
-    _mark_bad(stage, why)
-    cancelled = stage.deployment is not None and stage.deployment.state == State.CANCELLED
-    ended = UpgradeState.CANCELLED if cancelled else UpgradeState.ROLLED_BACK
+    if was in UPGRADE_LIVE:
+        _mark_bad(stage, why)
+    ended = UpgradeState.CANCELLED if _was_cancelled(stage) else UpgradeState.ROLLED_BACK
     with brief_transaction():
         if not _end_stage(stage, was, ended, why):
             return False
@@ -279,6 +279,10 @@ def _came_back(
             mine = UpgradeStage.objects.filter(pk=stage.pk)
             mine.update(message=Message.lines(*filter(None, (why, more))))
     return True
+
+
+def _was_cancelled(stage: UpgradeStage) -> bool:
+    return stage.deployment is not None and stage.deployment.state == State.CANCELLED
 
 
 def _mark_bad(stage: UpgradeStage, why: Message) -> None:
@@ -302,12 +306,16 @@ def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why:
         mine = UpgradeStage.objects.filter(pk=stage.pk, state=was)
         if not mine.update(state=ended, message=why, opens_at=None):
             return False
+        if was not in UPGRADE_LIVE:
+            return True  # corrected: what it means for the others was decided before
         others = stage.upgrade.stages.exclude(pk=stage.pk)
-        why_not = CANCELLED_BEFORE if ended == UpgradeState.CANCELLED else NOT_BEGUN
+        # Also if it could not go back: what people cancelled is to change nothing more.
+        is_cancelled = ended == UpgradeState.CANCELLED or _was_cancelled(stage)
+        why_not = CANCELLED_BEFORE if is_cancelled else NOT_BEGUN
         others.filter(state=UpgradeState.WAITING).update(
             state=UpgradeState.SKIPPED, message=why_not, opens_at=None
         )
-        if ended != UpgradeState.CANCELLED and stage.upgrade.on_failure == OnFailure.RETURN:
+        if not is_cancelled and stage.upgrade.on_failure == OnFailure.RETURN:
             for earlier in others.filter(state=UpgradeState.SUCCEEDED, number__lt=stage.number):
                 _return(earlier, UpgradeState.SUCCEEDED, why)
     return True
