@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from deploy_manager.deployments.choices import converge, retry
 from deploy_manager.deployments.ending import cancel
-from deploy_manager.deployments.probing import resolve
+from deploy_manager.deployments.probing import probe, resolve
 from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import ConnectionLost
 from deploy_manager.messages import Message
@@ -32,6 +32,7 @@ from deploy_manager.requirements.reach import PinRequest, Reach
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
 from deploy_manager.upgrades.plan import UpgradeOptions
 from deploy_manager.upgrades.progress import advance_all, advance_upgrade
+from deploy_manager.upgrades.proofs import may_serve_unseen
 from deploy_manager.upgrades.requests import cancel_upgrade
 from tests.overrides import HeldSite
 from tests.returns import (
@@ -523,6 +524,43 @@ def test_a_return_goes_back_though_an_advisory_came_meanwhile(
     assert back is not None
     # A retry would be as free to go back.
     assert bool(back.take_back) == (when == "while it waits")
+
+
+def lose_and_cancel(deployment: Deployment) -> None:
+    """Run it; it is cancelled and a server is lost in the moment in which that was switched."""
+    known = registry._recipes["activate"]
+
+    def activate(host: Host, site: Site) -> None:
+        known.function(host, site)
+        cancel(deployment, "ana")
+        connection.close()  # this thread's own
+        raise ConnectionLost("cut")
+
+    replace_recipe("activate", activate)
+    run(deployment.pk)
+    registry._recipes["activate"] = known
+
+
+@pytest.mark.parametrize("is_found_out", [False, True])
+def test_a_server_that_was_lost_as_it_switched_goes_back_if_the_upgrade_was_cancelled(
+    held: HeldSite, is_found_out: bool
+) -> None:
+    held.inventory.add_server("two")
+    held.deploy()
+    made = requested(held.environment)
+    (own,) = advance_upgrade(made.pk)
+    Deployment.objects.filter(pk=own.pk).update(pause=0)
+    lose_and_cancel(own)
+    assert "shopkit==1.0.2" in held.served()
+    if is_found_out:
+        probe(own.host_runs.get(state=State.LOST).pk)
+    # Its row says still what served before.
+    assert [each.server_name for each in may_serve_unseen(own)] == ["one"]
+    finish(made)
+    assert made.state == UpgradeState.CANCELLED, made.message
+    assert not may_serve_unseen(own).exists()
+    assert stage_of(made, held.environment).returned_by is not None
+    assert "shopkit==1.0.2" not in held.served()
 
 
 @pytest.mark.parametrize("then", ["replaced", "let go"])

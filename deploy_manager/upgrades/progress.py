@@ -30,7 +30,12 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
-from deploy_manager.upgrades.proofs import is_proven, serves_in_the_end, speaks_against_release
+from deploy_manager.upgrades.proofs import (
+    is_proven,
+    may_serve_unseen,
+    serves_in_the_end,
+    speaks_against_release,
+)
 from deploy_manager.upgrades.returning import list_returned, list_upgraded, plan_return
 from deploy_manager.upgrades.stage_deployments import deploy_stage, reason_of, request_for
 
@@ -206,7 +211,7 @@ def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
     if deployment.state == State.SUCCEEDED or (not was_cancelled and is_proven(deployment)):
         return _succeed(stage, deployment.message)
     serves = stage.environment.placements.filter(active_release=deployment.release).exists()
-    if deployment.state == State.LOST or serves:
+    if deployment.state == State.LOST or serves or may_serve_unseen(deployment).exists():
         # Some servers serve the new pins, or may: cancelling rolls back, else a person decides.
         end = _return if was_cancelled else _fail
         return end(stage, UpgradeState.RUNNING, deployment.message)

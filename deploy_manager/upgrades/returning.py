@@ -23,6 +23,7 @@ from deploy_manager.packages.pins import checked_pins_of, replace_pins
 from deploy_manager.requirements.pins import Pin, compare_pins, lock_digest, lock_text
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.upgrades.overriding import return_overrides
+from deploy_manager.upgrades.proofs import may_serve_unseen
 
 LIST_KEPT = _(
     "Its list of pins was changed since the upgrade was requested, and stays as it is there:"
@@ -69,6 +70,9 @@ def plan_return(stage: UpgradeStage) -> Return | None:
     )
     serving = {each.active_release for each in placements if each.active_release}
     before = stage.release_before
+    brought = stage.deployment.release if stage.deployment else None
+    if brought and stage.deployment and may_serve_unseen(stage.deployment).exists():
+        serving.add(brought)
     # Or nothing serves: the empty set is in every other.
     if serving <= {before}:
         return None
