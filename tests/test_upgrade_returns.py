@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from deploy_manager.deployments import request as requests
 from deploy_manager.deployments.choices import converge, retry
 from deploy_manager.deployments.ending import cancel
 from deploy_manager.deployments.probing import probe, resolve
@@ -15,6 +16,7 @@ from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import ConnectionLost
 from deploy_manager.messages import Message
 from deploy_manager.models import (
+    UPGRADE_LIVE,
     Deployment,
     Environment,
     HostRun,
@@ -29,6 +31,7 @@ from deploy_manager.recipes import Host, Site, registry
 from deploy_manager.reconcile import promote_next
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.upgrades import progress
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
 from deploy_manager.upgrades.plan import UpgradeOptions
 from deploy_manager.upgrades.progress import advance_all, advance_upgrade
@@ -524,6 +527,31 @@ def test_a_return_goes_back_though_an_advisory_came_meanwhile(
     assert back is not None
     # A retry would be as free to go back.
     assert bool(back.take_back) == (when == "while it waits")
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_a_deployment_that_begins_in_the_same_moment_is_waited_for(
+    held: HeldSite, second: Environment, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    made = upgrade(held, held.environment, second) if way == "back" else None
+    made = made or requested(held.environment)
+    theirs = held.request()
+    with monkeypatch.context() as blind:
+        # It began after it was looked for.
+        blind.setattr(requests, "_why_to_wait", lambda *args: Message())
+        if way == "back":
+            looks = iter([False])
+            known = progress._is_busy
+            blind.setattr(progress, "_is_busy", lambda stage: next(looks, True) and known(stage))
+            fail(made, second)
+        else:
+            advance_upgrade(made.pk)
+    assert stage_of(made, held.environment).state in UPGRADE_LIVE
+    held.see_through(theirs)
+    finish(made)
+    stage = stage_of(made, held.environment)
+    ended = UpgradeState.ROLLED_BACK if way == "back" else UpgradeState.SUCCEEDED
+    assert stage.state == ended, stage.message
 
 
 def lose_and_cancel(deployment: Deployment) -> None:

@@ -161,7 +161,7 @@ def _begin_if_due(stage: UpgradeStage) -> Deployment | bool:
             return deployment
     except DeployManagerError as error:
         # It waits still: that it ran was undone with the transaction.
-        return _fail(stage, UpgradeState.WAITING, error.message)
+        return not _is_busy(stage) and _fail(stage, UpgradeState.WAITING, error.message)
 
 
 def note_begin(deployment: Deployment) -> bool:
@@ -363,7 +363,7 @@ def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
     No right is checked: the rollback is part of the upgrade, which was allowed when it began.
     """
     # What it has to go back to is known once the deployment that runs there has ended.
-    if Deployment.objects.busy().filter(environment=stage.environment_id).exists():
+    if _is_busy(stage):
         return False
     try:
         with brief_transaction():
@@ -387,8 +387,18 @@ def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
     except _BegunTwiceError:
         return False
     except DeployManagerError as error:
-        return _end_stage(stage, UpgradeState.RETURNING, UpgradeState.FAILED, error.message)
+        return not _is_busy(stage) and _end_stage(
+            stage, UpgradeState.RETURNING, UpgradeState.FAILED, error.message
+        )
     return back
+
+
+def _is_busy(stage: UpgradeStage) -> bool:
+    """Whether a deployment is at work there: until it has ended, nothing is decided.
+
+    It may have begun since that was looked at, so that another was refused for it.
+    """
+    return Deployment.objects.busy().filter(environment=stage.environment_id).exists()
 
 
 class _BegunTwiceError(Exception):
