@@ -529,6 +529,28 @@ def test_a_return_goes_back_though_an_advisory_came_meanwhile(
     assert bool(back.take_back) == (when == "while it waits")
 
 
+def test_a_return_does_not_go_to_what_was_marked_as_bad_since(
+    held: HeldSite, second: Environment
+) -> None:
+    before = serving(held)
+    made = upgrade(held, held.environment, second)
+    before.mark_bad("1.0 is exploited: never again")
+    fail(made, second)
+    stage = stage_of(made, held.environment)
+    assert (stage.state, stage.returned_by) == (UpgradeState.FAILED, None)
+    assert "1.0 is exploited: never again" in stage.message
+    assert ("shopkit==1.0.2" in held.served(), held.live()) == (True, {"shopkit": "1.0.2"})
+
+
+def test_a_return_goes_to_what_was_marked_as_bad_before(
+    held: HeldSite, second: Environment
+) -> None:
+    serving(held).mark_bad("1.0 breaks the till")
+    made = upgrade(held, held.environment, second)
+    fail(made, second)
+    went_back(made, held)
+
+
 @pytest.mark.parametrize("way", ["there", "back"])
 def test_a_deployment_that_begins_in_the_same_moment_is_waited_for(
     held: HeldSite, second: Environment, monkeypatch: pytest.MonkeyPatch, way: str
@@ -567,6 +589,25 @@ def lose_and_cancel(deployment: Deployment) -> None:
     replace_recipe("activate", activate)
     run(deployment.pk)
     registry._recipes["activate"] = known
+
+
+def test_a_cancelled_upgrade_that_cannot_go_back_leaves_earlier_environments_alone(
+    held: HeldSite, second: Environment
+) -> None:
+    held.inventory.add_server("two")
+    held.deploy()
+    made = upgrade(held, second, held.environment)
+    made.stages.update(opens_at=None)
+    (own,) = advance_upgrade(made.pk)
+    Deployment.objects.filter(pk=own.pk).update(pause=0)
+    before = stage_of(made, held.environment).release_before
+    assert before is not None
+    before.mark_bad("1.0 is exploited: never again")
+    lose_and_cancel(own)
+    finish(made)
+    assert stage_of(made, held.environment).state == UpgradeState.FAILED
+    assert stage_of(made, second).state == UpgradeState.SUCCEEDED
+    assert "shopkit==1.0.2" in (held.inventory.folder / "later/current/lock").read_text()
 
 
 @pytest.mark.parametrize("is_found_out", [False, True])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from django.db import transaction
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.bad_releases import describe_mark
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.messages import Message
 from deploy_manager.models import (
@@ -61,8 +62,15 @@ def plan_return(stage: UpgradeStage) -> Return | None:
 
     The release that served before comes back as a whole, unless people have deployed another one
     since: then its code stays, and only the pins are returned. Writes that release. Raises PinError
-    and RequestRefused if that is not possible.
+    and RequestRefused if that is not possible, and if it was marked as bad since.
     """
+    way = _plan(stage)
+    if way is not None:
+        _refuse_what_was_marked(stage, way.release)
+    return way
+
+
+def _plan(stage: UpgradeStage) -> Return | None:
     placements = list(
         stage.environment.placements.select_related("active_release__lock", "server").exclude(
             active_release=None
@@ -89,6 +97,21 @@ def plan_return(stage: UpgradeStage) -> Return | None:
             releases=", ".join(sorted(each.name for each in serving)),
         )
     return _return_of_pins(stage, serving.pop(), placements)
+
+
+def _refuse_what_was_marked(stage: UpgradeStage, release: Release) -> None:
+    """Raise RequestRefused if a release was marked as bad since the upgrade was requested.
+
+    Nobody chooses it here. If it was marked before, it served all the same, and comes back.
+    """
+    marked = Release.objects.filter(
+        environment=stage.environment_id,
+        commit=release.commit,
+        lock=release.lock_id,
+        bad_since__gt=stage.upgrade.created_at,
+    ).first()
+    if marked:
+        raise RequestRefused(_("It was not rolled back: %(mark)s"), mark=describe_mark(marked))
 
 
 def _return_to(
