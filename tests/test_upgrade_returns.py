@@ -504,6 +504,34 @@ def test_one_that_is_cancelled_says_so_in_the_environments_after_it(
     assert "the upgrade was cancelled in an earlier environment" in stage_of(made, second).message
 
 
+def test_a_return_sees_its_version_behind_a_marker_that_was_added_since(
+    held: HeldSite, second: Environment
+) -> None:
+    made = upgrade(held, held.environment, second)
+    held.pin("helper==1.0", 'shopkit==1.0 ; python_version >= "3.8"')
+    held.deploy()
+    assert "shopkit==1.0.2 ;" in held.served()
+    fail(made, second)
+    went_back(made, held)
+    assert 'shopkit==1.0 ; python_version >= "3.8"' in held.served()
+    assert held.live() == {}
+
+
+def test_a_list_to_which_a_marker_was_added_since_loses_what_was_taken_back(
+    held: HeldSite, second: Environment
+) -> None:
+    list_by_hand(held.environment, second)
+    made = upgrade(held, held.environment, second)
+    marker = 'python_version >= "3.8"'
+    replace_pins(held.environment, [Pin("helper", "1.0"), Pin("shopkit", "1.0.2", marker=marker)])
+    held.deploy()
+    fail(made, second)
+    went_back(made, held)
+    assert listed(held.environment) == {"helper": "1.0", "shopkit": "1.0"}
+    (pin,) = (each for each in pins_of(held.environment) if each.name == "shopkit")
+    assert pin.marker == marker
+
+
 @pytest.mark.parametrize("when", ["while it waits", "as it begins"])
 def test_a_return_goes_back_though_an_advisory_came_meanwhile(
     held: HeldSite, second: Environment, when: str

@@ -1,7 +1,7 @@
 """What an environment returns to if its upgrade is rolled back, and what becomes of its list."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from django.db import transaction
 from django.utils.translation import gettext_noop as _
@@ -23,6 +23,7 @@ from deploy_manager.packages.overrides import lay_over
 from deploy_manager.packages.pins import checked_pins_of, replace_pins
 from deploy_manager.requirements.pins import Pin, compare_pins, lock_digest, lock_text
 from deploy_manager.requirements.reading import read_pins
+from deploy_manager.requirements.replacing import replace_moved, with_pins_of
 from deploy_manager.upgrades.overriding import return_overrides
 from deploy_manager.upgrades.proofs import may_serve_unseen
 
@@ -84,7 +85,6 @@ def _plan(stage: UpgradeStage) -> Return | None:
     # Or nothing serves: the empty set is in every other.
     if serving <= {before}:
         return None
-    brought = stage.deployment.release if stage.deployment else None
     if before and serving <= {before, brought}:
         return _return_to(before, stage.environment, placements)
     if len(serving) > 1:
@@ -158,34 +158,19 @@ def _pins_without(stage: UpgradeStage, serving: Release) -> tuple[Pin, ...]:
     served = read_pins(serving.lock.text)
     before, after = read_pins(stage.lock_before.text), read_pins(stage.lock_after.text)
     moved = {change.name for change in compare_pins(before, after)}
-    back = {name for name in moved if _versions(served, name) == _versions(after, name)}
-    own = _pins_of_its_own(stage, serving, before)
-    return _mixed(served, own, back)
+    back = replace_moved(served, after, before, moved)
+    own = _pins_of_its_own(stage, serving)
+    return back.pins if own is None else with_pins_of(served, own, back.found)
 
 
-def _mixed(pins: Iterable[Pin], others: Iterable[Pin], names: set[str]) -> tuple[Pin, ...]:
-    """Return pins with those of some packages taken from others."""
-    mixed = (
-        *(pin for pin in pins if pin.name not in names),
-        *(pin for pin in others if pin.name in names),
-    )
-    # pip takes hashes for all packages or for none.
-    if not all(pin.hashes for pin in mixed):
-        mixed = tuple(replace(pin, hashes=()) for pin in mixed)
-    return mixed
+def _pins_of_its_own(stage: UpgradeStage, serving: Release) -> tuple[Pin, ...] | None:
+    """Return what the next deployment of the commit that serves installs without the upgrade.
 
-
-def _versions(pins: Sequence[Pin], name: str) -> set[tuple[str, str]]:
-    return {(pin.marker, pin.version) for pin in pins if pin.name == name}
-
-
-def _pins_of_its_own(
-    stage: UpgradeStage, serving: Release, before: tuple[Pin, ...]
-) -> tuple[Pin, ...]:
-    """Return what the next deployment of the commit that serves installs without the upgrade."""
+    None: the environment lists its pins, or those of the repository are not known.
+    """
     is_commit = stage.environment.pins_from == Environment.PinsFrom.COMMIT
     if not is_commit or serving.repository_lock is None:
-        return before
+        return None
     repository = read_pins(serving.repository_lock.text)
     with transaction.atomic():
         # Tried, to see what is left; they are returned once the servers are.
@@ -232,12 +217,11 @@ def _replace_listed(stage: UpgradeStage, old: LockFile, new: LockFile) -> Messag
     if not listed:
         listed = before
     moved = {change.name for change in compare_pins(before, after)}
-    ours = {name for name in moved if _versions(listed, name) == _versions(before, name)}
-    replace_pins(environment, _mixed(listed, after, ours))
-    theirs = {name for name in moved - ours if _versions(listed, name) != _versions(after, name)}
-    if not theirs:
+    replaced = replace_moved(listed, before, after, moved)
+    replace_pins(environment, replaced.pins)
+    if not replaced.left:
         return Message()
-    return Message(LIST_KEPT, pins=", ".join(_describe_listed(listed, sorted(theirs))))
+    return Message(LIST_KEPT, pins=", ".join(_describe_listed(listed, sorted(replaced.left))))
 
 
 def _describe_listed(pins: Sequence[Pin], names: Sequence[str]) -> Iterator[str]:
