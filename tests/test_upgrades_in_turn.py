@@ -4,6 +4,8 @@ import pytest
 
 from deploy_manager.deployments.choices import retry
 from deploy_manager.models import Environment, State, UpgradeState
+from deploy_manager.packages.pins import replace_pins
+from deploy_manager.requirements.pins import Pin
 from deploy_manager.upgrades.requests import cancel_upgrade
 from tests.overrides import HeldSite
 from tests.returns import (
@@ -13,9 +15,12 @@ from tests.returns import (
     fail,
     finish,
     go_on,
+    list_by_hand,
+    listed,
     options,
     pins_served,
     requested,
+    serving,
     stage_of,
     upgrade,
 )
@@ -26,6 +31,31 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def third(held: HeldSite, second: Environment) -> Environment:
     return another(held, "third", "last")
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+@pytest.mark.parametrize("is_newer", [False, True])
+def test_two_upgrades_that_are_both_taken_back_leave_nothing(
+    held: HeldSite, second: Environment, third: Environment, is_listed: bool, is_newer: bool
+) -> None:
+    if is_listed:
+        list_by_hand(held.environment, second, third)
+    one = upgrade(held, held.environment, second)
+    other = go_on(requested(held.environment, third, wanted=options("1.1")))
+    if is_newer:
+        held.pin(*OLD)
+        held.deploy()
+    assert "shopkit==1.1" in held.served()
+    fail(one, second)
+    assert stage_of(one, held.environment).state == UpgradeState.ROLLED_BACK
+    assert "shopkit==1.1" in held.served()
+    fail(other, third)
+    stage = stage_of(other, held.environment)
+    assert stage.state == UpgradeState.ROLLED_BACK, stage.message
+    assert pins_served(held)["shopkit"] == "1.0"
+    assert held.live() == {}
+    if is_listed:
+        assert listed(held.environment) == {"helper": "1.0", "shopkit": "1.0"}
 
 
 def test_an_upgrade_back_to_the_repositorys_version_outlives_the_return_of_the_one_before(
@@ -72,3 +102,55 @@ def test_a_late_correction_blocks_no_other_environment(
     assert stage_of(made, second).state == UpgradeState.ROLLED_BACK
     assert not made.is_live
     assert go_on(requested(held.environment, wanted=options("1.1"))).state == UpgradeState.SUCCEEDED
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_what_a_person_installed_anew_is_not_taken_back(
+    held: HeldSite, second: Environment, is_listed: bool
+) -> None:
+    if is_listed:
+        list_by_hand(held.environment, second)
+    made = upgrade(held, held.environment, second)
+    before = stage_of(made, held.environment).release_before
+    assert held.see_through(held.request("rollback", release=before)).state == State.SUCCEEDED
+    theirs = go_on(requested(held.environment))
+    assert theirs.state == UpgradeState.SUCCEEDED
+    fail(made, second)
+    stage = stage_of(made, held.environment)
+    assert (stage.state, stage.returned_by) == (UpgradeState.ROLLED_BACK, None)
+    assert "installed the same there" in stage.message
+    assert "shopkit==1.0.2" in held.served()
+    if is_listed:
+        assert listed(held.environment)["shopkit"] == "1.0.2"
+    else:
+        assert held.live() == {"shopkit": "1.0.2"}
+        assert held.environment.overrides.live().get().upgrade == theirs
+    held.deploy()
+    assert "shopkit==1.0.2" in held.served()
+
+
+def test_what_an_upgrade_installed_anew_goes_with_that_one(
+    held: HeldSite, second: Environment, third: Environment
+) -> None:
+    made = upgrade(held, held.environment, second)
+    before = stage_of(made, held.environment).release_before
+    held.see_through(held.request("rollback", release=before))
+    theirs = go_on(requested(held.environment, third))
+    fail(made, second)
+    fail(theirs, third)
+    assert stage_of(theirs, held.environment).state == UpgradeState.ROLLED_BACK
+    assert (serving(held), held.live()) == (before, {})
+
+
+def test_pins_that_people_listed_between_two_upgrades_stay_theirs(
+    held: HeldSite, second: Environment, third: Environment
+) -> None:
+    list_by_hand(held.environment, second, third)
+    one = upgrade(held, held.environment, second)
+    replace_pins(held.environment, [Pin("helper", "2.0"), Pin("shopkit", "1.0.2")])
+    held.deploy()
+    other = go_on(requested(held.environment, third, wanted=options("1.1")))
+    fail(one, second)
+    fail(other, third)
+    assert listed(held.environment) == {"helper": "2.0", "shopkit": "1.0"}
+    assert stage_of(other, held.environment).state == UpgradeState.ROLLED_BACK

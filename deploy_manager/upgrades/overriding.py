@@ -18,8 +18,8 @@ from deploy_manager.requirements.reading import read_pins
 def note_overrides(stage: UpgradeStage) -> None:
     """Write overrides for the pins an upgrade moved which the repository does not have yet.
 
-    Call it in the transaction in which the stage succeeds. If an earlier upgrade moved a package to
-    the same pins, its overrides stay.
+    Call it in the transaction in which the stage succeeds. It replaces those of earlier upgrades,
+    also to the same pins: if one of those is taken back, what this one installed stays.
     """
     environment = stage.environment
     if environment.pins_from != Environment.PinsFrom.COMMIT:
@@ -36,8 +36,6 @@ def note_overrides(stage: UpgradeStage) -> None:
     for change in compare_pins(before, after):
         name = change.name
         pins, listed = _of(after, name), _of(repository, name)
-        if held[name] and _versions(held[name]) == _versions(pins):
-            continue
         # Ended first: a constraint allows one live override of a package and marker.
         replaced = Override.objects.filter(pk__in=[row.pk for row in held[name]])
         why = Message(_("Upgrade %(upgrade)s moved it on."), upgrade=stage.upgrade)

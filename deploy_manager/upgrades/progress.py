@@ -29,6 +29,7 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.models.transactions import brief_transaction
+from deploy_manager.upgrades.later import leave_out_of_later
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
 from deploy_manager.upgrades.proofs import (
     is_proven,
@@ -50,9 +51,7 @@ CANCELLED_BEFORE = Message(
     "cancelled",
 )
 NONE_SWITCHED = Message(_("No server was switched."))
-NOTHING_LEFT = Message(
-    _("Nothing that the upgrade brought serves there any more: no server was touched.")
-)
+NOTHING_LEFT = Message(_("There is nothing to take back there: no server was touched."))
 
 
 def upgrade_of(deployment: Deployment) -> int | None:
@@ -354,6 +353,7 @@ def _follow_rollback(stage: UpgradeStage) -> Deployment | bool:
 
 def _return_pins(stage: UpgradeStage) -> Message:
     return_overrides(stage)
+    leave_out_of_later(stage)
     return list_returned(stage)
 
 

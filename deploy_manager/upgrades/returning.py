@@ -1,6 +1,6 @@
 """What an environment returns to if its upgrade is rolled back, and what becomes of its list."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -24,6 +24,7 @@ from deploy_manager.packages.pins import checked_pins_of, replace_pins
 from deploy_manager.requirements.pins import Pin, compare_pins, lock_digest, lock_text
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.requirements.replacing import replace_moved, with_pins_of
+from deploy_manager.upgrades.later import installed_anew, listed_before, moves_of
 from deploy_manager.upgrades.overriding import return_overrides
 from deploy_manager.upgrades.proofs import may_serve_unseen
 
@@ -31,6 +32,7 @@ LIST_KEPT = _(
     "Its list of pins was changed since the upgrade was requested, and stays as it is there:"
     " %(pins)s."
 )
+INSTALLED_ANEW = _("A later upgrade has installed the same there, which stays: %(pins)s.")
 LIST_UNREADABLE = Message(_("Its list of pins can't be read, so it stays as it is."))
 
 
@@ -62,8 +64,9 @@ def plan_return(stage: UpgradeStage) -> Return | None:
     """Return how an environment is brought back; None if nothing of the upgrade serves any more.
 
     The release that served before comes back as a whole, unless people have deployed another one
-    since: then its code stays, and only the pins are returned. Writes that release. Raises PinError
-    and RequestRefused if that is not possible, and if it was marked as bad since.
+    since, or upgrades before or after this one have changed what it has to go back to: then the
+    code that serves stays, and only the pins are returned. Writes that release.
+    Raises PinError and RequestRefused if that is not possible, and if it was marked as bad since.
     """
     way = _plan(stage)
     if way is not None:
@@ -85,7 +88,7 @@ def _plan(stage: UpgradeStage) -> Return | None:
     # Or nothing serves: the empty set is in every other.
     if serving <= {before}:
         return None
-    if before and serving <= {before, brought}:
+    if before and serving <= {before, brought} and _returns_wholly(stage, before):
         return _return_to(before, stage.environment, placements)
     if len(serving) > 1:
         raise RequestRefused(
@@ -97,6 +100,11 @@ def _plan(stage: UpgradeStage) -> Return | None:
             releases=", ".join(sorted(each.name for each in serving)),
         )
     return _return_of_pins(stage, serving.pop(), placements)
+
+
+def _returns_wholly(stage: UpgradeStage, before: Release) -> bool:
+    """Whether nothing of the release before, or of the one after, is another upgrade's matter."""
+    return before.lock_id == stage.lock_before_id and not installed_anew(stage)
 
 
 def _refuse_what_was_marked(stage: UpgradeStage, release: Release) -> None:
@@ -157,7 +165,7 @@ def _pins_without(stage: UpgradeStage, serving: Release) -> tuple[Pin, ...]:
     """Return the pins that serve, without those that the upgrade brought and that still do."""
     served = read_pins(serving.lock.text)
     before, after = read_pins(stage.lock_before.text), read_pins(stage.lock_after.text)
-    moved = {change.name for change in compare_pins(before, after)}
+    moved = {move.name for move in moves_of(stage)} - installed_anew(stage).keys()
     back = replace_moved(served, after, before, moved)
     own = _pins_of_its_own(stage, serving)
     return back.pins if own is None else with_pins_of(served, own, back.found)
@@ -185,19 +193,22 @@ def list_upgraded(stage: UpgradeStage) -> Message:
 
     Pins from a commit stay what the repository says: an override holds what moved.
     """
-    return _replace_listed(stage, _listed_before(stage), stage.lock_after)
+    return _replace_listed(stage, listed_before(stage), stage.lock_after)
 
 
 def list_returned(stage: UpgradeStage) -> Message:
-    """List again what the upgrade had replaced; return what it did not, as people changed it."""
-    return _replace_listed(stage, stage.lock_after, _listed_before(stage))
+    """List again what the upgrade had replaced; return what it did not, as others changed it."""
+    anew = installed_anew(stage)
+    kept = _replace_listed(stage, stage.lock_after, listed_before(stage), without=anew)
+    if not anew:
+        return kept
+    pins = ", ".join(f"{name} {version or '-'}" for name, version in sorted(anew.items()))
+    return Message.lines(*filter(None, (Message(INSTALLED_ANEW, pins=pins), kept)))
 
 
-def _listed_before(stage: UpgradeStage) -> LockFile:
-    return stage.listed_before or stage.lock_before
-
-
-def _replace_listed(stage: UpgradeStage, old: LockFile, new: LockFile) -> Message:
+def _replace_listed(
+    stage: UpgradeStage, old: LockFile, new: LockFile, without: Collection[str] = ()
+) -> Message:
     """Replace the listed pins that differ between two locks, but for what others have changed.
 
     Call it in a transaction. Returns which were left as they are, or why the whole list was.
@@ -216,7 +227,7 @@ def _replace_listed(stage: UpgradeStage, old: LockFile, new: LockFile) -> Messag
     before, after = read_pins(old.text), read_pins(new.text)
     if not listed:
         listed = before
-    moved = {change.name for change in compare_pins(before, after)}
+    moved = {change.name for change in compare_pins(before, after)}.difference(without)
     replaced = replace_moved(listed, before, after, moved)
     replace_pins(environment, replaced.pins)
     if not replaced.left:

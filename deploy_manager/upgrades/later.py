@@ -1,0 +1,68 @@
+"""Two upgrades of an environment: what belongs to which."""
+
+from collections.abc import Collection
+
+from django.db.models import QuerySet
+
+from deploy_manager.models import LockFile, UpgradeStage, UpgradeState
+from deploy_manager.requirements.pins import PinChange, compare_pins, lock_digest, lock_text
+from deploy_manager.requirements.reading import read_pins
+from deploy_manager.requirements.replacing import replace_moved
+
+
+def moves_of(stage: UpgradeStage) -> tuple[PinChange, ...]:
+    return compare_pins(read_pins(stage.lock_before.text), read_pins(stage.lock_after.text))
+
+
+def listed_before(stage: UpgradeStage) -> LockFile:
+    return stage.listed_before or stage.lock_before
+
+
+def installed_anew(stage: UpgradeStage) -> dict[str, str]:
+    """Return packages that a later upgrade, which stays, brought to the versions of this one.
+
+    For instance after a person had rolled this one back by hand. They belong to the later one.
+    """
+    brought = {move.name: move.after for move in moves_of(stage)}
+    return {
+        move.name: move.after
+        for later in _later_than(stage).filter(state=UpgradeState.SUCCEEDED)
+        for move in moves_of(later)
+        if brought.get(move.name) == move.after
+    }
+
+
+def leave_out_of_later(stage: UpgradeStage) -> None:
+    """Let later upgrades go back, if they have to, to pins without this one's.
+
+    Call it in the transaction in which this one was taken back. Each package is changed in the
+    first that moved it on: those after that one go back to what that one brought.
+    """
+    names = {move.name for move in moves_of(stage)}
+    states = [UpgradeState.SUCCEEDED, UpgradeState.FAILED]
+    for later in _later_than(stage).filter(state__in=states).order_by("pk"):
+        moved = names & {move.name for move in moves_of(later)}
+        names -= moved
+        later.lock_before = _without(stage, later.lock_before, stage.lock_before, moved)
+        if later.listed_before:
+            listed = listed_before(stage)
+            later.listed_before = _without(stage, later.listed_before, listed, moved)
+        later.save(update_fields=["lock_before", "listed_before"])
+
+
+def _later_than(stage: UpgradeStage) -> QuerySet[UpgradeStage]:
+    # By the key: an environment has one live upgrade at a time, so they never overlap.
+    later = UpgradeStage.objects.filter(environment=stage.environment_id, pk__gt=stage.pk)
+    return later.select_related("lock_before", "lock_after", "listed_before")
+
+
+def _without(
+    stage: UpgradeStage, lock: LockFile, before: LockFile, names: Collection[str]
+) -> LockFile:
+    """Return a lock with what it has of a stage replaced by what was there before."""
+    old, new = read_pins(stage.lock_after.text), read_pins(before.text)
+    replaced = replace_moved(read_pins(lock.text), old, new, names)
+    if not replaced.found:
+        return lock
+    text = lock_text(replaced.pins)
+    return LockFile.objects.of(lock_digest(text), text)
