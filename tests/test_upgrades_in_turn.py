@@ -142,6 +142,29 @@ def test_what_an_upgrade_installed_anew_goes_with_that_one(
     assert (serving(held), held.live()) == (before, {})
 
 
+@pytest.mark.parametrize("ends", ["cancelled", "succeeded"])
+def test_a_return_waits_for_another_upgrade_and_is_made_up_for(
+    held: HeldSite, second: Environment, ends: str
+) -> None:
+    made = upgrade(held, held.environment, second)
+    held.environment.freeze("Sales", "ana")
+    other = go_on(requested(held.environment, wanted=options("2.0", "helper")))
+    fail(made, second)
+    assert made.state == UpgradeState.WAITING
+    assert f"#{other.pk}" in made.message
+    assert stage_of(made, held.environment).state == UpgradeState.SUCCEEDED
+    held.environment.thaw("ana")
+    if ends == "cancelled":
+        cancel_upgrade(other, "ana")
+    finish(made)
+    other.refresh_from_db()
+    assert other.state == ends
+    assert stage_of(made, held.environment).state == UpgradeState.ROLLED_BACK
+    assert made.state == UpgradeState.FAILED
+    assert "shopkit==1.0.2" not in held.served()
+    assert ("helper==2.0" in held.served()) == (ends == "succeeded")
+
+
 def test_pins_that_people_listed_between_two_upgrades_stay_theirs(
     held: HeldSite, second: Environment, third: Environment
 ) -> None:

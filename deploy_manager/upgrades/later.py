@@ -1,10 +1,17 @@
-"""Two upgrades of an environment: what belongs to which."""
+"""Two upgrades of an environment: which goes first, and what belongs to which."""
 
 from collections.abc import Collection
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
-from deploy_manager.models import LockFile, UpgradeStage, UpgradeState
+from deploy_manager.models import (
+    UPGRADE_LIVE,
+    LockFile,
+    OnFailure,
+    State,
+    UpgradeStage,
+    UpgradeState,
+)
 from deploy_manager.requirements.pins import PinChange, compare_pins, lock_digest, lock_text
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.requirements.replacing import replace_moved
@@ -48,6 +55,31 @@ def leave_out_of_later(stage: UpgradeStage) -> None:
             listed = listed_before(stage)
             later.listed_before = _without(stage, later.listed_before, listed, moved)
         later.save(update_fields=["lock_before", "listed_before"])
+
+
+def at_work_beside(stage: UpgradeStage) -> UpgradeStage | None:
+    """Return the stage of another upgrade that is live in the same environment."""
+    live = UpgradeStage.objects.filter(environment=stage.environment_id, state__in=UPGRADE_LIVE)
+    return live.exclude(pk=stage.pk).select_related("upgrade").first()
+
+
+def held_up(upgrade_id: int) -> QuerySet[UpgradeStage]:
+    """Return stages that are to be rolled back once the upgrades at work there have ended.
+
+    Until then their own has not ended either.
+    """
+    later = UpgradeStage.objects.filter(
+        upgrade=OuterRef("upgrade"),
+        number__gt=OuterRef("number"),
+        state__in=[UpgradeState.FAILED, UpgradeState.ROLLED_BACK],
+    ).exclude(deployment__state=State.CANCELLED)
+    return UpgradeStage.objects.filter(
+        Exists(later),
+        upgrade=upgrade_id,
+        upgrade__state__in=UPGRADE_LIVE,
+        upgrade__on_failure=OnFailure.RETURN,
+        state=UpgradeState.SUCCEEDED,
+    ).order_by("number")
 
 
 def _later_than(stage: UpgradeStage) -> QuerySet[UpgradeStage]:

@@ -29,7 +29,7 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.models.transactions import brief_transaction
-from deploy_manager.upgrades.later import leave_out_of_later
+from deploy_manager.upgrades.later import at_work_beside, held_up, leave_out_of_later
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
 from deploy_manager.upgrades.proofs import (
     is_proven,
@@ -52,6 +52,7 @@ CANCELLED_BEFORE = Message(
 )
 NONE_SWITCHED = Message(_("No server was switched."))
 NOTHING_LEFT = Message(_("There is nothing to take back there: no server was touched."))
+GOES_BACK_LATER = _("It is rolled back once upgrade %(upgrade)s has ended there.")
 
 
 def upgrade_of(deployment: Deployment) -> int | None:
@@ -93,6 +94,7 @@ def advance_upgrade(upgrade_id: int) -> list[Deployment]:
     An error in one environment does not keep the others from going on.
     """
     written: list[Deployment] = []
+    one_by_one(JOB, _with_rows(held_up(upgrade_id)), _return_in_turn, "environment")
     # One transition may make another due, but a stage has few: 100 rounds guard against a loop.
     for _round in range(100):
         stages = UpgradeStage.objects.filter(upgrade=upgrade_id, state__in=UPGRADE_LIVE)
@@ -305,7 +307,10 @@ def _unmark(stage: UpgradeStage) -> None:
 
 
 def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why: Message) -> bool:
-    """End a stage, skip those that wait, and roll back earlier ones if the upgrade says so."""
+    """End a stage, skip those that wait, and roll back earlier ones if the upgrade says so.
+
+    An earlier one that another upgrade holds up is rolled back later: see `held_up`.
+    """
     with brief_transaction():
         mine = UpgradeStage.objects.filter(pk=stage.pk, state=was)
         if not mine.update(state=ended, message=why, opens_at=None):
@@ -326,16 +331,32 @@ def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why:
 
 
 def _return(stage: UpgradeStage, was: UpgradeState, why: Message) -> bool:
-    """Begin to roll an environment back; the next round writes the deployment."""
+    """Begin to roll an environment back; the next round writes the deployment.
+
+    False if it has another state by now, or if another upgrade is at work there.
+    """
     mine = UpgradeStage.objects.filter(pk=stage.pk, state=was)
     try:
         with brief_transaction():
             return bool(mine.update(state=UpgradeState.RETURNING, message=why))
     except IntegrityError:
         # One that had succeeded becomes live again, and an environment has one live upgrade.
-        busy = Message(_("It was not rolled back: another upgrade is at work there."))
-        mine.update(message=Message.lines(why, busy))
         return False
+
+
+def _return_in_turn(stage: UpgradeStage) -> bool:
+    """Begin to roll a stage back that another upgrade held up, if that one has ended."""
+    # Looked at first: a database logs each violation of a constraint.
+    if at_work_beside(stage):
+        return False
+    failed = stage.upgrade.stages.filter(
+        number__gt=stage.number, state__in=[UpgradeState.FAILED, UpgradeState.ROLLED_BACK]
+    ).earliest("number")
+    with brief_transaction():
+        if not _return(stage, UpgradeState.SUCCEEDED, failed.message):
+            return False
+        _set_state(stage, UpgradeState.RUNNING)
+    return True
 
 
 def _follow_rollback(stage: UpgradeStage) -> Deployment | bool:
@@ -410,13 +431,18 @@ def _of_stage(stage: UpgradeStage, why: Message) -> Message:
 
 
 def _end(upgrade_id: int) -> None:
-    """End an upgrade without live stages, in the worst of their states.
+    """End an upgrade without live stages, in the worst of their states; or note what it waits for.
 
     One that has ended gets another state if a stage was corrected since: see `_settle_late`.
     """
     stages = UpgradeStage.objects.filter(upgrade=upgrade_id).order_by("number")
     found = list(stages.select_related("environment__project"))
     if any(stage.state in UPGRADE_LIVE for stage in found):
+        return
+    if stage := _with_rows(held_up(upgrade_id)).first():
+        other = at_work_beside(stage)
+        why = Message(GOES_BACK_LATER, upgrade=other.upgrade) if other else Message()
+        _set_state(stage, UpgradeState.WAITING, why)
         return
     states = {stage.state for stage in found}
     order = (UpgradeState.FAILED, UpgradeState.ROLLED_BACK, UpgradeState.CANCELLED)
