@@ -12,13 +12,15 @@ from deploy_manager.models import (
     UpgradeStage,
     UpgradeState,
 )
+from deploy_manager.packages.pins import pins_in
 from deploy_manager.requirements.pins import PinChange, compare_pins, lock_digest, lock_text
-from deploy_manager.requirements.reading import read_pins
 from deploy_manager.requirements.replacing import replace_moved
 
 
 def moves_of(stage: UpgradeStage) -> tuple[PinChange, ...]:
-    return compare_pins(read_pins(stage.lock_before.text), read_pins(stage.lock_after.text))
+    """Return what an upgrade changes in its environment; nothing if a lock can't be read."""
+    before, after = pins_in(stage.lock_before.text), pins_in(stage.lock_after.text)
+    return compare_pins(before, after) if before and after else ()
 
 
 def listed_before(stage: UpgradeStage) -> LockFile:
@@ -92,9 +94,9 @@ def _without(
     stage: UpgradeStage, lock: LockFile, before: LockFile, names: Collection[str]
 ) -> LockFile:
     """Return a lock with what it has of a stage replaced by what was there before."""
-    old, new = read_pins(stage.lock_after.text), read_pins(before.text)
-    replaced = replace_moved(read_pins(lock.text), old, new, names)
-    if not replaced.found:
+    pins, old, new = (pins_in(each.text) for each in (lock, stage.lock_after, before))
+    replaced = replace_moved(pins, old, new, names)
+    if not (pins and new and replaced.found):
         return lock
     text = lock_text(replaced.pins)
     return LockFile.objects.of(lock_digest(text), text)
