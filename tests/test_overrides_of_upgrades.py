@@ -125,6 +125,38 @@ def test_an_upgrade_that_was_cancelled_is_asked_for_again_and_not_retried(held: 
         retry(stage.deployment)
 
 
+@pytest.mark.parametrize("back_to", ["1.0", "1.0.2"])
+def test_a_return_revives_nothing_if_a_later_upgrade_moved_the_package(
+    held: HeldSite, back_to: str
+) -> None:
+    held.serve("shopkit==1.0")
+    for version in ("1.0.2", "1.1", back_to):
+        stage = held.upgrade(f"shopkit=={version}", state=UpgradeState.SUCCEEDED)
+        note_overrides(stage)
+        held.serve(f"shopkit=={version}", repository=("shopkit==1.0",))
+    _first, second, last = held.environment.upgrade_stages.order_by("pk")
+    live = {} if back_to == "1.0" else {"shopkit": "1.0.2"}
+    assert held.live() == live
+    return_overrides(second)
+    assert held.live() == live
+    return_overrides(last)
+    assert held.live() == {"shopkit": "1.0.2"}
+
+
+@pytest.mark.parametrize("how", [Override.End.CAUGHT_UP, Override.End.DROPPED])
+def test_a_return_revives_nothing_that_the_repository_has_overtaken_since(
+    held: HeldSite, how: Override.End
+) -> None:
+    held.serve("shopkit==1.0")
+    note_overrides(held.upgrade("shopkit==1.0.2", state=UpgradeState.SUCCEEDED))
+    held.serve("shopkit==1.0.2", repository=("shopkit==1.0",))
+    later = held.upgrade("shopkit==1.1", state=UpgradeState.SUCCEEDED)
+    note_overrides(later)
+    held.environment.overrides.all().end(how, "The repository had it.")
+    return_overrides(later)
+    assert held.live() == {}
+
+
 def test_an_override_shows_why_it_was_moved_and_which_advisories_that_ended(
     held: HeldSite,
 ) -> None:

@@ -8,13 +8,15 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from deploy_manager.deployments import request as requests
 from deploy_manager.deployments.choices import converge, retry
 from deploy_manager.deployments.ending import cancel
-from deploy_manager.deployments.probing import resolve
+from deploy_manager.deployments.probing import probe, resolve
 from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import ConnectionLost
 from deploy_manager.messages import Message
 from deploy_manager.models import (
+    UPGRADE_LIVE,
     Deployment,
     Environment,
     HostRun,
@@ -29,16 +31,21 @@ from deploy_manager.recipes import Host, Site, registry
 from deploy_manager.reconcile import promote_next
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.upgrades import progress
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
 from deploy_manager.upgrades.plan import UpgradeOptions
 from deploy_manager.upgrades.progress import advance_all, advance_upgrade
+from deploy_manager.upgrades.proofs import may_serve_unseen
 from deploy_manager.upgrades.requests import cancel_upgrade
 from tests.overrides import HeldSite
 from tests.returns import (
     OLD,
     begin_what_waits,
     fail,
+    finish,
     go_on,
+    list_by_hand,
+    listed,
     requested,
     serving,
     stage_of,
@@ -46,19 +53,6 @@ from tests.returns import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def listed(environment: Environment) -> dict[str, str]:
-    fresh = Environment.objects.get(pk=environment.pk)
-    return {pin.name: pin.version for pin in pins_of(fresh)}
-
-
-def list_by_hand(*environments: Environment) -> None:
-    """Let them have lists of pins of their own, with what serves."""
-    Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
-    for each in environments:
-        each.refresh_from_db()
-        replace_pins(each, [Pin("helper", "1.0"), Pin("shopkit", "1.0")])
 
 
 def replace_recipe(name: str, function: Callable[[Host, Site], None]) -> None:
@@ -508,6 +502,162 @@ def test_one_that_is_cancelled_says_so_in_the_environments_after_it(
     cancel(own, "ana")
     go_on(made)
     assert "the upgrade was cancelled in an earlier environment" in stage_of(made, second).message
+
+
+def test_a_return_sees_its_version_behind_a_marker_that_was_added_since(
+    held: HeldSite, second: Environment
+) -> None:
+    made = upgrade(held, held.environment, second)
+    held.pin("helper==1.0", 'shopkit==1.0 ; python_version >= "3.8"')
+    held.deploy()
+    assert "shopkit==1.0.2 ;" in held.served()
+    fail(made, second)
+    went_back(made, held)
+    assert 'shopkit==1.0 ; python_version >= "3.8"' in held.served()
+    assert held.live() == {}
+
+
+def test_a_list_to_which_a_marker_was_added_since_loses_what_was_taken_back(
+    held: HeldSite, second: Environment
+) -> None:
+    list_by_hand(held.environment, second)
+    made = upgrade(held, held.environment, second)
+    marker = 'python_version >= "3.8"'
+    replace_pins(held.environment, [Pin("helper", "1.0"), Pin("shopkit", "1.0.2", marker=marker)])
+    held.deploy()
+    fail(made, second)
+    went_back(made, held)
+    assert listed(held.environment) == {"helper": "1.0", "shopkit": "1.0"}
+    (pin,) = (each for each in pins_of(held.environment) if each.name == "shopkit")
+    assert pin.marker == marker
+
+
+@pytest.mark.parametrize("when", ["while it waits", "as it begins"])
+def test_a_return_goes_back_though_an_advisory_came_meanwhile(
+    held: HeldSite, second: Environment, when: str
+) -> None:
+    list_by_hand(held.environment, second)
+    made = upgrade(held, held.environment, second)
+    held.pin(*OLD)
+    held.deploy()
+    held.environment.freeze("Sales", "ana")
+    fail(made, second)
+    held.environment.thaw("ana")
+    if when == "while it waits":
+        held.is_vulnerable("1.0")
+        begin_what_waits()
+    else:
+        begin_what_waits()
+        held.is_vulnerable("1.0")
+    finish(made)
+    went_back(made, held)
+    back = stage_of(made, held.environment).returned_by
+    assert back is not None
+    # A retry would be as free to go back.
+    assert bool(back.take_back) == (when == "while it waits")
+
+
+def test_a_return_does_not_go_to_what_was_marked_as_bad_since(
+    held: HeldSite, second: Environment
+) -> None:
+    before = serving(held)
+    made = upgrade(held, held.environment, second)
+    before.mark_bad("1.0 is exploited: never again")
+    fail(made, second)
+    stage = stage_of(made, held.environment)
+    assert (stage.state, stage.returned_by) == (UpgradeState.FAILED, None)
+    assert "1.0 is exploited: never again" in stage.message
+    assert ("shopkit==1.0.2" in held.served(), held.live()) == (True, {"shopkit": "1.0.2"})
+
+
+def test_a_return_goes_to_what_was_marked_as_bad_before(
+    held: HeldSite, second: Environment
+) -> None:
+    serving(held).mark_bad("1.0 breaks the till")
+    made = upgrade(held, held.environment, second)
+    fail(made, second)
+    went_back(made, held)
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_a_deployment_that_begins_in_the_same_moment_is_waited_for(
+    held: HeldSite, second: Environment, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    made = upgrade(held, held.environment, second) if way == "back" else None
+    made = made or requested(held.environment)
+    theirs = held.request()
+    with monkeypatch.context() as blind:
+        # It began after it was looked for.
+        blind.setattr(requests, "_why_to_wait", lambda *args: Message())
+        if way == "back":
+            looks = iter([False])
+            known = progress._is_busy
+            blind.setattr(progress, "_is_busy", lambda stage: next(looks, True) and known(stage))
+            fail(made, second)
+        else:
+            advance_upgrade(made.pk)
+    assert stage_of(made, held.environment).state in UPGRADE_LIVE
+    held.see_through(theirs)
+    finish(made)
+    stage = stage_of(made, held.environment)
+    ended = UpgradeState.ROLLED_BACK if way == "back" else UpgradeState.SUCCEEDED
+    assert stage.state == ended, stage.message
+
+
+def lose_and_cancel(deployment: Deployment) -> None:
+    """Run it; it is cancelled and a server is lost in the moment in which that was switched."""
+    known = registry._recipes["activate"]
+
+    def activate(host: Host, site: Site) -> None:
+        known.function(host, site)
+        cancel(deployment, "ana")
+        connection.close()  # this thread's own
+        raise ConnectionLost("cut")
+
+    replace_recipe("activate", activate)
+    run(deployment.pk)
+    registry._recipes["activate"] = known
+
+
+def test_a_cancelled_upgrade_that_cannot_go_back_leaves_earlier_environments_alone(
+    held: HeldSite, second: Environment
+) -> None:
+    held.inventory.add_server("two")
+    held.deploy()
+    made = upgrade(held, second, held.environment)
+    made.stages.update(opens_at=None)
+    (own,) = advance_upgrade(made.pk)
+    Deployment.objects.filter(pk=own.pk).update(pause=0)
+    before = stage_of(made, held.environment).release_before
+    assert before is not None
+    before.mark_bad("1.0 is exploited: never again")
+    lose_and_cancel(own)
+    finish(made)
+    assert stage_of(made, held.environment).state == UpgradeState.FAILED
+    assert stage_of(made, second).state == UpgradeState.SUCCEEDED
+    assert "shopkit==1.0.2" in (held.inventory.folder / "later/current/lock").read_text()
+
+
+@pytest.mark.parametrize("is_found_out", [False, True])
+def test_a_server_that_was_lost_as_it_switched_goes_back_if_the_upgrade_was_cancelled(
+    held: HeldSite, is_found_out: bool
+) -> None:
+    held.inventory.add_server("two")
+    held.deploy()
+    made = requested(held.environment)
+    (own,) = advance_upgrade(made.pk)
+    Deployment.objects.filter(pk=own.pk).update(pause=0)
+    lose_and_cancel(own)
+    assert "shopkit==1.0.2" in held.served()
+    if is_found_out:
+        probe(own.host_runs.get(state=State.LOST).pk)
+    # Its row says still what served before.
+    assert [each.server_name for each in may_serve_unseen(own)] == ["one"]
+    finish(made)
+    assert made.state == UpgradeState.CANCELLED, made.message
+    assert not may_serve_unseen(own).exists()
+    assert stage_of(made, held.environment).returned_by is not None
+    assert "shopkit==1.0.2" not in held.served()
 
 
 @pytest.mark.parametrize("then", ["replaced", "let go"])

@@ -156,8 +156,12 @@ def _refuse_what_is_bad(deployment: Deployment, release: Release) -> None:
 
 def _refuse_what_does_not_fit(deployment: Deployment, release: Release) -> None:
     """Raise PinError if an upgrade's return puts pins on a commit that never had them, in vain."""
-    stage = UpgradeStage.objects.filter(returned_by=deployment).first()
-    if stage is None or deployment.recipe == ROLLBACK or release.lock_id == stage.lock_before_id:
+    returned = UpgradeStage.objects.filter(returned_by=deployment)
+    stage = returned.select_related("release_before").first()
+    if stage is None or deployment.recipe == ROLLBACK:
+        return
+    # Not the stage's lock: that changes if an upgrade before it is taken back, too.
+    if stage.release_before and stage.release_before.lock_id == release.lock_id:
         return
     environment = deployment.environment
     try:

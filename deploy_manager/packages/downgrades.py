@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from django.db.models import Q
 from django.utils.translation import gettext_noop as _
 from packaging.version import Version
 
@@ -233,11 +234,11 @@ class _History:
 def refuse_what_nobody_confirmed(deployment: Deployment, pins: Sequence[Pin]) -> None:
     """Raise RequestRefused if these pins undo more than was shown and confirmed.
 
-    An upgrade is planned as a whole, with its rollback, and a rollback names its release: both are
-    exempt.
+    An upgrade is planned as a whole, with its return, and a rollback names its release: all of them
+    are exempt.
     """
-    stage = UpgradeStage.objects.filter(deployment=deployment)
-    if deployment.recipe == ROLLBACK or stage.exists():
+    stages = UpgradeStage.objects.filter(Q(deployment=deployment) | Q(returned_by=deployment))
+    if deployment.recipe == ROLLBACK or stages.exists():
         return
     runs = deployment.host_runs.exclude(placement=None)
     runs = runs.select_related("placement__active_release")

@@ -18,8 +18,8 @@ from deploy_manager.requirements.reading import read_pins
 def note_overrides(stage: UpgradeStage) -> None:
     """Write overrides for the pins an upgrade moved which the repository does not have yet.
 
-    Call it in the transaction in which the stage succeeds. If an earlier upgrade moved a package to
-    the same pins, its overrides stay.
+    Call it in the transaction in which the stage succeeds. It replaces those of earlier upgrades,
+    also to the same pins: if one of those is taken back, what this one installed stays.
     """
     environment = stage.environment
     if environment.pins_from != Environment.PinsFrom.COMMIT:
@@ -36,8 +36,6 @@ def note_overrides(stage: UpgradeStage) -> None:
     for change in compare_pins(before, after):
         name = change.name
         pins, listed = _of(after, name), _of(repository, name)
-        if held[name] and _versions(held[name]) == _versions(pins):
-            continue
         # Ended first: a constraint allows one live override of a package and marker.
         replaced = Override.objects.filter(pk__in=[row.pk for row in held[name]])
         why = Message(_("Upgrade %(upgrade)s moved it on."), upgrade=stage.upgrade)
@@ -89,9 +87,9 @@ def _write(
 def return_overrides(stage: UpgradeStage) -> None:
     """End the overrides of a stage that was rolled back, and revive those that it had replaced.
 
-    If a later upgrade moved a package on, the overrides of that one stay. They then replace those
-    from before this stage, which it revives in turn if it is rolled back, too. None is revived of a
-    package that was let go since.
+    If a later upgrade moved a package on, also back to the repository's pins, what it left stays.
+    It then replaces what is from before this stage, and revives that if it is rolled back, too.
+    None is revived of a package that was let go since, or in which the repository caught up.
     """
     here = Override.objects.filter(environment=stage.environment)
     why = Message(_("Upgrade %(upgrade)s was taken back."), upgrade=stage.upgrade)
@@ -102,15 +100,15 @@ def return_overrides(stage: UpgradeStage) -> None:
     mine.filter(ended_how=Override.End.REPLACED).update(
         ended_how=Override.End.RETURNED, ended_why=why, replaced_by=None
     )
-    live = set(here.live().values_list("name", flat=True))
-    # What is let go, is let go with all that it had replaced.
-    let_go = here.filter(
-        name=OuterRef("name"), ended_how=Override.End.LET_GO, ended_at__gte=OuterRef("ended_at")
+    moved_on = {*later, *here.live().values_list("name", flat=True)}
+    # What has ended otherwise, or was let go, did so with all that it had replaced.
+    over = here.filter(name=OuterRef("name"), ended_at__gte=OuterRef("ended_at")).exclude(
+        ended_how__in=[Override.End.REPLACED, Override.End.RETURNED]
     )
     earlier = here.filter(ended_how=Override.End.REPLACED, replaced_by=stage.upgrade)
-    for row in earlier.exclude(Exists(let_go)):
+    for row in earlier.exclude(Exists(over)):
         again = Override.objects.filter(pk=row.pk)
-        if row.name in live:
+        if row.name in moved_on:
             again.update(replaced_by=later.get(row.name))
         else:
             again.update(

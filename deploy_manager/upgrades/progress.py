@@ -29,8 +29,14 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.models.transactions import brief_transaction
+from deploy_manager.upgrades.later import at_work_beside, held_up, leave_out_of_later
 from deploy_manager.upgrades.overriding import note_overrides, return_overrides
-from deploy_manager.upgrades.proofs import is_proven, serves_in_the_end, speaks_against_release
+from deploy_manager.upgrades.proofs import (
+    is_proven,
+    may_serve_unseen,
+    serves_in_the_end,
+    speaks_against_release,
+)
 from deploy_manager.upgrades.returning import list_returned, list_upgraded, plan_return
 from deploy_manager.upgrades.stage_deployments import deploy_stage, reason_of, request_for
 
@@ -45,9 +51,8 @@ CANCELLED_BEFORE = Message(
     "cancelled",
 )
 NONE_SWITCHED = Message(_("No server was switched."))
-NOTHING_LEFT = Message(
-    _("Nothing that the upgrade brought serves there any more: no server was touched.")
-)
+NOTHING_LEFT = Message(_("There is nothing to take back there: no server was touched."))
+GOES_BACK_LATER = _("It is rolled back once upgrade %(upgrade)s has ended there.")
 
 
 def upgrade_of(deployment: Deployment) -> int | None:
@@ -89,6 +94,7 @@ def advance_upgrade(upgrade_id: int) -> list[Deployment]:
     An error in one environment does not keep the others from going on.
     """
     written: list[Deployment] = []
+    one_by_one(JOB, _with_rows(held_up(upgrade_id)), _return_in_turn, "environment")
     # One transition may make another due, but a stage has few: 100 rounds guard against a loop.
     for _round in range(100):
         stages = UpgradeStage.objects.filter(upgrade=upgrade_id, state__in=UPGRADE_LIVE)
@@ -156,7 +162,7 @@ def _begin_if_due(stage: UpgradeStage) -> Deployment | bool:
             return deployment
     except DeployManagerError as error:
         # It waits still: that it ran was undone with the transaction.
-        return _fail(stage, UpgradeState.WAITING, error.message)
+        return not _is_busy(stage) and _fail(stage, UpgradeState.WAITING, error.message)
 
 
 def note_begin(deployment: Deployment) -> bool:
@@ -206,7 +212,7 @@ def _follow_deployment(stage: UpgradeStage) -> Deployment | bool:
     if deployment.state == State.SUCCEEDED or (not was_cancelled and is_proven(deployment)):
         return _succeed(stage, deployment.message)
     serves = stage.environment.placements.filter(active_release=deployment.release).exists()
-    if deployment.state == State.LOST or serves:
+    if deployment.state == State.LOST or serves or may_serve_unseen(deployment).exists():
         # Some servers serve the new pins, or may: cancelling rolls back, else a person decides.
         end = _return if was_cancelled else _fail
         return end(stage, UpgradeState.RUNNING, deployment.message)
@@ -269,9 +275,9 @@ def _came_back(
 
     `then` is called in the transaction that ends it, and returns what people should know.
     """
-    _mark_bad(stage, why)
-    cancelled = stage.deployment is not None and stage.deployment.state == State.CANCELLED
-    ended = UpgradeState.CANCELLED if cancelled else UpgradeState.ROLLED_BACK
+    if was in UPGRADE_LIVE:
+        _mark_bad(stage, why)
+    ended = UpgradeState.CANCELLED if _was_cancelled(stage) else UpgradeState.ROLLED_BACK
     with brief_transaction():
         if not _end_stage(stage, was, ended, why):
             return False
@@ -279,6 +285,10 @@ def _came_back(
             mine = UpgradeStage.objects.filter(pk=stage.pk)
             mine.update(message=Message.lines(*filter(None, (why, more))))
     return True
+
+
+def _was_cancelled(stage: UpgradeStage) -> bool:
+    return stage.deployment is not None and stage.deployment.state == State.CANCELLED
 
 
 def _mark_bad(stage: UpgradeStage, why: Message) -> None:
@@ -297,33 +307,56 @@ def _unmark(stage: UpgradeStage) -> None:
 
 
 def _end_stage(stage: UpgradeStage, was: UpgradeState, ended: UpgradeState, why: Message) -> bool:
-    """End a stage, skip those that wait, and roll back earlier ones if the upgrade says so."""
+    """End a stage, skip those that wait, and roll back earlier ones if the upgrade says so.
+
+    An earlier one that another upgrade holds up is rolled back later: see `held_up`.
+    """
     with brief_transaction():
         mine = UpgradeStage.objects.filter(pk=stage.pk, state=was)
         if not mine.update(state=ended, message=why, opens_at=None):
             return False
+        if was not in UPGRADE_LIVE:
+            return True  # corrected: what it means for the others was decided before
         others = stage.upgrade.stages.exclude(pk=stage.pk)
-        why_not = CANCELLED_BEFORE if ended == UpgradeState.CANCELLED else NOT_BEGUN
+        # Also if it could not go back: what people cancelled is to change nothing more.
+        is_cancelled = ended == UpgradeState.CANCELLED or _was_cancelled(stage)
+        why_not = CANCELLED_BEFORE if is_cancelled else NOT_BEGUN
         others.filter(state=UpgradeState.WAITING).update(
             state=UpgradeState.SKIPPED, message=why_not, opens_at=None
         )
-        if ended != UpgradeState.CANCELLED and stage.upgrade.on_failure == OnFailure.RETURN:
+        if not is_cancelled and stage.upgrade.on_failure == OnFailure.RETURN:
             for earlier in others.filter(state=UpgradeState.SUCCEEDED, number__lt=stage.number):
                 _return(earlier, UpgradeState.SUCCEEDED, why)
     return True
 
 
 def _return(stage: UpgradeStage, was: UpgradeState, why: Message) -> bool:
-    """Begin to roll an environment back; the next round writes the deployment."""
+    """Begin to roll an environment back; the next round writes the deployment.
+
+    False if it has another state by now, or if another upgrade is at work there.
+    """
     mine = UpgradeStage.objects.filter(pk=stage.pk, state=was)
     try:
         with brief_transaction():
             return bool(mine.update(state=UpgradeState.RETURNING, message=why))
     except IntegrityError:
         # One that had succeeded becomes live again, and an environment has one live upgrade.
-        busy = Message(_("It was not rolled back: another upgrade is at work there."))
-        mine.update(message=Message.lines(why, busy))
         return False
+
+
+def _return_in_turn(stage: UpgradeStage) -> bool:
+    """Begin to roll a stage back that another upgrade held up, if that one has ended."""
+    # Looked at first: a database logs each violation of a constraint.
+    if at_work_beside(stage):
+        return False
+    failed = stage.upgrade.stages.filter(
+        number__gt=stage.number, state__in=[UpgradeState.FAILED, UpgradeState.ROLLED_BACK]
+    ).earliest("number")
+    with brief_transaction():
+        if not _return(stage, UpgradeState.SUCCEEDED, failed.message):
+            return False
+        _set_state(stage, UpgradeState.RUNNING)
+    return True
 
 
 def _follow_rollback(stage: UpgradeStage) -> Deployment | bool:
@@ -341,6 +374,7 @@ def _follow_rollback(stage: UpgradeStage) -> Deployment | bool:
 
 def _return_pins(stage: UpgradeStage) -> Message:
     return_overrides(stage)
+    leave_out_of_later(stage)
     return list_returned(stage)
 
 
@@ -350,7 +384,7 @@ def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
     No right is checked: the rollback is part of the upgrade, which was allowed when it began.
     """
     # What it has to go back to is known once the deployment that runs there has ended.
-    if Deployment.objects.busy().filter(environment=stage.environment_id).exists():
+    if _is_busy(stage):
         return False
     try:
         with brief_transaction():
@@ -374,8 +408,18 @@ def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
     except _BegunTwiceError:
         return False
     except DeployManagerError as error:
-        return _end_stage(stage, UpgradeState.RETURNING, UpgradeState.FAILED, error.message)
+        return not _is_busy(stage) and _end_stage(
+            stage, UpgradeState.RETURNING, UpgradeState.FAILED, error.message
+        )
     return back
+
+
+def _is_busy(stage: UpgradeStage) -> bool:
+    """Whether a deployment is at work there: until it has ended, nothing is decided.
+
+    It may have begun since that was looked at, so that another was refused for it.
+    """
+    return Deployment.objects.busy().filter(environment=stage.environment_id).exists()
 
 
 class _BegunTwiceError(Exception):
@@ -387,13 +431,18 @@ def _of_stage(stage: UpgradeStage, why: Message) -> Message:
 
 
 def _end(upgrade_id: int) -> None:
-    """End an upgrade without live stages, in the worst of their states.
+    """End an upgrade without live stages, in the worst of their states; or note what it waits for.
 
     One that has ended gets another state if a stage was corrected since: see `_settle_late`.
     """
     stages = UpgradeStage.objects.filter(upgrade=upgrade_id).order_by("number")
     found = list(stages.select_related("environment__project"))
     if any(stage.state in UPGRADE_LIVE for stage in found):
+        return
+    if stage := _with_rows(held_up(upgrade_id)).first():
+        other = at_work_beside(stage)
+        why = Message(GOES_BACK_LATER, upgrade=other.upgrade) if other else Message()
+        _set_state(stage, UpgradeState.WAITING, why)
         return
     states = {stage.state for stage in found}
     order = (UpgradeState.FAILED, UpgradeState.ROLLED_BACK, UpgradeState.CANCELLED)

@@ -1,7 +1,10 @@
 """What the deployments of an upgrade proved: that servers serve its pins, or speak against them."""
 
-from deploy_manager.models import Deployment, HostRun, State, Step
-from deploy_manager.models.runs import is_verified
+from django.db.models import Exists, F, OuterRef, QuerySet
+
+from deploy_manager.models import ROLLBACK_PHASE, Deployment, HostRun, State, Step
+from deploy_manager.models.runs import ACTIVATE, is_verified
+from deploy_manager.models.serving import WENT_BACK
 
 
 def is_proven(deployment: Deployment) -> bool:
@@ -41,6 +44,21 @@ def _with_retries(deployment: Deployment) -> list[Deployment]:
         newest = list(Deployment.objects.filter(retry_of__in=newest).exclude(pk__in=known))
         found += newest
     return found
+
+
+def may_serve_unseen(deployment: Deployment) -> QuerySet[HostRun]:
+    """Return servers that it switched, or may have, without anyone having looked since.
+
+    The row of such a server says still what served before.
+    """
+    steps = Step.objects.filter(host_run=OuterRef("pk"), recipe=ACTIVATE)
+    switch = steps.filter(state__in=[State.SUCCEEDED, State.LOST]).exclude(phase=ROLLBACK_PHASE)
+    runs = deployment.host_runs.filter(
+        Exists(switch), was_switched=False, placement__isnull=False
+    ).exclude(WENT_BACK)
+    # What was seen later is known; and where it was moved to, it was not switched.
+    runs = runs.exclude(placement__seen_at__gt=F("finished_at"))
+    return runs.exclude(placement__moved_at__gt=F("finished_at"))
 
 
 def speaks_against_release(deployment: Deployment) -> bool:

@@ -1,11 +1,12 @@
 """What an environment returns to if its upgrade is rolled back, and what becomes of its list."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from django.db import transaction
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.bad_releases import describe_mark
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.messages import Message
 from deploy_manager.models import (
@@ -17,17 +18,21 @@ from deploy_manager.models import (
     UpgradeStage,
 )
 from deploy_manager.models.deployments import ROLLBACK, UPGRADE
-from deploy_manager.packages.downgrades import ChangedPin, changed_pins
+from deploy_manager.packages.downgrades import ChangedPin, changed_pins, confirmed_in
 from deploy_manager.packages.overrides import lay_over
 from deploy_manager.packages.pins import checked_pins_of, replace_pins
 from deploy_manager.requirements.pins import Pin, compare_pins, lock_digest, lock_text
 from deploy_manager.requirements.reading import read_pins
+from deploy_manager.requirements.replacing import replace_moved, with_pins_of
+from deploy_manager.upgrades.later import installed_anew, listed_before, moves_of
 from deploy_manager.upgrades.overriding import return_overrides
+from deploy_manager.upgrades.proofs import may_serve_unseen
 
 LIST_KEPT = _(
     "Its list of pins was changed since the upgrade was requested, and stays as it is there:"
     " %(pins)s."
 )
+INSTALLED_ANEW = _("A later upgrade has installed the same there, which stays: %(pins)s.")
 LIST_UNREADABLE = Message(_("Its list of pins can't be read, so it stays as it is."))
 
 
@@ -50,6 +55,8 @@ class Return:
             and (deployment.recipe, release.commit, release.lock_id)
             == (self.recipe, self.release.commit, self.release.lock_id)
             and set(runs.values_list("server_name", flat=True)) == set(self.servers)
+            # An advisory may have come since: a retry may take back only what was agreed to.
+            and confirmed_in(list(self.take_back)) <= confirmed_in(deployment.take_back)
         )
 
 
@@ -57,9 +64,17 @@ def plan_return(stage: UpgradeStage) -> Return | None:
     """Return how an environment is brought back; None if nothing of the upgrade serves any more.
 
     The release that served before comes back as a whole, unless people have deployed another one
-    since: then its code stays, and only the pins are returned. Writes that release. Raises PinError
-    and RequestRefused if that is not possible.
+    since, or upgrades before or after this one have changed what it has to go back to: then the
+    code that serves stays, and only the pins are returned. Writes that release.
+    Raises PinError and RequestRefused if that is not possible, and if it was marked as bad since.
     """
+    way = _plan(stage)
+    if way is not None:
+        _refuse_what_was_marked(stage, way.release)
+    return way
+
+
+def _plan(stage: UpgradeStage) -> Return | None:
     placements = list(
         stage.environment.placements.select_related("active_release__lock", "server").exclude(
             active_release=None
@@ -67,11 +82,13 @@ def plan_return(stage: UpgradeStage) -> Return | None:
     )
     serving = {each.active_release for each in placements if each.active_release}
     before = stage.release_before
+    brought = stage.deployment.release if stage.deployment else None
+    if brought and stage.deployment and may_serve_unseen(stage.deployment).exists():
+        serving.add(brought)
     # Or nothing serves: the empty set is in every other.
     if serving <= {before}:
         return None
-    brought = stage.deployment.release if stage.deployment else None
-    if before and serving <= {before, brought}:
+    if before and serving <= {before, brought} and _returns_wholly(stage, before):
         return _return_to(before, stage.environment, placements)
     if len(serving) > 1:
         raise RequestRefused(
@@ -83,6 +100,26 @@ def plan_return(stage: UpgradeStage) -> Return | None:
             releases=", ".join(sorted(each.name for each in serving)),
         )
     return _return_of_pins(stage, serving.pop(), placements)
+
+
+def _returns_wholly(stage: UpgradeStage, before: Release) -> bool:
+    """Whether nothing of the release before, or of the one after, is another upgrade's matter."""
+    return before.lock_id == stage.lock_before_id and not installed_anew(stage)
+
+
+def _refuse_what_was_marked(stage: UpgradeStage, release: Release) -> None:
+    """Raise RequestRefused if a release was marked as bad since the upgrade was requested.
+
+    Nobody chooses it here. If it was marked before, it served all the same, and comes back.
+    """
+    marked = Release.objects.filter(
+        environment=stage.environment_id,
+        commit=release.commit,
+        lock=release.lock_id,
+        bad_since__gt=stage.upgrade.created_at,
+    ).first()
+    if marked:
+        raise RequestRefused(_("It was not rolled back: %(mark)s"), mark=describe_mark(marked))
 
 
 def _return_to(
@@ -128,35 +165,20 @@ def _pins_without(stage: UpgradeStage, serving: Release) -> tuple[Pin, ...]:
     """Return the pins that serve, without those that the upgrade brought and that still do."""
     served = read_pins(serving.lock.text)
     before, after = read_pins(stage.lock_before.text), read_pins(stage.lock_after.text)
-    moved = {change.name for change in compare_pins(before, after)}
-    back = {name for name in moved if _versions(served, name) == _versions(after, name)}
-    own = _pins_of_its_own(stage, serving, before)
-    return _mixed(served, own, back)
+    moved = {move.name for move in moves_of(stage)} - installed_anew(stage).keys()
+    back = replace_moved(served, after, before, moved)
+    own = _pins_of_its_own(stage, serving)
+    return back.pins if own is None else with_pins_of(served, own, back.found)
 
 
-def _mixed(pins: Iterable[Pin], others: Iterable[Pin], names: set[str]) -> tuple[Pin, ...]:
-    """Return pins with those of some packages taken from others."""
-    mixed = (
-        *(pin for pin in pins if pin.name not in names),
-        *(pin for pin in others if pin.name in names),
-    )
-    # pip takes hashes for all packages or for none.
-    if not all(pin.hashes for pin in mixed):
-        mixed = tuple(replace(pin, hashes=()) for pin in mixed)
-    return mixed
+def _pins_of_its_own(stage: UpgradeStage, serving: Release) -> tuple[Pin, ...] | None:
+    """Return what the next deployment of the commit that serves installs without the upgrade.
 
-
-def _versions(pins: Sequence[Pin], name: str) -> set[tuple[str, str]]:
-    return {(pin.marker, pin.version) for pin in pins if pin.name == name}
-
-
-def _pins_of_its_own(
-    stage: UpgradeStage, serving: Release, before: tuple[Pin, ...]
-) -> tuple[Pin, ...]:
-    """Return what the next deployment of the commit that serves installs without the upgrade."""
+    None: the environment lists its pins, or those of the repository are not known.
+    """
     is_commit = stage.environment.pins_from == Environment.PinsFrom.COMMIT
     if not is_commit or serving.repository_lock is None:
-        return before
+        return None
     repository = read_pins(serving.repository_lock.text)
     with transaction.atomic():
         # Tried, to see what is left; they are returned once the servers are.
@@ -171,19 +193,22 @@ def list_upgraded(stage: UpgradeStage) -> Message:
 
     Pins from a commit stay what the repository says: an override holds what moved.
     """
-    return _replace_listed(stage, _listed_before(stage), stage.lock_after)
+    return _replace_listed(stage, listed_before(stage), stage.lock_after)
 
 
 def list_returned(stage: UpgradeStage) -> Message:
-    """List again what the upgrade had replaced; return what it did not, as people changed it."""
-    return _replace_listed(stage, stage.lock_after, _listed_before(stage))
+    """List again what the upgrade had replaced; return what it did not, as others changed it."""
+    anew = installed_anew(stage)
+    kept = _replace_listed(stage, stage.lock_after, listed_before(stage), without=anew)
+    if not anew:
+        return kept
+    pins = ", ".join(f"{name} {version or '-'}" for name, version in sorted(anew.items()))
+    return Message.lines(*filter(None, (Message(INSTALLED_ANEW, pins=pins), kept)))
 
 
-def _listed_before(stage: UpgradeStage) -> LockFile:
-    return stage.listed_before or stage.lock_before
-
-
-def _replace_listed(stage: UpgradeStage, old: LockFile, new: LockFile) -> Message:
+def _replace_listed(
+    stage: UpgradeStage, old: LockFile, new: LockFile, without: Collection[str] = ()
+) -> Message:
     """Replace the listed pins that differ between two locks, but for what others have changed.
 
     Call it in a transaction. Returns which were left as they are, or why the whole list was.
@@ -202,13 +227,12 @@ def _replace_listed(stage: UpgradeStage, old: LockFile, new: LockFile) -> Messag
     before, after = read_pins(old.text), read_pins(new.text)
     if not listed:
         listed = before
-    moved = {change.name for change in compare_pins(before, after)}
-    ours = {name for name in moved if _versions(listed, name) == _versions(before, name)}
-    replace_pins(environment, _mixed(listed, after, ours))
-    theirs = {name for name in moved - ours if _versions(listed, name) != _versions(after, name)}
-    if not theirs:
+    moved = {change.name for change in compare_pins(before, after)}.difference(without)
+    replaced = replace_moved(listed, before, after, moved)
+    replace_pins(environment, replaced.pins)
+    if not replaced.left:
         return Message()
-    return Message(LIST_KEPT, pins=", ".join(_describe_listed(listed, sorted(theirs))))
+    return Message(LIST_KEPT, pins=", ".join(_describe_listed(listed, sorted(replaced.left))))
 
 
 def _describe_listed(pins: Sequence[Pin], names: Sequence[str]) -> Iterator[str]:
