@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from deploy_manager.recipes import broken_modules
 from tests.celery_app import app
-from tests.parts.privileges import may_mount
+from tests.parts.privileges import may_boot, may_mount
 
 # What pytest makes of the asserts is kept for the next stage of script/test, which tells the
 # processes of the tests to write no bytecode: it takes longer than all else of the collection.
@@ -35,6 +35,7 @@ pytest_plugins = [
     "tests.parts.redis",
     "tests.parts.repository",
     "tests.parts.sshd",
+    "tests.parts.machines",  # after sshd, whose key it takes
     "tests.parts.installed",  # after the parts that it imports
     "tests.parts.served",
     "tests.parts.worker",
@@ -51,6 +52,7 @@ pytest_plugins = [
 
 LEFT_OUT = {
     "mounts": "tests that mount small disks or make networks, which this machine forbids",
+    "machines": "tests on Debian servers that they boot: add --machines, as root",
     "celery_beat": "tests of django-celery-beat, which takes no Django as new as this one",
     "as_root": "tests that give folders to other accounts, which only root may",
     "long": "long matrices: add --long",
@@ -64,6 +66,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="with long matrices, as CI runs them: script/test --long",
     )
+    parser.addoption(
+        "--machines",
+        action="store_true",
+        help="with tests that boot Debian servers, as CI runs them: script/test --machines",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--machines") and not may_boot():
+        raise pytest.UsageError("Debian servers are booted by root, where control groups allow it.")
 
 
 def left_out(config: pytest.Config) -> list[str]:
@@ -72,6 +84,7 @@ def left_out(config: pytest.Config) -> list[str]:
     What is only not installed fails.
     """
     found = [] if may_mount() else ["mounts"]
+    found += [] if config.getoption("--machines") else ["machines"]
     found += [] if os.geteuid() == 0 else ["as_root"]
     found += [] if django.VERSION < (6, 1) else ["celery_beat"]
     return found if config.getoption("--long") else [*found, "long"]

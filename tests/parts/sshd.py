@@ -24,6 +24,7 @@ import pytest
 from pytest_django import Settings
 
 from deploy_manager.hosts.address import Address
+from tests.parts import ways_out
 from tests.parts.processes import free_port
 
 pytest_plugins = ["tests.parts.hosts", "tests.parts.wire"]
@@ -31,10 +32,6 @@ pytest_plugins = ["tests.parts.hosts", "tests.parts.wire"]
 ACCOUNT = "dm-tests"
 ACCOUNT_HOME = Path("/var/lib") / ACCOUNT
 PROGRAM = Path("/usr/sbin/sshd")
-PASSED_ON = re.compile(
-    r"(PIP|UV)_|SSL_CERT_|(REQUESTS|CURL)_CA_BUNDLE|(https?|no)_proxy", re.IGNORECASE
-)
-"""What installing packages needs of the environment of the tests."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +179,8 @@ def _start(folder: Path, user: str, ssh_key: Path, options: dict[str, str | None
 
 
 def _defaults(user: str, home: Path) -> dict[str, str]:
-    passed_on = {name: value for name, value in os.environ.items() if PASSED_ON.match(name)}
-    words = [f'"{name}={value}"' for name, value in passed_on.items() if '"' not in value]
+    passed_on = ways_out.environment().items()
+    words = [f'"{name}={value}"' for name, value in passed_on if '"' not in value]
     defaults = {
         "PidFile": "none",
         "StrictModes": "no",  # /tmp is writable for everybody
