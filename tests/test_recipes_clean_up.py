@@ -1,6 +1,9 @@
 """Cleaning up removes what nobody needs any more, and nothing else."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,6 +101,34 @@ def test_without_any_release_there_is_nothing_to_do(recipe_site: RecipeSite) -> 
     recipe_site.use(release="")
 
     assert "removed" not in recipe_site.run("clean_up")
+
+
+def by_its_folder(release: Path) -> list[str]:
+    return ["sleep", "60"]
+
+
+def by_its_environment(release: Path) -> list[str]:
+    return [sys.executable, "-c", "import time; time.sleep(60)", str((release / "venv").resolve())]
+
+
+@pytest.mark.parametrize("runs", [by_its_folder, by_its_environment])
+def test_nothing_that_runs_loses_its_release_or_its_environment(
+    lived_in: RecipeSite, runs: Callable[[Path], list[str]]
+) -> None:
+    """As a worker does that nobody has restarted: it would break at its next import."""
+    release = Path(lived_in.site.releases_path, "r1")
+    folder = release if runs is by_its_folder else lived_in.folder
+    process = subprocess.Popen(runs(release), cwd=folder)
+    try:
+        printed = lived_in.run("clean_up")
+        assert f"stays for now: process {process.pid} (" in printed
+        assert "venv1" in left(lived_in)[1]
+        assert ("r1" in left(lived_in)[0]) == (runs is by_its_folder)
+    finally:
+        process.kill()
+        process.wait()
+    assert "stays for now" not in lived_in.run("clean_up")
+    assert left(lived_in) == ({"r2", "r5", "r6"}, {"venv2", "venv5", "venv6"})
 
 
 def test_an_archive_that_was_sent_twice_goes(lived_in: RecipeSite) -> None:

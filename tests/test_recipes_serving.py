@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import Cancelled, CommandFailed, RecipeError
+from deploy_manager.recipes import Reload
 from deploy_manager.recipes.serving import reload
 from tests.parts.processes import free_port
 from tests.parts.served import Served, make_venv, packages_of, wait_until
@@ -133,6 +134,16 @@ def test_after_a_broken_release_a_good_one_serves(served: Served) -> None:
 
     assert served.ask().text == "three "
     assert served.masters() == [served.master]
+
+
+def test_our_gunicorn_ends_once_the_site_is_served_in_another_way(served: Served) -> None:
+    """It would hold the address, and answer from the old release for ever."""
+    served.release("one")
+    reload(served.host, served.site)
+    served.reload = Reload("command", "true")
+    reload(served.host, served.site)
+    assert served.masters() == []
+    reload(served.host, served.site)  # nothing is left to end
 
 
 def test_a_release_imports_its_own_code_and_packages_however_late(

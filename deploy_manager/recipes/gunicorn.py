@@ -29,3 +29,14 @@ def reload_gunicorn(host: Host, site: Site) -> None:
         "bind": site.reload.bind,
     }
     run_shipped(host, site, "gunicorn_control.py", facts)
+
+
+def stop_gunicorn(host: Host, site: Site) -> None:
+    """End the gunicorn that we started here, if any: the site is served in another way by now.
+
+    It would hold the address, and answer from the old release. Raises CommandFailed.
+    """
+    pid_file = f"{site.tools_path}/gunicorn.pid"
+    if host.run(["test", "-e", pid_file], check=False, quiet=True, assume=1).ok:
+        facts = {"deploy_path": site.deploy_path, "stop": True}
+        run_shipped(host, site, "gunicorn_control.py", facts)

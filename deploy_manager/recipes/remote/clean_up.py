@@ -4,9 +4,10 @@ Reads JSON: deploy_path, number (complete releases to keep), keep (names that st
 lacks its environment, as its installation failed or was cancelled, is not complete.
 An environment that was changed by hand has a newer one beside it, with a number after its name:
 releases that are not serving are switched to it. Archives that were never unpacked are removed too,
-wheels that no environment uses, and variables of releases that are gone. Prints the folders that it
-removed: real ones directly in releases/ and venvs/, nothing else. A failure does not stop the rest:
-it is reported at the end, with exit code 1.
+wheels that no environment uses, and variables of releases that are gone. What a process of this
+account still runs from stays, and is named. Prints the folders that it removed: real ones directly
+in releases/ and venvs/, nothing else. A failure does not stop the rest: it is reported at the end,
+with exit code 1.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import shutil
 import sys
 from contextlib import suppress
+
+SHOWN_CHARACTERS = 120
+"""Of a command line."""
 
 
 def folders_in(folder: str) -> list[str]:
@@ -51,11 +56,50 @@ def remove(path: str) -> list[str]:
     return []
 
 
+def processes_in(folder: str) -> dict[str, str]:
+    """Return a process of this account for each folder in `folder` that one still runs from.
+
+    By its working folder, its program, its words and the libraries that it has loaded: Python opens
+    modules only as it imports them, so that it breaks, late, if they are gone.
+    """
+    inside = re.compile(re.escape(os.fsencode(os.path.realpath(folder))) + rb"/([^/\0\n]+)")
+    found: dict[str, str] = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        # Of a zombie, or another account's process, nothing can be read: it says nothing.
+        words = read(pid, "cmdline")
+        traces = b"\0".join([link(pid, "cwd"), link(pid, "exe"), words, read(pid, "maps")])
+        line = words.replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        for name in inside.findall(traces):
+            found.setdefault(os.fsdecode(name), f"process {pid} ({line[:SHOWN_CHARACTERS]})")
+    return found
+
+
+def link(pid: str, name: str) -> bytes:
+    with suppress(OSError):
+        return os.readlink(os.fsencode(f"/proc/{pid}/{name}"))
+    return b""
+
+
+def read(pid: str, name: str) -> bytes:
+    with suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read()
+    return b""
+
+
+def keep_what_runs(folder: str, keep: set[str]) -> set[str]:
+    """Return what has to stay in a folder; says which processes still use what would go."""
+    running = processes_in(folder)
+    for name, process in sorted(running.items()):
+        if name not in keep:
+            print(f"{os.path.join(folder, name)} stays for now: {process} still runs from it")
+    return keep.union(running)
+
+
 def remove_releases(folder: str, number: int, keep: set[str]) -> list[str]:
     names = folders_in(folder)
     # Names begin with the time (UTC) at which a release was made: see models/releases.py.
     newest_first = [name for name in reversed(names) if can_serve(os.path.join(folder, name))]
-    kept = keep.union(newest_first[:number])
+    kept = keep_what_runs(folder, keep.union(newest_first[:number]))
     return [why for name in names if name not in kept for why in remove(os.path.join(folder, name))]
 
 
@@ -103,7 +147,7 @@ def switch(link: str, target: str) -> list[str]:
 def remove_environments(folder: str, releases: str, current: str) -> list[str]:
     links = [os.path.join(releases, name, "venv") for name in folders_in(releases)]
     links.append(os.path.join(current, "venv"))
-    used = {os.path.basename(os.path.realpath(link)) for link in links}
+    used = keep_what_runs(folder, {os.path.basename(os.path.realpath(link)) for link in links})
     unused = (name for name in folders_in(folder) if name not in used)
     return [why for name in unused for why in remove(os.path.join(folder, name))]
 

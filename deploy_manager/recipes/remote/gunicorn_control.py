@@ -1,7 +1,8 @@
 """Make a site's gunicorn serve the release that is `current`. Runs on the server, Python 3.8+.
 
 Reads JSON: deploy_path, launcher (path of serve.py as it was sent), and the facts that serve.py
-needs: folder, wsgi, settings, workers, bind. Exits with 1 and the reason on stderr if it fails.
+needs: folder, wsgi, settings, workers, bind; or deploy_path and stop, to end gunicorn. Exits with 1
+and the reason on stderr if it fails.
 
 A running master is asked to start a second one beside it (USR2); once a worker of that one has
 loaded the site, the old one ends gracefully. Both share the listening socket: no request is lost.
@@ -223,6 +224,14 @@ def reload(site: Site) -> int:
     return replace(site, old)
 
 
+def stop(site: Site) -> None:
+    """End every master of the site; its workers finish their requests."""
+    for master in masters(site):
+        print(f"Ending the gunicorn master {master}: the site is served in another way.")
+        end(site, master, signal.SIGTERM, GRACEFUL_SECONDS)
+    forget_the_dead(site)
+
+
 def settle(site: Site, running: list[int]) -> int:
     """Return the master to keep; ends another one left by an interrupted reload.
 
@@ -287,6 +296,9 @@ def main() -> None:
         signal.signal(number, lambda *_: sys.exit("Stopped while gunicorn was reloading."))
     site = Site(json.load(sys.stdin))
     try:
+        if site.facts.get("stop"):
+            stop(site)
+            return
         prepare(site)
         master = reload(site)
         if not wait(lambda: has_its_pid_file(site, master), PROMOTION_SECONDS):
