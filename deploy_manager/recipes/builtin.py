@@ -1,6 +1,5 @@
 """The pipelines of the built-in recipes: deploy, upgrade, rollback, converge."""
 
-
 from django.utils.translation import gettext_noop
 
 from deploy_manager.recipes import (  # noqa: F401  importing them registers them
