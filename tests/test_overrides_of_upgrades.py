@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.request import DeploymentOptions
@@ -168,3 +168,18 @@ def test_an_override_shows_why_it_was_moved_and_which_advisories_that_ended(
     note_overrides(stage)
     row = held.environment.overrides.live().get()
     assert (row.why, row.fixes) == ("a fix", ["CVE-1"])
+
+
+@pytest.mark.parametrize(
+    ("language", "why"), [("en", "asked for: Sales"), ("fr", "demandé\xa0: Sales")]
+)
+def test_why_it_was_moved_is_said_in_the_language_of_the_reader(
+    held: HeldSite, language: str, why: str
+) -> None:
+    held.serve("shopkit==1.0")
+    stage = held.upgrade("shopkit==1.0.2", state=UpgradeState.SUCCEEDED)
+    stage.upgrade.reason = "Sales"
+    stage.moves = [{"name": "shopkit", "before": "1.0", "after": "1.0.2", "why": "asked for"}]
+    note_overrides(stage)
+    with translation.override(language):
+        assert str(held.environment.overrides.live().get().why) == why

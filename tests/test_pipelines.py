@@ -75,6 +75,14 @@ def test_translations_are_compiled_before_anything_is_activated_if_so_set(name: 
     assert recipes == [recipe.name for recipe in pipeline_for(Environment(), name).recipes]
 
 
+@pytest.mark.parametrize("name", ["deploy", "upgrade", "converge"])
+def test_whatever_makes_a_release_runs_the_smoke_command_before_it_may_serve(name: str) -> None:
+    with_it = pipeline_for(Environment(smoke_command="true"), name)
+    recipes = [recipe.name for recipe in with_it.recipes]
+    assert recipes.index("check") < recipes.index("smoke") < recipes.index("activate")
+    assert "smoke" not in [each.name for each in pipeline_for(Environment(), name).recipes]
+
+
 @pytest.mark.parametrize("name", ["rollback", "collect_static", "compile_messages"])
 def test_where_no_code_is_installed_no_step_is_added(name: str) -> None:
     assert pipeline_for(Environment(compile_messages=True), name) == get_pipeline(name)

@@ -98,6 +98,33 @@ def test_nothing_of_an_archive_gets_out_of_the_release(
     assert not Path(recipe_site.site.releases_path, "outside.txt").exists()
 
 
+def test_a_shared_file_outlives_releases_and_is_private(recipe_site: RecipeSite) -> None:
+    recipe_site.use(shared=(".env",))
+    recipe_site.new_release("r1", {**CODE, ".env": "COLOUR=red"})
+    recipe_site.run("checkout_latest")
+    kept = Path(recipe_site.site.shared_path, ".env")
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == ("COLOUR=red", 0o600)
+
+    kept.write_text("COLOUR=blue")
+    recipe_site.new_release("r2", {**CODE, ".env": "COLOUR=green"})
+    recipe_site.run("checkout_latest")
+    assert Path(recipe_site.site.release_path, ".env").read_text() == "COLOUR=blue"
+
+
+def test_a_shared_file_that_is_nowhere_is_asked_for_not_made_as_a_folder(
+    recipe_site: RecipeSite,
+) -> None:
+    recipe_site.use(shared=(".env",))
+    recipe_site.new_release("r1", CODE)
+    with pytest.raises(CommandFailed, match=r"There is no .*/shared/.env, .*: put it there first"):
+        recipe_site.run("checkout_latest")
+    kept = Path(recipe_site.site.shared_path, ".env")
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("COLOUR=red")
+    recipe_site.run("checkout_latest")
+    assert Path(recipe_site.site.release_path, ".env").read_text() == "COLOUR=red"
+
+
 def test_pins_are_installed_exactly_and_shared_by_releases(recipe_site: RecipeSite) -> None:
     recipe_site.run(*PREPARE)
     shown = recipe_site.host.run(

@@ -45,11 +45,11 @@ class SitePart(models.Model):
         ),
     )
     shared = models.JSONField(
-        _("shared folders"),
+        _("shared folders and files"),
         default=list,
         blank=True,
         validators=[validators.validate_relative_paths],
-        help_text=_('Folders that stay when releases come and go, like ["media"].'),
+        help_text=_('What stays when releases come and go, like ["media", ".env"].'),
     )
     keep_releases = models.PositiveSmallIntegerField(
         _("releases to keep"), default=5, validators=[MinValueValidator(1)]

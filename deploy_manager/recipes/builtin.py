@@ -1,7 +1,5 @@
 """The pipelines of the built-in recipes: deploy, upgrade, rollback, converge."""
 
-from dataclasses import replace
-
 from django.utils.translation import gettext_noop
 
 from deploy_manager.recipes import (  # noqa: F401  importing them registers them
@@ -29,11 +27,11 @@ PREPARE = Phase(
         "collect_static",
         "compile_messages",
         "check",
+        "smoke",
     ),
     gate=True,
 )
-BESIDE = replace(PREPARE, recipes=(*PREPARE.recipes, "smoke"))
-"""Other pins for the same code, tested by the smoke command before they serve."""
+"""Of everything that makes a release: other pins for the same code are one as well."""
 
 MIGRATE = Phase("migrate", gettext_noop("Migrate"), ("migrate",), gate=True)
 ACTIVATE = Phase("activate", gettext_noop("Activate"), ("activate", "reload"), in_waves=True)
@@ -53,7 +51,7 @@ def deploy_pipeline(migrate: str) -> Pipeline:
 
 def upgrade_pipeline(migrate: str) -> Pipeline:
     """Return the pipeline `upgrade`: the code of an existing release with other pins."""
-    return Pipeline("upgrade", gettext_noop("Upgrade"), (BESIDE, *ORDERS[migrate]), given=True)
+    return Pipeline("upgrade", gettext_noop("Upgrade"), (PREPARE, *ORDERS[migrate]), given=True)
 
 
 DEPLOY = deploy_pipeline("before")

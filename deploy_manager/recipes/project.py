@@ -74,7 +74,7 @@ def _warn_of_databases(host: Host, site: Site) -> None:
         )
 
 
-@recipe(_("Run the smoke command"), uses=Uses.NEWEST)
+@recipe(_("Run the smoke command"), uses=Uses.NEWEST, option="smoke_command")
 def smoke(host: Host, site: Site) -> None:
     """Run the project's smoke command in the release, before anything serves it."""
     site.require_release()

@@ -46,8 +46,10 @@ from deploy_manager.requirements.reading import read_pins
 from deploy_manager.requirements.targets import Target, oldest_python
 from deploy_manager.requirements.uv import TIMEOUT
 
-ASKED_FOR = "asked for"
-NO_LONGER_NEEDED = "no longer needed"
+# Kept in English, and put into words where they are read.
+ASKED_FOR = _("asked for")
+NO_LONGER_NEEDED = _("no longer needed")
+MOVES_WITH_OTHERS = _("must move with the others")
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,7 @@ def _moves(
         needing = needed_by.get(change.name, [])
         movers = [name for name in needing if name in after] or needing
         names = [f"{name} {after[name]}" if after.get(name) else name for name in movers]
-        return f"needed by {', '.join(names)}" if names else "must move with the others"
+        return f"needed by {', '.join(names)}" if names else MOVES_WITH_OTHERS
 
     return tuple(PinMove(one.name, one.before, one.after, why(one)) for one in changes)
 

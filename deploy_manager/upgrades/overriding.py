@@ -7,10 +7,11 @@ from typing import Any
 from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.messages import Message
+from deploy_manager.messages import Message, join
 from deploy_manager.models import Environment, Override, UpgradeStage
 from deploy_manager.models.shapes import texts_in
 from deploy_manager.packages.pins import pins_in
+from deploy_manager.requirements.moving import ASKED_FOR, MOVES_WITH_OTHERS, NO_LONGER_NEEDED
 from deploy_manager.requirements.pins import Pin, compare_pins
 from deploy_manager.requirements.reading import read_pins
 
@@ -52,6 +53,14 @@ def _versions(found: Iterable[Pin | Override]) -> dict[str, str]:
     return {one.marker: one.version for one in found if one.version}
 
 
+def _why(moved: str, reason: str) -> Message:
+    """Return why a pin was moved: for itself or for another one, and what the upgrade was for."""
+    is_ours = moved in (ASKED_FOR, NO_LONGER_NEEDED, MOVES_WITH_OTHERS)
+    said = Message(moved) if is_ours else Message("%(why)s", why=moved)
+    known = [said, *([Message("%(reason)s", reason=reason)] if reason else [])]
+    return join(known if moved else known[1:], ": ")
+
+
 def _write(
     stage: UpgradeStage,
     name: str,
@@ -64,7 +73,7 @@ def _write(
         "environment": stage.environment,
         "name": name,
         "before": sorted({pin.version for pin in listed}),
-        "why": ": ".join(filter(None, (str(move.get("why", "")), stage.upgrade.reason))),
+        "why": _why(str(move.get("why", "")), stage.upgrade.reason),
         "fixes": list(texts_in(move.get("fixes"))),
         "upgrade": stage.upgrade,
     }

@@ -221,9 +221,7 @@ def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedSta
     audited = audited_versions({change.name for change in changes})
     # A pin may differ from what serves without having been requested now.
     is_commit = environment.pins_from == Environment.PinsFrom.COMMIT
-    otherwise = (
-        gettext("held by an override") if is_commit else gettext("listed on the environment")
-    )
+    otherwise = _("held by an override") if is_commit else _("listed on the environment")
     moves = []
     for change, judged in zip(
         changes, judge_changes(environment, changes, before, pins), strict=True

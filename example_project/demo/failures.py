@@ -17,9 +17,10 @@ def describe_failures(environment: Environment) -> list[str]:
     failed = Step.objects.filter(
         host_run__deployment=deployment, state__in=(State.FAILED, State.LOST)
     ).select_related("host_run")
-    lines = [f"{deployment}: {deployment.get_state_display()}. {deployment.message}"]
+    lines = [clean(f"{deployment}: {deployment.get_state_display()}. {deployment.message}")]
     for step in failed:
-        lines.append(f"\n{step.title} on {step.host_run.server_name}: {step.message}")
+        lines.append(f"\n{step.title} on {step.host_run.server_name}:")
+        lines.extend(f"  {line}" for line in clean(str(step.message)).splitlines())
         chunks = step.log_chunks.order_by("sequence").values_list("data", flat=True)
         log = b"".join(map(bytes, chunks)).decode(errors="replace")
         lines.extend(f"  {line}" for line in clean(log).splitlines()[-LINES:])

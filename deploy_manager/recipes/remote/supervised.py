@@ -156,13 +156,14 @@ def main() -> None:
     wanted = os.path.basename(os.path.realpath(os.path.join(facts["deploy_path"], "current")))
     ask = ask_supervisor if facts["supervisor"] == "supervisor" else ask_systemd
     deadline = time.monotonic() + facts["deadline"]
-    shown, runs, since = "", "", 0.0
+    shown, last, runs, since = "", "", "", 0.0
     while True:
         state = ask(facts)
         problem, seen = judge(state, releases, wanted)
         now = time.monotonic()
         if problem != shown and problem:
             print(problem, flush=True)
+            last = problem
         shown = problem
         if problem or state.restarts != runs:
             runs, since = ("" if problem else state.restarts), now
@@ -170,7 +171,8 @@ def main() -> None:
             print(f"{facts['target']}: {seen}, for {facts['settled']:g} seconds without a restart.")
             return
         if now > deadline:
-            sys.exit(f"{facts['target']}: {problem or 'it is restarted again and again.'}")
+            again = f"it is restarted again and again. {last}".strip()
+            sys.exit(f"{facts['target']}: {problem or again}")
         time.sleep(PAUSE_SECONDS)
 
 

@@ -19,6 +19,9 @@ from typing import Any
 
 HEADER_BYTES = 512
 OUR_NAMES = ("venv", "venv.new", ".complete")
+FILES = (".env", ".py", ".ini", ".cfg", ".conf", ".toml", ".json", ".yaml", ".yml", ".pem", ".key")
+FILES += (".db", ".sqlite", ".sqlite3")
+"""Ends of names that are those of files: an empty folder would be of no use under them."""
 
 
 def unpack(archive: str, target: str, max_bytes: int) -> None:
@@ -80,7 +83,7 @@ def is_inside(path: str, folder: str) -> bool:
 
 
 def link_shared(release: str, shared: str, folder: str) -> None:
-    """Link a shared folder, which is filled from the code the first time and then kept."""
+    """Link a shared folder or file, which is filled from the code the first time and then kept."""
     parts = folder.split("/")
     if {"", ".", ".."}.intersection(parts) or parts[0] in OUR_NAMES:
         sys.exit(f"{folder!r} is not a folder of the code that can be shared.")
@@ -98,12 +101,20 @@ def link_shared(release: str, shared: str, folder: str) -> None:
 
 
 def fill(shared: str, first: str) -> None:
-    """Create a shared folder with all of its first content, or not at all."""
+    """Create a shared folder or file with all of its first content, or not at all."""
     os.makedirs(os.path.dirname(shared), exist_ok=True)
     beside = shared + "~"  # a name that no shared folder has
-    shutil.rmtree(beside, ignore_errors=True)
+    with suppress(NotADirectoryError, FileNotFoundError):
+        shutil.rmtree(beside)
     if os.path.isdir(first):
         shutil.copytree(first, beside, symlinks=True)
+    elif os.path.isfile(first):
+        # Private at once: what is shared and not in the repository is often a secret.
+        private = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(private, "wb") as file, open(first, "rb") as content:
+            shutil.copyfileobj(content, file)
+    elif shared.endswith(FILES):
+        sys.exit(f"There is no {shared}, nor such a file in the code: put it there first.")
     else:
         os.mkdir(beside)
     os.rename(beside, shared)
@@ -150,7 +161,8 @@ def make_release(facts: dict[str, Any], beside: str) -> None:
             link_shared(beside, facts["shared"], folder)
     # Also those inside another one, which have no link of their own.
     for folder in folders:
-        os.makedirs(os.path.join(facts["shared"], folder), exist_ok=True)
+        if not os.path.exists(os.path.join(facts["shared"], folder)):
+            os.makedirs(os.path.join(facts["shared"], folder))
     # Before the release appears: what finds it complete needs its variables.
     write_private(facts["variables_path"], facts["variables"])
     open(os.path.join(beside, ".complete"), "w").close()
