@@ -5,6 +5,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -184,6 +185,29 @@ def test_a_group_without_its_leader_is_known_by_its_mark() -> None:
     assert ours.lives
     ours.kill()
     wait_until(lambda: not ours.lives)
+
+
+@pytest.mark.as_root
+def test_a_group_whose_last_process_changed_its_user_is_not_said_to_be_gone() -> None:
+    """As of `sudo systemctl …` once the shell that ran it was killed; asked by an account."""
+    leader = subprocess.Popen(
+        ["/bin/sh", "-c", "sleep 60 & echo"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    began = began_at(leader.pid)
+    with leader:
+        assert leader.stdout is not None
+        leader.stdout.readline()
+    code = (
+        "from deploy_manager.hosts.remote.guard.groups import Group;"
+        f" group = Group({leader.pid}, {began}, 'ours'); group.kill(); print(group.lives)"
+    )
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", code], user="nobody", capture_output=True, text=True, check=True
+        )
+        assert asked.stdout == "True\n"
+    finally:
+        os.killpg(leader.pid, signal.SIGKILL)
 
 
 def test_a_connection_that_ends_in_a_command_leaves_its_end_unknown(
