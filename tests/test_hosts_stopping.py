@@ -186,6 +186,28 @@ def test_a_group_without_its_leader_is_known_by_its_mark() -> None:
     wait_until(lambda: not ours.lives)
 
 
+@pytest.mark.as_root
+def test_a_group_whose_last_process_changed_its_user_is_not_said_to_be_gone() -> None:
+    """As of `sudo systemctl …` once the shell that ran it was killed; asked by an account."""
+    leader = subprocess.Popen(
+        ["/bin/sh", "-c", "sleep 60 & echo"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    began = began_at(leader.pid)
+    with leader:
+        assert leader.stdout is not None
+        leader.stdout.readline()
+    group = Group(leader.pid, began, "ours")
+    try:
+        account = os.fork()
+        if account == 0:
+            os.seteuid(65534)
+            group.kill()
+            os._exit(0 if group.lives else 1)
+        assert os.waitpid(account, 0)[1] == 0
+    finally:
+        os.killpg(leader.pid, signal.SIGKILL)
+
+
 def test_a_connection_that_ends_in_a_command_leaves_its_end_unknown(
     start_sshd: StartSshd, open_address: OpenAddress
 ) -> None:

@@ -1,5 +1,6 @@
 """What a package index says of packages, asked of an index on loopback."""
 
+import importlib.util
 import json
 import threading
 from datetime import UTC, datetime
@@ -225,6 +226,15 @@ def pip_conf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_the_index_is_the_one_that_pip_install_uses(pip_conf: Path, text: str, url: str) -> None:
     pip_conf.write_text(text)
     assert own_index_url() == url
+
+
+def test_a_configuration_that_no_pip_can_read_is_no_reason_to_use_the_public_index(
+    pip_conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip_conf.write_text("[global]\nindex-url = http://own/\n")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(IndexUnreachable, match="is there, but pip is not installed"):
+        own_index_url()
 
 
 def test_a_pip_that_can_not_say_its_index_is_no_reason_to_use_the_public_one(

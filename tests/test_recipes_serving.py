@@ -146,6 +146,17 @@ def test_our_gunicorn_ends_once_the_site_is_served_in_another_way(served: Served
     reload(served.host, served.site)  # nothing is left to end
 
 
+def test_our_gunicorn_serves_again_if_the_other_way_is_refused(served: Served) -> None:
+    served.release("one")
+    reload(served.host, served.site)
+    bind = served.reload.bind
+    served.reload = Reload("command", "echo no such unit >&2; false", bind=bind)
+    served.release("two")
+    with pytest.raises(CommandFailed):
+        reload(served.host, served.site)
+    assert served.ask().text == "two "
+
+
 def test_a_release_imports_its_own_code_and_packages_however_late(
     served: Served, tmp_path: Path
 ) -> None:

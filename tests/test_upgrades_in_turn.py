@@ -165,6 +165,24 @@ def test_a_return_waits_for_another_upgrade_and_is_made_up_for(
     assert ("helper==2.0" in held.served()) == (ends == "succeeded")
 
 
+def test_what_is_to_go_back_once_another_upgrade_has_ended_can_be_cancelled(
+    held: HeldSite, second: Environment
+) -> None:
+    made = upgrade(held, held.environment, second)
+    held.environment.freeze("Sales", "ana")
+    other = go_on(requested(held.environment, wanted=options("2.0", "helper")))
+    fail(made, second)
+    assert made.goes_forward
+    assert cancel_upgrade(made, "ana")
+    held.environment.thaw("ana")
+    finish(made)
+    other.refresh_from_db()
+    assert other.state == UpgradeState.SUCCEEDED
+    assert stage_of(made, held.environment).state == UpgradeState.SUCCEEDED
+    assert made.state == UpgradeState.FAILED
+    assert "shopkit==1.0.2" in held.served()
+
+
 def test_pins_that_people_listed_between_two_upgrades_stay_theirs(
     held: HeldSite, second: Environment, third: Environment
 ) -> None:

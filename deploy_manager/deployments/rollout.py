@@ -58,8 +58,8 @@ class Verdict:
 def arrive(held: Shard, stage: int) -> Verdict:
     """Note that a shard's hosts have ended a stage; the last shard opens the next one.
 
-    A second time, after a connection that died behind the commit, it says what was decided then.
-    Raises ClaimLost.
+    A second time, after a connection that died behind the commit, it returns the stage that was
+    opened then. Raises ClaimLost, also if the shard had gone home by it: `reconcile` wakes others.
     """
     with brief_transaction():
         held.advance(1)  # locks the deployment's row: of two that arrive at once one is the last

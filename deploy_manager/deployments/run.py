@@ -32,10 +32,10 @@ Wake = Callable[[int], object]
 """Wakes a worker for the shard with this key."""
 
 LOOKS_EVERY = 0.5
+"""Seconds."""
+
 NAP = 0.05
 """Seconds, at least: by this machine's clock a pause may be over before it is by the database's."""
-
-"""Seconds."""
 
 
 def run_shard(shard_id: int, wake: Wake) -> bool:

@@ -132,9 +132,12 @@ class Upgrade(models.Model):
 
     @property
     def goes_forward(self) -> bool:
-        """Whether some of it waits or runs, and is not being rolled back: that can be cancelled."""
-        forward = self.stages.filter(state__in=[UpgradeState.WAITING, UpgradeState.RUNNING])
-        return self.is_live and forward.exists()
+        """Whether some of it waits or runs, and is not being rolled back: that can be cancelled.
+
+        So can one without a live stage: another upgrade holds up that it goes back.
+        """
+        live = set(self.stages.filter(state__in=UPGRADE_LIVE).values_list("state", flat=True))
+        return self.is_live and live != {UpgradeState.RETURNING}
 
 
 class UpgradeStage(models.Model):

@@ -1,5 +1,8 @@
 """gunicorn as a site's server process: a script on the server starts or replaces it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RecipeError
@@ -31,12 +34,23 @@ def reload_gunicorn(host: Host, site: Site) -> None:
     run_shipped(host, site, "gunicorn_control.py", facts)
 
 
-def stop_gunicorn(host: Host, site: Site) -> None:
+@contextmanager
+def without_gunicorn(host: Host, site: Site) -> Iterator[None]:
     """End the gunicorn that we started here, if any: the site is served in another way by now.
 
-    It would hold the address, and answer from the old release. Raises CommandFailed.
+    It would hold the address, and answer from the old release. If the other way is refused, it is
+    started again, with the release that is current. Raises CommandFailed.
     """
     pid_file = f"{site.tools_path}/gunicorn.pid"
-    if host.run(["test", "-e", pid_file], check=False, quiet=True, assume=1).ok:
-        facts = {"deploy_path": site.deploy_path, "stop": True}
+    if not host.run(["test", "-e", pid_file], check=False, quiet=True, assume=1).ok:
+        yield
+        return
+    facts = {"deploy_path": site.deploy_path, "stop": True}
+    run_shipped(host, site, "gunicorn_control.py", facts)
+    try:
+        yield
+    except RecipeError:
+        host.say("The site is not served in that way yet: gunicorn is started again.")
+        facts = {"deploy_path": site.deploy_path, "again": True}
         run_shipped(host, site, "gunicorn_control.py", facts)
+        raise

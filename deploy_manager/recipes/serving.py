@@ -7,7 +7,7 @@ from dataclasses import replace
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RecipeError
-from deploy_manager.recipes.gunicorn import reload_gunicorn, stop_gunicorn
+from deploy_manager.recipes.gunicorn import reload_gunicorn, without_gunicorn
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Uses, recipe
 
@@ -26,10 +26,13 @@ def reload(host: Host, site: Site) -> None:
             method=repr(site.reload.method),
             known=known,
         )
-    if site.reload.method != "gunicorn":
-        stop_gunicorn(host, site)
     # By `current`, whatever release the deployment is about: it is `current` that is served.
-    method(host, replace(site, release=""))
+    of_current = replace(site, release="")
+    if site.reload.method in ("gunicorn", "none"):
+        method(host, of_current)
+        return
+    with without_gunicorn(host, site):
+        method(host, of_current)
 
 
 def touch_wsgi_file(host: Host, site: Site) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import requests
 from django.utils.translation import gettext_noop as _
@@ -148,8 +149,10 @@ def own_index_url(environment: Mapping[str, str] = os.environ) -> str:
     url = next((environment[name] for name in _SETTINGS if environment.get(name)), "")
     if url:
         return _NAME_BEFORE_URL.sub("", url)  # uv allows name=URL
-    # An environment that uv made may have no pip, and then nothing is configured for it.
+    # An environment that uv made may have no pip, which alone can read what is configured for it.
     if importlib.util.find_spec("pip") is None:
+        if found := next((each for each in pip_files(environment) if each.is_file()), None):
+            raise _silent_pip(Message(_("%(file)s is there, but pip is not installed"), file=found))
         return PYPI_SIMPLE_ENDPOINT
     # Only pip itself knows all the files that may configure it. It is asked for the list first, as
     # `get` fails for what is not set as it does for a file that can't be read.
@@ -159,6 +162,15 @@ def own_index_url(environment: Mapping[str, str] = os.environ) -> str:
             # The list has the files in the order of their names, not of precedence.
             return _pip_config("get", name).strip() or PYPI_SIMPLE_ENDPOINT
     return PYPI_SIMPLE_ENDPOINT
+
+
+def pip_files(environment: Mapping[str, str]) -> list[Path]:
+    """Return the files that may configure pip: https://pip.pypa.io/en/stable/topics/configuration/"""
+    home = Path(environment.get("HOME") or "/nonexistent")
+    settings = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
+    named = [Path(environment["PIP_CONFIG_FILE"])] if environment.get("PIP_CONFIG_FILE") else []
+    ours = [Path("/etc/pip.conf"), Path("/etc/xdg/pip/pip.conf"), Path(sys.prefix) / "pip.conf"]
+    return [*named, *ours, home / ".pip/pip.conf", settings / "pip/pip.conf"]
 
 
 def _pip_config(*words: str) -> str:

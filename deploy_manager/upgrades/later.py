@@ -80,6 +80,7 @@ def held_up(upgrade_id: int) -> QuerySet[UpgradeStage]:
         upgrade=upgrade_id,
         upgrade__state__in=UPGRADE_LIVE,
         upgrade__on_failure=OnFailure.RETURN,
+        upgrade__cancel_requested_by_name="",
         state=UpgradeState.SUCCEEDED,
     ).order_by("number")
 

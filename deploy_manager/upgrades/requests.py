@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
+from django.db.models import Q
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.ending import cancel
@@ -101,10 +102,12 @@ def _describe_as_busy(plan: UpgradePlan) -> Message:
 def cancel_upgrade(upgrade: Upgrade, by: str) -> bool:
     """Cancel what waits and runs of an upgrade; False if nothing does, as it ended or goes back.
 
-    Servers that were switched are rolled back; environments that succeeded before stay upgraded.
+    Servers that were switched are rolled back; environments that succeeded before stay upgraded,
+    also if they were to go back once another upgrade has ended.
     """
     forward = upgrade.stages.filter(state__in=[UpgradeState.WAITING, UpgradeState.RUNNING])
-    live = Upgrade.objects.live().filter(pk=upgrade.pk, stages__in=forward)
+    is_held_up = ~Q(stages__state__in=UPGRADE_LIVE)
+    live = Upgrade.objects.live().filter(Q(stages__in=forward) | is_held_up, pk=upgrade.pk)
     if not Upgrade.objects.filter(pk__in=live).update(cancel_requested_by_name=by):
         return False
     waiting = forward.filter(state=UpgradeState.WAITING, deployment=None)

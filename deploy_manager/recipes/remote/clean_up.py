@@ -20,9 +20,6 @@ import shutil
 import sys
 from contextlib import suppress
 
-SHOWN_CHARACTERS = 120
-"""Of a command line."""
-
 
 def folders_in(folder: str) -> list[str]:
     """Return the names of real folders: files and links are not releases."""
@@ -60,18 +57,28 @@ def processes_in(folder: str) -> dict[str, str]:
     """Return a process of this account for each folder in `folder` that one still runs from.
 
     By its working folder, its program, its words and the libraries that it has loaded: Python opens
-    modules only as it imports them, so that it breaks, late, if they are gone.
+    modules only as it imports them, so that it breaks, late, if they are gone. Of others' processes
+    only the words could be read, which anybody may choose.
     """
     inside = re.compile(re.escape(os.fsencode(os.path.realpath(folder))) + rb"/([^/\0\n]+)")
     found: dict[str, str] = {}
+    here = set(folders_in(folder))
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        # Of a zombie, or another account's process, nothing can be read: it says nothing.
+        if not is_own(pid):
+            continue
         words = read(pid, "cmdline")
         traces = b"\0".join([link(pid, "cwd"), link(pid, "exe"), words, read(pid, "maps")])
-        line = words.replace(b"\0", b" ").decode("utf-8", "replace").strip()
-        for name in inside.findall(traces):
-            found.setdefault(os.fsdecode(name), f"process {pid} ({line[:SHOWN_CHARACTERS]})")
+        # Its name alone: words may have passwords, and the log is stored.
+        process = f"process {pid} ({os.path.basename(os.fsdecode(words.split(bytes(1))[0]))!r})"
+        for name in here.intersection(map(os.fsdecode, inside.findall(traces))):
+            found.setdefault(name, process)
     return found
+
+
+def is_own(pid: str) -> bool:
+    with suppress(OSError):
+        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+    return False
 
 
 def link(pid: str, name: str) -> bytes:

@@ -1,8 +1,8 @@
 """Make a site's gunicorn serve the release that is `current`. Runs on the server, Python 3.8+.
 
 Reads JSON: deploy_path, launcher (path of serve.py as it was sent), and the facts that serve.py
-needs: folder, wsgi, settings, workers, bind; or deploy_path and stop, to end gunicorn. Exits with 1
-and the reason on stderr if it fails.
+needs: folder, wsgi, settings, workers, bind; or deploy_path, and stop or again: gunicorn ends, or
+starts as it did last. Exits with 1 and the reason on stderr if it fails.
 
 A running master is asked to start a second one beside it (USR2); once a worker of that one has
 loaded the site, the old one ends gracefully. Both share the listening socket: no request is lost.
@@ -294,7 +294,11 @@ def main() -> None:
     # As exceptions, so that `finally` and `except` still clean up when we are stopped.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit("Stopped while gunicorn was reloading."))
-    site = Site(json.load(sys.stdin))
+    facts = json.load(sys.stdin)
+    if facts.get("again"):
+        with open(os.path.join(facts["deploy_path"], ".deploy", "serve.json")) as file:
+            facts = json.load(file)
+    site = Site(facts)
     try:
         if site.facts.get("stop"):
             stop(site)

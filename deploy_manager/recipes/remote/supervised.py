@@ -19,9 +19,6 @@ from contextlib import suppress
 from typing import NamedTuple
 
 PAUSE_SECONDS = 0.25
-SHOWN_CHARACTERS = 120
-"""Of a command line."""
-
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 """Where systemd's own hierarchy is: version 2, version 1, both (systemd.io/CGROUP_DELEGATION)."""
 
@@ -74,14 +71,15 @@ def ask_supervisor(facts: dict[str, str]) -> State:
 
 def answer_of(command: list[str]) -> str:
     """Return what a program prints. Ends the script if it is missing or can't answer."""
-    own = f"/run/user/{os.getuid()}"
-    environment = {"XDG_RUNTIME_DIR": own, **os.environ, "LC_ALL": "C"}
+    own = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    environment = {**os.environ, "XDG_RUNTIME_DIR": own, "LC_ALL": "C"}
     try:
         done = subprocess.run(
             command,
             env=environment,
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         )
     except OSError as error:
@@ -131,9 +129,10 @@ def release_of(pid: int, releases: str) -> str:
     return os.fsdecode(named.group(1)) if named else ""
 
 
-def line_of(pid: int) -> str:
-    words = read(pid, "cmdline").replace(b"\0", b" ").decode("utf-8", "replace").strip()
-    return f"process {pid} ({words[:SHOWN_CHARACTERS]})"
+def name_of(pid: int) -> str:
+    """Return its number and program: its other words may have passwords, and the log is stored."""
+    program = os.fsdecode(read(pid, "cmdline").split(b"\0")[0])
+    return f"process {pid} ({os.path.basename(program)!r})"
 
 
 def judge(state: State, releases: str, wanted: str) -> tuple[str, str]:
@@ -143,7 +142,7 @@ def judge(state: State, releases: str, wanted: str) -> tuple[str, str]:
     seen = {pid: release_of(pid, releases) for pid in state.processes}
     for pid, release in seen.items():
         if release not in ("", wanted):
-            return f"{line_of(pid)} still runs release {release} where {wanted} is current.", ""
+            return f"{name_of(pid)} still runs release {release} where {wanted} is current.", ""
     proven = [pid for pid, release in seen.items() if release]
     if proven:
         return "", f"{len(proven)} of its {len(seen)} processes run release {wanted}"

@@ -19,8 +19,8 @@ from typing import Any
 
 HEADER_BYTES = 512
 OUR_NAMES = ("venv", "venv.new", ".complete")
-FILES = (".env", ".py", ".ini", ".cfg", ".conf", ".toml", ".json", ".yaml", ".yml", ".pem", ".key")
-FILES += (".db", ".sqlite", ".sqlite3")
+FILES = (".py", ".ini", ".cfg", ".conf", ".toml", ".json", ".yaml", ".yml", ".txt", ".db")
+FILES += (".pem", ".key", ".crt", ".sqlite", ".sqlite3")
 """Ends of names that are those of files: an empty folder would be of no use under them."""
 
 
@@ -113,7 +113,7 @@ def fill(shared: str, first: str) -> None:
         private = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(private, "wb") as file, open(first, "rb") as content:
             shutil.copyfileobj(content, file)
-    elif shared.endswith(FILES):
+    elif os.path.basename(shared).startswith(".env") or shared.endswith(FILES):
         sys.exit(f"There is no {shared}, nor such a file in the code: put it there first.")
     else:
         os.mkdir(beside)
@@ -162,7 +162,7 @@ def make_release(facts: dict[str, Any], beside: str) -> None:
     # Also those inside another one, which have no link of their own.
     for folder in folders:
         if not os.path.exists(os.path.join(facts["shared"], folder)):
-            os.makedirs(os.path.join(facts["shared"], folder))
+            fill(os.path.join(facts["shared"], folder), "")
     # Before the release appears: what finds it complete needs its variables.
     write_private(facts["variables_path"], facts["variables"])
     open(os.path.join(beside, ".complete"), "w").close()

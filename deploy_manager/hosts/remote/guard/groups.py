@@ -29,7 +29,9 @@ class Group(NamedTuple):
     @property
     def lives(self) -> bool:
         """Whether any process of it still runs. Zombies do not count: they wait for a parent."""
-        return self._is_ours() and any(state != b"Z" for _pid, state in self._members())
+        # That one may be ours which has changed its user, as sudo does, must not be denied.
+        is_ours = self._is_ours() or self._has_unreadable()
+        return is_ours and any(state != b"Z" for _pid, state in self._members())
 
     def signal(self, number: int) -> None:
         """Send a signal to it, if it is there and ours."""
@@ -66,6 +68,18 @@ class Group(NamedTuple):
     def _is_marked(self, pid: str) -> bool:
         with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
             return f"{MARK}={self.mark}".encode() in file.read().split(b"\0")
+        return False
+
+    def _has_unreadable(self) -> bool:
+        """Whether the environment of any process of it is not ours to read."""
+        for pid, _state in self._members():
+            try:
+                with open(f"/proc/{pid}/environ", "rb"):
+                    pass
+            except PermissionError:
+                return True
+            except OSError:
+                continue  # it ends meanwhile
         return False
 
 
