@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
-from django.db.models import Q
+from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.ending import cancel
@@ -106,9 +106,9 @@ def cancel_upgrade(upgrade: Upgrade, by: str) -> bool:
     also if they were to go back once another upgrade has ended.
     """
     forward = upgrade.stages.filter(state__in=[UpgradeState.WAITING, UpgradeState.RUNNING])
-    is_held_up = ~Q(stages__state__in=UPGRADE_LIVE)
-    live = Upgrade.objects.live().filter(Q(stages__in=forward) | is_held_up, pk=upgrade.pk)
-    if not Upgrade.objects.filter(pk__in=live).update(cancel_requested_by_name=by):
+    goes_back = UpgradeStage.objects.filter(upgrade=OuterRef("pk"), state=UpgradeState.RETURNING)
+    live = Upgrade.objects.live().filter(Exists(forward) | ~Exists(goes_back), pk=upgrade.pk)
+    if not live.update(cancel_requested_by_name=by):
         return False
     waiting = forward.filter(state=UpgradeState.WAITING, deployment=None)
     waiting.update(state=UpgradeState.CANCELLED, message=cancelled_by(by))

@@ -30,26 +30,27 @@ class Group(NamedTuple):
     def lives(self) -> bool:
         """Whether any process of it still runs. Zombies do not count: they wait for a parent."""
         # That one may be ours which has changed its user, as sudo does, must not be denied.
-        is_ours = self._is_ours() or self._has_unreadable()
+        is_ours = self._is_ours(if_unreadable=True)
         return is_ours and any(state != b"Z" for _pid, state in self._members())
 
     def signal(self, number: int) -> None:
         """Send a signal to it, if it is there and ours."""
-        if self._is_ours():
+        if self._is_ours(if_unreadable=False):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.number, number)
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
 
-    def _is_ours(self) -> bool:
+    def _is_ours(self, if_unreadable: bool) -> bool:
+        """Whether it is ours; as told, if that is up to a process of another user."""
         if self.number <= 0:
             return False
         with contextlib.suppress(OSError):
             return began_at(self.number) == self.leader_began
         # Its number is free only once the group is empty, but another group may have come and lost
         # its leader as well since then.
-        return any(self._is_marked(pid) for pid, _state in self._members())
+        return any(self._is_marked(pid, if_unreadable) for pid, _state in self._members())
 
     def _members(self) -> Iterator[tuple[str, bytes]]:
         """Yield the process id and the state of each process in it."""
@@ -65,22 +66,14 @@ class Group(NamedTuple):
                 if int(facts[2]) == self.number:
                     yield pid, facts[0]
 
-    def _is_marked(self, pid: str) -> bool:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
-            return f"{MARK}={self.mark}".encode() in file.read().split(b"\0")
-        return False
-
-    def _has_unreadable(self) -> bool:
-        """Whether the environment of any process of it is not ours to read."""
-        for pid, _state in self._members():
-            try:
-                with open(f"/proc/{pid}/environ", "rb"):
-                    pass
-            except PermissionError:
-                return True
-            except OSError:
-                continue  # it ends meanwhile
-        return False
+    def _is_marked(self, pid: str, if_unreadable: bool) -> bool:
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                return f"{MARK}={self.mark}".encode() in file.read().split(b"\0")
+        except PermissionError:
+            return if_unreadable
+        except OSError:
+            return False  # it ends meanwhile
 
 
 def began_at(pid: int) -> int:
