@@ -7,6 +7,7 @@ from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run
 from deploy_manager.models import Environment, Release, State, Step, UpgradeState
 from tests.overrides import HeldSite
+from tests.parts.matrices import few
 from tests.releases import Switching
 from tests.returns import OLD, go_on, requested
 from tests.test_servers_that_leave import set_up
@@ -37,7 +38,7 @@ def test_a_retry_migrates_again_what_the_rollback_has_reversed(held: HeldSite) -
     assert Step.objects.filter(host_run__deployment=again, recipe="migrate").exists()
 
 
-@pytest.mark.parametrize("first_pins", [("helper==1.0",), ("helper==1.0", "shopkit==1.1")])
+@pytest.mark.parametrize("first_pins", few(("helper==1.0",), (("helper==1.0", "shopkit==1.1"),)))
 def test_a_converge_to_the_older_release_ends_no_override(
     held: HeldSite, first_pins: tuple[str, ...]
 ) -> None:

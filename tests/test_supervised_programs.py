@@ -85,6 +85,7 @@ def started(supervised: Supervised) -> Iterator[Supervised]:
     process.wait(20)
 
 
+@pytest.mark.long
 def test_a_program_is_seen_to_run_the_new_release(started: Supervised) -> None:
     assert "shop: 1 of its 1 processes run release one" in started.deploy("one")
     assert "run release two" in started.deploy("two")
@@ -101,6 +102,7 @@ def test_a_program_that_begins_in_an_old_folder_fails(supervised: Supervised) ->
         process.wait(20)
 
 
+@pytest.mark.long
 def test_a_program_that_dies_fails_with_the_words_of_supervisor(started: Supervised) -> None:
     with pytest.raises(CommandFailed, match=r"dies +(EXITED|BACKOFF|STARTING|FATAL)|again"):
         started.deploy("one", "dies")

@@ -15,6 +15,7 @@ from deploy_manager.exceptions import HostUnreachable
 from deploy_manager.models import Deployment, Shard, State
 from deploy_manager.recipes import Host, Site, recipe
 from tests.inventory import Inventory
+from tests.parts.matrices import few
 from tests.parts.served import wait_until
 from tests.test_take_over import fall_silent, run_apart
 
@@ -66,7 +67,7 @@ def slow_to_prepare(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None
 def at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None: ...
 
 
-@pytest.mark.parametrize("taken_over", [at_once, slow_to_prepare, one_at_a_time])
+@pytest.mark.parametrize("taken_over", few(slow_to_prepare, at_once, one_at_a_time))
 def test_one_that_is_cancelled_meanwhile_is_stopped_on_every_server(
     inventory: Inventory,
     quiet: None,

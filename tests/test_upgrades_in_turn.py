@@ -8,6 +8,7 @@ from deploy_manager.packages.pins import replace_pins
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.upgrades.requests import cancel_upgrade
 from tests.overrides import HeldSite
+from tests.parts.matrices import few
 from tests.returns import (
     OLD,
     another,
@@ -34,7 +35,7 @@ def third(held: HeldSite, second: Environment) -> Environment:
 
 
 @pytest.mark.parametrize("is_listed", [False, True])
-@pytest.mark.parametrize("is_newer", [False, True])
+@pytest.mark.parametrize("is_newer", few(True, False))
 def test_two_upgrades_that_are_both_taken_back_leave_nothing(
     held: HeldSite, second: Environment, third: Environment, is_listed: bool, is_newer: bool
 ) -> None:
@@ -142,7 +143,7 @@ def test_what_an_upgrade_installed_anew_goes_with_that_one(
     assert (serving(held), held.live()) == (before, {})
 
 
-@pytest.mark.parametrize("ends", ["cancelled", "succeeded"])
+@pytest.mark.parametrize("ends", few("succeeded", "cancelled"))
 def test_a_return_waits_for_another_upgrade_and_is_made_up_for(
     held: HeldSite, second: Environment, ends: str
 ) -> None:
