@@ -38,6 +38,7 @@ from deploy_manager.upgrades.progress import advance_all, advance_upgrade
 from deploy_manager.upgrades.proofs import may_serve_unseen
 from deploy_manager.upgrades.requests import cancel_upgrade
 from tests.overrides import HeldSite
+from tests.parts.matrices import few
 from tests.returns import (
     OLD,
     begin_what_waits,
@@ -180,7 +181,7 @@ def test_a_return_waits_for_the_deployment_that_runs_there(
     assert "shopkit==1.0.2" not in held.served()
 
 
-@pytest.mark.parametrize("is_changed", [True, False])
+@pytest.mark.parametrize("is_changed", few(True, False))
 def test_a_list_that_people_changed_since_is_theirs(
     held: HeldSite, second: Environment, is_changed: bool
 ) -> None:
@@ -532,7 +533,7 @@ def test_a_list_to_which_a_marker_was_added_since_loses_what_was_taken_back(
     assert pin.marker == marker
 
 
-@pytest.mark.parametrize("when", ["while it waits", "as it begins"])
+@pytest.mark.parametrize("when", few("while it waits", "as it begins"))
 def test_a_return_goes_back_though_an_advisory_came_meanwhile(
     held: HeldSite, second: Environment, when: str
 ) -> None:
@@ -579,7 +580,7 @@ def test_a_return_goes_to_what_was_marked_as_bad_before(
     went_back(made, held)
 
 
-@pytest.mark.parametrize("way", ["there", "back"])
+@pytest.mark.parametrize("way", few("back", "there"))
 def test_a_deployment_that_begins_in_the_same_moment_is_waited_for(
     held: HeldSite, second: Environment, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
@@ -638,7 +639,7 @@ def test_a_cancelled_upgrade_that_cannot_go_back_leaves_earlier_environments_alo
     assert "shopkit==1.0.2" in (held.inventory.folder / "later/current/lock").read_text()
 
 
-@pytest.mark.parametrize("is_found_out", [False, True])
+@pytest.mark.parametrize("is_found_out", few(True, False))
 def test_a_server_that_was_lost_as_it_switched_goes_back_if_the_upgrade_was_cancelled(
     held: HeldSite, is_found_out: bool
 ) -> None:
@@ -660,7 +661,7 @@ def test_a_server_that_was_lost_as_it_switched_goes_back_if_the_upgrade_was_canc
     assert "shopkit==1.0.2" not in held.served()
 
 
-@pytest.mark.parametrize("then", ["replaced", "let go"])
+@pytest.mark.parametrize("then", few("let go", "replaced"))
 def test_an_override_that_was_let_go_is_not_revived(held: HeldSite, then: str) -> None:
     held.serve("shopkit==1.0")
     note_overrides(held.upgrade("shopkit==1.0.2", state=UpgradeState.SUCCEEDED))

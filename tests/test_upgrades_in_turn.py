@@ -105,7 +105,7 @@ def test_a_late_correction_blocks_no_other_environment(
     assert go_on(requested(held.environment, wanted=options("1.1"))).state == UpgradeState.SUCCEEDED
 
 
-@pytest.mark.parametrize("is_listed", [False, True])
+@pytest.mark.parametrize("is_listed", few(True, False))
 def test_what_a_person_installed_anew_is_not_taken_back(
     held: HeldSite, second: Environment, is_listed: bool
 ) -> None:
