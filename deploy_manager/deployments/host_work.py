@@ -239,9 +239,10 @@ class HostWork:
                 name=self._orders.address.name,
                 folder=self._orders.work.folder,
             ) from None
-        # Whoever takes over must know that commands were sent here.
-        self._writer.drain()
         self._note_what_serves_before()
+        # Before the first command: who takes over must know that some were sent here, and a
+        # rollback what was served.
+        self._writer.drain()
         return self._host
 
     def _put(self, row: HostRun | Step, **values: Any) -> None:
@@ -290,7 +291,6 @@ class HostWork:
         if seen and (key := self._orders.releases.get(seen.release)):
             self._before = seen.release
             self._put(self.run, release_before_id=key)
-            self._writer.drain()  # before anything is switched: a rollback has to know it
 
     def _look(self) -> Seen | None:
         """Note which release `current` is: as seen on the server, not as it was meant to be.

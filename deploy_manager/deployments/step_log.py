@@ -74,9 +74,7 @@ class StepLog:
             self._writer.put(Output(self._step, stream, data, self._resume_cursor()))
 
     def _resume_cursor(self) -> dict[str, int]:
-        """Return where to resume; nothing before the step's first command, so before it begins."""
         done = {
             name: self._fed[stream] - self._buffers[stream].held for stream, name in FIELDS.items()
         }
-        cursor = ResumeCursor(self._command, **done)
-        return asdict(cursor) if cursor != ResumeCursor() else {}
+        return asdict(ResumeCursor(self._command, **done))
