@@ -38,6 +38,7 @@ pytest_plugins = [
     "tests.parts.machines",  # after sshd, whose key it takes
     "tests.parts.installed",  # after the parts that it imports
     "tests.parts.served",
+    "tests.parts.machine_site",
     "tests.parts.worker",
     "tests.parts.guestbook",  # after the parts that it imports
     "tests.parts.guards",

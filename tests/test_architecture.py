@@ -237,7 +237,7 @@ def test_the_wheel_holds_what_runs_and_nothing_of_the_tests(built: Path) -> None
     names = set(zipfile.ZipFile(next(built.glob("*.whl"))).namelist())
     for wanted in (
         "py.typed",
-        "recipes/remote/serve.py",
+        "recipes/remote/processes/serve.py",
         "static/deploy_manager/admin.css",
         "templates/admin/deploy_manager/deployment/change_form.html",
         "locale/fr/LC_MESSAGES/django.mo",

@@ -149,7 +149,7 @@ def test_a_first_deployment_is_shown_whole(site: Site) -> None:
     told = "\n".join(line for name in recipes for line in told_by(name, site))
     for part in ("r1.tar.gz", "unpack-", "virtualenv-", "pip --no-input", "collectstatic"):
         assert part in told
-    for part in ("migrate --plan", "migrate --noinput", "mv -fT", "gunicorn_control-", "verify-"):
+    for part in ("migrate --plan", "migrate --noinput", "mv -fT", "processes-"):
         assert part in told
     assert "already" not in told
 

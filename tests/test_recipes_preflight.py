@@ -31,11 +31,11 @@ def use_gunicorn(recipe_site: RecipeSite, bind: str) -> None:
 
 
 def note_gunicorn(recipe_site: RecipeSite, bind: str) -> None:
-    """What a gunicorn of the site leaves; its process is this one."""
+    """Write what a deployment leaves that started the site's processes."""
     tools = Path(recipe_site.site.tools_path)
     tools.mkdir(parents=True, exist_ok=True)
-    (tools / "gunicorn.pid").write_text(str(os.getpid()))
-    (tools / f"gunicorn-{os.getpid()}.json").write_text(json.dumps({"bind": bind}))
+    facts = {"serves": True, "bind": bind, "processes": []}
+    (tools / "processes.json").write_text(json.dumps(facts))
 
 
 def test_a_fit_server_is_reported_so_and_nothing_is_left_there(recipe_site: RecipeSite) -> None:
@@ -50,7 +50,7 @@ def test_a_port_that_is_free_or_our_own_is_fine(recipe_site: RecipeSite, listeni
     assert "socket is free" in recipe_site.run("preflight")
     use_gunicorn(recipe_site, listening)
     note_gunicorn(recipe_site, listening)
-    assert f"✓ {listening} is served by this site's gunicorn" in recipe_site.run("preflight")
+    assert f"✓ {listening} is served by this site" in recipe_site.run("preflight")
 
 
 def test_a_port_of_somebody_else_is_not(recipe_site: RecipeSite, listening: str) -> None:

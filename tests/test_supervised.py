@@ -8,7 +8,7 @@ import pytest
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.hosts.address import OpenHost, Stream
 from deploy_manager.hosts.opening import open_host
-from deploy_manager.recipes import HealthCheck, Reload, Site, get_recipe, verifying
+from deploy_manager.recipes import HealthCheck, Reload, Site, get_recipe, processes
 from tests.parts.machines import Machine, MakeMachines
 
 pytestmark = pytest.mark.machines
@@ -86,7 +86,7 @@ ASK = "import urllib.request as r; print(r.urlopen('http://{}:8000/').read().dec
 def served(
     machines: MakeMachines, ssh_settings: object, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Served]:
-    monkeypatch.setattr(verifying, "GRACE_SECONDS", 2)
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 2)
     (machine,) = machines(1)
     printed = bytearray()
 

@@ -11,7 +11,7 @@ import pytest
 
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.hosts.address import Stream
-from deploy_manager.recipes import HealthCheck, Reload, verifying
+from deploy_manager.recipes import HealthCheck, Reload, processes
 from deploy_manager.recipes.serving import reload
 from deploy_manager.recipes.verifying import verify
 from tests.parts.served import Served, wait_until
@@ -71,7 +71,7 @@ def supervised(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     control.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     control.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(verifying, "GRACE_SECONDS", 2)
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 2)
     return Supervised(served, folder)
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, prefetch_related_objects
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments.prepare import Prepared
+from deploy_manager.deployments.site_processes import processes_on
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.hosts.address import Address, OpenHost
 from deploy_manager.hosts.guard_line import Work
@@ -80,6 +81,8 @@ def orders_of(
     before the deployment has begun: then no server is touched.
     """
     environment = held.deployment.environment
+    # Once for all hosts, each of which asks which processes run on it.
+    prefetch_related_objects([environment], "placements", "processes")
     releases = dict(environment.releases.values_list("name", "pk"))
     orders: list[Orders] = []
     without: list[NoOrders] = []
@@ -180,6 +183,9 @@ def site_of(
         variables=environment.variables,
         shared=tuple(environment.shared),
         smoke_command=environment.smoke_command,
+        supervisor=environment.supervisor,
+        procfile=environment.procfile,
+        **processes_on(placement),
         reload=Reload(
             method=environment.reload_method,
             target=environment.reload_target,

@@ -15,6 +15,7 @@ from deploy_manager.models.policies import (
     UpgradePolicy,
 )
 from deploy_manager.models.problems import Problem
+from deploy_manager.models.processes import Process
 from deploy_manager.models.releases import Release
 from deploy_manager.models.requirements import LockFile, Requirement
 from deploy_manager.models.resolutions import Resolution
@@ -55,6 +56,7 @@ __all__ = [
     "PolicyEnvironment",
     "PolicyRun",
     "Problem",
+    "Process",
     "Project",
     "Release",
     "Requirement",

@@ -144,7 +144,7 @@ class ServingPart(models.Model):
     """What serves the site, and how it is brought to a new release."""
 
     class ReloadMethod(models.TextChoices):
-        GUNICORN = "gunicorn", _("gunicorn, started and reloaded by its pid file")
+        GUNICORN = "gunicorn", _("the processes below; gunicorn if none of them serves the web")
         TOUCH = "touch", _("touch the WSGI file (mod_wsgi)")
         PASSENGER = "passenger", _("touch tmp/restart.txt (Passenger)")
         SYSTEMD = "systemd", _("systemd system unit")
@@ -152,6 +152,12 @@ class ServingPart(models.Model):
         SUPERVISOR = "supervisor", _("supervisor program")
         COMMAND = "command", _("own command")
         NONE = "none", _("nothing to reload")
+
+    class Supervisor(models.TextChoices):
+        AUTO = "auto", _("systemd where a server has it, else the own starter")
+        SYSTEMD = "systemd", _("systemd, units of the system (root, or sudo)")
+        SYSTEMD_USER = "systemd-user", _("systemd, units of the account (lingering)")
+        STARTER = "starter", _("the own starter: nothing restarts what ends")
 
     reload_method = models.CharField(
         _("reload"), max_length=20, choices=ReloadMethod.choices, default=ReloadMethod.GUNICORN
@@ -170,6 +176,23 @@ class ServingPart(models.Model):
         blank=True,
         validators=[validators.wsgi_validator],
         help_text=_("For gunicorn, like config.wsgi:application. Blank: the one in the settings."),
+    )
+    supervisor = models.CharField(
+        _("supervisor"),
+        max_length=20,
+        choices=Supervisor.choices,
+        default=Supervisor.AUTO,
+        help_text=_("What runs the processes that are started from here, and after a reboot."),
+    )
+    procfile = models.BooleanField(
+        _("Procfile"),
+        default=False,
+        help_text=_("Run what the repository's Procfile lists, too."),
+    )
+    restart_down = models.BooleanField(
+        _("start what is down"),
+        default=False,
+        help_text=_("Start a process again if it is seen not to run, between deployments."),
     )
     # A placement can have its own, for servers with several sites.
     bind = models.CharField(

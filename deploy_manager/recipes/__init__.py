@@ -1,7 +1,16 @@
 """Recipes: what can be run on servers. Write your own in a `recipes.py` of any installed app."""
 
 from deploy_manager.recipes.builtin import deploy_pipeline, upgrade_pipeline
-from deploy_manager.recipes.host import Builder, Command, HealthCheck, Host, Reload, Result, Site
+from deploy_manager.recipes.host import (
+    Builder,
+    Command,
+    HealthCheck,
+    Host,
+    Process,
+    Reload,
+    Result,
+    Site,
+)
 from deploy_manager.recipes.registry import (
     Phase,
     Pipeline,
@@ -24,6 +33,7 @@ __all__ = [
     "Host",
     "Phase",
     "Pipeline",
+    "Process",
     "Recipe",
     "Reload",
     "Result",

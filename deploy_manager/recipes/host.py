@@ -120,6 +120,35 @@ class Reload:
 
 
 @dataclass(frozen=True)
+class Process:
+    """One thing that a site runs on this server, beside or instead of a plain gunicorn."""
+
+    name: str
+    kind: str
+    """wsgi, asgi, worker, beat or command: see models/processes.py."""
+
+    command: str = ""
+    """A line of sh with placeholders like {port}; blank: the usual one of its kind."""
+
+    application: str = ""
+    """`package.module:name`, or what celery calls its app; blank: found by the settings."""
+
+    number: int = 1
+    """How many of it run; of wsgi and asgi, how many workers it has."""
+
+    bind: str = ""
+    stop_signal: str = "TERM"
+    stop_seconds: int = 30
+    memory: int = 0
+    """MiB at most; 0: no limit. Only systemd keeps it."""
+
+    health: str = "up"
+    """up, ping, http or command."""
+
+    health_target: str = ""
+
+
+@dataclass(frozen=True)
 class HealthCheck:
     """The HTTP answer that proves a release is serving."""
 
@@ -187,6 +216,34 @@ class Site:
     smoke_command: str = ""
     """A line of sh that tests a release before it serves; blank: none."""
 
+    supervisor: str = "starter"
+    """auto, systemd, systemd-user or starter: what runs the processes that are ours."""
+
+    unit_prefix: str = "site"
+    """What names of units begin with: unique on the server."""
+
+    processes: tuple[Process, ...] = ()
+    """Those of the environment that run on this server."""
+
+    processes_elsewhere: frozenset[str] = frozenset()
+    """Names of those that run on other servers only."""
+
+    web_elsewhere: bool = False
+    """Whether one of these serves the web."""
+
+    serves_web: bool = True
+    """Whether this server, by its roles, serves the web at all."""
+
+    procfile: bool = False
+    """Whether the processes in the repository's Procfile are run, too."""
+
+    known_roles: frozenset[str] = frozenset()
+    """Roles that any server of the environment has."""
+
+    first_in: frozenset[str] = frozenset()
+    """Roles of which this is the environment's first server: what runs only once runs here."""
+
+    is_first: bool = True
     reload: Reload = Reload("none")
     health: HealthCheck = HealthCheck()
     keep_releases: int = 5

@@ -7,8 +7,8 @@ from dataclasses import replace
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RecipeError
-from deploy_manager.recipes.gunicorn import reload_gunicorn, without_gunicorn
 from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.processes import apply_processes, without_our_web
 from deploy_manager.recipes.registry import Uses, recipe
 
 PASSENGER_SECONDS = 11
@@ -17,7 +17,7 @@ PASSENGER_SECONDS = 11
 
 @recipe(_("Reload"), uses=Uses.CURRENT)
 def reload(host: Host, site: Site) -> None:
-    """Make the server process serve the current release, by the environment's method."""
+    """Make the site's processes run the current release; the web by the environment's method."""
     method = METHODS.get(site.reload.method)
     if method is None:
         known = ", ".join(METHODS)
@@ -28,11 +28,24 @@ def reload(host: Host, site: Site) -> None:
         )
     # By `current`, whatever release the deployment is about: it is `current` that is served.
     of_current = replace(site, release="")
-    if site.reload.method in ("gunicorn", "none"):
+    if site.reload.method == "gunicorn":
         method(host, of_current)
         return
-    with without_gunicorn(host, site):
-        method(host, of_current)
+    with without_our_web(host, of_current):
+        if site.serves_web:
+            method(host, of_current)
+
+
+def run_ours(host: Host, site: Site) -> None:
+    """Start or replace the site's own processes; gunicorn without losing a request."""
+    if site.serves_web and not site.reload.bind:
+        raise RecipeError(
+            _(
+                "No address for gunicorn is set: enter one in the environment, like 127.0.0.1:8001"
+                " or unix:/path."
+            )
+        )
+    apply_processes(host, site)
 
 
 def touch_wsgi_file(host: Host, site: Site) -> None:
@@ -91,7 +104,7 @@ def reload_nothing(host: Host, site: Site) -> None:
 
 METHODS: dict[str, Callable[[Host, Site], None]] = {
     "touch": touch_wsgi_file,
-    "gunicorn": reload_gunicorn,
+    "gunicorn": run_ours,
     "passenger": restart_passenger,
     "systemd": reload_system_unit,
     "systemd-user": reload_user_unit,

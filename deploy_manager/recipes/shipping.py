@@ -82,11 +82,24 @@ def run_shipped(
 
     `timeout` is in seconds, as for Host.run. Raises CommandFailed with the script's own message.
     """
-    command = [site.python, ship(host, site, name)]
+    content = remote_script(name)
+    return run_program(host, site, content, shipped_name(name, content), facts, timeout)
+
+
+def run_program(
+    host: Host,
+    site: Site,
+    content: bytes,
+    name: str,
+    facts: Mapping[str, object],
+    timeout: float | None = None,
+) -> Result:
+    """As `run_shipped`, for a program of this content, which is sent under this name."""
+    command = [site.python, _send_once(host, site, content, name, 0o644)]
     result = host.run(command, stdin=json.dumps(facts).encode(), timeout=timeout, check=False)
     if not result.ok:
         if said := result.stderr.strip():
-            raise CommandFailed(said[-SHOWN_CHARACTERS:], result.exit_code)
+            raise CommandFailed(_shortened(said), result.exit_code)
         raise CommandFailed(
             _("%(name)s ended with exit code %(number)d."),
             exit_code=result.exit_code,
@@ -94,6 +107,12 @@ def run_shipped(
             number=result.exit_code,
         )
     return result
+
+
+def _shortened(said: str) -> str:
+    """Return the first line, which is the reason, and the end of what follows: of a log mostly."""
+    reason, _newline, more = said.partition("\n")
+    return f"{reason[:SHOWN_CHARACTERS]}\n{more[-SHOWN_CHARACTERS:]}".strip()
 
 
 def run_tool(host: Host, site: Site, python: str, words: Sequence[str]) -> None:

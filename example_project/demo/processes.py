@@ -183,7 +183,7 @@ def master_of(deploy_path: Path) -> int:
     except (OSError, ValueError):
         return 0
     # After a crash the file stays, and another program may have got this id.
-    own = {os.fsencode(path) for path in (deploy_path, deploy_path / ".deploy/serve.py")}
+    own = {os.fsencode(path) for path in (deploy_path, deploy_path / ".deploy/processes.pyz")}
     return 0 if own.isdisjoint(words) else pid
 
 

@@ -12,6 +12,7 @@ import os
 import shlex
 import socket
 import subprocess
+import sysconfig
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -39,6 +40,9 @@ Addresses are this machine's, so all checkouts share them. Only root may write t
 
 NSPAWN_OWN = "/run/systemd/nspawn"
 """Where systemd-nspawn keeps locks and folders, and leaves them if it is killed."""
+
+PACKAGES = "/opt/packages"
+"""Where the packages of the tests' own Python are seen on a machine: for sites, without an index."""
 
 PORT = 2222
 """Not 22: this machine's own sshd may listen there, on every address."""
@@ -169,6 +173,7 @@ class Machine:
             *(f"--machine={self.name}", f"--hostname={self.name}"),
             *("--directory=root", "--boot", "--kill-signal=SIGRTMIN+4"),
             *(f"--bind-ro={path}" for path in _missing(base, ways_out.folders())),
+            f"--bind-ro={sysconfig.get_path('purelib')}:{PACKAGES}",
         ]
         layers = f"lowerdir={base},upperdir=disk,workdir=work"
         inside = [

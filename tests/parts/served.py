@@ -136,7 +136,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 def processes_of(deploy_path: Path) -> list[int]:
     """Every gunicorn process of a site on this machine."""
-    launcher = f"{deploy_path}/.deploy/serve.py".encode()
+    launcher = f"{deploy_path}/.deploy/processes.pyz".encode()
     found = []
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):

@@ -100,7 +100,7 @@ def port(facts: dict) -> str:
     if not answers(bind):
         return f"{bind} is free"
     if is_ours(facts["deploy_path"], bind):
-        return f"{bind} is served by this site's gunicorn"
+        return f"{bind} is served by this site"
     raise Problem(f"Something else listens on {bind}: stop it, or give this site another address.")
 
 
@@ -119,16 +119,14 @@ def answers(bind: str) -> bool:
 
 
 def is_ours(deploy_path: str, bind: str) -> bool:
-    """Whether the site's gunicorn runs, and recorded that it listens there."""
-    tools = os.path.join(deploy_path, ".deploy")
+    """Whether the site's own processes were last started to listen there."""
     try:
-        with open(os.path.join(tools, "gunicorn.pid")) as file:
-            pid = int(file.read())
-        os.kill(pid, 0)
-        with open(os.path.join(tools, f"gunicorn-{pid}.json")) as file:
-            return json.load(file)["bind"] == bind
-    except (OSError, ValueError, KeyError):
+        with open(os.path.join(deploy_path, ".deploy", "processes.json")) as file:
+            facts = json.load(file)
+    except (OSError, ValueError):
         return False
+    named = [facts.get("bind"), *(each.get("bind") for each in facts.get("processes", []))]
+    return bool(facts.get("serves")) and bind in named
 
 
 def existing(path: str) -> str:

@@ -1,0 +1,119 @@
+"""The health check: request a URL of the site until it answers as expected.
+
+The URL is http://host:port/path, or http://unix:/path:/uri for a socket file. The maintenance page
+is bypassed, redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import http
+import http.client
+import os
+import re
+import socket
+import time
+from typing import Any
+
+from .place import Place, read
+from .supervisors import ServingError
+
+PAUSE_SECONDS = 0.25
+SHORTEST_SECONDS = 0.5
+LONGEST_SECONDS = 10.0
+MOST_BYTES = 4 * 1024 * 1024
+SHOWN_CHARACTERS = 200
+
+
+class SocketFileConnection(http.client.HTTPConnection):
+    """HTTP over a socket file."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def connection_to(url: str, timeout: float) -> tuple[http.client.HTTPConnection, str]:
+    """Return a connection and the path to request."""
+    through_file = re.match(r"http://unix:(/[^:]+):(/.*)\Z", url)
+    if through_file:
+        return SocketFileConnection(through_file.group(1), timeout), through_file.group(2)
+    found = re.match(r"http://([^/]+)(/.*)?\Z", url)
+    if not found:
+        raise ServingError(
+            f"{url} can't be requested: write http://host:port/path or http://unix:/path:/uri."
+        )
+    return http.client.HTTPConnection(found.group(1), timeout=timeout), found.group(2) or "/"
+
+
+def await_health(place: Place, facts: dict[str, Any], is_named: bool) -> None:
+    """Wait until the site answers as expected. Raises ServingError with the last answer.
+
+    `is_named` says that the answer has to name the current release: what serves is ours.
+    """
+    deadline = time.monotonic() + facts["deadline"]
+    print(f"Asking {facts['url']}", flush=True)
+    shown = ""
+    while True:
+        left = deadline - time.monotonic()
+        timeout = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, left))
+        is_well, seen = _ask(place, facts, is_named, timeout)
+        if seen != shown:
+            print(seen, flush=True)
+            shown = seen
+        if is_well:
+            return
+        if time.monotonic() + PAUSE_SECONDS > deadline:
+            within = f"within {facts['deadline']:g} seconds"
+            raise ServingError(f"{facts['url']} did not pass {within}. {seen}")
+        time.sleep(PAUSE_SECONDS)
+
+
+def _ask(place: Place, facts: dict[str, Any], is_named: bool, timeout: float) -> tuple[bool, str]:
+    """Send one request; return whether the check passed, and a description of the answer."""
+    connection, path = connection_to(facts["url"], timeout)
+    try:
+        connection.request("GET", path, headers=_headers(place, facts))
+        answer = connection.getresponse()
+        text = answer.read(MOST_BYTES).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException) as error:
+        return False, f"No answer: {error or type(error).__name__}."
+    finally:
+        connection.close()
+    seen = f"Status {answer.status}"
+    if answer.status != facts["status"]:
+        to = f" to {answer.getheader('Location')}" if answer.getheader("Location") else ""
+        return False, f"{seen}{to} where {facts['status']} is expected.{_hint(answer.status)}"
+    if facts["text"] not in text:
+        start = " ".join(text.split())[:SHOWN_CHARACTERS]
+        return False, f"{seen}, but the text {facts['text']!r} is not in it: {start}"
+    serving, wanted = answer.getheader("X-Deploy-Release"), place.release
+    if serving == wanted:
+        return True, f"{seen}, from release {wanted}."
+    if serving or is_named:
+        return False, f"{seen}, from release {serving or 'unknown'} where {wanted} is current."
+    return True, f"{seen}."
+
+
+def _headers(place: Place, facts: dict[str, Any]) -> dict[str, str]:
+    # As a web server in front would set it; otherwise SECURE_SSL_REDIRECT answers with a redirect.
+    headers = {
+        "User-Agent": "deploy_manager",
+        "Connection": "close",
+        "X-Forwarded-Proto": "https",
+    }
+    if facts["host_header"]:
+        headers["Host"] = facts["host_header"]
+    secret = read(os.path.join(place.tools, "bypass")).decode().strip()
+    return {**headers, "X-Maintenance-Bypass": secret} if secret else headers
+
+
+def _hint(status: int) -> str:
+    """The likely cause of a status that Django does not explain."""
+    if status == http.HTTPStatus.BAD_REQUEST:
+        return " Check that the Host header is one of the site's ALLOWED_HOSTS."
+    return ""

@@ -1,0 +1,122 @@
+"""Start one process of a site: `processes.pyz launch <deploy path> <name> <instance>`.
+
+It becomes that process. Everything is that of the release that is current at this moment: code,
+virtual environment, variables. A process never imports code of a later one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+
+from .place import Place
+from .wanted import Process, wanted_here
+
+SHELL_SIGNS = re.compile(r"[;&|<>(){}\n`]")
+NAMES_SET = "DEPLOY_VARIABLES"
+"""The variable that lists those which the site's variables, or this program, have set."""
+
+FIRST_SOCKET = 3
+"""Where systemd hands over the first one: SD_LISTEN_FDS_START, sd_listen_fds(3)."""
+
+
+def launch(path: str, name: str, instance: str) -> None:
+    """Become an instance of a process. Ends with the reason if it is not known here."""
+    place = Place(path)
+    facts = place.stored_facts()
+    place = Place(path, facts.get("folder", ""))
+    found = [process for process in wanted_here(facts, place) if process.name == name]
+    if not found:
+        sys.exit(f"{path} has no process {name} in release {place.release}.")
+    os.umask(0o022)
+    become(found[0], instance, place, facts)
+
+
+def become(process: Process, instance: str, place: Place, facts: dict) -> None:
+    """Replace this program by a process of the site."""
+    environment = environment_for(process, place, facts)
+    os.chdir(place.code)
+    if process.hands_over:
+        # By `current`: a later gunicorn, which this one starts itself, finds the later release.
+        python = os.path.join(place.current, "venv", "bin", "python")
+        os.execve(python, [python, place.program, "serve", place.path], environment)
+    python = os.path.join(place.venv, "bin", "python")
+    if process.kind == "asgi" and not process.command:
+        words = [python, place.program, "serve-asgi", place.path, str(process.number)]
+        os.execve(python, words, environment)
+    line = command_of(process, instance, place, environment)
+    # `exec`, so that signals reach the program itself, unless the line is more than one command.
+    is_plain = not SHELL_SIGNS.search(line) and not line.startswith("exec ")
+    line = f"exec {line}" if is_plain else line
+    os.execve("/bin/sh", ["sh", "-c", line], environment)
+
+
+def environment_for(process: Process, place: Place, facts: dict) -> dict[str, str]:
+    """Return the environment of a process: that of who starts it, with the site's variables.
+
+    What this program has set before is taken away first, as a gunicorn starts its successor.
+    """
+    had = os.environ.get(NAMES_SET, "").split()
+    inherited = {name: value for name, value in os.environ.items() if name not in had}
+    variables = place.variables()
+    venvs = os.path.dirname(place.venv) + os.sep
+    path = variables.get("PATH", os.environ.get("PATH", os.defpath)).split(":")
+    own = {
+        # Without that of the release before, if a gunicorn starts its successor.
+        "PATH": ":".join([f"{place.venv}/bin", *(p for p in path if not p.startswith(venvs))]),
+        "VIRTUAL_ENV": place.venv,
+        "PWD": place.code,
+        "DEPLOY_PATH": place.path,
+        "DEPLOY_RELEASE": place.release,
+        "DEPLOY_PROCESS": process.name,
+    }
+    module = place.settings_module(variables, facts["settings"])
+    if module:
+        own["DJANGO_SETTINGS_MODULE"] = module
+    if process.is_web:
+        own["PORT"] = process.bind.rpartition(":")[2]
+    ours = {**variables, **own}
+    names = " ".join(sorted({*ours, NAMES_SET}))
+    return {**inherited, **ours, NAMES_SET: names}
+
+
+def command_of(process: Process, instance: str, place: Place, variables: dict[str, str]) -> str:
+    """Return the line of sh that a process is, its placeholders filled in."""
+    if not process.is_template:
+        return process.command
+    host, _colon, port = process.bind.rpartition(":")
+    values = {
+        "name": process.name,
+        "instance": instance,
+        "number": str(process.number),
+        "workers": str(process.number),
+        "python": os.path.join(place.venv, "bin", "python"),
+        "application": process.application or _application_of(process, variables),
+        "deploy_path": place.path,
+        "shared": os.path.join(place.path, "shared"),
+        "release": place.release,
+        "bind": process.bind,
+        "host": host.strip("[]"),
+        "port": port,
+        "socket": process.bind[len("unix:") :] if process.bind.startswith("unix:") else "",
+        "fd": str(FIRST_SOCKET),
+    }
+    template = process.command or COMMANDS[process.kind]
+    return template.format(**{name: shlex.quote(value) for name, value in values.items()})
+
+
+COMMANDS = {
+    "worker": "{python} -m celery --app {application} worker --loglevel INFO"
+    " --hostname {name}-{instance}@%h",
+    # Not in the code: a release that is removed would take the times of the last runs with it.
+    "beat": "{python} -m celery --app {application} beat --loglevel INFO"
+    " --schedule {deploy_path}/.deploy/celerybeat-schedule",
+}
+
+
+def _application_of(process: Process, variables: dict[str, str]) -> str:
+    """Return the name that a project template gives it: the package of the settings."""
+    package = variables.get("DJANGO_SETTINGS_MODULE", "").partition(".")[0]
+    return f"{package}.{process.kind}:application" if process.is_web else package

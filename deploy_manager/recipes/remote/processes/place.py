@@ -1,0 +1,76 @@
+"""A site's folders on its server, and the release that is current."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from contextlib import suppress
+
+PROGRAM = "processes.pyz"
+FACTS = "processes.json"
+
+
+class Place:
+    """A deploy path, with the release that was current when this was asked for."""
+
+    def __init__(self, path: str, folder: str = "") -> None:
+        self.path = path
+        self.tools = os.path.join(path, ".deploy")
+        self.current = os.path.join(path, "current")
+        self.releases = os.path.realpath(os.path.join(path, "releases"))
+        self.release_path = os.path.realpath(self.current)
+        self.release = os.path.basename(self.release_path)
+        self.code = os.path.normpath(os.path.join(self.release_path, folder))
+        self.program = os.path.join(self.tools, PROGRAM)
+
+    @property
+    def venv(self) -> str:
+        return os.path.realpath(os.path.join(self.release_path, "venv"))
+
+    def variables(self) -> dict[str, str]:
+        """Return the release's variables; early releases have them in the code."""
+        path = os.path.join(self.tools, "environment", self.release)
+        if not os.path.exists(path):
+            path = os.path.join(self.release_path, ".deploy.env")
+        # Quoted `export NAME=value` lines: see recipes/code.py.
+        words = shlex.split(read(path).decode("utf-8", "surrogateescape"), comments=True)
+        pairs = (word.partition("=") for word in words if word != "export")
+        return {name: value for name, _equals, value in pairs}
+
+    def settings_module(self, variables: dict[str, str], named: str = "") -> str:
+        """Return the settings module of the site; blank if nothing names one.
+
+        The one of its variables, the environment's, or the one that manage.py falls back to.
+        """
+        return variables.get("DJANGO_SETTINGS_MODULE") or named or self._from_manage_py()
+
+    def _from_manage_py(self) -> str:
+        text = read(os.path.join(self.code, "manage.py")).decode("utf-8", "replace")
+        found = re.search(r"""DJANGO_SETTINGS_MODULE["']\s*,\s*["']([A-Za-z_][\w.]*)["']""", text)
+        return found.group(1) if found else ""
+
+    def stored_facts(self, name: str = FACTS) -> dict:
+        """Return the facts that were last applied here; empty if there are none."""
+        text = read(os.path.join(self.tools, name))
+        return json.loads(text) if text else {}
+
+    def store_facts(self, facts: dict, name: str = FACTS) -> None:
+        write(os.path.join(self.tools, name), json.dumps(facts, sort_keys=True))
+
+
+def read(path: str) -> bytes:
+    """Return a file's content; empty if it does not exist."""
+    with suppress(FileNotFoundError), open(path, "rb") as file:
+        return file.read()
+    return b""
+
+
+def write(path: str, text: str, mode: int = 0o600) -> None:
+    """Write a file that appears complete or not at all."""
+    beside = f"{path}.{os.getpid()}"
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+    os.replace(beside, path)

@@ -1,0 +1,267 @@
+"""The proof that what runs is the current release: by its processes, and by who listens.
+
+A site may answer well while an old process still holds its address, or while one of its workers
+still runs from a folder that is to be removed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import time
+from typing import NamedTuple
+
+from . import seen
+from .health import await_health
+from .launch import environment_for
+from .place import Place
+from .supervisors import ServingError, State, Supervisor, call
+from .systemd import state_of_unit
+from .wanted import Process
+
+PAUSE_SECONDS = 0.25
+RESTARTED = 2
+"""More runs than this are no start, and no restart that we asked for."""
+
+CHECK_SECONDS = 20
+"""For the check of a process: a celery ping starts celery first."""
+
+
+class Subject(NamedTuple):
+    """Something that has to run the current release."""
+
+    title: str
+    process: Process | None
+    instance: str = ""
+
+
+class Watched:
+    """What was seen of a subject so far."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.problem = ""
+        self.last = ""
+        """The last problem that was printed."""
+
+        self.runs: set[str] = set()
+        """What its supervisor said of restarts, each time another text."""
+
+        self.restarts: str | None = None
+        self.since = 0.0
+        self.has_settled = False
+
+
+class Prover:
+    """Looks until all of it runs the current release for some time, or a deadline is over."""
+
+    def __init__(self, place: Place, facts: dict, supervisor: Supervisor) -> None:
+        self.place = place
+        self.facts = facts
+        self.supervisor = supervisor
+
+    def prove(self, processes: list[Process]) -> None:
+        """Print what was seen. Raises ServingError."""
+        if self.facts["health"]["url"] and self.facts["serves_web"]:
+            self._await_health(processes)
+        deadline = time.monotonic() + self.facts["deadline"]
+        subjects = [
+            Subject(f"{process.name} {instance}", process, instance)
+            for process in processes
+            for instance in process.instances
+        ]
+        if self.facts["theirs"]["supervisor"]:
+            subjects.append(Subject(self.facts["theirs"]["target"], None))
+        self._await_all(subjects, deadline)
+        self._prove_listeners(deadline)
+        for process in processes:
+            self._check(process, deadline)
+
+    def _await_health(self, processes: list[Process]) -> None:
+        """Ask until the site answers. Raises ServingError, with what its own servers printed."""
+        is_named = any(each.is_wrapped for each in processes)
+        try:
+            await_health(self.place, self.facts["health"], is_named)
+        except ServingError as error:
+            web = [each for each in processes if each.is_web]
+            tails = [self.supervisor.tail_of(each, each.instances[0]) for each in web]
+            raise ServingError("\n".join([str(error), *filter(None, tails)])) from None
+
+    def _await_all(self, subjects: list[Subject], deadline: float) -> None:
+        """Look at all of them until each has run for some time without a problem or a restart."""
+        watched = [Watched(subject) for subject in subjects]
+        while True:
+            left = [each for each in watched if not self._has_settled(each)]
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                worst = left[0]
+                again = len(worst.runs) > RESTARTED or not worst.problem
+                why = f"it is restarted again and again. {worst.last}" if again else worst.problem
+                tail = self._tail_of(worst.subject)
+                raise ServingError(f"{worst.subject.title}: {why}\n{tail}".strip())
+            time.sleep(PAUSE_SECONDS)
+
+    def _has_settled(self, watched: Watched) -> bool:
+        if watched.has_settled:
+            return True
+        subject, process = watched.subject, watched.subject.process
+        # gunicorn was seen to have loaded the release before the old one was ended.
+        settled = 0 if process is not None and process.hands_over else self.facts["settled"]
+        state = self._state_of(subject)
+        watched.problem, said = self._judge(subject, state)
+        now = time.monotonic()
+        watched.runs |= {state.restarts} - {""}
+        if watched.problem:
+            if watched.problem != watched.last:
+                print(f"{subject.title}: {watched.problem}", flush=True)
+            watched.last, watched.restarts = watched.problem, None
+        elif state.restarts != watched.restarts:
+            watched.restarts, watched.since = state.restarts, now
+        if watched.problem or now - watched.since < settled:
+            return False
+        for_so_long = f", for {settled:g} seconds without a restart" if settled else ""
+        print(f"{subject.title}: {said}{for_so_long}.", flush=True)
+        watched.has_settled = True
+        return True
+
+    def _state_of(self, subject: Subject) -> State:
+        if subject.process is not None:
+            return self.supervisor.state_of(subject.process, subject.instance)
+        theirs = self.facts["theirs"]
+        if theirs["supervisor"] == "supervisor":
+            return _ask_supervisor(theirs["target"])
+        return state_of_unit(theirs["target"], theirs["supervisor"] == "systemd-user")
+
+    def _judge(self, subject: Subject, state: State) -> tuple[str, str]:
+        """Return a problem, blank if there is none, and what was seen."""
+        if state.problem:
+            return state.problem, ""
+        wanted = self.place.release
+        found = {pid: seen.release_of(pid, self.place.releases) for pid in state.processes}
+        for pid, release in found.items():
+            if release not in ("", wanted):
+                old = f"still runs release {release} where {wanted} is current."
+                return f"{seen.name_of(pid)} {old}", ""
+        proven = [pid for pid, release in found.items() if release]
+        if proven:
+            held = self._not_held(subject, state)
+            return held, f"{len(proven)} of its {len(found)} processes run release {wanted}"
+        if subject.process is not None:
+            return "which release it runs can't be seen of its processes.", ""
+        return "", "it runs; which release can't be seen of its processes here"
+
+    def _not_held(self, subject: Subject, state: State) -> str:
+        """Return what is wrong if a web process of ours does not have its address; else blank."""
+        process = subject.process
+        if process is None or not process.is_web or not process.bind:
+            return ""
+        holders = seen.listeners_on(process.bind)
+        if set(holders).intersection(state.processes):
+            return ""
+        by = f": {seen.name_of(holders[0])} does" if holders else ""
+        return f"it does not listen on {process.bind}{by}."
+
+    def _prove_listeners(self, deadline: float) -> None:
+        """See that no process of another release listens at the site's address."""
+        while True:
+            old = self._old_listener()
+            if not old:
+                return
+            if time.monotonic() > deadline:
+                raise ServingError(old)
+            time.sleep(PAUSE_SECONDS)
+
+    def _old_listener(self) -> str:
+        bind, wanted = self.facts["bind"], self.place.release
+        for pid in seen.listeners_on(bind) if bind and self.facts["serves_web"] else ():
+            release = seen.release_of(pid, self.place.releases)
+            if release not in ("", wanted):
+                return (
+                    f"{seen.name_of(pid)} still listens on {bind} and runs release {release},"
+                    f" where {wanted} is current."
+                )
+        return ""
+
+    def _tail_of(self, subject: Subject) -> str:
+        if subject.process is None:
+            return ""
+        return self.supervisor.tail_of(subject.process, subject.instance)
+
+    # What a process says of itself
+
+    def _check(self, process: Process, deadline: float) -> None:
+        """Run the check of a process until it passes. Raises ServingError."""
+        words = self._words(process)
+        if not words:
+            return
+        while True:
+            problem = self._run(process, words)
+            if not problem:
+                print(f"{process.name}: its check passed.", flush=True)
+                return
+            if time.monotonic() > deadline:
+                raise ServingError(f"{process.name}: its check failed: {problem}")
+            time.sleep(PAUSE_SECONDS)
+
+    def _words(self, process: Process) -> list[str]:
+        python = os.path.join(self.place.venv, "bin", "python")
+        if process.health == "command":
+            return ["/bin/sh", "-c", process.health_target]
+        if process.health == "ping":
+            application = (
+                process.application
+                or self._environment(process).get("DJANGO_SETTINGS_MODULE", "").partition(".")[0]
+            )
+            names = ",".join(f"{process.name}-{each}@{_host()}" for each in process.instances)
+            ping = ["--timeout", "5", "--destination", names]
+            return [python, "-m", "celery", "--app", application, "inspect", "ping", *ping]
+        if process.health == "http":
+            ask = "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10)"
+            return [python, "-c", ask, process.health_target]
+        return []
+
+    def _run(self, process: Process, words: list[str]) -> str:
+        """Return why a check failed; blank if it passed."""
+        try:
+            done = subprocess.run(
+                words,
+                cwd=self.place.code,
+                env=self._environment(process),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=CHECK_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"no answer within {CHECK_SECONDS} seconds."
+        said = done.stdout.decode("utf-8", "replace").strip()[-2000:]
+        return said or f"exit code {done.returncode}" if done.returncode else ""
+
+    def _environment(self, process: Process) -> dict[str, str]:
+        return environment_for(process, self.place, self.facts)
+
+
+def _ask_supervisor(target: str) -> State:
+    # Exits with 3 if one of them does not run: what it prints tells which.
+    try:
+        text = call("sh", "-c", f"supervisorctl status {shlex.quote(target)} || [ $? = 3 ]")
+    except ServingError as error:
+        return State(str(error))
+    lines = [line.split(None, 2) for line in text.splitlines() if line.strip()]
+    ill = [" ".join(fields) for fields in lines if fields[1:2] != ["RUNNING"]]
+    if ill or not lines:
+        return State("; ".join(ill) or f"supervisor knows no {target}.")
+    mains = [found.group(1) for fields in lines if (found := re.search(r"pid (\d+)", fields[2]))]
+    processes = {pid for main in mains for pid in seen.with_children(int(main))}
+    return State(processes=tuple(sorted(processes)), restarts=" ".join(mains))
+
+
+def _host() -> str:
+    """Return what celery puts for %h: its own `gethostname`, which is the host's full name."""
+    import socket
+
+    return socket.gethostname()

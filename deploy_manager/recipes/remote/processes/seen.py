@@ -1,0 +1,137 @@
+"""What /proc says of processes: who started them, which release they run, where they listen."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+LISTENS = "0A"
+"""The state TCP_LISTEN, as /proc/net/tcp has it: proc(5), include/net/tcp_states.h."""
+
+CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
+"""Where systemd's own hierarchy is: version 2, version 1, both (systemd.io/CGROUP_DELEGATION)."""
+
+
+def read(pid: int | str, name: str) -> bytes:
+    """Return a file of /proc; empty if the process is gone or belongs to another account."""
+    with suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read()
+    return b""
+
+
+def all_processes() -> Iterator[int]:
+    return map(int, filter(str.isdigit, os.listdir("/proc")))
+
+
+def stat_of(pid: int) -> list[bytes]:
+    """Return what follows the program's name in its stat: state, parent, …; empty if it is gone."""
+    # The name is in brackets, and may have brackets and blanks itself: proc(5).
+    return read(pid, "stat").rpartition(b")")[2].split()
+
+
+def parent_of(pid: int) -> int:
+    fields = stat_of(pid)
+    return int(fields[1]) if len(fields) > 1 else 0
+
+
+def started_at(pid: int) -> int:
+    """Return when a process began, in ticks since the boot: with its number, what names it."""
+    fields = stat_of(pid)
+    # A zombie has ended; only its parent has not asked yet.
+    return int(fields[19]) if len(fields) > 19 and fields[0] != b"Z" else 0
+
+
+def with_children(main: int) -> Iterator[int]:
+    """Yield a process and all that it started."""
+    parents = {pid: parent_of(pid) for pid in all_processes()}
+    found = [main] if main in parents else []
+    for each in found:
+        yield each
+        found += [pid for pid, parent in parents.items() if parent == each]
+
+
+def in_group(group: str) -> Iterator[int]:
+    """Yield the processes of a control group and those below: some outlive their master there."""
+    if not group.strip("/"):
+        return
+    for top in CGROUPS:
+        for folder, _folders, files in os.walk(top + group):
+            if "cgroup.procs" in files:
+                with suppress(OSError), open(os.path.join(folder, "cgroup.procs")) as file:
+                    yield from map(int, file.read().split())
+
+
+def release_of(pid: int, releases: str) -> str:
+    """Return the release that a process runs; blank if that can't be seen.
+
+    By its working folder, which stays the one that it was started in when `current` is switched;
+    else by the variable that the site's variables contain.
+    """
+    folder = ""
+    with suppress(OSError):
+        folder = os.readlink(f"/proc/{pid}/cwd")
+    inside = re.match(re.escape(releases) + r"/([^/]+)", folder)
+    if inside:
+        # As the kernel writes it once the folder is gone.
+        return inside.group(1).replace(" (deleted)", "")
+    named = re.search(rb"(?:\A|\0)DEPLOY_RELEASE=([^\0]+)", read(pid, "environ"))
+    at = re.search(rb"(?:\A|\0)DEPLOY_PATH=([^\0]+)", read(pid, "environ"))
+    # Another site of the account has releases of its own.
+    is_here = at is None or os.path.realpath(os.fsdecode(at.group(1)) + "/releases") == releases
+    return os.fsdecode(named.group(1)) if named and is_here else ""
+
+
+def name_of(pid: int) -> str:
+    """Return its number and program: its other words may have passwords, and the log is stored."""
+    program = os.fsdecode(read(pid, "cmdline").split(b"\0")[0])
+    return f"process {pid} ({os.path.basename(program)!r})"
+
+
+def listeners_on(bind: str) -> list[int]:
+    """Return the processes of this account that listen at an address: host:port or unix:/path."""
+    wanted = {f"socket:[{inode}]" for inode in _inodes_of(bind)}
+    return [pid for pid in all_processes() if wanted and _holds(pid, wanted)]
+
+
+def _holds(pid: int, wanted: set[str]) -> bool:
+    with suppress(OSError):
+        for each in os.scandir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                if os.readlink(each.path) in wanted:
+                    return True
+    return False
+
+
+def _inodes_of(bind: str) -> Iterable[str]:
+    if bind.startswith("unix:"):
+        path = bind[len("unix:") :]
+        lines = [line.split(None, 7) for line in _lines_of("/proc/net/unix")]
+        # Flags __SO_ACCEPTCON: it listens; others are connections that were accepted from it.
+        return [f[6] for f in lines if len(f) > 7 and f[7] == path and f[3] == "00010000"]
+    port = f"{int(bind.rpartition(':')[2]):04X}"
+    found = []
+    for name in ("tcp", "tcp6"):
+        for line in _lines_of(f"/proc/net/{name}"):
+            fields = line.split()
+            # Whatever the host: one may listen on all addresses where we ask at one.
+            if fields[1].endswith(f":{port}") and fields[3] == LISTENS:
+                found.append((fields[1].rpartition(":")[0], fields[9]))
+    hosts = _as_the_kernel_writes(bind.rpartition(":")[0])
+    return [inode for host, inode in found if not hosts or host in hosts or not host.strip("0")]
+
+
+def _as_the_kernel_writes(host: str) -> set[str]:
+    """Return an IPv4 address as in /proc/net/tcp and, mapped, tcp6; empty for names and others."""
+    parts = host.split(".")
+    if len(parts) != 4 or not all(part.isdigit() for part in parts) or host == "0.0.0.0":
+        return set()
+    short = "".join(f"{int(part):02X}" for part in reversed(parts))
+    return {short, f"0000000000000000FFFF0000{short}"}
+
+
+def _lines_of(path: str) -> list[str]:
+    with suppress(OSError), open(path, errors="replace") as file:
+        return file.read().splitlines()[1:]
+    return []

@@ -1,0 +1,182 @@
+"""The processes of a site on Debian servers: supervised, proven, and back after a power cycle."""
+
+from dataclasses import replace
+
+import pytest
+
+from deploy_manager.exceptions import CommandFailed
+from deploy_manager.recipes import Process
+from tests.parts.machine_site import FILES, MachineSite
+from tests.parts.served import wait_until
+
+pytestmark = pytest.mark.machines
+
+USER = pytest.mark.parametrize("supervisor", ["systemd-user", "systemd"])
+
+
+@USER
+def test_gunicorn_runs_as_a_unit_and_hands_over(machine_site: MachineSite, supervisor: str) -> None:
+    site = machine_site
+    site.change(supervisor=supervisor)
+    assert "web 1: 2 of its 2 processes run release r1" in site.deploy("r1")
+    assert site.units() == ["shop-production-web@1.service"]
+    printed = site.deploy("r2")
+    assert "Replacing the gunicorn master" in printed
+    assert "Status 200, from release r2." in printed
+    assert site.units() == ["shop-production-web@1.service"]
+    assert site.said() == "r2"
+    with pytest.raises(CommandFailed, match="does not start"):
+        site.deploy("r3", config__wsgi="import nothing_of_that_name")
+    assert site.said() == "r2"
+    site.switch_to("r2")
+    site.power_cycle()
+    assert site.units() == ["shop-production-web@1.service"]
+
+
+def test_what_a_site_printed_is_shown_if_its_check_fails(machine_site: MachineSite) -> None:
+    with pytest.raises(CommandFailed, match="No module named 'nothing_of_that_name'"):
+        machine_site.deploy("r1", config__urls="import nothing_of_that_name")
+
+
+ASGI = Process("web", "asgi", bind="{bind}")
+DAPHNE = Process("web", "asgi", command="daphne --fd {fd} {application}", bind="{bind}")
+
+
+@pytest.mark.parametrize("process", [ASGI, DAPHNE], ids=["uvicorn", "daphne"])
+def test_an_asgi_site_is_served_on_a_socket_that_outlives_it(
+    machine_site: MachineSite, process: Process
+) -> None:
+    site = machine_site
+    site.run_processes(replace(process, bind=site.site.reload.bind))
+    site.deploy("r1")
+    units = ["shop-production-web.socket", "shop-production-web@1.service"]
+    assert site.units() == units
+    with site.asking() as answers:
+        site.deploy("r2")
+    assert set(answers) == {"r1", "r2"}
+    site.power_cycle()
+    assert site.units() == units
+
+
+def test_workers_and_beat_are_proven_and_restarted(machine_site: MachineSite) -> None:
+    site = machine_site
+    worker = Process("worker", "worker", number=2, health="ping")
+    site.run_processes(worker, Process("beat", "beat"))
+    printed = site.deploy("r1")
+    assert "worker: its check passed." in printed
+    assert site.units() == [f"shop-production-{n}.service" for n in NAMES]
+    wait_until(lambda: "r1" in site.ticks())
+    site.deploy("r2")
+    wait_until(lambda: "r2" in site.ticks())
+    site.run_processes()
+    assert "Ending shop-production-beat@1.service" in site.deploy("r3")
+    assert site.units() == ["shop-production-web@1.service"]
+
+
+NAMES = ("beat@1", "web@1", "worker@1", "worker@2")
+
+
+def test_a_process_that_dies_or_does_not_answer_fails(machine_site: MachineSite) -> None:
+    site = machine_site
+    site.run_processes(Process("mailer", "command", command="sleep 1; exit 3"))
+    with pytest.raises(CommandFailed, match=r"mailer 1: .*restarted"):
+        site.deploy("r1")
+    check = {"health": "command", "health_target": "test -e ready.py"}
+    site.run_processes(Process("mailer", "command", command="sleep 600", **check))
+    with pytest.raises(CommandFailed, match="mailer: its check failed"):
+        site.deploy("r2")
+    assert "mailer 1: 1 of its 1 processes run release r3" in site.deploy("r3", ready="")
+
+
+def test_a_procfile_is_run_as_it_stands(machine_site: MachineSite) -> None:
+    site = machine_site
+    site.change(procfile=True)
+    site.make("r1")
+    site.write(
+        "r1/Procfile",
+        "web: gunicorn config.wsgi --bind 0.0.0.0:$PORT --workers 2\n"
+        "clock: while true; do sleep 1; done\nrelease: python manage.py migrate\n",
+    )
+    printed = site.switch_to("r1")
+    assert "clock 1:" in printed
+    assert site.units() == [
+        *("shop-production-clock@1.service", "shop-production-web.socket"),
+        "shop-production-web@1.service",
+    ]
+    assert site.said() == "r1"
+
+
+def test_what_was_started_in_another_way_is_ended(machine_site: MachineSite) -> None:
+    site = machine_site
+    for supervisor, units in {
+        "starter": [],
+        "systemd-user": ["shop-production-web@1.service"],
+        "systemd": ["shop-production-web@1.service"],
+    }.items():
+        site.change(supervisor=supervisor)
+        site.deploy(supervisor)
+        assert site.units() == units
+        assert site.said() == supervisor
+        assert site.masters() == 1
+    site.change(supervisor="starter")
+    site.deploy("again")
+    assert site.units() == []
+    assert site.masters() == 1
+
+
+def test_an_address_that_something_else_has_is_found(machine_site: MachineSite) -> None:
+    site = machine_site
+    host, _colon, port = site.site.reload.bind.partition(":")
+    site.machine.run(f"nohup python3 -m http.server {port} --bind {host} >/dev/null 2>&1 &")
+    with pytest.raises(CommandFailed, match="does not start"):
+        site.deploy("r1")
+    site.run_processes(Process("web", "asgi", bind=site.site.reload.bind))
+    with pytest.raises(CommandFailed, match=r"can't listen on .*: is it taken by process"):
+        site.deploy("r2")
+
+
+def test_without_systemd_cron_starts_the_site_after_a_reboot(machine_site: MachineSite) -> None:
+    site = machine_site
+    site.change(supervisor="starter")
+    site.run_processes(Process("mailer", "command", command="exec sleep 600"))
+    assert "Nothing starts these processes after a reboot" in site.deploy("r1")
+    site.machine.run(FAKE_CRON, user="root")
+    assert "cron starts these processes after a reboot." in site.deploy("r2")
+    site.machine.power_cycle()
+    site.connect()
+    site.machine.run("sh -c \"$(crontab -l | sed -n 's/^@reboot //p')\"")
+    assert site.said() == "r2"
+    assert site.machine.run("pgrep -c -x sleep").strip() == "1"
+    site.run_processes()
+    site.change(supervisor="auto")
+    site.deploy("r3")
+    assert site.machine.run("crontab -l").strip() == ""
+
+
+FAKE_CRON = r"""
+cat >/usr/bin/crontab <<'END'
+#!/bin/sh
+file=/home/deploy/crontab
+case $1 in -l) cat $file ;; -) cat >$file ;; esac
+END
+chmod 755 /usr/bin/crontab
+cp /bin/sleep /usr/sbin/cron
+setsid /usr/sbin/cron 600 </dev/null >/dev/null 2>&1 &
+"""
+
+
+def test_variables_are_there_from_the_start(machine_site: MachineSite) -> None:
+    """PYTHONPATH counts only at the start of an interpreter; a successor has its own."""
+    site = machine_site
+    site.change(variables={"PYTHONPATH": "src", "COLOUR": "red"})
+    urls = "from found import urlpatterns"
+    site.make("r1", config__urls=urls)
+    found = f"import os; {FILES['config/urls.py'].strip()}"
+    site.write("r1/src/found.py", found)
+    site.switch_to("r1")
+    assert site.said() == "r1 red"
+    site.change(variables={"PYTHONPATH": "lib"})
+    site.make("r2", config__urls=urls)
+    site.write("r2/lib/found.py", found)
+    site.switch_to("r2")
+    assert site.said() == "r2"
