@@ -42,7 +42,7 @@ NSPAWN_OWN = "/run/systemd/nspawn"
 """Where systemd-nspawn keeps locks and folders, and leaves them if it is killed."""
 
 PACKAGES = "/opt/packages"
-"""Where the packages of the tests' own Python are seen on a machine: for sites, without an index."""
+"""Where a machine sees the packages of the tests' own Python: for sites, without an index."""
 
 PORT = 2222
 """Not 22: this machine's own sshd may listen there, on every address."""
