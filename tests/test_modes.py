@@ -199,7 +199,7 @@ def test_a_script_or_tool_that_is_not_ours_is_replaced_before_it_is_run(
     tool = tmp_path / "tool-1"
     tool.write_bytes(b"#!/bin/sh\n")
     sends: list[Callable[[], str]] = [
-        lambda: ship(host, site, "verify.py"),
+        lambda: ship(host, site, "preflight.py"),
         lambda: ship_file(host, site, tool, mode=0o755),
     ]
     for send in sends:

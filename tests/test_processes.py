@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from deploy_manager.exceptions import CommandFailed
-from deploy_manager.recipes import Process
+from deploy_manager.recipes import HealthCheck, Process, Reload
 from tests.parts.machine_site import FILES, MachineSite
 from tests.parts.served import wait_until
 
@@ -81,8 +81,8 @@ def test_a_process_that_dies_or_does_not_answer_fails(machine_site: MachineSite)
     site.run_processes(Process("mailer", "command", command="sleep 1; exit 3"))
     with pytest.raises(CommandFailed, match=r"mailer 1: .*restarted"):
         site.deploy("r1")
-    check = {"health": "command", "health_target": "test -e ready.py"}
-    site.run_processes(Process("mailer", "command", command="sleep 600", **check))
+    mailer = Process("mailer", "command", command="sleep 600")
+    site.run_processes(replace(mailer, health="command", health_target="test -e ready.py"))
     with pytest.raises(CommandFailed, match="mailer: its check failed"):
         site.deploy("r2")
     assert "mailer 1: 1 of its 1 processes run release r3" in site.deploy("r3", ready="")
@@ -180,3 +180,88 @@ def test_variables_are_there_from_the_start(machine_site: MachineSite) -> None:
     site.write("r2/lib/found.py", found)
     site.switch_to("r2")
     assert site.said() == "r2"
+
+
+APACHE = """
+cat >/etc/apache2/ports.conf <<'END'
+Listen {bind}
+END
+cat >/etc/apache2/sites-enabled/000-default.conf <<'END'
+<VirtualHost *>
+    WSGIDaemonProcess shop user=deploy processes=2 threads=2
+    WSGIProcessGroup shop
+    WSGIApplicationGroup %{{GLOBAL}}
+    WSGIScriptAlias / {file}
+    <Directory />
+        Require all granted
+    </Directory>
+</VirtualHost>
+END
+chmod 755 /home/deploy
+systemctl enable --now apache2
+"""
+
+
+def test_mod_wsgi_serves_our_file_with_variables_and_names_its_release(
+    machine_site: MachineSite,
+) -> None:
+    site = machine_site
+    site.change(
+        reload=Reload("touch", bind=site.site.reload.bind), variables={"COLOUR": "it's \"red\""}
+    )
+    site.make("r1")
+    site.machine.run(f"ln -sfn releases/r1 {site.path}/current")
+    file = f"{site.path}/site.wsgi"
+    site.machine.run(APACHE.format(bind=site.site.reload.bind, file=file), user="root")
+    assert "Status 200, from release r1." in site.switch_to("r1")
+    assert site.said() == "r1 it's \"red\""
+    with site.asking() as answers:
+        assert "from release r2" in site.deploy("r2")
+    assert {answer.split()[0] for answer in answers} == {"r1", "r2"}
+    site.machine.run("mv /etc/apache2/sites-enabled/000-default.conf /tmp/", user="root")
+    site.machine.run("systemctl restart apache2", user="root")
+    with pytest.raises(CommandFailed, match="did not pass"):
+        site.deploy("r3")
+
+
+OWN_UNIT = """
+cat >.config/systemd/user/own.service <<'END'
+[Service]
+WorkingDirectory={path}/current
+EnvironmentFile={path}/.deploy/variables.env
+ExecStart=/bin/sh -c 'printenv COLOUR >{path}/colour; exec sleep 600'
+END
+systemctl --user daemon-reload
+"""
+
+
+def test_a_unit_of_ones_own_reads_the_variables(machine_site: MachineSite) -> None:
+    site = machine_site
+    colour = "$red `%h` \"x\" 'y' \\ #z ä\nmore"
+    site.change(
+        reload=Reload("systemd-user", "own.service"),
+        health=HealthCheck(deadline=5),
+        variables={"COLOUR": colour},
+    )
+    site.machine.run("mkdir -p .config/systemd/user")
+    site.machine.run(OWN_UNIT.format(path=site.path))
+    site.deploy("r1")
+    assert site.machine.run(f"cat {site.path}/colour") == colour + "\n"
+
+
+CONFIGURATION = """
+workers = 2
+raw_env = ["COLOUR=blue"]
+pythonpath = "src"
+
+def on_starting(server):
+    open("started", "a").write("x")
+"""
+
+
+def test_the_configuration_of_gunicorn_is_read(machine_site: MachineSite) -> None:
+    site = machine_site
+    site.make("r1")
+    site.write("r1/gunicorn.conf.py", CONFIGURATION)
+    assert "3 of its 3 processes run release r1" in site.switch_to("r1")
+    assert site.said() == "r1 blue"

@@ -23,6 +23,7 @@ from deploy_manager.models.problems import ProblemQuerySet
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
+    from django.contrib.admin import StackedInline as StackedInline
     from django.contrib.admin import TabularInline as TabularInline
     from django.forms import ModelForm as ModelForm
 else:
@@ -34,6 +35,11 @@ else:
         __class_getitem__ = classmethod(lambda cls, model: cls)
 
     class TabularInline(admin.TabularInline):
+        """Django's, subscriptable."""
+
+        __class_getitem__ = classmethod(lambda cls, models: cls)
+
+    class StackedInline(admin.StackedInline):
         """Django's, subscriptable."""
 
         __class_getitem__ = classmethod(lambda cls, models: cls)

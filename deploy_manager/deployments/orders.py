@@ -187,8 +187,8 @@ def site_of(
         procfile=environment.procfile,
         **processes_on(placement),
         reload=Reload(
-            method=environment.reload_method,
-            target=environment.reload_target,
+            method=placement.reload_method,
+            target=placement.reload_target,
             wsgi=environment.wsgi_application,
             workers=environment.workers,
             bind=placement.bind,

@@ -23,6 +23,16 @@ TARGET_VALIDATORS = {
 """What `reload_target` must look like, by reload method."""
 
 
+def check_target(method: str, target: str, field: str) -> None:
+    """Raise ValidationError for the field if a method can't have this target."""
+    check = TARGET_VALIDATORS.get(method)
+    if check and target:
+        try:
+            check(target)
+        except ValidationError as error:
+            raise ValidationError({field: error}) from None
+
+
 class SitePart(models.Model):
     """How the site's processes are configured, and what stays when releases come and go."""
 
@@ -168,7 +178,10 @@ class ServingPart(models.Model):
         max_length=300,
         blank=True,
         validators=[validators.validate_command],
-        help_text=_("The WSGI file, the unit, the supervisor program or the command."),
+        help_text=_(
+            "The WSGI file, the unit, the supervisor program or the command. Blank for a WSGI file:"
+            " site.wsgi in the deploy path, which is written from here."
+        ),
     )
     wsgi_application = models.CharField(
         _("WSGI application"),
@@ -211,12 +224,7 @@ class ServingPart(models.Model):
 
     def clean(self) -> None:
         super().clean()
-        check = TARGET_VALIDATORS.get(self.reload_method)
-        if check and self.reload_target:
-            try:
-                check(self.reload_target)
-            except ValidationError as error:
-                raise ValidationError({"reload_target": error}) from None
+        check_target(self.reload_method, self.reload_target, "reload_target")
 
 
 class HealthPart(models.Model):

@@ -7,6 +7,7 @@ from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.models import validators
+from deploy_manager.models.environment_parts import ServingPart, check_target
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.inventory import Server
 from deploy_manager.models.message_field import MessageField
@@ -71,6 +72,19 @@ class Placement(models.Model):
         blank=True,
         validators=[validators.bind_validator],
         help_text=_("Blank: the environment's."),
+    )
+    own_reload_method = models.CharField(
+        _("reload"),
+        max_length=20,
+        choices=ServingPart.ReloadMethod.choices,
+        blank=True,
+        help_text=_("Blank: the environment's."),
+    )
+    own_reload_target = models.CharField(
+        _("what to reload"),
+        max_length=300,
+        blank=True,
+        validators=[validators.validate_command],
     )
     # Everything from here on was seen on the server. Null or blank: not known yet, or none.
     active_release = models.ForeignKey(
@@ -165,6 +179,16 @@ class Placement(models.Model):
         return self.own_bind or self.environment.bind
 
     @property
+    def reload_method(self) -> str:
+        return self.own_reload_method or self.environment.reload_method
+
+    @property
+    def reload_target(self) -> str:
+        """What is reloaded there: one site may be served by nginx here and by Apache there."""
+        own, environment = self.own_reload_method, self.environment
+        return self.own_reload_target if own else environment.reload_target
+
+    @property
     def place(self) -> str:
         """Where it is now, as `places.here` has it: the account and the folder."""
         return f"{self.server.account} {self.deploy_path}"
@@ -176,10 +200,11 @@ class Placement(models.Model):
         return self.moved_at is not None and not was_seen
 
     def clean(self) -> None:
-        """Raise ValidationError if another environment has the same path on the server.
+        """Raise ValidationError if another environment has the same path on the server, too.
 
         No constraint can: the path is the environment's, unless the placement has its own.
         """
+        check_target(self.own_reload_method, self.own_reload_target, "own_reload_target")
         # A form with errors in these fields is validated all the same.
         if not hasattr(self, "environment") or self.server_id is None:
             return

@@ -52,6 +52,11 @@ def stop_processes(host: Host, site: Site) -> None:
     run_processes(host, site, "stop")
 
 
+def serves_our_wsgi_file(site: Site) -> bool:
+    """Whether what serves the site was pointed at our file, whose answers name their release."""
+    return site.reload.method == "touch" and not site.reload.target.strip() and site.serves_web
+
+
 @contextmanager
 def without_our_web(host: Host, site: Site) -> Iterator[None]:
     """End what we serve the site with here, if anything: it is served in another way by now.
@@ -61,8 +66,7 @@ def without_our_web(host: Host, site: Site) -> Iterator[None]:
     """
     known = ["test", "-e", f"{site.tools_path}/processes.json"]
     was_here = host.run(known, check=False, quiet=True, assume=1).ok
-    if was_here or site.processes or site.procfile:
-        apply_processes(host, site)
+    apply_processes(host, site)
     try:
         yield
     except RecipeError:
@@ -100,6 +104,7 @@ def facts_of(site: Site, action: str) -> dict[str, object]:
         "theirs": {
             "supervisor": site.reload.method if is_theirs else "",
             "target": site.reload.target.strip() if is_theirs else "",
+            "is_named": serves_our_wsgi_file(site),
         },
         # Which processes it has, and where.
         "processes": [asdict(process) for process in site.processes],

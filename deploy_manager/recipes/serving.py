@@ -8,7 +8,7 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Site
-from deploy_manager.recipes.processes import apply_processes, without_our_web
+from deploy_manager.recipes.processes import apply_processes, serves_our_wsgi_file, without_our_web
 from deploy_manager.recipes.registry import Uses, recipe
 
 PASSENGER_SECONDS = 11
@@ -49,7 +49,9 @@ def run_ours(host: Host, site: Site) -> None:
 
 
 def touch_wsgi_file(host: Host, site: Site) -> None:
-    """Touch the WSGI file, which makes mod_wsgi restart its processes."""
+    """Touch the WSGI file, which makes mod_wsgi restart its processes: the site's, or ours."""
+    if serves_our_wsgi_file(site):
+        return  # it was written just now
     path = f"{site.code_path}/{_target(site, 'the WSGI file, like config/wsgi.py')}"
     if not host.run(["test", "-f", path], check=False, quiet=True).ok:
         raise RecipeError(

@@ -21,6 +21,7 @@ RELEASES = ("bookworm", "trixie")
 PACKAGES = (
     *("python3", "ca-certificates", "openssh-server", "sudo"),
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd"),
+    *("apache2", "libapache2-mod-wsgi-py3", "nginx-light"),
 )
 ACCOUNT = "deploy"
 LOGINS = Path("/etc/ssh/authorized_keys")
@@ -40,6 +41,8 @@ ln -sf /etc/machine-id /var/lib/dbus/machine-id
 for timer in apt-daily apt-daily-upgrade e2scrub_all dpkg-db-backup; do
     ln -sf /dev/null /etc/systemd/system/$timer.timer
 done
+# They would listen on every address of this machine: a test starts what it needs.
+for unit in apache2 nginx; do rm -f /etc/systemd/system/multi-user.target.wants/$unit.service; done
 apt-get clean
 """
 UNUSED_AFTER = 30 * 24 * 3600.0

@@ -20,6 +20,7 @@ from deploy_manager.admin.inventory.freezes import describe_freezes, freeze_view
 from deploy_manager.admin.inventory.inlines import (
     NotificationInline,
     PlacementInline,
+    ProcessInline,
     ScheduleInline,
 )
 from deploy_manager.admin.inventory.live_releases import describe_live_releases
@@ -54,7 +55,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     list_filter = ("project",)
     search_fields = ("name", "project__name")
     readonly_fields = ("pins_now", "freezes")
-    inlines = (PlacementInline, ScheduleInline, NotificationInline)
+    inlines = (PlacementInline, ProcessInline, ScheduleInline, NotificationInline)
     formfield_overrides = {
         JSONField: {"widget": Textarea(attrs={"rows": 3, "cols": 60, "class": "dm-mono"})}
     }

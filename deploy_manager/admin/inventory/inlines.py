@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.badges import short_commit, short_time
-from deploy_manager.admin.base import ModelForm, TabularInline
+from deploy_manager.admin.base import ModelForm, StackedInline, TabularInline
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.models import (
@@ -23,6 +23,7 @@ from deploy_manager.models import (
     Environment,
     Notification,
     Placement,
+    Process,
     Schedule,
     State,
 )
@@ -47,7 +48,10 @@ class PlacementInline(TabularInline[Placement, Environment]):
     form = PlacementForm
     extra = 0
     autocomplete_fields = ("server",)
-    fields = ("server", "roles", "order", "own_deploy_path", "own_bind", "live_now")
+    fields = (
+        *("server", "roles", "order", "own_deploy_path", "own_bind"),
+        *("own_reload_method", "own_reload_target", "live_now"),
+    )
     readonly_fields = ("live_now",)
     formfield_overrides = {
         JSONField: {"widget": Textarea(attrs={"rows": 1, "cols": 18, "class": "dm-mono"})}
@@ -80,6 +84,28 @@ class PlacementInline(TabularInline[Placement, Environment]):
             release.name,
             short_time(placement.activated_at),
         )
+
+
+class ProcessInline(StackedInline[Process, Environment]):
+    model = Process
+    extra = 0
+    fieldsets = (
+        (None, {"fields": (("name", "kind", "number"), "command", ("roles", "application"))}),
+        (
+            _("Address, stopping, limits, check"),
+            {
+                "classes": ["collapse"],
+                "fields": (
+                    ("bind", "memory"),
+                    ("stop_signal", "stop_seconds"),
+                    ("health", "health_target"),
+                ),
+            },
+        ),
+    )
+    formfield_overrides = {
+        JSONField: {"widget": Textarea(attrs={"rows": 1, "cols": 18, "class": "dm-mono"})}
+    }
 
 
 class ScheduleInline(TabularInline[Schedule, Environment]):

@@ -75,7 +75,7 @@ def environment_for(process: Process, place: Place, facts: dict) -> dict[str, st
     module = place.settings_module(variables, facts["settings"])
     if module:
         own["DJANGO_SETTINGS_MODULE"] = module
-    if process.is_web:
+    if process.bind:
         own["PORT"] = process.bind.rpartition(":")[2]
     ours = {**variables, **own}
     names = " ".join(sorted({*ours, NAMES_SET}))

@@ -22,6 +22,7 @@ from .starter import Starter
 from .supervisors import ServingError, Supervisor, choose
 from .systemd import Systemd
 from .wanted import Process, wanted_here
+from .wsgi_file import write_wsgi_file
 
 SUPERVISORS = ("starter", "systemd-user", "systemd")
 BEFORE = "processes-before.json"
@@ -99,6 +100,8 @@ def store(place: Place, facts: dict) -> None:
     beside = f"{place.program}.{os.getpid()}"
     os.symlink(os.path.realpath(sys.argv[0]), beside)
     os.replace(beside, place.program)
+    write_wsgi_file(place)
+    place.write_for_units()
 
 
 def prove(place: Place, facts: dict) -> None:

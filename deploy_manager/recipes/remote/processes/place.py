@@ -10,6 +10,7 @@ from contextlib import suppress
 
 PROGRAM = "processes.pyz"
 FACTS = "processes.json"
+FOR_UNITS = "variables.env"
 
 
 class Place:
@@ -39,6 +40,12 @@ class Place:
         pairs = (word.partition("=") for word in words if word != "export")
         return {name: value for name, _equals, value in pairs}
 
+    def write_for_units(self) -> None:
+        """Write the variables as systemd's EnvironmentFile= reads them, which knows no `export`."""
+        own = {**self.variables(), "DEPLOY_PATH": self.path}
+        lines = (f"{name}={_quoted_for_systemd(value)}\n" for name, value in own.items())
+        write(os.path.join(self.tools, FOR_UNITS), "".join(lines))
+
     def settings_module(self, variables: dict[str, str], named: str = "") -> str:
         """Return the settings module of the site; blank if nothing names one.
 
@@ -58,6 +65,11 @@ class Place:
 
     def store_facts(self, facts: dict, name: str = FACTS) -> None:
         write(os.path.join(self.tools, name), json.dumps(facts, sort_keys=True))
+
+
+def _quoted_for_systemd(value: str) -> str:
+    """See EnvironmentFile= in systemd.exec(5)."""
+    return '"' + re.sub(r'(["\\\\$`])', r"\\\1", value) + '"'
 
 
 def read(path: str) -> bytes:

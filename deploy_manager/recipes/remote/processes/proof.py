@@ -81,7 +81,7 @@ class Prover:
 
     def _await_health(self, processes: list[Process]) -> None:
         """Ask until the site answers. Raises ServingError, with what its own servers printed."""
-        is_named = any(each.is_wrapped for each in processes)
+        is_named = self.facts["theirs"]["is_named"] or any(each.is_wrapped for each in processes)
         try:
             await_health(self.place, self.facts["health"], is_named)
         except ServingError as error:
