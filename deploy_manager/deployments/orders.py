@@ -184,6 +184,7 @@ def site_of(
         shared=tuple(environment.shared),
         smoke_command=environment.smoke_command,
         supervisor=environment.supervisor,
+        at_boot=environment.at_boot,
         procfile=environment.procfile,
         **processes_on(placement),
         reload=Reload(

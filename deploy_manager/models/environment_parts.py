@@ -197,6 +197,11 @@ class ServingPart(models.Model):
         default=Supervisor.AUTO,
         help_text=_("What runs the processes that are started from here, and after a reboot."),
     )
+    at_boot = models.BooleanField(
+        _("start after a reboot"),
+        default=True,
+        help_text=_("By systemd, or by a line @reboot in the crontab of the account."),
+    )
     procfile = models.BooleanField(
         _("Procfile"),
         default=False,

@@ -219,6 +219,9 @@ class Site:
     supervisor: str = "starter"
     """auto, systemd, systemd-user or starter: what runs the processes that are ours."""
 
+    at_boot: bool = False
+    """Whether they are started after a reboot, too."""
+
     unit_prefix: str = "site"
     """What names of units begin with: unique on the server."""
 

@@ -94,6 +94,7 @@ def facts_of(site: Site, action: str) -> dict[str, object]:
         "folder": site.folder,
         "settings": site.settings_module,
         "supervisor": site.supervisor,
+        "at_boot": site.at_boot,
         "unit_prefix": site.unit_prefix,
         # What serves the web on this server, and whether that is ours.
         "serves": site.reload.method == "gunicorn" and site.serves_web,

@@ -35,6 +35,9 @@ def make_environment(folder: Path, repository: Path) -> Environment:
         defaults={
             "deploy_path": str(folder / "sites/guestbook"),
             "installer": Environment.Installer.UV,
+            # Nothing of a demo outlives it, neither in systemd nor in a crontab.
+            "supervisor": Environment.Supervisor.STARTER,
+            "at_boot": False,
             "health_path": "/health/",
             "health_text": '"status": "ok"',
             "health_deadline": 15,

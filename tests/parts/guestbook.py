@@ -33,6 +33,8 @@ def make_site(folder: Path, guestbook: Repository, database: Path) -> Inventory:
     made = make_inventory(folder, str(guestbook.path))
     Environment.objects.update(
         reload_method=Environment.ReloadMethod.GUNICORN,
+        supervisor=Environment.Supervisor.STARTER,
+        at_boot=False,
         installer=Environment.Installer.UV,  # The demo takes pip, which needs 10 seconds more.
         health_path="/health/",
         health_text='"status": "ok"',

@@ -89,6 +89,7 @@ class MachineSite:
             deploy_path=self.path,
             unit_prefix="shop-production",
             supervisor="auto",
+            at_boot=True,
             reload=Reload("gunicorn", bind=f"{machine.address}:8000", workers=1),
             health=HealthCheck(url=f"http://{machine.address}:8000/", deadline=5),
             variables={},

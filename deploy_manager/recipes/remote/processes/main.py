@@ -75,7 +75,7 @@ def apply(place: Place, facts: dict) -> None:
     for process in wanted:
         chosen.bring(process)
     starter = Starter(place, facts)
-    if name == "starter" and wanted:
+    if name == "starter" and wanted and facts["at_boot"]:
         said = starter.keep_after_reboot()
         print(said) if said else None
     else:

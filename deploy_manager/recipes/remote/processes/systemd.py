@@ -109,7 +109,7 @@ class Systemd:
             self._open_socket(process, has_changed)
         for instance in process.instances:
             unit = self.service(process, instance)
-            self.tell("enable", "--quiet", unit)
+            self._enable(unit)
             if process.hands_over:
                 self._hand_over(process, unit, has_changed)
             else:
@@ -122,7 +122,8 @@ class Systemd:
             print(f"{self.service(process)} was not as we write it: written again.", flush=True)
         unit = self.service(process, instance)
         self._forget_failures(unit)
-        self.tell("enable", "--now", "--quiet", unit)
+        self._enable(unit)
+        self.tell("start", unit)
 
     def end_others(self, wanted: list[Process]) -> None:
         if not os.path.isdir(BOOTED):
@@ -241,7 +242,7 @@ class Systemd:
 
     def _open_socket(self, process: Process, has_changed: bool) -> None:
         unit = self.socket(process)
-        self.tell("enable", "--quiet", unit)
+        self._enable(unit)
         if has_changed and self._is_active(unit):
             # Only while it does not listen can it be given another address.
             self.tell("stop", unit, self.service(process, "1"))
@@ -285,6 +286,9 @@ class Systemd:
     def _forget_failures(self, unit: str) -> None:
         if self._property(unit, "ActiveState") == "failed":
             self.tell("reset-failed", unit)
+
+    def _enable(self, unit: str) -> None:
+        self.tell("enable" if self.facts["at_boot"] else "disable", "--quiet", unit)
 
     def _is_active(self, unit: str) -> bool:
         return self._property(unit, "ActiveState") == "active"
