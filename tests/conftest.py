@@ -10,7 +10,7 @@ import pytest
 from django.utils import translation
 from pytest_django import Settings
 
-from deploy_manager.recipes import broken_modules
+from deploy_manager.recipes import broken_modules, processes
 from tests.celery_app import app
 from tests.parts.privileges import may_boot, may_mount
 
@@ -113,6 +113,13 @@ def loaded_recipes() -> None:
 def own_cache(settings: Settings, tmp_path: Path) -> None:
     """Mirrors and archives of one test are no other's."""
     settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "CACHE": tmp_path / "cache"}
+
+
+@pytest.fixture(autouse=True)
+def short_watch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only tests of processes that end look at them for as long as a deployment does."""
+    if not request.node.get_closest_marker("machines"):
+        monkeypatch.setattr(processes, "SETTLED_SECONDS", 0.2)
 
 
 @pytest.fixture(autouse=True)

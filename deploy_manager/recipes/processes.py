@@ -91,6 +91,7 @@ def facts_of(site: Site, action: str) -> dict[str, object]:
         "action": action,
         "environment": site.environment,
         "deploy_path": site.deploy_path,
+        "release": site.release,  # blank: whatever is current
         "folder": site.folder,
         "settings": site.settings_module,
         "supervisor": site.supervisor,

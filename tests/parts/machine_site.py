@@ -82,6 +82,9 @@ class MachineSite:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.printed = bytearray()
+        self.points_back_to = ""
+        """A release that `current` leads to after the switch, as somebody might have it."""
+
         self.connect()
         self.path = str(PurePosixPath(machine.home) / "site")
         self.site = Site(
@@ -143,8 +146,11 @@ class MachineSite:
 
     def switch_to(self, release: str) -> str:
         begin = len(self.printed)
-        for recipe, of in (("activate", release), ("reload", ""), ("verify", "")):
+        for recipe, of in (("activate", release), ("reload", ""), ("verify", release)):
             get_recipe(recipe).function(self.host, replace(self.site, release=of))
+            if recipe == "activate" and self.points_back_to:
+                link = f"{self.path}/current"
+                self.machine.run(f"ln -sfn releases/{self.points_back_to} {link}")
         return self.printed[begin:].decode()
 
     def write(self, path: str, text: str) -> None:

@@ -36,7 +36,7 @@ def launch(path: str, name: str, instance: str) -> None:
 
 def become(process: Process, instance: str, place: Place, facts: dict) -> None:
     """Replace this program by a process of the site."""
-    environment = environment_for(process, place, facts)
+    environment = environment_for(process, place, facts, instance)
     os.chdir(place.code)
     if process.hands_over:
         # By `current`: a later gunicorn, which this one starts itself, finds the later release.
@@ -53,7 +53,9 @@ def become(process: Process, instance: str, place: Place, facts: dict) -> None:
     os.execve("/bin/sh", ["sh", "-c", line], environment)
 
 
-def environment_for(process: Process, place: Place, facts: dict) -> dict[str, str]:
+def environment_for(
+    process: Process, place: Place, facts: dict, instance: str = "1"
+) -> dict[str, str]:
     """Return the environment of a process: that of who starts it, with the site's variables.
 
     What this program has set before is taken away first, as a gunicorn starts its successor.
@@ -70,7 +72,7 @@ def environment_for(process: Process, place: Place, facts: dict) -> dict[str, st
         "PWD": place.code,
         "DEPLOY_PATH": place.path,
         "DEPLOY_RELEASE": place.release,
-        "DEPLOY_PROCESS": process.name,
+        "DEPLOY_PROCESS": f"{process.name}@{instance}",
     }
     module = place.settings_module(variables, facts["settings"])
     if module:

@@ -49,8 +49,6 @@ class Watched:
         self.runs: set[str] = set()
         """What its supervisor said of restarts, each time another text."""
 
-        self.restarts: str | None = None
-        self.since = 0.0
         self.has_settled = False
 
 
@@ -64,6 +62,9 @@ class Prover:
 
     def prove(self, processes: list[Process]) -> None:
         """Print what was seen. Raises ServingError."""
+        wanted = self.facts["release"]
+        if wanted not in ("", self.place.release):
+            raise ServingError(f"current leads to {self.place.release}, not to {wanted}.")
         if self.facts["health"]["url"] and self.facts["serves_web"]:
             self._await_health(processes)
         deadline = time.monotonic() + self.facts["deadline"]
@@ -78,6 +79,15 @@ class Prover:
         self._prove_listeners(deadline)
         for process in processes:
             self._check(process, deadline)
+        self._name_others()
+
+    def _name_others(self) -> None:
+        """Say which processes of the account still run an older release: others started them."""
+        for pid in seen.all_processes():
+            release = seen.release_of(pid, self.place.releases)
+            if release not in ("", self.place.release):
+                why = "it was not started from here"
+                print(f"{seen.name_of(pid)} still runs release {release}: {why}.", flush=True)
 
     def _await_health(self, processes: list[Process]) -> None:
         """Ask until the site answers. Raises ServingError, with what its own servers printed."""
@@ -105,25 +115,21 @@ class Prover:
             time.sleep(PAUSE_SECONDS)
 
     def _has_settled(self, watched: Watched) -> bool:
+        """Look at a subject; whether it has run for long enough without a problem."""
         if watched.has_settled:
             return True
-        subject, process = watched.subject, watched.subject.process
-        # gunicorn was seen to have loaded the release before the old one was ended.
-        settled = 0 if process is not None and process.hands_over else self.facts["settled"]
+        subject, settled = watched.subject, self.facts["settled"]
         state = self._state_of(subject)
-        watched.problem, said = self._judge(subject, state)
-        now = time.monotonic()
         watched.runs |= {state.restarts} - {""}
+        watched.problem, said = self._judge(subject, state)
         if watched.problem:
             if watched.problem != watched.last:
                 print(f"{subject.title}: {watched.problem}", flush=True)
-            watched.last, watched.restarts = watched.problem, None
-        elif state.restarts != watched.restarts:
-            watched.restarts, watched.since = state.restarts, now
-        if watched.problem or now - watched.since < settled:
+            watched.last = watched.problem
             return False
-        for_so_long = f", for {settled:g} seconds without a restart" if settled else ""
-        print(f"{subject.title}: {said}{for_so_long}.", flush=True)
+        if not _has_run_for(state, settled):
+            return False
+        print(f"{subject.title}: {said}, for {settled:g} seconds without a restart.", flush=True)
         watched.has_settled = True
         return True
 
@@ -245,6 +251,17 @@ class Prover:
         return environment_for(process, self.place, self.facts)
 
 
+def _has_run_for(state: State, seconds: float) -> bool:
+    """Whether its main processes have run for so long, and one that they started, if there are any.
+
+    Not all of those: gunicorn and celery may be told to replace a worker after some requests.
+    """
+    ages = {pid: seen.age_of(pid) for pid in state.processes}
+    mains = [ages.pop(pid) for pid in state.mains if pid in ages]
+    oldest = max(ages.values(), default=seconds)
+    return min([*mains, oldest]) >= seconds
+
+
 def _ask_supervisor(target: str) -> State:
     # Exits with 3 if one of them does not run: what it prints tells which.
     try:
@@ -257,7 +274,7 @@ def _ask_supervisor(target: str) -> State:
         return State("; ".join(ill) or f"supervisor knows no {target}.")
     mains = [found.group(1) for fields in lines if (found := re.search(r"pid (\d+)", fields[2]))]
     processes = {pid for main in mains for pid in seen.with_children(int(main))}
-    return State(processes=tuple(sorted(processes)), restarts=" ".join(mains))
+    return State("", tuple(sorted(processes)), " ".join(mains), tuple(map(int, mains)))
 
 
 def _host() -> str:

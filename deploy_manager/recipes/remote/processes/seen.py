@@ -43,6 +43,14 @@ def started_at(pid: int) -> int:
     return int(fields[19]) if len(fields) > 19 and fields[0] != b"Z" else 0
 
 
+def age_of(pid: int) -> float:
+    """Return for how many seconds a process has run; 0 if it is gone."""
+    began = started_at(pid)
+    with open("/proc/uptime") as file:
+        since_boot = float(file.read().split()[0])
+    return since_boot - began / os.sysconf("SC_CLK_TCK") if began else 0.0
+
+
 def with_children(main: int) -> Iterator[int]:
     """Yield a process and all that it started."""
     parents = {pid: parent_of(pid) for pid in all_processes()}

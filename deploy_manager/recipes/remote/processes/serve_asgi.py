@@ -69,7 +69,7 @@ def _socket(place: Place) -> socket.socket:
 
 
 def _process(place: Place) -> Any:
-    name = os.environ["DEPLOY_PROCESS"]
+    name = os.environ["DEPLOY_PROCESS"].partition("@")[0]
     return next(each for each in wanted_here(place.stored_facts(), place) if each.name == name)
 
 

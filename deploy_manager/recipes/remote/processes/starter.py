@@ -86,11 +86,12 @@ class Starter:
             masters = self._gunicorn(process).masters()
             if not masters:
                 return State("gunicorn does not run.")
-            return State("", tuple(self._gunicorn(process).processes()), str(masters))
+            own = tuple(self._gunicorn(process).processes())
+            return State("", own, str(masters), tuple(masters))
         pid = self._pid(process.name, instance)
         if not pid:
             return State(f"{process.name} {instance} does not run.")
-        return State("", tuple(seen.with_children(pid)), str(pid))
+        return State("", tuple(seen.with_children(pid)), str(pid), (pid,))
 
     def tail_of(self, process: Process, instance: str) -> str:
         if process.hands_over:
@@ -161,15 +162,24 @@ class Starter:
         if pid:
             state = json.loads(read(self._file(name, instance)))
             print(f"Ending {name} {instance}, process {pid}.", flush=True)
-            tree = {each: seen.started_at(each) for each in seen.with_children(pid)}
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.Signals[f"SIG{state['stop_signal']}"])
-            if not wait(lambda: seen.started_at(pid) != state["started"], state["stop_seconds"]):
-                for each, started in tree.items():
-                    if started and seen.started_at(each) == started:
-                        with suppress(ProcessLookupError):
-                            os.kill(each, signal.SIGKILL)
+            wait(lambda: seen.started_at(pid) != state["started"], state["stop_seconds"])
+            # What it started and left behind, too, as systemd does: by a variable that all have.
+            for left in self._marked(name, instance):
+                with suppress(ProcessLookupError):
+                    os.kill(left, signal.SIGKILL)
         self._forget(name, instance)
+
+    def _marked(self, name: str, instance: str) -> list[int]:
+        """Return the processes that have this instance's variables."""
+        values = {"DEPLOY_PATH": self.place.path, "DEPLOY_PROCESS": f"{name}@{instance}"}
+        wanted = {os.fsencode(f"{key}={value}") for key, value in values.items()}
+        return [
+            pid
+            for pid in seen.all_processes()
+            if wanted <= set(seen.read(pid, "environ").split(b"\0"))
+        ]
 
     def _forget(self, name: str, instance: str) -> None:
         with suppress(FileNotFoundError):

@@ -33,6 +33,9 @@ class State(NamedTuple):
     restarts: str = ""
     """Another text after each restart."""
 
+    mains: tuple[int, ...] = ()
+    """Those that the supervisor itself has started."""
+
 
 class Supervisor(Protocol):
     """systemd, of the system or of the account; or our own starter."""

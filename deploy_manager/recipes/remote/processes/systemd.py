@@ -310,7 +310,8 @@ def state_of_unit(unit: str, of_the_account: bool) -> State:
     main = known.get("MainPID", "0")
     tree = seen.with_children(int(main)) if main.isdigit() and main != "0" else ()
     processes = {*seen.in_group(known.get("ControlGroup", "")), *tree}
-    return State(processes=tuple(sorted(processes)), restarts=f"{main} {restarts}")
+    mains = (int(main),) if main.isdigit() and main != "0" else ()
+    return State("", tuple(sorted(processes)), f"{main} {restarts}", mains)
 
 
 def _account() -> str:
