@@ -10,6 +10,7 @@ from deploy_manager.deployments.request import DeploymentOptions, choose_placeme
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.messages import Message, few, join
 from deploy_manager.models import (
+    ROLLBACK_PHASE,
     TO_RETRY,
     Deployment,
     Environment,
@@ -298,8 +299,12 @@ def _done_once(deployment: Deployment) -> frozenset[str]:
         if last and last.begin_number > tried.begin_number:
             continue
         once = Step.objects.filter(host_run__deployment=tried, once=True)
+        # What ran when its server was brought back undid what it had done before.
+        back = once.filter(phase=ROLLBACK_PHASE, started_at__isnull=False).values("recipe")
+        once = once.exclude(phase=ROLLBACK_PHASE)
         undone = once.exclude(state=State.SUCCEEDED).values("recipe")
-        done.update(once.exclude(recipe__in=undone).values_list("recipe", flat=True))
+        finished = once.exclude(recipe__in=undone).exclude(recipe__in=back)
+        done.update(finished.values_list("recipe", flat=True))
     return frozenset(done)
 
 
