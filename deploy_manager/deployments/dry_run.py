@@ -96,6 +96,7 @@ def _release(
                 name=f"{NEW_RELEASE}-{contents.commit.hash[:8]}",
                 commit=contents.commit.hash,
                 lock=LockFile(digest=contents.digest, text=contents.lock),
+                build=list(contents.build),
             )
         case Uses.NEWEST:
             return environment.releases.good().select_related("lock").first()

@@ -207,6 +207,7 @@ def site_of(
         commit=release.commit,
         lock=release.lock.text,
         lock_digest=release.lock.digest,
+        build_commands=(*release.build, *environment.build_commands),
         pins=pinned_in(release.lock.text),
     )
 

@@ -220,7 +220,10 @@ def _new_release(deployment: Deployment) -> Release:
         text = lock_text(contents.repository)
         repository_lock = LockFile.objects.of(lock_digest(text), text)
     subject = contents.commit.subject[:300]  # as long as the field
-    return Release.objects.make(environment, contents.commit.hash, subject, lock, repository_lock)
+    build = list(contents.build)
+    return Release.objects.make(
+        environment, contents.commit.hash, subject, lock, repository_lock, build=build
+    )
 
 
 def _newest_release(deployment: Deployment) -> Release:

@@ -113,6 +113,17 @@ class PackagesPart(models.Model):
             " wheels that the worker sends. Blank: no server does."
         ),
     )
+    build_commands = models.JSONField(
+        _("build commands"),
+        default=list,
+        blank=True,
+        validators=[validators.validate_build_commands],
+        help_text=_(
+            "Lines of sh, run in each new release before its static files are collected, with its"
+            ' own Python as $PYTHON and first in PATH: ["npm ci", "npm run build"]. They come after'
+            " those that the repository names in deploy.toml."
+        ),
+    )
     smoke_command = models.CharField(
         _("smoke command"),
         max_length=300,
@@ -128,6 +139,7 @@ class PackagesPart(models.Model):
         abstract = True
 
     def clean(self) -> None:
+        self.build_commands = self.build_commands or []
         super().clean()
         if self.builder_id is not None and self.wheels != self.Wheels.SHIPPED:
             raise ValidationError(

@@ -106,6 +106,9 @@ Those are 128 KiB for one string and a quarter of the stack for all: execve(2), 
 MOST_PATHS, LONGEST_PATH = 100, 200
 """Of shared folders; characters."""
 
+MOST_COMMANDS, LONGEST_COMMAND = 50, 1000
+"""Of a build; characters."""
+
 _LOGIN_IN_REPOSITORY = re.compile(r"https?://[^/]*@|[a-z]+://[^/@]*:[^/]*@", re.IGNORECASE)
 # Those that pip takes: its hash-checking mode refuses md5 and sha1.
 _STRONG_HASH = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
@@ -179,6 +182,24 @@ def validate_command(value: str) -> None:
     """
     if _UNSEEN.search(value):
         raise ValidationError(_("A command can't contain control characters."))
+
+
+def validate_build_commands(value: object) -> None:
+    """Take a JSON list of command lines for sh, in their order. Raises ValidationError."""
+    if not isinstance(value, list) or not all(
+        isinstance(line, str) and line.strip() for line in value
+    ):
+        raise ValidationError(
+            _("Enter a JSON list of commands, like %(example)s."),
+            params={"example": '["npm ci", "npm run build"]'},
+        )
+    if len(value) > MOST_COMMANDS or any(len(line) > LONGEST_COMMAND for line in value):
+        raise ValidationError(
+            _("Enter at most %(count)d commands of at most %(length)d characters."),
+            params={"count": MOST_COMMANDS, "length": LONGEST_COMMAND},
+        )
+    for line in value:
+        validate_command(line)
 
 
 def validate_roles(value: object) -> None:

@@ -184,6 +184,9 @@ class Site:
     shared: tuple[str, ...] = ()
     """Folders of the release that live in shared/ (relative paths)."""
 
+    build_commands: tuple[str, ...] = ()
+    """Lines of sh that build what the code lacks: the repository's, then the environment's."""
+
     smoke_command: str = ""
     """A line of sh that tests a release before it serves; blank: none."""
 
@@ -224,6 +227,11 @@ class Site:
     @property
     def tools_path(self) -> str:
         return f"{self.deploy_path}/.deploy"
+
+    @property
+    def cache_path(self) -> str:
+        """A folder for what builds download, which outlives releases and may be removed anytime."""
+        return f"{self.tools_path}/cache"
 
     @property
     def release_path(self) -> str:

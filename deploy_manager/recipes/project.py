@@ -1,5 +1,6 @@
 """Recipes that run the Django project's own management commands."""
 
+import posixpath
 import shlex
 
 from django.utils.translation import gettext_noop as _
@@ -18,6 +19,31 @@ _DEPTH = 4
 
 _MISSING = 'for path; do [ -e "$0/$path" ] || printf "%s\\n" "$path"; done'
 """For sh: prints those of the paths that a folder does not have."""
+
+
+@recipe(_("Build"), uses=Uses.NEWEST)
+def build(host: Host, site: Site) -> None:
+    """Run the build commands of the repository and of the environment in the release, in order."""
+    site.require_release()
+    if not site.build_commands:
+        host.say("There is nothing to build: neither the repository nor the environment says so.")
+        return
+    for command in site.build_commands:
+        host.run(site.in_release("sh", "-c", _build_exports(site) + command))
+
+
+def _build_exports(site: Site) -> str:
+    """Return a line of sh that sets the variables of a build, and ends with a newline.
+
+    Caches that the site's variables or the account name stay where they are.
+    """
+    programs = shlex.quote(posixpath.dirname(site.python_path))
+    return (
+        f'cache={shlex.quote(site.cache_path)}; mkdir -p -- "$cache";'
+        f' export PYTHON={shlex.quote(site.python_path)} PATH={programs}:"$PATH"'
+        ' XDG_CACHE_HOME="${XDG_CACHE_HOME:-$cache}"'
+        ' npm_config_cache="${npm_config_cache:-$cache/npm}"\n'
+    )
 
 
 @recipe(_("Collect static files"), uses=Uses.NEWEST)

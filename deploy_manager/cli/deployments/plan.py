@@ -93,6 +93,7 @@ class PlanReport(Report):
             waves=[server.wave for server in plan.servers],
             pins=[pin_as_json(pin) for pin in plan.pins],
             overrides=[override_as_json(each) for each in plan.overrides],
+            build=list(plan.build),
             not_now=why_not_now(plan.environment, plan.pipeline, self.options),
         )
 
@@ -113,6 +114,8 @@ def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
         yield "" if number else "pins", (line, SECURITY) if pin.is_taken_back else line
     for number, override in enumerate(plan.overrides):
         yield "" if number else "override", describe_override(override)
+    for number, line in enumerate("\n".join(plan.build).splitlines()):
+        yield "" if number else "build", clean(line)
     yield "servers", shorten([server.placement.server.name for server in plan.servers])
     if options.left:
         yield "", f"left out, no longer in the environment: {clean(shorten(options.left))}"
