@@ -115,6 +115,11 @@ HOSTILE: dict[str, list[object]] = {
         *(["md5:" + "0" * 32], ["sha256:0"], ["sha256:" + "0" * 64 + "\nevil==6"], ["x"]),
         *WRONG_TYPES,
     ],
+    "deployment.arguments": [
+        *([""], ["-c"], ["--settings=x", "migrate"], ["a b"], ["../x"], ["tell", "\x1b[2J"]),
+        *(["tell", "\u202e"], ["tell", "x" * 10_000], ["tell"] * 101, ["tell", 1]),
+        *WRONG_TYPES,
+    ],
     "deployment.forced_migrations": [["x"], ["a.b; touch x"], ["a.b\n"], *WRONG_TYPES],
 }
 """For each field what nothing may take that goes on to a server, a repository or a file."""

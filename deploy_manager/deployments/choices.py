@@ -23,6 +23,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import most_served, served_before, unproven
+from deploy_manager.models.shapes import texts_in
 from deploy_manager.packages.downgrades import confirmed_in
 from deploy_manager.row_checks import check_row
 
@@ -263,6 +264,7 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
         left=left,
         reason=reason or deployment.reason,
         forced_migrations=deployment.forced_migrations,
+        arguments=texts_in(deployment.arguments),
         retry_of=deployment,
         take_back=_still_confirmed(deployment),
         without=_done_once(deployment),

@@ -190,6 +190,9 @@ class Site:
     smoke_command: str = ""
     """A line of sh that tests a release before it serves; blank: none."""
 
+    arguments: tuple[str, ...] = ()
+    """The words after manage.py that the request brought, for a one-off command."""
+
     reload: Reload = Reload("none")
     health: HealthCheck = HealthCheck()
     keep_releases: int = 5

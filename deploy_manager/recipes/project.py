@@ -5,7 +5,7 @@ import shlex
 
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.exceptions import CommandFailed
+from deploy_manager.exceptions import CommandFailed, RecipeError
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Scope, Uses, recipe
 
@@ -109,6 +109,17 @@ def smoke(host: Host, site: Site) -> None:
         return
     exports = f"export PYTHON={shlex.quote(site.python_path)}; "
     host.run(site.in_release("sh", "-c", exports + site.smoke_command))
+
+
+@recipe(_("Run a management command"), scope=Scope.ONCE)
+def manage_site(host: Host, site: Site) -> None:
+    """Run the command that the request brought, in the release that serves. It has no terminal."""
+    if not site.arguments:
+        raise RecipeError(
+            _("Name a command: manage.py manage_site %(site)s -- clearsessions"),
+            site=site.environment,
+        )
+    host.run(site.manage(*site.arguments))
 
 
 @recipe(_("Show the planned migrations"), scope=Scope.ONCE, uses=Uses.NEWEST)

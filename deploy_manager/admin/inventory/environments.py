@@ -160,6 +160,11 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
                 name="deploy_manager_environment_freeze",
             ),
             path(
+                "<int:pk>/command/",
+                wrap(self.site_command_view),
+                name="deploy_manager_environment_command",
+            ),
+            path(
                 "<int:pk>/requirements/",
                 wrap(self.requirements_view),
                 name="deploy_manager_environment_requirements",
@@ -180,6 +185,11 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     def freeze_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         return freeze_view(self, request, pk)
 
+    def site_command_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        from deploy_manager.admin.deployments.site_command import site_command_view
+
+        return site_command_view(self, request, pk)
+
     def requirements_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         from deploy_manager.admin.packages.import_page import import_view
 
@@ -192,10 +202,12 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         }
         if may_deploy(request.user, environment):
             freeze_name = "admin:deploy_manager_environment_freeze"
+            command_name = "admin:deploy_manager_environment_command"
             tools |= {
                 "deploy_url": run_url(DEPLOY, [environment.pk]),
                 "rollback_url": run_url(ROLLBACK, [environment.pk]),
                 "freeze_url": reverse(freeze_name, args=[environment.pk]),
+                "command_url": reverse(command_name, args=[environment.pk]),
             }
         return tools
 

@@ -1,6 +1,7 @@
 """The plan of a deployment: checked, and shown before it is requested."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from django.utils import timezone
@@ -94,6 +95,7 @@ class PlanReport(Report):
             pins=[pin_as_json(pin) for pin in plan.pins],
             overrides=[override_as_json(each) for each in plan.overrides],
             build=list(plan.build),
+            arguments=list(self.options.arguments),
             not_now=why_not_now(plan.environment, plan.pipeline, self.options),
         )
 
@@ -130,8 +132,10 @@ def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
 
 
 def _code(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
-    """Yield the release that is switched to, or the commit that is deployed."""
-    if (release := options.release) is not None:
+    """Yield the command that is run, the release that is switched to, or the commit deployed."""
+    if options.arguments:
+        yield from _command(plan, options.arguments)
+    elif (release := options.release) is not None:
         yield from _release(plan, release)
     elif plan.commit is not None:
         now = plan.commit_now[:SHORT] or "nothing yet"
@@ -145,6 +149,13 @@ def _code(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
             yield "", clean(str(plan.bad))
         if not plan.pins:
             yield "pins", "unchanged"
+
+
+def _command(plan: Plan, words: Sequence[str]) -> Iterator[Fact]:
+    """Yield the words of a one-off command, quoted as they are run, and the release it runs in."""
+    yield "command", clean(f"manage.py {shlex.join(words)}").replace("\n", " ")
+    serving = {str(server.placement.active_release or "unknown") for server in plan.servers}
+    yield "release", shorten(sorted(serving))
 
 
 def _release(plan: Plan, release: Release) -> Iterator[Fact]:
