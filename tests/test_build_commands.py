@@ -13,6 +13,7 @@ from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.models import Deployment, Environment, LockFile, LogChunk, Release, State, Step
+from deploy_manager.recipes import registry
 from tests.commands import call, call_and_be_refused, events
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import make_user
@@ -148,6 +149,19 @@ def test_the_plan_of_a_release_that_is_known_shows_its_own(shop: Inventory) -> N
     plan = make_plan(environment, "converge", release=release)
     assert plan.build == ("make assets", "cat assets/bundle.js >>assets/log.txt")
     assert make_plan(environment, "rollback", release=release).build == ()
+
+
+def test_plans_name_what_is_missing_as_its_module_is_broken(
+    shop: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._broken, "shop.recipes", "ImportError: no <b>npm</b>")
+    told = "shop.recipes can't be imported, so what it adds is missing: ImportError: no "
+    assert f"{told}<b>npm</b>" in " ".join(call("deploy", "production", "--dry-run").split())
+    assert make_plan(shop.environment, "collect_static").broken == {}
+    client = Client()
+    client.force_login(make_user("ana", superuser=True))
+    page = client.get(run_page(shop, "deploy")).content.decode()
+    assert f"{told}&lt;b&gt;npm&lt;/b&gt;" in page
 
 
 def test_the_page_that_confirms_shows_what_is_built(shop: Inventory) -> None:

@@ -8,7 +8,7 @@ from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run
-from deploy_manager.models import Deployment, Environment, State, Step
+from deploy_manager.models import ROLLBACK_PHASE, Deployment, Environment, State, Step
 from deploy_manager.recipes import (
     Host,
     Phase,
@@ -162,6 +162,18 @@ def test_a_pipeline_that_would_replace_another() -> None:
 def test_a_pipeline_s_name_that_nobody_can_type() -> None:
     with pytest.raises(ValueError, match="'My pipeline' is not a valid name"):
         add_pipeline(Pipeline("My pipeline", "Mine", (Phase("run", "Run", ("greet",)),)))
+
+
+def test_a_phase_whose_steps_would_never_run_or_run_in_two_places() -> None:
+    assert registry.RESERVED_PHASE == ROLLBACK_PHASE
+    for phases, why in (
+        ((ROLLBACK_PHASE,), "which the automatic rollback has"),
+        (("run", "run"), "has two phases 'run'"),
+        (("Warm up",), "'Warm up' is not a valid name of a phase"),
+    ):
+        made = tuple(Phase(name, "Run", ("greet",)) for name in phases)
+        with pytest.raises(ValueError, match=why):
+            add_pipeline(Pipeline("mine", "Mine", made))
 
 
 def test_a_recipe_of_a_built_in_name() -> None:

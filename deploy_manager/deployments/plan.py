@@ -1,6 +1,6 @@
 """Plans: what a deployment would do, shown before it is requested."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from deploy_manager.packages.downgrades import ChangedPin, changed_pins
 from deploy_manager.packages.overrides import StandingOverride, lay_over
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.packages.repository import mirror_of
-from deploy_manager.recipes import Pipeline, Uses
+from deploy_manager.recipes import Pipeline, Uses, broken_modules
 from deploy_manager.requirements.pins import Pin, PinChange
 
 BUILD = "build"
@@ -72,6 +72,9 @@ class Plan:
     build: tuple[str, ...] = ()
     """The commands that build each new release: the repository's, then the environment's."""
 
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Modules of recipes that can't be imported, and why: what they add to pipelines is missing."""
+
     problems: tuple[str, ...] = field(default=())
     """Why the deployment would fail as it is, or what could not be looked up."""
 
@@ -112,6 +115,18 @@ def make_plan(
         PlannedServer(placement, tuple(step["title"] for step in fields), steps.waves[placement])
         for placement, fields in steps.steps.items()
     )
+    plan = _plan(environment, pipeline, ref, commit, planned, release)
+    return replace(plan, broken=broken_modules()) if len(pipeline.phases) > 1 else plan
+
+
+def _plan(
+    environment: Environment,
+    pipeline: Pipeline,
+    ref: str,
+    commit: str,
+    planned: tuple[PlannedServer, ...],
+    release: Release | None,
+) -> Plan:
     if pipeline.uses is Uses.NEW:
         ref = ref or environment.ref
         plan = _with_code(environment, pipeline, commit or ref, planned, release)

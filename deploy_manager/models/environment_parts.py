@@ -279,7 +279,10 @@ class RolloutPart(models.Model):
         max_length=10,
         default="0",
         validators=[validators.validate_rollout_size],
-        help_text=_("If more servers than this fail, 1 or 10 %, the rest is stopped."),
+        help_text=_(
+            "If more servers than this fail, 1 or 10 %, the rest is stopped. An upgrade tolerates"
+            " none."
+        ),
     )
     role_order = models.JSONField(
         _("order of roles"),
@@ -289,7 +292,11 @@ class RolloutPart(models.Model):
         help_text=_('Roles that are switched one after the other, like ["worker", "app"].'),
     )
     migrate = models.CharField(
-        _("migrate"), max_length=10, choices=Migrate.choices, default=Migrate.BEFORE
+        _("migrate"),
+        max_length=10,
+        choices=Migrate.choices,
+        default=Migrate.BEFORE,
+        help_text=_("For deployments and upgrades: a converge never migrates."),
     )
     compile_messages = models.BooleanField(
         _("compile translations"),
@@ -304,7 +311,7 @@ class RolloutPart(models.Model):
         default=False,
         help_text=_(
             "A server that fails its health check goes back to the release it had;"
-            " if too many fail, all of them do."
+            " if too many fail, all of them do. In an upgrade they always do."
         ),
     )
 

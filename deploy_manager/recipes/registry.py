@@ -142,6 +142,9 @@ class Pipeline:
         )
 
 
+RESERVED_PHASE = "roll_back"
+"""The phase that brings a server back by itself; `models.ROLLBACK_PHASE`."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _recipes: dict[str, Recipe] = {}
 _pipelines: dict[str, Pipeline] = {}
@@ -289,7 +292,23 @@ def add_pipeline(pipeline: Pipeline) -> None:
                 name=repr(pipeline.name),
             )
         )
+    _refuse_phases(pipeline)
     _pipelines[pipeline.name] = pipeline
+
+
+def _refuse_phases(pipeline: Pipeline) -> None:
+    names = [phase.name for phase in pipeline.phases]
+    for name in names:
+        if name == RESERVED_PHASE:
+            # Taken for the rollback, its steps would be skipped whenever nothing went wrong.
+            text = _("A phase can't have the name %(name)s, which the automatic rollback has.")
+        elif names.count(name) > 1:
+            text = _("The pipeline %(pipeline)s has two phases %(name)s: rename one.")
+        elif not _NAME.fullmatch(name):
+            text = _("%(name)s is not a valid name of a phase: write it like warm_up.")
+        else:
+            continue
+        raise ValueError(Message(text, name=repr(name), pipeline=repr(pipeline.name)))
 
 
 def complete_pipeline(pipeline: Pipeline) -> Pipeline:

@@ -95,6 +95,7 @@ class PlanReport(Report):
             pins=[pin_as_json(pin) for pin in plan.pins],
             overrides=[override_as_json(each) for each in plan.overrides],
             build=list(plan.build),
+            broken=dict(plan.broken),
             arguments=list(self.options.arguments),
             not_now=why_not_now(plan.environment, plan.pipeline, self.options),
         )
@@ -172,6 +173,8 @@ def _release(plan: Plan, release: Release) -> Iterator[Fact]:
 
 
 def _warnings(plan: Plan) -> Iterator[str]:
+    for module, why in plan.broken.items():
+        yield f"{module} can't be imported, so what it adds is missing: {clean(why)}"
     if not plan.taken_back:
         return
     names = ", ".join(pin.name for pin in plan.taken_back)
