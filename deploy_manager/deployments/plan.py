@@ -204,6 +204,6 @@ def _with_code(
         commit_now=now,
         commits=commits,
         bad=describe_mark(marked) if marked else Message(),
-        build=_build(environment, pipeline, contents.build),
+        build=_build(environment, pipeline, texts_in(release.build) if release else contents.build),
         **pins,
     )

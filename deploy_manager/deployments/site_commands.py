@@ -37,6 +37,11 @@ def refuse_unfit_arguments(
         if arguments:
             raise RequestRefused(_("%(recipe)s takes no arguments."), recipe=recipe)
         return
+    if not arguments:
+        raise RequestRefused(
+            _("%(recipe)s needs a command: manage.py manage_site production -- clearsessions"),
+            recipe=recipe,
+        )
     try:
         validate_arguments(list(arguments))
     except ValidationError as error:

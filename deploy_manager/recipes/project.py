@@ -39,10 +39,10 @@ def _build_exports(site: Site) -> str:
     """
     programs = shlex.quote(posixpath.dirname(site.python_path))
     return (
-        f'cache={shlex.quote(site.cache_path)}; mkdir -p -- "$cache";'
+        f'deploy_cache={shlex.quote(site.cache_path)}; mkdir -p -- "$deploy_cache";'
         f' export PYTHON={shlex.quote(site.python_path)} PATH={programs}:"$PATH"'
-        ' XDG_CACHE_HOME="${XDG_CACHE_HOME:-$cache}"'
-        ' npm_config_cache="${npm_config_cache:-$cache/npm}"\n'
+        ' XDG_CACHE_HOME="${XDG_CACHE_HOME:-$deploy_cache}"'
+        ' npm_config_cache="${npm_config_cache:-$deploy_cache/npm}"\n'
     )
 
 
