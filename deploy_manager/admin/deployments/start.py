@@ -17,7 +17,13 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from deploy_manager import dispatch
-from deploy_manager.admin.addresses import deployment_url, ids_in, run_url, start_upgrade_url
+from deploy_manager.admin.addresses import (
+    deployment_url,
+    ids_in,
+    run_url,
+    site_command_url,
+    start_upgrade_url,
+)
 from deploy_manager.admin.badges import deployment_link
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.deployments.forms import OccasionForm, RunForm, goes_back
@@ -97,7 +103,8 @@ def run_view(admin: StyledAdmin[Environment], request: HttpRequest, recipe: str)
     except UnknownRecipe as error:
         raise Http404(str(error)) from None
     if pipeline.name == MANAGE_SITE:
-        raise Http404(_("A one-off command starts from the page of its environment."))
+        # It asks for the words first, and runs on one environment.
+        return HttpResponseRedirect(site_command_url(_find_environments(request)[0].pk))
     page = _Page(admin, request, pipeline)
     confirms = "_confirm" in request.POST or "_wait" in request.POST
     is_agreed = confirms and page.is_agreed()

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.addresses import ids_in, run_url
+from deploy_manager.admin.addresses import ids_in, run_url, site_command_url
 from deploy_manager.admin.badges import deployment_link, state_badge
 from deploy_manager.admin.base import StyledAdmin, shown_problems
 from deploy_manager.admin.inventory.freezes import describe_freezes, freeze_view, frozen_mark
@@ -202,12 +202,11 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         }
         if may_deploy(request.user, environment):
             freeze_name = "admin:deploy_manager_environment_freeze"
-            command_name = "admin:deploy_manager_environment_command"
             tools |= {
                 "deploy_url": run_url(DEPLOY, [environment.pk]),
                 "rollback_url": run_url(ROLLBACK, [environment.pk]),
                 "freeze_url": reverse(freeze_name, args=[environment.pk]),
-                "command_url": reverse(command_name, args=[environment.pk]),
+                "command_url": site_command_url(environment.pk),
             }
         return tools
 
