@@ -164,7 +164,7 @@ def test_each_is_compared_with_what_is_live(shop: Inventory, releases: Releases)
 
 @pytest.mark.parametrize("pipeline", [pipeline.name for pipeline in all_pipelines()])
 def test_each_pipelines_page_opens(shop: Inventory, releases: Releases, pipeline: str) -> None:
-    assert visitor("deployer").get(run_page(shop, pipeline)).status_code == 200
+    assert visitor("deployer").get(run_page(shop, pipeline), follow=True).status_code == 200
 
 
 @pytest.fixture

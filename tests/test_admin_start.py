@@ -37,9 +37,9 @@ def test_deploy_stands_first_among_the_actions(shop: Inventory) -> None:
     names = [name for name, _ in form.fields["action"].choices if name]
     assert names[:3] == ["run_deploy", "run_rollback", "run_converge"]
     parts_of_a_rollback = {"check_release", "reverse_migrations"}
-    begun_from_its_packages = {"upgrade"}
+    have_a_page_of_their_own = {"upgrade", "manage_site"}
     pipelines = {pipeline.name for pipeline in all_pipelines()}
-    startable = pipelines - parts_of_a_rollback - begun_from_its_packages
+    startable = pipelines - parts_of_a_rollback - have_a_page_of_their_own
     assert set(names) == {f"run_{name}" for name in startable} | {"upgrade_packages"}
 
 

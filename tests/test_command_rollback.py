@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from deploy_manager.models import Deployment, Release, State
-from deploy_manager.recipes import add_pipeline, get_pipeline
+from deploy_manager.recipes import get_pipeline
 from tests.commands import call, call_and_be_refused, call_and_fail, events
 from tests.parts.kept import KeptSites
-from tests.releases import PIPELINE, Switching
+from tests.releases import PIPELINE, Switching, put_pipeline
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 def shop(switching: Switching, kept_sites: KeptSites) -> Switching:
     """Releases r1, r2 and r3 on the servers one and two; r3 serves."""
     for name in ("rollback", "converge"):
-        add_pipeline(replace(get_pipeline(PIPELINE), name=name, title=name.capitalize()))
+        put_pipeline(replace(get_pipeline(PIPELINE), name=name, title=name.capitalize()))
 
     def make() -> None:
         switching.inventory.add_server("two")

@@ -22,7 +22,7 @@ from deploy_manager.recipes import (
 )
 from tests.inventory import Inventory
 from tests.parts.matrices import few
-from tests.releases import PIPELINE, THREE, Switching
+from tests.releases import PIPELINE, THREE, Switching, put_pipeline
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,7 +43,7 @@ def no_gates() -> None:
     phases = (
         Phase(f"new_{phase.name}", f"New {phase.title}", phase.recipes) for phase in pipeline.phases
     )
-    add_pipeline(replace(pipeline, phases=tuple(phases)))
+    put_pipeline(replace(pipeline, phases=tuple(phases)))
 
 
 def no_pipeline() -> None:
@@ -194,7 +194,7 @@ def test_what_ran_once_is_not_run_again_whatever_its_phase_is_called_now(
     failed = carry_out(migrating.request("grow"))
     pipeline = registry.get_pipeline("grow")
     phases = [replace(each, name=f"{name}_{each.name}") for each in pipeline.phases]
-    add_pipeline(replace(pipeline, phases=tuple(phases)))
+    put_pipeline(replace(pipeline, phases=tuple(phases)))
     for _again in range(2):
         recipe_name, options = retry(failed)
         failed = request(

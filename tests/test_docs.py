@@ -16,6 +16,10 @@ environment = project.environments.create(name="production", deploy_path="/srv/s
 server = Server.objects.create(name="one", connection="local")
 Placement.objects.create(environment=environment, server=server)
 """
+TELL_STEPS = """
+from deploy_manager.recipes import get_pipeline
+print(*(recipe.name for recipe in get_pipeline("upgrade").without(["compile_messages"]).recipes))
+"""
 TELL_TASKS = """
 from celery import current_app
 current_app.loader.import_default_modules()
@@ -40,6 +44,8 @@ def test_the_page_on_writing_a_recipe_can_be_followed(new_project: NewProject) -
     assert len(listed) == 2
     assert all("warm_cache" in text for text in listed)
     assert "deploy_and_warm" in new_project.run("fab", "--list")
+    told = new_project.run(sys.executable, "manage.py", "shell", "-v0", "-c", TELL_STEPS)
+    assert "collect_static build_index check" in told
 
 
 def test_the_lines_of_the_readme_are_all_it_takes(tmp_path: Path, redis_url: str) -> None:

@@ -6,11 +6,11 @@ from deploy_manager.deployments.dry_run import NEW_RELEASE, DryStep, dry_run
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Release
-from deploy_manager.recipes import Host, Phase, Pipeline, Site, Uses, add_pipeline, recipe
+from deploy_manager.recipes import Host, Phase, Pipeline, Site, Uses, recipe
 from tests.commands import call, call_and_be_refused, events
 from tests.inventory import Inventory
 from tests.parts.repository import Repository
-from tests.releases import Switching
+from tests.releases import Switching, put_pipeline
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_recipes")]
 
@@ -85,7 +85,7 @@ def test_a_rollback_is_shown_with_the_release_it_goes_to(switching: Switching) -
         switching.switch_to(name)
     phase = Phase("activate", "Activate", ("activate",), in_waves=True)
     check = Phase("prepare", "Prepare", ("make_it",), gate=True)
-    add_pipeline(Pipeline("rollback", "Roll back", (check, phase)))
+    put_pipeline(Pipeline("rollback", "Roll back", (check, phase)))
     printed = call("rollback", "production", "--dry-run")
     assert "releases/r1" in printed
     assert "still empty" not in printed

@@ -70,6 +70,11 @@ HOSTILE: dict[str, list[object]] = {
     "environment.health_path": [*WORDS, "http://x/", "/a b"],
     "environment.health_host": [*WORDS[:5], "a b", "a'b", "a\r\nX: y"],
     "environment.smoke_command": ["true\0", "true\x1b[2J", "true \u202e", "x" * 301],
+    "environment.build_commands": [
+        *([line] for line in ("true\0", "true\x1b[2J", "true \u202e", "", " ", "x" * 1001)),
+        *WRONG_TYPES,
+        ["x"] * 51,
+    ],
     "environment.reload_target": ["a\0b", "a\x1bb", "x" * 301],
     "environment.installer": ["sh", ""],
     "environment.wheels": ["none", ""],
@@ -95,6 +100,7 @@ HOSTILE: dict[str, list[object]] = {
     "server.connection": ["telnet"],
     "release.name": ["", "..", ".", "../x", "a/b", "r1.part", *WORDS],
     "release.commit": ["", "--output=x", "main", "C" * 40, *WORDS],
+    "release.build": [["true\0"], ["true \u202e"], [""], ["x" * 1001], ["x"] * 51, *WRONG_TYPES],
     "requirement.name": ["", "Django", "a_b", "a\n", "-r", "a\nevil==6", "a==1", *WORDS],
     "requirement.version": [
         *("", "1.0\nevil==6", "1.0\n", " 1.0", "1.0 --hash=x", "1.*", ">=1", "1.0;x", "latest"),
@@ -107,6 +113,11 @@ HOSTILE: dict[str, list[object]] = {
     ],
     "requirement.hashes": [
         *(["md5:" + "0" * 32], ["sha256:0"], ["sha256:" + "0" * 64 + "\nevil==6"], ["x"]),
+        *WRONG_TYPES,
+    ],
+    "deployment.arguments": [
+        *([""], ["-c"], ["--settings=x", "migrate"], ["a b"], ["../x"], ["tell", "\x1b[2J"]),
+        *(["tell", "\u202e"], ["tell", "x" * 10_000], ["tell"] * 101, ["tell", 1]),
         *WRONG_TYPES,
     ],
     "deployment.forced_migrations": [["x"], ["a.b; touch x"], ["a.b\n"], *WRONG_TYPES],
@@ -222,6 +233,7 @@ CHANGES: list[tuple[type[Model], dict[str, object]]] = [
     (Environment, {"shared": [".."]}),
     (Environment, {"deploy_path": "/srv/../etc"}),
     (Environment, {"smoke_command": "true\0"}),
+    (Environment, {"build_commands": ["true\0"]}),
     (Environment, {"reload_method": "touch", "reload_target": "../../x"}),
     (Project, {"folder": "../x"}),
     (Project, {"repository": "ext::sh -c 'touch x'"}),

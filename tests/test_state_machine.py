@@ -26,11 +26,11 @@ from pytest_django import Settings
 
 from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.rollout import arrive
-from deploy_manager.deployments.waves import ROLL_BACK
 from deploy_manager.exceptions import ClaimLost, RequestRefused
 from deploy_manager.models import (
     BUSY,
     LIVE,
+    ROLLBACK_PHASE,
     Deployment,
     HostRun,
     Release,
@@ -205,7 +205,7 @@ class Deploying(RuleBasedStateMachine):
                 host_run__state__in=BUSY,
                 state__in=BUSY,
                 stage__lt=deployment.stage,
-            ).exclude(phase=ROLL_BACK.name)
+            ).exclude(phase=ROLLBACK_PHASE)
             assert not early.exists()
 
     @invariant()

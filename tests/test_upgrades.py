@@ -57,6 +57,7 @@ def test_a_plan_shows_what_moves_and_why(four: Site4) -> None:
 
 def test_every_server_gets_the_new_version_and_the_old_code(four: Site4) -> None:
     four.index.add("shopkit", "1.1", requires=("helper",))
+    Release.objects.update(build=["make assets"])
     upgrade = four.upgrade(four.options("shopkit"))
     assert upgrade.state == UpgradeState.SUCCEEDED
     assert four.everywhere("shopkit==1.1")
@@ -64,6 +65,7 @@ def test_every_server_gets_the_new_version_and_the_old_code(four: Site4) -> None
     assert deployment is not None
     assert deployment.release is not None
     assert deployment.release.commit == "c" * 40
+    assert deployment.release.build == ["make assets"]
 
 
 def test_a_canary_goes_first_though_the_environment_knows_no_waves(four: Site4) -> None:

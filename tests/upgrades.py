@@ -32,6 +32,7 @@ from tests.parts.kept import KeptSites
 
 QUIET = (
     "make_virtualenv",
+    "build",
     "collect_static",
     "check",
     "smoke",

@@ -33,6 +33,11 @@ def run_url(recipe: str, environments: list[int], servers: Sequence[str] = ()) -
     return f"{address}?{urlencode(query, doseq=True, safe=',')}"
 
 
+def site_command_url(environment: int) -> str:
+    """Return the page that runs a command of the site's manage.py there."""
+    return reverse("admin:deploy_manager_environment_command", args=[environment])
+
+
 def start_upgrade_url(
     environments: Iterable[int],
     packages: Iterable[str] = (),

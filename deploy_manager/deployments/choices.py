@@ -10,6 +10,7 @@ from deploy_manager.deployments.request import DeploymentOptions, choose_placeme
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.messages import Message, few, join
 from deploy_manager.models import (
+    ROLLBACK_PHASE,
     TO_RETRY,
     Deployment,
     Environment,
@@ -22,6 +23,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import most_served, served_before, unproven
+from deploy_manager.models.shapes import texts_in
 from deploy_manager.packages.downgrades import confirmed_in
 from deploy_manager.row_checks import check_row
 
@@ -262,6 +264,7 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
         left=left,
         reason=reason or deployment.reason,
         forced_migrations=deployment.forced_migrations,
+        arguments=texts_in(deployment.arguments),
         retry_of=deployment,
         take_back=_still_confirmed(deployment),
         without=_done_once(deployment),
@@ -298,8 +301,12 @@ def _done_once(deployment: Deployment) -> frozenset[str]:
         if last and last.begin_number > tried.begin_number:
             continue
         once = Step.objects.filter(host_run__deployment=tried, once=True)
+        # What ran when its server was brought back undid what it had done before.
+        back = once.filter(phase=ROLLBACK_PHASE, started_at__isnull=False).values("recipe")
+        once = once.exclude(phase=ROLLBACK_PHASE)
         undone = once.exclude(state=State.SUCCEEDED).values("recipe")
-        done.update(once.exclude(recipe__in=undone).values_list("recipe", flat=True))
+        finished = once.exclude(recipe__in=undone).exclude(recipe__in=back)
+        done.update(finished.values_list("recipe", flat=True))
     return frozenset(done)
 
 

@@ -6,12 +6,14 @@ from pathlib import Path, PurePosixPath
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
+from deploy_manager.deployments.deploy_file import read_build_commands
 from deploy_manager.exceptions import CodeError, PinError
-from deploy_manager.git.mirror import Commit, Mirror
+from deploy_manager.git.mirror import Commit
 from deploy_manager.models import Environment
 from deploy_manager.packages.overrides import LaidOver, lay_over
 from deploy_manager.packages.pins import checked_pins_of
 from deploy_manager.packages.repository import committed_files, mirror_of
+from deploy_manager.requirements.line_kinds import Files
 from deploy_manager.requirements.pins import Pin, lock_digest, lock_text
 from deploy_manager.requirements.reading import read_pins, read_pins_of
 
@@ -26,6 +28,9 @@ class Contents:
 
     laid: LaidOver
     """The same pins, with the overrides of upgrades laid over them."""
+
+    build: tuple[str, ...] = ()
+    """The build commands that the commit names, without the environment's own."""
 
     @property
     def pins(self) -> tuple[Pin, ...]:
@@ -44,7 +49,8 @@ def find_contents(environment: Environment, ref: str) -> Contents:
     """Fetch the repository and return what `ref` means now, with its pins.
 
     Overrides are laid over the pins here, for every way that leads to a release. Raises CodeError
-    (no such ref, repository out of reach, no manage.py), PinError and InvalidRow.
+    (no such ref, repository out of reach, no manage.py, an unusable deploy.toml), PinError and
+    InvalidRow.
     """
     mirror = mirror_of(environment.project)
     mirror.update()
@@ -60,11 +66,13 @@ def find_contents(environment: Environment, ref: str) -> Contents:
                 " folder."
             )
         raise CodeError(text, hash=commit.hash[:8], path=path, folders=folders)
-    pins = _pins(environment, mirror, commit)
-    return Contents(commit, pins, lay_over(environment, pins))
+    files = committed_files(mirror, commit.hash)
+    build = read_build_commands(files, environment.project.folder)
+    pins = _pins(environment, files, commit)
+    return Contents(commit, pins, lay_over(environment, pins), build)
 
 
-def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin, ...]:
+def _pins(environment: Environment, files: Files, commit: Commit) -> tuple[Pin, ...]:
     if environment.pins_from == Environment.PinsFrom.ROWS:
         pins = checked_pins_of(environment)
         if not pins:
@@ -75,7 +83,6 @@ def _pins(environment: Environment, mirror: Mirror, commit: Commit) -> tuple[Pin
         # Rows may be edited by hand: what goes to a server is read like a file.
         return read_pins(lock_text(pins), f"{environment}'s list of requirements")
     path = environment.project.requirements_file
-    files = committed_files(mirror, commit.hash)
     if files(path) is None:
         raise PinError(
             _(

@@ -4,7 +4,7 @@ The code is looked up in the repository, as for a real one; a server's answers a
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils.translation import gettext
@@ -14,6 +14,7 @@ from deploy_manager.deployments.contents import find_contents, make_archive
 from deploy_manager.deployments.orders import site_of
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.request import DeploymentOptions, choose_placements
+from deploy_manager.deployments.site_commands import refuse_unfit_arguments
 from deploy_manager.deployments.waves import Planned, plan_steps
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.hosts.dry import DryHost
@@ -51,6 +52,7 @@ def dry_run(environment: Environment, recipe: str, options: DeploymentOptions) -
     placements = choose_placements(environment, options.servers)
     planned = plan_steps(pipeline, environment, placements).without(options.without)
     planned = planned.without_rollback()
+    refuse_unfit_arguments(pipeline.name, options.arguments, options.servers, planned.steps)
     release = _release(environment, pipeline, options)
     check_release(release)
     archive = None
@@ -60,6 +62,7 @@ def dry_run(environment: Environment, recipe: str, options: DeploymentOptions) -
     # Stable: within a stage each server's steps stay in their order.
     for step, placement in sorted(steps, key=lambda pair: pair[0]["stage"]):
         site = site_of(placement, release, archive, options.forced_migrations)
+        site = replace(site, arguments=tuple(options.arguments))
         yield DryStep(
             server=placement.server.name,
             stage=step["stage"],
@@ -96,6 +99,7 @@ def _release(
                 name=f"{NEW_RELEASE}-{contents.commit.hash[:8]}",
                 commit=contents.commit.hash,
                 lock=LockFile(digest=contents.digest, text=contents.lock),
+                build=list(contents.build),
             )
         case Uses.NEWEST:
             return environment.releases.good().select_related("lock").first()

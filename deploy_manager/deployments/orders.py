@@ -28,6 +28,7 @@ from deploy_manager.models import (
     Step,
 )
 from deploy_manager.models.runs import SERVER_REMOVED
+from deploy_manager.models.shapes import texts_in
 from deploy_manager.packages.pins import pinned_in
 from deploy_manager.recipes import Builder, HealthCheck, Reload, Site
 from deploy_manager.recipes.environments import make_virtualenv
@@ -132,6 +133,7 @@ def _orders(
     placement.environment = deployment.environment
     forced = deployment.forced_migrations
     site = site_of(placement, prepared.release, prepared.archive, forced, cancelled)
+    site = replace(site, arguments=texts_in(deployment.arguments))
     # The virtualenv that is sent needs a newer Python than the guard does.
     makes_environment = any(step.recipe == make_virtualenv.__name__ for step in run.steps.all())
     work = Work(
@@ -214,6 +216,7 @@ def site_of(
         commit=release.commit,
         lock=release.lock.text,
         lock_digest=release.lock.digest,
+        build_commands=(*release.build, *environment.build_commands),
         pins=pinned_in(release.lock.text),
     )
 

@@ -3,19 +3,25 @@
 from deploy_manager.models import Environment
 from deploy_manager.models.deployments import DEPLOY, UPGRADE
 from deploy_manager.models.runs import ACTIVATE
-from deploy_manager.recipes import Pipeline, deploy_pipeline, get_pipeline, upgrade_pipeline
+from deploy_manager.recipes import (
+    Pipeline,
+    complete_pipeline,
+    deploy_pipeline,
+    get_pipeline,
+    upgrade_pipeline,
+)
 from deploy_manager.row_checks import check_row
 
 
 def pipeline_for(environment: Environment, recipe: str) -> Pipeline:
-    """Return the pipeline of this name, as the environment's options say.
+    """Return the pipeline of this name with all that takes part, as the environment's options say.
 
     It migrates in the phase that the environment names. Raises UnknownRecipe, InvalidRow.
     """
     if recipe in (DEPLOY, UPGRADE):
         check_row(environment, "migrate")
         of_name = deploy_pipeline if recipe == DEPLOY else upgrade_pipeline
-        pipeline = of_name(environment.migrate)
+        pipeline = complete_pipeline(of_name(environment.migrate))
     else:
         pipeline = get_pipeline(recipe)
     options = {recipe.option for recipe in pipeline.recipes if recipe.option}

@@ -1,6 +1,6 @@
 """Plans: what a deployment would do, shown before it is requested."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,12 +17,16 @@ from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import most_served
+from deploy_manager.models.shapes import texts_in
 from deploy_manager.packages.downgrades import ChangedPin, changed_pins
 from deploy_manager.packages.overrides import StandingOverride, lay_over
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.packages.repository import mirror_of
-from deploy_manager.recipes import Pipeline, Uses
+from deploy_manager.recipes import Pipeline, Uses, broken_modules
 from deploy_manager.requirements.pins import Pin, PinChange
+
+BUILD = "build"
+"""The recipe that runs the build commands."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,12 @@ class Plan:
     overrides: tuple[StandingOverride, ...] = ()
     """Pins that upgrades moved and the repository does not have: which hold, and which end."""
 
+    build: tuple[str, ...] = ()
+    """The commands that build each new release: the repository's, then the environment's."""
+
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Modules of recipes that can't be imported, and why: what they add to pipelines is missing."""
+
     problems: tuple[str, ...] = field(default=())
     """Why the deployment would fail as it is, or what could not be looked up."""
 
@@ -105,6 +115,18 @@ def make_plan(
         PlannedServer(placement, tuple(step["title"] for step in fields), steps.waves[placement])
         for placement, fields in steps.steps.items()
     )
+    plan = _plan(environment, pipeline, ref, commit, planned, release)
+    return replace(plan, broken=broken_modules()) if len(pipeline.phases) > 1 else plan
+
+
+def _plan(
+    environment: Environment,
+    pipeline: Pipeline,
+    ref: str,
+    commit: str,
+    planned: tuple[PlannedServer, ...],
+    release: Release | None,
+) -> Plan:
     if pipeline.uses is Uses.NEW:
         ref = ref or environment.ref
         plan = _with_code(environment, pipeline, commit or ref, planned, release)
@@ -112,13 +134,23 @@ def make_plan(
             return plan
         overrides = (replace(each, only_by=environment.ref) for each in plan.overrides)
         return replace(plan, overrides=tuple(overrides))
-    plan = Plan(environment, pipeline, "", planned)
+    build = _build(environment, pipeline, texts_in(release.build) if release else ())
+    plan = Plan(environment, pipeline, "", planned, build=build)
     if release is None or not changes_what_serves(pipeline):
         return plan
     try:  # the lock file may have been written around the form, and not be readable
         return replace(plan, **_pins(environment, pins_in(release.lock.text), planned))
     except PinError as error:
         return replace(plan, problems=(str(error),))
+
+
+def _build(
+    environment: Environment, pipeline: Pipeline, of_commit: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the build commands that a pipeline runs, of a commit and of the environment."""
+    if all(recipe.name != BUILD for recipe in pipeline.recipes):
+        return ()
+    return (*of_commit, *texts_in(environment.build_commands))
 
 
 def _takes_all(environment: Environment, servers: Sequence[PlannedServer]) -> bool:
@@ -172,5 +204,6 @@ def _with_code(
         commit_now=now,
         commits=commits,
         bad=describe_mark(marked) if marked else Message(),
+        build=_build(environment, pipeline, texts_in(release.build) if release else contents.build),
         **pins,
     )

@@ -33,7 +33,7 @@ from deploy_manager.models import (
     Step,
     UpgradeStage,
 )
-from deploy_manager.models.deployments import CONVERGE, ROLLBACK
+from deploy_manager.models.deployments import CONVERGE, MANAGE_SITE, ROLLBACK
 from deploy_manager.models.runs import ACTIVATE
 from deploy_manager.packages.downgrades import refuse_what_nobody_confirmed
 from deploy_manager.packages.overrides import check_that_it_fits
@@ -129,6 +129,8 @@ def _check_rows(deployment: Deployment, is_rollback: bool) -> None:
     """
     check_environment(deployment.environment, without=TIMES if is_rollback else ())
     check_row(deployment, "forced_migrations")
+    if deployment.recipe == MANAGE_SITE:
+        check_row(deployment, "arguments")
     if deployment.stage:
         return
     # One query and a prefetch for any number of servers.
@@ -220,7 +222,10 @@ def _new_release(deployment: Deployment) -> Release:
         text = lock_text(contents.repository)
         repository_lock = LockFile.objects.of(lock_digest(text), text)
     subject = contents.commit.subject[:300]  # as long as the field
-    return Release.objects.make(environment, contents.commit.hash, subject, lock, repository_lock)
+    build = list(contents.build)
+    return Release.objects.make(
+        environment, contents.commit.hash, subject, lock, repository_lock, build=build
+    )
 
 
 def _newest_release(deployment: Deployment) -> Release:

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments.freezes import why_not_now
 from deploy_manager.deployments.pipelines import pipeline_for
+from deploy_manager.deployments.site_commands import refuse_unfit_arguments
 from deploy_manager.deployments.waves import plan_steps, strategy_of
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
@@ -61,6 +62,9 @@ class DeploymentOptions:
 
     forced_migrations: Sequence[str] = ()
     """Migrations that a rollback may leave as they can't be reversed: shop.0005_name."""
+
+    arguments: Sequence[str] = ()
+    """The words after manage.py, for a one-off command."""
 
     waits: bool = False
     """Whether to wait, not be refused, while the environment is busy or its window closed."""
@@ -113,6 +117,7 @@ def request(
         raise RequestRefused(_("%(recipe)s needs a release: name one."), recipe=pipeline.name)
     planned = plan_steps(pipeline, environment, choose_placements(environment, options.servers))
     planned = planned.without(options.without)
+    refuse_unfit_arguments(pipeline.name, options.arguments, options.servers, planned.steps)
     if not planned.steps:
         raise RequestRefused(_("None of the chosen servers has a role for this recipe."))
     strategy = strategy_of(environment, pipeline.name)
@@ -153,6 +158,7 @@ def _fields(options: DeploymentOptions) -> dict[str, Any]:
         "release": options.release,
         "reason": reason,
         "forced_migrations": list(options.forced_migrations),
+        "arguments": list(options.arguments),
         "not_before": options.not_before,
         "deadline": options.deadline,
         "schedule": options.schedule,

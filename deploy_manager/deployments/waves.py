@@ -12,15 +12,23 @@ from typing import Any
 
 from django.utils.translation import gettext_noop
 
+from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.models import ROLLBACK_PHASE, Environment, Placement
-from deploy_manager.models.deployments import UPGRADE
+from deploy_manager.models.deployments import ROLLBACK, UPGRADE
 from deploy_manager.models.runs import ACTIVATE
 from deploy_manager.recipes import Phase, Pipeline, Recipe, Scope, get_recipe
 from deploy_manager.rollout_size import cut_waves
 from deploy_manager.row_checks import check_row
 
-ROLL_BACK = Phase(ROLLBACK_PHASE, gettext_noop("Roll back"), ("activate", "reload", "verify"))
-"""Brings back a server that was switched. Its steps are skipped if nothing went wrong."""
+
+def roll_back_phase(environment: Environment) -> Phase:
+    """Return what brings back a server that was switched: what a rollback runs in waves.
+
+    Its steps are skipped if nothing went wrong.
+    """
+    phases = pipeline_for(environment, ROLLBACK).phases
+    recipes = tuple(name for phase in phases if phase.in_waves for name in phase.recipes)
+    return Phase(ROLLBACK_PHASE, gettext_noop("Roll back"), recipes)
 
 
 @dataclass(frozen=True)
@@ -63,8 +71,10 @@ class Planned:
     waves: dict[Placement, int] = field(default_factory=dict)
 
     def without(self, recipes: Collection[str]) -> "Planned":
-        """Return the plan without some recipes."""
-        return self._keep(lambda step: step["recipe"] not in recipes)
+        """Return the plan without some recipes, except those that bring a server back."""
+        return self._keep(
+            lambda step: step["phase"] == ROLLBACK_PHASE or step["recipe"] not in recipes
+        )
 
     def without_rollback(self) -> "Planned":
         """Return the steps that run if nothing goes wrong."""
@@ -128,7 +138,7 @@ def plan_steps(
             for placement, steps in planned.steps.items()
             if any(step["recipe"] == ACTIVATE for step in steps)
         ]
-        planned.add(ROLL_BACK, stage, switched, switched)
+        planned.add(roll_back_phase(environment), stage, switched, switched)
     # Phases for some roles only may have added placements out of their order.
     planned.steps = {each: planned.steps[each] for each in placements if each in planned.steps}
     return planned

@@ -46,6 +46,9 @@ which is only slow would leave the servers in an unknown state.
 DEPLOY, UPGRADE, ROLLBACK, CONVERGE = "deploy", "upgrade", "rollback", "converge"
 """Names of the pipelines that code treats in a special way."""
 
+MANAGE_SITE = "manage_site"
+"""The recipe whose words a request brings."""
+
 
 def cancelled_by(who: str) -> Message:
     """Return why something ended that a person cancelled."""
@@ -209,6 +212,13 @@ class Deployment(Decided):
         blank=True,
         validators=[validators.validate_migrations],
         help_text=_("Irreversible migrations that a rollback leaves as they are."),
+    )
+    arguments = models.JSONField(
+        _("command"),
+        default=list,
+        blank=True,
+        validators=[validators.validate_arguments],
+        help_text=_("The words after manage.py of a one-off command. Stored and shown as typed."),
     )
     take_back = models.JSONField(
         _("taken back"),

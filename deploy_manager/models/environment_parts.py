@@ -123,6 +123,17 @@ class PackagesPart(models.Model):
             " wheels that the worker sends. Blank: no server does."
         ),
     )
+    build_commands = models.JSONField(
+        _("build commands"),
+        default=list,
+        blank=True,
+        validators=[validators.validate_build_commands],
+        help_text=_(
+            "Lines of sh, run in each new release before its static files are collected, with its"
+            ' own Python as $PYTHON and first in PATH: ["npm ci", "npm run build"]. They come after'
+            " those that the repository names in deploy.toml."
+        ),
+    )
     smoke_command = models.CharField(
         _("smoke command"),
         max_length=300,
@@ -138,6 +149,7 @@ class PackagesPart(models.Model):
         abstract = True
 
     def clean(self) -> None:
+        self.build_commands = self.build_commands or []
         super().clean()
         if self.builder_id is not None and self.wheels != self.Wheels.SHIPPED:
             raise ValidationError(
@@ -303,7 +315,10 @@ class RolloutPart(models.Model):
         max_length=10,
         default="0",
         validators=[validators.validate_rollout_size],
-        help_text=_("If more servers than this fail, 1 or 10 %, the rest is stopped."),
+        help_text=_(
+            "If more servers than this fail, 1 or 10 %, the rest is stopped. An upgrade tolerates"
+            " none."
+        ),
     )
     role_order = models.JSONField(
         _("order of roles"),
@@ -313,7 +328,11 @@ class RolloutPart(models.Model):
         help_text=_('Roles that are switched one after the other, like ["worker", "app"].'),
     )
     migrate = models.CharField(
-        _("migrate"), max_length=10, choices=Migrate.choices, default=Migrate.BEFORE
+        _("migrate"),
+        max_length=10,
+        choices=Migrate.choices,
+        default=Migrate.BEFORE,
+        help_text=_("For deployments and upgrades: a converge never migrates."),
     )
     compile_messages = models.BooleanField(
         _("compile translations"),
@@ -328,7 +347,7 @@ class RolloutPart(models.Model):
         default=False,
         help_text=_(
             "A server that fails its health check goes back to the release it had;"
-            " if too many fail, all of them do."
+            " if too many fail, all of them do. In an upgrade they always do."
         ),
     )
 

@@ -25,8 +25,13 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
         subject: str,
         lock: LockFile,
         repository_lock: LockFile | None = None,
+        *,
+        build: list[str] | None = None,
     ) -> "Release":
-        """Write a new release; its name sorts by time and contains the commit."""
+        """Write a new release; its name sorts by time and contains the commit.
+
+        `build` are the build commands of the commit, which each server runs.
+        """
         # With microseconds: two deployments in one second must not get the same folder.
         name = f"{timezone.now():%Y%m%d-%H%M%S-%f}-{commit[:8]}"
         return self.create(
@@ -36,6 +41,7 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
             subject=subject,
             lock=lock,
             repository_lock=repository_lock,
+            build=build or [],
         )
 
 
@@ -62,6 +68,14 @@ class Release(models.Model):
         related_name="+",
         verbose_name=_("pins of the repository"),
         help_text=_("The pins of the commit itself, before any override. Blank: not known."),
+    )
+    # Kept, as the lock files are: an upgrade or a converge need not have the repository at hand.
+    build = models.JSONField(
+        _("build commands"),
+        default=list,
+        blank=True,
+        validators=[validators.validate_build_commands],
+        help_text=_("Those that the commit names in deploy.toml."),
     )
     created_at = MomentField(_("created"), default=timezone.now)
     bad_since = MomentField(

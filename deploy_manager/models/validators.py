@@ -106,6 +106,13 @@ Those are 128 KiB for one string and a quarter of the stack for all: execve(2), 
 MOST_PATHS, LONGEST_PATH = 100, 200
 """Of shared folders; characters."""
 
+MOST_COMMANDS, LONGEST_COMMAND = 50, 1000
+"""Of a build; characters."""
+
+MOST_WORDS, LONGEST_ARGUMENTS = 100, 10_000
+"""Of a one-off command; characters."""
+
+_COMMAND = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _LOGIN_IN_REPOSITORY = re.compile(r"https?://[^/]*@|[a-z]+://[^/@]*:[^/]*@", re.IGNORECASE)
 # Those that pip takes: its hash-checking mode refuses md5 and sha1.
 _STRONG_HASH = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
@@ -181,6 +188,24 @@ def validate_command(value: str) -> None:
         raise ValidationError(_("A command can't contain control characters."))
 
 
+def validate_build_commands(value: object) -> None:
+    """Take a JSON list of command lines for sh, in their order. Raises ValidationError."""
+    if not isinstance(value, list) or not all(
+        isinstance(line, str) and line.strip() for line in value
+    ):
+        raise ValidationError(
+            _("Enter a JSON list of commands, like %(example)s."),
+            params={"example": '["npm ci", "npm run build"]'},
+        )
+    if len(value) > MOST_COMMANDS or any(len(line) > LONGEST_COMMAND for line in value):
+        raise ValidationError(
+            _("Enter at most %(count)d commands of at most %(length)d characters."),
+            params={"count": MOST_COMMANDS, "length": LONGEST_COMMAND},
+        )
+    for line in value:
+        validate_command(line)
+
+
 def validate_roles(value: object) -> None:
     """Take a JSON list of role names. Raises ValidationError."""
     if not isinstance(value, list) or not all(isinstance(role, str) for role in value):
@@ -217,6 +242,31 @@ def validate_migrations(value: object) -> None:
         isinstance(name, str) and _MIGRATION.fullmatch(name) for name in value
     ):
         raise ValidationError(_('Enter a JSON list of migrations, like ["shop.0005_name"].'))
+
+
+def validate_arguments(value: object) -> None:
+    """Take the words after manage.py: a JSON list that begins with a command.
+
+    Raises ValidationError.
+    """
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise ValidationError(
+            _("Enter a JSON list of words, like %(example)s."),
+            params={"example": '["clearsessions", "--verbosity", "2"]'},
+        )
+    # Not an option: those before the command would choose other settings or other code.
+    if not value or not _COMMAND.fullmatch(value[0]):
+        raise ValidationError(
+            _("Begin with the name of a command of the site, like %(example)s."),
+            params={"example": "clearsessions --verbosity 2"},
+        )
+    if len(value) > MOST_WORDS or sum(map(len, value)) > LONGEST_ARGUMENTS:
+        raise ValidationError(
+            _("Enter at most %(count)d words of at most %(length)d characters together."),
+            params={"count": MOST_WORDS, "length": LONGEST_ARGUMENTS},
+        )
+    for word in value:
+        validate_command(word)
 
 
 def validate_rollout_size(value: str) -> None:

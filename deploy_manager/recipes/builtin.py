@@ -24,6 +24,7 @@ PREPARE = Phase(
         "checkout_latest",
         "make_virtualenv",
         "install_requirements",
+        "build",
         "collect_static",
         "compile_messages",
         "check",

@@ -213,6 +213,9 @@ class Site:
     shared: tuple[str, ...] = ()
     """Folders of the release that live in shared/ (relative paths)."""
 
+    build_commands: tuple[str, ...] = ()
+    """Lines of sh that build what the code lacks: the repository's, then the environment's."""
+
     smoke_command: str = ""
     """A line of sh that tests a release before it serves; blank: none."""
 
@@ -247,6 +250,9 @@ class Site:
     """Roles of which this is the environment's first server: what runs only once runs here."""
 
     is_first: bool = True
+    arguments: tuple[str, ...] = ()
+    """The words after manage.py that the request brought, for a one-off command."""
+
     reload: Reload = Reload("none")
     health: HealthCheck = HealthCheck()
     keep_releases: int = 5
@@ -284,6 +290,11 @@ class Site:
     @property
     def tools_path(self) -> str:
         return f"{self.deploy_path}/.deploy"
+
+    @property
+    def cache_path(self) -> str:
+        """A folder for what builds download, which outlives releases and may be removed anytime."""
+        return f"{self.tools_path}/cache"
 
     @property
     def release_path(self) -> str:

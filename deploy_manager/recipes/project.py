@@ -1,10 +1,11 @@
 """Recipes that run the Django project's own management commands."""
 
+import posixpath
 import shlex
 
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.exceptions import CommandFailed
+from deploy_manager.exceptions import CommandFailed, RecipeError
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Scope, Uses, recipe
 
@@ -18,6 +19,31 @@ _DEPTH = 4
 
 _MISSING = 'for path; do [ -e "$0/$path" ] || printf "%s\\n" "$path"; done'
 """For sh: prints those of the paths that a folder does not have."""
+
+
+@recipe(_("Build"), uses=Uses.NEWEST)
+def build(host: Host, site: Site) -> None:
+    """Run the build commands of the repository and of the environment in the release, in order."""
+    site.require_release()
+    if not site.build_commands:
+        host.say("There is nothing to build: neither the repository nor the environment says so.")
+        return
+    for command in site.build_commands:
+        host.run(site.in_release("sh", "-c", _build_exports(site) + command))
+
+
+def _build_exports(site: Site) -> str:
+    """Return a line of sh that sets the variables of a build, and ends with a newline.
+
+    Caches that the site's variables or the account name stay where they are.
+    """
+    programs = shlex.quote(posixpath.dirname(site.python_path))
+    return (
+        f'deploy_cache={shlex.quote(site.cache_path)}; mkdir -p -- "$deploy_cache";'
+        f' export PYTHON={shlex.quote(site.python_path)} PATH={programs}:"$PATH"'
+        ' XDG_CACHE_HOME="${XDG_CACHE_HOME:-$deploy_cache}"'
+        ' npm_config_cache="${npm_config_cache:-$deploy_cache/npm}"\n'
+    )
 
 
 @recipe(_("Collect static files"), uses=Uses.NEWEST)
@@ -83,6 +109,17 @@ def smoke(host: Host, site: Site) -> None:
         return
     exports = f"export PYTHON={shlex.quote(site.python_path)}; "
     host.run(site.in_release("sh", "-c", exports + site.smoke_command))
+
+
+@recipe(_("Run a management command"), scope=Scope.ONCE)
+def manage_site(host: Host, site: Site) -> None:
+    """Run the command that the request brought, in the release that serves. It has no terminal."""
+    if not site.arguments:
+        raise RecipeError(
+            _("Name a command: manage.py manage_site %(site)s -- clearsessions"),
+            site=site.environment,
+        )
+    host.run(site.manage(*site.arguments))
 
 
 @recipe(_("Show the planned migrations"), scope=Scope.ONCE, uses=Uses.NEWEST)

@@ -59,6 +59,15 @@ class Recipe:
     option: str = ""
     """The environment's field that has to be set for it to be part of a pipeline."""
 
+    phase: str = ""
+    """The phase that it takes part in, of every pipeline that has it; blank: of none."""
+
+    after: str = ""
+    """The recipe of that phase that it follows."""
+
+    before: str = ""
+    """The recipe of that phase that it precedes; neither: it comes at the end of the phase."""
+
     def applies_to(self, roles: Iterable[str]) -> bool:
         return not self.roles or not self.roles.isdisjoint(roles)
 
@@ -92,6 +101,9 @@ class Pipeline:
     given: bool = False
     """Whether the request names the release, even if a recipe could create a new one."""
 
+    joined: frozenset[str] = frozenset()
+    """Those of its recipes that take part because they name one of its phases."""
+
     @property
     def recipes(self) -> tuple[Recipe, ...]:
         """All recipes in the order of the phases."""
@@ -118,15 +130,22 @@ class Pipeline:
 
     @property
     def uses(self) -> Uses:
-        """The first of GIVEN, NEW, NEWEST and CURRENT that any of its recipes uses."""
+        """The first of GIVEN, NEW, NEWEST and CURRENT that any of its recipes uses.
+
+        Recipes that only take part decide nothing: they work on what the others work on.
+        """
         if self.given:
             return Uses.GIVEN
-        found = {recipe.uses for recipe in self.recipes}
+        found = {recipe.uses for recipe in self.recipes if recipe.name not in self.joined}
         return next(
             uses for uses in (Uses.GIVEN, Uses.NEW, Uses.NEWEST, Uses.CURRENT) if uses in found
         )
 
 
+RESERVED_PHASE = "roll_back"
+"""The phase that brings a server back by itself; `models.ROLLBACK_PHASE`."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _recipes: dict[str, Recipe] = {}
 _pipelines: dict[str, Pipeline] = {}
 _broken: dict[str, str] = {}
@@ -141,11 +160,16 @@ def recipe(
     uses: Uses = Uses.CURRENT,
     option: str = "",
     name: str = "",
+    phase: str = "",
+    after: str = "",
+    before: str = "",
 ) -> Callable[[RecipeFunction], RecipeFunction]:
     """Register a function `(host, site)` as a recipe.
 
-    It is then available in the admin's actions, in `manage.py recipe` and in `fab`.
-    Raises ValueError for a name that is taken or not usable on a command line.
+    It is then available in the admin's actions, in `manage.py recipe` and in `fab`. With a `phase`
+    it also takes part in pipelines: see `complete_pipeline`.
+    Raises ValueError for a name that is taken or not usable on a command line, and for a place in
+    pipelines that does not exist.
     """
 
     def register(function: RecipeFunction) -> RecipeFunction:
@@ -157,6 +181,9 @@ def recipe(
             scope=scope,
             uses=uses,
             option=option,
+            phase=phase,
+            after=after,
+            before=before,
         )
         _add(entry)
         return function
@@ -165,13 +192,15 @@ def recipe(
 
 
 def _add(entry: Recipe) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,49}", entry.name):
+    if not _NAME.fullmatch(entry.name):
         raise ValueError(
             Message(
                 _("%(name)s is not a valid name of a recipe: write it like clear_cache."),
                 name=repr(entry.name),
             )
         )
+    if why := _why_no_place(entry):
+        raise ValueError(why)
     known = _recipes.get(entry.name)
     if entry.name in _pipelines or (known and _origin(known) != _origin(entry)):
         raise ValueError(
@@ -187,8 +216,75 @@ def _origin(entry: Recipe) -> tuple[str, str]:
     return entry.function.__module__, entry.function.__qualname__
 
 
+def _why_no_place(entry: Recipe) -> Message:
+    """Return why a recipe can't take part in pipelines as it says; blank: it can."""
+    anchor = entry.after or entry.before
+    if not entry.phase and not anchor:
+        return Message()
+    if not entry.phase:
+        text = _("The recipe %(name)s names a recipe to stand beside, but no phase: add phase=….")
+    elif entry.after and entry.before:
+        text = _("The recipe %(name)s can stand after one recipe or before one, not both.")
+    elif entry.uses in (Uses.NEW, Uses.GIVEN):
+        text = _(
+            "The recipe %(name)s takes part in pipelines, so it works on their release: it can use"
+            " the newest or the current one when it is run on its own."
+        )
+    else:
+        return _why_not_there(entry, anchor)
+    return Message(text, name=repr(entry.name))
+
+
+def _why_not_there(entry: Recipe, anchor: str) -> Message:
+    phases: dict[str, list[str]] = {}
+    for pipeline in map(complete_pipeline, _pipelines.values()):
+        for phase in pipeline.phases:
+            if _may_be_joined(pipeline, phase):
+                phases.setdefault(phase.name, []).extend(phase.recipes)
+    if entry.phase not in phases:
+        text = _("The recipe %(name)s names the phase %(given)s, which no pipeline has: %(known)s.")
+        given, known = entry.phase, sorted(phases)
+    elif anchor and anchor not in phases[entry.phase]:
+        text = _(
+            "The recipe %(name)s is to stand beside %(given)s, which is not in the phase %(phase)s:"
+            " %(known)s."
+        )
+        given, known = anchor, list(dict.fromkeys(phases[entry.phase]))
+    else:
+        return Message()
+    return Message(
+        text,
+        name=repr(entry.name),
+        given=repr(given),
+        phase=entry.phase,
+        known=", ".join(known),
+    )
+
+
 def add_pipeline(pipeline: Pipeline) -> None:
-    """Register a pipeline under its name. Raises ValueError for one without any recipe."""
+    """Register a pipeline under its name.
+
+    Raises ValueError for one without any recipe, and for a name that is taken or not usable on a
+    command line: a built-in pipeline can't be replaced, as others have been built on it.
+    """
+    if not _NAME.fullmatch(pipeline.name):
+        raise ValueError(
+            Message(
+                _("%(name)s is not a valid name of a pipeline: write it like deploy_and_warm."),
+                name=repr(pipeline.name),
+            )
+        )
+    # The same once more is no harm: a module may be imported again.
+    if pipeline.name in _recipes or _pipelines.get(pipeline.name, pipeline) != pipeline:
+        raise ValueError(
+            Message(
+                _(
+                    "A pipeline or recipe %(name)s already exists: give yours another name. To add"
+                    " a recipe to it, name the phase: @recipe(phase=…)."
+                ),
+                name=repr(pipeline.name),
+            )
+        )
     if not any(phase.recipes for phase in pipeline.phases):
         raise ValueError(
             Message(
@@ -196,7 +292,67 @@ def add_pipeline(pipeline: Pipeline) -> None:
                 name=repr(pipeline.name),
             )
         )
+    _refuse_phases(pipeline)
     _pipelines[pipeline.name] = pipeline
+
+
+def _refuse_phases(pipeline: Pipeline) -> None:
+    names = [phase.name for phase in pipeline.phases]
+    for name in names:
+        if name == RESERVED_PHASE:
+            # Taken for the rollback, its steps would be skipped whenever nothing went wrong.
+            text = _("A phase can't have the name %(name)s, which the automatic rollback has.")
+        elif names.count(name) > 1:
+            text = _("The pipeline %(pipeline)s has two phases %(name)s: rename one.")
+        elif not _NAME.fullmatch(name):
+            text = _("%(name)s is not a valid name of a phase: write it like warm_up.")
+        else:
+            continue
+        raise ValueError(Message(text, name=repr(name), pipeline=repr(pipeline.name)))
+
+
+def complete_pipeline(pipeline: Pipeline) -> Pipeline:
+    """Return a pipeline with the recipes that name one of its phases, each in its place.
+
+    Those take part in every phase of that name if the pipeline makes a release. If it does not, as
+    a rollback, they take part only where it changes or verifies what serves: the release was
+    prepared long ago.
+    """
+    named = {name for phase in pipeline.phases for name in phase.recipes}
+    phases: list[Phase] = []
+    joined: set[str] = set(pipeline.joined)
+    # As a list: another thread may be loading more of them.
+    joining = [each for each in list(_recipes.values()) if each.phase and each.name not in named]
+    for phase in pipeline.phases:
+        recipes = list(phase.recipes)
+        for entry in joining:
+            if entry.phase == phase.name and _may_be_joined(pipeline, phase):
+                recipes.insert(_place_of(entry, recipes), entry.name)
+                joined.add(entry.name)
+        phases.append(replace(phase, recipes=tuple(recipes)))
+    return replace(pipeline, phases=tuple(phases), joined=frozenset(joined))
+
+
+def _may_be_joined(pipeline: Pipeline, phase: Phase) -> bool:
+    names = (name for each in pipeline.phases for name in each.recipes)
+    # Not get_recipe: a pipeline may be registered before the last of its recipes.
+    makes_release = any(name in _recipes and _recipes[name].uses is Uses.NEW for name in names)
+    return makes_release or phase.in_waves
+
+
+def _place_of(entry: Recipe, recipes: list[str]) -> int:
+    """Return the index for a recipe; a phase that lacks the other recipe has it at its end."""
+    if entry.before in recipes:
+        return recipes.index(entry.before)
+    if entry.after not in recipes:
+        return len(recipes)
+    place = recipes.index(entry.after) + 1
+    # Of several that follow the same one, the first that was registered stays the first.
+    for name in recipes[place:]:
+        if name not in _recipes or _recipes[name].after != entry.after:
+            break
+        place += 1
+    return place
 
 
 def load_recipes() -> None:
@@ -249,10 +405,13 @@ def get_recipe(name: str) -> Recipe:
 
 
 def get_pipeline(name: str) -> Pipeline:
-    """Return a pipeline, or a recipe as a pipeline of one phase; raises UnknownRecipe."""
+    """Return a pipeline with all that takes part in it, or a recipe as a pipeline of one phase.
+
+    Raises UnknownRecipe.
+    """
     _load_once()
     if name in _pipelines:
-        return _pipelines[name]
+        return complete_pipeline(_pipelines[name])
     entry = get_recipe(name)
     return Pipeline(entry.name, entry.title, (Phase("run", _("Run"), (entry.name,)),))
 
@@ -261,5 +420,5 @@ def all_pipelines() -> Iterator[Pipeline]:
     """Yield everything that a request may name: pipelines first, then single recipes."""
     _load_once()
     # As lists: another thread may be loading more of them.
-    yield from list(_pipelines.values())
+    yield from map(complete_pipeline, list(_pipelines.values()))
     yield from [get_pipeline(name) for name in list(_recipes)]

@@ -156,6 +156,7 @@ def _return_of_pins(
         serving.subject,
         LockFile.objects.of(digest, text),
         serving.repository_lock,
+        build=serving.build,
     )
     servers = [each.server.name for each in placements]
     return Return(UPGRADE, release, servers, _taken_back(changes))

@@ -115,6 +115,7 @@ def _release_of(stage: UpgradeStage, serving: Release) -> Release:
         serving.subject,
         stage.lock_after,
         serving.repository_lock,
+        build=serving.build,
     )
 
 

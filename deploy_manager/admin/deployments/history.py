@@ -1,5 +1,6 @@
 """Deployments: the list, and the page where one is watched, cancelled and retried."""
 
+import shlex
 from typing import Any
 
 from django.contrib import admin, messages
@@ -41,6 +42,7 @@ from deploy_manager.admin.permissions import (
 from deploy_manager.deployments import progress
 from deploy_manager.models import Deployment, Problem
 from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.shapes import texts_in
 
 
 @admin.register(Deployment)
@@ -142,6 +144,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "deployment": deployment,
             "original": deployment,
             "facts": describe_deployment(deployment),
+            "command": shlex.join(texts_in(deployment.arguments)),
             "taken_back": sorted(confirmed_in(deployment.take_back)),
             "problems": shown_problems(Problem.objects.about(deployment)),
             "matrix": matrix,

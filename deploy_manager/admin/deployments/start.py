@@ -17,7 +17,13 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from deploy_manager import dispatch
-from deploy_manager.admin.addresses import deployment_url, ids_in, run_url, start_upgrade_url
+from deploy_manager.admin.addresses import (
+    deployment_url,
+    ids_in,
+    run_url,
+    site_command_url,
+    start_upgrade_url,
+)
 from deploy_manager.admin.badges import deployment_link
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.deployments.forms import OccasionForm, RunForm, goes_back
@@ -25,7 +31,7 @@ from deploy_manager.admin.deployments.proposal import propose, rehearse
 from deploy_manager.admin.permissions import visible_environments
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, Environment, State
-from deploy_manager.models.deployments import CONVERGE, DEPLOY, ROLLBACK, UPGRADE
+from deploy_manager.models.deployments import CONVERGE, DEPLOY, MANAGE_SITE, ROLLBACK, UPGRADE
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.recipes import Pipeline, all_pipelines, get_pipeline
 
@@ -34,6 +40,8 @@ TEMPLATE = "admin/deploy_manager/environment/run.html"
 
 UPGRADE_ACTION = "upgrade_packages"
 FIRST = (DEPLOY, ROLLBACK, CONVERGE)
+ASKED_FIRST = (UPGRADE, MANAGE_SITE)
+"""These have a page of their own, which asks what to do."""
 
 Action = Callable[[Any, HttpRequest, QuerySet[Environment]], HttpResponse | None]
 
@@ -42,12 +50,12 @@ def run_actions() -> dict[str, tuple[Action, str, str]]:
     """Return actions as `ModelAdmin.get_actions` has them, those for the whole site first.
 
     Parts of a rollback have none, as they are useless on their own. An upgrade starts from its
-    packages.
+    packages, a one-off command from its words.
     """
     startable = [
         pipeline
         for pipeline in all_pipelines()
-        if pipeline.name == ROLLBACK or not (goes_back(pipeline) or pipeline.name == UPGRADE)
+        if pipeline.name == ROLLBACK or not (goes_back(pipeline) or pipeline.name in ASKED_FIRST)
     ]
     actions: dict[str, tuple[Action, str, str]] = {}
     for pipeline in sorted(startable, key=lambda pipeline: pipeline.name not in FIRST):
@@ -94,6 +102,9 @@ def run_view(admin: StyledAdmin[Environment], request: HttpRequest, recipe: str)
         pipeline = get_pipeline(recipe)
     except UnknownRecipe as error:
         raise Http404(str(error)) from None
+    if pipeline.name == MANAGE_SITE:
+        # It asks for the words first, and runs on one environment.
+        return HttpResponseRedirect(site_command_url(_find_environments(request)[0].pk))
     page = _Page(admin, request, pipeline)
     confirms = "_confirm" in request.POST or "_wait" in request.POST
     is_agreed = confirms and page.is_agreed()

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.addresses import ids_in, run_url
+from deploy_manager.admin.addresses import ids_in, run_url, site_command_url
 from deploy_manager.admin.badges import deployment_link, state_badge
 from deploy_manager.admin.base import StyledAdmin, shown_problems
 from deploy_manager.admin.inventory.freezes import describe_freezes, freeze_view, frozen_mark
@@ -161,6 +161,11 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
                 name="deploy_manager_environment_freeze",
             ),
             path(
+                "<int:pk>/command/",
+                wrap(self.site_command_view),
+                name="deploy_manager_environment_command",
+            ),
+            path(
                 "<int:pk>/requirements/",
                 wrap(self.requirements_view),
                 name="deploy_manager_environment_requirements",
@@ -181,6 +186,11 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     def freeze_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         return freeze_view(self, request, pk)
 
+    def site_command_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        from deploy_manager.admin.deployments.site_command import site_command_view
+
+        return site_command_view(self, request, pk)
+
     def requirements_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         from deploy_manager.admin.packages.import_page import import_view
 
@@ -197,6 +207,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
                 "deploy_url": run_url(DEPLOY, [environment.pk]),
                 "rollback_url": run_url(ROLLBACK, [environment.pk]),
                 "freeze_url": reverse(freeze_name, args=[environment.pk]),
+                "command_url": site_command_url(environment.pk),
             }
         return tools
 

@@ -27,6 +27,7 @@ from deploy_manager.models import (
     Schedule,
     State,
 )
+from deploy_manager.models.deployments import MANAGE_SITE
 from deploy_manager.schedule.slots import next_slot
 from deploy_manager.schedule.windows import check_zone
 
@@ -126,8 +127,12 @@ class ScheduleInline(TabularInline[Schedule, Environment]):
         from deploy_manager.recipes import Uses, all_pipelines
 
         if db_field.name == "recipe":
-            # A schedule has no user to choose an earlier release.
-            schedulable = [each for each in all_pipelines() if each.uses is not Uses.GIVEN]
+            # A schedule has no user to choose an earlier release, or the words of a command.
+            schedulable = [
+                each
+                for each in all_pipelines()
+                if each.uses is not Uses.GIVEN and each.name != MANAGE_SITE
+            ]
             choices = [(each.name, gettext(each.title)) for each in schedulable]
             options["widget"] = forms.Select(choices=choices)
         return super().formfield_for_dbfield(db_field, request, **options)

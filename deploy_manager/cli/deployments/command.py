@@ -118,6 +118,7 @@ def read_arguments(options: dict[str, Any]) -> Arguments:
         reason=options["reason"],
         to=options.get("to", ""),
         forced_migrations=options.get("force_migration", ()),
+        words=options.get("words", ()),
         waits=options["wait"],
         at=options["at"],
     )

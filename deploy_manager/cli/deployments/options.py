@@ -19,6 +19,7 @@ HELP = {
     "to": "name of a release, or the beginning of its commit; default: the last good one before",
     "force_migration": "do not reverse this irreversible migration; may be repeated",
     "dry_run": "show each command, without contacting any server",
+    "command": "the words after the site's manage.py: 'clearsessions -v 2'; stored and shown",
     "take_back": "agree to take back what an upgrade or a fix brought",
 }
 """The help texts that manage.py and fab share."""
@@ -37,6 +38,9 @@ class Arguments:
     """A release's name, or the beginning of its commit."""
 
     forced_migrations: Sequence[str] = ()
+    words: Sequence[str] = ()
+    """The words of a one-off command."""
+
     waits: bool = False
     at: str = ""
 
@@ -51,6 +55,7 @@ def options_for(environment: Environment, recipe: str, arguments: Arguments) -> 
         servers=arguments.servers,
         reason=arguments.reason,
         forced_migrations=arguments.forced_migrations,
+        arguments=arguments.words,
         waits=arguments.waits,
         not_before=parse_moment(arguments.at, environment) if arguments.at else None,
     )

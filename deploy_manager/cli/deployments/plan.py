@@ -1,6 +1,7 @@
 """The plan of a deployment: checked, and shown before it is requested."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from django.utils import timezone
@@ -93,6 +94,9 @@ class PlanReport(Report):
             waves=[server.wave for server in plan.servers],
             pins=[pin_as_json(pin) for pin in plan.pins],
             overrides=[override_as_json(each) for each in plan.overrides],
+            build=list(plan.build),
+            broken=dict(plan.broken),
+            arguments=list(self.options.arguments),
             not_now=why_not_now(plan.environment, plan.pipeline, self.options),
         )
 
@@ -113,6 +117,8 @@ def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
         yield "" if number else "pins", (line, SECURITY) if pin.is_taken_back else line
     for number, override in enumerate(plan.overrides):
         yield "" if number else "override", describe_override(override)
+    for number, line in enumerate("\n".join(plan.build).splitlines()):
+        yield "" if number else "build", clean(line)
     yield "servers", shorten([server.placement.server.name for server in plan.servers])
     if options.left:
         yield "", f"left out, no longer in the environment: {clean(shorten(options.left))}"
@@ -127,8 +133,10 @@ def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
 
 
 def _code(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
-    """Yield the release that is switched to, or the commit that is deployed."""
-    if (release := options.release) is not None:
+    """Yield the command that is run, the release that is switched to, or the commit deployed."""
+    if options.arguments:
+        yield from _command(plan, options.arguments)
+    elif (release := options.release) is not None:
         yield from _release(plan, release)
     elif plan.commit is not None:
         now = plan.commit_now[:SHORT] or "nothing yet"
@@ -142,6 +150,13 @@ def _code(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
             yield "", clean(str(plan.bad))
         if not plan.pins:
             yield "pins", "unchanged"
+
+
+def _command(plan: Plan, words: Sequence[str]) -> Iterator[Fact]:
+    """Yield the words of a one-off command, quoted as they are run, and the release it runs in."""
+    yield "command", clean(f"manage.py {shlex.join(words)}").replace("\n", " ")
+    serving = {str(server.placement.active_release or "unknown") for server in plan.servers}
+    yield "release", shorten(sorted(serving))
 
 
 def _release(plan: Plan, release: Release) -> Iterator[Fact]:
@@ -158,6 +173,8 @@ def _release(plan: Plan, release: Release) -> Iterator[Fact]:
 
 
 def _warnings(plan: Plan) -> Iterator[str]:
+    for module, why in plan.broken.items():
+        yield f"{module} can't be imported, so what it adds is missing: {clean(why)}"
     if not plan.taken_back:
         return
     names = ", ".join(pin.name for pin in plan.taken_back)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 from django.core.management import CommandError
 from django.db import connections
@@ -31,7 +32,9 @@ from deploy_manager.cli.views.terminal import make_view
 from deploy_manager.deployments.ending import cancel
 from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run
+from deploy_manager.deployments.site_commands import split_words
 from deploy_manager.models import Deployment, Environment, State
+from deploy_manager.models.deployments import MANAGE_SITE
 
 RETRY, UPGRADE = "retry", "upgrade"
 
@@ -54,6 +57,12 @@ class Selection:
             with refusals():
                 options = options_for(environment, recipe, arguments)
             _plan_and_run(environment, recipe, options, dry_run, take_back)
+
+    def run_command(self, command: str, arguments: Arguments, dry_run: bool) -> None:
+        """Run a management command of the site once, typed in one piece. Raises Exit like `run`."""
+        with _exits(), refusals():
+            arguments = replace(arguments, words=split_words(command))
+        self.run(MANAGE_SITE, arguments, dry_run)
 
     def retry(
         self, number: str, arguments: Arguments, dry_run: bool, take_back: bool = False

@@ -25,7 +25,7 @@ from deploy_manager.cli.upgrades.options import HELP as OF_UPGRADES
 from deploy_manager.cli.upgrades.options import REACHES
 from deploy_manager.logs import plain
 from deploy_manager.models import Environment
-from deploy_manager.models.deployments import CONVERGE
+from deploy_manager.models.deployments import CONVERGE, MANAGE_SITE
 from deploy_manager.recipes import Pipeline, Uses, all_pipelines
 
 HELP = {
@@ -142,6 +142,17 @@ def _recipe_task(selection: Selection, pipeline: Pipeline) -> Task[Any]:
         arguments = Arguments(servers=server or (), reason=reason, to=to, forced_migrations=forced)
         selection.run(pipeline.name, arguments, dry_run, take_back)
 
+    def body_with_command(
+        context: Any,
+        command: str,
+        server: list[str] | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> None:
+        selection.run_command(command, Arguments(servers=server or (), reason=reason), dry_run)
+
+    if pipeline.name == MANAGE_SITE:
+        return _task(body_with_command, pipeline.name, pipeline.title)
     goes_back = pipeline.uses is Uses.GIVEN and pipeline.name != CONVERGE
     return _task(body_with_release if goes_back else body, pipeline.name, pipeline.title)
 
