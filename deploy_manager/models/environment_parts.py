@@ -22,6 +22,8 @@ TARGET_VALIDATORS = {
 }
 """What `reload_target` must look like, by reload method."""
 
+SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
+
 
 class SitePart(models.Model):
     """How the site's processes are configured, and what stays when releases come and go."""
@@ -31,7 +33,10 @@ class SitePart(models.Model):
         max_length=200,
         blank=True,
         validators=[validators.module_validator],
-        help_text=_("Blank: the one that manage.py sets."),
+        help_text=_(
+            "For every process of the site. Blank: the one that manage.py, wsgi.py and asgi.py"
+            " name, if it is the same one."
+        ),
     )
     variables = models.JSONField(
         _("environment variables"),
@@ -64,6 +69,17 @@ class SitePart(models.Model):
         self.variables = self.variables or {}
         self.shared = self.shared or []
         super().clean()
+        if not self.settings_module or not isinstance(self.variables, dict):
+            return
+        if self.variables.get(SETTINGS_VARIABLE, self.settings_module) != self.settings_module:
+            raise ValidationError(
+                {
+                    "settings_module": _(
+                        "The environment variables have another DJANGO_SETTINGS_MODULE:"
+                        " take it out there, or enter it here."
+                    )
+                }
+            )
 
 
 class PackagesPart(models.Model):
