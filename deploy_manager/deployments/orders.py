@@ -179,6 +179,10 @@ def site_of(
         settings_module=environment.settings_module,
         variables=environment.variables,
         shared=tuple(environment.shared),
+        migrates=environment.migrate != Environment.Migrate.NEVER,
+        migrate_databases=tuple(environment.migrate_databases),
+        lock_timeout=environment.lock_timeout or 0,
+        keep_backups=environment.keep_backups,
         smoke_command=environment.smoke_command,
         reload=Reload(
             method=environment.reload_method,

@@ -295,6 +295,35 @@ class RolloutPart(models.Model):
     migrate = models.CharField(
         _("migrate"), max_length=10, choices=Migrate.choices, default=Migrate.BEFORE
     )
+    migrate_databases = models.JSONField(
+        _("databases to migrate"),
+        default=list,
+        blank=True,
+        validators=[validators.validate_databases],
+        help_text=_(
+            'Names in DATABASES, in the order of their migrations: ["default", "reports"].'
+            " Empty: the default one, if no other could be migrated."
+        ),
+    )
+    lock_timeout = models.PositiveSmallIntegerField(
+        _("lock timeout of migrations (seconds)"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(3600)],
+        help_text=_(
+            "For PostgreSQL: a migration that waits longer for a table fails, instead of"
+            " keeping the site's requests waiting. Blank: none."
+        ),
+    )
+    keep_backups = models.PositiveSmallIntegerField(
+        _("backups to keep"),
+        default=0,
+        validators=[MaxValueValidator(100)],
+        help_text=_(
+            "Of each database (SQLite, PostgreSQL) that is migrated: one is made on the server"
+            " before migrations are applied. 0: none."
+        ),
+    )
     compile_messages = models.BooleanField(
         _("compile translations"),
         default=False,
@@ -317,6 +346,7 @@ class RolloutPart(models.Model):
 
     def clean(self) -> None:
         self.role_order = self.role_order or []
+        self.migrate_databases = self.migrate_databases or []
         super().clean()
 
 

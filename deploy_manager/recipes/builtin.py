@@ -4,6 +4,7 @@ from django.utils.translation import gettext_noop
 
 from deploy_manager.recipes import (  # noqa: F401  importing them registers them
     code,
+    databases,
     environments,
     installing,
     maintenance,

@@ -6,7 +6,8 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Site
-from deploy_manager.recipes.registry import Scope, Uses, recipe
+from deploy_manager.recipes.registry import Uses, recipe
+from deploy_manager.recipes.shipping import run_in_project, said_by
 
 _WITHOUT_STATIC_FILES = (
     "Unknown command: 'collectstatic'",
@@ -49,10 +50,30 @@ def compile_messages(host: Host, site: Site) -> None:
 
 @recipe(_("Check the project"), uses=Uses.NEWEST)
 def check(host: Host, site: Site) -> None:
-    """Run Django's system checks with the release's own code, pins and variables."""
+    """Run Django's system checks with the release's own code, pins and variables.
+
+    Then its settings are asked where the site's data is. Raises CommandFailed if that would be
+    removed with the release.
+    """
     site.require_release()
     _warn_of_databases(host, site)
     host.run(site.manage("check"))
+    _refuse_lost_data(host, site)
+
+
+def _refuse_lost_data(host: Host, site: Site) -> None:
+    facts = {
+        "deploy_path": site.deploy_path,
+        "release": site.release_path,
+        "migrates": site.migrates,
+        "databases": site.migrate_databases,
+        "lock_timeout": site.lock_timeout,
+    }
+    result = run_in_project(host, site, "project_data.py", facts)
+    for line in result.stdout.splitlines():
+        host.say(line)
+    if not result.ok:
+        raise CommandFailed(said_by(result), result.exit_code)
 
 
 def _warn_of_databases(host: Host, site: Site) -> None:
@@ -83,17 +104,3 @@ def smoke(host: Host, site: Site) -> None:
         return
     exports = f"export PYTHON={shlex.quote(site.python_path)}; "
     host.run(site.in_release("sh", "-c", exports + site.smoke_command))
-
-
-@recipe(_("Show the planned migrations"), scope=Scope.ONCE, uses=Uses.NEWEST)
-def show_migrations(host: Host, site: Site) -> None:
-    """Show the migrations that would be applied; nothing is changed."""
-    site.require_release()
-    host.run(site.manage("migrate", "--plan"))
-
-
-@recipe(_("Migrate the database"), scope=Scope.ONCE, uses=Uses.NEWEST)
-def migrate(host: Host, site: Site) -> None:
-    """Show the planned migrations and apply them, once for the whole environment."""
-    show_migrations(host, site)
-    host.run(site.manage("migrate", "--noinput"))
