@@ -65,9 +65,13 @@ def _is_entrance(path: PurePosixPath, others: set[PurePosixPath]) -> bool:
     """Whether a path inside the project's folder is one by its name and place."""
     if path.name not in ENTRANCES or len(path.parts) > DEPTH + 1:
         return False
-    if any(part in _OTHERS_FOLDERS or part.startswith(".") for part in path.parts):
-        return False
-    return others.isdisjoint(path.parents)
+    return not is_of_others(str(path)) and others.isdisjoint(path.parents)
+
+
+def is_of_others(path: str) -> bool:
+    """Whether a file is one of tests, of a virtual environment, or hidden: not of the site."""
+    folders = path.split("/")[:-1]
+    return any(folder in _OTHERS_FOLDERS or folder.startswith(".") for folder in folders)
 
 
 def read_entrance(path: str, text: str) -> Entrance:

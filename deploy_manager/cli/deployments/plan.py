@@ -22,7 +22,7 @@ from deploy_manager.deployments.comparing import unlike_live
 from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.messages import Message
+from deploy_manager.messages import Message, few
 from deploy_manager.models import Deployment, Environment, Release
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import most_served, unproven
@@ -92,6 +92,8 @@ class PlanReport(Report):
             left=list(self.options.left),
             waves=[server.wave for server in plan.servers],
             pins=[pin_as_json(pin) for pin in plan.pins],
+            migrations=list(plan.migrations),
+            databases=list(plan.databases),
             overrides=[override_as_json(each) for each in plan.overrides],
             not_now=why_not_now(plan.environment, plan.pipeline, self.options),
         )
@@ -111,6 +113,8 @@ def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
     for number, pin in enumerate(plan.pins):
         line = describe_pin(pin)
         yield "" if number else "pins", (line, SECURITY) if pin.is_taken_back else line
+    if plan.migrations or (plan.commit and plan.environment.migrate_databases):
+        yield "migrate", clean(_migrations(plan))
     for number, override in enumerate(plan.overrides):
         yield "" if number else "override", describe_override(override)
     yield "servers", shorten([server.placement.server.name for server in plan.servers])
@@ -142,6 +146,13 @@ def _code(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
             yield "", clean(str(plan.bad))
         if not plan.pins:
             yield "pins", "unchanged"
+
+
+def _migrations(plan: Plan) -> str:
+    named = str(few(plan.migrations)) if plan.migrations else "none in the code"
+    if not plan.databases:
+        return f"New migrations: {named}; not applied by this"
+    return f"New migrations: {named}; databases: {', '.join(plan.databases)}"
 
 
 def _release(plan: Plan, release: Release) -> Iterator[Fact]:
