@@ -14,6 +14,7 @@ from deploy_manager.recipes import (  # noqa: F401  importing them registers the
     releases,
     reversing,
     serving,
+    static_files,
     verifying,
 )
 from deploy_manager.recipes.registry import Phase, Pipeline, add_pipeline

@@ -9,36 +9,11 @@ from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import run_in_project, said_by
 
-_WITHOUT_STATIC_FILES = (
-    "Unknown command: 'collectstatic'",
-    "without having set the STATIC_ROOT setting",
-)
-
 _DEPTH = 4
 """Folders below the top of a release in which SQLite files are looked for."""
 
 _MISSING = 'for path; do [ -e "$0/$path" ] || printf "%s\\n" "$path"; done'
 """For sh: prints those of the paths that a folder does not have."""
-
-
-@recipe(_("Collect static files"), uses=Uses.NEWEST)
-def collect_static(host: Host, site: Site) -> None:
-    """Run collectstatic; a project without STATIC_ROOT is skipped with a note."""
-    site.require_release()
-    # Not shown as it comes: where STATIC_ROOT is missing, that is a long traceback of Django's.
-    result = host.run(site.manage("collectstatic", "--noinput"), check=False, quiet=True)
-    if result.ok:
-        for line in result.stdout.splitlines():
-            host.say(line)
-        return
-    if any(words in result.stderr for words in _WITHOUT_STATIC_FILES):
-        host.say("No static files were collected: the project has no STATIC_ROOT.")
-        return
-    raise CommandFailed(
-        _("collectstatic failed:\n%(stderr)s"),
-        exit_code=result.exit_code,
-        stderr=result.stderr[-1000:],
-    )
 
 
 @recipe(_("Compile translations"), uses=Uses.NEWEST, option="compile_messages")
