@@ -6,6 +6,8 @@ that is kept, so that a page of the release before still finds its own after the
 """
 
 import json
+from contextlib import suppress
+from typing import Any
 
 from django.utils.translation import gettext_noop as _
 
@@ -35,10 +37,11 @@ def collect_static(host: Host, site: Site) -> None:
     # Not shown as it comes: where STATIC_ROOT is missing, that is a long traceback of Django's.
     result = run_in_project(host, site, "collectstatic.py", {}, assume=_SUPPOSED)
     if result.ok:
-        *lines, facts = result.stdout.splitlines()
+        lines, collected = _read(result.stdout)
         for line in filter(None, lines):
             host.say(line)
-        _work_on_static_files(host, site, "add", release=release, **json.loads(facts))
+        if collected:
+            _work_on_static_files(host, site, "add", release=release, **collected)
     elif any(words in result.stderr for words in _WITHOUT_STATIC_FILES):
         host.say("No static files were collected: the project has no STATIC_ROOT.")
     else:
@@ -47,6 +50,14 @@ def collect_static(host: Host, site: Site) -> None:
             exit_code=result.exit_code,
             stderr=result.stderr[-1000:],
         )
+
+
+def _read(printed: str) -> tuple[list[str], dict[str, Any]]:
+    """Return what collectstatic printed, and the answer; none if manage.py is not Django's."""
+    lines = printed.splitlines()
+    with suppress(ValueError, IndexError):
+        return lines[:-1], dict(json.loads(lines[-1]))
+    return lines, {}
 
 
 def show_static_files(host: Host, site: Site) -> None:
