@@ -9,6 +9,7 @@ import pytest
 
 from deploy_manager.exceptions import CommandFailed
 from tests.recipe_site import CODE, SETTINGS, RecipeSite
+from tests.test_recipes_rollback import FIRST, MAKE, migrations
 
 STARTED = """
 DATABASES["default"]["NAME"] = BASE / "db.sqlite3"
@@ -17,9 +18,8 @@ UPLOADS = STARTED + 'MEDIA_ROOT = BASE / "media"\n'
 
 
 def take(site: RecipeSite, lines: str, name: str = "r1", **files: str) -> RecipeSite:
-    """Unpack a release with these lines added to its settings, and more files: `a__b` is a/b."""
-    more = {path.replace("__", "/"): text for path, text in files.items()}
-    site.take(name, {**CODE, "shop_settings.py": SETTINGS + lines, **more})
+    """Unpack a release with these lines added to its settings, and with more files."""
+    site.take(name, {**CODE, "shop_settings.py": SETTINGS + lines, **files})
     return site
 
 
@@ -147,9 +147,9 @@ def test_files_of_the_serving_release_that_the_commit_has_too_are_no_loss(
     recipe_site: RecipeSite,
 ) -> None:
     settings = 'DATABASES["default"]["NAME"] = ":memory:"\n'
-    take(recipe_site, settings, media__first="sample").run("activate")
+    take(recipe_site, settings, **{"media/first": "sample"}).run("activate")
     recipe_site.use(shared=("media",))
-    site = take(recipe_site, settings, "r2", media__first="sample", media__second="more")
+    site = take(recipe_site, settings, "r2", **{"media/first": "sample", "media/second": "more"})
     assert Path(site.site.shared_path, "media/second").exists()
 
 
@@ -220,6 +220,22 @@ def test_those_that_are_named_are_migrated_each_shown_by_its_name(
     for name in ("db", "reports"):
         with closing(sqlite3.connect(f"{site.site.shared_path}/shared/{name}.sqlite3")) as database:
             assert database.execute("SELECT count(*) FROM django_migrations").fetchone()[0] > 0
+
+
+def test_a_rollback_reverses_them_all_the_last_one_first(two_databases: RecipeSite) -> None:
+    lines, package = SECOND + 'INSTALLED_APPS.append("shop")\n', {"shop/__init__.py": ""}
+    site = take(two_databases, lines, **package, **migrations(FIRST))
+    site.use(migrate_databases=("default", "reports"))
+    site.run("migrate", "activate")
+    second = migrations(FIRST | {"0002_second": MAKE.format("Second")})
+    take(site, lines, "r2", **package, **second).run("migrate", "activate")
+    site.use(release="r1")
+    said = site.run("reverse_migrations")
+    assert said.index("--database reports shop 0001_first") < said.rindex("shop 0001_first")
+    for name in ("db", "reports"):
+        with closing(sqlite3.connect(f"{site.site.shared_path}/shared/{name}.sqlite3")) as database:
+            rows = database.execute("SELECT name FROM django_migrations WHERE app = 'shop'")
+            assert rows.fetchall() == [("0001_first",)]
 
 
 def test_one_that_is_left_out_on_purpose_is_said_and_not_touched(two_databases: RecipeSite) -> None:

@@ -16,8 +16,8 @@ DEFAULT = "default"
 def show_migrations(host: Host, site: Site) -> None:
     """Show the migrations that would be applied to each database; nothing is changed."""
     site.require_release()
-    for alias in _databases(site):
-        host.run(site.manage("migrate", "--plan", *_option(alias)))
+    for alias in databases_of(site):
+        host.run(site.manage("migrate", "--plan", *database_option(alias)))
 
 
 @recipe(_("Migrate the database"), scope=Scope.ONCE, uses=Uses.NEWEST)
@@ -30,8 +30,8 @@ def migrate(host: Host, site: Site) -> None:
     show_migrations(host, site)
     if site.keep_backups:
         _work_on_databases(host, site, "back_up", keep=site.keep_backups)
-    for alias in _databases(site):
-        host.run(_with_lock_timeout(site, "migrate", "--noinput", *_option(alias)))
+    for alias in databases_of(site):
+        host.run(_with_lock_timeout(site, "migrate", "--noinput", *database_option(alias)))
 
 
 @recipe(_("Restore the database"), scope=Scope.ONCE)
@@ -49,7 +49,7 @@ def _work_on_databases(host: Host, site: Site, what: str, **more: object) -> Non
         "do": what,
         "folder": site.backups_path,
         "deploy_path": site.deploy_path,
-        "databases": _databases(site),
+        "databases": databases_of(site),
         **more,
     }
     result = run_in_project(host, site, "database_copies.py", facts)
@@ -59,11 +59,13 @@ def _work_on_databases(host: Host, site: Site, what: str, **more: object) -> Non
         raise CommandFailed(said_by(result), result.exit_code)
 
 
-def _databases(site: Site) -> tuple[str, ...]:
+def databases_of(site: Site) -> tuple[str, ...]:
+    """Return the databases that are migrated, in that order."""
     return site.migrate_databases or (DEFAULT,)
 
 
-def _option(alias: str) -> tuple[str, ...]:
+def database_option(alias: str) -> tuple[str, ...]:
+    """Return the words that name a database to `manage.py migrate`."""
     return () if alias == DEFAULT else ("--database", alias)
 
 
