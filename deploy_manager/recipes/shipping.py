@@ -101,6 +101,7 @@ def run_in_project(
     site: Site,
     name: str,
     facts: Mapping[str, object],
+    timeout: float | None = None,
     assume: Result | int = 0,
 ) -> Result:
     """Run one of our scripts inside the project of the release, whatever the outcome; not logged.
@@ -111,7 +112,8 @@ def run_in_project(
     start = f"import runpy; runpy.run_path({ship(host, site, name)!r}, run_name='__main__')"
     # Without -v0 the shell prints what it imports.
     line = site.manage("shell", "-v0", "-c", start)
-    return host.run(line, stdin=json.dumps(facts).encode(), quiet=True, check=False, assume=assume)
+    stdin = json.dumps(facts).encode()
+    return host.run(line, stdin=stdin, timeout=timeout, quiet=True, check=False, assume=assume)
 
 
 def said_by(result: Result) -> str:

@@ -6,6 +6,7 @@ from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import run_shipped
+from deploy_manager.recipes.tracebacks import show_traceback
 
 SUPERVISORS = ("systemd", "systemd-user", "supervisor")
 """The ways to serve whose supervisor says which processes they have."""
@@ -53,7 +54,8 @@ def _check_health(host: Host, site: Site) -> None:
     }
     try:
         run_shipped(host, site, "verify.py", facts, timeout=health.deadline + MARGIN_SECONDS)
-    except CommandFailed:
+    except CommandFailed as error:
+        show_traceback(host, site, error)
         if site.reload.method == "gunicorn":  # whose log usually has the reason
             host.run(["tail", "-n", "40", f"{site.tools_path}/gunicorn.log"], check=False)
         raise
