@@ -7,8 +7,10 @@ from deploy_manager.deployments.plan import make_plan
 from deploy_manager.deployments.run import run_shard
 from deploy_manager.git.settings_modules import read_entrance
 from deploy_manager.models import Environment, State
+from deploy_manager.recipes.serving import reload
 from tests.inventory import Inventory, make_inventory
 from tests.parts.repository import Repository
+from tests.parts.served import Served
 
 BY_DEFAULT = 'import os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "{}")\n'
 FORCED = 'import os\nos.environ["DJANGO_SETTINGS_MODULE"] = "{}"\n'
@@ -164,3 +166,16 @@ def test_two_fields_that_contradict_each_other_are_refused(shop: Inventory) -> N
 )  # fmt: skip
 def test_a_file_is_read_as_text_and_never_run(text: str, modules: tuple[str, ...]) -> None:
     assert read_entrance("manage.py", text).modules == modules
+
+
+def test_the_environments_module_reaches_gunicorn_whatever_wsgi_py_names(served: Served) -> None:
+    code = """
+import os
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings.local")
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [os.environ["DJANGO_SETTINGS_MODULE"].encode()]
+"""
+    served.release("r1", code, DJANGO_SETTINGS_MODULE="shop.settings.production")
+    reload(served.host, served.site)
+    assert served.ask().text == "shop.settings.production"
