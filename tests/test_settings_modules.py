@@ -4,11 +4,14 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from deploy_manager.deployments.plan import make_plan
+from deploy_manager.deployments.prepare import prepare
+from deploy_manager.deployments.request import request
 from deploy_manager.deployments.run import run_shard
+from deploy_manager.exceptions import CodeError
 from deploy_manager.git.settings_modules import read_entrance
-from deploy_manager.models import Environment, State
+from deploy_manager.models import Environment, LockFile, Release, State
 from deploy_manager.recipes.serving import reload
-from tests.inventory import Inventory, make_inventory
+from tests.inventory import Inventory, claim, make_inventory
 from tests.parts.repository import Repository
 from tests.parts.served import Served
 
@@ -54,6 +57,18 @@ def test_a_deployment_ends_before_any_server_is_touched(shop: Inventory) -> None
     assert deployment.state == State.FAILED
     assert "shop.settings.production" in str(deployment.message)
     assert not any((shop.folder / "one").iterdir())
+
+
+def test_a_release_that_was_made_before_is_not_sent_on_either(
+    shop: Inventory, repository: Repository
+) -> None:
+    lock = LockFile.objects.of("a" * 64, "django==5.2.8\n")
+    release = Release.objects.make(shop.environment, repository.head, "", lock)
+    deployment = request(
+        shop.environment, "upgrade", source="manage.py", requested_by_name="me", release=release
+    )
+    with pytest.raises(CodeError, match="has several settings modules"):
+        prepare(claim(deployment))
 
 
 @pytest.mark.parametrize(

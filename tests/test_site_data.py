@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import CommandFailed
+from tests.parts.matrices import few
 from tests.recipe_site import CODE, SETTINGS, RecipeSite
 from tests.test_recipes_rollback import FIRST, MAKE, migrations
 
@@ -51,14 +52,15 @@ def test_what_is_entered_is_enough(recipe_site: RecipeSite) -> None:
 
 @pytest.mark.parametrize(
     "lines",
-    [
+    few(
         'DATABASES["default"]["NAME"] = ":memory:"',
         'DATABASES["default"]["NAME"] = "file:memory?mode=memory&cache=shared"',
         'DATABASES["default"]["NAME"] = f"file:{BASE}/places.sqlite3?mode=ro"',
         'DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "shop"}}',
         'DATABASES["default"]["NAME"] = "/var/lib/shop/db.sqlite3"\nMEDIA_ROOT = "/srv/media"',
         'DATABASES["default"]["NAME"] = ""\nMEDIA_ROOT = ""',
-    ],
+        first=3,
+    ),
 )
 def test_what_lies_elsewhere_or_is_only_read_is_no_reason(
     recipe_site: RecipeSite, lines: str
@@ -68,7 +70,7 @@ def test_what_lies_elsewhere_or_is_only_read_is_no_reason(
 
 @pytest.mark.parametrize(
     ("lines", "path"),
-    [
+    few(
         ('MEDIA_ROOT = "uploads"', "uploads"),
         ('MEDIA_ROOT = BASE.parent.parent / "current/uploads"', "uploads"),
         (
@@ -78,7 +80,8 @@ def test_what_lies_elsewhere_or_is_only_read_is_no_reason(
             "private",
         ),
         ('DATABASES["default"]["NAME"] = f"file:{BASE}/a.db?timeout=3"', "a.db"),
-    ],
+        first=2,
+    ),
 )
 def test_whatever_way_a_path_into_the_release_is_written(
     recipe_site: RecipeSite, lines: str, path: str
@@ -87,7 +90,8 @@ def test_whatever_way_a_path_into_the_release_is_written(
     assert f'Add "{path}" to' in refusal(take(recipe_site, outside + lines))
 
 
-def test_what_is_kept_outside_is_not_asked_for_where_files_are_stored_elsewhere(
+@pytest.mark.long
+def test_media_root_does_not_count_where_files_are_stored_elsewhere(
     recipe_site: RecipeSite,
 ) -> None:
     recipe_site.use(shared=("shared",))
@@ -153,6 +157,7 @@ def test_files_of_the_serving_release_that_the_commit_has_too_are_no_loss(
     assert Path(site.site.shared_path, "media/second").exists()
 
 
+@pytest.mark.long
 def test_a_file_shared_under_a_name_that_does_not_tell_so_is_not_left_a_folder(
     recipe_site: RecipeSite,
 ) -> None:
@@ -266,6 +271,7 @@ def test_a_name_that_the_settings_lack_is_refused(two_databases: RecipeSite) -> 
     assert "DATABASES has no 'raports', but default, reports" in refusal(site)
 
 
+@pytest.mark.long
 def test_manage_py_may_prepare_what_its_settings_need(recipe_site: RecipeSite) -> None:
     manage = 'import sys; sys.path.insert(0, "src")\n' + CODE["manage.py"]
     files = {"manage.py": manage, "src/where.py": "NAME = ':memory:'"}

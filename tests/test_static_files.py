@@ -94,6 +94,17 @@ def test_a_shared_root_is_left_as_it_is_with_a_warning_if_it_has_an_index(
     recipe_site.run("activate", "clean_up")
 
 
+def test_what_a_link_among_them_leads_to_is_not_published(recipe_site: RecipeSite) -> None:
+    recipe_site.use(shared=("secret.txt",))
+    Path(recipe_site.site.shared_path).mkdir(parents=True)
+    Path(recipe_site.site.shared_path, "secret.txt").write_text("secret")
+    collect(recipe_site, "r1", "red")
+    collected = Path(recipe_site.site.release_path, "collected")
+    (collected / "link.txt").symlink_to("../secret.txt")
+    recipe_site.run("activate")
+    assert not (static(recipe_site) / "link.txt").exists()
+
+
 @pytest.mark.long
 def test_a_site_that_collects_into_the_common_folder_by_now_keeps_its_files(
     recipe_site: RecipeSite,

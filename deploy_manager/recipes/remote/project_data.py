@@ -36,9 +36,9 @@ class Place:
 def databases() -> Iterator[Place]:
     """The files of SQLite databases that the site can write to."""
     for alias, database in settings.DATABASES.items():
-        engine, name = database.get("ENGINE", ""), os.fspath(database.get("NAME") or "")
-        if not any(word in engine for word in ("sqlite", "spatialite")):
+        if not any(word in database.get("ENGINE", "") for word in ("sqlite", "spatialite")):
             continue
+        name = os.fspath(database.get("NAME") or "")
         if name.startswith("file:"):
             parts = urlsplit(name)
             options = parse_qs(parts.query)
@@ -74,7 +74,7 @@ def traces() -> Iterator[Place]:
     for name, index in getattr(settings, "HAYSTACK_CONNECTIONS", {}).items():
         yield Place(f"HAYSTACK_CONNECTIONS[{name!r}]", index.get("PATH"))
     names = [*TRACES]
-    if settings.EMAIL_BACKEND.endswith("filebased.EmailBackend"):
+    if getattr(settings, "EMAIL_BACKEND", "").endswith("filebased.EmailBackend"):
         names.append("EMAIL_FILE_PATH")
     if settings.SESSION_ENGINE.endswith(".file"):
         names.append("SESSION_FILE_PATH")

@@ -28,9 +28,9 @@ class Folder:
     """The common folder of a site, and what is known of it."""
 
     def __init__(self, top: str) -> None:
+        top = os.path.realpath(top)
         self.path = os.path.join(top, "static")
         self.releases = os.path.join(top, "releases")
-        self.shared = os.path.join(top, "shared")
         self.known = os.path.join(top, ".deploy", "static")
         self.mark = os.path.join(self.known, ".made")
 
@@ -42,7 +42,8 @@ class Folder:
         """Make the folder ours, if nobody else has put anything there."""
         if self.is_ours:
             return True
-        if os.path.lexists(self.path) and (not os.path.isdir(self.path) or os.listdir(self.path)):
+        is_folder = os.path.isdir(self.path) and not os.path.islink(self.path)
+        if os.path.lexists(self.path) and (not is_folder or os.listdir(self.path)):
             return False
         os.makedirs(self.path, exist_ok=True)
         os.makedirs(self.known, mode=0o700, exist_ok=True)
@@ -83,7 +84,7 @@ def add(folder: Folder, facts: dict[str, Any]) -> None:
 
 
 def tell_why_not(folder: Folder, root: str, has_index: bool) -> None:
-    if is_inside(f"{root}/", os.path.realpath(folder.path)):
+    if is_inside(f"{root}/", folder.path):
         folder.forget()  # the site itself collects there by now
     if root and has_index:
         print(
@@ -144,13 +145,14 @@ def put(root: str, name: str, target: str, replace: bool) -> bool:
 
 
 def files_in(folder: str) -> Iterator[str]:
-    """Yield the paths of the files in a folder, relative to it."""
+    """Yield the paths of the files in a folder, relative to it; links that lead out are none."""
     for path, _folders, names in os.walk(folder):
         for name in names:
-            if os.path.isfile(os.path.join(path, name)):
-                relative = os.path.relpath(os.path.join(path, name), folder)
-                if relative != INDEX:
-                    yield relative
+            whole = os.path.join(path, name)
+            relative = os.path.relpath(whole, folder)
+            is_own = os.path.isfile(whole) and is_inside(os.path.realpath(whole), folder)
+            if is_own and relative != INDEX:
+                yield relative
 
 
 def is_inside(path: str, folder: str) -> bool:
