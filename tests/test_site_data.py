@@ -278,3 +278,9 @@ def test_manage_py_may_prepare_what_its_settings_need(recipe_site: RecipeSite) -
     take(recipe_site, 'from where import NAME\nDATABASES["default"]["NAME"] = NAME', **files).run(
         "check"
     )
+
+
+def test_a_check_that_fails_is_told_in_djangos_words(recipe_site: RecipeSite) -> None:
+    site = take(recipe_site, 'STATICFILES_DIRS = "assets"')
+    assert "(staticfiles.E001)" in refusal(site)
+    assert "(staticfiles.E001)" in site.printed.decode()

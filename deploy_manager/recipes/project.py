@@ -32,11 +32,6 @@ def check(host: Host, site: Site) -> None:
     """
     site.require_release()
     _warn_of_databases(host, site)
-    host.run(site.manage("check"))
-    _refuse_lost_data(host, site)
-
-
-def _refuse_lost_data(host: Host, site: Site) -> None:
     facts = {
         "deploy_path": site.deploy_path,
         "release": site.release_path,
@@ -44,8 +39,8 @@ def _refuse_lost_data(host: Host, site: Site) -> None:
         "databases": site.migrate_databases,
         "lock_timeout": site.lock_timeout,
     }
-    result = run_in_project(host, site, "project_data.py", facts)
-    for line in result.stdout.splitlines():
+    result = run_in_project(host, site, "check_project.py", facts)
+    for line in (result.stdout + result.stderr).splitlines():
         host.say(line)
     if not result.ok:
         raise CommandFailed(said_by(result), result.exit_code)

@@ -1,9 +1,10 @@
-"""Say what of a site's data lies in its release. Runs in the project, by its `manage.py shell`.
+"""Check a project, and where its data is. Runs in the project, by its `manage.py shell`.
 
 Reads JSON: deploy_path, release (its folder), migrates, databases (aliases that are migrated;
-empty: the default one), lock_timeout. Prints what may be lost without harm, like logs, a line each.
-Exits with 1 and the reason on stderr if data would be removed with the release, or if it is not
-clear which databases to migrate. It opens no database and writes nothing.
+empty: the default one), lock_timeout. Runs Django's system checks; then asks the settings. Prints
+what may be lost without harm, like logs, a line each. Exits with 1 and the reason on stderr if data
+would be removed with the release, or if it is not clear which databases to migrate. It opens no
+database and writes nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.apps import apps
 from django.conf import settings
+from django.core.management import call_command
 from django.db import router
 from django.utils.module_loading import import_string
 
@@ -178,6 +180,8 @@ def tell_other_options() -> None:
 
 def main() -> None:
     facts = json.load(sys.stdin)
+    # Here, not by a command of its own: to load the project takes longer than all the rest.
+    call_command("check")
     refuse_what_is_lost(facts)
     if facts["migrates"]:
         refuse_unclear_databases(facts)
