@@ -89,7 +89,10 @@ def _refuse_others(
 
 
 def _is_started_by_a_web_server(environment: Environment, entrance: Entrance) -> bool:
+    """Whether a web server starts a file of the code itself, which does not read our variables."""
+    is_touched = environment.reload_method == Environment.ReloadMethod.TOUCH
     if environment.reload_method not in STARTED_WITHOUT_VARIABLES or entrance.reads_ours:
         return False
-    served = (*_served_files(environment), "wsgi.py")
-    return entrance.path.endswith(served)
+    if is_touched and not environment.reload_target:
+        return False  # no file of the code is named
+    return entrance.path.endswith((*_served_files(environment), "wsgi.py"))
