@@ -10,6 +10,7 @@ from deploy_manager.git.settings_modules import Entrance, find_entrances
 from deploy_manager.messages import few
 from deploy_manager.models import Environment
 from deploy_manager.models.environment_parts import SETTINGS_VARIABLE
+from deploy_manager.row_checks import check_row
 
 MOST_NAMED = 10
 """Files in a message."""
@@ -22,8 +23,9 @@ def refuse_several_settings(environment: Environment, mirror: Mirror, commit: st
     """Raise CodeError if processes of a commit would run with different settings modules.
 
     Its files are read as text. A module that the environment names wins where it can: where a file
-    replaces it, or is started without it, that file has to name the same.
+    replaces it, or is started without it, that file has to name the same. Raises InvalidRow.
     """
+    check_row(environment, "settings_module", "variables", "reload_target", "wsgi_application")
     entrances = find_entrances(
         mirror.files(commit),
         environment.project.folder,
