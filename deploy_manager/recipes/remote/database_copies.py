@@ -60,7 +60,7 @@ def restore(facts: dict[str, Any]) -> None:
         print(f"What it holds now is kept as {kept}")
         kind(alias).restore(connections[alias], path)
         print(f"Restored {alias}")
-    print("Code and database fit together again once you have rolled back to the release before.")
+    print("If the release that serves is newer than that, roll back to the one before: they fit.")
 
 
 def backups(folder: str, alias: str) -> list[str]:
@@ -157,7 +157,7 @@ def run(connection: Any, name: str, *options: str) -> None:
     words, variables = command(connection, name, *options)
     done = subprocess.run(words, env=variables, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"{name} failed, so nothing was migrated: {done.stderr.strip()}")
+        sys.exit(f"{name} failed, so nothing was changed: {done.stderr.strip()}")
 
 
 def command(connection: Any, name: str, *options: str) -> tuple[list[str], dict[str, str]]:
