@@ -1,6 +1,7 @@
 """A site for recipes to work on: a small Django project in git, its pins, one local host."""
 
 import io
+import sys
 import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +70,17 @@ class RecipeSite:
         """Take a release of this name and code in hand."""
         archive = make_archive(self.folder / f"{name}.tar.gz", files)
         self.use(release=name, commit=f"{name}-commit", archive=archive)
+
+    def take(self, name: str, files: dict[str, str]) -> None:
+        """Unpack a release of this code, which runs by this test's own Django."""
+        python = Path(self.site.venvs_path, "ours/bin/python")
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore "$@"\n')
+        python.chmod(0o755)
+        (python.parent.parent / ".complete").touch()
+        self.new_release(name, files)
+        self.run("checkout_latest")
+        Path(self.site.release_path, "venv").symlink_to("../../venvs/ours")
 
 
 @pytest.fixture(scope="session")

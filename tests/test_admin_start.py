@@ -11,6 +11,7 @@ from deploy_manager.recipes import all_pipelines
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import make_user, url, visitor, write_deployment
 from tests.parts.admin_run import confirmed, make_served_shop, run_page
+from tests.parts.repository import Repository
 
 
 @pytest.fixture
@@ -58,6 +59,16 @@ def test_the_page_shows_commits_pins_servers_and_steps(shop: Inventory, newest: 
     for word in ("added", "removed", "changed", "Migrate", "one", "two", 'name="_confirm"'):
         assert word in page
     assert "<b>stock</b>" not in page
+
+
+def test_the_page_names_new_migrations_and_the_databases_they_are_for(shop: Inventory) -> None:
+    Repository(Path(shop.environment.project.repository)).commit(
+        "Keep prices", {"shop/migrations/0004_price.py": ""}
+    )
+    Environment.objects.update(migrate_databases=["default", "reports"])
+    page = press(visitor("deployer"), "run_deploy", shop.environment)
+    assert "<code>shop.0004_price</code>" in page
+    assert "Migrated databases: default, reports." in page
     assert "<i>developer</i>" not in page
 
 

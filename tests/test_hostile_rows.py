@@ -79,6 +79,13 @@ HOSTILE: dict[str, list[object]] = {
     "environment.installer": ["sh", ""],
     "environment.wheels": ["none", ""],
     "environment.migrate": ["sometimes", ""],
+    "environment.migrate_databases": [
+        *([word] for word in WORDS),
+        *WRONG_TYPES[1:],
+        ["default", "default"],
+    ],
+    "environment.lock_timeout": [0, 3601],
+    "environment.keep_backups": [101],
     "environment.strategy": ["some"],
     "environment.reload_method": ["sh"],
     "environment.pins_from": ["index"],
@@ -300,7 +307,7 @@ def test_what_can_not_be_planned_is_refused_in_words(
         request(inventory.environment, "deploy", source="manage.py", requested_by_name="me@here")
 
 
-@pytest.mark.parametrize("column", ["role_order", "variables", "shared"])
+@pytest.mark.parametrize("column", ["role_order", "variables", "shared", "migrate_databases"])
 def test_the_null_of_json_is_refused_in_words_and_not_read_as_blank(
     inventory: Inventory, own_recipes: None, column: str
 ) -> None:

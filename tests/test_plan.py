@@ -3,7 +3,9 @@
 import pytest
 from django.utils import timezone
 
+from deploy_manager.cli.deployments.plan import describe
 from deploy_manager.deployments.plan import make_plan
+from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, Environment, LockFile, Placement, Release
 from deploy_manager.requirements.pins import PinChange
@@ -132,3 +134,37 @@ def test_what_a_request_would_refuse_is_refused(shop: Inventory) -> None:
         make_plan(shop.environment, "dploy")
     with pytest.raises(RequestRefused):
         make_plan(shop.environment, servers=["ten"])
+
+
+def test_new_migrations_are_named_from_the_repository_and_nothing_is_run(
+    shop: Inventory, repository: Repository
+) -> None:
+    made = {f"shop/migrations/{name}.py": "raise SystemExit" for name in ("__init__", "0001_a")}
+    repository.commit("Keep prices", {**made, "shop/migrations/helpers.py": ""})
+    assert make_plan(shop.environment).migrations == ("shop.0001_a",)
+    serve_everywhere(shop, repository.head)
+    assert make_plan(shop.environment).migrations == ()
+    others = ("tests/blog/migrations/0001_a.py", "venv/lib/blog/migrations/0001_a.py")
+    more = dict.fromkeys(("shop/migrations/0002_price.py", "src/blog/migrations/0001_b.py"), "")
+    repository.commit("Price and blog", {**more, **dict.fromkeys(others, "")})
+    plan = make_plan(shop.environment)
+    assert plan.migrations == ("blog.0001_b", "shop.0002_price")
+    assert plan.databases == ("default",)
+    shown = describe(plan, DeploymentOptions()).plain
+    assert "New migrations: blog.0001_b, shop.0002_price; databases: default" in shown
+
+
+def test_a_plan_names_the_databases_that_are_migrated(shop: Inventory) -> None:
+    shop.environment.migrate_databases = ["default", "reports"]
+    assert make_plan(shop.environment).databases == ("default", "reports")
+    shop.environment.migrate = Environment.Migrate.NEVER
+    assert make_plan(shop.environment).databases == ()
+    assert make_plan(shop.environment, "ping").databases == ()
+
+
+def test_a_serving_commit_that_is_gone_leaves_open_what_is_new(
+    shop: Inventory, repository: Repository
+) -> None:
+    serve_everywhere(shop, "f" * 40)
+    repository.commit("Keep prices", {"shop/migrations/0001_a.py": ""})
+    assert make_plan(shop.environment).migrations == ()

@@ -7,8 +7,9 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments.deploy_file import read_build_commands
+from deploy_manager.deployments.settings_modules import refuse_several_settings
 from deploy_manager.exceptions import CodeError, PinError
-from deploy_manager.git.mirror import Commit
+from deploy_manager.git.mirror import Commit, Mirror
 from deploy_manager.models import Environment
 from deploy_manager.packages.overrides import LaidOver, lay_over
 from deploy_manager.packages.pins import checked_pins_of
@@ -49,7 +50,8 @@ def find_contents(environment: Environment, ref: str) -> Contents:
     """Fetch the repository and return what `ref` means now, with its pins.
 
     Overrides are laid over the pins here, for every way that leads to a release. Raises CodeError
-    (no such ref, repository out of reach, no manage.py, an unusable deploy.toml), PinError and
+    (no such ref, repository out of reach, no manage.py, several settings modules, an unusable
+    deploy.toml), PinError and
     InvalidRow.
     """
     mirror = mirror_of(environment.project)
@@ -66,6 +68,7 @@ def find_contents(environment: Environment, ref: str) -> Contents:
                 " folder."
             )
         raise CodeError(text, hash=commit.hash[:8], path=path, folders=folders)
+    refuse_several_settings(environment, mirror, commit.hash)
     files = committed_files(mirror, commit.hash)
     build = read_build_commands(files, environment.project.folder)
     pins = _pins(environment, files, commit)
@@ -97,10 +100,20 @@ def _pins(environment: Environment, files: Files, commit: Commit) -> tuple[Pin, 
 
 def make_archive(environment: Environment, commit: str) -> Path:
     """Return the commit's code as a .tar.gz on this machine. Raises CodeError."""
+    return _mirror_with(environment, commit).archive(commit, get_settings().MAX_ARCHIVE_BYTES)
+
+
+def check_code(environment: Environment, commit: str) -> None:
+    """Raise CodeError if code that a server has or had may not be made a release as it is set up.
+
+    The environment may have changed since that commit was first deployed.
+    """
+    refuse_several_settings(environment, _mirror_with(environment, commit), commit)
+
+
+def _mirror_with(environment: Environment, commit: str) -> Mirror:
     mirror = mirror_of(environment.project)
-    try:
-        return mirror.archive(commit, get_settings().MAX_ARCHIVE_BYTES)
-    except CodeError:
+    if not mirror.has(commit):
         # Another worker may have resolved the commit: this machine's clone does not have it yet.
         mirror.update()
-        return mirror.archive(commit, get_settings().MAX_ARCHIVE_BYTES)
+    return mirror

@@ -19,7 +19,7 @@ def pipeline_for(environment: Environment, recipe: str) -> Pipeline:
     It migrates in the phase that the environment names. Raises UnknownRecipe, InvalidRow.
     """
     if recipe in (DEPLOY, UPGRADE):
-        check_row(environment, "migrate")
+        check_row(environment, "migrate", "migrate_databases")
         of_name = deploy_pipeline if recipe == DEPLOY else upgrade_pipeline
         pipeline = complete_pipeline(of_name(environment.migrate))
     else:

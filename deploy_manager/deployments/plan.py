@@ -12,7 +12,8 @@ from deploy_manager.deployments.pipelines import changes_what_serves, pipeline_f
 from deploy_manager.deployments.request import choose_placements
 from deploy_manager.deployments.waves import plan_steps
 from deploy_manager.exceptions import CodeError, PinError, RequestRefused
-from deploy_manager.git.mirror import Commit
+from deploy_manager.git.migrations import migrations_in
+from deploy_manager.git.mirror import Commit, Mirror
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.models.deployments import ROLLBACK
@@ -23,6 +24,7 @@ from deploy_manager.packages.overrides import StandingOverride, lay_over
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.packages.repository import mirror_of
 from deploy_manager.recipes import Pipeline, Uses, broken_modules
+from deploy_manager.recipes.databases import DEFAULT, migrate
 from deploy_manager.requirements.pins import Pin, PinChange
 
 BUILD = "build"
@@ -66,6 +68,12 @@ class Plan:
     pins: tuple[ChangedPin, ...] = ()
     """Packages whose version, file, extras or marker changes, by name, and what that means."""
 
+    migrations: tuple[str, ...] = ()
+    """Migration files in the commit to come and not in the one now; those of packages come on top.
+
+    Read from the repository: which are applied, only the database knows.
+    """
+
     overrides: tuple[StandingOverride, ...] = ()
     """Pins that upgrades moved and the repository does not have: which hold, and which end."""
 
@@ -86,6 +94,13 @@ class Plan:
     def taken_back(self) -> tuple[ChangedPin, ...]:
         """Changes that undo what an upgrade or a fix brought."""
         return tuple(pin for pin in self.pins if pin.is_taken_back)
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """The databases that are migrated, as the environment says; none: they are not here."""
+        if not any(recipe.name == migrate.__name__ for recipe in self.pipeline.recipes):
+            return ()
+        return tuple(self.environment.migrate_databases) or (DEFAULT,)
 
     @property
     def to_confirm(self) -> tuple[ChangedPin, ...]:
@@ -189,8 +204,9 @@ def _with_code(
         return Plan(environment, pipeline, ref, servers, problems=(str(error),))
     serving = most_served(placements)
     now = serving.commit if serving else ""
+    mirror = mirror_of(environment.project)
     try:
-        commits = tuple(mirror_of(environment.project).log(now, contents.commit.hash))
+        commits = tuple(mirror.log(now, contents.commit.hash))
     except CodeError:
         # The history was rewritten: the commit that is served now is in no clone any more.
         commits = (contents.commit,)
@@ -203,7 +219,17 @@ def _with_code(
         commit=contents.commit,
         commit_now=now,
         commits=commits,
+        migrations=_new_migrations(mirror, now, contents.commit.hash),
         bad=describe_mark(marked) if marked else Message(),
         build=_build(environment, pipeline, texts_in(release.build) if release else contents.build),
         **pins,
     )
+
+
+def _new_migrations(mirror: Mirror, now: str, commit: str) -> tuple[str, ...]:
+    """Return what a commit has and the one now does not; nothing if that one is unknown."""
+    new = migrations_in(mirror.files(commit))
+    try:
+        return tuple(sorted(new - migrations_in(mirror.files(now) if now else ())))
+    except CodeError:
+        return ()

@@ -14,7 +14,7 @@ from deploy_manager.deployments.bad_releases import (
     is_automatic,
     refuse_marked,
 )
-from deploy_manager.deployments.contents import find_contents, make_archive
+from deploy_manager.deployments.contents import check_code, find_contents, make_archive
 from deploy_manager.deployments.leaving import leave_out_who_left
 from deploy_manager.deployments.overtaken import (
     refuse_another_model,
@@ -94,6 +94,7 @@ def prepare(held: Shard) -> Prepared:
             _refuse_what_does_not_fit(deployment, release)
             if not is_rollback:
                 _refuse_what_is_bad(deployment, release)
+                _check_code(deployment, release)
     release = release or _release_for(held)
     check_release(release)
     archive = None
@@ -154,6 +155,11 @@ def _refuse_what_is_bad(deployment: Deployment, release: Release) -> None:
     if release.bad_since and is_automatic(deployment):
         raise RequestRefused(_("Not done: %(mark)s"), mark=describe_mark(release))
     refuse_what_turned_out_bad(deployment, release.commit, release.lock.digest, release)
+
+
+def _check_code(deployment: Deployment, release: Release) -> None:
+    if deployment.sends_code:
+        check_code(deployment.environment, release.commit)
 
 
 def _refuse_what_does_not_fit(deployment: Deployment, release: Release) -> None:

@@ -134,10 +134,18 @@ class Mirror:
         found = _BLOB.match(answer)
         return answer[found.end() :][: int(found[1])] if found else None
 
+    def has(self, commit: str) -> bool:
+        """Whether the mirror has a commit of this whole hash, as of the last update."""
+        return self._commit_of(commit) == commit
+
+    def files(self, commit: str) -> list[str]:
+        """Return the paths of all files in a commit. Raises CodeError if it is unknown."""
+        listed = self._ask("ls-tree", "-r", "-z", "--name-only", "--full-tree", _hash(commit))
+        return listed.split("\0")[:-1]
+
     def find(self, commit: str, name: str) -> list[str]:
         """Return the paths of every file of this name in a commit."""
-        listed = self._ask("ls-tree", "-r", "-z", "--name-only", "--full-tree", _hash(commit))
-        return [path for path in listed.split("\0") if path.rpartition("/")[2] == name]
+        return [path for path in self.files(commit) if path.rpartition("/")[2] == name]
 
     def archive(self, commit: str, max_bytes: int) -> Path:
         """Return a commit's code as a .tar.gz, created once and kept for later deployments.

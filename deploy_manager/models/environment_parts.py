@@ -22,6 +22,8 @@ TARGET_VALIDATORS = {
 }
 """What `reload_target` must look like, by reload method."""
 
+SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
+
 
 def check_target(method: str, target: str, field: str) -> None:
     """Raise ValidationError for the field if a method can't have this target."""
@@ -41,7 +43,10 @@ class SitePart(models.Model):
         max_length=200,
         blank=True,
         validators=[validators.module_validator],
-        help_text=_("Blank: the one that manage.py sets."),
+        help_text=_(
+            "For every process of the site. Blank: the one that manage.py, wsgi.py and asgi.py"
+            " name, if it is the same one."
+        ),
     )
     variables = models.JSONField(
         _("environment variables"),
@@ -74,6 +79,17 @@ class SitePart(models.Model):
         self.variables = self.variables or {}
         self.shared = self.shared or []
         super().clean()
+        if not self.settings_module or not isinstance(self.variables, dict):
+            return
+        if self.variables.get(SETTINGS_VARIABLE, self.settings_module) != self.settings_module:
+            raise ValidationError(
+                {
+                    "settings_module": _(
+                        "The environment variables have another DJANGO_SETTINGS_MODULE:"
+                        " take it out there, or enter it here."
+                    )
+                }
+            )
 
 
 class PackagesPart(models.Model):
@@ -334,6 +350,35 @@ class RolloutPart(models.Model):
         default=Migrate.BEFORE,
         help_text=_("For deployments and upgrades: a converge never migrates."),
     )
+    migrate_databases = models.JSONField(
+        _("databases to migrate"),
+        default=list,
+        blank=True,
+        validators=[validators.validate_databases],
+        help_text=_(
+            'Names in DATABASES, in the order of their migrations: ["default", "reports"].'
+            " Empty: the default one, if no other could be migrated."
+        ),
+    )
+    lock_timeout = models.PositiveSmallIntegerField(
+        _("lock timeout of migrations (seconds)"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(3600)],
+        help_text=_(
+            "For PostgreSQL: a migration that waits longer for a table fails, instead of"
+            " keeping the site's requests waiting. Blank: none."
+        ),
+    )
+    keep_backups = models.PositiveSmallIntegerField(
+        _("backups to keep"),
+        default=0,
+        validators=[MaxValueValidator(100)],
+        help_text=_(
+            "Of each database (SQLite, PostgreSQL) that is migrated: one is made on the server"
+            " before migrations are applied. 0: none."
+        ),
+    )
     compile_messages = models.BooleanField(
         _("compile translations"),
         default=False,
@@ -356,6 +401,7 @@ class RolloutPart(models.Model):
 
     def clean(self) -> None:
         self.role_order = self.role_order or []
+        self.migrate_databases = self.migrate_databases or []
         super().clean()
 
 

@@ -119,6 +119,7 @@ _STRONG_HASH = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a
 _VERSION_LETTERS = re.compile(r"[A-Za-z0-9.!+_-]+")
 _EXTRA = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MIGRATION = re.compile(r"[A-Za-z_]\w{0,99}\.\w{1,255}", re.ASCII)
+_DATABASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,49}", re.ASCII)
 _ENDS_A_MARKER = re.compile(r"[#\\$\x00-\x1f\x7f-\x9f\u2028\u2029]|\s-")
 """After these, pip reads the rest of a line as a comment, an option or another line."""
 
@@ -267,6 +268,18 @@ def validate_arguments(value: object) -> None:
         )
     for word in value:
         validate_command(word)
+
+
+def validate_databases(value: object) -> None:
+    """Take a JSON list of names in DATABASES, each once. Raises ValidationError."""
+    if (
+        not isinstance(value, list)
+        or not all(isinstance(name, str) and _DATABASE.fullmatch(name) for name in value)
+        or len(set(value)) < len(value)
+    ):
+        raise ValidationError(
+            _('Enter a JSON list of names in DATABASES, each once: ["default", "reports"].')
+        )
 
 
 def validate_rollout_size(value: str) -> None:

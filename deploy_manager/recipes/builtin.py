@@ -4,6 +4,7 @@ from django.utils.translation import gettext_noop
 
 from deploy_manager.recipes import (  # noqa: F401  importing them registers them
     code,
+    databases,
     environments,
     installing,
     maintenance,
@@ -13,6 +14,7 @@ from deploy_manager.recipes import (  # noqa: F401  importing them registers the
     releases,
     reversing,
     serving,
+    static_files,
     verifying,
 )
 from deploy_manager.recipes.registry import Phase, Pipeline, add_pipeline

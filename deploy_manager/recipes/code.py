@@ -31,6 +31,7 @@ def checkout_latest(host: Host, site: Site) -> None:
     facts = {
         "archive": archive,
         "release": site.release_path,
+        "current": site.current_path,
         "shared": site.shared_path,
         "folders": site.shared,
         "variables": variables_text(site),

@@ -211,7 +211,19 @@ class Site:
     settings_module: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
-    """Folders of the release that live in shared/ (relative paths)."""
+    """Folders and files of the release that live in shared/ (relative paths)."""
+
+    migrates: bool = True
+    """Whether deployments migrate: a site may do that by hand."""
+
+    migrate_databases: tuple[str, ...] = ()
+    """Names in DATABASES, in the order of their migrations; empty: the default one."""
+
+    lock_timeout: int = 0
+    """Seconds that a migration waits for a lock of PostgreSQL; 0: as long as it takes."""
+
+    keep_backups: int = 0
+    """Backups of each database to keep, one before each migration; 0: none is made."""
 
     build_commands: tuple[str, ...] = ()
     """Lines of sh that build what the code lacks: the repository's, then the environment's."""
@@ -286,6 +298,14 @@ class Site:
     @property
     def shared_path(self) -> str:
         return f"{self.deploy_path}/shared"
+
+    @property
+    def static_path(self) -> str:
+        return f"{self.deploy_path}/static"
+
+    @property
+    def backups_path(self) -> str:
+        return f"{self.deploy_path}/backups"
 
     @property
     def tools_path(self) -> str:

@@ -8,11 +8,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.exceptions import CommandFailed, RecipeError
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Scope, Uses, recipe
-
-_WITHOUT_STATIC_FILES = (
-    "Unknown command: 'collectstatic'",
-    "without having set the STATIC_ROOT setting",
-)
+from deploy_manager.recipes.shipping import run_in_project, said_by
 
 _DEPTH = 4
 """Folders below the top of a release in which SQLite files are looked for."""
@@ -46,26 +42,6 @@ def _build_exports(site: Site) -> str:
     )
 
 
-@recipe(_("Collect static files"), uses=Uses.NEWEST)
-def collect_static(host: Host, site: Site) -> None:
-    """Run collectstatic; a project without STATIC_ROOT is skipped with a note."""
-    site.require_release()
-    # Not shown as it comes: where STATIC_ROOT is missing, that is a long traceback of Django's.
-    result = host.run(site.manage("collectstatic", "--noinput"), check=False, quiet=True)
-    if result.ok:
-        for line in result.stdout.splitlines():
-            host.say(line)
-        return
-    if any(words in result.stderr for words in _WITHOUT_STATIC_FILES):
-        host.say("No static files were collected: the project has no STATIC_ROOT.")
-        return
-    raise CommandFailed(
-        _("collectstatic failed:\n%(stderr)s"),
-        exit_code=result.exit_code,
-        stderr=result.stderr[-1000:],
-    )
-
-
 @recipe(_("Compile translations"), uses=Uses.NEWEST, option="compile_messages")
 def compile_messages(host: Host, site: Site) -> None:
     """Run compilemessages, which needs GNU gettext on the server."""
@@ -75,10 +51,25 @@ def compile_messages(host: Host, site: Site) -> None:
 
 @recipe(_("Check the project"), uses=Uses.NEWEST)
 def check(host: Host, site: Site) -> None:
-    """Run Django's system checks with the release's own code, pins and variables."""
+    """Run Django's system checks with the release's own code, pins and variables.
+
+    Then its settings are asked where the site's data is. Raises CommandFailed if that would be
+    removed with the release.
+    """
     site.require_release()
     _warn_of_databases(host, site)
-    host.run(site.manage("check"))
+    facts = {
+        "deploy_path": site.deploy_path,
+        "release": site.release_path,
+        "migrates": site.migrates,
+        "databases": site.migrate_databases,
+        "lock_timeout": site.lock_timeout,
+    }
+    result = run_in_project(host, site, "check_project.py", facts)
+    for line in (result.stdout + result.stderr).splitlines():
+        host.say(line)
+    if not result.ok:
+        raise CommandFailed(said_by(result), result.exit_code)
 
 
 def _warn_of_databases(host: Host, site: Site) -> None:
@@ -120,17 +111,3 @@ def manage_site(host: Host, site: Site) -> None:
             site=site.environment,
         )
     host.run(site.manage(*site.arguments))
-
-
-@recipe(_("Show the planned migrations"), scope=Scope.ONCE, uses=Uses.NEWEST)
-def show_migrations(host: Host, site: Site) -> None:
-    """Show the migrations that would be applied; nothing is changed."""
-    site.require_release()
-    host.run(site.manage("migrate", "--plan"))
-
-
-@recipe(_("Migrate the database"), scope=Scope.ONCE, uses=Uses.NEWEST)
-def migrate(host: Host, site: Site) -> None:
-    """Show the planned migrations and apply them, once for the whole environment."""
-    show_migrations(host, site)
-    host.run(site.manage("migrate", "--noinput"))

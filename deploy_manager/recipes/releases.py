@@ -9,13 +9,18 @@ from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.links import point
 from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import run_shipped
+from deploy_manager.recipes.static_files import remove_static_files, show_static_files
 
 
 @recipe(_("Activate the release"), uses=Uses.NEWEST)
 def activate(host: Host, site: Site) -> None:
-    """Point `current` at the release by one rename, if it is complete."""
+    """Point `current` at the release by one rename, if it is complete.
+
+    Its static files come first: what serves them may be asked at once.
+    """
     release = site.require_release()
     _require_complete(host, site, release)
+    show_static_files(host, site)
     point(host, site.current_path, f"releases/{release}")
 
 
@@ -59,3 +64,4 @@ def clean_up(host: Host, site: Site) -> None:
         "keep": sorted(site.keep | ({site.release} - {""})),
     }
     run_shipped(host, site, "clean_up.py", facts)
+    remove_static_files(host, site)

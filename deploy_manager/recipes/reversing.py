@@ -1,6 +1,6 @@
 """Reversing the migrations between the current release and an earlier one, before a rollback.
 
-Only in the default database; a site's other databases are left as they are.
+In the databases that are migrated; a site's other databases are left as they are.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CommandFailed, RecipeError
+from deploy_manager.recipes.databases import DEFAULT, database_option, databases_of
 from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.registry import Scope, Uses, recipe
 from deploy_manager.recipes.shipping import SHOWN_CHARACTERS, ship
@@ -31,6 +32,8 @@ class Migration:
 
     back_to: str
     """The migration before it in its app; `zero` if there is none."""
+
+    database: str = DEFAULT
 
     def __str__(self) -> str:
         return f"{self.app}.{self.name}"
@@ -57,21 +60,28 @@ def reverse_migrations(host: Host, site: Site) -> None:
     else:
         current = replace(site, release="")
         for migration in between:
-            host.run(current.manage("migrate", "--noinput", migration.app, migration.back_to))
+            words = (*database_option(migration.database), migration.app, migration.back_to)
+            host.run(current.manage("migrate", "--noinput", *words))
 
 
 def _migrations_between(host: Host, site: Site) -> list[Migration] | None:
-    """Return the applied migrations unknown to the earlier release, newest first.
+    """Return the applied migrations unknown to the earlier release, the last applied first.
 
     None in a dry run, which can't know them.
     """
-    known = _ask(host, site, "known")
-    between = _ask(host, replace(site, release=""), "between", json.dumps(known).encode())
-    return None if between is None else [Migration(**facts) for facts in between]
+    known = json.dumps(_ask(host, site, "known")).encode()
+    current = replace(site, release="")
+    between = []
+    for alias in reversed(databases_of(site)):
+        found = _ask(host, current, "between", alias, stdin=known)
+        if found is None:
+            return None
+        between += [Migration(**facts, database=alias) for facts in found]
+    return between
 
 
-def _ask(host: Host, site: Site, what: str, stdin: bytes = b"") -> Any:
-    line = site.in_release(site.python_path, ship(host, site, "list_migrations.py"), what)
+def _ask(host: Host, site: Site, *words: str, stdin: bytes = b"") -> Any:
+    line = site.in_release(site.python_path, ship(host, site, "list_migrations.py"), *words)
     result = host.run(line, stdin=stdin, quiet=True, check=False, assume=_UNKNOWN)
     with suppress(ValueError, IndexError):
         if result.ok:

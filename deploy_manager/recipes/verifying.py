@@ -2,9 +2,11 @@
 
 from django.utils.translation import gettext_noop
 
+from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.processes import SUPERVISORS, prove_processes
 from deploy_manager.recipes.registry import Uses, recipe
+from deploy_manager.recipes.tracebacks import show_traceback
 
 
 @recipe(gettext_noop("Verify"), uses=Uses.CURRENT)
@@ -15,4 +17,8 @@ def verify(host: Host, site: Site) -> None:
     """
     if not site.health.url and site.reload.method not in (*SUPERVISORS, "gunicorn"):
         host.say("No health check is set: only who listens at the site's address is looked at.")
-    prove_processes(host, site)
+    try:
+        prove_processes(host, site)
+    except CommandFailed as error:
+        show_traceback(host, site, error)
+        raise

@@ -23,7 +23,7 @@ from deploy_manager.deployments.comparing import unlike_live
 from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.messages import Message
+from deploy_manager.messages import Message, few
 from deploy_manager.models import Deployment, Environment, Release
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import most_served, unproven
@@ -93,6 +93,8 @@ class PlanReport(Report):
             left=list(self.options.left),
             waves=[server.wave for server in plan.servers],
             pins=[pin_as_json(pin) for pin in plan.pins],
+            migrations=list(plan.migrations),
+            databases=list(plan.databases),
             overrides=[override_as_json(each) for each in plan.overrides],
             build=list(plan.build),
             broken=dict(plan.broken),
@@ -112,13 +114,7 @@ def describe(plan: Plan, options: DeploymentOptions) -> Text:
 
 def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
     yield from _code(plan, options)
-    for number, pin in enumerate(plan.pins):
-        line = describe_pin(pin)
-        yield "" if number else "pins", (line, SECURITY) if pin.is_taken_back else line
-    for number, override in enumerate(plan.overrides):
-        yield "" if number else "override", describe_override(override)
-    for number, line in enumerate("\n".join(plan.build).splitlines()):
-        yield "" if number else "build", clean(line)
+    yield from _changes(plan)
     yield "servers", shorten([server.placement.server.name for server in plan.servers])
     if options.left:
         yield "", f"left out, no longer in the environment: {clean(shorten(options.left))}"
@@ -130,6 +126,19 @@ def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
         yield "waves", f"{number}: {' | '.join(map(shorten, waves[:SHOWN_WAVES]))}{more}"
     if options.not_before:
         yield "at", describe_moment(options.not_before, plan.environment)
+
+
+def _changes(plan: Plan) -> Iterator[Fact]:
+    """Yield what moves with the code: pins, migrations, overrides; and what is built."""
+    for number, pin in enumerate(plan.pins):
+        line = describe_pin(pin)
+        yield "" if number else "pins", (line, SECURITY) if pin.is_taken_back else line
+    if plan.migrations or (plan.commit and plan.environment.migrate_databases):
+        yield "migrate", clean(_migrations(plan))
+    for number, override in enumerate(plan.overrides):
+        yield "" if number else "override", describe_override(override)
+    for number, line in enumerate("\n".join(plan.build).splitlines()):
+        yield "" if number else "build", clean(line)
 
 
 def _code(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
@@ -157,6 +166,13 @@ def _command(plan: Plan, words: Sequence[str]) -> Iterator[Fact]:
     yield "command", clean(f"manage.py {shlex.join(words)}").replace("\n", " ")
     serving = {str(server.placement.active_release or "unknown") for server in plan.servers}
     yield "release", shorten(sorted(serving))
+
+
+def _migrations(plan: Plan) -> str:
+    named = str(few(plan.migrations)) if plan.migrations else "none in the code"
+    if not plan.databases:
+        return f"New migrations: {named}; not applied by this"
+    return f"New migrations: {named}; databases: {', '.join(plan.databases)}"
 
 
 def _release(plan: Plan, release: Release) -> Iterator[Fact]:

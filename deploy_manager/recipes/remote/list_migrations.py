@@ -1,7 +1,8 @@
-"""Print migrations of the default database as JSON. Runs in a release's own environment and folder.
+"""Print migrations of a database as JSON. Runs in a release's own environment and folder.
 
 `known`: app and name of each migration that the release's code has, or that one of those replaces.
-`between`: applied migrations that are not among the known ones on stdin; newest first.
+`between <alias>`: migrations applied to a database that are not among the known ones on stdin;
+newest first.
 """
 
 import json
@@ -13,13 +14,16 @@ import sys
 sys.path.insert(0, os.getcwd())
 
 
-def main(what):
+def main(what, alias=""):
     if settings := settings_module():
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings)
     import django
 
     django.setup()
-    answer = known() if what == "known" else between({tuple(key) for key in json.load(sys.stdin)})
+    if what == "known":
+        answer = known()
+    else:
+        answer = between({tuple(key) for key in json.load(sys.stdin)}, alias)
     # The project's code may have printed a line without an end: the answer has one of its own.
     print()
     print(json.dumps(answer))
@@ -45,11 +49,13 @@ def known():
     return sorted(keys)
 
 
-def between(known):
-    from django.db import connection
+def between(known, alias):
+    from django.db import connections
     from django.db.migrations.executor import MigrationExecutor
 
-    executor = MigrationExecutor(connection)
+    if alias not in connections:
+        return []  # this release does not have it yet, or no longer
+    executor = MigrationExecutor(connections[alias])
     loader = executor.loader
     unknown = [
         key
@@ -96,4 +102,4 @@ def is_reversible(operation):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,15 +1,17 @@
 """Unpack a release beside its place, then rename it there. Runs on the server, Python 3.8 or later.
 
-Reads JSON: archive, release (path), shared (path), folders, variables (quoted lines for sh),
-variables_path (the file for them), max_bytes (of all files together). No member of an archive may
-leave the release: one that would ends the script with 1 and the reason on stderr, and nothing is
-left behind. Members under our own names are left out.
+Reads JSON: archive, release (path), current (path), shared (path), folders, variables (quoted lines
+for sh), variables_path (the file for them), max_bytes (of all files together). No member of an
+archive may leave the release: one that would ends the script with 1 and the reason on stderr, and
+nothing is left behind. Members under our own names are left out.
 """
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
+import shlex
 import shutil
 import sys
 import tarfile
@@ -22,6 +24,8 @@ OUR_NAMES = ("venv", "venv.new", ".complete")
 FILES = (".py", ".ini", ".cfg", ".conf", ".toml", ".json", ".yaml", ".yml", ".txt", ".db")
 FILES += (".pem", ".key", ".crt", ".sqlite", ".sqlite3")
 """Ends of names that are those of files: an empty folder would be of no use under them."""
+DATABASES = (".sqlite", ".sqlite3")
+BESIDE_DATABASES = ("-wal", "-shm", "-journal")
 
 
 def unpack(archive: str, target: str, max_bytes: int) -> None:
@@ -113,11 +117,71 @@ def fill(shared: str, first: str) -> None:
         private = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(private, "wb") as file, open(first, "rb") as content:
             shutil.copyfileobj(content, file)
+    elif shared.endswith(DATABASES):
+        # To SQLite an empty file is a new database.
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
     elif os.path.basename(shared).startswith(".env") or shared.endswith(FILES):
         sys.exit(f"There is no {shared}, nor such a file in the code: put it there first.")
     else:
         os.mkdir(beside)
     os.rename(beside, shared)
+
+
+def refuse_what_stays_behind(facts: dict[str, Any], beside: str) -> None:
+    """Exit if the release that serves has files that are to be shared from now on, but are not yet.
+
+    They are what the site wrote. A copy would miss what it still writes until the switch, so that
+    only a person can move them.
+    """
+    serving = os.path.realpath(facts["current"])
+    lines = []
+    is_database = False
+    for folder in facts["folders"]:
+        kept, theirs = os.path.join(facts["shared"], folder), os.path.join(serving, folder)
+        is_own = os.path.exists(theirs) and not is_linked(theirs)
+        if not is_own or os.path.lexists(kept) or lies_in_another(folder, facts["folders"]):
+            continue
+        if has_all(os.path.join(beside, folder), theirs):
+            continue
+        lines.append(f"  {moving(theirs, kept)}")
+        is_database = is_database or theirs.endswith((*DATABASES, ".db"))
+    if lines:
+        first = "put up the maintenance page, stop what else writes there, and " * is_database
+        sys.exit(
+            "The release that serves has files that are to be shared from now on. A copy would miss"
+            f" what the site still writes: {first}move them with\n"
+            + "\n".join(lines)
+            + "\nThe release that serves uses them there, too. Then deploy again."
+        )
+
+
+def is_linked(path: str) -> bool:
+    return os.path.realpath(path) != os.path.abspath(path)
+
+
+def has_all(new: str, old: str) -> bool:
+    """Whether a file or folder of the new code has all that is in the old one."""
+    if os.path.isfile(old):
+        return os.path.isfile(new) and filecmp.cmp(old, new, shallow=False)
+    return all(
+        has_all(os.path.join(new, os.path.relpath(folder, old), name), os.path.join(folder, name))
+        for folder, _folders, names in os.walk(old)
+        for name in names
+    )
+
+
+def moving(old: str, new: str) -> str:
+    """Return the command that moves a file or folder, and leaves a link in its place."""
+    moved = [old, *(old + end for end in BESIDE_DATABASES if os.path.exists(old + end))]
+    folder = os.path.dirname(new)
+    return " && ".join(
+        shlex.join(words)
+        for words in (
+            ["mkdir", "-p", "--", folder],
+            ["mv", "--", *moved, folder + os.sep],
+            ["ln", "-s", "--", new, old],
+        )
+    )
 
 
 def lies_in_another(folder: str, folders: list[str]) -> bool:
@@ -154,6 +218,7 @@ def make_release(facts: dict[str, Any], beside: str) -> None:
     os.makedirs(beside)
     unpack(facts["archive"], beside, facts["max_bytes"])
     leave_out_ours(beside)
+    refuse_what_stays_behind(facts, beside)
     folders = facts["folders"]
     for folder in folders:
         # A folder inside another shared one is shared with it: a link would point to itself.
