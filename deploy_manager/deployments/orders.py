@@ -56,6 +56,9 @@ class Orders:
     before: str = ""
     """The release that was served before this deployment, if it was written down already."""
 
+    notices: tuple[Message, ...] = ()
+    """What could not be checked beforehand, for the log of its first step."""
+
     def site_for(self, step: Step, before: str = "") -> Site:
         """Return the site a step's recipe gets: in a rollback, with the release before."""
         if not step.is_rollback:
@@ -91,6 +94,8 @@ def orders_of(
             if not held.deployment.stage and run.placement is not None:
                 raise
             without.append(NoOrders(run, error.message))
+    # Once is enough for all of them.
+    orders[:1] = [replace(each, notices=prepared.notices) for each in orders[:1]]
     return orders, without
 
 

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.deployments.bad_releases import describe_mark, find_mark
 from deploy_manager.deployments.contents import find_contents
+from deploy_manager.deployments.foreseeing import needed_programs
 from deploy_manager.deployments.pipelines import changes_what_serves, pipeline_for
 from deploy_manager.deployments.request import choose_placements
 from deploy_manager.deployments.waves import plan_steps
@@ -21,8 +22,10 @@ from deploy_manager.packages.downgrades import ChangedPin, changed_pins
 from deploy_manager.packages.overrides import StandingOverride, lay_over
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.packages.repository import mirror_of
+from deploy_manager.packages.suitability import foreseen
 from deploy_manager.recipes import Pipeline, Uses
 from deploy_manager.requirements.pins import Pin, PinChange
+from deploy_manager.requirements.programs import missing_programs
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ class Plan:
 
     overrides: tuple[StandingOverride, ...] = ()
     """Pins that upgrades moved and the repository does not have: which hold, and which end."""
+
+    foreseen: tuple[Message, ...] = ()
+    """What does not suit the servers, as far as they were asked about it: a worker asks again."""
 
     problems: tuple[str, ...] = field(default=())
     """Why the deployment would fail as it is, or what could not be looked up."""
@@ -116,7 +122,11 @@ def make_plan(
     if release is None or not changes_what_serves(pipeline):
         return plan
     try:  # the lock file may have been written around the form, and not be readable
-        return replace(plan, **_pins(environment, pins_in(release.lock.text), planned))
+        pins = pins_in(release.lock.text)
+        found = _pins(environment, pins, planned)
+        if pipeline.name != ROLLBACK:
+            found |= _foreseen(environment, pipeline, pins, [each.placement for each in planned])
+        return replace(plan, **found)
     except PinError as error:
         return replace(plan, problems=(str(error),))
 
@@ -138,6 +148,21 @@ def _pins(
     }
 
 
+def _foreseen(
+    environment: Environment,
+    pipeline: Pipeline,
+    pins: Sequence[Pin],
+    placements: Sequence[Placement],
+) -> dict[str, Any]:
+    """Return what would fail with these pins, as far as that is known without asking anybody."""
+    recipes = {each.name for each in pipeline.recipes}
+    missing = missing_programs(pins, needed_programs(environment, recipes))
+    return {
+        "problems": tuple(map(str, missing)),
+        "foreseen": foreseen(environment, pins, placements),
+    }
+
+
 def _with_code(
     environment: Environment,
     pipeline: Pipeline,
@@ -149,10 +174,13 @@ def _with_code(
     try:
         contents = find_contents(environment, ref)
         if release:
-            pins = _pins(environment, pins_in(release.lock.text), servers)
+            taken = pins_in(release.lock.text)
+            pins = _pins(environment, taken, servers)
         else:
-            changed = changed_pins(environment, contents.pins, placements)
+            taken = contents.pins
+            changed = changed_pins(environment, taken, placements)
             pins = {"pins": changed, "overrides": contents.laid.overrides}
+        pins |= _foreseen(environment, pipeline, taken, placements)
     except (CodeError, PinError) as error:
         return Plan(environment, pipeline, ref, servers, problems=(str(error),))
     serving = most_served(placements)

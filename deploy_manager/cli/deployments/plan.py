@@ -93,6 +93,7 @@ class PlanReport(Report):
             waves=[server.wave for server in plan.servers],
             pins=[pin_as_json(pin) for pin in plan.pins],
             overrides=[override_as_json(each) for each in plan.overrides],
+            foreseen=list(map(str, plan.foreseen)),
             not_now=why_not_now(plan.environment, plan.pipeline, self.options),
         )
 
@@ -158,6 +159,7 @@ def _release(plan: Plan, release: Release) -> Iterator[Fact]:
 
 
 def _warnings(plan: Plan) -> Iterator[str]:
+    yield from (clean(str(line)) for line in plan.foreseen)
     if not plan.taken_back:
         return
     names = ", ".join(pin.name for pin in plan.taken_back)

@@ -1,0 +1,125 @@
+"""Whether pins suit the Pythons of servers and each other, by what an index offers for them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from django.utils.translation import gettext_noop as _
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+
+from deploy_manager.messages import Message, few, join, ngettext
+from deploy_manager.requirements.pins import Pin
+from deploy_manager.requirements.targets import Target
+from deploy_manager.requirements.versions import parsed_version
+from deploy_manager.wheels.offers import Offer
+
+ANOTHER_PYTHON = Message(
+    _(
+        "Install such a Python there and enter it as the environment's “Python”, or pin other"
+        " versions."
+    )
+)
+PIN_ALL = Message(
+    _(
+        "Pin everything that is needed: uv pip compile --generate-hashes requirements.in -o"
+        " requirements.txt, or manage.py import_requirements with --lock and --use."
+    )
+)
+
+
+def other_pythons(
+    needed: Iterable[tuple[Pin, str]], servers: Mapping[str, Target]
+) -> tuple[list[Message], frozenset[str]]:
+    """Return a line for each pin that some servers' Pythons are not for, and these servers.
+
+    `needed` are pins with their Requires-Python.
+    """
+    lines: list[Message] = []
+    wrong: set[str] = set()
+    for pin, specifier in needed:
+        unfit = [
+            name
+            for name, target in servers.items()
+            if applies(pin, target) and not _is_for(specifier, target.python)
+        ]
+        if unfit:
+            wrong.update(unfit)
+            by_version: dict[str, list[str]] = defaultdict(list)
+            for name in unfit:
+                by_version[servers[name].python].append(name)
+            lines.append(
+                Message(
+                    _("%(servers)s, but %(package)s needs %(needed)s."),
+                    servers=join(_have(names, version) for version, names in by_version.items()),
+                    package=f"{pin.name} {pin.version}",
+                    needed=_in_words(specifier),
+                )
+            )
+    return lines, frozenset(wrong)
+
+
+def _have(servers: Sequence[str], version: str) -> Message:
+    return ngettext(
+        "%(servers)s has Python %(version)s",
+        "%(servers)s have Python %(version)s",
+        len(servers),
+        servers=few(servers),
+        version=version,
+    )
+
+
+def _is_for(specifier: str, python: str) -> bool:
+    """Whether a Requires-Python allows a Python; what can't be read forbids nothing."""
+    version = parsed_version(python)
+    try:
+        return version is None or SpecifierSet(specifier).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return True
+
+
+def _in_words(specifier: str) -> Message | str:
+    parts = list(SpecifierSet(specifier))
+    if len(parts) == 1 and parts[0].operator == ">=":
+        return Message(_("%(version)s or later"), version=parts[0].version)
+    return specifier
+
+
+def applies(pin: Pin, target: Target) -> bool:
+    """Whether a pin is for this Python, by its marker."""
+    return not pin.marker or Marker(pin.marker).evaluate(dict(target.markers))
+
+
+def unpinned_needs(offers: Sequence[Offer], pins: Sequence[Pin], target: Target) -> list[Message]:
+    """Return a line for each requirement of a pin that the pins do not fulfil on this Python."""
+    here = [pin for pin in pins if applies(pin, target)]
+    lines: list[Message] = []
+    for offer in offers:
+        if offer.pin in here:
+            lines += [
+                line
+                for need in offer.needs or ()
+                if _is_needed(need, offer.pin, target)
+                for line in _unfulfilled(need, offer.pin, here)
+            ]
+    return list(dict.fromkeys(lines))
+
+
+def _is_needed(need: Requirement, pin: Pin, target: Target) -> bool:
+    return need.marker is None or any(
+        need.marker.evaluate({**target.markers, "extra": extra}) for extra in ("", *pin.extras)
+    )
+
+
+def _unfulfilled(need: Requirement, by: Pin, pins: Sequence[Pin]) -> Iterator[Message]:
+    name = canonicalize_name(need.name)
+    pinned = [pin for pin in pins if pin.name == name]
+    words = {"package": f"{by.name} {by.version}", "need": f"{name}{need.specifier}"}
+    if not pinned:
+        yield Message(_("%(package)s needs %(need)s, which is not pinned."), **words)
+    elif not any(need.specifier.contains(pin.version, prereleases=True) for pin in pinned):
+        versions = ", ".join(pin.version for pin in pinned)
+        yield Message(
+            _("%(package)s needs %(need)s, but %(version)s is pinned."), **words, version=versions
+        )

@@ -1,0 +1,211 @@
+"""What would fail on the servers is said before any of them is touched."""
+
+import sys
+from platform import python_version
+
+import pytest
+from django.test import Client
+
+from deploy_manager.deployments.plan import make_plan
+from deploy_manager.deployments.prepare import Prepared, prepare
+from deploy_manager.deployments.run import run
+from deploy_manager.exceptions import PinError
+from deploy_manager.models import Deployment, Environment, IndexedPackage, Placement, State
+from deploy_manager.packages.looking_up import look_up_due
+from deploy_manager.packages.targets import reported_by
+from deploy_manager.recipes import Phase, Pipeline, add_pipeline
+from deploy_manager.requirements.programs import missing_programs
+from deploy_manager.requirements.reading import read_pins
+from deploy_manager.wheels.suiting import other_pythons
+from tests.commands import call
+from tests.inventory import Inventory, claim, make_inventory
+from tests.parts.admin import make_user
+from tests.parts.admin_run import run_page
+from tests.parts.index import Index
+from tests.parts.repository import Repository
+from tests.releases import activate
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Shop:
+    """`shop/production` on local servers, with an index of its own."""
+
+    def __init__(self, inventory: Inventory, repository: Repository, index: Index) -> None:
+        self.inventory, self.repository, self.index = inventory, repository, index
+
+    def pin(self, *lines: str) -> None:
+        self.repository.commit("Pins", {"requirements.txt": "\n".join(lines) + "\n"})
+
+    def set(self, **fields: object) -> None:
+        Environment.objects.update(**fields)
+        self.inventory.environment.refresh_from_db()
+
+    def prepare(self) -> Prepared:
+        """Do what a worker does before it connects to a server."""
+        return prepare(claim(self.inventory.request()))
+
+    def why_refused(self) -> str:
+        with pytest.raises(PinError) as refused:
+            self.prepare()
+        return str(refused.value)
+
+
+@pytest.fixture
+def shop(repository: Repository, package_index: Index) -> Shop:
+    repository.commit("Open the shop", {"manage.py": "", "requirements.txt": "kit==1.0\n"})
+    made = make_inventory(repository.path.parent / "sites", str(repository.path))
+    made.folder.mkdir()
+    made.add_server("m1")
+    made.add_server("m2")
+    shop = Shop(made, repository, package_index)
+    shop.set(index_url=package_index.url, python=sys.executable)
+    return shop
+
+
+def report(name: str, python: str) -> None:
+    """Let a server have reported its Python, as its inventory writes it."""
+    Placement.objects.filter(server__name=name).update(
+        implementation="CPython", python_version=python, platform="linux-x86_64", libc="glibc 2.36"
+    )
+
+
+# Python
+
+
+def test_servers_whose_python_is_too_old_are_named_before_any_is_touched(shop: Shop) -> None:
+    shop.index.add("kit", "1.0", requires_python=">=3.99")
+    deployment = shop.inventory.request()
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    assert deployment.state == State.FAILED
+    mine = python_version()
+    assert deployment.message.startswith(
+        f"m1, m2 have Python {mine}, but kit 1.0 needs 3.99 or later.\nInstall such a Python there"
+    )
+    assert "No server was touched." in deployment.message
+    assert not any((shop.inventory.folder / "m1").iterdir())
+
+
+def test_each_pin_has_a_line_with_the_servers_that_it_is_not_for(shop: Shop) -> None:
+    shop.inventory.add_server("m3")
+    for name, python in (("m1", "3.11.2"), ("m2", "3.11.2"), ("m3", "3.12.1")):
+        report(name, python)
+    needed = {"kit": ">=3.13", "boots": "<3.14,>=3.12", "old": "<3"}
+    pins = read_pins('boots==2.0\nkit==1.0\nold==1.0 ; python_version < "3.0"\n')
+    servers = reported_by(shop.inventory.environment.placements.all())
+    lines, wrong = other_pythons([(pin, needed[pin.name]) for pin in pins], servers)
+    assert lines == [
+        "m1, m2 have Python 3.11.2, but boots 2.0 needs <3.14,>=3.12.",
+        "m1, m2 have Python 3.11.2, m3 has Python 3.12.1, but kit 1.0 needs 3.13 or later.",
+    ]
+    assert wrong == {"m1", "m2", "m3"}
+
+
+def test_a_server_that_got_another_python_since_its_inventory_is_not_refused(shop: Shop) -> None:
+    shop.index.add("kit", "1.0", requires_python=">=3.11")
+    report("m1", "3.10.1")
+    report("m2", "3.10.1")
+    assert shop.prepare().notices == ()
+
+
+def test_pins_that_serve_with_the_same_python_are_not_asked_about(shop: Shop) -> None:
+    shop.index.add("kit", "1.0")
+    release = shop.prepare().release
+    assert release is not None
+    Deployment.objects.all().delete()
+    activate(shop.inventory, release)
+    Placement.objects.update(active_release=release)
+    report("m1", "3.12.1")
+    report("m2", "3.12.1")
+    asked = len(shop.index.requests)
+    shop.prepare()
+    assert len(shop.index.requests) == asked
+
+
+@pytest.mark.usefixtures("own_recipes")
+def test_an_index_that_is_down_stops_nothing_and_the_log_says_so(shop: Shop) -> None:
+    shop.index.down = True
+    phase = Phase("prepare", "Prepare", ("checkout_latest", "make_virtualenv"))
+    add_pipeline(Pipeline("play", "Play", (phase,)))
+    deployment = shop.inventory.request("play")
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    log = b"".join(deployment.log_chunks.values_list("data", flat=True)).decode()
+    assert log.count("Not everything could be checked beforehand: The package index") == 1
+    assert deployment.state == State.SUCCEEDED
+
+
+def test_the_plan_says_it_without_asking_anybody(shop: Shop) -> None:
+    IndexedPackage.objects.create(
+        index_url=shop.index.url, name="kit", requires_python={"1.0": ">=3.99"}
+    )
+    report("m1", "3.11.2")
+    asked = len(shop.index.requests)
+    plan = make_plan(shop.inventory.environment)
+    assert len(shop.index.requests) == asked
+    assert str(plan.foreseen[0]) == "m1 has Python 3.11.2, but kit 1.0 needs 3.99 or later."
+    assert plan.problems == ()  # the server may have another by now: its worker asks
+    assert "but kit 1.0 needs 3.99 or later" in call("deploy", "production", "--dry-run")
+
+
+def test_the_page_shows_it(shop: Shop, client: Client) -> None:
+    IndexedPackage.objects.create(
+        index_url=shop.index.url, name="kit", requires_python={"1.0": ">=3.99"}
+    )
+    report("m1", "3.11.2")
+    client.force_login(make_user("ana", superuser=True))
+    page = client.get(run_page(shop.inventory, "deploy")).content.decode()
+    assert "m1 has Python 3.11.2, but kit 1.0 needs 3.99 or later." in page
+
+
+def test_what_the_plan_knows_of_versions_comes_from_looking_packages_up(shop: Shop) -> None:
+    shop.index.add("kit", "1.0")
+    shop.index.add("kit", "2.0", requires_python=">=3.99")
+    IndexedPackage.objects.create(index_url=shop.index.url, name="kit")
+    shop.inventory.environment.requirements.create(name="kit", version="1.0")
+    look_up_due()
+    assert IndexedPackage.objects.get().requires_python == {"2.0": ">=3.99"}
+
+
+# Programs
+
+
+def test_programs_that_a_site_needs_and_nobody_pinned_are_named() -> None:
+    pins = read_pins("django==5.2\nuvicorn==0.30\n")
+    needed = {"gunicorn": "it serves the site", "uvicorn": "gunicorn runs it"}
+    (sentence,) = missing_programs(pins, needed)
+    assert sentence == "gunicorn is not among the pins, but it serves the site: pin it."
+
+
+def test_a_site_on_gunicorn_without_gunicorn_is_refused_by_plan_and_worker(shop: Shop) -> None:
+    shop.set(reload_method=Environment.ReloadMethod.GUNICORN)
+    sentence = "gunicorn is not among the pins, but it serves the site: pin it."
+    assert make_plan(shop.inventory.environment).problems == (sentence,)
+    assert shop.why_refused() == sentence
+    assert shop.index.requests == []
+
+
+# Requirements of packages
+
+
+def test_what_pins_need_and_nobody_pinned_is_named(shop: Shop) -> None:
+    shop.pin("kit==1.0", "boots[laces]==2.0")
+    shop.index.add("kit", "1.0", requires=("socks>=1", "boots<3", "coat; python_version<'3'"))
+    shop.index.add("boots", "2.0", requires=("laces; extra == 'laces'", "hat; extra == 'hat'"))
+    assert shop.why_refused().splitlines()[:2] == [
+        "boots 2.0 needs laces, which is not pinned.",
+        "kit 1.0 needs socks>=1, which is not pinned.",
+    ]
+
+
+def test_pins_that_do_not_fit_each_other_are_named(shop: Shop) -> None:
+    shop.pin("kit==1.0", "boots==2.0")
+    shop.index.add("kit", "1.0", requires=("boots<2",))
+    shop.index.add("boots", "2.0")
+    assert shop.why_refused().startswith("kit 1.0 needs boots<2, but 2.0 is pinned.")
+
+
+def test_an_index_without_metadata_leaves_that_to_the_servers(shop: Shop) -> None:
+    shop.index.add("kit", "1.0", requires=("socks",), as_sdist=True)
+    assert shop.prepare().release is not None
