@@ -1,11 +1,11 @@
 """What would fail on the servers, and can be known before any of them is touched."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import PinError
-from deploy_manager.messages import Message
+from deploy_manager.messages import Message, few
 from deploy_manager.models import Deployment, Environment, Step
 from deploy_manager.packages.suitability import refuse_unsuitable
 from deploy_manager.recipes.environments import make_virtualenv
@@ -23,6 +23,37 @@ def needed_programs(environment: Environment, recipes: Collection[str]) -> dict[
     return {}
 
 
+def without_builder(environment: Environment, pins: Iterable[Pin]) -> list[Message]:
+    """Return what to do about pins that nobody can build or fetch."""
+    is_shipped = environment.wheels == Environment.Wheels.SHIPPED
+    if is_shipped and environment.builder_id is not None:
+        return []
+    # With an index, servers fetch files at URLs themselves.
+    names = sorted({pin.name for pin in pins if pin.is_commit or (is_shipped and pin.url)})
+    if not names:
+        return []
+    return [
+        Message(
+            _(
+                "%(names)s: pinned to a commit or a file at a URL, of which only a builder makes a"
+                " wheel for the servers. Have the worker send the wheels (“wheels” of the"
+                " environment), and choose a builder, which needs git for a commit."
+            ),
+            names=few(names),
+        )
+    ]
+
+
+def known_beforehand(
+    environment: Environment, pins: Sequence[Pin], recipes: Collection[str]
+) -> list[Message]:
+    """Return what would fail with these pins, as far as nobody has to be asked for that."""
+    missing = missing_programs(pins, needed_programs(environment, recipes))
+    if make_virtualenv.__name__ not in recipes:
+        return missing
+    return missing + without_builder(environment, pins)
+
+
 def refuse_what_would_fail(
     deployment: Deployment, digest: str, pins: Sequence[Pin]
 ) -> tuple[Message, ...]:
@@ -33,8 +64,8 @@ def refuse_what_would_fail(
     environment = deployment.environment
     steps = Step.objects.filter(host_run__deployment=deployment).order_by("recipe")
     recipes = set(steps.values_list("recipe", flat=True).distinct())
-    if missing := missing_programs(pins, needed_programs(environment, recipes)):
-        raise PinError(Message.lines(*missing))
+    if lines := known_beforehand(environment, pins, recipes):
+        raise PinError(Message.lines(*lines))
     if make_virtualenv.__name__ not in recipes:
         return ()
     runs = deployment.host_runs.exclude(placement=None).order_by("pk")

@@ -27,7 +27,7 @@ from deploy_manager.models import (
     Step,
 )
 from deploy_manager.models.runs import SERVER_REMOVED
-from deploy_manager.packages.pins import pinned_in
+from deploy_manager.packages.pins import pinned_in, pins_in
 from deploy_manager.recipes import Builder, HealthCheck, Reload, Site
 from deploy_manager.recipes.environments import make_virtualenv
 from deploy_manager.recipes.host import OLDEST_PYTHON
@@ -213,6 +213,7 @@ def site_of(
         lock=release.lock.text,
         lock_digest=release.lock.digest,
         pins=pinned_in(release.lock.text),
+        origins={pin.name: pin.url for pin in pins_in(release.lock.text) if pin.url},
     )
 
 

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.deployments.bad_releases import describe_mark, find_mark
 from deploy_manager.deployments.contents import find_contents
-from deploy_manager.deployments.foreseeing import needed_programs
+from deploy_manager.deployments.foreseeing import known_beforehand
 from deploy_manager.deployments.pipelines import changes_what_serves, pipeline_for
 from deploy_manager.deployments.request import choose_placements
 from deploy_manager.deployments.waves import plan_steps
@@ -25,7 +25,6 @@ from deploy_manager.packages.repository import mirror_of
 from deploy_manager.packages.suitability import foreseen
 from deploy_manager.recipes import Pipeline, Uses
 from deploy_manager.requirements.pins import Pin, PinChange
-from deploy_manager.requirements.programs import missing_programs
 
 
 @dataclass(frozen=True)
@@ -156,9 +155,8 @@ def _foreseen(
 ) -> dict[str, Any]:
     """Return what would fail with these pins, as far as that is known without asking anybody."""
     recipes = {each.name for each in pipeline.recipes}
-    missing = missing_programs(pins, needed_programs(environment, recipes))
     return {
-        "problems": tuple(map(str, missing)),
+        "problems": tuple(map(str, known_beforehand(environment, pins, recipes))),
         "foreseen": foreseen(environment, pins, placements),
     }
 

@@ -36,6 +36,16 @@ class Requirement(models.Model):
         validators=[validators.validate_hashes],
         help_text=_('Like ["sha256:…"].'),
     )
+    url = models.CharField(
+        _("from"),
+        max_length=500,
+        blank=True,
+        validators=[validators.validate_direct_url],
+        help_text=_(
+            "Where it comes from if that is no package index: git+https://…@<commit>, or"
+            " https://…#sha256=…"
+        ),
+    )
     direct = models.BooleanField(
         _("direct"),
         default=True,

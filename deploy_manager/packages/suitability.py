@@ -42,7 +42,7 @@ def refuse_unsuitable(
     """
     if _are_proven(environment, digest, placements):
         return ()
-    offers = ask_offers(pins, environment.index_url)
+    offers = ask_offers([pin for pin in pins if not pin.url], environment.index_url)
     servers, lines = _fit_pythons(offers, placements)
     advice = [ANOTHER_PYTHON] if lines else []
     needs = _unpinned_needs(offers, pins, servers.values())
@@ -52,16 +52,16 @@ def refuse_unsuitable(
 
 
 def _are_proven(environment: Environment, digest: str, placements: Sequence[Placement]) -> bool:
-    """Whether the same pins serve already with each of the servers' Pythons.
+    """Whether each of the servers serves these pins already, or one with the same Python does.
 
-    Then they are installed as they are, though an index may not have all of them any more.
+    Then they can be installed there, though an index may not have all of them any more.
     """
     serving = environment.placements.filter(active_release__lock__digest=digest)
-    proven = set(reported_by(serving.select_related("server")).values())
-    known = reported_by(placements)
-    return len(known) == len({each.server.name for each in placements}) and proven >= set(
-        known.values()
-    )
+    having = list(serving.select_related("server"))
+    here = {each.pk for each in having}
+    proven = set(reported_by(having).values())
+    others = [each for each in placements if each.pk not in here]
+    return not _unknown(others) and proven.issuperset(reported_by(others).values())
 
 
 def _fit_pythons(

@@ -20,6 +20,7 @@ def check_fit(pins: Sequence[Pin], targets: Sequence[Target] = (), index_url: st
     source only from what that declares. `targets` are the different Pythons of the servers (none:
     the worker's own).
     """
+    pins = [pin for pin in pins if not pin.url]  # what a commit needs is unknown until it is built
     pythons: dict[tuple[str, ...], str] = {}
     for target in targets:
         platform = [f"--python-platform={target.uv_platform}"] if target.uv_platform else []

@@ -86,8 +86,19 @@ def move_pins(
     versions uploaded later are not considered, except for packages that are `exempt`. Raises
     PinError for a package that is not in the lock and, with uv's report, if there is no solution.
     """
-    pins = read_pins(lock, "the lock")
+    listed = read_pins(lock, "the lock")
+    # What comes from no index stays where it is: only people move a commit.
+    elsewhere = tuple(pin for pin in listed if pin.url)
+    pins = tuple(pin for pin in listed if not pin.url)
     wanted = {request.name: request for request in requests}
+    if fixed := sorted(wanted.keys() & {pin.name for pin in elsewhere}):
+        raise PinError(
+            _(
+                "%(fixed)s can't be upgraded: it is pinned to a commit or a file, not to a version"
+                " of the package index. Pin another one in the requirements."
+            ),
+            fixed=", ".join(fixed),
+        )
     if unknown := sorted(wanted.keys() - {pin.name for pin in pins}):
         raise PinError(_("%(unknown)s is not among the pins."), unknown=", ".join(unknown))
     options = [*FULL, *_target_options(pins, targets)]
@@ -105,8 +116,12 @@ def move_pins(
         # uv was given all pins by name, so its `# via` comments say nothing about who needs them.
         direct = {pin.name: pin.direct for pin in pins}
         after = tuple(replace(pin, direct=direct.get(pin.name, pin.direct)) for pin in after)
+    # An index may have a package of that name, too: another one asked for it.
+    there = {pin.name for pin in elsewhere}
+    after = (*(pin for pin in after if pin.name not in there), *elsewhere)
+    after = tuple(sorted(after, key=lambda pin: (pin.name, pin.marker)))
     _check_targets(after, targets)
-    return Moved(after, _moves(compare_pins(pins, after), wanted, _needed_by(resolved)))
+    return Moved(after, _moves(compare_pins(listed, after), wanted, _needed_by(resolved)))
 
 
 def _target_options(pins: Sequence[Pin], targets: Sequence[Target]) -> list[str]:

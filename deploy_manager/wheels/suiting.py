@@ -118,7 +118,10 @@ def _unfulfilled(need: Requirement, by: Pin, pins: Sequence[Pin]) -> Iterator[Me
     words = {"package": f"{by.name} {by.version}", "need": f"{name}{need.specifier}"}
     if not pinned:
         yield Message(_("%(package)s needs %(need)s, which is not pinned."), **words)
-    elif not any(need.specifier.contains(pin.version, prereleases=True) for pin in pinned):
+    # The version of a commit is unknown.
+    elif not any(
+        pin.is_commit or need.specifier.contains(pin.version, prereleases=True) for pin in pinned
+    ):
         versions = ", ".join(pin.version for pin in pinned)
         yield Message(
             _("%(package)s needs %(need)s, but %(version)s is pinned."), **words, version=versions

@@ -1,0 +1,230 @@
+"""Pins of a commit, or of a file at a URL: read, built once on a builder, recognised on servers."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deploy_manager.deployments.plan import make_plan
+from deploy_manager.drift import is_version, version_of_commit
+from deploy_manager.exceptions import PinError, WheelError
+from deploy_manager.models import Environment, Server
+from deploy_manager.packages.pins import pins_of, replace_pins
+from deploy_manager.recipes.origins import direct_url
+from deploy_manager.requirements.exporting import export_pylock
+from deploy_manager.requirements.moving import move_pins
+from deploy_manager.requirements.patching import patch_pins
+from deploy_manager.requirements.pins import lock_digest, lock_text
+from deploy_manager.requirements.reach import PinRequest, Reach
+from deploy_manager.requirements.reading import read_pins, read_pins_of
+from tests.inventory import Inventory, make_inventory
+from tests.parts.index import Index
+from tests.parts.repository import Repository
+from tests.parts.sshd import Sshd
+from tests.test_wheels_building import backend
+from tests.wheel_site import MakeServer, built_by
+
+COMMIT, HASH = "0123456789abcdef0123456789abcdef01234567", "a" * 64
+GIT = f"git+https://host.test/kit.git@{COMMIT}"
+
+
+@pytest.mark.parametrize(
+    ("line", "requirement"),
+    [
+        (f"Kit @ {GIT}", f"kit @ {GIT}"),
+        (f"kit[x] @ {GIT}#egg=kit ; os_name == 'posix'", f'kit[x] @ {GIT} ; os_name == "posix"'),
+        (f"{GIT}#egg=kit&subdirectory=lib/kit", f"kit @ {GIT}#subdirectory=lib/kit"),
+        (f"kit @ git+ssh://git@host.test/a.git@{COMMIT}",) * 2,
+        (f"kit @ git+file:///srv/kit@{COMMIT}",) * 2,
+        (
+            f"kit @ https://host.test/kit-1.0.tar.gz --hash=sha256:{HASH}",
+            f"kit @ https://host.test/kit-1.0.tar.gz#sha256={HASH}",
+        ),
+        (f"kit @ https://host.test/kit-1.0-py3-none-any.whl#sha256={HASH}",) * 2,
+    ],
+)
+def test_a_commit_and_a_file_with_its_hash_are_pins_and_read_back_the_same(
+    line: str, requirement: str
+) -> None:
+    (pin,) = read_pins(line)
+    assert pin.requirement == requirement
+    assert pin.version == ("1.0" if "1.0" in line else version_of_commit(COMMIT))
+    assert read_pins(lock_text([pin])) == (pin,)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (GIT, "write name @ URL"),
+        ("kit @ git+https://host.test/kit.git", "write all 40 digits"),
+        ("kit @ git+https://host.test/kit.git@main", "A branch or a tag may move"),
+        (f"kit @ git+https://host.test/kit.git@{COMMIT[:12]}", "write all 40 digits"),
+        (f"-e {GIT}#egg=kit", "Write it without -e"),
+        (f"kit @ {GIT} --hash=sha256:{HASH}", "Leave out --hash"),
+        (f"kit @ {GIT}#subdirectory=../x", "not a folder of the repository"),
+        (f"kit @ git+https://me:s3cret@host.test/kit.git@{COMMIT}", "leave user and password out"),
+        (f"kit @ git+https://${{TOKEN}}@host.test/kit.git@{COMMIT}", "leave user and password out"),
+        (f"kit @ git+https://host.test/$(id)@{COMMIT}", "characters that no pin may have"),
+        (f"kit @ hg+https://host.test/kit@{COMMIT}", "Pin a commit"),
+        ("kit @ https://host.test/kit-1.0.tar.gz", "write #sha256="),
+        (f"kit @ https://host.test/main.zip#sha256={HASH}", "named as the packaging standards"),
+        (f"kit @ https://host.test/boots-1.0.tar.gz#sha256={HASH}", "a wheel or an sdist of kit"),
+    ],
+)
+def test_what_may_change_or_holds_a_secret_is_refused_with_what_to_write(
+    line: str, told: str
+) -> None:
+    with pytest.raises(PinError) as refused:
+        read_pins(line)
+    assert told in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_other_pins_keep_their_hashes_beside_a_commit() -> None:
+    kit, shop = read_pins(f"kit @ {GIT}\nshop==1.0 --hash=sha256:{HASH}\n")
+    assert (kit.hashes, shop.hashes) == ((), (f"sha256:{HASH}",))
+
+
+def test_one_package_is_pinned_to_one_commit() -> None:
+    with pytest.raises(PinError, match="kit is pinned twice"):
+        read_pins(f"kit @ {GIT}\nkit==1.0\n")
+
+
+def test_a_pylock_has_commits_too_and_they_are_exported_again() -> None:
+    text = (
+        'lock-version = "1.0"\ncreated-by = "people"\n[[packages]]\nname = "kit"\n'
+        f'vcs = {{type = "git", url = "https://host.test/kit.git", commit-id = "{COMMIT}"}}\n'
+    )
+    pins = read_pins_of("pylock.toml", {"pylock.toml": text.encode()}.get)
+    assert [pin.requirement for pin in pins] == [f"kit @ {GIT}"]
+    with Index() as index:
+        exported = export_pylock(pins, index.url)
+    assert read_pins_of("pylock.toml", {"pylock.toml": exported.encode()}.get) == pins
+
+
+def test_an_upgrade_leaves_a_commit_where_it_is(package_index: Index) -> None:
+    for version in ("1.0", "1.1"):
+        package_index.add("shop", version, requires=("kit",))
+    package_index.add("kit", "3.0")
+    lock = f"kit @ {GIT}\nshop==1.0\n"
+    moved = move_pins(lock, [PinRequest("shop", Reach.LATEST)], index_url=package_index.url)
+    assert [(one.name, one.after) for one in moved.moves] == [("shop", "1.1")]
+    assert moved.pins[0] == read_pins(lock)[0]
+    assert patch_pins(lock, moved.pins).startswith(f"kit @ {GIT}\nshop==1.1")
+    with pytest.raises(PinError, match="kit can't be upgraded: it is pinned to a commit"):
+        move_pins(lock, [PinRequest("kit", Reach.LATEST)], index_url=package_index.url)
+
+
+def test_what_was_built_of_a_commit_is_recognised_whatever_its_version() -> None:
+    wanted = version_of_commit(COMMIT)
+    assert is_version(f"1.3+g{COMMIT}", wanted)
+    assert is_version(f"1.3+ours.g{COMMIT}", wanted)
+    assert not is_version("1.3", wanted)
+    assert not is_version(f"1.3+g{COMMIT[::-1]}", wanted)
+
+
+def test_a_file_is_noted_with_its_hash() -> None:
+    noted = direct_url(f"https://host.test/kit-1.0.tar.gz#sha256={HASH}")
+    assert noted == {
+        "url": "https://host.test/kit-1.0.tar.gz",
+        "archive_info": {"hashes": {"sha256": HASH}},
+    }
+
+
+# On servers
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A repository that the builder can read, with the package `brush` in a folder."""
+
+    folder: Path
+    commit: str
+    builds: Path
+    """A file with a line for each build."""
+
+    def pin(self, commit: str = "") -> str:
+        return f"brush @ git+file://{self.folder}@{commit or self.commit}#subdirectory=lib"
+
+
+@pytest.fixture
+def kit(offline_sshd: Sshd) -> Kit:
+    folder = offline_sshd.new_folder()
+    (log := folder / "builds").touch(0o666)
+    made = Repository(folder / "kit")
+    made.path.mkdir()
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.commit("Sell", {f"lib/{name}": text for name, text in backend(log).items()})
+    commit = made.head
+    # git reads no repository of another account.
+    subprocess.run(["chown", "-R", "--reference", folder, made.path, log], check=True)
+    return Kit(made.path, commit, log)
+
+
+@pytest.mark.parametrize("installer", ["uv", pytest.param("pip", marks=pytest.mark.long)])
+def test_a_commit_is_built_once_and_installed_with_its_hash_on_each_server(
+    make_server: MakeServer,
+    package_index: Index,
+    kit: Kit,
+    offline_sshd: Sshd,
+    installer: str,
+) -> None:
+    paint = package_index.add("paint", "2.0")
+    lock = f"{kit.pin()}\npaint==2.0 --hash=sha256:{paint.sha256}\n"
+    (brush, _paint) = read_pins(lock)
+    builder = built_by(offline_sshd.address_for("forge"), "python3")
+    site = {
+        "lock": lock_text(read_pins(lock)),
+        "lock_digest": lock_digest(lock),
+        "origins": {"brush": brush.url},
+        "installer": installer,
+    }
+    servers = [make_server(package_index, builder=builder, **site) for _ in range(2)]
+    for server in servers:
+        server.install()
+    assert kit.builds.read_text() == "built\n"
+    for server in servers:
+        venv = f"{server.site.release_path}/venv"
+        shipped = server.host.run(["sh", "-c", f"cat {venv}/*shipped*"], check=False).stdout
+        assert "--hash=sha256:" in shipped
+        assert server.says("import brush; print(brush.WIDTH)") == "3"
+        found = server.host.run(["sh", "-c", f"cat {venv}/lib/*/*/brush*/direct_url.json"]).stdout
+        assert json.loads(found)["vcs_info"]["commit_id"] == kit.commit
+
+
+def test_a_commit_that_is_not_there_is_said_by_the_builder(
+    make_server: MakeServer, package_index: Index, kit: Kit, offline_sshd: Sshd
+) -> None:
+    lock = f"{kit.pin(COMMIT)}\n"
+    builder = built_by(offline_sshd.address_for("forge"), "python3")
+    server = make_server(package_index, builder=builder, lock=lock, lock_digest="gone")
+    with pytest.raises(WheelError, match=f"brush @ .*{COMMIT}#subdirectory=lib could not be built"):
+        server.install()
+
+
+@pytest.fixture
+def shop(repository: Repository, db: None) -> Inventory:
+    repository.commit("Pin a commit", {"manage.py": "", "requirements.txt": f"kit @ {GIT}\n"})
+    made = make_inventory(repository.path.parent / "sites", str(repository.path))
+    made.folder.mkdir()
+    made.add_server("one")
+    return made
+
+
+def test_without_a_builder_the_plan_names_what_to_choose(shop: Inventory) -> None:
+    (problem,) = make_plan(shop.environment).problems
+    assert problem.startswith("kit: pinned to a commit or a file at a URL, of which only a builder")
+    forge = Server.objects.create(name="forge", connection=Server.Connection.LOCAL)
+    Environment.objects.update(wheels=Environment.Wheels.SHIPPED, builder=forge)
+    shop.environment.refresh_from_db()
+    plan = make_plan(shop.environment)
+    assert plan.problems == ()
+    assert plan.pins[0].after == version_of_commit(COMMIT)
+
+
+def test_the_list_of_an_environment_keeps_where_a_pin_comes_from(shop: Inventory) -> None:
+    pins = read_pins(f"kit @ {GIT}\nshop==1.0\n")
+    replace_pins(shop.environment, pins)
+    assert pins_of(shop.environment) == pins
