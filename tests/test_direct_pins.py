@@ -11,7 +11,7 @@ from deploy_manager.deployments.plan import make_plan
 from deploy_manager.drift import is_version, version_of_commit
 from deploy_manager.exceptions import PinError, WheelError
 from deploy_manager.models import Environment, Server
-from deploy_manager.packages.pins import pins_of, replace_pins
+from deploy_manager.packages.pins import pinned_in, pins_of, replace_pins
 from deploy_manager.recipes.origins import direct_url
 from deploy_manager.requirements.exporting import export_pylock
 from deploy_manager.requirements.moving import move_pins
@@ -179,6 +179,7 @@ def test_a_commit_is_built_once_and_installed_with_its_hash_on_each_server(
         "lock": lock_text(read_pins(lock)),
         "lock_digest": lock_digest(lock),
         "origins": {"brush": brush.url},
+        "pins": pinned_in(lock),  # which are compared with what an inventory reports
         "installer": installer,
     }
     servers = [make_server(package_index, builder=builder, **site) for _ in range(2)]
