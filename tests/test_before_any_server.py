@@ -1,6 +1,9 @@
 """What would fail on the servers is said before any of them is touched."""
 
+import platform
 import sys
+import sysconfig
+from pathlib import Path
 from platform import python_version
 
 import pytest
@@ -10,12 +13,21 @@ from deploy_manager.deployments.plan import make_plan
 from deploy_manager.deployments.prepare import Prepared, prepare
 from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import PinError
-from deploy_manager.models import Deployment, Environment, IndexedPackage, Placement, State
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    IndexedPackage,
+    Placement,
+    Server,
+    State,
+)
 from deploy_manager.packages.looking_up import look_up_due
 from deploy_manager.packages.targets import reported_by
 from deploy_manager.recipes import Phase, Pipeline, add_pipeline
 from deploy_manager.requirements.programs import missing_programs
 from deploy_manager.requirements.reading import read_pins
+from deploy_manager.requirements.targets import Target
+from deploy_manager.wheels.python import own_python, python_of
 from deploy_manager.wheels.suiting import other_pythons
 from tests.commands import call
 from tests.inventory import Inventory, claim, make_inventory
@@ -23,6 +35,7 @@ from tests.parts.admin import make_user
 from tests.parts.admin_run import run_page
 from tests.parts.index import Index
 from tests.parts.repository import Repository
+from tests.parts.wheels import Package, wheel
 from tests.releases import activate
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -94,12 +107,11 @@ def test_each_pin_has_a_line_with_the_servers_that_it_is_not_for(shop: Shop) -> 
     needed = {"kit": ">=3.13", "boots": "<3.14,>=3.12", "old": "<3"}
     pins = read_pins('boots==2.0\nkit==1.0\nold==1.0 ; python_version < "3.0"\n')
     servers = reported_by(shop.inventory.environment.placements.all())
-    lines, wrong = other_pythons([(pin, needed[pin.name]) for pin in pins], servers)
+    lines = other_pythons([(pin, needed[pin.name]) for pin in pins], servers)
     assert lines == [
         "m1, m2 have Python 3.11.2, but boots 2.0 needs <3.14,>=3.12.",
         "m1, m2 have Python 3.11.2, m3 has Python 3.12.1, but kit 1.0 needs 3.13 or later.",
     ]
-    assert wrong == {"m1", "m2", "m3"}
 
 
 def test_a_server_that_got_another_python_since_its_inventory_is_not_refused(shop: Shop) -> None:
@@ -209,3 +221,73 @@ def test_pins_that_do_not_fit_each_other_are_named(shop: Shop) -> None:
 def test_an_index_without_metadata_leaves_that_to_the_servers(shop: Shop) -> None:
     shop.index.add("kit", "1.0", requires=("socks",), as_sdist=True)
     assert shop.prepare().release is not None
+
+
+# Wheels for a platform
+
+
+def offer(shop: Shop, folder: Path, tags: str) -> None:
+    """Offer a wheel of kit 1.0 for these tags only."""
+    _name, content = wheel(Package("kit", "1.0"))
+    file = folder / f"kit-1.0-{tags}.whl"
+    file.write_bytes(content)
+    shop.index.offer(file)
+
+
+OTHERS = "cp311-cp311-macosx_11_0_arm64"
+
+
+def test_the_wheels_that_fit_are_known_from_what_a_server_reported() -> None:
+    libc = " ".join(platform.libc_ver())
+    own = Target(python_version(), "CPython", sysconfig.get_platform(), libc)
+    found = python_of(own)
+    assert found is not None
+    assert found.tags == own_python().tags
+    musl = python_of(Target("3.13.1", "CPython", "linux-aarch64", "musl 1.2"))
+    assert musl is not None
+    assert "cp39-abi3-musllinux_1_1_aarch64" in musl.tags
+    assert not any("manylinux" in tag for tag in musl.tags)
+    for unknown in (("3.11.2", "PyPy"), ("3.11.2", "CPython", "linux-armv7l", "glibc 2.36")):
+        assert python_of(Target(*unknown)) is None
+
+
+def test_a_pin_without_any_file_for_a_server_is_refused(shop: Shop, tmp_path: Path) -> None:
+    offer(shop, tmp_path, OTHERS)
+    line, advice = shop.why_refused().splitlines()
+    assert line.startswith(f"kit 1.0 has no wheel for m1, m2 (Python {python_version()} on linux ")
+    assert line.endswith(
+        f"and no sdist to build one from. The package index offers kit-1.0-{OTHERS}.whl."
+    )
+    assert advice == "Pin versions that have a wheel for these servers."
+
+
+def test_where_servers_choose_the_index_that_is_only_noted(shop: Shop, tmp_path: Path) -> None:
+    offer(shop, tmp_path, OTHERS)
+    shop.set(index_url="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UV_DEFAULT_INDEX", shop.index.url)
+        notices = shop.prepare().notices
+    assert str(notices[0]).startswith("kit 1.0 has no wheel for m1, m2")
+
+
+def test_what_servers_have_to_build_is_noted_if_they_fetch_it_themselves(
+    shop: Shop, tmp_path: Path
+) -> None:
+    offer(shop, tmp_path, OTHERS)
+    shop.index.add("kit", "1.0", as_sdist=True)
+    first, second = map(str, shop.prepare().notices)
+    assert first.startswith("kit 1.0 has no wheel for m1, m2")
+    assert first.endswith("only an sdist.")
+    assert second.startswith("Each server builds them itself")
+
+
+def test_what_nobody_builds_is_refused_if_the_worker_sends_wheels(shop: Shop) -> None:
+    shop.index.add("kit", "1.0", as_sdist=True)
+    shop.set(wheels=Environment.Wheels.SHIPPED)
+    told = shop.why_refused()
+    assert "kit 1.0 has no wheel for m1, m2" in told
+    assert "Choose a builder in the environment" in told
+    Deployment.objects.all().delete()
+    forge = Server.objects.create(name="forge", connection=Server.Connection.LOCAL)
+    shop.set(builder=forge)
+    assert shop.prepare().notices == ()

@@ -1,13 +1,14 @@
 """Whether a release's pins can be installed on servers, known before any of them is touched.
 
-Servers are only asked which Python they have, if their inventories don't say it, or say one that
-the pins are not for: another may have been installed since.
+Servers are only asked which Python they have, if their inventories don't say it, or if the pins are
+not for the one that these say: another may have been installed since.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 
 from django.utils.translation import gettext_noop as _
 
@@ -24,18 +25,32 @@ from deploy_manager.requirements.targets import Target
 from deploy_manager.wheels.offers import Offers, ask_offers
 from deploy_manager.wheels.suiting import (
     ANOTHER_PYTHON,
+    BUILD_THEM,
+    BUILT_THERE,
+    OTHER_FILES,
     PIN_ALL,
     other_pythons,
+    unfit_files,
     unpinned_needs,
 )
 
 logger = logging.getLogger(__name__)
 
+NOT_CHECKED = _("Not everything could be checked beforehand: %(why)s The servers may know more.")
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is wrong with pins on some servers, with what to do, and what is only to be noted."""
+
+    refused: tuple[Message, ...]
+    noted: tuple[Message, ...]
+
 
 def refuse_unsuitable(
     environment: Environment, digest: str, pins: Sequence[Pin], placements: Sequence[Placement]
 ) -> tuple[Message, ...]:
-    """Return what could not be checked, for the log.
+    """Return what could not be checked, and what servers have to build, for the log.
 
     `digest` is that of the pins' lock. Raises PinError with a line for each pin that can't be
     installed on these servers, or needs what is not pinned.
@@ -43,12 +58,40 @@ def refuse_unsuitable(
     if _are_proven(environment, digest, placements):
         return ()
     offers = ask_offers([pin for pin in pins if not pin.url], environment.index_url)
-    servers, lines = _fit_pythons(offers, placements)
-    advice = [ANOTHER_PYTHON] if lines else []
+    reported = reported_by(placements)
+    servers = dict(reported)
+    if offers.of:
+        servers |= _asked([each for each in placements if each.server.name not in reported])
+    judged = _judge(environment, offers, pins, servers)
+    if judged.refused and reported:
+        servers |= _asked([each for each in placements if each.server.name in reported])
+        judged = _judge(environment, offers, pins, servers)
+    if judged.refused:
+        raise PinError(Message.lines(*judged.refused))
+    return judged.noted
+
+
+def _judge(
+    environment: Environment, offers: Offers, pins: Sequence[Pin], servers: Mapping[str, Target]
+) -> _Judged:
+    needed = [(one.pin, one.requires_python) for one in offers.of if one.requires_python]
+    pythons = other_pythons(needed, servers)
     needs = _unpinned_needs(offers, pins, servers.values())
-    if lines or needs:
-        raise PinError(Message.lines(*lines, *advice, *needs, *([PIN_ALL] if needs else [])))
-    return _notices(offers)
+    is_shipped = environment.wheels == Environment.Wheels.SHIPPED
+    # For another Python there mostly is no wheel either: once is enough.
+    may_build = is_shipped and environment.builder_id is not None
+    unfit, to_build = ([], []) if pythons else unfit_files(offers.of, servers, may_build)
+    unfit = [*unfit, OTHER_FILES] if unfit else []
+    refused = [*pythons, *([ANOTHER_PYTHON] if pythons else []), *needs, *([PIN_ALL] * bool(needs))]
+    noted = [Message(NOT_CHECKED, why=offers.problem)] if offers.problem else []
+    if is_shipped and to_build:
+        refused += [*to_build, BUILD_THEM]
+    elif to_build:
+        noted += [*to_build, BUILT_THERE]
+    # Without an index of its own, a server may know another one that has a wheel.
+    if is_shipped or environment.index_url:
+        return _Judged((*refused, *unfit), tuple(noted))
+    return _Judged(tuple(refused), (*noted, *unfit))
 
 
 def _are_proven(environment: Environment, digest: str, placements: Sequence[Placement]) -> bool:
@@ -61,26 +104,8 @@ def _are_proven(environment: Environment, digest: str, placements: Sequence[Plac
     here = {each.pk for each in having}
     proven = set(reported_by(having).values())
     others = [each for each in placements if each.pk not in here]
-    return not _unknown(others) and proven.issuperset(reported_by(others).values())
-
-
-def _fit_pythons(
-    offers: Offers, placements: Sequence[Placement]
-) -> tuple[dict[str, Target], list[Message]]:
-    """Return the Pythons of the servers, as far as they are known, and what does not fit them."""
-    servers = reported_by(placements)
-    if not offers.of:
-        return servers, []
-    needed = [(one.pin, one.requires_python) for one in offers.of if one.requires_python]
-    _lines, wrong = other_pythons(needed, servers)
-    to_ask = [each for each in placements if each.server.name in wrong.union(_unknown(placements))]
-    servers |= _asked(to_ask)
-    lines, _wrong = other_pythons(needed, servers)
-    return servers, lines
-
-
-def _unknown(placements: Iterable[Placement]) -> set[str]:
-    return {each.server.name for each in placements if not each.python_version}
+    is_known = all(each.python_version for each in others)
+    return is_known and proven.issuperset(reported_by(others).values())
 
 
 def _asked(placements: Sequence[Placement]) -> dict[str, Target]:
@@ -112,13 +137,6 @@ def _unpinned_needs(
     return list(dict.fromkeys(line for lines in each for line in lines))
 
 
-def _notices(offers: Offers) -> tuple[Message, ...]:
-    if offers.problem is None:
-        return ()
-    text = _("Not everything could be checked beforehand: %(why)s The servers may know more.")
-    return (Message(text, why=offers.problem),)
-
-
 def foreseen(
     environment: Environment, pins: Sequence[Pin], placements: Iterable[Placement]
 ) -> tuple[Message, ...]:
@@ -134,5 +152,5 @@ def foreseen(
     for pin in pins:
         with suppress(KeyError):
             needed.append((pin, known[pin.name][pin.version]))
-    lines, _wrong = other_pythons(needed, reported_by(placements))
+    lines = other_pythons(needed, reported_by(placements))
     return (*lines, ANOTHER_PYTHON) if lines else ()

@@ -10,11 +10,24 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from deploy_manager.messages import Message, few, join, ngettext
+from deploy_manager.requirements.compiling import describe
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.targets import Target
 from deploy_manager.requirements.versions import parsed_version
+from deploy_manager.wheels.choosing import rank
 from deploy_manager.wheels.offers import Offer
+from deploy_manager.wheels.python import python_of
 
+BUILD_THEM = Message(
+    _(
+        "Choose a builder in the environment, which builds them for all servers, or pin versions"
+        " that have a wheel."
+    )
+)
+BUILT_THERE = Message(
+    _("Each server builds them itself, if it has what they need, such as a compiler.")
+)
+OTHER_FILES = Message(_("Pin versions that have a wheel for these servers."))
 ANOTHER_PYTHON = Message(
     _(
         "Install such a Python there and enter it as the environment's “Python”, or pin other"
@@ -31,13 +44,12 @@ PIN_ALL = Message(
 
 def other_pythons(
     needed: Iterable[tuple[Pin, str]], servers: Mapping[str, Target]
-) -> tuple[list[Message], frozenset[str]]:
-    """Return a line for each pin that some servers' Pythons are not for, and these servers.
+) -> list[Message]:
+    """Return a line for each pin that some servers' Pythons are not for.
 
     `needed` are pins with their Requires-Python.
     """
     lines: list[Message] = []
-    wrong: set[str] = set()
     for pin, specifier in needed:
         unfit = [
             name
@@ -45,7 +57,6 @@ def other_pythons(
             if applies(pin, target) and not _is_for(specifier, target.python)
         ]
         if unfit:
-            wrong.update(unfit)
             by_version: dict[str, list[str]] = defaultdict(list)
             for name in unfit:
                 by_version[servers[name].python].append(name)
@@ -57,7 +68,7 @@ def other_pythons(
                     needed=_in_words(specifier),
                 )
             )
-    return lines, frozenset(wrong)
+    return lines
 
 
 def _have(servers: Sequence[str], version: str) -> Message:
@@ -84,6 +95,48 @@ def _in_words(specifier: str) -> Message | str:
     if len(parts) == 1 and parts[0].operator == ">=":
         return Message(_("%(version)s or later"), version=parts[0].version)
     return specifier
+
+
+def unfit_files(
+    offers: Iterable[Offer], servers: Mapping[str, Target], may_build: bool
+) -> tuple[list[Message], list[Message]]:
+    """Return a line for each pin that has no file for some servers, and one if it has to be built.
+
+    The second ones only if `may_build` is False. Pins of which the index has no file at all, and
+    servers whose wheels can't be told from their facts, are left out.
+    """
+    unfit: list[Message] = []
+    to_build: list[Message] = []
+    pythons = {target: python_of(target) for target in servers.values()}
+    for offer in offers:
+        without = [
+            name
+            for name, target in servers.items()
+            if (python := pythons[target]) and applies(offer.pin, target)
+            if all(rank(wheel, python) is None for wheel in offer.wheels)
+        ]
+        if not without or not offer.files:
+            continue
+        words = {
+            "package": f"{offer.pin.name} {offer.pin.version}",
+            "servers": few(without),
+            "python": join(dict.fromkeys(_in_full(servers[name]) for name in without)),
+        }
+        if len(offer.wheels) == len(offer.files):
+            text = _(
+                "%(package)s has no wheel for %(servers)s (%(python)s), and no sdist to build one"
+                " from. The package index offers %(files)s."
+            )
+            files = few([one.filename for one in offer.files], 3)
+            unfit.append(Message(text, **words, files=files))
+        elif not may_build:
+            text = _("%(package)s has no wheel for %(servers)s (%(python)s), only an sdist.")
+            to_build.append(Message(text, **words))
+    return unfit, to_build
+
+
+def _in_full(target: Target) -> str:
+    return f"{describe(target)}, {target.libc}"
 
 
 def applies(pin: Pin, target: Target) -> bool:
