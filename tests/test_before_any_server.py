@@ -17,7 +17,9 @@ from deploy_manager.models import (
     Deployment,
     Environment,
     IndexedPackage,
+    LockFile,
     Placement,
+    Release,
     Server,
     State,
 )
@@ -29,7 +31,7 @@ from deploy_manager.requirements.reading import read_pins
 from deploy_manager.requirements.targets import Target
 from deploy_manager.wheels.python import own_python, python_of
 from deploy_manager.wheels.suiting import other_pythons
-from tests.commands import call
+from tests.commands import Worker, call, call_and_be_refused
 from tests.inventory import Inventory, claim, make_inventory
 from tests.parts.admin import make_user
 from tests.parts.admin_run import run_page
@@ -291,3 +293,52 @@ def test_what_nobody_builds_is_refused_if_the_worker_sends_wheels(shop: Shop) ->
     forge = Server.objects.create(name="forge", connection=Server.Connection.LOCAL)
     shop.set(builder=forge)
     assert shop.prepare().notices == ()
+
+
+# A part of the servers
+
+
+@pytest.fixture
+def parted(shop: Shop, worker: Worker) -> Shop:
+    """m1 serves the commit before the newest, m2 is new; no worker takes what is requested."""
+    worker.is_deaf = True
+    lock = LockFile.objects.of("a" * 64, "kit==1.0\n")
+    old = Release.objects.make(shop.inventory.environment, shop.repository.head, "Open", lock)
+    Placement.objects.filter(server__name="m1").update(active_release=old)
+    shop.repository.commit("Sell", {"a.txt": "2"})
+    return shop
+
+
+def test_a_new_server_alone_does_not_get_another_commit_unseen(parted: Shop) -> None:
+    old, new = (parted.repository.git("rev-parse", "--short=8", at) for at in ("HEAD~", "HEAD"))
+    told = call_and_be_refused("deploy", "production", "--server", "m2")
+    assert (
+        f"m2 would get {new} and migrate the database of all, but m1 would go on serving {old}."
+        in told
+    )
+    assert "manage.py converge shop/production m2" in told
+    assert "add --leave-others" in told
+    assert not Deployment.objects.exists()
+
+
+def test_who_says_so_leaves_the_others_behind(parted: Shop) -> None:
+    call("deploy", "production", "--server", "m2", "--leave-others", "--no-wait")
+    assert [run.server_name for run in Deployment.objects.get().host_runs.all()] == ["m2"]
+
+
+def test_the_commit_that_the_others_serve_needs_no_consent(parted: Shop) -> None:
+    commit = parted.repository.git("rev-parse", "HEAD~")
+    call("deploy", "production", "--server", "m2", "--ref", commit, "--no-wait")
+    assert Deployment.objects.get().commit == commit
+
+
+def test_all_that_serve_and_a_new_one_left_out_need_no_consent(parted: Shop) -> None:
+    assert make_plan(parted.inventory.environment, servers=["m1"]).parting == ""
+
+
+def test_the_page_says_in_words_who_is_left_behind(parted: Shop, client: Client) -> None:
+    client.force_login(make_user("ana", superuser=True))
+    page = client.get(f"{run_page(parted.inventory)}&server=m2").content.decode()
+    assert "Only a part of the servers:" in page
+    assert "but m1 would go on serving" in page
+    assert "Only a part of" not in client.get(run_page(parted.inventory)).content.decode()

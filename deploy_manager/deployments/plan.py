@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.bad_releases import describe_mark, find_mark
 from deploy_manager.deployments.contents import find_contents
@@ -14,7 +14,7 @@ from deploy_manager.deployments.request import choose_placements
 from deploy_manager.deployments.waves import plan_steps
 from deploy_manager.exceptions import CodeError, PinError, RequestRefused
 from deploy_manager.git.mirror import Commit
-from deploy_manager.messages import Message
+from deploy_manager.messages import Message, few
 from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import most_served
@@ -25,6 +25,9 @@ from deploy_manager.packages.repository import mirror_of
 from deploy_manager.packages.suitability import foreseen
 from deploy_manager.recipes import Pipeline, Uses
 from deploy_manager.requirements.pins import Pin, PinChange
+
+MIGRATE = "migrate"
+"""The recipe that changes the database."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ class Plan:
     overrides: tuple[StandingOverride, ...] = ()
     """Pins that upgrades moved and the repository does not have: which hold, and which end."""
 
+    left_behind: tuple[Placement, ...] = ()
+    """Servers that are not chosen and go on serving another commit than the chosen ones."""
+
     foreseen: tuple[Message, ...] = ()
     """What does not suit the servers, as far as they were asked about it: a worker asks again."""
 
@@ -86,6 +92,29 @@ class Plan:
     def to_confirm(self) -> tuple[ChangedPin, ...]:
         """Changes to confirm before the request; a rollback has chosen its release."""
         return () if self.pipeline.name == ROLLBACK else self.taken_back
+
+    @property
+    def parting(self) -> Message:
+        """What it means that other servers are left behind, and what to do; blank: none are."""
+        if not self.left_behind or self.commit is None:
+            return Message()
+        chosen = [server.placement.server.name for server in self.servers]
+        commits = {each.active_release.commit for each in self.left_behind if each.active_release}
+        words = {
+            "chosen": few(chosen),
+            "commit": self.commit.hash[:8],
+            "others": few([each.server.name for each in self.left_behind]),
+            "now": few(sorted(commit[:8] for commit in commits)),
+        }
+        text = _("%(chosen)s would get %(commit)s, but %(others)s would go on serving %(now)s.")
+        if any(recipe.name == MIGRATE for recipe in self.pipeline.recipes):
+            text = _(
+                "%(chosen)s would get %(commit)s and migrate the database of all, but %(others)s"
+                " would go on serving %(now)s."
+            )
+        how = _("To have on %(chosen)s what the others serve: manage.py converge %(site)s %(each)s")
+        names = {"site": self.environment, "each": " ".join(chosen)}
+        return Message.lines(Message(text, **words), Message(how, **words, **names))
 
 
 def make_plan(
@@ -113,6 +142,7 @@ def make_plan(
     if pipeline.uses is Uses.NEW:
         ref = ref or environment.ref
         plan = _with_code(environment, pipeline, commit or ref, planned, release)
+        plan = replace(plan, left_behind=_left_behind(plan))
         if ref == environment.ref and _takes_all(environment, planned):
             return plan
         overrides = (replace(each, only_by=environment.ref) for each in plan.overrides)
@@ -128,6 +158,15 @@ def make_plan(
         return replace(plan, **found)
     except PinError as error:
         return replace(plan, problems=(str(error),))
+
+
+def _left_behind(plan: Plan) -> tuple[Placement, ...]:
+    if plan.commit is None or not changes_what_serves(plan.pipeline):
+        return ()
+    chosen = [server.placement.pk for server in plan.servers]
+    others = plan.environment.placements.exclude(active_release=None).exclude(pk__in=chosen)
+    elsewhere = others.exclude(active_release__commit=plan.commit.hash)
+    return tuple(elsewhere.select_related("server", "active_release"))
 
 
 def _takes_all(environment: Environment, servers: Sequence[PlannedServer]) -> bool:

@@ -19,6 +19,7 @@ HELP = {
     "to": "name of a release, or the beginning of its commit; default: the last good one before",
     "force_migration": "do not reverse this irreversible migration; may be repeated",
     "dry_run": "show each command, without contacting any server",
+    "leave_others": "agree that the other servers go on serving another commit",
     "take_back": "agree to take back what an upgrade or a fix brought",
 }
 """The help texts that manage.py and fab share."""
