@@ -36,6 +36,7 @@ from tests.inventory import Inventory, claim, make_inventory
 from tests.parts.admin import make_user
 from tests.parts.admin_run import run_page
 from tests.parts.index import Index
+from tests.parts.new_project import FENCE, TOP
 from tests.parts.repository import Repository
 from tests.parts.wheels import Package, wheel
 from tests.releases import activate
@@ -342,3 +343,23 @@ def test_the_page_says_in_words_who_is_left_behind(parted: Shop, client: Client)
     assert "Only a part of the servers:" in page
     assert "but m1 would go on serving" in page
     assert "Only a part of" not in client.get(run_page(parted.inventory)).content.decode()
+
+
+def test_the_commands_on_the_page_can_be_typed(
+    parted: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parted.index.add("kit", "1.0")
+    (tmp_path / "requirements.in").write_text("kit\n")
+    monkeypatch.chdir(tmp_path)
+    page = (TOP / "docs/what-is-checked-before.md").read_text()
+    typed = [
+        line
+        for block in FENCE.finditer(page)
+        if block["language"] == "sh"
+        for line in block["text"].splitlines()
+    ]
+    assert len(typed) == 4
+    for line in typed:
+        _manage, *words = line.split()
+        call(*words)
+    assert parted.inventory.environment.requirements.get().version == "1.0"
