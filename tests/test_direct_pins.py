@@ -1,19 +1,23 @@
 """Pins of a commit, or of a file at a URL: read, built once on a builder, recognised on servers."""
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ValidationError
 
+from deploy_manager.deployments.orders import site_of
 from deploy_manager.deployments.plan import make_plan
 from deploy_manager.drift import is_version, version_of_commit
-from deploy_manager.exceptions import PinError, WheelError
-from deploy_manager.models import Environment, Server
+from deploy_manager.exceptions import CommandFailed, PinError, WheelError
+from deploy_manager.models import Environment, LockFile, Release, Requirement, Server
 from deploy_manager.packages.pins import pinned_in, pins_of, replace_pins
 from deploy_manager.recipes.origins import direct_url
 from deploy_manager.requirements.exporting import export_pylock
+from deploy_manager.requirements.fitting import check_fit
 from deploy_manager.requirements.moving import move_pins
 from deploy_manager.requirements.patching import patch_pins
 from deploy_manager.requirements.pins import lock_digest, lock_text
@@ -107,7 +111,6 @@ def test_a_pylock_has_commits_too_and_they_are_exported_again() -> None:
 def test_an_upgrade_leaves_a_commit_where_it_is(package_index: Index) -> None:
     for version in ("1.0", "1.1"):
         package_index.add("shop", version, requires=("kit",))
-    package_index.add("kit", "3.0")
     lock = f"kit @ {GIT}\nshop==1.0\n"
     moved = move_pins(lock, [PinRequest("shop", Reach.LATEST)], index_url=package_index.url)
     assert [(one.name, one.after) for one in moved.moves] == [("shop", "1.1")]
@@ -115,6 +118,12 @@ def test_an_upgrade_leaves_a_commit_where_it_is(package_index: Index) -> None:
     assert patch_pins(lock, moved.pins).startswith(f"kit @ {GIT}\nshop==1.1")
     with pytest.raises(PinError, match="kit can't be upgraded: it is pinned to a commit"):
         move_pins(lock, [PinRequest("kit", Reach.LATEST)], index_url=package_index.url)
+
+
+def test_pins_fit_beside_a_commit_that_they_need(package_index: Index) -> None:
+    package_index.add("shop", "1.0", requires=("kit>=3",))
+    check_fit(read_pins(f"kit @ {GIT}\nshop==1.0\n"), (), package_index.url)
+    assert "/simple/kit/" not in package_index.requests
 
 
 def test_what_was_built_of_a_commit_is_recognised_whatever_its_version() -> None:
@@ -195,6 +204,39 @@ def test_a_commit_is_built_once_and_installed_with_its_hash_on_each_server(
         assert json.loads(found)["vcs_info"]["commit_id"] == kit.commit
 
 
+@pytest.mark.parametrize("installer", ["uv", pytest.param("pip", marks=pytest.mark.long)])
+def test_a_file_at_a_url_is_installed_by_its_hash(
+    make_server: MakeServer, package_index: Index, installer: str
+) -> None:
+    paint = package_index.add("paint", "2.0")
+    boots = package_index.add("boots", "1.0")
+    place = f"{package_index.url.removesuffix('simple/')}files/{boots.filename}"
+    lock = f"boots @ {place}#sha256={{}}\npaint==2.0 --hash=sha256:{paint.sha256}\n"
+    site = {"wheels": "index", "lock_digest": "boots", "installer": installer}
+    server = make_server(package_index, lock=lock.format(boots.sha256), **site)
+    server.install()
+    assert server.says("import boots; print(boots.VERSION)") == "1.0"
+    other = make_server(package_index, lock=lock.format(HASH), **site)
+    with pytest.raises(CommandFailed):
+        other.install()
+
+
+@pytest.mark.long
+def test_the_builder_fetches_a_file_at_a_url_and_proves_its_hash(
+    make_server: MakeServer, package_index: Index, offline_sshd: Sshd
+) -> None:
+    boots = package_index.add("boots", "1.0", as_sdist=False)
+    place = f"{package_index.url.removesuffix('simple/')}files/{boots.filename}"
+    builder = built_by(offline_sshd.address_for("forge"), "python3")
+    lock = f"boots @ {place}#sha256={{}}\n"
+    server = make_server(package_index, builder=builder, lock=lock.format(HASH), lock_digest="x")
+    with pytest.raises(WheelError, match=r"boots @ .* could not be built on forge"):
+        server.install()
+    server.install(lock=lock.format(boots.sha256), lock_digest="boots")
+    assert server.says("import boots; print(boots.VERSION)") == "1.0"
+
+
+@pytest.mark.long
 def test_a_commit_that_is_not_there_is_said_by_the_builder(
     make_server: MakeServer, package_index: Index, kit: Kit, offline_sshd: Sshd
 ) -> None:
@@ -223,6 +265,23 @@ def test_without_a_builder_the_plan_names_what_to_choose(shop: Inventory) -> Non
     plan = make_plan(shop.environment)
     assert plan.problems == ()
     assert plan.pins[0].after == version_of_commit(COMMIT)
+
+
+def test_a_row_of_a_commit_has_the_version_that_stands_for_it(shop: Inventory) -> None:
+    row = Requirement(environment=shop.environment, name="kit", version="1.0", url=GIT)
+    with pytest.raises(ValidationError, match=f"enter {re.escape(version_of_commit(COMMIT))}"):
+        row.full_clean()
+    row.version = version_of_commit(COMMIT)
+    row.full_clean()
+    row.url = GIT.replace(COMMIT, "main")
+    with pytest.raises(ValidationError, match="the 40 digits of a commit"):
+        row.full_clean()
+
+
+def test_recipes_are_told_where_pins_come_from(shop: Inventory) -> None:
+    lock = LockFile.objects.of("a" * 64, f"kit @ {GIT}\nshop==1.0\n")
+    release = Release.objects.make(shop.environment, "b" * 40, "", lock)
+    assert site_of(shop.environment.placements.get(), release).origins == {"kit": GIT}
 
 
 def test_the_list_of_an_environment_keeps_where_a_pin_comes_from(shop: Inventory) -> None:

@@ -114,7 +114,12 @@ def _check_given(
     if is_rollback:
         return ()
     _refuse_what_is_bad(deployment, release)
-    if deployment.recipe == ROLLBACK:
+    # Its servers are judged together, by the first of its workers, which may have made the release.
+    is_judged = (
+        Uses(deployment.uses) is not Uses.GIVEN and release.created_at > deployment.created_at
+    )
+    begun = deployment.host_runs.filter(started_at__isnull=False)
+    if deployment.recipe == ROLLBACK or is_judged or begun.exists():
         return ()
     return refuse_what_would_fail(deployment, release.lock.digest, pins_in(release.lock.text))
 

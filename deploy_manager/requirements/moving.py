@@ -91,7 +91,8 @@ def move_pins(
     elsewhere = tuple(pin for pin in listed if pin.url)
     pins = tuple(pin for pin in listed if not pin.url)
     wanted = {request.name: request for request in requests}
-    if fixed := sorted(wanted.keys() & {pin.name for pin in elsewhere}):
+    there = {pin.name for pin in elsewhere}
+    if fixed := sorted(wanted.keys() & there):
         raise PinError(
             _(
                 "%(fixed)s can't be upgraded: it is pinned to a commit or a file, not to a version"
@@ -104,7 +105,7 @@ def move_pins(
     options = [*FULL, *_target_options(pins, targets)]
     options += cooldown_options(pins, index_url, before, exempt)
     specifiers = {p.name: wanted[p.name].specifier(p.version) for p in pins if p.name in wanted}
-    resolver = _Resolver(pins, wanted, options, targets, index_url, timeout)
+    resolver = _Resolver(pins, wanted, options, targets, index_url, timeout, there)
     # In one run uv would leave a requested package at its old pin if the range allows that.
     if any(request.reach is not Reach.EXACT for request in requests):
         furthest = read_pins(resolver.resolve(specifiers, ["--upgrade"]), "the furthest pins")
@@ -116,10 +117,7 @@ def move_pins(
         # uv was given all pins by name, so its `# via` comments say nothing about who needs them.
         direct = {pin.name: pin.direct for pin in pins}
         after = tuple(replace(pin, direct=direct.get(pin.name, pin.direct)) for pin in after)
-    # An index may have a package of that name, too: another one asked for it.
-    there = {pin.name for pin in elsewhere}
-    after = (*(pin for pin in after if pin.name not in there), *elsewhere)
-    after = tuple(sorted(after, key=lambda pin: (pin.name, pin.marker)))
+    after = tuple(sorted((*after, *elsewhere), key=lambda pin: (pin.name, pin.marker)))
     _check_targets(after, targets)
     return Moved(after, _moves(compare_pins(listed, after), wanted, _needed_by(resolved)))
 
@@ -152,10 +150,16 @@ class _Resolver:
         targets: Sequence[Target],
         index_url: str,
         timeout: float,
+        elsewhere: Collection[str] = (),
     ) -> None:
         self._pins, self._wanted, self._index_url = pins, wanted, index_url
         self._compiler = Compiler(
-            options, index_url, timeout, self._find_source, [*map(describe, targets)]
+            options,
+            index_url,
+            timeout,
+            self._find_source,
+            [*map(describe, targets)],
+            elsewhere,
         )
 
     def resolve(self, specifiers: Mapping[str, str], options: Sequence[str]) -> str:
