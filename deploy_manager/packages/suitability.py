@@ -74,24 +74,35 @@ def refuse_unsuitable(
 def _judge(
     environment: Environment, offers: Offers, pins: Sequence[Pin], servers: Mapping[str, Target]
 ) -> _Judged:
-    needed = [(one.pin, one.requires_python) for one in offers.of if one.requires_python]
-    pythons = other_pythons(needed, servers)
-    needs = _unpinned_needs(offers, pins, servers.values())
-    is_shipped = environment.wheels == Environment.Wheels.SHIPPED
-    # For another Python there mostly is no wheel either: once is enough.
-    may_build = is_shipped and environment.builder_id is not None
-    unfit, to_build = ([], []) if pythons else unfit_files(offers.of, servers, may_build)
-    unfit = [*unfit, OTHER_FILES] if unfit else []
-    refused = [*pythons, *([ANOTHER_PYTHON] if pythons else []), *needs, *([PIN_ALL] * bool(needs))]
+    refused: list[Message] = []
     noted = [Message(NOT_CHECKED, why=offers.problem)] if offers.problem else []
-    if is_shipped and to_build:
-        refused += [*to_build, BUILD_THEM]
-    elif to_build:
+    needed = [(one.pin, one.requires_python) for one in offers.of if one.requires_python]
+    if pythons := other_pythons(needed, servers):
+        refused += [*pythons, ANOTHER_PYTHON]
+    if needs := _unpinned_needs(offers, pins, servers.values()):
+        refused += [*needs, Message(PIN_ALL, site=environment)]
+    if not pythons:  # for another Python there mostly is no wheel either: once is enough
+        wheels = _judge_wheels(environment, offers, servers)
+        refused += wheels.refused
+        noted += wheels.noted
+    return _Judged(tuple(refused), tuple(noted))
+
+
+def _judge_wheels(
+    environment: Environment, offers: Offers, servers: Mapping[str, Target]
+) -> _Judged:
+    is_shipped = environment.wheels == Environment.Wheels.SHIPPED
+    unfit, to_build = unfit_files(offers.of, servers)
+    refused: list[Message] = []
+    noted: list[Message] = []
+    if unfit:
+        # Without an index of its own, an environment's servers may know one that has a wheel.
+        (refused if is_shipped or environment.index_url else noted).extend([*unfit, OTHER_FILES])
+    if to_build and not is_shipped:
         noted += [*to_build, BUILT_THERE]
-    # Without an index of its own, a server may know another one that has a wheel.
-    if is_shipped or environment.index_url:
-        return _Judged((*refused, *unfit), tuple(noted))
-    return _Judged(tuple(refused), (*noted, *unfit))
+    elif to_build and environment.builder_id is None:
+        refused += [*to_build, BUILD_THEM]
+    return _Judged(tuple(refused), tuple(noted))
 
 
 def _are_proven(environment: Environment, digest: str, placements: Sequence[Placement]) -> bool:

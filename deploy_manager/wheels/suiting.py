@@ -34,11 +34,10 @@ ANOTHER_PYTHON = Message(
         " versions."
     )
 )
-PIN_ALL = Message(
-    _(
-        "Pin everything that is needed: uv pip compile --generate-hashes requirements.in -o"
-        " requirements.txt, or manage.py import_requirements with --lock and --use."
-    )
+PIN_ALL = _(
+    "Pin everything that is needed: uv pip compile --generate-hashes requirements.in -o"
+    " requirements.txt; or have it found: manage.py import_requirements %(site)s requirements.in"
+    " --lock --use."
 )
 
 
@@ -50,25 +49,30 @@ def other_pythons(
     `needed` are pins with their Requires-Python.
     """
     lines: list[Message] = []
+    names = _by_target(servers)
     for pin, specifier in needed:
-        unfit = [
-            name
-            for name, target in servers.items()
-            if applies(pin, target) and not _is_for(specifier, target.python)
-        ]
-        if unfit:
-            by_version: dict[str, list[str]] = defaultdict(list)
-            for name in unfit:
-                by_version[servers[name].python].append(name)
+        by_version: dict[str, list[str]] = defaultdict(list)
+        for target in names:
+            if applies(pin, target) and not _is_for(specifier, target.python):
+                by_version[target.python] += names[target]
+        if by_version:
             lines.append(
                 Message(
                     _("%(servers)s, but %(package)s needs %(needed)s."),
-                    servers=join(_have(names, version) for version, names in by_version.items()),
+                    servers=join(_have(each, version) for version, each in by_version.items()),
                     package=f"{pin.name} {pin.version}",
                     needed=_in_words(specifier),
                 )
             )
     return lines
+
+
+def _by_target(servers: Mapping[str, Target]) -> dict[Target, list[str]]:
+    """Return the names of servers by their Pythons, of which a thousand servers have a few."""
+    names: dict[Target, list[str]] = defaultdict(list)
+    for name, target in servers.items():
+        names[target].append(name)
+    return names
 
 
 def _have(servers: Sequence[str], version: str) -> Message:
@@ -98,29 +102,30 @@ def _in_words(specifier: str) -> Message | str:
 
 
 def unfit_files(
-    offers: Iterable[Offer], servers: Mapping[str, Target], may_build: bool
+    offers: Iterable[Offer], servers: Mapping[str, Target]
 ) -> tuple[list[Message], list[Message]]:
-    """Return a line for each pin that has no file for some servers, and one if it has to be built.
+    """Return a line for each pin without a file for some servers, and for each that is to be built.
 
-    The second ones only if `may_build` is False. Pins of which the index has no file at all, and
-    servers whose wheels can't be told from their facts, are left out.
+    Pins of which the index has no file at all, and servers whose wheels can't be told from their
+    facts, are left out.
     """
     unfit: list[Message] = []
     to_build: list[Message] = []
-    pythons = {target: python_of(target) for target in servers.values()}
+    names = _by_target(servers)
+    pythons = {target: python for target in names if (python := python_of(target))}
     for offer in offers:
         without = [
-            name
-            for name, target in servers.items()
-            if (python := pythons[target]) and applies(offer.pin, target)
-            if all(rank(wheel, python) is None for wheel in offer.wheels)
+            target
+            for target, python in pythons.items()
+            if applies(offer.pin, target)
+            and all(rank(wheel, python) is None for wheel in offer.wheels)
         ]
         if not without or not offer.files:
             continue
         words = {
             "package": f"{offer.pin.name} {offer.pin.version}",
-            "servers": few(without),
-            "python": join(dict.fromkeys(_in_full(servers[name]) for name in without)),
+            "servers": few([name for target in without for name in names[target]]),
+            "python": join(map(_in_full, without)),
         }
         if len(offer.wheels) == len(offer.files):
             text = _(
@@ -129,7 +134,7 @@ def unfit_files(
             )
             files = few([one.filename for one in offer.files], 3)
             unfit.append(Message(text, **words, files=files))
-        elif not may_build:
+        else:
             text = _("%(package)s has no wheel for %(servers)s (%(python)s), only an sdist.")
             to_build.append(Message(text, **words))
     return unfit, to_build
