@@ -3,6 +3,7 @@
 import platform
 import sys
 import sysconfig
+import time
 from pathlib import Path
 from platform import python_version
 
@@ -29,6 +30,7 @@ from deploy_manager.recipes import Phase, Pipeline, add_pipeline
 from deploy_manager.requirements.programs import missing_programs
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.requirements.targets import Target
+from deploy_manager.wheels.offers import ask_offers
 from deploy_manager.wheels.python import own_python, python_of
 from deploy_manager.wheels.suiting import other_pythons
 from tests.commands import Worker, call, call_and_be_refused
@@ -149,6 +151,24 @@ def test_an_index_that_is_down_stops_nothing_and_the_log_says_so(shop: Shop) -> 
     log = b"".join(deployment.log_chunks.values_list("data", flat=True)).decode()
     assert log.count("Not everything could be checked beforehand: The package index") == 1
     assert deployment.state == State.SUCCEEDED
+
+
+def test_an_index_that_takes_too_long_is_not_waited_for(package_index: Index) -> None:
+    package_index.add("kit", "1.0")
+    package_index.waits = 3
+    began = time.monotonic()
+    offers = ask_offers(read_pins("kit==1.0\n"), package_index.url, within=0.2)
+    assert time.monotonic() - began < 2
+    assert offers.of == ()
+    assert "did not answer within 0.2 s" in str(offers.problem)
+    package_index.is_over.set()  # nobody waits for the answer, nor does the end of the tests
+
+
+def test_an_index_that_cannot_be_reached_is_not_tried_for_each_pin() -> None:
+    pins = read_pins("".join(f"kit{number}==1.0\n" for number in range(60)))
+    offers = ask_offers(pins, "http://127.0.0.1:9/simple/")
+    assert offers.of == ()
+    assert "did not answer about kit" in str(offers.problem)
 
 
 def test_the_plan_says_it_without_asking_anybody(shop: Shop) -> None:

@@ -16,7 +16,7 @@ from deploy_manager.exceptions import CommandFailed, PinError, WheelError
 from deploy_manager.models import Environment, LockFile, Release, Requirement, Server
 from deploy_manager.packages.pins import pinned_in, pins_of, replace_pins
 from deploy_manager.recipes.origins import direct_url
-from deploy_manager.requirements.exporting import export_pylock
+from deploy_manager.requirements.exporting import export_pylock, export_requirements
 from deploy_manager.requirements.fitting import check_fit
 from deploy_manager.requirements.moving import move_pins
 from deploy_manager.requirements.patching import patch_pins
@@ -106,6 +106,35 @@ def test_a_pylock_has_commits_too_and_they_are_exported_again() -> None:
     with Index() as index:
         exported = export_pylock(pins, index.url)
     assert read_pins_of("pylock.toml", {"pylock.toml": exported.encode()}.get) == pins
+
+
+def test_a_uv_lock_has_commits_too() -> None:
+    files = {
+        "pyproject.toml": '[project]\nname = "site"\nversion = "1"\nrequires-python = ">=3.11"\n'
+        'dependencies = ["kit"]\n[tool.uv.sources]\n'
+        f'kit = {{git = "https://host.test/kit.git", rev = "{COMMIT}"}}\n',
+        "uv.lock": f"""version = 1
+requires-python = ">=3.11"
+[[package]]
+name = "kit"
+version = "1.3"
+source = {{ git = "https://host.test/kit.git?rev={COMMIT}#{COMMIT}" }}
+[[package]]
+name = "site"
+version = "1"
+source = {{ virtual = "." }}
+dependencies = [{{ name = "kit" }}]
+[package.metadata]
+requires-dist = [{{ name = "kit", git = "https://host.test/kit.git?rev={COMMIT}" }}]
+""",
+    }
+    pins = read_pins_of("uv.lock", {name: text.encode() for name, text in files.items()}.get)
+    assert [pin.requirement for pin in pins] == [f"kit @ {GIT}"]
+
+
+def test_an_export_says_who_takes_hashes_beside_a_commit() -> None:
+    mixed = read_pins(f"kit @ {GIT}\nshop==1.0 --hash=sha256:{HASH}\n")
+    assert export_requirements(mixed).startswith("# uv pip install --no-deps -r")
 
 
 def test_an_upgrade_leaves_a_commit_where_it_is(package_index: Index) -> None:

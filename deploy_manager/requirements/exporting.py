@@ -34,7 +34,10 @@ F = TypeVar("F", PackageWheel, PackageSdist)
 def export_requirements(pins: Sequence[Pin]) -> str:
     """Return pins as a requirements file for `pip install --no-deps -r`, with their hashes."""
     hashes = " --require-hashes" if all(pin.hashes for pin in pins) else ""
-    return f"# pip install --no-deps{hashes} -r <this file>\n{lock_text(pins)}"
+    # Beside a commit, which has none, pip takes no hashes for other packages; uv does.
+    is_mixed = any(pin.is_commit for pin in pins) and any(pin.hashes for pin in pins)
+    program = "uv pip" if is_mixed else "pip"
+    return f"# {program} install --no-deps{hashes} -r <this file>\n{lock_text(pins)}"
 
 
 def export_pylock(pins: Sequence[Pin], index_url: str = "") -> str:

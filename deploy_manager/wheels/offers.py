@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 from time import monotonic
 
 import requests
@@ -21,7 +22,7 @@ from deploy_manager.requirements.index_facts import open_index, project_page
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.wheels.choosing import may_be
 
-TIME_LIMIT = 30.0
+TIME_LIMIT = 20.0
 """Seconds for all pins together."""
 
 ASKED_AT_ONCE = 8
@@ -73,7 +74,8 @@ def ask_offers(pins: Sequence[Pin], index_url: str, within: float = TIME_LIMIT) 
         return Offers(index_url, problem=error.message)
     # Not by `with`: that would wait for an answer that does not come in time.
     pool = ThreadPoolExecutor(ASKED_AT_ONCE)
-    asked = [pool.submit(partial(_offer, client, pin)) for pin in pins]
+    is_gone = Event()
+    asked = [pool.submit(partial(_offer, client, pin, is_gone)) for pin in pins]
     done = wait(asked, max(0.0, until - monotonic())).done
     pool.shutdown(wait=False, cancel_futures=True)
     offers: list[Offer] = []
@@ -95,10 +97,15 @@ def _late(client: PyPISimple, within: float) -> Message:
     ).masked()
 
 
-def _offer(client: PyPISimple, pin: Pin) -> Offer | Message:
+def _offer(client: PyPISimple, pin: Pin, is_gone: Event) -> Offer | Message:
+    if is_gone.is_set():
+        return Message(_("The package index %(index)s can't be reached."), index=client.endpoint)
     try:
         page = project_page(client, pin.name)
     except IndexUnreachable as error:
+        # Who can't connect for one package can't for the others: that may take long for each.
+        if isinstance(error.__context__, (requests.ConnectionError, requests.Timeout)):
+            is_gone.set()
         return error.message
     except Exception as error:
         # The border of a package: whatever happens with one, the others are asked about.
