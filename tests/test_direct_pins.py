@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,22 @@ from django.core.exceptions import ValidationError
 
 from deploy_manager.deployments.orders import site_of
 from deploy_manager.deployments.plan import make_plan
+from deploy_manager.deployments.run import run
 from deploy_manager.drift import is_version, version_of_commit
 from deploy_manager.exceptions import CommandFailed, PinError, WheelError
-from deploy_manager.models import Environment, LockFile, Release, Requirement, Server
+from deploy_manager.models import (
+    Environment,
+    InstalledPackage,
+    LockFile,
+    Release,
+    Requirement,
+    Server,
+    State,
+)
+from deploy_manager.packages.drift import drift
+from deploy_manager.packages.inventory import take_inventory
 from deploy_manager.packages.pins import pinned_in, pins_of, replace_pins
+from deploy_manager.recipes import Phase, Pipeline, add_pipeline
 from deploy_manager.recipes.origins import direct_url
 from deploy_manager.requirements.exporting import export_pylock, export_requirements
 from deploy_manager.requirements.fitting import check_fit
@@ -294,6 +307,42 @@ def test_without_a_builder_the_plan_names_what_to_choose(shop: Inventory) -> Non
     plan = make_plan(shop.environment)
     assert plan.problems == ()
     assert plan.pins[0].after == version_of_commit(COMMIT)
+
+
+@pytest.mark.long
+@pytest.mark.django_db(transaction=True)
+def test_a_deployed_commit_is_seen_by_the_inventory_and_is_no_drift(
+    repository: Repository, package_index: Index, tmp_path: Path, own_recipes: None
+) -> None:
+    (log := tmp_path / "builds").touch()
+    brush = Repository.make(tmp_path / "brush")
+    brush.commit("Sell", backend(log))
+    pin = f"brush @ git+file://{brush.path}@{brush.head}\n"
+    repository.commit("Open", {"manage.py": "", "requirements.txt": pin})
+    shop = make_inventory(tmp_path / "sites", str(repository.path))
+    shop.folder.mkdir()
+    placement = shop.add_server("one")
+    forge = Server.objects.create(name="forge", connection=Server.Connection.LOCAL)
+    Environment.objects.update(
+        wheels=Environment.Wheels.SHIPPED,
+        builder=forge,
+        installer=Environment.Installer.UV,
+        python=sys.executable,
+        index_url=package_index.url,
+    )
+    shop.environment.refresh_from_db()
+    prepare = ("checkout_latest", "make_virtualenv", "install_requirements")
+    phases = (Phase("prepare", "Prepare", prepare), Phase("activate", "Activate", ("activate",)))
+    add_pipeline(Pipeline("play", "Play", phases))
+    deployment = shop.request("play")
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.message) == (State.SUCCEEDED, "")
+    assert take_inventory(placement.pk)
+    installed = InstalledPackage.objects.get(placement=placement, name="brush").version
+    assert installed == f"1.0+g{brush.head}"
+    assert shop.environment.requirements.get().url == pin.split()[2]
+    assert drift([shop.environment]) == []
 
 
 def test_a_row_of_a_commit_has_the_version_that_stands_for_it(shop: Inventory) -> None:

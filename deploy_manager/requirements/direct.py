@@ -13,7 +13,7 @@ from packaging.utils import (
 )
 
 from deploy_manager.drift import version_of_commit
-from deploy_manager.requirements.asked import Asked
+from deploy_manager.requirements.asked import Address, Asked
 
 _SCHEMES_OF_GIT = ("git+https", "git+http", "git+ssh", "git+file")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -30,24 +30,25 @@ class NotDirectError(ValueError):
 def direct_pin(asked: Asked) -> tuple[str, str]:
     """Return the version and the URL, as locks have it, of a requirement that has one.
 
-    The version of a commit is unknown until it is built: what stands for it here is higher than
-    nothing and names the commit. Raises NotDirectError.
+    The version of a commit is unknown until it is built: see `version_of_commit`. Raises
+    NotDirectError.
     """
     if asked.address is None or not asked.name:
         raise NotDirectError(f"{asked.text} is a path or a URL: write name @ URL")
     parts = urlsplit(asked.address.url)
     if parts.scheme in _SCHEMES_OF_GIT:
-        return _commit(asked, parts.path, parts.fragment)
+        return _commit(asked, asked.address)
     if parts.scheme in ("https", "http"):
-        return _file(asked)
+        return _file(asked, asked.address)
     raise NotDirectError(
         f"{asked.text} is a path or a URL: it can't be pinned by a version. Pin a commit,"
         " name @ git+https://…@<40 hexadecimal digits>, or a file, name @ https://…#sha256=…"
     )
 
 
-def _commit(asked: Asked, path: str, fragment: str) -> tuple[str, str]:
-    place, _at, commit = path.rpartition("@")
+def _commit(asked: Asked, address: Address) -> tuple[str, str]:
+    parts = urlsplit(address.url)
+    place, _at, commit = parts.path.rpartition("@")
     if not place or not _COMMIT.fullmatch(commit):
         raise NotDirectError(
             f"{asked.text} is not pinned to a commit: write all 40 digits of it, as git rev-parse"
@@ -60,16 +61,15 @@ def _commit(asked: Asked, path: str, fragment: str) -> tuple[str, str]:
         )
     if asked.hashes:
         raise NotDirectError(f"{asked.text}: its commit is its hash. Leave out --hash")
-    subdirectory = parse_qs(fragment).get("subdirectory", [""])[0]
+    subdirectory = parse_qs(parts.fragment).get("subdirectory", [""])[0]
     if subdirectory and not _SUBDIRECTORY.fullmatch(subdirectory):
         raise NotDirectError(f"{asked.text}: its subdirectory is not a folder of the repository")
     inner = f"subdirectory={subdirectory}" if subdirectory else ""
-    return version_of_commit(commit), _url(asked, inner)
+    return version_of_commit(commit), _url(asked, address, inner)
 
 
-def _file(asked: Asked) -> tuple[str, str]:
-    assert asked.address is not None  # noqa: S101  for the type checker
-    parts = urlsplit(asked.address.url)
+def _file(asked: Asked, address: Address) -> tuple[str, str]:
+    parts = urlsplit(address.url)
     name, version = _named(basename(parts.path))
     if name != asked.name:
         raise NotDirectError(
@@ -82,7 +82,7 @@ def _file(asked: Asked) -> tuple[str, str]:
         raise NotDirectError(
             f"{asked.text} has no single hash of its file: write #sha256=… after its URL"
         )
-    return version, _url(asked, f"sha256={hashes.pop()}")
+    return version, _url(asked, address, f"sha256={hashes.pop()}")
 
 
 def _named(filename: str) -> tuple[str, str]:
@@ -96,11 +96,10 @@ def _named(filename: str) -> tuple[str, str]:
         return "", ""
 
 
-def _url(asked: Asked, fragment: str) -> str:
+def _url(asked: Asked, address: Address, fragment: str) -> str:
     """Return the URL as locks have it: without a password, which every reader of a lock sees."""
-    assert asked.address is not None  # noqa: S101  for the type checker
-    parts = urlsplit(asked.address.url)
-    login = asked.address.credentials.value
+    parts = urlsplit(address.url)
+    login = address.credentials.value
     # git@host of SSH is an account that has no password.
     if login and (parts.scheme != "git+ssh" or not re.fullmatch(r"[A-Za-z0-9._-]+", login)):
         raise NotDirectError(
