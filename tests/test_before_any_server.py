@@ -1,6 +1,7 @@
 """What would fail on the servers is said before any of them is touched."""
 
 import platform
+import subprocess
 import sys
 import sysconfig
 import time
@@ -40,8 +41,10 @@ from tests.parts.admin_run import run_page
 from tests.parts.index import Index
 from tests.parts.new_project import FENCE, TOP
 from tests.parts.repository import Repository
+from tests.parts.sshd import Sshd
 from tests.parts.wheels import Package, wheel
 from tests.releases import activate
+from tests.test_over_ssh import reach_over_ssh
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,6 +127,27 @@ def test_a_server_that_got_another_python_since_its_inventory_is_not_refused(sho
     report("m1", "3.10.1")
     report("m2", "3.10.1")
     assert shop.prepare().notices == ()
+
+
+def test_a_new_server_is_asked_over_ssh_and_nothing_is_written_there(
+    shop: Shop, sshd: Sshd, ssh_settings: object
+) -> None:
+    shop.index.add("kit", "1.0", requires_python=">=3.99")
+    shop.set(python="/usr/bin/python3")
+    server = Server.objects.get(name="m1")
+    reach_over_ssh(server, sshd)
+    Placement.objects.filter(server=server).update(own_deploy_path=f"{sshd.home}/new-site")
+    words = ["/usr/bin/python3", "-c", "import platform; print(platform.python_version())"]
+    version = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    assert f"m1, m2 have Python {version}, but kit 1.0 needs 3.99" in shop.why_refused()
+    assert not Path(sshd.home, "new-site").exists()
+
+
+def test_a_server_that_does_not_answer_is_left_to_its_first_step(shop: Shop) -> None:
+    shop.index.add("kit", "1.0", requires_python=">=3.99")
+    report("m2", "3.11.2")
+    shop.set(python="/nowhere/python3")
+    assert shop.why_refused().startswith("m2 has Python 3.11.2, but kit 1.0 needs 3.99 or later.")
 
 
 def test_pins_that_serve_with_the_same_python_are_not_asked_about(shop: Shop) -> None:
