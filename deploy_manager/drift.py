@@ -19,6 +19,15 @@ Markers = tuple[tuple[str, str], ...]
 """The variables of environment markers (PEP 508) and their values for one Python."""
 
 
+COMMIT = "0+g"
+"""How the version of a pin begins that is a commit: its own is unknown until it is built."""
+
+
+def version_of_commit(commit: str) -> str:
+    """Return what stands for the version of a package that is pinned to a commit."""
+    return f"{COMMIT}{commit}"
+
+
 class Pinned(NamedTuple):
     """A pinned version, and the Pythons it is meant for; a blank marker means all."""
 
@@ -120,9 +129,14 @@ def deviations_of(installed: Mapping[str, str], wanted: Mapping[str, Wanted]) ->
 
 @lru_cache(maxsize=16384)
 def is_version(version: str, pinned: str) -> bool:
-    """Whether `==pinned` accepts an installed version, as `==1.0` accepts 1.0.0 and 1.0+local."""
+    """Whether `==pinned` accepts an installed version, as `==1.0` accepts 1.0.0 and 1.0+local.
+
+    A pinned commit accepts every version that was built of it, as an inventory reports it.
+    """
     if version == pinned:
         return True
+    if pinned.startswith(COMMIT):
+        return version.rpartition("+")[2].rpartition(".")[2] == pinned.removeprefix("0+")
     # Imported late: models load this file with Django, and most versions equal their pin.
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
     from packaging.version import InvalidVersion

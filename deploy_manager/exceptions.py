@@ -67,7 +67,7 @@ class CodeError(DeployManagerError):
 
 
 class PinError(DeployManagerError):
-    """Requirements that are not a complete set of exact pins."""
+    """Requirements that are not a complete set of exact pins, or do not suit the servers."""
 
 
 class IndexUnreachable(DeployManagerError):

@@ -57,6 +57,18 @@ def test_what_nobody_has_fixed_is_reported_and_not_wanted(site: Environment) -> 
     assert found.report == ("django has no version yet that fixes PYSEC-1.",)
 
 
+def test_what_is_pinned_to_a_commit_is_left_to_people(site: Environment) -> None:
+    commit = "a" * 40
+    site.requirements.filter(name="kombu").update(
+        url=f"git+https://host.test/kombu.git@{commit}", version=f"0+g{commit}"
+    )
+    found = find(make_policy(UpgradePolicy.HowFar.MINOR), site)
+    assert [each.name for each in requests(found)] == ["celery", "django"]
+    assert found.report == (
+        "Left alone: kombu. Pinned to a commit or a file, which only people move.",
+    )
+
+
 def test_what_was_not_checked_or_in_vain_is_unknown_and_never_safe(site: Environment) -> None:
     audit("celery==5.3.0", problem="The database is down.")
     audit("kombu==5.3.0", "django==5.2.8")

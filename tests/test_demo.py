@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy_manager.requirements.reading import read_pins
 from tests.parts.processes import free_port
 from tests.parts.served import wait_until
 
@@ -134,7 +135,9 @@ def put_site(folder: Path, manage: str) -> None:
     site.mkdir()
     git = ["git", "-C", str(site), "-c", "user.name=Me", "-c", "user.email=me@localhost"]
     (site / "manage.py").write_text(manage)
-    (site / "requirements.txt").write_text("sqlparse==0.5.3\n")
+    pins = read_pins((TOP / "example_project/sample_site/requirements.txt").read_text())
+    gunicorn = next(pin for pin in pins if pin.name == "gunicorn")
+    (site / "requirements.txt").write_text(f"{gunicorn.requirement}\nsqlparse==0.5.3\n")
     for words in (["init", "-qb", "main"], ["add", "-A"], ["commit", "-qm", "Broken"]):
         subprocess.run([*git, *words], check=True)
 

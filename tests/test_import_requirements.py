@@ -69,7 +69,7 @@ def test_bad_lines_are_all_told_and_the_rest_is_imported_only_if_told(
         import_them(file, text)
     told = [line.strip() for line in str(refusal.value).splitlines()]
     assert told[1].startswith("pins.txt, line 2: ../above.txt is not read")
-    assert told[2].startswith("pins.txt, line 4: a @ https://[masked]@host.test/a.zip is a path")
+    assert told[2].startswith("pins.txt, line 4: a @ https://[masked]@host.test/a.zip: its file")
     assert told[3].startswith("base.txt, line 2: ./local is not a valid requirement")
     assert not inventory.environment.requirements.exists()
     printed = import_them(file, text, "--skip-bad")

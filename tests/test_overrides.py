@@ -137,10 +137,11 @@ def test_an_upgrade_of_another_package_brings_what_is_held(held: HeldSite) -> No
 def test_pins_that_are_listed_here_are_nobodys_to_override(held: HeldSite) -> None:
     held.serve("helper==1.0", "shopkit==1.0")
     held.hold("1.0.2", "1.0")
-    held.environment.requirements.create(name="shopkit", version="1.0")
+    for name in ("helper", "shopkit"):
+        held.environment.requirements.create(name=name, version="1.0")
     Environment.objects.update(pins_from=Environment.PinsFrom.ROWS)
     held.environment.refresh_from_db()
-    assert held.pins_of_the_next() == {"shopkit": "1.0"}
+    assert held.pins_of_the_next() == {"helper": "1.0", "shopkit": "1.0"}
     Environment.objects.update(pins_from=Environment.PinsFrom.COMMIT)
     held.environment.refresh_from_db()
     assert held.pins_of_the_next()["shopkit"] == "1.0.2"

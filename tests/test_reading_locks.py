@@ -100,7 +100,10 @@ def test_a_pylock_s_packages_are_pins() -> None:
             ('lock-version = "1.0"', 'lock-version = "2.0"'),
             "pylock.prod.toml: it is not a lock file",
         ),
-        (("sdist = {url", "archive = {url"), "line 11: b is a path or a URL: it can't be pinned"),
+        (
+            ('sdist = {url = "https://host.test/b', 'archive = {path = "b'),
+            "line 11: b is a path or a URL: it can't be pinned",
+        ),
         (("os_name == 'posix'", "'x' in extras"), "line 3: a belongs only to an extra or a group"),
         (("a-1.0-py3", "a-9.0-py3"), "it is not a lock file"),
     ],

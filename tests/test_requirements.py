@@ -61,7 +61,7 @@ def test_who_asked_for_a_package_is_known(comment: str, direct: bool) -> None:
         ("django @ file:///srv/django", "a path or a URL"),
         ("-e .", "neither a project in the folder nor a repository"),
         ("./django", "neither a name nor a project in the folder"),
-        ("git+https://me:s3cret@example.org/x.git#egg=x", "a path or a URL"),
+        ("git+https://me:s3cret@example.org/x.git#egg=x", "not pinned to a commit"),
         ("-r /etc/shadow", "it is outside of the folder"),
         ("-r ../base.txt", "it is outside of the folder"),
         ("-r https://example.org/base.txt", "included files are never fetched"),

@@ -214,6 +214,8 @@ class HostWork:
         """Connect once. Raises ClaimLost if another worker continues; see open_guarded."""
         if self._host is not None:
             return self._host
+        for notice in self._orders.notices:
+            self._log.note(f"{notice}\n".encode())
         # A server may be slow to answer: whoever watches sees at once what is waited for.
         self._log.note(f"Connecting to {self._orders.address.described}.\n".encode())
         try:

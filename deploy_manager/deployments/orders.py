@@ -29,7 +29,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.runs import SERVER_REMOVED
 from deploy_manager.models.shapes import texts_in
-from deploy_manager.packages.pins import pinned_in
+from deploy_manager.packages.pins import pinned_in, pins_in
 from deploy_manager.recipes import Builder, HealthCheck, Reload, Site
 from deploy_manager.recipes.environments import make_virtualenv
 from deploy_manager.recipes.host import OLDEST_PYTHON
@@ -57,6 +57,9 @@ class Orders:
 
     before: str = ""
     """The release that was served before this deployment, if it was written down already."""
+
+    notices: tuple[Message, ...] = ()
+    """What could not be checked beforehand, for the log of its first step."""
 
     def site_for(self, step: Step, before: str = "") -> Site:
         """Return the site a step's recipe gets: in a rollback, with the release before."""
@@ -95,6 +98,8 @@ def orders_of(
             if not held.deployment.stage and run.placement is not None:
                 raise
             without.append(NoOrders(run, error.message))
+    # Once is enough for all of them.
+    orders[:1] = [replace(each, notices=prepared.notices) for each in orders[:1]]
     return orders, without
 
 
@@ -222,6 +227,7 @@ def site_of(
         lock_digest=release.lock.digest,
         build_commands=(*release.build, *environment.build_commands),
         pins=pinned_in(release.lock.text),
+        origins={pin.name: pin.url for pin in pins_in(release.lock.text) if pin.url},
     )
 
 

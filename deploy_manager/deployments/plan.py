@@ -4,17 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.bad_releases import describe_mark, find_mark
 from deploy_manager.deployments.contents import find_contents
+from deploy_manager.deployments.foreseeing import known_beforehand
 from deploy_manager.deployments.pipelines import changes_what_serves, pipeline_for
 from deploy_manager.deployments.request import choose_placements
 from deploy_manager.deployments.waves import plan_steps
 from deploy_manager.exceptions import CodeError, PinError, RequestRefused
 from deploy_manager.git.migrations import migrations_in
 from deploy_manager.git.mirror import Commit, Mirror
-from deploy_manager.messages import Message
+from deploy_manager.messages import Message, few
 from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import most_served
@@ -23,6 +24,7 @@ from deploy_manager.packages.downgrades import ChangedPin, changed_pins
 from deploy_manager.packages.overrides import StandingOverride, lay_over
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.packages.repository import mirror_of
+from deploy_manager.packages.suitability import foreseen
 from deploy_manager.recipes import Pipeline, Uses, broken_modules
 from deploy_manager.recipes.databases import DEFAULT, migrate
 from deploy_manager.requirements.pins import Pin, PinChange
@@ -82,6 +84,11 @@ class Plan:
 
     broken: Mapping[str, str] = field(default_factory=dict)
     """Modules of recipes that can't be imported, and why: what they add to pipelines is missing."""
+    left_behind: tuple[Placement, ...] = ()
+    """Servers that are not chosen and go on serving another commit than the chosen ones."""
+
+    foreseen: tuple[Message, ...] = ()
+    """What does not suit the servers, as far as they were asked about it: a worker asks again."""
 
     problems: tuple[str, ...] = field(default=())
     """Why the deployment would fail as it is, or what could not be looked up."""
@@ -106,6 +113,29 @@ class Plan:
     def to_confirm(self) -> tuple[ChangedPin, ...]:
         """Changes to confirm before the request; a rollback has chosen its release."""
         return () if self.pipeline.name == ROLLBACK else self.taken_back
+
+    @property
+    def parting(self) -> Message:
+        """What it means that other servers are left behind, and what to do; blank: none are."""
+        if not self.left_behind or self.commit is None:
+            return Message()
+        chosen = [server.placement.server.name for server in self.servers]
+        commits = {each.active_release.commit for each in self.left_behind if each.active_release}
+        words = {
+            "chosen": few(chosen),
+            "commit": self.commit.hash[:8],
+            "others": few([each.server.name for each in self.left_behind]),
+            "now": few(sorted(commit[:8] for commit in commits)),
+        }
+        text = _("%(chosen)s would get %(commit)s, but %(others)s would go on serving %(now)s.")
+        if any(recipe.name == migrate.__name__ for recipe in self.pipeline.recipes):
+            text = _(
+                "%(chosen)s would get %(commit)s and migrate the database of all, but %(others)s"
+                " would go on serving %(now)s."
+            )
+        how = _("To have on %(chosen)s what the others serve: manage.py converge %(site)s %(each)s")
+        names = {"site": self.environment, "each": " ".join(chosen)}
+        return Message.lines(Message(text, **words), Message(how, **words, **names))
 
 
 def make_plan(
@@ -145,6 +175,7 @@ def _plan(
     if pipeline.uses is Uses.NEW:
         ref = ref or environment.ref
         plan = _with_code(environment, pipeline, commit or ref, planned, release)
+        plan = replace(plan, left_behind=_left_behind(plan))
         if ref == environment.ref and _takes_all(environment, planned):
             return plan
         overrides = (replace(each, only_by=environment.ref) for each in plan.overrides)
@@ -154,7 +185,11 @@ def _plan(
     if release is None or not changes_what_serves(pipeline):
         return plan
     try:  # the lock file may have been written around the form, and not be readable
-        return replace(plan, **_pins(environment, pins_in(release.lock.text), planned))
+        pins = pins_in(release.lock.text)
+        found = _pins(environment, pins, planned)
+        if pipeline.name != ROLLBACK:
+            found |= _foreseen(environment, pipeline, pins, [each.placement for each in planned])
+        return replace(plan, **found)
     except PinError as error:
         return replace(plan, problems=(str(error),))
 
@@ -166,6 +201,15 @@ def _build(
     if all(recipe.name != BUILD for recipe in pipeline.recipes):
         return ()
     return (*of_commit, *texts_in(environment.build_commands))
+
+
+def _left_behind(plan: Plan) -> tuple[Placement, ...]:
+    if plan.commit is None or not changes_what_serves(plan.pipeline):
+        return ()
+    chosen = [server.placement.pk for server in plan.servers]
+    others = plan.environment.placements.exclude(active_release=None).exclude(pk__in=chosen)
+    elsewhere = others.exclude(active_release__commit=plan.commit.hash)
+    return tuple(elsewhere.select_related("server", "active_release"))
 
 
 def _takes_all(environment: Environment, servers: Sequence[PlannedServer]) -> bool:
@@ -185,6 +229,20 @@ def _pins(
     }
 
 
+def _foreseen(
+    environment: Environment,
+    pipeline: Pipeline,
+    pins: Sequence[Pin],
+    placements: Sequence[Placement],
+) -> dict[str, Any]:
+    """Return what would fail with these pins, as far as that is known without asking anybody."""
+    recipes = {each.name for each in pipeline.recipes}
+    return {
+        "problems": tuple(map(str, known_beforehand(environment, pins, recipes))),
+        "foreseen": foreseen(environment, pins, placements),
+    }
+
+
 def _with_code(
     environment: Environment,
     pipeline: Pipeline,
@@ -196,10 +254,13 @@ def _with_code(
     try:
         contents = find_contents(environment, ref)
         if release:
-            pins = _pins(environment, pins_in(release.lock.text), servers)
+            taken = pins_in(release.lock.text)
+            pins = _pins(environment, taken, servers)
         else:
-            changed = changed_pins(environment, contents.pins, placements)
+            taken = contents.pins
+            changed = changed_pins(environment, taken, placements)
             pins = {"pins": changed, "overrides": contents.laid.overrides}
+        pins |= _foreseen(environment, pipeline, taken, placements)
     except (CodeError, PinError) as error:
         return Plan(environment, pipeline, ref, servers, problems=(str(error),))
     serving = most_served(placements)

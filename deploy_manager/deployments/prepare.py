@@ -15,6 +15,7 @@ from deploy_manager.deployments.bad_releases import (
     refuse_marked,
 )
 from deploy_manager.deployments.contents import check_code, find_contents, make_archive
+from deploy_manager.deployments.foreseeing import refuse_what_would_fail
 from deploy_manager.deployments.leaving import leave_out_who_left
 from deploy_manager.deployments.overtaken import (
     refuse_another_model,
@@ -23,6 +24,7 @@ from deploy_manager.deployments.overtaken import (
 )
 from deploy_manager.deployments.request import refuse_who_may_not
 from deploy_manager.exceptions import PinError, RequestRefused
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     ROLLBACK_PHASE,
     Deployment,
@@ -59,6 +61,8 @@ class Prepared:
 
     release: Release | None = None
     archive: Path | None = None
+    notices: tuple[Message, ...] = ()
+    """What could not be checked beforehand, for the log."""
 
 
 def prepare(held: Shard) -> Prepared:
@@ -69,6 +73,7 @@ def prepare(held: Shard) -> Prepared:
     touched.
     """
     deployment, release = held.deployment, held.deployment.release
+    notices: tuple[Message, ...] = ()
     is_rollback = _is_rollback(deployment)
     if not is_rollback:
         # Rights may have been lost since the request; a command line has no user to lose them.
@@ -89,18 +94,35 @@ def prepare(held: Shard) -> Prepared:
         for name in steps.values_list("recipe", flat=True).distinct():
             get_recipe(name)
         if release:
-            _refuse_what_was_overtaken(deployment, release)
-            _refuse_downgrades(deployment, release)
-            _refuse_what_does_not_fit(deployment, release)
-            if not is_rollback:
-                _refuse_what_is_bad(deployment, release)
-                _check_code(deployment, release)
-    release = release or _release_for(held)
+            notices = _check_given(deployment, release, is_rollback)
+    if release is None:
+        release, notices = _release_for(held)
     check_release(release)
     archive = None
     if release and deployment.sends_code:
         archive = make_archive(deployment.environment, release.commit)
-    return Prepared(release, archive)
+    return Prepared(release, archive, notices)
+
+
+def _check_given(
+    deployment: Deployment, release: Release, is_rollback: bool
+) -> tuple[Message, ...]:
+    """Return what could not be checked of a release that the request names. Raises as `prepare`."""
+    _refuse_what_was_overtaken(deployment, release)
+    _refuse_downgrades(deployment, release)
+    _refuse_what_does_not_fit(deployment, release)
+    if is_rollback:
+        return ()
+    _refuse_what_is_bad(deployment, release)
+    _check_code(deployment, release)
+    # Its servers are judged together, by the first of its workers, which may have made the release.
+    is_judged = (
+        Uses(deployment.uses) is not Uses.GIVEN and release.created_at > deployment.created_at
+    )
+    begun = deployment.host_runs.filter(started_at__isnull=False)
+    if deployment.recipe == ROLLBACK or is_judged or begun.exists():
+        return ()
+    return refuse_what_would_fail(deployment, release.lock.digest, pins_in(release.lock.text))
 
 
 def prepare_again(deployment: Deployment) -> Prepared:
@@ -191,27 +213,32 @@ def _refuse_downgrades(deployment: Deployment, release: Release) -> None:
         refuse_what_nobody_confirmed(deployment, pins_in(release.lock.text))
 
 
-def _release_for(held: Shard) -> Release | None:
-    """Return the release to work on, and write it down for the workers that come after."""
+def _release_for(held: Shard) -> tuple[Release | None, tuple[Message, ...]]:
+    """Return the release to work on, and write it down for the workers that come after.
+
+    With it comes what could not be checked beforehand.
+    """
     deployment = held.deployment
     match Uses(deployment.uses):
         case Uses.NEW:
-            release = _new_release(deployment)
+            release, notices = _new_release(deployment)
         case Uses.NEWEST:
             release = _newest_release(deployment)
             _refuse_what_is_bad(deployment, release)
             _refuse_downgrades(deployment, release)
+            pins = pins_in(release.lock.text)
+            notices = refuse_what_would_fail(deployment, release.lock.digest, pins)
         case Uses.GIVEN:
             raise RequestRefused(
                 _("%(recipe)s needs a release: name one."), recipe=deployment.recipe
             )
         case Uses.CURRENT:
-            return None
+            return None, ()
     held.set_prepared(release.commit, release)
-    return release
+    return release, notices
 
 
-def _new_release(deployment: Deployment) -> Release:
+def _new_release(deployment: Deployment) -> tuple[Release, tuple[Message, ...]]:
     environment = deployment.environment
     contents = find_contents(environment, deployment.commit or deployment.ref)
     # The environment's own branch is resolved only now: its newest commit takes nothing back.
@@ -221,17 +248,24 @@ def _new_release(deployment: Deployment) -> Release:
         refuse_marked(environment, contents.commit.hash, contents.digest)
     refuse_what_turned_out_bad(deployment, contents.commit.hash, contents.digest)
     refuse_what_nobody_confirmed(deployment, contents.pins)
-    check_that_it_fits(environment, contents.laid)  # asks the index, so it comes after the rest
+    # These ask the index, so they come after the rest.
+    check_that_it_fits(environment, contents.laid)
+    notices = refuse_what_would_fail(deployment, contents.digest, contents.pins)
     lock = LockFile.objects.of(contents.digest, contents.lock)
     repository_lock = None
     if environment.pins_from == Environment.PinsFrom.COMMIT:
         text = lock_text(contents.repository)
         repository_lock = LockFile.objects.of(lock_digest(text), text)
     subject = contents.commit.subject[:300]  # as long as the field
-    build = list(contents.build)
-    return Release.objects.make(
-        environment, contents.commit.hash, subject, lock, repository_lock, build=build
+    made = Release.objects.make(
+        environment,
+        contents.commit.hash,
+        subject,
+        lock,
+        repository_lock,
+        build=list(contents.build),
     )
+    return made, notices
 
 
 def _newest_release(deployment: Deployment) -> Release:

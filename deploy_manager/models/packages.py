@@ -48,6 +48,11 @@ class IndexedPackage(models.Model):
         blank=True,
         help_text=_("Like archived or quarantined. Blank or active: nothing is wrong with it."),
     )
+    requires_python = models.JSONField(
+        _("needed Pythons"),
+        default=dict,
+        help_text=_("By version, as the index gives them; of the newest versions only."),
+    )
     # Null: it is due, as a new row or one whose index has changed. Set by the process that claims
     # it, before it asks the index.
     looked_at = MomentField(_("looked up"), null=True)

@@ -1,8 +1,10 @@
 """Requirements of an environment, and the lock files that were installed."""
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.drift import version_of_commit
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.moments import MomentField
@@ -36,6 +38,16 @@ class Requirement(models.Model):
         validators=[validators.validate_hashes],
         help_text=_('Like ["sha256:…"].'),
     )
+    url = models.CharField(
+        _("from"),
+        max_length=500,
+        blank=True,
+        validators=[validators.validate_direct_url],
+        help_text=_(
+            "Where it comes from if that is no package index: git+https://…@<commit>, or"
+            " https://…#sha256=…"
+        ),
+    )
     direct = models.BooleanField(
         _("direct"),
         default=True,
@@ -55,6 +67,14 @@ class Requirement(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}=={self.version}"
+
+    def clean(self) -> None:
+        """Raise ValidationError if the version is not that of the commit it comes from."""
+        commit = self.url.partition("#")[0].rpartition("@")[2]
+        if self.url.startswith("git+") and self.version != version_of_commit(commit):
+            text = _("A commit has no version yet: enter %(version)s.")
+            wanted = {"version": version_of_commit(commit)}
+            raise ValidationError({"version": ValidationError(text, params=wanted)})
 
 
 class LockFileQuerySet(models.QuerySet["LockFile"]):

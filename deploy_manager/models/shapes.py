@@ -30,6 +30,11 @@ def object_in(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def texts_by_name(value: object) -> dict[str, str]:
+    """Return the texts of an object, by their names; none if it is not an object."""
+    return {name: each for name, each in object_in(value).items() if isinstance(each, str)}
+
+
 def keys_in(value: object) -> tuple[int, ...]:
     """Return the numbers of a list that can be primary keys; none if it is not a list."""
     return tuple(each for each in _list(value) if isinstance(each, int) and fits(each, KEY))

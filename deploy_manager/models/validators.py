@@ -313,6 +313,14 @@ def validate_package(value: str) -> None:
         raise ValidationError(_("Enter the normalised name of a package, like my-package."))
 
 
+_PLACE = r"[A-Za-z0-9._~%+@:/\[\]=&?,-]+"
+validate_direct_url = RegexValidator(
+    rf"^(git\+(https?|ssh|file)://{_PLACE}@[0-9a-f]{{40}}(#subdirectory=[A-Za-z0-9._/-]+)?"
+    rf"|https?://{_PLACE}#sha256=[0-9a-f]{{64}})\Z",
+    _("Enter git+https://…@ and the 40 digits of a commit, or https://…#sha256=…"),
+)
+
+
 def validate_version(value: str) -> None:
     """Take one exact version, as after == in a pin. Raises ValidationError."""
     from packaging.version import Version

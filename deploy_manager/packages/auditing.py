@@ -83,7 +83,8 @@ def _is_due() -> Q:
 def _used(
     environments: Sequence[Environment] | None,
 ) -> list["QuerySet[InstalledPackage] | QuerySet[Requirement]"]:
-    installed, pinned = InstalledPackage.objects.all(), Requirement.objects.all()
+    installed = InstalledPackage.objects.all()
+    pinned = Requirement.objects.exclude(url__startswith="git+")
     if environments is not None:
         installed = installed.filter(placement__environment__in=environments)
         pinned = pinned.filter(environment__in=environments)
@@ -100,7 +101,8 @@ def _wanted(environments: Sequence[Environment] | None) -> set[_Version]:
     if environments is not None:
         locks = locks.filter(releases__active_on__environment__in=environments)
     for text in locks.values_list("text", flat=True).distinct():
-        found.update((pin.name, pin.version) for pin in pins_in(text))
+        # What version a commit has, servers say: see recipes/remote/inventory.py.
+        found.update((pin.name, pin.version) for pin in pins_in(text) if not pin.is_commit)
     return found
 
 

@@ -170,6 +170,7 @@ class _History:
             Version(pin.version) < Version(was.version)
             for pin in new
             for was in same_place(pin, old)
+            if not (pin.is_commit or was.is_commit)  # what versions they have is unknown
         )
         known = {one for pin in new for one in self._known(pin)}
         known -= {one for pin in old for one in self._known(pin)}

@@ -279,8 +279,17 @@ class KnownPackages:
     @cached_property
     def pinned(self) -> set[PackageVersion]:
         """Raises PinError for a list of requirements that can't be read."""
+        return {(pin.name, pin.version) for pin in self._pins if not pin.url}
+
+    @cached_property
+    def elsewhere(self) -> set[str]:
+        """The packages that are pinned to a commit or a file, which only people move."""
+        return {pin.name for pin in self._pins if pin.url}
+
+    @cached_property
+    def _pins(self) -> list[Pin]:
         pins = (pin for each in self._environments for pin in _listed_or_serving(each))
-        return {(pin.name, pin.version) for pin in pins if self._is_wanted(pin.name)}
+        return [pin for pin in pins if self._is_wanted(pin.name)]
 
     @cached_property
     def installed(self) -> set[PackageVersion]:

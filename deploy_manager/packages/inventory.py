@@ -31,6 +31,7 @@ from deploy_manager.models.places import forget_moved
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.recipes import Result
 from deploy_manager.recipes.holding import inventory_script
+from deploy_manager.requirements.targets import Target
 from deploy_manager.requirements.versions import parsed_version
 
 logger = logging.getLogger(__name__)
@@ -196,6 +197,20 @@ def ask(address: Address, deploy_path: str) -> Answer:
     with _in_time(address.name) as over, closing(open_host(address, _no_log, over)) as host:
         result = host.run(command, stdin=inventory_script(), check=False, quiet=True)
     return _read(address.name, result)
+
+
+def ask_python(address: Address, python: str) -> Target:
+    """Ask a server about a Python that virtual environments are made from there.
+
+    Needs no deploy path. Raises as `ask` does.
+    """
+    command = [python, "-I", "-X", "utf8", "-"]
+    with _in_time(address.name) as over, closing(open_host(address, _no_log, over)) as host:
+        result = host.run(command, stdin=inventory_script(), check=False, quiet=True)
+    facts = _read(address.name, result).facts
+    return Target(
+        facts["python_version"], facts["implementation"], facts["platform"], facts["libc"]
+    )
 
 
 @contextmanager

@@ -24,6 +24,9 @@ RETRY_AFTER = timedelta(minutes=15)
 LONGEST_VERSION, LONGEST_STATUS = 100, 50
 """Characters that the columns hold."""
 
+NEWEST, LONGEST_SPECIFIER = 50, 100
+"""Versions whose needed Pythons are kept, and characters of each."""
+
 NOT_YET = Message(_("It was not looked up yet."))
 
 _Package = tuple[str, str]
@@ -100,8 +103,13 @@ def _look_up(index_url: str, rows: dict[str, IndexedPackage]) -> int:
         newest = facts.latest()
         row.latest = newest.version[:LONGEST_VERSION] if newest else ""
         row.latest_uploaded_at = newest.uploaded_at if newest else None
+        row.requires_python = {
+            one.version: one.requires_python
+            for one in facts.versions[-NEWEST:]
+            if 0 < len(one.requires_python) <= LONGEST_SPECIFIER
+        }
         row.status = facts.status[:LONGEST_STATUS]
         row.problem = Message()
-    changed = ["latest", "latest_uploaded_at", "status", "problem"]
+    changed = ["latest", "latest_uploaded_at", "requires_python", "status", "problem"]
     IndexedPackage.objects.bulk_update(rows.values(), changed, batch_size=200)
     return sum(1 for row in rows.values() if not row.problem)

@@ -41,6 +41,7 @@ def pins_of(environment: Environment) -> tuple[Pin, ...]:
                 marker=row.marker,
                 hashes=tuple(row.hashes),
                 direct=row.direct,
+                url=row.url,
             )
         )
     return tuple(pins)
@@ -100,6 +101,7 @@ def replace_pins(environment: Environment, pins: Iterable[Pin]) -> None:
                 marker=pin.marker,
                 hashes=list(pin.hashes),
                 direct=pin.direct,
+                url=pin.url,
             )
             for pin in pins
         )

@@ -1,6 +1,8 @@
 """The Pythons of an environment's servers, from their inventories."""
 
-from deploy_manager.models import Environment
+from collections.abc import Iterable
+
+from deploy_manager.models import Environment, Placement
 from deploy_manager.requirements.targets import Target
 
 
@@ -9,3 +11,12 @@ def targets_of(environment: Environment) -> tuple[Target, ...]:
     known = environment.placements.exclude(python_version="").order_by("order", "pk")
     facts = known.values_list("python_version", "implementation", "platform", "libc")
     return tuple(dict.fromkeys(Target(*each) for each in facts))
+
+
+def reported_by(placements: Iterable[Placement]) -> dict[str, Target]:
+    """Return the Pythons that placements reported, by their servers' names."""
+    return {
+        each.server.name: Target(each.python_version, each.implementation, each.platform, each.libc)
+        for each in placements
+        if each.python_version
+    }

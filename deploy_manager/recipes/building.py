@@ -1,4 +1,4 @@
-"""Building a wheel from an sdist: once, on the server chosen as builder.
+"""Building a wheel from an sdist or a commit: once, on the server chosen as builder.
 
 Its folder there is removed afterwards. The commands are in no journal: a worker that takes over
 builds in another folder, or not at all, since the wheel is in the cache already.
@@ -41,34 +41,35 @@ CHOOSE = Message(
 )
 
 
-def build_wheel(site: Site, python: ServerPython, sdist: Path, target: Path) -> str:
-    """Build an sdist for a server's Python; write the wheel to `target`, return its name.
+def build_wheel(site: Site, python: ServerPython, source: Path | str, target: Path) -> str:
+    """Build an sdist, or what is at a URL, for a server's Python; return the wheel's name.
 
-    Raises Cancelled, and WheelError for anything else that fails on the builder: it must not count
-    as a failure of the server that is deployed to.
+    The wheel is written to `target`. A `source` that is a text is `name @ URL`: the builder fetches
+    it, and needs git for a commit. Raises Cancelled, and WheelError for anything else that fails on
+    the builder: it must not count as a failure of the server that is deployed to.
     """
-    builder = site.builder
+    builder, name = site.builder, source if isinstance(source, str) else source.name
     if builder is None:
         raise WheelError(
             _(
-                "The package index has no wheel for %(python)s: %(name)s has to be built, "
+                "There is no wheel for %(python)s: %(name)s has to be built, "
                 "but the environment has no builder. %(advice)s"
             ),
             python=python,
-            name=sdist.name,
+            name=name,
             advice=CHOOSE,
         )
     try:
         with builder.open() as host, _temporary_folder(host) as folder:
             found = _require_fit(host, site, builder, python, folder)
             _make_environment(host, site, builder, found, folder)
-            return _build(host, site, sdist, target, folder)
+            return _build(host, site, source, target, folder)
     except (Cancelled, WheelError):
         raise
     except DeployManagerError as error:
         raise WheelError(
             _("%(name)s could not be built on %(builder)s: %(error)s"),
-            name=sdist.name,
+            name=name,
             builder=builder.name,
             error=error,
         ) from error
@@ -126,12 +127,14 @@ def _make_environment(
     host.run(tool_command(builder.python, script, make), stdin=tool_facts(site))
 
 
-def _build(host: BuildHost, site: Site, sdist: Path, target: Path, folder: str) -> str:
-    source = f"{folder}/{sdist.name}"
-    host.put(sdist, source)
+def _build(host: BuildHost, site: Site, source: Path | str, target: Path, folder: str) -> str:
+    name = what = source if isinstance(source, str) else source.name
+    if not isinstance(source, str):
+        what = f"{folder}/{source.name}"
+        host.put(source, what)
     pip = ["pip", "--no-input", "--disable-pip-version-check"]
     options = ["--quiet", "--no-deps", "--wheel-dir", f"{folder}/made"]
-    words = [*pip, "wheel", *options, source]
+    words = [*pip, "wheel", *options, what]
     command = tool_command(f"{folder}/venv/bin/python", f"{folder}/{TOOL_RUNNER}", words)
     # The index goes by stdin, since any account can read a command line in the process list.
     built = host.run(command, stdin=tool_facts(site), check=False)
@@ -139,7 +142,7 @@ def _build(host: BuildHost, site: Site, sdist: Path, target: Path, folder: str) 
         last_line = (built.stderr.strip() or built.stdout.strip())[-SHOWN_CHARACTERS:]
         raise WheelError(
             _("%(name)s could not be built on %(builder)s:\n%(last_line)s"),
-            name=sdist.name,
+            name=name,
             builder=host.name,
             last_line=last_line,
         )
@@ -148,7 +151,7 @@ def _build(host: BuildHost, site: Site, sdist: Path, target: Path, folder: str) 
     if len(made) != 1 or "/" in made[0]:
         raise WheelError(
             _("%(name)s was built into %(made)s wheels instead of one."),
-            name=sdist.name,
+            name=name,
             made=len(made),
         )
     host.get(f"{folder}/made/{made[0]}", target, MOST_BYTES)

@@ -195,6 +195,9 @@ class Site:
     pins: Mapping[str, Sequence[Pinned]] = field(default_factory=dict)
     """The pins in `lock`, by package name."""
 
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """The URLs of pins that come from no index, by package name."""
+
     lock_digest: str = ""
     """sha256 of `lock`, hexadecimal."""
 

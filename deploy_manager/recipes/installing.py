@@ -10,6 +10,7 @@ from deploy_manager.recipes.environments import python_facts
 from deploy_manager.recipes.holding import what_differs
 from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.links import beside, switch_link
+from deploy_manager.recipes.origins import note_origins
 from deploy_manager.recipes.packing import uv_program
 from deploy_manager.recipes.registry import Uses, recipe
 from deploy_manager.recipes.shipping import SHIPPED_LOCK, WHEELS, run_tool, ship_file
@@ -62,6 +63,8 @@ def _fill(host: Host, site: Site, path: str) -> None:
 
         send_wheels(host, site, path)
     _INSTALLERS[site.installer](host, site, path)
+    if site.wheels == SHIPPED and site.origins:
+        note_origins(host, site, path)
     _require_pins(host, site, path)
     compile_modules(host, site, path)
     # Last: if anything before it fails or dies, the environment is made again.

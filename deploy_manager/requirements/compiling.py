@@ -8,7 +8,7 @@ import platform
 import re
 import sysconfig
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +31,13 @@ FULL = (
 )
 """Options that make the output of `uv pip compile` a lock."""
 
+NEVER = "{} ; python_version < '3'\n"
 _NEEDS_A_BUILD = re.compile(r"Wheels are required for `([^`]+)`")
 _NAMES = {
     "requirements.in": "what the project asks for",
     "constraints.txt": "the constraints",
     "sources.txt": "the versions that exist as source",
+    "elsewhere.txt": "what comes from no index",
     "requirements.txt": "the lock",
 }
 
@@ -79,6 +81,9 @@ class Compiler:
     pythons: Sequence[str] = ()
     """In words, for the message that a package has no wheel for them."""
 
+    elsewhere: Collection[str] = ()
+    """Packages that come from no index: needed or not, they are neither looked up nor pinned."""
+
     sources: dict[str, Source] = field(default_factory=dict)
     """The packages taken as source so far, by name."""
 
@@ -106,12 +111,15 @@ class Compiler:
             texts = {"requirements.in": asked, "constraints.txt": bounds}
             pinned = (f"{name}==={one.version}\n" for name, one in self.sources.items())
             texts |= {"sources.txt": "".join(pinned), "requirements.txt": lock}
+            # As an override it replaces what any package says of it, by what is never true.
+            texts |= {"elsewhere.txt": "".join(map(NEVER.format, sorted(self.elsewhere)))}
             for file, text in texts.items():
                 (folder / file).write_text(text, encoding="utf-8")
             # The output file exists before: uv prefers the versions that it pins.
             words = [
                 *("pip", "compile", BY_THIS_PYTHON, str(folder / "requirements.in")),
                 *(f"--constraints={folder / file}" for file in ("constraints.txt", "sources.txt")),
+                f"--override={folder / 'elsewhere.txt'}",
                 f"--output-file={folder / 'requirements.txt'}",
             ]
             reason = run_uv(

@@ -9,7 +9,14 @@ from urllib.parse import urlsplit
 import tomli_w
 from django.utils.translation import gettext_noop as _
 from packaging.markers import Marker
-from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock
+from packaging.pylock import (
+    Package,
+    PackageArchive,
+    PackageSdist,
+    PackageVcs,
+    PackageWheel,
+    Pylock,
+)
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from pypi_simple import DistributionPackage, PyPISimple
@@ -27,7 +34,10 @@ F = TypeVar("F", PackageWheel, PackageSdist)
 def export_requirements(pins: Sequence[Pin]) -> str:
     """Return pins as a requirements file for `pip install --no-deps -r`, with their hashes."""
     hashes = " --require-hashes" if all(pin.hashes for pin in pins) else ""
-    return f"# pip install --no-deps{hashes} -r <this file>\n{lock_text(pins)}"
+    # Beside a commit, which has none, pip takes no hashes for other packages; uv does.
+    is_mixed = any(pin.is_commit for pin in pins) and any(pin.hashes for pin in pins)
+    program = "uv pip" if is_mixed else "pip"
+    return f"# {program} install --no-deps{hashes} -r <this file>\n{lock_text(pins)}"
 
 
 def export_pylock(pins: Sequence[Pin], index_url: str = "") -> str:
@@ -36,7 +46,7 @@ def export_pylock(pins: Sequence[Pin], index_url: str = "") -> str:
     Only files with a pinned hash are listed. Raises PinError if the index does not have them, and
     for pins without hashes, which PEP 751 requires.
     """
-    if bare := [pin.name for pin in pins if not pin.hashes]:
+    if bare := [pin.name for pin in pins if not pin.hashes and not pin.url]:
         raise PinError(
             _(
                 "%(bare)s: a pylock.toml needs hashes. Import the pins with --lock, or "
@@ -52,6 +62,8 @@ def export_pylock(pins: Sequence[Pin], index_url: str = "") -> str:
 
 def _package(client: PyPISimple, pin: Pin) -> Package:
     """Return a pin with the files it allows. Raises PinError."""
+    if pin.url:
+        return _direct(pin)
     try:
         listed = project_page(client, pin.name).packages
     except IndexUnreachable as error:
@@ -74,6 +86,25 @@ def _package(client: PyPISimple, pin: Pin) -> Package:
         wheels=wheels or None,
         sdist=next(iter(sdists), None),
         tool={OWN_TABLE: noted},
+    )
+
+
+def _direct(pin: Pin) -> Package:
+    """Return a pin that comes from no index."""
+    where, _sharp, fragment = pin.url.partition("#")
+    value = fragment.partition("=")[2]
+    vcs = archive = None
+    if pin.is_commit:
+        url, _at, commit = where.removeprefix("git+").rpartition("@")
+        vcs = PackageVcs(type="git", url=url, commit_id=commit, subdirectory=value or None)
+    else:
+        archive = PackageArchive(url=where, hashes={"sha256": value})
+    return Package(
+        name=canonicalize_name(pin.name),
+        marker=Marker(pin.marker) if pin.marker else None,
+        vcs=vcs,
+        archive=archive,
+        tool={OWN_TABLE: {"direct": pin.direct, "extras": list(pin.extras)}},
     )
 
 

@@ -192,7 +192,9 @@ def _asked(package: Package, path: str, line: int, direct: bool) -> Asked | Prob
     asked = Asked(package.name, marker=marker, direct=direct, file=path, line=line)
     asked = replace(asked, text=package.name, **_noted(package.tool or {}))
     if package.is_direct:
-        return replace(asked, address=_address(package))
+        listed = (package.archive.hashes if package.archive else {}).items()
+        hashes = tuple(f"{name}:{one}" for name, one in listed if name == "sha256")
+        return replace(asked, address=_address(package), hashes=hashes)
     try:
         specifier = SpecifierSet(f"=={_version(package)}")
     except ValueError as error:
@@ -212,9 +214,14 @@ def _noted(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _address(package: Package) -> Address:
+    if (vcs := package.vcs) and vcs.url:
+        inner = f"#subdirectory={vcs.subdirectory}" if vcs.subdirectory else ""
+        return Address.of(f"{vcs.type}+{vcs.url}@{vcs.commit_id}{inner}")
+    if (archive := package.archive) and archive.url:
+        return Address.of(archive.url)
     for source in (package.vcs, package.archive):
-        if source and (where := source.url or source.path):
-            return Address.of(where)
+        if source and source.path:
+            return Address.of(source.path)
     return Address(package.directory.path if package.directory else "")
 
 

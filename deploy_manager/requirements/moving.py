@@ -86,14 +86,26 @@ def move_pins(
     versions uploaded later are not considered, except for packages that are `exempt`. Raises
     PinError for a package that is not in the lock and, with uv's report, if there is no solution.
     """
-    pins = read_pins(lock, "the lock")
+    listed = read_pins(lock, "the lock")
+    # What comes from no index stays where it is: only people move a commit.
+    elsewhere = tuple(pin for pin in listed if pin.url)
+    pins = tuple(pin for pin in listed if not pin.url)
     wanted = {request.name: request for request in requests}
+    there = {pin.name for pin in elsewhere}
+    if fixed := sorted(wanted.keys() & there):
+        raise PinError(
+            _(
+                "%(fixed)s can't be upgraded: it is pinned to a commit or a file, not to a version"
+                " of the package index. Pin another one in the requirements."
+            ),
+            fixed=", ".join(fixed),
+        )
     if unknown := sorted(wanted.keys() - {pin.name for pin in pins}):
         raise PinError(_("%(unknown)s is not among the pins."), unknown=", ".join(unknown))
     options = [*FULL, *_target_options(pins, targets)]
     options += cooldown_options(pins, index_url, before, exempt)
     specifiers = {p.name: wanted[p.name].specifier(p.version) for p in pins if p.name in wanted}
-    resolver = _Resolver(pins, wanted, options, targets, index_url, timeout)
+    resolver = _Resolver(pins, wanted, options, targets, index_url, timeout, there)
     # In one run uv would leave a requested package at its old pin if the range allows that.
     if any(request.reach is not Reach.EXACT for request in requests):
         furthest = read_pins(resolver.resolve(specifiers, ["--upgrade"]), "the furthest pins")
@@ -105,8 +117,9 @@ def move_pins(
         # uv was given all pins by name, so its `# via` comments say nothing about who needs them.
         direct = {pin.name: pin.direct for pin in pins}
         after = tuple(replace(pin, direct=direct.get(pin.name, pin.direct)) for pin in after)
+    after = tuple(sorted((*after, *elsewhere), key=lambda pin: (pin.name, pin.marker)))
     _check_targets(after, targets)
-    return Moved(after, _moves(compare_pins(pins, after), wanted, _needed_by(resolved)))
+    return Moved(after, _moves(compare_pins(listed, after), wanted, _needed_by(resolved)))
 
 
 def _target_options(pins: Sequence[Pin], targets: Sequence[Target]) -> list[str]:
@@ -137,10 +150,16 @@ class _Resolver:
         targets: Sequence[Target],
         index_url: str,
         timeout: float,
+        elsewhere: Collection[str] = (),
     ) -> None:
         self._pins, self._wanted, self._index_url = pins, wanted, index_url
         self._compiler = Compiler(
-            options, index_url, timeout, self._find_source, [*map(describe, targets)]
+            options,
+            index_url,
+            timeout,
+            self._find_source,
+            [*map(describe, targets)],
+            elsewhere,
         )
 
     def resolve(self, specifiers: Mapping[str, str], options: Sequence[str]) -> str:

@@ -110,7 +110,8 @@ def _standing_for_others(package: HeldPackage, holding: Collection[str]) -> Stan
 def _is_ahead(pin: Pin, listed: Sequence[Pin], before: Collection[str]) -> bool:
     """Whether the repository is behind, or still has the higher version that was moved from."""
     wanted, left = Version(pin.version), _read(before)
-    there = [Version(one.version) for one in listed]
+    # Who pins a commit chose what it contains: no version is ahead of that.
+    there = [Version(one.version) for one in listed if not one.is_commit]
     return any(version < wanted or (version > wanted and version in left) for version in there)
 
 

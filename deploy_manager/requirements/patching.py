@@ -55,7 +55,9 @@ def patch_pins(text: str, pins: Sequence[Pin]) -> str:
     reliably.
     """
     lines = text.splitlines(keepends=True)
-    wanted = {(pin.name, pin.marker): pin for pin in pins}
+    # What comes from no index stays as it is: nothing moves it but people.
+    elsewhere = {pin.name for pin in pins if pin.url}
+    wanted = {(pin.name, pin.marker): pin for pin in pins if not pin.url}
     # From the end, so that the numbers of the lines that are still to come stay right.
     for found in reversed([one for one in _parse(text).requirements if one.name]):
         start = end = found.line_number - 1
@@ -63,6 +65,8 @@ def patch_pins(text: str, pins: Sequence[Pin]) -> str:
             end += 1
         end += 1
         name = canonicalize_name(found.name)
+        if name in elsewhere:
+            continue
         pin = wanted.pop((name, str(found.marker or "")), None)
         if pin is None:
             # A package's only pin is the one that is meant, however its marker is spelled here.

@@ -8,9 +8,10 @@ from packaging.specifiers import Specifier, SpecifierSet
 from packaging.version import Version
 
 from deploy_manager.requirements.asked import Asked, Asking, Problem, shown
+from deploy_manager.requirements.direct import direct_pin
 from deploy_manager.requirements.pins import Pin
 
-LONGEST_NAME, LONGEST_VERSION, LONGEST_MARKER = 200, 100, 1000
+LONGEST_NAME, LONGEST_VERSION, LONGEST_MARKER, LONGEST_URL = 200, 100, 1000, 500
 """Characters that the rows have room for."""
 
 # https://pip.pypa.io/en/stable/topics/secure-installs/#hash-checking-mode
@@ -68,6 +69,23 @@ def option_problems(asking: Asking) -> Iterable[Problem]:
         )
 
 
+def _direct(asked: Asked) -> Pin:
+    """Return the pin of a requirement that comes from a URL. Raises ValueError."""
+    version, url = direct_pin(asked)
+    _refuse_too_long(asked, url)
+    return Pin(asked.name, version, asked.extras, asked.marker, (), asked.direct, url)
+
+
+def _refuse_too_long(asked: Asked, url: str = "") -> None:
+    lengths = (
+        (asked.name, LONGEST_NAME),
+        (asked.marker, LONGEST_MARKER),
+        (url, LONGEST_URL),
+    )
+    if any(len(text) > most for text, most in lengths):
+        raise _NoPinError(f"{asked.text}… is too long")
+
+
 def refuse_elsewhere(asked: Asked) -> None:
     """Raises ValueError if a requirement does not come from an index."""
     if asked.address is not None or not asked.name:
@@ -81,6 +99,8 @@ def bounds_of(asked: Asked, constraints: Sequence[Asked]) -> list[Asked]:
 
 
 def _pin(asked: Asked, bounds: Sequence[Asked]) -> Pin:
+    if asked.address is not None:
+        return _direct(asked)
     refuse_elsewhere(asked)
     if any(bound.address for bound in bounds):
         raise _NoPinError(f"{asked.text} is constrained to a path or a URL: it can't be pinned")
@@ -88,8 +108,7 @@ def _pin(asked: Asked, bounds: Sequence[Asked]) -> Pin:
     if weak := sorted(one for one in hashes if not _STRONG_HASH.fullmatch(one)):
         raise _NoPinError(f"{shown(weak[0])} is not a sha256, sha384 or sha512 hash")
     version = _version(asked, bounds)
-    if len(asked.name) > LONGEST_NAME or len(asked.marker) > LONGEST_MARKER:
-        raise _NoPinError(f"{asked.text}… is too long")
+    _refuse_too_long(asked)
     return Pin(asked.name, version, asked.extras, asked.marker, tuple(sorted(hashes)), asked.direct)
 
 
@@ -119,6 +138,11 @@ def _joined(known: Pin | None, pin: Pin) -> Pin:
     """Join two lines of one package. Raises ValueError if their versions differ."""
     if known is None:
         return pin
+    if known.url != pin.url:
+        raise _NoPinError(
+            f"{pin.name} is pinned twice, to {known.url or known.version} and"
+            f" {pin.url or pin.version}"
+        )
     if Version(known.version) != Version(pin.version):
         raise _NoPinError(f"{pin.name} is pinned twice, to {known.version} and {pin.version}")
     return replace(

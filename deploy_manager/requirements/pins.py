@@ -22,12 +22,21 @@ class Pin:
     direct: bool = True
     """Whether the project itself asks for it, not only another package."""
 
+    url: str = ""
+    """Where it comes from if that is no index: `git+https://…@<commit>`, or a file and its hash."""
+
+    @property
+    def is_commit(self) -> bool:
+        """Whether it is a commit, whose version is unknown until it is built."""
+        return self.url.startswith("git+")
+
     @property
     def requirement(self) -> str:
         """The pin as a requirement of its own (PEP 508), without its hashes."""
         extras = f"[{','.join(self.extras)}]" if self.extras else ""
         marker = f" ; {self.marker}" if self.marker else ""
-        return f"{self.name}{extras}=={self.version}{marker}"
+        what = f" @ {self.url}" if self.url else f"=={self.version}"
+        return f"{self.name}{extras}{what}{marker}"
 
 
 @dataclass(frozen=True)

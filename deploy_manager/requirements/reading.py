@@ -62,8 +62,9 @@ def check_whole(pins: Sequence[Pin], path: str) -> None:
     """Raise PinError if there are no pins, or if only some of them have hashes."""
     if not pins:
         raise PinError(_("%(path)s pins nothing. %(how)s"), path=path, how=HOW_TO_PIN)
-    bare = [pin.name for pin in pins if not pin.hashes]
-    if bare and len(bare) < len(pins):
+    indexed = [pin for pin in pins if not pin.url]  # the others have their commit, or their hash
+    bare = [pin.name for pin in indexed if not pin.hashes]
+    if bare and len(bare) < len(indexed):
         raise PinError(
             _(
                 "%(path)s has hashes for some packages but not for %(bare)s: pip requires "

@@ -130,7 +130,7 @@ def _describe_advisories(
     vulnerable = [
         f"{name} {version}"
         for name, version in sorted(known.installed - known.pinned)
-        if known.advisories_of([(name, version)])
+        if name not in known.elsewhere and known.advisories_of([(name, version)])
     ]
     if vulnerable:
         yield Message(
@@ -149,8 +149,11 @@ def _describe_advisories(
 def _describe_missing(
     policy: UpgradePolicy, known: KnownPackages, unseen: Iterable[Placement]
 ) -> Iterable[Message]:
-    if missing := sorted(set(policy.packages) - known.names):
+    if missing := sorted(set(policy.packages) - known.names - known.elsewhere):
         yield Message(_("Not pinned here: %(names)s."), names=few(missing))
+    if known.elsewhere:
+        text = _("Left alone: %(names)s. Pinned to a commit or a file, which only people move.")
+        yield Message(text, names=few(sorted(known.elsewhere)))
     if servers := [each.server.name for each in unseen]:
         yield Message(_("Unknown: what is installed on %(servers)s."), servers=few(servers))
 

@@ -26,7 +26,7 @@ def choose(
             _("The package index has no %(name)s %(version)s."), name=pin.name, version=pin.version
         )
     known = [one for one in offered if may_be(one, pin)]
-    wheels = [(rank, one) for one in known if (rank := _rank(one, python)) is not None]
+    wheels = [(found, one) for one in known if (found := rank(one, python)) is not None]
     if wheels:
         return min(wheels, key=lambda pair: pair[0])[1]
     # Only now: an sdist has to be built, which runs its code.
@@ -44,7 +44,7 @@ def may_be(file: DistributionPackage, pin: Pin) -> bool:
     return not pin.hashes or not comparable or not listed.isdisjoint(pin.hashes)
 
 
-def _rank(file: DistributionPackage, python: ServerPython) -> tuple[int, int, str] | None:
+def rank(file: DistributionPackage, python: ServerPython) -> tuple[int, int, str] | None:
     """Return a wheel's rank, of which the lowest is best; None if it does not fit."""
     try:
         _name, _version, build, tags = parse_wheel_filename(file.filename)

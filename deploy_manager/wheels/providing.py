@@ -20,8 +20,9 @@ from deploy_manager.wheels.fetching import fetch
 from deploy_manager.wheels.once import once
 from deploy_manager.wheels.python import ServerPython
 
-Build = Callable[[Path, Path], str]
-"""Builds the sdist at the first path, writes the wheel to the second, and returns its name."""
+Build = Callable[[Path | str, Path], str]
+"""Builds an sdist, or what pip finds at a URL, as `name @ URL`; writes the wheel to the path, and
+returns its name."""
 
 FETCHES_AT_ONCE = 8
 
@@ -45,17 +46,29 @@ def provide(
     raises.
     """
     pins = [pin for pin in read_pins(lock, "the lock") if python.is_true(pin.marker)]
-    fetched = _fetch_all(pins, python, index_url, cache)
-    wheels = tuple(
-        kept if kept.is_wheel else _built(pin, kept, python, cache, build)
-        for pin, kept in zip(pins, fetched, strict=True)
-    )
-    # Without markers, which were decided here, and with the hash of the very wheel that is sent.
-    exact = (
-        replace(pin, marker="", hashes=(f"sha256:{wheel.sha256}",))
-        for pin, wheel in zip(pins, wheels, strict=True)
-    )
+    indexed = [pin for pin in pins if not pin.url]
+    fetched = dict(zip(indexed, _fetch_all(indexed, python, index_url, cache), strict=True))
+    wheels = tuple(_wheel(pin, fetched.get(pin), python, cache, build) for pin in pins)
+    exact = (_exact(pin, wheel) for pin, wheel in zip(pins, wheels, strict=True))
     return Provided(wheels, lock_text(exact))
+
+
+def _wheel(
+    pin: Pin, fetched: Kept | None, python: ServerPython, cache: Cache, build: Build
+) -> Kept:
+    if fetched and fetched.is_wheel:
+        return fetched
+    if fetched:
+        # By content: an index may offer another sdist of the same version later.
+        return _built(pin, fetched.path, fetched.sha256, python, cache, build)
+    what = replace(pin, marker="").requirement
+    return _built(pin, what, what, python, cache, build)
+
+
+def _exact(pin: Pin, wheel: Kept) -> Pin:
+    """Return a pin of the very wheel that is sent: without its marker, which was decided here."""
+    version = str(parse_wheel_filename(wheel.path.name)[1]) if pin.is_commit else pin.version
+    return replace(pin, version=version, url="", marker="", hashes=(f"sha256:{wheel.sha256}",))
 
 
 def _fetch_all(
@@ -88,14 +101,15 @@ def _fetched(client: PyPISimple, python: ServerPython, cache: Cache, pin: Pin, k
     return once(cache.lock(key), lambda: cache.recall(key), make)
 
 
-def _built(pin: Pin, sdist: Kept, python: ServerPython, cache: Cache, build: Build) -> Kept:
-    """Return the wheel that was built from an sdist for such Pythons."""
-    # By content: an index may offer another sdist of the same version later.
-    key = key_of("built", sdist.sha256, python.key)
+def _built(
+    pin: Pin, source: Path | str, content: str, python: ServerPython, cache: Cache, build: Build
+) -> Kept:
+    """Return the wheel that was built from a source for such Pythons; `content` identifies it."""
+    key = key_of("built", content, python.key)
 
     def make() -> Kept:
         part = cache.part(key)
-        name = build(sdist.path, part)
+        name = build(source, part)
         _check_name(name, pin, python)
         kept = cache.keep(part, name)
         cache.note(key, kept)
@@ -114,9 +128,9 @@ def _check_name(name: str, pin: Pin, python: ServerPython) -> None:
             name=pin.name,
             made=repr(name[:200]),
         ) from None
-    if project != pin.name or not is_version(str(version), pin.version):
+    if project != pin.name or not (pin.is_commit or is_version(str(version), pin.version)):
         raise WheelError(
-            _("The sdist of %(name)s %(version)s was built to %(made)s."),
+            _("The source of %(name)s %(version)s was built to %(made)s."),
             name=pin.name,
             version=pin.version,
             made=repr(name[:200]),

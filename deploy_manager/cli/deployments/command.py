@@ -9,7 +9,7 @@ from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.deployments.dry_run import show_dry_run
 from deploy_manager.cli.deployments.following import Interrupts
 from deploy_manager.cli.deployments.options import HELP, Arguments, as_planned, options_for
-from deploy_manager.cli.deployments.plan import PlanReport, check_plan
+from deploy_manager.cli.deployments.plan import PlanReport, agree_to_part, check_plan
 from deploy_manager.cli.deployments.watching import (
     show_how_to_retry,
     show_request,
@@ -43,6 +43,7 @@ class RequestCommand(EnvironmentCommand):
         parser.add_argument("--dry-run", action="store_true", help=HELP["dry_run"])
         parser.add_argument("--no-wait", action="store_true", help="request it and do not watch")
         parser.add_argument("--take-back", action="store_true", help=HELP["take_back"])
+        parser.add_argument("--leave-others", action="store_true", help=HELP["leave_others"])
 
     def run_recipe(self, recipe: str, options: dict[str, Any]) -> None:
         """Plan, request and watch a recipe.
@@ -69,6 +70,7 @@ class RequestCommand(EnvironmentCommand):
             show_dry_run(environment, recipe, as_planned(plan, deployment_options), view)
             return
         agree_to_take_back(plan.to_confirm, view, agreed=options["take_back"])
+        agree_to_part(plan, deployment_options, view, agreed=options["leave_others"])
         interrupts = Interrupts()
         # From before the request on: a Ctrl-C between the two must not leave it unmentioned.
         with interrupts.noted():

@@ -20,6 +20,7 @@ HELP = {
     "force_migration": "do not reverse this irreversible migration; may be repeated",
     "dry_run": "show each command, without contacting any server",
     "command": "the words after the site's manage.py: 'clearsessions -v 2'; stored and shown",
+    "leave_others": "agree that the other servers go on serving another commit",
     "take_back": "agree to take back what an upgrade or a fix brought",
 }
 """The help texts that manage.py and fab share."""

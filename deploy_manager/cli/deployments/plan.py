@@ -10,6 +10,7 @@ from rich.text import Text
 from deploy_manager.cli.exits import refusals, refuse
 from deploy_manager.cli.packages.pins import (
     SECURITY,
+    agrees,
     describe_override,
     describe_pin,
     override_as_json,
@@ -53,6 +54,18 @@ def check_plan(environment: Environment, recipe: str, options: DeploymentOptions
     if plan.problems:
         refuse("\n".join(plan.problems))
     return plan
+
+
+def agree_to_part(plan: Plan, options: DeploymentOptions, view: View, *, agreed: bool) -> None:
+    """Return if no server is left behind, or if that is agreed to: by the flag, or when asked.
+
+    A retry completes what was agreed to before. Raises CommandError (exit code 2) otherwise.
+    """
+    if agreed or options.retry_of is not None or not plan.parting:
+        return
+    others = clean(shorten([each.server.name for each in plan.left_behind]))
+    if not agrees(f"Leave {others} behind? [y/N] ", view):
+        refuse(f"{clean(str(plan.parting))}\nTo leave them behind, add --leave-others.")
 
 
 def why_not_now(
@@ -99,6 +112,8 @@ class PlanReport(Report):
             build=list(plan.build),
             broken=dict(plan.broken),
             arguments=list(self.options.arguments),
+            foreseen=list(map(str, plan.foreseen)),
+            left_behind=[each.server.name for each in plan.left_behind],
             not_now=why_not_now(plan.environment, plan.pipeline, self.options),
         )
 
@@ -191,6 +206,8 @@ def _release(plan: Plan, release: Release) -> Iterator[Fact]:
 def _warnings(plan: Plan) -> Iterator[str]:
     for module, why in plan.broken.items():
         yield f"{module} can't be imported, so what it adds is missing: {clean(why)}"
+    yield from (clean(str(line)) for line in plan.foreseen)
+    yield from clean(str(plan.parting)).splitlines()
     if not plan.taken_back:
         return
     names = ", ".join(pin.name for pin in plan.taken_back)

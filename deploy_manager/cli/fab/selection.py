@@ -20,7 +20,7 @@ from deploy_manager.cli.deployments.options import (
     options_for,
     options_to_retry,
 )
-from deploy_manager.cli.deployments.plan import PlanReport, check_plan
+from deploy_manager.cli.deployments.plan import PlanReport, agree_to_part, check_plan
 from deploy_manager.cli.deployments.watching import show_how_to_retry
 from deploy_manager.cli.exits import FAILED, REFUSED, refusals, refuse
 from deploy_manager.cli.fab.upgrade import Words, upgrade
@@ -49,14 +49,19 @@ class Selection:
         self._environment = environment
 
     def run(
-        self, recipe: str, arguments: Arguments, dry_run: bool, take_back: bool = False
+        self,
+        recipe: str,
+        arguments: Arguments,
+        dry_run: bool,
+        take_back: bool = False,
+        leave_others: bool = False,
     ) -> None:
         """Run a recipe. Raises Exit: code 2 if it is refused, 1 if it does not succeed."""
         environment = self._selected(recipe)
         with _exits():
             with refusals():
                 options = options_for(environment, recipe, arguments)
-            _plan_and_run(environment, recipe, options, dry_run, take_back)
+            _plan_and_run(environment, recipe, options, dry_run, take_back, leave_others)
 
     def run_command(self, command: str, arguments: Arguments, dry_run: bool) -> None:
         """Run a management command of the site once, typed in one piece. Raises Exit like `run`."""
@@ -106,6 +111,7 @@ def _plan_and_run(
     options: DeploymentOptions,
     dry_run: bool,
     take_back: bool,
+    leave_others: bool = False,
 ) -> None:
     view = make_view(make_console(sys.stdout))
     plan = check_plan(environment, recipe, options)
@@ -114,6 +120,7 @@ def _plan_and_run(
         show_dry_run(environment, recipe, as_planned(plan, options), view)
         return
     agree_to_take_back(plan.to_confirm, view, agreed=take_back)
+    agree_to_part(plan, options, view, agreed=leave_others)
     interrupts = Interrupts()
     with interrupts.noted():
         with refusals():

@@ -125,9 +125,10 @@ def _recipe_task(selection: Selection, pipeline: Pipeline) -> Task[Any]:
         reason: str = "",
         dry_run: bool = False,
         take_back: bool = False,
+        leave_others: bool = False,
     ) -> None:
         arguments = Arguments(ref=ref, servers=server or (), reason=reason)
-        selection.run(pipeline.name, arguments, dry_run, take_back)
+        selection.run(pipeline.name, arguments, dry_run, take_back, leave_others)
 
     def body_with_release(
         context: Any,

@@ -43,11 +43,28 @@ def packages() -> dict[str, str]:
 
 
 def identify(path: str) -> tuple[str, str]:
-    """Return name and version from the metadata, or else from the folder's name."""
+    """Return name and version from the metadata, or else from the folder's name.
+
+    A version that was made of a commit has that in its local part: it may be one of many.
+    """
     metadata = PathDistribution(Path(path)).metadata
     stem, _, _ = os.path.basename(path).rpartition(".")
     name, _, version = stem.partition("-")
-    return normalised(metadata["Name"] or name), (metadata["Version"] or version).strip()
+    version = (metadata["Version"] or version).strip()
+    commit = commit_of(path)
+    if commit:
+        version += f"{'.' if '+' in version else '+'}g{commit}"
+    return normalised(metadata["Name"] or name), version
+
+
+def commit_of(path: str) -> str:
+    """As https://packaging.python.org/en/latest/specifications/direct-url/; blank: of none."""
+    try:
+        with open(os.path.join(path, "direct_url.json"), encoding="utf-8") as file:
+            commit = json.load(file)["vcs_info"]["commit_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return commit if re.fullmatch("[0-9a-f]{40}", str(commit)) else ""
 
 
 def markers() -> dict[str, str]:
