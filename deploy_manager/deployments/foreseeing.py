@@ -13,7 +13,6 @@ from deploy_manager.recipes.serving import reload
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.programs import missing_programs
 
-
 GUNICORN = Environment.ReloadMethod.GUNICORN
 PROGRAMS: dict[str, str] = {
     Process.Kind.WSGI: "gunicorn",
