@@ -28,8 +28,7 @@ def needed_programs(environment: Environment, recipes: Collection[str]) -> dict[
     if reload.__name__ not in recipes:
         return {}
     rows = list(environment.processes.all())
-    own = {place.own_reload_method for place in environment.placements.all()} or {""}
-    is_ours = GUNICORN in {method or environment.reload_method for method in own}
+    is_ours = any(method == GUNICORN for method, _target in environment.reloads)
     needed = {
         PROGRAMS[row.kind]: Message(_("it runs the process %(name)s"), name=row.name)
         for row in rows

@@ -15,7 +15,8 @@ from deploy_manager.row_checks import check_row
 MOST_NAMED = 10
 """Files in a message."""
 
-STARTED_WITHOUT_VARIABLES = (Environment.ReloadMethod.TOUCH, Environment.ReloadMethod.PASSENGER)
+TOUCH = Environment.ReloadMethod.TOUCH
+STARTED_WITHOUT_VARIABLES = (TOUCH, Environment.ReloadMethod.PASSENGER)
 """Ways to serve in which a web server starts the site, and knows no variables of ours."""
 
 
@@ -50,9 +51,8 @@ def _served_files(environment: Environment) -> list[str]:
     """Return the files that serve the site, relative to the folder of manage.py."""
     module = environment.wsgi_application.partition(":")[0]
     files = [f"{module.replace('.', '/')}.py"] if module else []
-    if environment.reload_method == Environment.ReloadMethod.TOUCH and environment.reload_target:
-        files.append(environment.reload_target)
-    return files
+    touched = {target for method, target in environment.reloads if method == TOUCH and target}
+    return [*files, *sorted(touched)]
 
 
 def _agree(entrances: Sequence[Entrance]) -> bool:
@@ -92,9 +92,8 @@ def _refuse_others(
 
 def _is_started_by_a_web_server(environment: Environment, entrance: Entrance) -> bool:
     """Whether a web server starts a file of the code itself, which does not read our variables."""
-    is_touched = environment.reload_method == Environment.ReloadMethod.TOUCH
-    if environment.reload_method not in STARTED_WITHOUT_VARIABLES or entrance.reads_ours:
+    # A WSGI file to touch that is not named is ours, which sets the variables.
+    ways = [way for way in environment.reloads if way != (TOUCH, "")]
+    if entrance.reads_ours or not any(way[0] in STARTED_WITHOUT_VARIABLES for way in ways):
         return False
-    if is_touched and not environment.reload_target:
-        return False  # no file of the code is named
     return entrance.path.endswith((*_served_files(environment), "wsgi.py"))

@@ -84,6 +84,12 @@ class Environment(
         return f"{self.project.name}/{self.name}"
 
     @property
+    def reloads(self) -> set[tuple[str, str]]:
+        """How its servers are made to serve a release: pairs of a method and what to reload."""
+        own = {(each.reload_method, each.reload_target) for each in self.placements.all()}
+        return own or {(self.reload_method, self.reload_target)}
+
+    @property
     def active_freeze(self) -> Freeze | None:
         """The freeze that holds now; None: releases may change."""
         # Asked anew each time, so that who waits for the end of a freeze sees it, except for lists
