@@ -5,8 +5,8 @@ It serves on the socket that systemd opened, or opens one itself where systemd d
 
 from __future__ import annotations
 
+import asyncio
 import os
-import socket
 import sys
 from typing import Any
 
@@ -14,10 +14,9 @@ from .application import find_application
 from .place import Place
 from .wanted import wanted_here
 
+ACCEPTED_SECONDS = 0.3
 FIRST_SOCKET = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
-
-BACKLOG = 2048
 
 
 def serve_asgi(path: str, workers: int) -> None:
@@ -30,47 +29,45 @@ def serve_asgi(path: str, workers: int) -> None:
     sys.path.insert(0, place.code)
     try:
         import uvicorn
-        from uvicorn.supervisors import Multiprocess
     except ImportError:
         sys.exit("uvicorn is not installed for this release: add it to the requirements.")
     name = f"{__package__}.serve_asgi:application"
-    config = uvicorn.Config(name, workers=workers, log_level="info")
-    sockets = [_socket(place)]
-    server = uvicorn.Server(config)
-    if workers > 1:
-        Multiprocess(config, target=server.run, sockets=sockets).run()
-    else:
-        server.run(sockets=sockets)
-    if not server.started and workers == 1:
-        sys.exit(3)  # as uvicorn does if the application can't be loaded
+    uvicorn.run(name, workers=workers, **_address(place))
 
 
-def _socket(place: Place) -> socket.socket:
-    """Return the socket to serve on: by LISTEN_PID, systemd handed one over to this process."""
+def _address(place: Place) -> dict[str, Any]:
+    """Return where to serve: by LISTEN_PID, systemd handed a socket over to this process."""
     if os.environ.get("LISTEN_PID") == str(os.getpid()):
-        return socket.socket(fileno=FIRST_SOCKET)
+        return {"fd": FIRST_SOCKET}
     bind = _process(place).bind
     if bind.startswith("unix:"):
-        path = bind[len("unix:") :]
-        if os.path.exists(path):
-            os.unlink(path)
-        opened = socket.socket(socket.AF_UNIX)
-        opened.bind(path)
-        os.chmod(path, 0o666)  # noqa: S103  the web server, of another account, connects to it
-    else:
-        host, _colon, port = bind.rpartition(":")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        opened = socket.socket(family)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind((host.strip("[]"), int(port)))
-    opened.listen(BACKLOG)
-    opened.set_inheritable(True)
-    return opened
+        return {"uds": bind[len("unix:") :]}
+    host, _colon, port = bind.rpartition(":")
+    return {"host": host.strip("[]"), "port": int(port)}
 
 
 def _process(place: Place) -> Any:
     name = os.environ["DEPLOY_PROCESS"].partition("@")[0]
     return next(each for each in wanted_here(place.stored_facts(), place) if each.name == name)
+
+
+def _wait_for_what_was_accepted() -> None:
+    """Let a server that is to end read the requests of connections that it has accepted already.
+
+    uvicorn closes those from which it has read nothing yet: their requests would be lost, while
+    those that it has not accepted wait in the socket for the next release.
+    """
+    from uvicorn.server import Server
+
+    shut_down = Server.shutdown
+
+    async def shut_down_later(self: Server, sockets: Any = None) -> None:
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(ACCEPTED_SECONDS)
+        await shut_down(self, sockets)
+
+    Server.shutdown = shut_down_later  # type: ignore[method-assign]
 
 
 def __getattr__(name: str) -> Any:
@@ -79,6 +76,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     from importlib import import_module
 
+    _wait_for_what_was_accepted()
     from .wrapped import ASGI
 
     path = os.environ["DEPLOY_PATH"]
