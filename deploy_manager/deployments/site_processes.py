@@ -11,6 +11,9 @@ from deploy_manager.recipes import Process
 from deploy_manager.row_checks import check_row
 
 
+WEB = (ProcessRow.Kind.WSGI, ProcessRow.Kind.ASGI)
+
+
 def processes_on(placement: Placement) -> dict[str, Any]:
     """Return the fields of a `Site` that say what runs on one of its servers. Raises InvalidRow."""
     places = list(placement.environment.placements.all())
@@ -34,7 +37,9 @@ def processes_on(placement: Placement) -> dict[str, Any]:
         "processes": tuple(here),
         "processes_elsewhere": frozenset(row.name for row in elsewhere),
         "web_elsewhere": any(row.is_web for row in elsewhere),
-        "serves_web": serves_web(own, known),
+        # A row says where it serves; without one it is a matter of the roles alone.
+        "serves_web": any(process.kind in WEB for process in here)
+        or (not any(row.is_web for row in elsewhere) and serves_web(own, known)),
         "known_roles": frozenset(known),
         "first_in": frozenset(role for role, first in first_of.items() if first == placement),
         "is_first": places[:1] == [placement],

@@ -159,8 +159,11 @@ class Process(models.Model):
         return self.kind in (self.Kind.WSGI, self.Kind.ASGI)
 
     def clean(self) -> None:
-        """Raise ValidationError for a check without its target, and for a second plain gunicorn."""
+        """Raise ValidationError for what lacks a command or a target, and a second gunicorn."""
         self.roles = self.roles or []
+        is_in_procfile = self.environment_id is not None and self.environment.procfile
+        if self.kind == self.Kind.COMMAND and not self.command and not is_in_procfile:
+            raise ValidationError({"command": _("Enter the command: this kind has no usual one.")})
         needs_target = self.health in (self.Health.HTTP, self.Health.COMMAND)
         if needs_target and not self.health_target:
             raise ValidationError({"health_target": _("Enter the URL or the command to check.")})

@@ -68,6 +68,9 @@ def apply(place: Place, facts: dict) -> None:
     chosen = open_supervisor(name, place, facts)
     store(place, facts)
     wanted = wanted_here(facts, place)
+    for process in wanted:
+        if process.kind == "command" and not process.command:
+            raise ServingError(f"{process.name} has no command, neither here nor in a Procfile.")
     for other in SUPERVISORS:
         if other != name:
             open_supervisor(other, place, facts).end_others([])
