@@ -1,5 +1,6 @@
 """A reload tells whatever serves the site, in the words that it understands."""
 
+import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -139,8 +140,13 @@ def test_a_command_that_fails_fails_the_recipe(served: Served) -> None:
         _reload(served, "command", "(exit 3)")
 
 
-@pytest.mark.parametrize("method", ["touch", "systemd", "systemd-user", "supervisor", "command"])
-@pytest.mark.parametrize("target", ["", "--force"])
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("touch", "--force"),
+        *itertools.product(("systemd", "systemd-user", "supervisor", "command"), ("", "--force")),
+    ],
+)
 def test_what_to_reload_must_be_named(served: Served, method: str, target: str) -> None:
     with pytest.raises(RecipeError, match="can't be reloaded: enter"):
         _reload(served, method, target)

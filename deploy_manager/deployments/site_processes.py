@@ -10,7 +10,6 @@ from deploy_manager.models.shapes import texts_in
 from deploy_manager.recipes import Process
 from deploy_manager.row_checks import check_row
 
-
 WEB = (ProcessRow.Kind.WSGI, ProcessRow.Kind.ASGI)
 
 

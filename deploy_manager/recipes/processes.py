@@ -66,7 +66,9 @@ def without_our_web(host: Host, site: Site) -> Iterator[None]:
     """
     known = ["test", "-e", f"{site.tools_path}/processes.json"]
     was_here = host.run(known, check=False, quiet=True, assume=1).ok
-    apply_processes(host, site)
+    # What serves the site by itself needs nothing of ours, unless we have processes there.
+    if was_here or site.processes or site.procfile or site.reload.method != "none":
+        apply_processes(host, site)
     try:
         yield
     except RecipeError:

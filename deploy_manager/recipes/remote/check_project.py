@@ -112,20 +112,27 @@ def refuse_what_is_lost(facts: dict[str, Any]) -> None:
     places = {place.setting: place for place in (*databases(), *uploads())}
     lost = {name: path for name, place in places.items() if (path := inside(place, facts))}
     if lost:
+        files = {inside(place, facts) for place in databases()}
+        shared = os.path.join(facts["deploy_path"], "shared")
         named = "\n".join(f"  {name}: {places[name].path}" for name in lost)
         sys.exit(
             "Data of the site would be in the release: the next one starts without it, and it is"
-            f" removed with this one.\n{named}\n{remedy(sorted(set(lost.values())))}"
+            f" removed with this one.\n{named}\n{remedy(sorted(set(lost.values())), files, shared)}"
         )
 
 
-def remedy(paths: list[str]) -> str:
+def remedy(paths: list[str], files: set[str], shared: str) -> str:
     if any(os.path.isabs(path) or path == "." for path in paths):
         return "Name a folder outside of the releases in these settings."
     quoted = ", ".join(json.dumps(path) for path in paths)
+    own = [path for path in paths if path in files and not path.endswith((".sqlite", ".sqlite3"))]
+    # What is shared under such a name becomes a folder, unless there is a file already.
+    made = "".join(
+        f"\nBefore that, make the file: install -D /dev/null {shared}/{path}" for path in own
+    )
     return (
         f"Add {quoted} to the environment's “shared folders and files”, or name a path outside of"
-        " the release in these settings."
+        f" the release in these settings.{made}"
     )
 
 

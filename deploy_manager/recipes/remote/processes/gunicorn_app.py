@@ -15,7 +15,7 @@ from gunicorn.app.base import Application
 from gunicorn.errors import AppImportError
 
 from .application import find_application, is_asgi
-from .place import Place, write
+from .place import Facts, Place, write
 from .wanted import Process
 from .wrapped import ASGI, WSGI
 
@@ -26,7 +26,7 @@ OWN_CONFIGURATION = "gunicorn.conf.py"
 class Server(Application):
     """The current release."""
 
-    def __init__(self, process: Process, place: Place, facts: dict) -> None:
+    def __init__(self, process: Process, place: Place, facts: Facts) -> None:
         self.process = process
         self.place = place
         self.facts = facts

@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 
-from .place import Place
+from .place import Facts, Place
 from .wanted import Process, wanted_here
 
 SHELL_SIGNS = re.compile(r"[;&|<>(){}\n`]")
@@ -34,7 +34,7 @@ def launch(path: str, name: str, instance: str) -> None:
     become(found[0], instance, place, facts)
 
 
-def become(process: Process, instance: str, place: Place, facts: dict) -> None:
+def become(process: Process, instance: str, place: Place, facts: Facts) -> None:
     """Replace this program by a process of the site."""
     environment = environment_for(process, place, facts, instance)
     os.chdir(place.code)
@@ -54,7 +54,7 @@ def become(process: Process, instance: str, place: Place, facts: dict) -> None:
 
 
 def environment_for(
-    process: Process, place: Place, facts: dict, instance: str = "1"
+    process: Process, place: Place, facts: Facts, instance: str = "1"
 ) -> dict[str, str]:
     """Return the environment of a process: that of who starts it, with the site's variables.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from . import seen
 from .gunicorn import make_secret
-from .place import Place
+from .place import Facts, Place
 from .proof import Prover
 from .starter import Starter
 from .supervisors import ServingError, Supervisor, choose
@@ -50,7 +50,7 @@ def main() -> None:
         carry_out(json.load(sys.stdin))
 
 
-def carry_out(facts: dict) -> None:
+def carry_out(facts: Facts) -> None:
     """Do what the facts ask for; ends with 1 and the reason if that fails."""
     # As exceptions, so that `finally` and `except` still clean up when we are stopped.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -62,7 +62,7 @@ def carry_out(facts: dict) -> None:
         sys.exit(str(error))
 
 
-def apply(place: Place, facts: dict) -> None:
+def apply(place: Place, facts: Facts) -> None:
     """Make the processes of this server run the current release, and end what is not wanted."""
     name = choose(facts["supervisor"])
     chosen = open_supervisor(name, place, facts)
@@ -87,14 +87,14 @@ def apply(place: Place, facts: dict) -> None:
         print(f"{process.name} runs release {place.release}, supervised by {name}.", flush=True)
 
 
-def again(place: Place, facts: dict) -> None:
+def again(place: Place, facts: Facts) -> None:
     """Run what the last deployment but this one ran, with the release that is current."""
     before = place.stored_facts(BEFORE)
     if before:
         apply(place, before)
 
 
-def store(place: Place, facts: dict) -> None:
+def store(place: Place, facts: Facts) -> None:
     """Write what units and successors read when they start, and the program they start."""
     if place.stored_facts():
         place.store_facts(place.stored_facts(), BEFORE)
@@ -107,12 +107,12 @@ def store(place: Place, facts: dict) -> None:
     place.write_for_units()
 
 
-def prove(place: Place, facts: dict) -> None:
+def prove(place: Place, facts: Facts) -> None:
     supervisor = open_supervisor(choose(facts["supervisor"]), place, facts)
     Prover(place, facts, supervisor).prove(wanted_here(facts, place))
 
 
-def look(place: Place, facts: dict) -> None:
+def look(place: Place, facts: Facts) -> None:
     """Print what runs, one line of JSON."""
     supervisor = open_supervisor(choose(facts["supervisor"]), place, facts)
     found = [
@@ -139,7 +139,7 @@ def _seen(supervisor: Supervisor, process: Process, instance: str, place: Place)
     }
 
 
-def start_what_is_down(place: Place, facts: dict) -> None:
+def start_what_is_down(place: Place, facts: Facts) -> None:
     """Start each instance that is down, and leave the others alone."""
     supervisor = open_supervisor(choose(facts["supervisor"]), place, facts)
     failed = []
@@ -154,7 +154,7 @@ def start_what_is_down(place: Place, facts: dict) -> None:
         raise ServingError("\n".join(failed))
 
 
-def stop(place: Place, facts: dict) -> None:
+def stop(place: Place, facts: Facts) -> None:
     """End all that was started for this site here."""
     for name in SUPERVISORS:
         open_supervisor(name, place, facts).end_others([])
@@ -177,7 +177,7 @@ def boot(path: str) -> None:
         time.sleep(5)
 
 
-def open_supervisor(name: str, place: Place, facts: dict) -> Supervisor:
+def open_supervisor(name: str, place: Place, facts: Facts) -> Supervisor:
     if name == "starter":
         return Starter(place, facts)
     return Systemd(place, facts, of_the_account=name == "systemd-user")

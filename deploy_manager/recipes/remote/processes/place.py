@@ -7,6 +7,10 @@ import os
 import re
 import shlex
 from contextlib import suppress
+from typing import Any
+
+Facts = dict[str, Any]
+"""What a deployment tells this program: see recipes/processes.py."""
 
 PROGRAM = "processes.pyz"
 FACTS = "processes.json"
@@ -58,12 +62,12 @@ class Place:
         found = re.search(r"""DJANGO_SETTINGS_MODULE["']\s*,\s*["']([A-Za-z_][\w.]*)["']""", text)
         return found.group(1) if found else ""
 
-    def stored_facts(self, name: str = FACTS) -> dict:
+    def stored_facts(self, name: str = FACTS) -> Facts:
         """Return the facts that were last applied here; empty if there are none."""
         text = read(os.path.join(self.tools, name))
         return json.loads(text) if text else {}
 
-    def store_facts(self, facts: dict, name: str = FACTS) -> None:
+    def store_facts(self, facts: Facts, name: str = FACTS) -> None:
         write(os.path.join(self.tools, name), json.dumps(facts, sort_keys=True))
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from . import seen
 from .health import await_health
 from .launch import environment_for
-from .place import Place
+from .place import Facts, Place
 from .supervisors import ServingError, State, Supervisor, call
 from .systemd import state_of_unit
 from .wanted import Process
@@ -55,7 +55,7 @@ class Watched:
 class Prover:
     """Looks until all of it runs the current release for some time, or a deadline is over."""
 
-    def __init__(self, place: Place, facts: dict, supervisor: Supervisor) -> None:
+    def __init__(self, place: Place, facts: Facts, supervisor: Supervisor) -> None:
         self.place = place
         self.facts = facts
         self.supervisor = supervisor

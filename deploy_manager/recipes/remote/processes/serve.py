@@ -11,7 +11,7 @@ import os
 import sys
 
 from .launch import NAMES_SET, environment_for
-from .place import Place
+from .place import Facts, Place
 from .wanted import Process, wanted_here
 
 
@@ -39,7 +39,7 @@ def serve(path: str) -> None:
     Server(process, place, facts).run()
 
 
-def _begin_again_with_its_variables(process: Process, place: Place, facts: dict) -> None:
+def _begin_again_with_its_variables(process: Process, place: Place, facts: Facts) -> None:
     """Execute this program again unless it was started with the variables of this release.
 
     Some count only at the start of an interpreter, like PYTHONPATH. A successor gets those of the

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from . import seen
 from .gunicorn import Gunicorn, wait
-from .place import Place, read, write
+from .place import Facts, Place, read, write
 from .supervisors import STARTED_BY, ServingError, State, call
 from .wanted import Process
 
@@ -34,7 +34,7 @@ class Starter:
 
     name = "starter"
 
-    def __init__(self, place: Place, facts: dict) -> None:
+    def __init__(self, place: Place, facts: Facts) -> None:
         self.place = place
         self.facts = facts
         self.folder = os.path.join(place.tools, "processes")

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from . import seen
 from .gunicorn import Gunicorn
-from .place import Place, read
+from .place import Facts, Place, read
 from .supervisors import BOOTED, STARTED_BY, ServingError, State, call
 from .wanted import Process
 
@@ -68,7 +68,7 @@ WantedBy=sockets.target
 class Systemd:
     """systemd of the system, through sudo unless we are root; or of the account."""
 
-    def __init__(self, place: Place, facts: dict, of_the_account: bool) -> None:
+    def __init__(self, place: Place, facts: Facts, of_the_account: bool) -> None:
         self.place = place
         self.facts = facts
         self.of_the_account = of_the_account

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .place import Place, read
+from .place import Facts, Place, read
 
 PROCFILE_LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 WEB = ("wsgi", "asgi")
@@ -65,7 +65,7 @@ class Process(NamedTuple):
         return ["1"] if is_single else [str(each + 1) for each in range(self.number)]
 
 
-def wanted_here(facts: dict, place: Place) -> list[Process]:
+def wanted_here(facts: Facts, place: Place) -> list[Process]:
     """Return the processes that are to run on this server, for the release that is current."""
     named = {row["name"]: Process(**row) for row in facts["processes"]}
     for line in _procfile(facts, place):
@@ -84,7 +84,7 @@ def wanted_here(facts: dict, place: Place) -> list[Process]:
     return sorted(ours)
 
 
-def _procfile(facts: dict, place: Place) -> Iterator[tuple[str, str]]:
+def _procfile(facts: Facts, place: Place) -> Iterator[tuple[str, str]]:
     """Yield names and commands. Beside manage.py, or at the top of the repository."""
     if not facts["procfile"]:
         return
@@ -98,7 +98,7 @@ def _procfile(facts: dict, place: Place) -> Iterator[tuple[str, str]]:
             return
 
 
-def _belongs_here(name: str, command: str, facts: dict) -> bool:
+def _belongs_here(name: str, command: str, facts: Facts) -> bool:
     """Whether a line of the Procfile runs on this server, by its roles.
 
     `web` belongs to app, any other to the role of its name; where no server has that role, to app.
@@ -110,7 +110,7 @@ def _belongs_here(name: str, command: str, facts: dict) -> bool:
     return role in facts["roles"] if role else True
 
 
-def _from_procfile(name: str, command: str, facts: dict) -> Process:
+def _from_procfile(name: str, command: str, facts: Facts) -> Process:
     kind = "wsgi" if name == "web" else "beat" if BEAT.search(command) else "command"
     bind = facts["bind"] if name == "web" else ""
     return Process(name, kind, command, bind=bind, number=1, is_template=False)
