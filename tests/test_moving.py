@@ -96,6 +96,21 @@ def test_what_is_no_longer_needed_goes_and_what_is_new_comes(shop: Index) -> Non
     }
 
 
+STRIPPED = """\
+helper==1.0
+    # via shopkit
+shopkit==1.0
+    # via -r requirements.in
+"""
+
+
+def test_what_came_by_an_extra_that_the_lock_leaves_out_stays(shop: Index) -> None:
+    """uv writes no extras by default: psycopg, not psycopg[binary], beside psycopg-binary."""
+    for version in ("1.0", "1.0.1", "1.0.2"):
+        shop.add("shopkit", version, requires=("helper ; extra == 'more'",))
+    assert moved(shop, PinRequest("shopkit", Reach.PATCH), lock=STRIPPED) == {"shopkit": "1.0.2"}
+
+
 def test_what_the_project_asks_for_itself_never_goes(shop: Index) -> None:
     shop.add("shopkit", "3.0")
     assert moved(shop, PinRequest("shopkit", Reach.LATEST)) == {"shopkit": "3.0"}

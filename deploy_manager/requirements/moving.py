@@ -106,6 +106,8 @@ def move_pins(
     options += cooldown_options(pins, index_url, before, exempt)
     specifiers = {p.name: wanted[p.name].specifier(p.version) for p in pins if p.name in wanted}
     resolver = _Resolver(pins, wanted, options, targets, index_url, timeout, there)
+    pins = _with_what_nobody_needs(pins, resolver)
+    resolver = _Resolver(pins, wanted, options, targets, index_url, timeout, there)
     # In one run uv would leave a requested package at its old pin if the range allows that.
     if any(request.reach is not Reach.EXACT for request in requests):
         furthest = read_pins(resolver.resolve(specifiers, ["--upgrade"]), "the furthest pins")
@@ -120,6 +122,19 @@ def move_pins(
     after = tuple(sorted((*after, *elsewhere), key=lambda pin: (pin.name, pin.marker)))
     _check_targets(after, targets)
     return Moved(after, _moves(compare_pins(listed, after), wanted, _needed_by(resolved)))
+
+
+def _with_what_nobody_needs(pins: tuple[Pin, ...], resolver: "_Resolver") -> tuple[Pin, ...]:
+    """Return the pins, with those as the project's own that nothing else there asks for.
+
+    A lock whose extras were left out, as uv does by default, does not say why psycopg-binary is
+    there. Only what an upgrade itself makes superfluous may go.
+    """
+    try:
+        needed = {pin.name for pin in read_pins(resolver.resolve({}, []), "the lock as it is")}
+    except PinError:
+        return pins  # they do not fit as they are: what moves them tells more
+    return tuple(pin if pin.name in needed else replace(pin, direct=True) for pin in pins)
 
 
 def _target_options(pins: Sequence[Pin], targets: Sequence[Target]) -> list[str]:
