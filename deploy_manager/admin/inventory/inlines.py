@@ -24,8 +24,8 @@ from deploy_manager.models import (
     Notification,
     Placement,
     Schedule,
-    State,
 )
+from deploy_manager.models.states import notified_of
 from deploy_manager.schedule.slots import next_slot
 from deploy_manager.schedule.windows import check_zone
 
@@ -132,11 +132,7 @@ class NotificationForm(ModelForm[Notification]):
 
     states = forms.MultipleChoiceField(
         label=_("on these outcomes"),
-        choices=[
-            (state.value, state.label)
-            for state in State
-            if not state.is_live and state is not State.SKIPPED
-        ],
+        choices=notified_of,
         widget=forms.CheckboxSelectMultiple(attrs={"class": "dm-ticks"}),
     )
 
