@@ -1,7 +1,7 @@
 """Between deployments servers are asked what runs; what changed is shown, told, and started."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +12,6 @@ from deploy_manager import dispatch
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError, HostUnreachable, RecipeError
 from deploy_manager.models import (
-    LockFile,
     Notification,
     Placement,
     Process,
@@ -20,82 +19,12 @@ from deploy_manager.models import (
     SeenProcess,
     Watch,
 )
-from deploy_manager.watching import looking, rounds, starting, telling
-from deploy_manager.watching.asking import Instance, Look, Place
+from deploy_manager.watching import looking, rounds
+from deploy_manager.watching.asking import Look, Place
 from deploy_manager.watching.looking import look_at_all
-from tests.inventory import Inventory
+from tests.watching import DOWN, UP, WORKER, World
 
 pytestmark = pytest.mark.django_db
-
-UP = Instance("web", "1", restarts="10 0", releases=("r1",))
-WORKER = Instance("worker", "1", restarts="20 0", releases=("r1",))
-DOWN = replace(UP, problem="gunicorn does not run.", restarts="", releases=())
-
-
-@dataclass
-class World:
-    """Servers that answer as a test says, and what was heard and told."""
-
-    inventory: Inventory
-    answers: dict[str, Look | Exception] = field(default_factory=dict)
-    told: list[tuple[str, str]] = field(default_factory=list)
-    started: list[str] = field(default_factory=list)
-    starts: Callable[[], bool] = lambda: True
-
-    def add(self, name: str) -> Placement:
-        """Add a server on which release r1 is deployed."""
-        placement = self.inventory.add_server(name)
-        Placement.objects.filter(pk=placement.pk).update(
-            active_release=self.inventory.environment.releases.get(name="r1")
-        )
-        return placement
-
-    def say(self, *found: Instance, on: str = "one", boot: str = "first", **more: object) -> None:
-        self.answers[on] = Look(found, "systemd", boot, **more)  # type: ignore[arg-type]
-
-    def look(self, times: int = 1) -> None:
-        """Do what a worker does when servers are due."""
-        for _time in range(times):
-            rounds.watch(list(Placement.objects.values_list("pk", flat=True)))
-
-    def states(self) -> dict[str, str]:
-        rows = SeenProcess.objects.order_by("watch__placement", "name", "instance")
-        return {f"{row.watch.placement.server} {row}": row.state for row in rows}
-
-    @property
-    def watch(self) -> Watch:
-        return Watch.objects.get(placement__server__name="one")
-
-    def look_at(self, place: Place) -> Look:
-        answer = self.answers[place.address.name]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def start_on(self, place: Place) -> bool:
-        self.started.append(place.address.name)
-        return self.starts()
-
-    def send(self, target: str, title: str, text: str) -> None:
-        self.told.append((title, text))
-
-
-@pytest.fixture
-def world(inventory: Inventory, monkeypatch: pytest.MonkeyPatch) -> World:
-    """`one` serves release r1 by our own gunicorn, and `team` wants to hear of its processes."""
-    environment = inventory.environment
-    environment.reload_method = environment.ReloadMethod.GUNICORN
-    environment.save()
-    lock = LockFile.objects.of("a" * 64, "a==1\n")
-    release = Release.objects.create(environment=environment, name="r1", commit="a" * 40, lock=lock)
-    Placement.objects.update(active_release=release)
-    Notification.objects.create(environment=environment, target="team")
-    made = World(inventory)
-    monkeypatch.setattr(looking, "look_at", made.look_at)
-    monkeypatch.setattr(starting, "start_on", made.start_on)
-    monkeypatch.setattr(telling, "send", made.send)
-    made.say(UP, WORKER)
-    return made
 
 
 @pytest.mark.database

@@ -1,4 +1,4 @@
-"""What a look means: the state of each process, since when, and whether that is news."""
+"""What a look means: the state of each process, since when, and whether it was seen twice."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,9 +11,6 @@ from deploy_manager.models.watches import SeenProcess
 from deploy_manager.watching.asking import Instance
 
 State = SeenProcess.State
-
-GONE_WRONG = (State.DOWN, State.RESTARTING)
-"""Of these, people are notified once, whichever of them it is."""
 
 
 @dataclass(frozen=True)
@@ -32,28 +29,15 @@ class Context:
 def judge(row: SeenProcess, found: Instance, context: Context) -> dict[str, Any]:
     """Return the values that a row gets from what was found; those of a new one are blank."""
     state = _state_of(row, found, context)
-    values: dict[str, Any] = {
+    return {
         "state": state,
+        "is_confirmed": _is_confirmed(row, state),
         "message": _message_of(state, found, context),
         "releases": ", ".join(found.releases)[:300],
         # While it is down there is none, and what it was before tells whether it came back.
         "restarts": found.restarts or row.restarts,
         "since": row.since if row.pk and row.state == state else context.now,
     }
-    values["is_confirmed"] = _is_confirmed(row, state)
-    values["told"] = row.told
-    if is_news(row.told, state, values["is_confirmed"]):
-        values["told"] = "" if state == State.UP else state
-    return values
-
-
-def is_news(told: str, state: str, is_confirmed: bool) -> bool:
-    """Whether people are to be notified of a state, given the one they heard of last."""
-    if not is_confirmed or state == State.UNKNOWN:
-        return False
-    if state == State.UP or told in GONE_WRONG:
-        return state == State.UP and bool(told)
-    return state != told
 
 
 def _state_of(row: SeenProcess, found: Instance, context: Context) -> State:
@@ -61,7 +45,8 @@ def _state_of(row: SeenProcess, found: Instance, context: Context) -> State:
         return State.UNKNOWN
     if found.problem:
         return State.DOWN
-    if context.is_calm and row.restarts and found.restarts != row.restarts:
+    has_changed = found.restarts != row.restarts and "" not in (found.restarts, row.restarts)
+    if has_changed and context.is_calm:
         return State.RESTARTING
     return State.OLD if set(found.releases) - {context.release} else State.UP
 

@@ -7,7 +7,6 @@ writes its answer.
 import logging
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Q, QuerySet
@@ -23,38 +22,21 @@ from deploy_manager.models.places import forget_moved
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.row_checks import check_row
 from deploy_manager.watching.asking import Look, Place, look_at
-from deploy_manager.watching.judging import Context, State, is_news, judge
+from deploy_manager.watching.judging import Context, State, judge
 
 logger = logging.getLogger(__name__)
 
-CHANGING = ("state", "since", "is_confirmed", "told", "message", "releases", "restarts")
+CHANGING = ("state", "since", "is_confirmed", "message", "releases", "restarts")
 """The columns of a process that a look may change."""
 
 RESET_AFTER = timedelta(minutes=15)
 """What has run for so long since it was last started counts as well: starts are counted anew."""
 
 
-@dataclass(frozen=True)
-class News:
-    """A process of which people are to be notified."""
-
-    placement: Placement
-    process: SeenProcess
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of asking one server."""
-
-    placement: Placement
-    problem: Message
-    """Blank: it answered."""
-
-    news: tuple[News, ...] = ()
-
-
-def look_at_all(placements: QuerySet[Placement], at_once: int | None = None) -> list[Outcome]:
-    """Ask servers side by side what runs, and write it down; return what came of each.
+def look_at_all(
+    placements: QuerySet[Placement], at_once: int | None = None
+) -> dict[Placement, Message]:
+    """Ask servers side by side what runs; return each one's problem, blank if it answered.
 
     `at_once` limits how many, by default to MAX_HOSTS_AT_ONCE. What fails with one server stops no
     other.
@@ -62,10 +44,12 @@ def look_at_all(placements: QuerySet[Placement], at_once: int | None = None) -> 
     asked = list(
         placements.select_related("environment__project", "server__gateway", "active_release")
     )
-    return list(_look_at_each(asked, at_once)) if asked else []
+    return dict(_look_at_each(asked, at_once)) if asked else {}
 
 
-def _look_at_each(asked: list[Placement], at_once: int | None) -> Iterator[Outcome]:
+def _look_at_each(
+    asked: list[Placement], at_once: int | None
+) -> Iterator[tuple[Placement, Message]]:
     # The pool's threads only speak with servers; all queries are made by this thread.
     with ThreadPoolExecutor(min(at_once or get_settings().MAX_HOSTS_AT_ONCE, len(asked))) as pool:
         asking = {}
@@ -78,7 +62,8 @@ def _look_at_each(asked: list[Placement], at_once: int | None) -> Iterator[Outco
             if begun is not None:
                 asking[_begin(pool, placement)] = placement, begun
         for future in as_completed(asking):
-            yield _note(*asking[future], future)
+            placement, begun = asking[future]
+            yield placement, _note(placement, begun, future)
 
 
 def place_of(placement: Placement) -> Place:
@@ -100,7 +85,8 @@ def _begin(pool: ThreadPoolExecutor, placement: Placement) -> "Future[Look]":
     return pool.submit(look_at, place)
 
 
-def _note(placement: Placement, begun: datetime, future: "Future[Look]") -> Outcome:
+def _note(placement: Placement, begun: datetime, future: "Future[Look]") -> Message:
+    """Write an answer or a problem; return the problem, blank if there is none."""
     # SQLite compares times as text: see packages/inventory.py.
     later = begun + timedelta(milliseconds=1)
     ours = Watch.objects.filter(placement=placement, tried_at__lt=later)
@@ -108,22 +94,22 @@ def _note(placement: Placement, begun: datetime, future: "Future[Look]") -> Outc
         look = future.result()
         with brief_transaction():
             forget_moved(placement.pk)  # which deletes a watch of elsewhere
-            news = _write(placement, ours, look)
+            _write(placement, ours, look)
     except Exception as error:
         # The border of a server: whatever happens with one, the others are written.
         if not isinstance(error, DeployManagerError):
             logger.exception("%s could not be asked for its processes", placement)
         problem = message_of(error) or Message(type(error).__name__)
         ours.update(problem=problem)
-        return Outcome(placement, problem)
-    return Outcome(placement, Message(), news)
+        return problem
+    return Message()
 
 
-def _write(placement: Placement, ours: QuerySet[Watch], look: Look) -> tuple[News, ...]:
+def _write(placement: Placement, ours: QuerySet[Watch], look: Look) -> None:
     watch = ours.first()
     # The update locks the row: what comes from two looks at once is written one after the other.
     if watch is None or not ours.update(seen_at=Now(), problem=""):
-        return ()
+        return
     now = timezone.now()
     has_rebooted = "" not in (watch.boot_id, look.boot_id) and watch.boot_id != look.boot_id
     was_deployed = _was_deployed(placement, watch)
@@ -134,7 +120,7 @@ def _write(placement: Placement, ours: QuerySet[Watch], look: Look) -> tuple[New
         is_calm=not (has_rebooted or was_deployed or was_started),
         now=now,
     )
-    news = tuple(News(placement, row) for row in _write_processes(watch, look, context))
+    _write_processes(watch, look, context)
     is_well = all(row.state == State.UP for row in watch.processes.all())
     changes: dict[str, object] = {"supervisor": look.supervisor}
     if look.boot_id:
@@ -148,7 +134,6 @@ def _write(placement: Placement, ours: QuerySet[Watch], look: Look) -> tuple[New
         changes |= {"starts": 0, "start_problem": ""}
     if any(getattr(watch, name) != value for name, value in changes.items()):
         Watch.objects.filter(pk=watch.pk).update(**changes)
-    return news
 
 
 def _was_deployed(placement: Placement, watch: Watch) -> bool:
@@ -159,18 +144,16 @@ def _was_deployed(placement: Placement, watch: Watch) -> bool:
     return placement.host_runs.filter(since, started_at__isnull=False).exists()
 
 
-def _write_processes(watch: Watch, look: Look, context: Context) -> list[SeenProcess]:
-    """Write what differs from the rows; return those that are news."""
+def _write_processes(watch: Watch, look: Look, context: Context) -> None:
+    """Write what differs from the rows."""
     rows = {(row.name, row.instance): row for row in watch.processes.all()}
-    new, changed, news = [], [], []
+    new, changed = [], []
     for found in look.processes:
         row = rows.pop((found.name, found.instance), None)
         if row is None:
             row = SeenProcess(watch=watch, name=found.name, instance=found.instance)
             new.append(row)
         values = judge(row, found, context)
-        if is_news(row.told, values["state"], values["is_confirmed"]):
-            news.append(row)
         if any(getattr(row, name) != value for name, value in values.items()):
             changed.append(row)
         for name, value in values.items():
@@ -178,4 +161,3 @@ def _write_processes(watch: Watch, look: Look, context: Context) -> list[SeenPro
     SeenProcess.objects.filter(pk__in=[row.pk for row in rows.values()]).delete()
     SeenProcess.objects.bulk_update([row for row in changed if row.pk], CHANGING, batch_size=100)
     SeenProcess.objects.bulk_create(new)
-    return news

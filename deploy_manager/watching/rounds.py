@@ -64,9 +64,9 @@ def _due_watch(placement_id: int) -> QuerySet[Watch]:
 
 def watch(placement_ids: Sequence[int]) -> None:
     """Ask servers what runs, notify people of what changed, and start what is to be started."""
-    outcomes = look_at_all(placements_at_rest().filter(pk__in=placement_ids))
-    tell([news for outcome in outcomes for news in outcome.news])
-    start_what_is_down([each.placement for each in outcomes if not each.problem])
+    problems = look_at_all(placements_at_rest().filter(pk__in=placement_ids))
+    tell(problems)
+    start_what_is_down([placement for placement, problem in problems.items() if not problem])
 
 
 def look_again_after(deployment: Deployment) -> None:
