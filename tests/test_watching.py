@@ -19,7 +19,7 @@ from deploy_manager.models import (
     SeenProcess,
     Watch,
 )
-from deploy_manager.watching import looking, rounds
+from deploy_manager.watching import judging, looking, rounds
 from deploy_manager.watching.asking import Look, Place
 from deploy_manager.watching.looking import look_at_all
 from tests.watching import DOWN, UP, WORKER, World
@@ -86,6 +86,18 @@ def test_one_restart_is_shown_and_not_told(world: World) -> None:
     world.look(3)
     assert world.states()["one web 1"] == "up"
     assert world.told == []
+
+
+def test_two_looks_in_the_same_moment_count_as_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "SETTLES", timedelta(seconds=10))
+    world.say(DOWN, WORKER)
+    world.look(5)
+    assert world.told == []
+    SeenProcess.objects.update(since=timezone.now() - timedelta(seconds=11))
+    world.look()
+    assert len(world.told) == 1
 
 
 def test_a_deployment_restarts_what_runs(world: World) -> None:

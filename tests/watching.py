@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import pytest
 
@@ -13,7 +14,7 @@ from deploy_manager.models import (
     SeenProcess,
     Watch,
 )
-from deploy_manager.watching import looking, rounds, starting, telling
+from deploy_manager.watching import judging, looking, rounds, starting, telling
 from deploy_manager.watching.asking import Instance, Look, Place
 from tests.inventory import Inventory
 
@@ -81,6 +82,7 @@ def world(inventory: Inventory, monkeypatch: pytest.MonkeyPatch) -> World:
     Placement.objects.update(active_release=release)
     Notification.objects.create(environment=environment, target="team")
     made = World(inventory)
+    monkeypatch.setattr(judging, "SETTLES", timedelta(0))
     monkeypatch.setattr(looking, "look_at", made.look_at)
     monkeypatch.setattr(starting, "start_on", made.start_on)
     monkeypatch.setattr(telling, "send", made.send)

@@ -1,7 +1,7 @@
 """What a look means: the state of each process, since when, and whether it was seen twice."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.translation import gettext_noop as _
@@ -11,6 +11,9 @@ from deploy_manager.models.watches import SeenProcess
 from deploy_manager.watching.asking import Instance
 
 State = SeenProcess.State
+
+SETTLES = timedelta(seconds=10)
+"""Two looks within this time count as one: a restart takes a moment."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ def judge(row: SeenProcess, found: Instance, context: Context) -> dict[str, Any]
     state = _state_of(row, found, context)
     return {
         "state": state,
-        "is_confirmed": _is_confirmed(row, state),
+        "is_confirmed": _is_confirmed(row, state, context.now),
         "message": _message_of(state, found, context),
         "releases": ", ".join(found.releases)[:300],
         # While it is down there is none, and what it was before tells whether it came back.
@@ -59,10 +62,10 @@ def _message_of(state: State, found: Instance, context: Context) -> Message:
     return Message(found.problem)
 
 
-def _is_confirmed(row: SeenProcess, state: State) -> bool:
-    """Whether it was seen twice in a row to be well, or not to be: a restart takes a moment."""
+def _is_confirmed(row: SeenProcess, state: State, now: datetime) -> bool:
+    """Whether it was seen twice in a row to be well, or not to be."""
     if row.pk is None:
         return state == State.UP
-    if State.UNKNOWN in (row.state, state):
+    if State.UNKNOWN in (row.state, state) or row.is_ill != (state in SeenProcess.ILL):
         return False
-    return row.is_ill == (state in SeenProcess.ILL)
+    return row.is_confirmed or now - row.since >= SETTLES
