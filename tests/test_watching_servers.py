@@ -6,7 +6,6 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -15,11 +14,11 @@ import pytest
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.hosts.address import Address
-from deploy_manager.recipes.processes import processes_archive
 from deploy_manager.watching import asking
 from deploy_manager.watching.asking import Look, Place, look_at, start_on
 from tests.parts.matrices import few
 from tests.parts.served import wait_until
+from tests.watching import end_what_was_started, leave_a_deployment, started_in
 
 INSTANCE = {
     "name": "web",
@@ -59,34 +58,12 @@ class Server:
     def answer(self, text: str) -> None:
         self.put_program(f"print({text!r})")
 
-    def deploy(self, release: str, **processes: str) -> None:
-        """Leave what a deployment of these commands leaves; nothing is started."""
-        code = self.folder / "releases" / release
-        (code / "venv/bin").mkdir(parents=True)
-        (self.folder / "current").unlink(missing_ok=True)
-        (self.folder / "current").symlink_to(f"releases/{release}")
-        (self.tools / "processes.pyz").write_bytes(processes_archive())
-        rows = [
-            {"name": name, "kind": "command", "command": command}
-            for name, command in processes.items()
-        ]
-        facts = {
-            "deploy_path": str(self.folder),
-            "folder": "",
-            "supervised_by": "starter",
-            "processes": rows,
-            "procfile": False,
-            "settings": "",
-            "serves": False,
-            "web_elsewhere": False,
-            "elsewhere": [],
-        }
-        (self.tools / "processes.json").write_text(json.dumps(facts))
+    def deploy(self, release: str, **commands: str) -> None:
+        leave_a_deployment(self.folder, release, **commands)
 
     def pids(self) -> dict[str, int]:
         """Return the processes that were started here."""
-        files = (self.tools / "processes").glob("*.json")
-        return {file.stem: json.loads(file.read_text())["pid"] for file in files}
+        return started_in(self.folder)
 
 
 @pytest.fixture
@@ -94,10 +71,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     made = Server(tmp_path / "shop")
     made.tools.mkdir(parents=True)
     yield made
-    for pid in made.pids().values():
-        # In a session of its own: see the starter.
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+    end_what_was_started(made.folder)
 
 
 def problem_of(server: Server) -> str:

@@ -1,8 +1,13 @@
 """Servers whose processes are watched, which answer as a test says."""
 
+import json
+import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +19,7 @@ from deploy_manager.models import (
     SeenProcess,
     Watch,
 )
+from deploy_manager.recipes.processes import processes_archive
 from deploy_manager.watching import judging, looking, rounds, starting, telling
 from deploy_manager.watching.asking import Instance, Look, Place
 from tests.inventory import Inventory
@@ -88,3 +94,40 @@ def world(inventory: Inventory, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(telling, "send", made.send)
     made.say(UP, WORKER)
     return made
+
+
+def leave_a_deployment(folder: Path, release: str, **commands: str) -> None:
+    """Leave what a deployment of these processes leaves in a deploy path; nothing is started."""
+    tools = folder / ".deploy"
+    tools.mkdir(exist_ok=True)
+    (folder / "releases" / release / "venv/bin").mkdir(parents=True)
+    (folder / "current").symlink_to(f"releases/{release}")
+    (tools / "processes.pyz").write_bytes(processes_archive())
+    facts = {
+        "deploy_path": str(folder),
+        "folder": "",
+        "settings": "",
+        "supervised_by": "starter",
+        "processes": [
+            {"name": name, "kind": "command", "command": command}
+            for name, command in commands.items()
+        ],
+        "elsewhere": [],
+        "procfile": False,
+        "serves": False,
+        "web_elsewhere": False,
+    }
+    (tools / "processes.json").write_text(json.dumps(facts))
+
+
+def started_in(folder: Path) -> dict[str, int]:
+    """Return the processes that were started in a deploy path by our own starter."""
+    files = (folder / ".deploy/processes").glob("*.json")
+    return {file.stem: json.loads(file.read_text())["pid"] for file in files}
+
+
+def end_what_was_started(folder: Path) -> None:
+    for pid in started_in(folder).values():
+        # Each is the leader of a session of its own: see the starter.
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)

@@ -20,7 +20,6 @@ from .alone import Busy, alone_on
 from .boots import boot_id, booted_at
 from .gunicorn import make_secret
 from .place import Place
-from .proof import Prover
 from .starter import Starter
 from .supervisors import ServingError, State, Supervisor, choose
 from .systemd import Systemd
@@ -120,6 +119,9 @@ def store(place: Place, facts: dict) -> None:
 
 
 def prove(place: Place, facts: dict) -> None:
+    # Here, since HTTP is a third of what a look, each minute, would have to import.
+    from .proof import Prover
+
     supervisor = open_supervisor(choose(facts["supervisor"]), place, facts)
     Prover(place, facts, supervisor).prove(wanted_here(facts, place))
 
