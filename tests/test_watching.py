@@ -22,7 +22,10 @@ from deploy_manager.models import (
 from deploy_manager.watching import judging, looking, rounds
 from deploy_manager.watching.asking import Look, Place
 from deploy_manager.watching.looking import look_at_all
-from tests.watching import DOWN, UP, WORKER, World
+from tests.inventory import Inventory
+from tests.parts.served import wait_until
+from tests.parts.worker import StartWorker
+from tests.watching import DOWN, UP, WORKER, World, leave_a_deployment
 
 pytestmark = pytest.mark.django_db
 
@@ -322,6 +325,23 @@ def test_what_no_worker_was_woken_for_stays_due(
     monkeypatch.setattr(dispatch, "send", lambda *words, **options: "no broker")
     dispatch.gather()
     assert rounds.due_placements().exists()
+
+
+@pytest.mark.workers
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_looks(
+    inventory: Inventory, embedded_broker: None, start_worker: StartWorker
+) -> None:
+    environment = inventory.environment
+    environment.reload_method = environment.ReloadMethod.GUNICORN
+    environment.save()
+    leave_a_deployment(inventory.folder / "one", "r1", mailer="sleep 600")
+    lock = LockFile.objects.of("a" * 64, "a==1\n")
+    release = Release.objects.create(environment=environment, name="r1", commit="a" * 40, lock=lock)
+    Placement.objects.update(active_release=release)
+    start_worker()
+    assert dispatch.gather()[rounds.JOB] == 1
+    wait_until(SeenProcess.objects.filter(name="mailer", state="down").exists)
 
 
 # Starts
