@@ -11,11 +11,11 @@ from resource import RUSAGE_CHILDREN, getrusage
 import pytest
 
 from deploy_manager.hosts.address import Address
-from deploy_manager.models import Environment, LockFile, Placement, Release, SeenProcess
+from deploy_manager.models import Placement, SeenProcess
 from deploy_manager.watching.asking import Place, start_on
 from deploy_manager.watching.looking import look_at_all
 from tests.parts.installed import Site
-from tests.watching import end_what_was_started, leave_a_deployment
+from tests.watching import end_what_was_started, leave_a_deployment, serve
 
 COMMANDS = {f"p{number}": "sleep 600" for number in range(4)}
 ROUNDS = 10
@@ -24,13 +24,9 @@ ROUNDS = 10
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("servers", [1, 10, 100])
 def test_seconds_for_servers(site: Site, servers: int) -> None:
-    environment = site.environment
-    Environment.objects.update(reload_method=Environment.ReloadMethod.GUNICORN)
-    lock = LockFile.objects.of("a" * 64, "a==1\n")
-    release = Release.objects.create(environment=environment, name="r1", commit="a" * 40, lock=lock)
     for number in range(servers):
         leave_a_deployment(site.add_empty(f"web{number}").folder, "r1", **COMMANDS)
-    Placement.objects.update(active_release=release)
+    serve(site.environment, "r1")
     for when in ("the first time", "when nothing changed"):
         began, cpu = time.perf_counter(), time.process_time()
         problems = look_at_all(Placement.objects.all())

@@ -25,7 +25,7 @@ from deploy_manager.watching.looking import look_at_all
 from tests.inventory import Inventory
 from tests.parts.served import wait_until
 from tests.parts.worker import StartWorker
-from tests.watching import DOWN, UP, WORKER, World, leave_a_deployment
+from tests.watching import DOWN, UP, WORKER, World, leave_a_deployment, serve
 
 pytestmark = pytest.mark.django_db
 
@@ -332,13 +332,8 @@ def test_what_no_worker_was_woken_for_stays_due(
 def test_a_worker_looks(
     inventory: Inventory, embedded_broker: None, start_worker: StartWorker
 ) -> None:
-    environment = inventory.environment
-    environment.reload_method = environment.ReloadMethod.GUNICORN
-    environment.save()
+    serve(inventory.environment, "r1")
     leave_a_deployment(inventory.folder / "one", "r1", mailer="sleep 600")
-    lock = LockFile.objects.of("a" * 64, "a==1\n")
-    release = Release.objects.create(environment=environment, name="r1", commit="a" * 40, lock=lock)
-    Placement.objects.update(active_release=release)
     start_worker()
     assert dispatch.gather()[rounds.JOB] == 1
     wait_until(SeenProcess.objects.filter(name="mailer", state="down").exists)

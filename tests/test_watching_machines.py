@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 from pytest_django import Settings
 
-from deploy_manager.models import LockFile, Placement, Release, Server, Watch
+from deploy_manager.models import Placement, Server, Watch
 from deploy_manager.recipes import Process
 from deploy_manager.watching import judging, rounds
 from tests.inventory import make_inventory
 from tests.parts.machine_site import MachineSite
 from tests.parts.served import wait_until
+from tests.watching import serve
 
 pytestmark = [pytest.mark.machines, pytest.mark.django_db]
 
@@ -37,12 +38,7 @@ class Watched:
 
     def deploy(self, release: str) -> None:
         self.site.deploy(release)
-        environment = self.placement.environment
-        lock = LockFile.objects.of("a" * 64, "a==1\n")
-        row = Release.objects.create(
-            environment=environment, name=release, commit="a" * 40, lock=lock
-        )
-        Placement.objects.filter(pk=self.placement.pk).update(active_release=row)
+        serve(self.placement.environment, release)
 
     def kill(self, pattern: str) -> None:
         self.site.machine.run(f"pkill -9 -x -f '{pattern}'")
@@ -52,7 +48,6 @@ class Watched:
 def watched(machine_site: MachineSite, ssh_settings: Settings) -> Watched:
     machine = machine_site.machine
     environment = make_inventory(machine.folder).environment
-    environment.reload_method = environment.ReloadMethod.GUNICORN
     environment.deploy_path = machine_site.path
     environment.restart_down = True
     environment.save()

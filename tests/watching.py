@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.models import (
+    Environment,
     LockFile,
     Notification,
     Placement,
@@ -77,15 +78,20 @@ class World:
         self.told.append((title, text))
 
 
+def serve(environment: Environment, name: str) -> None:
+    """Let all servers of an environment serve a release by processes of ours."""
+    environment.reload_method = environment.ReloadMethod.GUNICORN
+    environment.save()
+    lock = LockFile.objects.of("a" * 64, "a==1\n")
+    release = Release.objects.create(environment=environment, name=name, commit="a" * 40, lock=lock)
+    environment.placements.update(active_release=release)
+
+
 @pytest.fixture
 def world(inventory: Inventory, monkeypatch: pytest.MonkeyPatch) -> World:
     """`one` serves release r1 by our own gunicorn, and `team` wants to hear of its processes."""
     environment = inventory.environment
-    environment.reload_method = environment.ReloadMethod.GUNICORN
-    environment.save()
-    lock = LockFile.objects.of("a" * 64, "a==1\n")
-    release = Release.objects.create(environment=environment, name="r1", commit="a" * 40, lock=lock)
-    Placement.objects.update(active_release=release)
+    serve(environment, "r1")
     Notification.objects.create(environment=environment, target="team")
     made = World(inventory)
     monkeypatch.setattr(judging, "SETTLES", timedelta(0))
