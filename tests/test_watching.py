@@ -296,9 +296,11 @@ def test_nothing_is_asked_where_nothing_of_ours_runs(
 def test_watching_can_be_switched_off(
     world: World, sent: list[tuple[int, ...]], settings: Settings, every: int | None
 ) -> None:
+    world.look()
     settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "WATCH_EVERY": every}
     dispatch.gather()
     assert sent == []
+    assert not Watch.objects.exists()
 
 
 def test_a_pause_that_is_none_is_refused(settings: Settings) -> None:

@@ -28,15 +28,25 @@ def wake_for_due(wake: Callable[..., bool]) -> int | None:
 
     `wake` takes the ids of their placements, and says whether a worker was woken.
     """
-    # What is served in another way by now, or nowhere any more, has no processes of ours.
-    Watch.objects.exclude(placement__in=watched_placements()).delete()
-    if not get_settings().WATCH_EVERY:
+    is_on = bool(get_settings().WATCH_EVERY)
+    forget_what_is_not_watched(is_on)
+    if not is_on:
         return 0
     claimed = claim_due(MOST_AT_A_TIME)
     if claimed and not wake(*claimed):
         Watch.objects.filter(placement__in=claimed).update(tried_at=None)
         return None
     return len(claimed)
+
+
+def forget_what_is_not_watched(is_on: bool) -> None:
+    """Delete what was seen where nobody looks any more: pages would show it as if it were now."""
+    stale = Watch.objects.all()
+    if is_on:
+        stale = stale.exclude(placement__in=watched_placements())
+    # Asked first: even a delete that finds nothing locks SQLite.
+    if stale.exists():
+        stale.delete()
 
 
 def due_placements() -> QuerySet[Placement]:

@@ -57,11 +57,11 @@ def _watch_to_start(placement: Placement) -> Watch | None:
     watch = Watch.objects.filter(placement=placement, processes__in=down).first()
     if watch is None:
         return None
-    # Not at(placement): a deployment elsewhere in the environment may begin here any moment.
+    # Of the whole environment: one that works on another server may begin here any moment.
     if Deployment.objects.busy().filter(environment=placement.environment).exists():
         return None
     if watch.starts >= len(PAUSES):
-        if not watch.start_problem or watch.start_problem.code != GIVEN_UP.code:
+        if watch.start_problem.code != GIVEN_UP.code:
             why = Message.lines(GIVEN_UP, watch.start_problem)
             Watch.objects.filter(pk=watch.pk).update(start_problem=why)
         return None
