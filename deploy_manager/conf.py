@@ -56,6 +56,9 @@ class Settings:
     INVENTORY_EVERY: float = 3600.0
     """Seconds after which a server is asked again what is installed."""
 
+    WATCH_EVERY: float | None = 60.0
+    """Seconds after which a server is asked again what runs, between deployments. None: never."""
+
     LOOK_UP_EVERY: float = 6 * 3600.0
     """Seconds after which indexes and advisories are asked again about a package."""
 
@@ -85,6 +88,13 @@ class Settings:
                 raise ConfigurationError(
                     _("DEPLOY_MANAGER[%(name)s] has to be a number above 0."), name=repr(name)
                 )
+        if not isinstance(self.WATCH_EVERY or 0, (int, float)) or (self.WATCH_EVERY or 0) < 0:
+            raise ConfigurationError(
+                _(
+                    "DEPLOY_MANAGER['WATCH_EVERY'] has to be a number of seconds,"
+                    " or None not to watch processes."
+                )
+            )
         if not isinstance(self.NOTIFY, dict) or not all(
             isinstance(part, str) for item in self.NOTIFY.items() for part in item
         ):

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.dispatch import receiver
 
 from deploy_manager.broker import connect, explain
+from deploy_manager.conf import get_settings
 from deploy_manager.deployments.request import request as write_request
 from deploy_manager.isolation import drop_a_broken_connection
 from deploy_manager.models import (
@@ -35,6 +36,7 @@ from deploy_manager.signals import deployment_ended, policy_run_due, resolution_
 from deploy_manager.upgrades.plan import UpgradePlan
 from deploy_manager.upgrades.progress import advance_upgrade, upgrade_of
 from deploy_manager.upgrades.requests import request_upgrade as write_upgrade
+from deploy_manager.watching import rounds
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +99,15 @@ def wake_for_shard(shard_id: int) -> bool:
 
 def gather() -> Counter[str]:
     """Have workers gather the facts that are due; return how often each thing was asked for."""
-    return gather_facts(GATHERERS)
+    return gather_facts(GATHERERS, {rounds.JOB: lambda gatherers: rounds.wake_for_due(_watch)})
+
+
+def _watch(*placement_ids: int) -> bool:
+    # Void when they are due again: another message is sent then.
+    why = send("watch", *placement_ids, expires=get_settings().WATCH_EVERY)
+    if why:
+        logger.warning("No worker was woken to ask servers what runs: %s", why)
+    return not why
 
 
 def _have_gathered(task: str, *keys: int) -> bool:
@@ -154,6 +164,7 @@ def _go_on_after(deployment: Deployment, **details: Any) -> None:
         partial(promote_next, deployment.environment, wake_for_shard),
         partial(ask_after, deployment),
         partial(ask_servers, GATHERERS),
+        partial(rounds.look_again_after, deployment),
     ):
         do_alone(act, deployment)
 

@@ -21,6 +21,7 @@ from deploy_manager.packages.looking_up import look_up_due
 from deploy_manager.packages.resolutions import take_up as take_up_resolution
 from deploy_manager.reconcile import reconcile as reconcile_rows
 from deploy_manager.upgrades.policies import take_up
+from deploy_manager.watching.rounds import watch as watch_placements
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,12 @@ def look_at(host_run_id: int) -> None:
 def take_inventory(*placement_ids: int) -> None:
     """Ask servers side by side what is installed; see packages.inventory."""
     take_inventories(Placement.objects.filter(pk__in=placement_ids))
+
+
+@shared_task(name="deploy_manager.watch", ignore_result=True)
+def watch(*placement_ids: int) -> None:
+    """Ask servers side by side what runs, and act on it; see watching.rounds."""
+    watch_placements(placement_ids)
 
 
 @shared_task(name="deploy_manager.look_up", ignore_result=True)

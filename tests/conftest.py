@@ -46,6 +46,7 @@ pytest_plugins = [
     "tests.policies",  # after the index that it imports
     "tests.wheel_site",  # after sshd and the recipes' site that it imports
     "tests.upgrades",  # after the parts that it imports
+    "tests.watching",  # after the inventory that it imports
     "tests.overrides",  # after the upgrades that it imports
     "tests.returns",  # after the overrides that it imports
 ]

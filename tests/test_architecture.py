@@ -23,7 +23,7 @@ LAYERS = (
     ("models", "recipes", "git"),
     ("hosts", "notifications", "row_checks", "isolation"),
     ("addresses",),
-    ("packages",),
+    ("packages", "watching"),
     ("deployments",),
     ("upgrades",),
     ("reconcile", "broker", "embedded"),
@@ -43,6 +43,7 @@ NOT_KNOWN = {
     *permutations(("wheels", "advisories"), 2),
     *permutations(("models", "recipes", "git"), 2),
     *permutations(("hosts", "notifications"), 2),
+    *permutations(("packages", "watching"), 2),
     *permutations(("checks", "admin", "cli"), 2),
     *(
         (room, other)

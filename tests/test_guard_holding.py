@@ -4,6 +4,8 @@ import json
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from fcntl import LOCK_EX, flock
 from threading import Event
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from deploy_manager.exceptions import ClaimLost, ConnectionLost, ServerBusy
 from deploy_manager.hosts import guard_line
 from deploy_manager.hosts.guard_line import CommandRecord
+from deploy_manager.hosts.remote.guard import relay
 from tests.parts.guards import Doing, Place, has_begun, waiting_for
 from tests.parts.hosts import is_running
 from tests.parts.matrices import few
@@ -52,6 +55,20 @@ def test_a_second_comer_is_reported_who_works_there(place: Place, other: dict[st
     assert time.monotonic() - began < 2
     said = r"is busy there: Deploy of shop/production by Ann, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     assert re.search(said, str(refused.value))
+
+
+def test_a_deployment_waits_for_a_start_of_processes(here: Place) -> None:
+    here.open().host.close()
+    wait_until(here.is_free)
+    with ThreadPoolExecutor() as pool:
+        with (here.guarded / "lock").open() as lock:
+            # As remote/processes/alone.py does.
+            flock(lock, LOCK_EX)
+            (here.guarded / "holder.json").write_text('{"is_brief": true}')
+            opened = pool.submit(here.open)
+            time.sleep(relay.BUSY_AFTER + 0.5)
+            assert not opened.done()
+        opened.result().host.run("true")
 
 
 def test_the_path_is_free_as_soon_as_the_work_is_closed(place: Place) -> None:

@@ -37,6 +37,7 @@ ENGINE = tuple(
         "deployments.request",
         "deployments.run",  # `deployments.progress` alone is what a history page reads
         "upgrades",
+        "watching",
         "reconcile",
         "dispatch",
         "hosts",

@@ -30,6 +30,7 @@ from deploy_manager.models.upgrades import (
     UpgradeStage,
     UpgradeState,
 )
+from deploy_manager.models.watches import SeenProcess, Watch
 
 __all__ = [
     "BROKEN",
@@ -62,6 +63,7 @@ __all__ = [
     "Requirement",
     "Resolution",
     "Schedule",
+    "SeenProcess",
     "Server",
     "Shard",
     "ShardState",
@@ -71,4 +73,5 @@ __all__ = [
     "UpgradePolicy",
     "UpgradeStage",
     "UpgradeState",
+    "Watch",
 ]

@@ -125,6 +125,8 @@ def forget_moved(placement_id: int | None = None) -> int:
             libc="",
         )
         installed = apps.get_model("deploy_manager", "InstalledPackage").objects
+        watches = apps.get_model("deploy_manager", "Watch").objects
         # Not of those that another process has seen again in between.
-        installed.filter(placement__in=keys, placement__seen_in="").delete()
+        for seen in (installed, watches):
+            seen.filter(placement__in=keys, placement__seen_in="").delete()
     return int(forgotten)

@@ -9,10 +9,11 @@ from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.moments import MomentField
+from deploy_manager.models.states import PROCESS_BACK, PROCESS_DOWN
 
 
 def default_states() -> list[str]:
-    return ["failed", "partly_failed", "lost", "rolled_back"]
+    return ["failed", "partly_failed", "lost", "rolled_back", PROCESS_DOWN, PROCESS_BACK]
 
 
 class Schedule(models.Model):
@@ -62,7 +63,7 @@ class Schedule(models.Model):
 
 
 class Notification(models.Model):
-    """A receiver of messages when an environment's deployments end."""
+    """A receiver of messages when an environment's deployments end, or a process of it is down."""
 
     environment = models.ForeignKey(
         Environment, models.CASCADE, related_name="notifications", verbose_name=_("environment")
@@ -74,7 +75,7 @@ class Notification(models.Model):
         help_text=_("A name in the setting DEPLOY_MANAGER['NOTIFY'], which has its address."),
     )
     states = models.JSONField(
-        _("when it ended as"), default=default_states, validators=[validators.validate_states]
+        _("when"), default=default_states, validators=[validators.validate_states]
     )
 
     class Meta:

@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 
@@ -44,6 +45,19 @@ BROKEN = (State.FAILED, State.LOST, State.ROLLED_BACK)
 
 TO_RETRY = (*BROKEN, State.SKIPPED, State.CANCELLED)
 """States of hosts that a retry runs on again."""
+
+PROCESS_DOWN, PROCESS_BACK = "process_down", "process_back"
+"""What people are notified of besides the ends of deployments."""
+
+
+def notified_of() -> list[tuple[str, str | Promise]]:
+    """Return all that people can be notified of, with its label."""
+    ends = [state for state in State if not state.is_live and state is not State.SKIPPED]
+    return [
+        *((state.value, state.label) for state in ends),
+        (PROCESS_DOWN, _("a process is down")),
+        (PROCESS_BACK, _("it is back")),
+    ]
 
 
 def ends_with_a_time(name: str) -> models.CheckConstraint:

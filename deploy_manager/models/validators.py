@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.models.states import State
+from deploy_manager.models.states import notified_of
 from deploy_manager.refs import is_ref_name
 from deploy_manager.rollout_size import cut_waves, parse_rollout_size
 from deploy_manager.schedule.slots import check_cron
@@ -389,8 +389,8 @@ def validate_cron(value: str) -> None:
 
 
 def validate_states(value: object) -> None:
-    """Take a JSON list of states that a deployment can end in. Raises ValidationError."""
-    known = [state.value for state in State if not state.is_live and state is not State.SKIPPED]
+    """Take a JSON list of what people can be notified of. Raises ValidationError."""
+    known = [value for value, _label in notified_of()]
     if not isinstance(value, list) or not all(state in known for state in value):
         raise ValidationError(
             _("Enter a JSON list of these: %(known)s."), params={"known": ", ".join(known)}

@@ -29,15 +29,17 @@ class Gatherers:
     audit: Callable[[], bool]
 
 
-def gather(gatherers: Gatherers) -> Counter[str]:
+def gather(gatherers: Gatherers, first: "Jobs | None" = None) -> Counter[str]:
     """Wake workers for what is due; return how often for each kind of fact.
+
+    `first` are jobs of other engines that come before those of this one.
 
     If no worker can be woken for one kind, the others are left for the next round, too. What a job
     raises is kept as its problem and does not stop the others. Raises DatabaseError if the database
     can't be reached.
     """
     done: Counter[str] = Counter()
-    for name, job in JOBS.items():
+    for name, job in ((first or {}) | JOBS).items():
         times: int | None = 0
         with job_round(name):
             times = job(gatherers)
@@ -76,7 +78,9 @@ def _audit(gatherers: Gatherers) -> int | None:
     return 1 if gatherers.audit() else None
 
 
-JOBS: dict[str, Callable[[Gatherers], int | None]] = {
+Jobs = dict[str, Callable[[Gatherers], int | None]]
+
+JOBS: Jobs = {
     "asked servers for their packages": ask_servers,
     "had packages looked up": _look_up,
     "had advisories looked for": _audit,

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from threading import Event, Timer
+from threading import Event
 from typing import Any, cast
 
 from django.db.models import CharField, F, Q, QuerySet
@@ -24,6 +24,7 @@ from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import Cancelled, DeployManagerError, RecipeError
 from deploy_manager.hosts.address import Address, Stream
+from deploy_manager.hosts.in_time import within
 from deploy_manager.hosts.opening import open_host
 from deploy_manager.messages import Message, message_of
 from deploy_manager.models import InstalledPackage, Placement
@@ -216,21 +217,15 @@ def ask_python(address: Address, python: str) -> Target:
 @contextmanager
 def _in_time(name: str) -> Iterator[Event]:
     """Yield an event that is set after TIMEOUT. Raises RecipeError if that cancelled the block."""
-    over = Event()
-    # Not the command's own timeout: connecting, maybe through a gateway, has to count, too.
-    alarm = Timer(TIMEOUT, over.set)
-    alarm.daemon = True
-    alarm.start()
     try:
-        yield over
+        with within(TIMEOUT) as over:
+            yield over
     except Cancelled:
         raise RecipeError(
             _("%(name)s did not report its packages within %(seconds)s s."),
             name=name,
             seconds=f"{TIMEOUT:g}",
         ) from None
-    finally:
-        alarm.cancel()
 
 
 def _no_log(stream: Stream, data: bytes) -> None:

@@ -10,6 +10,7 @@ from django.db import DatabaseError, models, transaction
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
+from deploy_manager.messages import Message
 from deploy_manager.models import (
     Environment,
     LockFile,
@@ -23,6 +24,7 @@ from deploy_manager.models import (
     Upgrade,
     UpgradePolicy,
     UpgradeStage,
+    Watch,
 )
 from tests.parts.admin import write_deployment, write_output
 from tests.parts.matrices import few
@@ -146,6 +148,16 @@ def _write_history(environment: Environment) -> None:
     Schedule.objects.create(environment=environment, cron="1 2 * * *")
     Override.objects.create(environment=environment, name="django", version="5.2.8")
     environment.notifications.create(target="mailto://x@example.org")
+    now = timezone.now()
+    watch = Watch.objects.create(
+        placement=environment.placements.all()[0],
+        seen_at=now,
+        supervisor="systemd",
+        rebooted_at=now,
+        starts=1,
+        started_at=now,
+    )
+    watch.processes.create(name="web", instance="1", since=now, message=Message("It is odd."))
     environment.freezes.create(reason="Sale", frozen_by_name="me", ended_at=timezone.now())
     asker = User.objects.create(username="asker")
     Resolution.objects.create(kind=Resolution.Kind.PINS, requested_by=asker)

@@ -24,6 +24,10 @@ from deploy_manager.admin.inventory.inlines import (
     ScheduleInline,
 )
 from deploy_manager.admin.inventory.live_releases import describe_live_releases
+from deploy_manager.admin.inventory.processes import (
+    describe_each_process,
+    describe_processes,
+)
 from deploy_manager.admin.permissions import (
     may_deploy_any,
     may_see,
@@ -51,10 +55,10 @@ def fields_of(part: type[models.Model]) -> tuple[str, ...]:
 
 @admin.register(Environment)
 class EnvironmentAdmin(StyledAdmin[Environment]):
-    list_display = ("site", "ref", "server_count", "live_now", "last_deployment")
+    list_display = ("site", "ref", "server_count", "live_now", "running_now", "last_deployment")
     list_filter = ("project",)
     search_fields = ("name", "project__name")
-    readonly_fields = ("pins_now", "freezes")
+    readonly_fields = ("pins_now", "freezes", "processes_now")
     inlines = (PlacementInline, ProcessInline, ScheduleInline, NotificationInline)
     formfield_overrides = {
         JSONField: {"widget": Textarea(attrs={"rows": 3, "cols": 60, "class": "dm-mono"})}
@@ -87,7 +91,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
             _("Serving"),
             {
                 "description": _("What serves the site, and how it is brought to a new release."),
-                "fields": fields_of(ServingPart),
+                "fields": (*fields_of(ServingPart), "processes_now"),
             },
         ),
         (
@@ -126,7 +130,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
         found = super().get_queryset(request).select_related("project")
         return visible_environments(request, found).prefetch_related(
-            Prefetch("placements", Placement.objects.select_related("active_release")),
+            Prefetch("placements", _placements_as_seen()),
             Prefetch("deployments", _newest_deployments(), to_attr="newest_deployments"),
             Prefetch("freezes", Freeze.objects.open(), to_attr="open_freezes"),
         )
@@ -233,12 +237,25 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     def live_now(self, environment: Environment) -> SafeString | str:
         return describe_live_releases(environment)
 
+    @admin.display(description=_("processes"))
+    def running_now(self, environment: Environment) -> SafeString | str:
+        return describe_processes(environment.placements.all())
+
+    @admin.display(description=_("processes now"))
+    def processes_now(self, environment: Environment) -> SafeString | str:
+        return describe_each_process(environment) if environment.pk else ""
+
     @admin.display(description=_("last deployment"))
     def last_deployment(self, environment: Environment) -> SafeString | str:
         newest: list[Deployment] = environment.newest_deployments  # type: ignore[attr-defined]
         if not newest:
             return ""
         return format_html("{} {}", state_badge(newest[0].state), deployment_link(newest[0]))
+
+
+def _placements_as_seen() -> QuerySet[Placement]:
+    found = Placement.objects.select_related("active_release", "server", "watch")
+    return found.prefetch_related("watch__processes")
 
 
 def _newest_deployments() -> QuerySet[Deployment]:

@@ -25,9 +25,9 @@ from deploy_manager.models import (
     Placement,
     Process,
     Schedule,
-    State,
 )
 from deploy_manager.models.deployments import MANAGE_SITE
+from deploy_manager.models.states import notified_of
 from deploy_manager.schedule.slots import next_slot
 from deploy_manager.schedule.windows import check_zone
 
@@ -163,11 +163,7 @@ class NotificationForm(ModelForm[Notification]):
 
     states = forms.MultipleChoiceField(
         label=_("on these outcomes"),
-        choices=[
-            (state.value, state.label)
-            for state in State
-            if not state.is_live and state is not State.SKIPPED
-        ],
+        choices=notified_of,
         widget=forms.CheckboxSelectMultiple(attrs={"class": "dm-ticks"}),
     )
 

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import run_url
 from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.inventory.processes import describe_processes
 from deploy_manager.admin.permissions import may_deploy_any
 from deploy_manager.models import Environment, Server
 from deploy_manager.models.deployments import CONVERGE
@@ -21,7 +22,7 @@ from deploy_manager.models.rights import may_deploy
 
 @admin.register(Server)
 class ServerAdmin(StyledAdmin[Server]):
-    list_display = ("name", "connection", "reached_at", "gateway", "host_key_shown")
+    list_display = ("name", "connection", "reached_at", "gateway", "running_now", "host_key_shown")
     list_filter = ("connection",)
     list_select_related = ("gateway",)
     search_fields = ("name", "address")
@@ -37,6 +38,9 @@ class ServerAdmin(StyledAdmin[Server]):
             },
         ),
     ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
+        return super().get_queryset(request).prefetch_related("placements__watch__processes")
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
         """Offer what deploys something only to users who may."""
@@ -57,6 +61,10 @@ class ServerAdmin(StyledAdmin[Server]):
     @admin.display(description=_("address"), ordering="address")
     def reached_at(self, server: Server) -> str:
         return "" if server.is_local else f"{server.user}@{server.address}:{server.port}"
+
+    @admin.display(description=_("processes"))
+    def running_now(self, server: Server) -> SafeString | str:
+        return describe_processes(server.placements.all())
 
     @admin.display(description=_("host key"))
     def host_key_shown(self, server: Server) -> SafeString | str:

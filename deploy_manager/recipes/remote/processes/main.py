@@ -1,8 +1,9 @@
 """The program: what it was started for, by its words, or by the facts on stdin.
 
 Facts are those of `recipes.processes.facts_of`, with an action: *apply* makes the processes of this
-server run the current release; *prove* that they do; *look* prints what runs, as JSON; *start* what
-is down; *stop* all that was started for this site. Exits with 1 and the reason on stderr.
+server run the current release; *prove* that they do; *stop* all that was started for this site.
+Between deployments, `look <deploy path>` prints what runs, as JSON, and `start <deploy path>`
+starts what is down, both by the facts of the last one. Exits with 1 and the reason on stderr.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import time
 from typing import Any
 
 from . import seen
+from .alone import Busy, alone_on
+from .boots import boot_id, booted_at
 from .gunicorn import make_secret
 from .place import Facts, Place
-from .proof import Prover
 from .starter import Starter
-from .supervisors import ServingError, Supervisor, choose
+from .supervisors import ServingError, State, Supervisor, choose
 from .systemd import Systemd
 from .wanted import Process, wanted_here
 from .wsgi_file import write_wsgi_file
@@ -28,6 +30,9 @@ SUPERVISORS = ("starter", "systemd-user", "systemd")
 BEFORE = "processes-before.json"
 BOOT_SECONDS = 300
 """For so long after a boot it is tried to start what does not start: a database may be late."""
+
+NOTHING_HERE, IN_USE = 44, 45
+"""Exit codes of *look* and *start*, which `watching/asking.py` knows."""
 
 
 def main() -> None:
@@ -46,6 +51,8 @@ def main() -> None:
         serve_asgi(words[1], int(words[2]))
     elif words[:1] == ["boot"]:
         boot(words[1])
+    elif words[:1] in (["look"], ["start"]):
+        carry_out({**_stored_facts(words[1]), "action": words[0]})
     else:
         carry_out(json.load(sys.stdin))
 
@@ -60,13 +67,23 @@ def carry_out(facts: Facts) -> None:
         ACTIONS[facts["action"]](place, facts)
     except ServingError as error:
         sys.exit(str(error))
+    except Busy as error:
+        print(error, file=sys.stderr)
+        sys.exit(IN_USE)
+
+
+def _stored_facts(path: str) -> Facts:
+    facts = Place(path).stored_facts()
+    if not facts:
+        sys.exit(NOTHING_HERE)
+    return facts
 
 
 def apply(place: Place, facts: Facts) -> None:
     """Make the processes of this server run the current release, and end what is not wanted."""
     name = choose(facts["supervisor"])
     chosen = open_supervisor(name, place, facts)
-    store(place, facts)
+    store(place, {**facts, "supervised_by": name})
     wanted = wanted_here(facts, place)
     for process in wanted:
         if process.kind == "command" and not process.command:
@@ -108,31 +125,43 @@ def store(place: Place, facts: Facts) -> None:
 
 
 def prove(place: Place, facts: Facts) -> None:
+    # Here, since HTTP is a third of what a look, each minute, would have to import.
+    from .proof import Prover
+
     supervisor = open_supervisor(choose(facts["supervisor"]), place, facts)
     Prover(place, facts, supervisor).prove(wanted_here(facts, place))
 
 
 def look(place: Place, facts: Facts) -> None:
-    """Print what runs, one line of JSON."""
-    supervisor = open_supervisor(choose(facts["supervisor"]), place, facts)
+    """Print what runs, one line of JSON. Changes nothing."""
+    supervisor = _supervisor_here(place, facts)
     found = [
         _seen(supervisor, process, instance, place)
         for process in wanted_here(facts, place)
         for instance in process.instances
     ]
-    shown = {"release": place.release, "supervisor": supervisor.name, "processes": found}
+    shown = {
+        "release": place.release,
+        "supervisor": supervisor.name,
+        "boot_id": boot_id(),
+        "booted_at": booted_at(),
+        "processes": found,
+    }
     print(json.dumps(shown))
 
 
 def _seen(supervisor: Supervisor, process: Process, instance: str, place: Place) -> dict[str, Any]:
+    is_known = True
     try:
         state = supervisor.state_of(process, instance)
     except ServingError as error:
-        return {"name": process.name, "instance": instance, "problem": str(error)}
+        # Its supervisor can't be asked: it may well run.
+        state, is_known = State(str(error)), False
     releases = {seen.release_of(pid, place.releases) for pid in state.processes} - {""}
     return {
         "name": process.name,
         "instance": instance,
+        "is_known": is_known,
         "problem": state.problem,
         "restarts": state.restarts,
         "releases": sorted(releases),
@@ -140,8 +169,16 @@ def _seen(supervisor: Supervisor, process: Process, instance: str, place: Place)
 
 
 def start_what_is_down(place: Place, facts: Facts) -> None:
-    """Start each instance that is down, and leave the others alone."""
-    supervisor = open_supervisor(choose(facts["supervisor"]), place, facts)
+    """Start each instance that is down, and leave the others alone.
+
+    Raises ServingError with what could not be started, and Busy during a deployment.
+    """
+    with alone_on(place):
+        _start_what_is_down(place, facts)
+
+
+def _start_what_is_down(place: Place, facts: Facts) -> None:
+    supervisor = _supervisor_here(place, facts)
     failed = []
     for process in wanted_here(facts, place):
         for instance in process.instances:
@@ -164,17 +201,22 @@ def stop(place: Place, facts: Facts) -> None:
 def boot(path: str) -> None:
     """Start what runs here after a reboot, as cron asks; tries again what does not start."""
     facts = Place(path).stored_facts()
-    place = Place(path, facts["folder"])
     deadline = time.monotonic() + BOOT_SECONDS
     while True:
         try:
-            start_what_is_down(place, facts)
+            # Each time anew: a deployment may switch it meanwhile.
+            start_what_is_down(Place(path, facts["folder"]), facts)
             return
-        except ServingError as error:
+        except (ServingError, Busy) as error:
             print(error, flush=True)
         if time.monotonic() > deadline:
             sys.exit(f"{path}: not all of its processes could be started.")
         time.sleep(5)
+
+
+def _supervisor_here(place: Place, facts: Facts) -> Supervisor:
+    """Return the one that the last deployment chose: today, *auto* might choose another one."""
+    return open_supervisor(facts["supervised_by"], place, facts)
 
 
 def open_supervisor(name: str, place: Place, facts: Facts) -> Supervisor:
