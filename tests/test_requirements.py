@@ -39,6 +39,8 @@ def test_what_uv_writes_is_read() -> None:
         ("# needed since 2019", True),
         ("# via -r requirements.in", True),
         ("# via shop (pyproject.toml)", True),
+        ("# via (pyproject.toml:main)", True),
+        ("# via shop (pyproject.toml:dev)", True),
         ("# via django", False),
         ("# via -c constraints.txt, django", False),
     ],

@@ -48,8 +48,8 @@ MOST_FILES = 200
 ODD_BLANK = Message(_("it has a blank that is neither a space nor a tab"))
 NO_VERSION = "=== without a version"
 
-# With the bracket of pip-compile's "# via shop (pyproject.toml)".
-_PROJECT_FILES = ("pyproject.toml)", "setup.py)", "setup.cfg)")
+# As "# via shop (pyproject.toml)" of pip-compile, and "(pyproject.toml:dev)" of uv for a group.
+_PROJECT_FILE = re.compile(r"\b(pyproject\.toml|setup\.py|setup\.cfg)(:[^)\s]+)?\)")
 _OPTIONS = {
     "index_url": "--index-url",
     "extra_index_urls": "--extra-index-url",
@@ -262,4 +262,4 @@ def _is_direct(comments: str) -> bool:
     # pip-compile and uv write "via -r requirements.in" for a direct one, "via django" for others.
     if "via" not in comments.split():
         return True
-    return "-r " in comments or any(file in comments for file in _PROJECT_FILES)
+    return "-r " in comments or bool(_PROJECT_FILE.search(comments))
