@@ -51,8 +51,7 @@ def forget_what_is_not_watched(is_on: bool) -> None:
 
 def due_placements() -> QuerySet[Placement]:
     """Return placements that were not asked within WATCH_EVERY; new ones come first."""
-    since = Now() - timedelta(seconds=get_settings().WATCH_EVERY or 0)
-    due = Q(watch=None) | Q(watch__tried_at=None) | Q(watch__tried_at__lt=since)
+    due = Q(watch=None) | Q(watch__tried_at=None) | Q(watch__tried_at__lt=Now() - _pause())
     return (
         placements_at_rest().filter(due).order_by(F("watch__tried_at").asc(nulls_first=True), "pk")
     )
@@ -66,9 +65,13 @@ def claim_due(most: int) -> list[int]:
     return [pk for pk in due if _due_watch(pk).update(tried_at=Now())]
 
 
+def _pause() -> timedelta:
+    # A little less: rounds come every few seconds, and the next look is to be in time.
+    return timedelta(seconds=0.9 * (get_settings().WATCH_EVERY or 0))
+
+
 def _due_watch(placement_id: int) -> QuerySet[Watch]:
-    since = Now() - timedelta(seconds=get_settings().WATCH_EVERY or 0)
-    due = Q(tried_at=None) | Q(tried_at__lt=since)
+    due = Q(tried_at=None) | Q(tried_at__lt=Now() - _pause())
     return Watch.objects.filter(due, placement=placement_id)
 
 
