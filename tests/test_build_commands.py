@@ -46,6 +46,7 @@ def shop(repository: Repository, django_lock: str, tmp_path: Path, db: None) -> 
     Environment.objects.update(
         installer="uv",
         migrate="never",
+        shared=["shared"],
         variables={"STATIC_ROOT": "collected", "MOTTO": "built"},
         build_commands=["cat assets/bundle.js >>assets/log.txt"],
     )

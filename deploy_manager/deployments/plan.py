@@ -289,8 +289,8 @@ def _with_code(
 
 def _new_migrations(mirror: Mirror, now: str, commit: str) -> tuple[str, ...]:
     """Return what a commit has and the one now does not; nothing if that one is unknown."""
-    new = migrations_in(mirror.files(commit))
     try:
+        new = migrations_in(mirror.files(commit))
         return tuple(sorted(new - migrations_in(mirror.files(now) if now else ())))
     except CodeError:
         return ()

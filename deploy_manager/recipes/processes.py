@@ -66,7 +66,7 @@ def without_our_web(host: Host, site: Site) -> Iterator[None]:
     """
     known = ["test", "-e", f"{site.tools_path}/processes.json"]
     was_here = host.run(known, check=False, quiet=True, assume=1).ok
-    # What serves the site by itself needs nothing of ours, unless we have processes there.
+    # A site that nothing reloads needs nothing of ours, unless we have processes there.
     if was_here or site.processes or site.procfile or site.reload.method != "none":
         apply_processes(host, site)
     try:

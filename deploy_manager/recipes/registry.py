@@ -143,7 +143,7 @@ class Pipeline:
 
 
 RESERVED_PHASE = "roll_back"
-"""The phase that brings a server back by itself; `models.ROLLBACK_PHASE`."""
+"""The phase that brings a failed server back automatically; `models.ROLLBACK_PHASE`."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _recipes: dict[str, Recipe] = {}

@@ -73,6 +73,19 @@ def await_health(place: Place, facts: dict[str, Any], is_named: bool) -> None:
         time.sleep(PAUSE_SECONDS)
 
 
+def why_no_answer(url: str, timeout: float) -> str:
+    """Return why a URL is not answered well; blank if it is. Raises ServingError for no URL."""
+    connection, path = connection_to(url, timeout)
+    try:
+        connection.request("GET", path)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"{url} does not answer: {error or type(error).__name__}."
+    finally:
+        connection.close()
+    return f"{url} answers with status {status}." if status >= http.HTTPStatus.BAD_REQUEST else ""
+
+
 def _ask(place: Place, facts: dict[str, Any], is_named: bool, timeout: float) -> tuple[bool, str]:
     """Send one request; return whether the check passed, and a description of the answer."""
     connection, path = connection_to(facts["url"], timeout)

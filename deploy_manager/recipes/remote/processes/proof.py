@@ -14,7 +14,7 @@ import time
 from typing import NamedTuple
 
 from . import seen
-from .health import await_health
+from .health import await_health, why_no_answer
 from .launch import environment_for
 from .place import Facts, Place
 from .supervisors import ServingError, State, Supervisor, call
@@ -146,7 +146,12 @@ class Prover:
         if state.problem:
             return state.problem, ""
         wanted = self.place.release
-        found = {pid: seen.release_of(pid, self.place.releases) for pid in state.processes}
+        # What a unit of theirs runs has the site's variables alone, without its path.
+        found = {
+            pid: seen.release_of(pid, self.place.releases)
+            or seen.variable_of(pid, "DEPLOY_RELEASE")
+            for pid in state.processes
+        }
         for pid, release in found.items():
             if release not in ("", wanted):
                 old = f"still runs release {release} where {wanted} is current."
@@ -200,17 +205,22 @@ class Prover:
 
     def _check(self, process: Process, deadline: float) -> None:
         """Run the check of a process until it passes. Raises ServingError."""
-        words = self._words(process)
-        if not words:
+        if process.health == "up":
             return
         while True:
-            problem = self._run(process, words)
+            problem = self._why_not_well(process)
             if not problem:
                 print(f"{process.name}: its check passed.", flush=True)
                 return
             if time.monotonic() > deadline:
                 raise ServingError(f"{process.name}: its check failed: {problem}")
             time.sleep(PAUSE_SECONDS)
+
+    def _why_not_well(self, process: Process) -> str:
+        """Return why the check of a process fails; blank if it passes."""
+        if process.health == "http":
+            return why_no_answer(process.health_target, CHECK_SECONDS)
+        return self._run(process, self._words(process))
 
     def _words(self, process: Process) -> list[str]:
         python = os.path.join(self.place.venv, "bin", "python")
@@ -224,9 +234,6 @@ class Prover:
             names = ",".join(f"{process.name}-{each}@{_host()}" for each in process.instances)
             ping = ["--timeout", "5", "--destination", names]
             return [python, "-m", "celery", "--app", application, "inspect", "ping", *ping]
-        if process.health == "http":
-            ask = "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10)"
-            return [python, "-c", ask, process.health_target]
         return []
 
     def _run(self, process: Process, words: list[str]) -> str:

@@ -72,10 +72,10 @@ def in_group(group: str) -> Iterator[int]:
 
 
 def release_of(pid: int, releases: str) -> str:
-    """Return the release that a process runs; blank if that can't be seen.
+    """Return which release of a site a process runs; blank if that can't be seen, or it is none.
 
     By its working folder, which stays the one that it was started in when `current` is switched;
-    else by the variable that the site's variables contain.
+    else by the variables that we give to what we start.
     """
     folder = ""
     with suppress(OSError):
@@ -84,11 +84,16 @@ def release_of(pid: int, releases: str) -> str:
     if inside:
         # As the kernel writes it once the folder is gone.
         return inside.group(1).replace(" (deleted)", "")
-    named = re.search(rb"(?:\A|\0)DEPLOY_RELEASE=([^\0]+)", read(pid, "environ"))
-    at = re.search(rb"(?:\A|\0)DEPLOY_PATH=([^\0]+)", read(pid, "environ"))
+    path = variable_of(pid, "DEPLOY_PATH")
     # Another site of the account has releases of its own.
-    is_here = at is None or os.path.realpath(os.fsdecode(at.group(1)) + "/releases") == releases
-    return os.fsdecode(named.group(1)) if named and is_here else ""
+    is_here = path and os.path.realpath(os.path.join(path, "releases")) == releases
+    return variable_of(pid, "DEPLOY_RELEASE") if is_here else ""
+
+
+def variable_of(pid: int, name: str) -> str:
+    """Return a variable of a process of this account; blank if it has none of this name."""
+    found = re.search(rb"(?:\A|\0)" + name.encode() + rb"=([^\0]+)", read(pid, "environ"))
+    return os.fsdecode(found.group(1)) if found else ""
 
 
 def name_of(pid: int) -> str:
