@@ -90,6 +90,14 @@ def test_a_process_that_dies_or_does_not_answer_fails(machine_site: MachineSite)
     assert "mailer 1: 1 of its 1 processes run release r3" in site.deploy("r3", ready="")
 
 
+def test_what_fails_after_some_seconds_is_waited_for(machine_site: MachineSite) -> None:
+    """As long as a process of Django takes to be imported, and to find its address taken."""
+    site = machine_site
+    site.change(processes=(Process("mailer", "command", command="sleep 4; exit 3"),))
+    with pytest.raises(CommandFailed, match=r"mailer 1: .*restarted"):
+        site.deploy("r1")
+
+
 def test_a_procfile_is_run_as_it_stands(machine_site: MachineSite) -> None:
     site = machine_site
     site.change(procfile=True)

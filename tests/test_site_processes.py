@@ -114,6 +114,7 @@ def test_a_command_with_what_is_not_a_placeholder_is_refused(
         ({"health": "http"}, "Enter the URL"),
         ({"kind": "beat", "health": "ping"}, "Only a Celery worker"),
         ({"name": "a b"}, "Use lower case"),
+        ({"kind": "command", "command": "flower --port {port}"}, "Enter the address"),
         ({"roles": "worker"}, "JSON list"),
     ],
 )

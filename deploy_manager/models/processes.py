@@ -21,6 +21,8 @@ PLACEHOLDERS = (
 )
 """What a command may have in braces; each is filled in as one quoted word."""
 
+OF_AN_ADDRESS = frozenset({"bind", "host", "port", "socket"})
+
 process_name_validator = RegexValidator(
     r"^[a-z][a-z0-9-]{0,29}\Z",
     _("Use lower case letters, digits and -, and begin with a letter: units are named by it."),
@@ -29,6 +31,14 @@ application_validator = RegexValidator(
     r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?\Z",
     _("Enter a module, or a module and a variable, like config or config.asgi:application."),
 )
+
+
+def fields_of(command: str) -> set[str]:
+    """Return the placeholders of a command; none if it is not valid."""
+    try:
+        return {name for _text, name, _form, _conversion in Formatter().parse(command) if name}
+    except ValueError:
+        return set()
 
 
 def validate_process_command(value: str) -> None:
@@ -117,7 +127,9 @@ class Process(models.Model):
         max_length=200,
         blank=True,
         validators=[validators.bind_validator],
-        help_text=_("For web servers. Blank: that of the site's server."),
+        help_text=_(
+            "Where it listens. Blank: for web servers that of the site's server, for others none."
+        ),
     )
     stop_signal = models.CharField(
         _("stop signal"), max_length=10, choices=StopSignal.choices, default=StopSignal.TERM
@@ -127,6 +139,15 @@ class Process(models.Model):
         default=30,
         validators=[MaxValueValidator(3600)],
         help_text=_("After this it is killed: tasks that take longer are cut off."),
+    )
+    stays_up = models.PositiveSmallIntegerField(
+        _("has to stay up (seconds)"),
+        default=10,
+        validators=[MaxValueValidator(600)],
+        help_text=_(
+            "Longer than it takes to fail when it starts. Web servers and what answers a ping have"
+            " two seconds, since their answers tell more."
+        ),
     )
     memory = models.PositiveIntegerField(
         _("memory limit (MiB)"),
@@ -169,6 +190,12 @@ class Process(models.Model):
             raise ValidationError({"health_target": _("Enter the URL or the command to check.")})
         if self.health == self.Health.PING and self.kind != self.Kind.WORKER:
             raise ValidationError({"health": _("Only a Celery worker answers a ping of Celery.")})
+        if (
+            not self.is_web
+            and not self.bind
+            and OF_AN_ADDRESS.intersection(fields_of(self.command))
+        ):
+            raise ValidationError({"bind": _("Enter the address that the command names.")})
         if self.kind == self.Kind.WSGI and not self.command and self.environment_id:
             others = Process.objects.filter(
                 environment=self.environment_id, kind=self.Kind.WSGI, command=""

@@ -139,6 +139,9 @@ class Process:
     bind: str = ""
     stop_signal: str = "TERM"
     stop_seconds: int = 30
+    stays_up: int = 10
+    """Seconds for which it has to run without a restart, unless its answers prove it."""
+
     memory: int = 0
     """MiB at most; 0: no limit. Only systemd keeps it."""
 

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 
 from deploy_manager.exceptions import RecipeError
-from deploy_manager.recipes.host import Host, Result, Site
+from deploy_manager.recipes.host import Host, Process, Result, Site
 from deploy_manager.recipes.shipping import run_program, shipped_name
 
 PACKAGE = "deploy_manager_processes"
@@ -22,6 +22,9 @@ SUPERVISORS = ("systemd", "systemd-user", "supervisor")
 
 SETTLED_SECONDS = 2.0
 """For so long what is supervised has to run without a restart."""
+
+USUAL_SECONDS = Process.stays_up
+"""The same for what proves nothing else, like a line of a Procfile: see `Process.stays_up`."""
 
 GRACE_SECONDS = 30
 """Beyond the health check's deadline: processes of the old release may finish their requests."""
@@ -43,7 +46,8 @@ def prove_processes(host: Host, site: Site) -> None:
 
     Raises CommandFailed with what was seen instead.
     """
-    waits = site.health.deadline + GRACE_SECONDS
+    longest = max([0, *(process.stays_up for process in site.processes)])
+    waits = site.health.deadline + GRACE_SECONDS + max(longest, USUAL_SECONDS)
     run_processes(host, site, "prove", timeout=site.health.deadline + waits + MARGIN_SECONDS)
 
 

@@ -115,7 +115,8 @@ class MachineSite:
         self.site = replace(self.site, **values)  # type: ignore[arg-type]
 
     def run_processes(self, *processes: Process) -> None:
-        self.change(processes=processes)
+        """Have it run these, which need not stay up for long."""
+        self.change(processes=tuple(replace(each, stays_up=2) for each in processes))
 
     def make(self, release: str, **files: str) -> None:
         """Make a complete release; `files` replace or add some: config__urls for config/urls.py."""

@@ -67,7 +67,8 @@ class Prover:
             raise ServingError(f"current leads to {self.place.release}, not to {wanted}.")
         if self.facts["health"]["url"] and self.facts["serves_web"]:
             self._await_health(processes)
-        deadline = time.monotonic() + self.facts["deadline"]
+        longest = max((each.settles_in(0) for each in processes), default=0)
+        deadline = time.monotonic() + self.facts["deadline"] + longest
         subjects = [
             Subject(f"{process.name} {instance}", process, instance)
             for process in processes
@@ -118,7 +119,7 @@ class Prover:
         """Look at a subject; whether it has run for long enough without a problem."""
         if watched.has_settled:
             return True
-        subject, settled = watched.subject, self.facts["settled"]
+        subject, settled = watched.subject, self._settles_in(watched.subject)
         state = self._state_of(subject)
         watched.runs |= {state.restarts} - {""}
         watched.problem, said = self._judge(subject, state)
@@ -132,6 +133,10 @@ class Prover:
         print(f"{subject.title}: {said}, for {settled:g} seconds without a restart.", flush=True)
         watched.has_settled = True
         return True
+
+    def _settles_in(self, subject: Subject) -> float:
+        process, usual = subject.process, float(self.facts["settled"])
+        return usual if process is None else process.settles_in(usual)
 
     def _state_of(self, subject: Subject) -> State:
         if subject.process is not None:
@@ -167,7 +172,7 @@ class Prover:
     def _not_held(self, subject: Subject, state: State) -> str:
         """Return what is wrong if a web process of ours does not have its address; else blank."""
         process = subject.process
-        if process is None or not process.is_web or not process.bind:
+        if process is None or not process.bind:
             return ""
         holders = seen.listeners_on(process.bind)
         if set(holders).intersection(state.processes):
@@ -259,14 +264,16 @@ class Prover:
 
 
 def _has_run_for(state: State, seconds: float) -> bool:
-    """Whether its main processes have run for so long, and one that they started, if there are any.
+    """Whether its main processes have run for so long, and one of their workers, if there are any.
 
-    Not all of those: gunicorn and celery may be told to replace a worker after some requests.
+    A gunicorn stays while its workers die one after the other. Not all of them have to be as old:
+    it may be told to replace a worker after some requests.
     """
-    ages = {pid: seen.age_of(pid) for pid in state.processes}
-    mains = [ages.pop(pid) for pid in state.mains if pid in ages]
-    oldest = max(ages.values(), default=seconds)
-    return min([*mains, oldest]) >= seconds
+    mains = [pid for pid in state.mains if pid in state.processes]
+    names = {seen.worker_name(pid) for pid in mains}
+    workers = [pid for pid in state.processes if pid not in mains]
+    alike = [seen.age_of(pid) for pid in workers if seen.worker_name(pid) in names]
+    return min([*map(seen.age_of, mains), max(alike, default=seconds)]) >= seconds
 
 
 def _ask_supervisor(target: str) -> State:

@@ -102,6 +102,16 @@ def name_of(pid: int) -> str:
     return f"process {pid} ({os.path.basename(program)!r})"
 
 
+def worker_name(pid: int) -> bytes:
+    """Return what a process has in common with the workers that it forked: its words.
+
+    Or, if they have titles like "gunicorn: master [shop]" and "gunicorn: worker [shop]", those' begin.
+    """
+    words = read(pid, "cmdline").rstrip(b"\0")
+    title, colon, _rest = words.partition(b": ")
+    return title if colon and b"\0" not in title else words
+
+
 def listeners_on(bind: str) -> list[int]:
     """Return the processes of this account that listen at an address: host:port or unix:/path."""
     wanted = {f"socket:[{inode}]" for inode in _inodes_of(bind)}

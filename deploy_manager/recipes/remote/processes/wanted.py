@@ -28,6 +28,7 @@ class Process(NamedTuple):
     bind: str = ""
     stop_signal: str = "TERM"
     stop_seconds: int = 30
+    stays_up: int = 10
     memory: int = 0
     health: str = "up"
     health_target: str = ""
@@ -42,6 +43,10 @@ class Process(NamedTuple):
     def hands_over(self) -> bool:
         """Whether a new gunicorn takes over from the old one: our own way to run it."""
         return self.kind == "wsgi" and not self.command
+
+    def settles_in(self, seconds: float) -> float:
+        """Return for how long it has to run; `seconds` for what answers, which tells more."""
+        return seconds if self.is_web or self.health in ("ping", "http") else self.stays_up
 
     @property
     def is_wrapped(self) -> bool:
