@@ -33,6 +33,24 @@ def test_gunicorn_runs_as_a_unit_and_hands_over(machine_site: MachineSite, super
     assert site.units() == ["shop-production-web@1.service"]
 
 
+def test_a_number_that_a_power_cut_left_behind_keeps_nothing_down(
+    machine_site: MachineSite,
+) -> None:
+    """The pid file is on the disk still, and its number is another process's after the boot."""
+    site = machine_site
+    site.run_processes(Process("beat", "beat"))
+    site.deploy("r1")
+    own = "$(pgrep -u deploy -f 'systemd --user')"
+    site.machine.run("systemctl --user stop 'shop-*'")
+    site.machine.run(f"echo {own} >{site.path}/.deploy/gunicorn.pid")
+    site.machine.run(f"echo {own} >{site.path}/current/celerybeat.pid")
+    site.machine.power_cycle()
+    wait_until(lambda: site.said() == "r1")
+    site.connect()
+    assert site.units() == ["shop-production-beat@1.service", "shop-production-web@1.service"]
+    assert set(site.machine.run("systemctl --user show -P NRestarts 'shop-*'").split()) == {"0"}
+
+
 def test_what_a_site_printed_is_shown_if_its_check_fails(machine_site: MachineSite) -> None:
     with pytest.raises(CommandFailed, match="No module named 'nothing_of_that_name'"):
         machine_site.deploy("r1", config__urls="import nothing_of_that_name")

@@ -113,7 +113,9 @@ COMMANDS = {
     "worker": "{python} -m celery --app {application} worker --loglevel INFO"
     " --hostname {name}-{instance}@%h",
     # Not in the code: a release that is removed would take the times of the last runs with it.
-    "beat": "{python} -m celery --app {application} beat --loglevel INFO"
+    # Without a pid file: what a power cut leaves of it keeps beat from starting, if its number is
+    # another process's by then.
+    "beat": "{python} -m celery --app {application} beat --loglevel INFO --pidfile="
     " --schedule {deploy_path}/.deploy/celerybeat-schedule",
 }
 

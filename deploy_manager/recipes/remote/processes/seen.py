@@ -105,7 +105,7 @@ def name_of(pid: int) -> str:
 def worker_name(pid: int) -> bytes:
     """Return what a process has in common with the workers that it forked: its words.
 
-    Or, if they have titles like "gunicorn: master [shop]" and "gunicorn: worker [shop]", those' begin.
+    If they have titles, like "gunicorn: master [shop]", how those begin.
     """
     words = read(pid, "cmdline").rstrip(b"\0")
     title, colon, _rest = words.partition(b": ")

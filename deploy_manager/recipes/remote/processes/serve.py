@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
+from .gunicorn import Gunicorn
 from .launch import NAMES_SET, environment_for
 from .place import Facts, Place
 from .wanted import Process, wanted_here
@@ -30,6 +32,10 @@ def serve(path: str) -> None:
     os.chdir(place.path)
     os.environ["PWD"] = place.path
     sys.path[:] = _pinned(sys.path, place)
+    if "GUNICORN_PID" not in os.environ:
+        # Not a successor. What is left of a pid file, by a power cut, would keep it from starting
+        # once its number is another process's.
+        Gunicorn(place, process.bind, _never).forget_the_dead()
     # gunicorn must not rename its processes with setproctitle: they are recognised by their
     # command line. The site itself may import it.
     sys.modules["setproctitle"] = None  # type: ignore[assignment]
@@ -37,6 +43,10 @@ def serve(path: str) -> None:
 
     del sys.modules["setproctitle"]
     Server(process, place, facts).run()
+
+
+def _never() -> Callable[[], bool]:
+    return lambda: False
 
 
 def _begin_again_with_its_variables(process: Process, place: Place, facts: Facts) -> None:
