@@ -55,7 +55,7 @@ class PlacementInline(TabularInline[Placement, Environment]):
     )
     readonly_fields = ("live_now",)
     formfield_overrides = {
-        JSONField: {"widget": Textarea(attrs={"rows": 1, "cols": 18, "class": "dm-mono"})}
+        JSONField: {"widget": Textarea(attrs={"rows": 1, "cols": 12, "class": "dm-mono"})}
     }
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Placement]:
