@@ -152,6 +152,26 @@ def test_what_was_started_in_another_way_is_ended(machine_site: MachineSite) -> 
     assert site.masters() == 1
 
 
+def test_a_process_of_another_kind_takes_over_its_name_and_its_address(
+    machine_site: MachineSite,
+) -> None:
+    site = machine_site
+    web = Process("web", "wsgi", bind=site.site.reload.bind)
+    for release, process in {
+        "wsgi": web,
+        "asgi": replace(web, kind="asgi"),
+        "command": replace(web, command="gunicorn config.wsgi --bind {bind}"),
+        "again": replace(web, memory=900),
+    }.items():
+        site.run_processes(process)
+        site.deploy(release)
+        assert site.said() == release
+    with site.asking() as answers:
+        site.run_processes(replace(web, memory=800, stop_seconds=20))
+        site.deploy("limits")
+    assert set(answers) == {"again", "limits"}
+
+
 def test_an_address_that_something_else_has_is_found(machine_site: MachineSite) -> None:
     site = machine_site
     host, _colon, port = site.site.reload.bind.partition(":")

@@ -134,3 +134,19 @@ def test_the_page_names_all_kinds_placeholders_and_supervisors() -> None:
         assert f"\n| {name} |" in text
     for name in Environment.ReloadMethod.values:
         assert name == "none" or f"| {name} " in text or f", {name} |" in text
+
+
+def test_one_server_is_served_in_another_way(four_servers: Inventory) -> None:
+    """As a site that nginx serves on one server, and Apache on another."""
+    environment = four_servers.environment
+    apache = environment.placements.get(server__name="a2")
+    apache.own_reload_method, apache.own_reload_target = "touch", "config/wsgi.py"
+    apache.full_clean()
+    apache.save()
+    assert names_on(four_servers) == ["web", "", "", ""]
+    ways = [site_of(placement).reload for placement in environment.placements.all()]
+    assert [way.method for way in ways] == ["gunicorn", "touch", "gunicorn", "gunicorn"]
+    assert environment.reloads == {("gunicorn", ""), ("touch", "config/wsgi.py")}
+    apache.own_reload_target = "../wsgi.py"
+    with pytest.raises(ValidationError, match="path inside the code"):
+        apache.full_clean()

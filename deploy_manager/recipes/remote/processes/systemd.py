@@ -103,15 +103,15 @@ class Systemd:
     # What the main program asks for
 
     def bring(self, process: Process) -> None:
-        has_changed = self._write(process)
+        changed = self._write(process)
         self._remove_surplus(process)
         if process.takes_a_socket:
-            self._open_socket(process, has_changed)
+            self._open_socket(process, self.socket(process) in changed)
         for instance in process.instances:
             unit = self.service(process, instance)
             self._enable(unit)
             if process.hands_over:
-                self._hand_over(process, unit, has_changed)
+                self._hand_over(process, unit)
             else:
                 # Not reload: its folder and its environment are those of its start.
                 print(f"Restarting {unit}.", flush=True)
@@ -149,8 +149,11 @@ class Systemd:
 
     # Files of units
 
-    def _write(self, process: Process) -> bool:
-        """Write the units of a process; return whether one of them is another than before."""
+    def _write(self, process: Process) -> list[str]:
+        """Write the units of a process; return those that are others than before.
+
+        systemd takes limits and times to stop at once, and all else at the next start.
+        """
         known = {
             "header": self.header,
             "environment": self.facts["environment"],
@@ -181,7 +184,7 @@ class Systemd:
         changed = [name for name, text in texts.items() if self._put(name, text)]
         if changed:
             self.tell("daemon-reload")
-        return bool(changed)
+        return changed
 
     def _put(self, name: str, text: str) -> bool:
         """Write the file of a unit unless it is there. Raises ServingError for another's."""
@@ -203,9 +206,10 @@ class Systemd:
         return True
 
     def _own_files(self) -> list[str]:
-        pattern = os.path.join(glob.escape(self.folder), "*.s[eo][rc][vk][ie][ct]*")
         first = (self.header + "\n").encode()
-        return [os.path.basename(path) for path in glob.glob(pattern) if self._starts(path, first)]
+        folder = glob.escape(self.folder)
+        paths = [*glob.glob(f"{folder}/*.service"), *glob.glob(f"{folder}/*.socket")]
+        return [os.path.basename(path) for path in paths if self._starts(path, first)]
 
     def _starts(self, path: str, first: bytes) -> bool:
         with suppress(OSError), open(path, "rb") as file:
@@ -257,17 +261,14 @@ class Systemd:
                     f"{unit} can't listen on {process.bind}: is it taken{by}?"
                 ) from None
 
-    def _hand_over(self, process: Process, unit: str, has_changed: bool) -> None:
+    def _hand_over(self, process: Process, unit: str) -> None:
         gunicorn = Gunicorn(self.place, process.bind, lambda: self._start(unit))
-        if has_changed and self._is_active(unit):
-            # It was started by the unit as it was before, with its limits and its account.
-            gunicorn.prepare()
-            print(f"{unit} has changed: it is started anew.", flush=True)
-            self.tell("stop", unit)
         main = state_of_unit(unit, self.of_the_account).processes
         for master in gunicorn.masters():
             if master not in main:
                 gunicorn.end_gracefully(master)
+        if main and not gunicorn.masters():
+            self.tell("stop", unit)  # it runs another program: the kind of the process has changed
         try:
             gunicorn.reload()
         except ServingError as error:
