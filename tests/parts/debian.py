@@ -4,8 +4,10 @@ import fcntl
 import functools
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +25,10 @@ PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd"),
     *("apache2", "libapache2-mod-wsgi-py3", "nginx-light"),
 )
+PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
+SITE_PACKAGES = ("django~=5.2.0", "gunicorn", "uvicorn", "daphne", "celery")
+"""What the sites on machines are made of, for the Python of their release."""
+
 ACCOUNT = "deploy"
 LOGINS = Path("/etc/ssh/authorized_keys")
 """The keys that open each account of a machine."""
@@ -95,6 +101,27 @@ def base_of(recipe: Recipe) -> Path:
         os.utime(lock)
     _remove_unused(bases)
     return base
+
+
+@functools.cache
+def site_packages(release: str) -> Path:
+    """Return a folder with SITE_PACKAGES, for the Python that a release has; made once."""
+    digest = hashlib.sha256(repr((SITE_PACKAGES, PYTHONS[release])).encode()).hexdigest()[:16]
+    folder = cache_folder() / "packages" / f"{release}-{digest}"
+    folder.parent.mkdir(exist_ok=True)
+    with locked(folder.with_suffix(".lock")):
+        if not folder.exists():
+            unfinished = folder.with_suffix(".new")
+            remove(unfinished)
+            machine = platform.machine()
+            options = [f"--platform=manylinux_2_{n}_{machine}" for n in (17, 28, 34)]
+            options += [f"--platform=manylinux2014_{machine}", "--only-binary=:all:", "--quiet"]
+            options += [f"--python-version={PYTHONS[release]}", f"--target={unfinished}"]
+            command = [sys.executable, "-m", "pip", "install", *options, *SITE_PACKAGES]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"Packages of sites on machines: {done.stderr}"
+            unfinished.rename(folder)
+    return folder
 
 
 @contextmanager

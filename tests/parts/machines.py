@@ -12,7 +12,6 @@ import os
 import shlex
 import socket
 import subprocess
-import sysconfig
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ import pytest
 
 from deploy_manager.hosts.address import Address
 from tests.parts import control_groups, ways_out
-from tests.parts.debian import ACCOUNT, LOGINS, base_system, cache_folder, remove
+from tests.parts.debian import ACCOUNT, LOGINS, base_system, cache_folder, remove, site_packages
 from tests.parts.processes import PATIENCE, find_program
 from tests.parts.sshd import make_key
 
@@ -42,7 +41,7 @@ NSPAWN_OWN = "/run/systemd/nspawn"
 """Where systemd-nspawn keeps locks and folders, and leaves them if it is killed."""
 
 PACKAGES = "/opt/packages"
-"""Where a machine sees the packages of the tests' own Python: for sites, without an index."""
+"""Where a machine sees packages for its sites: without an index, and at once."""
 
 PORT = 2222
 """Not 22: this machine's own sshd may listen there, on every address."""
@@ -173,7 +172,7 @@ class Machine:
             *(f"--machine={self.name}", f"--hostname={self.name}"),
             *("--directory=root", "--boot", "--kill-signal=SIGRTMIN+4"),
             *(f"--bind-ro={path}" for path in _missing(base, ways_out.folders())),
-            f"--bind-ro={sysconfig.get_path('purelib')}:{PACKAGES}",
+            f"--bind-ro={site_packages(self.release)}:{PACKAGES}",
         ]
         layers = f"lowerdir={base},upperdir=disk,workdir=work"
         inside = [
