@@ -14,7 +14,10 @@ from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.text_files import read_text_files
 
 HOW_TO_PIN = Message(
-    _("Pin everything: uv pip compile --generate-hashes requirements.in -o requirements.txt.")
+    _(
+        "Pin everything: uv pip compile --generate-hashes --no-strip-extras requirements.in"
+        " -o requirements.txt."
+    )
 )
 MOST_PROBLEMS = 10
 """In one message; the others are counted."""

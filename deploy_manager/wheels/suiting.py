@@ -35,9 +35,9 @@ ANOTHER_PYTHON = Message(
     )
 )
 PIN_ALL = _(
-    "Pin everything that is needed: uv pip compile --generate-hashes requirements.in -o"
-    " requirements.txt; or have it found: manage.py import_requirements %(site)s requirements.in"
-    " --lock --use."
+    "Pin everything that is needed: uv pip compile --generate-hashes --no-strip-extras"
+    " requirements.in -o requirements.txt; or have it found: manage.py import_requirements"
+    " %(site)s requirements.in --lock --use."
 )
 
 

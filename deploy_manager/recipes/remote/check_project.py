@@ -136,6 +136,14 @@ def remedy(paths: list[str], files: set[str], shared: str) -> str:
     )
 
 
+def tell_of_debug() -> None:
+    if settings.DEBUG:
+        print(
+            "DEBUG is on: visitors are shown tracebacks and settings. Name other settings, or"
+            " switch it off by a variable of the environment."
+        )
+
+
 def tell_traces(facts: dict[str, Any]) -> None:
     for place in traces():
         if inside(place, facts):
@@ -194,6 +202,7 @@ def main() -> None:
         refuse_unclear_databases(facts)
         if facts["lock_timeout"]:
             tell_other_options()
+    tell_of_debug()
     tell_traces(facts)
 
 

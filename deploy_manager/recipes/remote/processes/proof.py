@@ -105,6 +105,8 @@ class Prover:
         watched = [Watched(subject) for subject in subjects]
         while True:
             left = [each for each in watched if not self._has_settled(each)]
+            # Once more all at the same moment: one may have ended while others were waited for.
+            left = left or [each for each in watched if not self._still_runs(each)]
             if not left:
                 return
             if time.monotonic() > deadline:
@@ -133,6 +135,12 @@ class Prover:
         print(f"{subject.title}: {said}, for {settled:g} seconds without a restart.", flush=True)
         watched.has_settled = True
         return True
+
+    def _still_runs(self, watched: Watched) -> bool:
+        """Whether a subject that has settled is as it was; if it is not, it has to settle again."""
+        watched.problem, _said = self._judge(watched.subject, self._state_of(watched.subject))
+        watched.has_settled = not watched.problem
+        return watched.has_settled
 
     def _settles_in(self, subject: Subject) -> float:
         process, usual = subject.process, float(self.facts["settled"])
