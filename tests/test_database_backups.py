@@ -69,12 +69,34 @@ def test_sqlite_is_backed_up_before_migrations_and_brought_back_under_the_mainte
         assert database.execute("SELECT count(*) FROM shop_b").fetchone() == (0,)
 
 
+REPORTS = """
+DATABASES["reports"] = {"ENGINE": SQLITE, "NAME": BASE / "shared/reports.sqlite3"}
+"""
+
+
+def test_a_database_that_the_last_deployment_did_not_migrate_is_not_restored(
+    recipe_site: RecipeSite,
+) -> None:
+    """Its newest backup is of another time, and all that was written since would be gone."""
+    recipe_site.use(migrate_databases=("default", "reports"))
+    take(recipe_site, "r1", ONE, REPORTS).run("migrate", "activate")
+    take(recipe_site, "r2", ONE | TWO, REPORTS).run("migrate", "activate")
+    folder = Path(recipe_site.site.backups_path)
+    (backup,) = folder.glob("*-r2-reports.sqlite3")
+    backup.rename(folder / "20200101-000000-r0-reports.sqlite3")
+    recipe_site.use(release="")
+    said = recipe_site.run("maintenance_up", "restore_database")
+    assert "reports stays as it is: release r2 did not migrate it." in said
+    assert "Restored default" in said
+    assert "reports is replaced" not in said
+
+
 def test_without_a_backup_nothing_is_changed(recipe_site: RecipeSite) -> None:
     take(recipe_site, "r1", ONE).use(keep_backups=0)
     recipe_site.run("migrate", "activate", "maintenance_up")
     assert backups(recipe_site) == []
     recipe_site.use(release="")
-    with pytest.raises(CommandFailed, match=r"There is no backup of default in .*: nothing was"):
+    with pytest.raises(CommandFailed, match=r"There is no backup in .*: nothing was"):
         recipe_site.run("restore_database")
 
 

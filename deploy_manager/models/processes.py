@@ -1,5 +1,6 @@
 """Processes: what a site runs on its servers, beside or instead of a plain gunicorn."""
 
+import re
 from collections.abc import Collection
 from string import Formatter
 
@@ -21,6 +22,7 @@ PLACEHOLDERS = (
 )
 """What a command may have in braces; each is filled in as one quoted word."""
 
+BEAT = re.compile(r"\bcelery\b.*\sbeat\b")
 OF_AN_ADDRESS = frozenset({"bind", "host", "port", "socket"})
 
 process_name_validator = RegexValidator(
@@ -137,7 +139,7 @@ class Process(models.Model):
     stop_seconds = models.PositiveSmallIntegerField(
         _("time to stop (seconds)"),
         default=30,
-        validators=[MaxValueValidator(3600)],
+        validators=[MinValueValidator(1), MaxValueValidator(3600)],
         help_text=_("After this it is killed: tasks that take longer are cut off."),
     )
     stays_up = models.PositiveSmallIntegerField(
@@ -190,6 +192,8 @@ class Process(models.Model):
             raise ValidationError({"health_target": _("Enter the URL or the command to check.")})
         if self.health == self.Health.PING and self.kind != self.Kind.WORKER:
             raise ValidationError({"health": _("Only a Celery worker answers a ping of Celery.")})
+        if self.kind != self.Kind.BEAT and BEAT.search(self.command):
+            raise ValidationError({"kind": _("This command runs beat: choose the kind beat.")})
         if (
             not self.is_web
             and not self.bind

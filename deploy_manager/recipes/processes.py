@@ -77,9 +77,10 @@ def without_our_web(host: Host, site: Site) -> Iterator[None]:
         yield
     except RecipeError:
         if was_here:
-            host.say("The site is not served in that way yet: what served it is started again.")
             run_processes(host, site, "again")
         raise
+    if was_here:  # so that a later failure does not bring back what has been replaced
+        host.run(["rm", "-f", "--", f"{site.tools_path}/processes-before.json"], quiet=True)
 
 
 def run_processes(host: Host, site: Site, action: str, timeout: float | None = None) -> Result:

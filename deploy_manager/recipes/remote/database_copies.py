@@ -42,7 +42,7 @@ def back_up(facts: dict[str, Any]) -> None:
 
 
 def restore(facts: dict[str, Any]) -> None:
-    """Replace each database by its newest backup, once it is certain that all can be replaced."""
+    """Replace the databases that the last deployment with backups had changed by those backups."""
     if not os.path.exists(os.path.join(facts["deploy_path"], "maintenance", "on")):
         sys.exit(
             "The maintenance page is not up: what visitors write while the database is replaced"
@@ -50,23 +50,39 @@ def restore(facts: dict[str, Any]) -> None:
             " processes."
         )
     folder = private(facts["folder"])
-    newest = {alias: backups(folder, alias)[:1] for alias in facts["databases"]}
-    if missing := [alias for alias, found in newest.items() if not found]:
-        sys.exit(f"There is no backup of {', '.join(missing)} in {folder}: nothing was changed.")
-    for alias, (path,) in newest.items():
+    found = {alias: backups(folder, alias) for alias in facts["databases"]}
+    paths = sorted((each for every in found.values() for each in every), key=os.path.basename)
+    if not paths:
+        sys.exit(f"There is no backup in {folder}: nothing was changed.")
+    release = release_of(paths[-1])
+    # Of other times, they would take a database back that this deployment did not migrate.
+    together = {
+        alias: next((path for path in every if release_of(path) == release), "")
+        for alias, every in found.items()
+    }
+    for alias in [alias for alias, path in together.items() if not path]:
+        print(f"{alias} stays as it is: release {release} did not migrate it.")
+    for alias, path in [(alias, path) for alias, path in together.items() if path]:
         made = time.strftime("%Y-%m-%d %H:%M", time.gmtime(os.path.getmtime(path)))
         print(f"{alias} is replaced by {path}, of {made} UTC")
         kept = copy(alias, folder, REPLACED)
         print(f"What it holds now is kept as {kept}")
         kind(alias).restore(connections[alias], path)
         print(f"Restored {alias}")
-    print("If the release that serves is newer than that, roll back to the one before: they fit.")
+    print(f"They are as before release {release}: roll back to the one before it, if it serves.")
 
 
 def backups(folder: str, alias: str) -> list[str]:
     """Return the backups of a database, newest first: their names begin with the time."""
     names = sorted(os.listdir(folder), reverse=True)
     return [os.path.join(folder, name) for name in names if alias_of(name) == alias]
+
+
+def release_of(path: str) -> str:
+    """Return the release whose migrations a backup was made for."""
+    name = os.path.basename(path)
+    stem = re.sub(r"\A\d{8}-\d{6}-|\.(sqlite3|dump)\Z", "", name)
+    return stem[: -len(alias_of(name)) - 1]
 
 
 def alias_of(name: str) -> str:

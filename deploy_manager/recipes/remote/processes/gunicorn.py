@@ -35,7 +35,7 @@ TAIL_BYTES = 8 * 1024
 class Gunicorn:
     """The masters of a site, and how the first one is started: by us, or by systemd."""
 
-    def __init__(self, place: Place, bind: str, start: Callable[[], object]) -> None:
+    def __init__(self, place: Place, bind: str, start: Callable[[], Callable[[], bool]]) -> None:
         self.place = place
         self.bind = bind
         self.start_first = start

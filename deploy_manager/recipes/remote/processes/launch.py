@@ -12,9 +12,10 @@ import shlex
 import sys
 
 from .place import Facts, Place
-from .wanted import Process, wanted_here
+from .wanted import Process, is_one_program, wanted_here
 
-SHELL_SIGNS = re.compile(r"[;&|<>(){}\n`]")
+ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+
 NAMES_SET = "DEPLOY_VARIABLES"
 """The variable that lists those which the site's variables, or this program, have set."""
 
@@ -48,8 +49,8 @@ def become(process: Process, instance: str, place: Place, facts: Facts) -> None:
         os.execve(python, words, environment)
     line = command_of(process, instance, place, environment)
     # `exec`, so that signals reach the program itself, unless the line is more than one command.
-    is_plain = not SHELL_SIGNS.search(line) and not line.startswith("exec ")
-    line = f"exec {line}" if is_plain else line
+    if is_one_program(line):
+        line = f"exec env {line}" if ASSIGNMENT.match(line) else f"exec {line}"
     os.execve("/bin/sh", ["sh", "-c", line], environment)
 
 

@@ -23,7 +23,7 @@ from .place import Facts, Place
 from .starter import Starter
 from .supervisors import ServingError, State, Supervisor, choose
 from .systemd import Systemd
-from .wanted import Process, wanted_here
+from .wanted import BEAT, Process, wanted_here
 from .wsgi_file import write_wsgi_file
 
 SUPERVISORS = ("starter", "systemd-user", "systemd")
@@ -85,9 +85,7 @@ def apply(place: Place, facts: Facts) -> None:
     chosen = open_supervisor(name, place, facts)
     store(place, {**facts, "supervised_by": name})
     wanted = wanted_here(facts, place)
-    for process in wanted:
-        if process.kind == "command" and not process.command:
-            raise ServingError(f"{process.name} has no command, neither here nor in a Procfile.")
+    check(wanted)
     for other in SUPERVISORS:
         if other != name:
             open_supervisor(other, place, facts).end_others([])
@@ -104,17 +102,32 @@ def apply(place: Place, facts: Facts) -> None:
         print(f"{process.name} runs release {place.release}, supervised by {name}.", flush=True)
 
 
+def check(wanted: list[Process]) -> None:
+    """Raise ServingError for a process that can't run, before any of them is touched."""
+    for process in wanted:
+        if process.kind == "command" and not process.command:
+            raise ServingError(f"{process.name} has no command, neither here nor in a Procfile.")
+        if process.kind != "beat" and BEAT.search(process.command):
+            raise ServingError(
+                f"{process.name} runs celery beat: choose the kind beat, so that it runs only once."
+            )
+
+
 def again(place: Place, facts: Facts) -> None:
-    """Run what the last deployment but this one ran, with the release that is current."""
+    """Run what served the site before it was to be served in another way, if that was ours."""
     before = place.stored_facts(BEFORE)
     if before:
+        print(
+            "The site is not served in that way yet: what served it is started again.", flush=True
+        )
         apply(place, before)
 
 
 def store(place: Place, facts: Facts) -> None:
     """Write what units and successors read when they start, and the program they start."""
-    if place.stored_facts():
-        place.store_facts(place.stored_facts(), BEFORE)
+    before = place.stored_facts()
+    if before.get("serves") and not facts["serves"]:
+        place.store_facts(before, BEFORE)
     place.store_facts({key: value for key, value in facts.items() if key != "action"})
     make_secret(place)
     beside = f"{place.program}.{os.getpid()}"
@@ -200,11 +213,13 @@ def stop(place: Place, facts: Facts) -> None:
 
 def boot(path: str) -> None:
     """Start what runs here after a reboot, as cron asks; tries again what does not start."""
-    facts = Place(path).stored_facts()
     deadline = time.monotonic() + BOOT_SECONDS
     while True:
+        # Each time anew: a deployment may switch it meanwhile, or have systemd take it over.
+        facts = Place(path).stored_facts()
+        if facts.get("supervised_by") != Starter.name:
+            return
         try:
-            # Each time anew: a deployment may switch it meanwhile.
             start_what_is_down(Place(path, facts["folder"]), facts)
             return
         except (ServingError, Busy) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from .application import find_application
@@ -41,6 +42,9 @@ def _address(place: Place) -> dict[str, Any]:
         return {"fd": FIRST_SOCKET}
     bind = _process(place).bind
     if bind.startswith("unix:"):
+        # Left by a power cut: whoever had it was ended before this was started.
+        with suppress(FileNotFoundError):
+            os.unlink(bind[len("unix:") :])
         return {"uds": bind[len("unix:") :]}
     host, _colon, port = bind.rpartition(":")
     return {"host": host.strip("[]"), "port": int(port)}

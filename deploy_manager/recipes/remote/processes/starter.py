@@ -12,20 +12,23 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from . import seen
 from .gunicorn import Gunicorn, wait
 from .place import Facts, Place, read, write
-from .supervisors import STARTED_BY, ServingError, State, call
-from .wanted import Process
+from .supervisors import STARTED_BY, ServingError, State
+from .wanted import Process, is_one_program
 
 LARGEST_LOG = 10 * 1024 * 1024
 """Bytes. A log above is set aside when its process is started; the one before that is dropped."""
 
 TAIL_BYTES = 8 * 1024
 SETTLED_SECONDS = 1.0
+QUICK_SECONDS = 2.0
 REMARK = "# deploy_manager"
 
 
@@ -41,7 +44,8 @@ class Starter:
 
     def bring(self, process: Process) -> None:
         if process.hands_over:
-            self._forget(process.name, "1")
+            if os.path.exists(self._file(process.name, "1")):
+                self._end(process.name, "1")  # of another kind: a gunicorn of ours has no such file
             gunicorn = self._gunicorn(process)
             try:
                 gunicorn.await_pid_file(gunicorn.reload())
@@ -63,6 +67,7 @@ class Starter:
             "started": seen.started_at(began.pid),
             "stop_signal": process.stop_signal,
             "stop_seconds": process.stop_seconds,
+            "is_one_program": is_one_program(process.command),
         }
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         write(self._file(process.name, instance), json.dumps(state))
@@ -103,31 +108,30 @@ class Starter:
     def keep_after_reboot(self) -> str:
         """Have cron start the site after a reboot; return what is to be said of that."""
         line = shlex.join([sys.executable, self.place.program, "boot", self.place.path])
-        wanted = f"@reboot {line.replace('%', chr(92) + '%')} {REMARK}"
+        # cron takes % for the end of the line.
+        wanted = os.fsencode(f"@reboot {line} {REMARK}".replace("%", "\\%"))
         if not _cron_runs():
             return "Nothing starts these processes after a reboot: neither systemd nor cron runs."
         try:
-            known = call("crontab", "-l")
-        except ServingError:
-            known = ""  # as crontab says if there is none yet
-        if wanted in known.splitlines():
-            return ""
-        own = f" boot {shlex.quote(self.place.path)} {REMARK}"
-        others = [each for each in known.splitlines() if not each.endswith(own)]
-        try:
-            call("crontab", "-", text="\n".join([*others, wanted]) + "\n")
+            known = _crontab()
+            if wanted in known:
+                return ""
+            _write_crontab([*self._without_ours(known), wanted])
         except ServingError as error:
             return f"Nothing starts these processes after a reboot: {error}"
         return "cron starts these processes after a reboot."
 
     def forget_after_reboot(self) -> None:
         """Take our line out of the account's crontab."""
-        own = f" boot {shlex.quote(self.place.path)} {REMARK}"
         with suppress(ServingError):
-            lines = call("crontab", "-l").splitlines()
-            others = [each for each in lines if not each.endswith(own)]
-            if others != lines:
-                call("crontab", "-", text="".join(f"{each}\n" for each in others))
+            known = _crontab()
+            others = self._without_ours(known)
+            if others != known:
+                _write_crontab(others)
+
+    def _without_ours(self, lines: list[bytes]) -> list[bytes]:
+        own = os.fsencode(f" boot {shlex.quote(self.place.path)} {REMARK}".replace("%", "\\%"))
+        return [each for each in lines if not each.endswith(own)]
 
     # Files and processes
 
@@ -157,18 +161,23 @@ class Starter:
             )
 
     def _end(self, name: str, instance: str) -> None:
-        """End an instance and what it started, by force after its time."""
+        """End an instance and all that it started, by force after its time."""
+        text = read(self._file(name, instance))
+        gone = {"stop_signal": "TERM", "stop_seconds": QUICK_SECONDS}
+        state: dict[str, Any] = json.loads(text) if text else gone
+        by = signal.Signals[f"SIG{state['stop_signal']}"]
+        until = time.monotonic() + state["stop_seconds"]
         pid = self._pid(name, instance)
-        if pid:
-            state = json.loads(read(self._file(name, instance)))
+        if pid and state.get("is_one_program", True):
             print(f"Ending {name} {instance}, process {pid}.", flush=True)
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.Signals[f"SIG{state['stop_signal']}"])
-            wait(lambda: seen.started_at(pid) != state["started"], state["stop_seconds"])
-            # What it started and left behind, too, as systemd does: by a variable that all have.
-            for left in self._marked(name, instance):
-                with suppress(ProcessLookupError):
-                    os.kill(left, signal.SIGKILL)
+            _send(pid, by)
+            wait(lambda: self._pid(name, instance) != pid, state["stop_seconds"])
+        # What it left behind, too, or the programs of a line of sh: by variables that all have.
+        for left in self._marked(name, instance):
+            _send(left, by)
+        wait(lambda: not self._marked(name, instance), max(QUICK_SECONDS, until - time.monotonic()))
+        for left in self._marked(name, instance):
+            _send(left, signal.SIGKILL)
         self._forget(name, instance)
 
     def _marked(self, name: str, instance: str) -> list[int]:
@@ -210,6 +219,11 @@ class Starter:
         return os.path.join(folder, f"{name}@{instance}.log")
 
 
+def _send(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 def _set_aside(log: str) -> None:
     with suppress(FileNotFoundError):
         if os.path.getsize(log) > LARGEST_LOG:
@@ -222,6 +236,31 @@ def _is_alive(process: subprocess.Popen[bytes]) -> Callable[[], bool]:
 
 def _never() -> Callable[[], bool]:
     return lambda: False
+
+
+def _crontab() -> list[bytes]:
+    """Return the lines of the account's crontab, as they are. Raises ServingError."""
+    try:
+        done = subprocess.run(
+            ["crontab", "-l"],
+            env={**os.environ, "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    except OSError as error:
+        raise ServingError(f"crontab: {error.strerror}") from None
+    # Any other failure is no empty crontab: to write one would take away what is there.
+    if done.returncode and b"no crontab for" not in done.stderr:
+        raise ServingError(f"crontab -l: {os.fsdecode(done.stderr).strip()}")
+    return [] if done.returncode else done.stdout.splitlines()
+
+
+def _write_crontab(lines: list[bytes]) -> None:
+    content = b"".join(line + b"\n" for line in lines)
+    done = subprocess.run(["crontab", "-"], input=content, capture_output=True, check=False)
+    if done.returncode:
+        raise ServingError(f"crontab: {os.fsdecode(done.stderr).strip()}")
 
 
 def _cron_runs() -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from . import seen
 from .gunicorn import Gunicorn
 from .place import Facts, Place, read
 from .supervisors import BOOTED, STARTED_BY, ServingError, State, call
-from .wanted import Process
+from .wanted import Process, is_one_program
 
 HEADER = "# Written by deploy_manager for {path}: changes here are lost."
 SHOWN_LINES = 40
@@ -38,7 +39,7 @@ NotifyAccess=all
 {user}WorkingDirectory={path}
 Environment={by}=systemd
 ExecStart={python} {program} launch {path} {name} %i
-KillMode=mixed
+KillMode={kill_mode}
 KillSignal=SIG{stop_signal}
 TimeoutStartSec=90
 TimeoutStopSec={stop_seconds}
@@ -169,8 +170,10 @@ class Systemd:
                 user="" if self.of_the_account else f"User={_account()}\n",
                 python=sys.executable,
                 program=self.place.program,
+                # A shell that ends would take its programs with it before they had their time.
+                kill_mode="mixed" if is_one_program(process.command) else "control-group",
                 stop_signal=process.stop_signal,
-                stop_seconds=process.stop_seconds,
+                stop_seconds=max(process.stop_seconds, 1),  # 0 would be without end
                 memory=f"MemoryMax={memory}M\n" if memory else "",
                 sockets=f"Sockets={socket}\n" if process.takes_a_socket else "",
                 target="default.target" if self.of_the_account else "multi-user.target",
@@ -178,7 +181,7 @@ class Systemd:
             )
         }
         if process.takes_a_socket:
-            listen = process.bind[len("unix:") :] if _is_path(process.bind) else process.bind
+            listen = _listen_stream(process.bind)
             service = self.service(process, process.instances[0])
             texts[socket] = SOCKET.format(listen=listen, service=service, **known)
         changed = [name for name, text in texts.items() if self._put(name, text)]
@@ -321,5 +324,14 @@ def _account() -> str:
     return getpass.getuser()
 
 
-def _is_path(bind: str) -> bool:
-    return bind.startswith("unix:")
+def _listen_stream(bind: str) -> str:
+    """Return an address as ListenStream= takes it: a path, or a number and a port, but no name."""
+    if bind.startswith("unix:"):
+        return bind[len("unix:") :]
+    host, _colon, port = bind.rpartition(":")
+    try:
+        name = host.strip("[]")
+        number = name if ":" in name else socket.gethostbyname(name)
+    except OSError as error:
+        raise ServingError(f"{bind}: {error.strerror}") from None
+    return f"[{number}]:{port}" if ":" in number else f"{number}:{port}"

@@ -13,6 +13,7 @@ from .place import Facts, Place, read
 PROCFILE_LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 WEB = ("wsgi", "asgi")
 BEAT = re.compile(r"\bcelery\b.*\sbeat\b")
+SHELL_SIGNS = re.compile(r"[;&|<>()\n`]|\$\(")
 RELEASE_PHASE = "release"
 """What Heroku runs before a release serves. Here, migrations and build commands are."""
 
@@ -119,6 +120,11 @@ def _from_procfile(name: str, command: str, facts: Facts) -> Process:
     kind = "wsgi" if name == "web" else "beat" if BEAT.search(command) else "command"
     bind = facts["bind"] if name == "web" else ""
     return Process(name, kind, command, bind=bind, number=1, is_template=False)
+
+
+def is_one_program(line: str) -> bool:
+    """Whether a line of sh is one program, which can take the shell's place and get its signals."""
+    return not SHELL_SIGNS.search(line) and not line.startswith("exec ")
 
 
 def words_of(command: str) -> list[str]:
