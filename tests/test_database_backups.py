@@ -69,6 +69,20 @@ def test_sqlite_is_backed_up_before_migrations_and_brought_back_under_the_mainte
         assert database.execute("SELECT count(*) FROM shop_b").fetchone() == (0,)
 
 
+def test_what_was_backed_up_is_kept_if_the_migration_is_tried_again(
+    recipe_site: RecipeSite,
+) -> None:
+    """After a migration that failed half-way: another backup would hold what it left."""
+    take(recipe_site, "r1", ONE).run("migrate", "activate")
+    take(recipe_site, "r2", ONE | {"0002_b": MAKE.format("a")})
+    with pytest.raises(CommandFailed):
+        recipe_site.run("migrate")
+    first = backups(recipe_site)
+    with pytest.raises(CommandFailed):
+        recipe_site.run("migrate")
+    assert backups(recipe_site) == first
+
+
 REPORTS = """
 DATABASES["reports"] = {"ENGINE": SQLITE, "NAME": BASE / "shared/reports.sqlite3"}
 """

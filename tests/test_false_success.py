@@ -63,7 +63,7 @@ systemctl --user enable own
 """
 OWN_COMMAND = (
     "kill $(cat {path}/own.pid) 2>/dev/null; sleep 1;"
-    " gunicorn config.wsgi --daemon --pid {path}/own.pid --bind {bind}"
+    " {path}/current/venv/bin/gunicorn config.wsgi --daemon --pid {path}/own.pid --bind {bind}"
 )
 APACHE = """
 printf 'Listen %s\\n' {bind} >/etc/apache2/ports.conf

@@ -184,3 +184,32 @@ def test_after_a_reboot_nothing_is_started_that_systemd_has_taken_over(
     (started.served.path / ".deploy/processes.json").write_text(text)
     subprocess.run([sys.executable, program, "boot", started.served.path], check=True)
     assert not started.running()
+
+
+def test_a_worker_of_gunicorn_is_not_taken_for_its_master(started: Started) -> None:
+    """A master that is killed leaves workers for some seconds, which have the address."""
+    served = started.served
+    served.release("r1")
+    started.run(started.site())
+    os.kill(served.master, signal.SIGKILL)
+    served.release("r2")
+    started.run(started.site())
+    assert served.ask().text == "r2 "
+
+
+def test_a_variable_that_hid_the_accounts_own_gives_it_back(started: Started) -> None:
+    served = started.served
+    served.release("r1", PATH="/opt/r1:/usr/bin", HOME="/nowhere")
+    started.run(started.site())
+    served.release("r2")
+    started.run(started.site())
+    variables = Path(f"/proc/{served.master}/environ").read_bytes().split(b"\0")
+    assert os.fsencode(f"HOME={os.environ['HOME']}") in variables
+    assert not [each for each in variables if b"/opt/r1" in each]
+
+
+def test_all_of_it_can_be_ended_before_a_server_leaves(started: Started) -> None:
+    started.served.release("r1")
+    started.run(started.site(sleeper("mail", "sleep 600")))
+    started.run(started.site(), "stop_processes")
+    assert not started.running()

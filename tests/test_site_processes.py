@@ -86,8 +86,8 @@ def test_lines_of_a_procfile_run_by_their_names(four_servers: Inventory, tmp_pat
         "clock: celery -A x beat\nrelease: python manage.py migrate\nnot a line\n"
     )
     assert names_on(four_servers, tmp_path) == ["clock web", "web", "worker", "worker"]
-    add(four_servers, "clock", "command", roles=["worker"], number=2)
-    assert names_on(four_servers, tmp_path) == ["web", "web", "clock worker", "clock worker"]
+    add(four_servers, "clock", "beat", roles=["worker"])
+    assert names_on(four_servers, tmp_path) == ["web", "web", "clock worker", "worker"]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,8 @@ def test_a_command_with_what_is_not_a_placeholder_is_refused(
     ("values", "why"),
     [
         ({"kind": "command"}, "Enter the command"),
+        ({"kind": "command", "name": "web", "command": "granian x"}, "choose a web server"),
+        ({"kind": "worker", "command": "celery -A x beat"}, "choose the kind beat"),
         ({"health": "http"}, "Enter the URL"),
         ({"kind": "beat", "health": "ping"}, "Only a Celery worker"),
         ({"name": "a b"}, "Use lower case"),

@@ -182,32 +182,38 @@ class Process(models.Model):
         return self.kind in (self.Kind.WSGI, self.Kind.ASGI)
 
     def clean(self) -> None:
-        """Raise ValidationError for what lacks a command or a target, and a second gunicorn."""
+        """Raise ValidationError for what can't run as it is, or would run twice."""
         self.roles = self.roles or []
-        is_in_procfile = self.environment_id is not None and self.environment.procfile
-        if self.kind == self.Kind.COMMAND and not self.command and not is_in_procfile:
+        self._check_kind()
+        self._check_health()
+        needs_address = OF_AN_ADDRESS.intersection(fields_of(self.command))
+        if needs_address and not self.is_web and not self.bind:
+            raise ValidationError({"bind": _("Enter the address that the command names.")})
+
+    def _check_kind(self) -> None:
+        environment = self.environment if self.environment_id is not None else None
+        if self.name == "web" and not self.is_web:
+            raise ValidationError(
+                {"kind": _("A process called web serves the web: choose a web server.")}
+            )
+        if self.kind != self.Kind.BEAT and BEAT.search(self.command):
+            raise ValidationError({"kind": _("This command runs beat: choose the kind beat.")})
+        if self.command or environment is None:
+            return
+        if self.kind == self.Kind.COMMAND and not environment.procfile:
             raise ValidationError({"command": _("Enter the command: this kind has no usual one.")})
+        others = environment.processes.filter(kind=self.Kind.WSGI, command="").exclude(pk=self.pk)
+        if self.kind == self.Kind.WSGI and others.exists():
+            raise ValidationError(
+                {"command": _("Only one gunicorn can be without a command of its own.")}
+            )
+
+    def _check_health(self) -> None:
         needs_target = self.health in (self.Health.HTTP, self.Health.COMMAND)
         if needs_target and not self.health_target:
             raise ValidationError({"health_target": _("Enter the URL or the command to check.")})
         if self.health == self.Health.PING and self.kind != self.Kind.WORKER:
             raise ValidationError({"health": _("Only a Celery worker answers a ping of Celery.")})
-        if self.kind != self.Kind.BEAT and BEAT.search(self.command):
-            raise ValidationError({"kind": _("This command runs beat: choose the kind beat.")})
-        if (
-            not self.is_web
-            and not self.bind
-            and OF_AN_ADDRESS.intersection(fields_of(self.command))
-        ):
-            raise ValidationError({"bind": _("Enter the address that the command names.")})
-        if self.kind == self.Kind.WSGI and not self.command and self.environment_id:
-            others = Process.objects.filter(
-                environment=self.environment_id, kind=self.Kind.WSGI, command=""
-            ).exclude(pk=self.pk)
-            if others.exists():
-                raise ValidationError(
-                    {"command": _("Only one gunicorn can be without a command of its own.")}
-                )
 
     def roles_among(self, known: Collection[str]) -> tuple[str, ...]:
         """Return the roles that it runs on, of those that any server has; empty: all servers."""

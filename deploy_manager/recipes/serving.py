@@ -8,7 +8,12 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Site
-from deploy_manager.recipes.processes import apply_processes, serves_our_wsgi_file, without_our_web
+from deploy_manager.recipes.processes import (
+    apply_processes,
+    serves_our_wsgi_file,
+    stop_processes,
+    without_our_web,
+)
 from deploy_manager.recipes.registry import Uses, recipe
 
 PASSENGER_SECONDS = 11
@@ -46,6 +51,12 @@ def run_ours(host: Host, site: Site) -> None:
             )
         )
     apply_processes(host, site)
+
+
+@recipe(_("Stop the site's processes"), uses=Uses.CURRENT, name="stop_processes")
+def stop(host: Host, site: Site) -> None:
+    """End all that was started from here for the site, for good: before a server leaves it."""
+    stop_processes(host, site)
 
 
 def touch_wsgi_file(host: Host, site: Site) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from posixpath import basename
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 from packaging.utils import (
     InvalidSdistFilename,
@@ -70,7 +70,7 @@ def _commit(asked: Asked, address: Address) -> tuple[str, str]:
 
 def _file(asked: Asked, address: Address) -> tuple[str, str]:
     parts = urlsplit(address.url)
-    name, version = _named(basename(parts.path))
+    name, version = _named(unquote(basename(parts.path)))  # 1.0%2Blocal
     if name != asked.name:
         raise NotDirectError(
             f"{asked.text}: its file has to be a wheel or an sdist of {asked.name}, named as the"

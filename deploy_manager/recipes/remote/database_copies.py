@@ -34,7 +34,12 @@ def back_up(facts: dict[str, Any]) -> None:
         if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
             print(f"No migrations for {alias}: no backup is needed.")
             continue
-        path = copy(alias, folder, os.environ.get("DEPLOY_RELEASE", "unknown"))
+        release = os.environ.get("DEPLOY_RELEASE", "unknown")
+        if made := [path for path in backups(folder, alias) if release_of(path) == release]:
+            # It failed half-way before: what the database holds now is not what it was.
+            print(f"{alias} was backed up before this release began to migrate it: {made[0]}")
+            continue
+        path = copy(alias, folder, release)
         print(f"Backed up {alias}: {path} ({os.path.getsize(path):,} bytes)")
         for old in backups(folder, alias)[facts["keep"] :]:
             os.unlink(old)

@@ -7,7 +7,7 @@ show: let a release's files replace those of the same name.
 remove: remove what no release has any more.
 
 `<deploy path>/static` has hard links to the files. Links in `.deploy/static` lead to what each
-release has collected; the mark there says that the folder is ours.
+release has collected; the mark there says that the folder is ours, and which files we put there.
 """
 
 from __future__ import annotations
@@ -50,6 +50,18 @@ class Folder:
         open(self.mark, "w").close()
         return True
 
+    def put_here(self) -> set[str]:
+        """Return the names of what we have put there: other files are somebody else's."""
+        with open(self.mark, errors="surrogateescape") as file:
+            return set(filter(None, file.read().split("\0")))
+
+    def note(self, names: set[str]) -> None:
+        """Write down what we have put there."""
+        beside = f"{self.mark}.part"
+        with open(beside, "w", errors="surrogateescape") as file:
+            file.write("\0".join(sorted(names)))
+        os.replace(beside, self.mark)
+
     def forget(self) -> None:
         with suppress(FileNotFoundError):
             os.unlink(self.mark)
@@ -79,7 +91,11 @@ def add(folder: Folder, facts: dict[str, Any]) -> None:
         print(f"{folder.path} has files of somebody else: it is left as it is, and not served.")
         return
     folder.know(facts["release"], root)
-    number = sum(put(root, name, folder.path, replace=False) for name in files_in(root))
+    names = list(files_in(root))
+    # Written down first: what is put there and not known would stay forever.
+    new = [name for name in names if not os.path.lexists(os.path.join(folder.path, name))]
+    folder.note(folder.put_here().union(new))
+    number = sum(put(root, name, folder.path, replace=False) for name in names)
     print(f"{folder.path} has them, too; new there: {number}")
 
 
@@ -97,7 +113,9 @@ def tell_why_not(folder: Folder, root: str, has_index: bool) -> None:
 def show(folder: Folder, facts: dict[str, Any]) -> None:
     root = folder.collected(facts["release"])
     if root and folder.is_ours:
-        for name in files_in(root):
+        names = list(files_in(root))
+        folder.note(folder.put_here().union(names))
+        for name in names:
             put(root, name, folder.path, replace=True)
 
 
@@ -110,9 +128,12 @@ def remove(folder: Folder, facts: dict[str, Any]) -> None:
             kept.update(files_in(folder.collected(release)))
         elif os.path.join(folder.known, release) != folder.mark:
             os.unlink(os.path.join(folder.known, release))
-    gone = [name for name in files_in(folder.path) if name not in kept]
+    ours = folder.put_here()
+    gone = ours - kept
     for name in gone:
-        os.unlink(os.path.join(folder.path, name))
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder.path, name))
+    folder.note(ours - gone)
     for path, _folders, _names in os.walk(folder.path, topdown=False):
         with suppress(OSError):  # not empty
             path == folder.path or os.rmdir(path)

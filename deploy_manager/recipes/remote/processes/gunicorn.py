@@ -52,8 +52,20 @@ class Gunicorn:
         have its number by now.
         """
         parents = {pid: seen.parent_of(pid) for pid in self.processes()}
-        tops = [pid for pid in parents if parents[pid] not in parents]
+        tops = [pid for pid in parents if parents[pid] not in parents and self.is_master(pid)]
         return sorted(tops) + [pid for pid in parents if is_successor(pid, parents[pid])]
+
+    def is_master(self, pid: int) -> bool:
+        """Whether it is no worker whose master is gone: it began a session, or was a successor."""
+        return seen.session_of(pid) == pid or bool(self.state_of(pid))
+
+    def end_orphans(self) -> None:
+        """End workers whose master was killed: they still have the address, for some seconds."""
+        parents = {pid: seen.parent_of(pid) for pid in self.processes()}
+        left = [pid for pid in parents if parents[pid] not in parents and not self.is_master(pid)]
+        for pid in left:
+            print(f"Ending process {pid}, a worker of gunicorn whose master is gone.", flush=True)
+            self.end(pid, signal.SIGTERM, QUICK_SECONDS)
 
     def processes(self) -> list[int]:
         return [pid for pid in seen.all_processes() if self.is_own(pid)]
@@ -85,6 +97,7 @@ class Gunicorn:
     def reload(self) -> int:
         """Start gunicorn or replace its master; return the one that serves the current release."""
         self.prepare()
+        self.end_orphans()
         running = self.masters()
         if not running:
             print("Starting gunicorn.", flush=True)

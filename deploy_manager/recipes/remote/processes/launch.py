@@ -6,6 +6,7 @@ virtual environment, variables. A process never imports code of a later one.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from .wanted import Process, is_one_program, wanted_here
 
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
+HIDDEN = "DEPLOY_HIDDEN"
 NAMES_SET = "DEPLOY_VARIABLES"
 """The variable that lists those which the site's variables, or this program, have set."""
 
@@ -62,13 +64,12 @@ def environment_for(
     What this program has set before is taken away first, as a gunicorn starts its successor.
     """
     had = os.environ.get(NAMES_SET, "").split()
-    inherited = {name: value for name, value in os.environ.items() if name not in had}
+    hidden = json.loads(os.environ.get(HIDDEN, "{}"))
+    inherited = {name: value for name, value in os.environ.items() if name not in had} | hidden
     variables = place.variables()
-    venvs = os.path.dirname(place.venv) + os.sep
-    path = variables.get("PATH", os.environ.get("PATH", os.defpath)).split(":")
+    path = variables.get("PATH", inherited.get("PATH", os.defpath))
     own = {
-        # Without that of the release before, if a gunicorn starts its successor.
-        "PATH": ":".join([f"{place.venv}/bin", *(p for p in path if not p.startswith(venvs))]),
+        "PATH": f"{place.venv}/bin:{path}",
         "VIRTUAL_ENV": place.venv,
         "PWD": place.code,
         "DEPLOY_PATH": place.path,
@@ -81,8 +82,10 @@ def environment_for(
     if process.bind:
         own["PORT"] = process.bind.rpartition(":")[2]
     ours = {**variables, **own}
-    names = " ".join(sorted({*ours, NAMES_SET}))
-    return {**inherited, **ours, NAMES_SET: names}
+    names = " ".join(sorted({*ours, NAMES_SET, HIDDEN}))
+    # What they hide, for a gunicorn that starts its successor, which may have other variables.
+    hides = {name: value for name, value in inherited.items() if name in ours}
+    return {**inherited, **ours, NAMES_SET: names, HIDDEN: json.dumps(hides, sort_keys=True)}
 
 
 def command_of(process: Process, instance: str, place: Place, variables: dict[str, str]) -> str:

@@ -107,6 +107,8 @@ def check(wanted: list[Process]) -> None:
     for process in wanted:
         if process.kind == "command" and not process.command:
             raise ServingError(f"{process.name} has no command, neither here nor in a Procfile.")
+        if process.name == "web" and not process.is_web:
+            raise ServingError("A process called web serves the web: choose the kind wsgi or asgi.")
         if process.kind != "beat" and BEAT.search(process.command):
             raise ServingError(
                 f"{process.name} runs celery beat: choose the kind beat, so that it runs only once."
@@ -209,6 +211,7 @@ def stop(place: Place, facts: Facts) -> None:
     for name in SUPERVISORS:
         open_supervisor(name, place, facts).end_others([])
     Starter(place, facts).forget_after_reboot()
+    place.forget_facts()
 
 
 def boot(path: str) -> None:

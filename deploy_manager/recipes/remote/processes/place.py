@@ -67,6 +67,11 @@ class Place:
         text = read(os.path.join(self.tools, name))
         return json.loads(text) if text else {}
 
+    def forget_facts(self) -> None:
+        """Nothing of ours is to run here any more."""
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.tools, FACTS))
+
     def store_facts(self, facts: Facts, name: str = FACTS) -> None:
         write(os.path.join(self.tools, name), json.dumps(facts, sort_keys=True))
 

@@ -22,6 +22,8 @@ from .systemd import state_of_unit
 from .wanted import Process
 
 PAUSE_SECONDS = 0.25
+POLL_SECONDS = 0.02
+WEB_SERVERS = ("apache2", "httpd")
 RESTARTED = 2
 """More runs than this are no start, and no restart that we asked for."""
 
@@ -69,6 +71,8 @@ class Prover:
             self._await_health(processes)
         longest = max((each.settles_in(0) for each in processes), default=0)
         deadline = time.monotonic() + self.facts["deadline"] + longest
+        if self.facts["theirs"]["is_named"]:
+            self._await_no_old_server(deadline)
         subjects = [
             Subject(f"{process.name} {instance}", process, instance)
             for process in processes
@@ -92,13 +96,32 @@ class Prover:
 
     def _await_health(self, processes: list[Process]) -> None:
         """Ask until the site answers. Raises ServingError, with what its own servers printed."""
-        is_named = self.facts["theirs"]["is_named"] or any(each.is_wrapped for each in processes)
+        is_named = self.facts["theirs"]["is_named"] or any(
+            each.is_wrapped and each.bind == self.facts["bind"] for each in processes
+        )
         try:
             await_health(self.place, self.facts["health"], is_named)
         except ServingError as error:
             web = [each for each in processes if each.is_web]
             tails = [self.supervisor.tail_of(each, each.instances[0]) for each in web]
             raise ServingError("\n".join([str(error), *filter(None, tails)])) from None
+
+    def _await_no_old_server(self, deadline: float) -> None:
+        """See that no process of Apache still has an old release; raises ServingError.
+
+        mod_wsgi has several, each of which looks at our file only when it gets a request.
+        """
+        while True:
+            ours = [pid for pid in seen.all_processes() if seen.program_of(pid) in WEB_SERVERS]
+            of = {pid: seen.release_of(pid, self.place.releases) for pid in ours}
+            old = [pid for pid, release in of.items() if release not in ("", self.place.release)]
+            if not old:
+                return
+            if time.monotonic() > deadline:
+                still = f"still runs release {of[old[0]]} where {self.place.release} is current."
+                raise ServingError(f"{seen.name_of(old[0])} {still}")
+            why_no_answer(self.facts["health"]["url"], CHECK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def _await_all(self, subjects: list[Subject], deadline: float) -> None:
         """Look at all of them until each has run for some time without a problem or a restart."""

@@ -36,6 +36,11 @@ def parent_of(pid: int) -> int:
     return int(fields[1]) if len(fields) > 1 else 0
 
 
+def session_of(pid: int) -> int:
+    fields = stat_of(pid)
+    return int(fields[3]) if len(fields) > 3 else 0
+
+
 def started_at(pid: int) -> int:
     """Return when a process began, in ticks since the boot: with its number, what names it."""
     fields = stat_of(pid)
@@ -100,6 +105,13 @@ def name_of(pid: int) -> str:
     """Return its number and program: its other words may have passwords, and the log is stored."""
     program = os.fsdecode(read(pid, "cmdline").split(b"\0")[0])
     return f"process {pid} ({os.path.basename(program)!r})"
+
+
+def program_of(pid: int) -> str:
+    """Return the name of the program that a process of this account runs; blank if unknown."""
+    with suppress(OSError):
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+    return ""
 
 
 def worker_name(pid: int) -> bytes:

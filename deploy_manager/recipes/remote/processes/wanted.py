@@ -81,7 +81,8 @@ def wanted_here(facts: Facts, place: Place) -> list[Process]:
             named[name] = row._replace(command=command, is_template=False)
         elif row is None and name not in facts["elsewhere"] and _belongs_here(name, command, facts):
             named[name] = _from_procfile(name, command, facts)
-    has_web = any(process.is_web for process in named.values()) or facts["web_elsewhere"]
+    has_web = any(each.is_web for each in named.values()) or facts["web_elsewhere"]
+    has_web = has_web or "web" in named  # of a kind that is refused
     if facts["serves"] and not has_web:
         named["web"] = Process("web", "wsgi", number=facts["workers"], bind=facts["bind"])
     web = [each for each in named.values() if each.is_web]
