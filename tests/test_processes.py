@@ -205,7 +205,10 @@ FAKE_CRON = r"""
 cat >/usr/bin/crontab <<'END'
 #!/bin/sh
 file=/home/deploy/crontab
-case $1 in -l) cat $file ;; -) cat >$file ;; esac
+case $1 in
+-l) cat $file 2>/dev/null || { echo "no crontab for deploy" >&2; exit 1; } ;;
+-) cat >$file ;;
+esac
 END
 chmod 755 /usr/bin/crontab
 cp /bin/sleep /usr/sbin/cron

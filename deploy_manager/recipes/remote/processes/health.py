@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from .place import Place, read
@@ -20,6 +21,7 @@ from .supervisors import ServingError
 PAUSE_SECONDS = 0.25
 SHORTEST_SECONDS = 0.5
 LONGEST_SECONDS = 10.0
+MANY, AT_ONCE = 60, 6
 MOST_BYTES = 4 * 1024 * 1024
 SHOWN_CHARACTERS = 200
 
@@ -71,6 +73,14 @@ def await_health(place: Place, facts: dict[str, Any], is_named: bool) -> None:
             within = f"within {facts['deadline']:g} seconds"
             raise ServingError(f"{facts['url']} did not pass {within}. {seen}")
         time.sleep(PAUSE_SECONDS)
+
+
+def why_not_all(place: Place, facts: dict[str, Any]) -> str:
+    """Return what one of many requests at once got that is not as expected; blank if none did."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        asked = [pool.submit(_ask, place, facts, True, LONGEST_SECONDS) for _ in range(MANY)]
+        seen = [each.result() for each in asked]
+    return next((said for is_well, said in seen if not is_well), "")
 
 
 def why_no_answer(url: str, timeout: float) -> str:

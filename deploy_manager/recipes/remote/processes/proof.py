@@ -14,7 +14,7 @@ import time
 from typing import NamedTuple
 
 from . import seen
-from .health import await_health, why_no_answer
+from .health import await_health, why_no_answer, why_not_all
 from .launch import environment_for
 from .place import Facts, Place
 from .supervisors import ServingError, State, Supervisor, call
@@ -22,8 +22,6 @@ from .systemd import state_of_unit
 from .wanted import Process
 
 PAUSE_SECONDS = 0.25
-POLL_SECONDS = 0.02
-WEB_SERVERS = ("apache2", "httpd")
 RESTARTED = 2
 """More runs than this are no start, and no restart that we asked for."""
 
@@ -71,7 +69,7 @@ class Prover:
             self._await_health(processes)
         longest = max((each.settles_in(0) for each in processes), default=0)
         deadline = time.monotonic() + self.facts["deadline"] + longest
-        if self.facts["theirs"]["is_named"]:
+        if self.facts["theirs"]["is_named"] and self.facts["health"]["url"]:
             self._await_no_old_server(deadline)
         subjects = [
             Subject(f"{process.name} {instance}", process, instance)
@@ -107,21 +105,15 @@ class Prover:
             raise ServingError("\n".join([str(error), *filter(None, tails)])) from None
 
     def _await_no_old_server(self, deadline: float) -> None:
-        """See that no process of Apache still has an old release; raises ServingError.
+        """See that no process of a web server still has an old release; raises ServingError.
 
-        mod_wsgi has several, each of which looks at our file only when it gets a request.
+        mod_wsgi has several, which look at our file only when they get a request. What they run
+        can't be seen in /proc, as they began as root: so each of many answers has to be the same.
         """
-        while True:
-            ours = [pid for pid in seen.all_processes() if seen.program_of(pid) in WEB_SERVERS]
-            of = {pid: seen.release_of(pid, self.place.releases) for pid in ours}
-            old = [pid for pid, release in of.items() if release not in ("", self.place.release)]
-            if not old:
-                return
+        while old := why_not_all(self.place, self.facts["health"]):
             if time.monotonic() > deadline:
-                still = f"still runs release {of[old[0]]} where {self.place.release} is current."
-                raise ServingError(f"{seen.name_of(old[0])} {still}")
-            why_no_answer(self.facts["health"]["url"], CHECK_SECONDS)
-            time.sleep(POLL_SECONDS)
+                raise ServingError(f"Not all of the web server's processes are reloaded. {old}")
+            time.sleep(PAUSE_SECONDS)
 
     def _await_all(self, subjects: list[Subject], deadline: float) -> None:
         """Look at all of them until each has run for some time without a problem or a restart."""

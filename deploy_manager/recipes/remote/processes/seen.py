@@ -107,13 +107,6 @@ def name_of(pid: int) -> str:
     return f"process {pid} ({os.path.basename(program)!r})"
 
 
-def program_of(pid: int) -> str:
-    """Return the name of the program that a process of this account runs; blank if unknown."""
-    with suppress(OSError):
-        return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
-    return ""
-
-
 def worker_name(pid: int) -> bytes:
     """Return what a process has in common with the workers that it forked: its words.
 
