@@ -182,6 +182,7 @@ def test_a_server_without_pg_dump_is_told_the_package(
     assert postgres_tables(url) == set()
 
 
+@pytest.mark.long
 def test_a_migration_that_can_not_have_its_table_in_time_fails_and_queues_nobody(
     recipe_site: RecipeSite, on_postgres: tuple[str, str]
 ) -> None:

@@ -18,6 +18,7 @@ from deploy_manager.models import (
 from deploy_manager.recipes import Host, Site, registry
 from deploy_manager.upgrades.progress import advance_upgrade
 from tests.overrides import HeldSite
+from tests.parts.matrices import few
 from tests.returns import (
     OLD,
     begin_what_waits,
@@ -98,7 +99,7 @@ def test_a_rollback_takes_back_no_upgrade_that_came_while_it_waited(held: HeldSi
     assert "shopkit==1.0.2" in held.served()
 
 
-@pytest.mark.parametrize("is_newer", [True, False])
+@pytest.mark.parametrize("is_newer", few(True, False))
 def test_a_commit_that_waited_goes_on_but_never_back(held: HeldSite, is_newer: bool) -> None:
     held.deploy()
     first = held.pin(*OLD)
@@ -170,7 +171,7 @@ def test_an_upgrade_that_waited_brings_its_pins_to_the_code_that_serves_by_then(
     assert "shopkit==1.0.2" in held.served()
 
 
-@pytest.mark.parametrize("is_named", [True, False], ids=["commit", "branch"])
+@pytest.mark.parametrize("is_named", few(True, False), ids=["commit", "branch"])
 def test_what_was_marked_as_bad_while_it_waited_is_not_deployed(
     held: HeldSite, is_named: bool
 ) -> None:
@@ -194,7 +195,7 @@ def test_what_was_marked_as_bad_while_it_waited_is_not_deployed(
     assert (again.state, serving(held).commit) == (State.SUCCEEDED, broken), again.message
 
 
-@pytest.mark.parametrize("came_back", [False, True])
+@pytest.mark.parametrize("came_back", few(False, True))
 def test_what_was_rolled_back_while_it_waited_is_not_deployed_unless_it_succeeded_again(
     held: HeldSite, came_back: bool
 ) -> None:
@@ -278,7 +279,7 @@ def test_a_rollback_that_waited_goes_to_no_release_that_was_marked_since(held: H
         assert words in waiting.message
 
 
-@pytest.mark.parametrize("is_marked", [True, False])
+@pytest.mark.parametrize("is_marked", few(True, False))
 def test_the_newest_release_that_turned_out_bad_is_not_activated_by_what_waited(
     held: HeldSite, is_marked: bool
 ) -> None:
@@ -324,6 +325,7 @@ def test_a_server_that_leaves_while_an_upgrade_waits_keeps_it_from_no_other(
     assert "shopkit==1.0.2" in held.served()
 
 
+@pytest.mark.long
 def test_a_server_that_leaves_while_a_return_waits_keeps_it_from_no_other(
     held: HeldSite, second: Environment
 ) -> None:

@@ -26,7 +26,7 @@ class Started:
     served: Served
 
     def site(self, *own: Process, **more: Any) -> Site:
-        health = HealthCheck(url=f"http://{self.served.reload.bind}/", deadline=5)
+        health = HealthCheck(url=f"http://{self.served.reload.bind}/", deadline=3)
         return replace(self.served.site, processes=own, health=health, **more)
 
     def run(self, site: Site, *recipes: str) -> None:
@@ -49,7 +49,7 @@ class Started:
 
 @pytest.fixture
 def started(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Started]:
-    monkeypatch.setattr(processes, "GRACE_SECONDS", 3)
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 0)
     made = Started(served)
     yield made
     for pid in made.running():
@@ -115,6 +115,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.long
 def test_programs_of_a_pipe_have_their_time_to_end(started: Started) -> None:
     release = started.served.release("r1")
     (release / "job.py").write_text(SLOW_TO_END)
@@ -170,6 +171,7 @@ def test_what_else_is_in_the_crontab_stays_as_it_is(
     assert file.read_bytes() == theirs
 
 
+@pytest.mark.long
 def test_after_a_reboot_nothing_is_started_that_systemd_has_taken_over(
     started: Started,
 ) -> None:

@@ -278,6 +278,7 @@ def test_where_nothing_is_ever_checked_a_switch_is_the_proof(switching: Switchin
     assert choose_release(switching.inventory.environment).name == "r2"
 
 
+@pytest.mark.long
 def test_what_failed_in_a_pipeline_without_a_check_is_made_good_by_the_same_recipe(
     switching: Switching,
 ) -> None:

@@ -34,7 +34,7 @@ def third(held: HeldSite, second: Environment) -> Environment:
     return another(held, "third", "last")
 
 
-@pytest.mark.parametrize("is_listed", [False, True])
+@pytest.mark.parametrize("is_listed", few(False, True))
 @pytest.mark.parametrize("is_newer", few(True, False))
 def test_two_upgrades_that_are_both_taken_back_leave_nothing(
     held: HeldSite, second: Environment, third: Environment, is_listed: bool, is_newer: bool
@@ -59,6 +59,7 @@ def test_two_upgrades_that_are_both_taken_back_leave_nothing(
         assert listed(held.environment) == {"helper": "1.0", "shopkit": "1.0"}
 
 
+@pytest.mark.long
 def test_an_upgrade_back_to_the_repositorys_version_outlives_the_return_of_the_one_before(
     held: HeldSite, second: Environment
 ) -> None:
@@ -73,6 +74,7 @@ def test_an_upgrade_back_to_the_repositorys_version_outlives_the_return_of_the_o
     assert pins_served(held)["shopkit"] == "1.0"
 
 
+@pytest.mark.long
 def test_a_late_correction_blocks_no_other_environment(
     held: HeldSite, second: Environment, third: Environment
 ) -> None:

@@ -130,10 +130,10 @@ def _with_what_nobody_needs(pins: tuple[Pin, ...], resolver: "_Resolver") -> tup
     A lock whose extras were left out, as uv does by default, does not say why psycopg-binary is
     there. Only what an upgrade itself makes superfluous may go.
     """
-    try:
-        needed = {pin.name for pin in read_pins(resolver.resolve({}, []), "the lock as it is")}
-    except PinError:
+    resolved = resolver.resolve_as_it_is()
+    if resolved is None:
         return pins  # they do not fit as they are: what moves them tells more
+    needed = {pin.name for pin in read_pins(resolved, "the lock as it is")}
     return tuple(pin if pin.name in needed else replace(pin, direct=True) for pin in pins)
 
 
@@ -186,6 +186,13 @@ class _Resolver:
         except NoSolutionError as error:
             raise PinError(_explain(str(error), self._wanted)) from None
         return resolved
+
+    def resolve_as_it_is(self) -> str | None:
+        """Return what the lock's own pins come to; None if they do not fit. Raises PinError."""
+        try:
+            return self._compile({}, [])
+        except NoSolutionError:
+            return None
 
     @property
     def keeps_all(self) -> bool:
