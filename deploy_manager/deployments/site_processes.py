@@ -10,8 +10,6 @@ from deploy_manager.models.shapes import texts_in
 from deploy_manager.recipes import Process
 from deploy_manager.row_checks import check_row
 
-WEB = (ProcessRow.Kind.WSGI, ProcessRow.Kind.ASGI)
-
 
 def processes_on(placement: Placement) -> dict[str, Any]:
     """Return the fields of a `Site` that say what runs on one of its servers. Raises InvalidRow."""
@@ -19,7 +17,7 @@ def processes_on(placement: Placement) -> dict[str, Any]:
     roles = {each.pk: texts_in(each.roles) for each in places}
     known = {role for each in roles.values() for role in each}
     own = texts_in(placement.roles)
-    here: list[Process] = []
+    here: list[ProcessRow] = []
     elsewhere: list[ProcessRow] = []
     for row in placement.environment.processes.all():
         check_row(row)
@@ -29,15 +27,15 @@ def processes_on(placement: Placement) -> dict[str, Any]:
         if is_others or not runs_on(row, own, known):
             elsewhere.append(row)
         else:
-            here.append(_process(row, placement))
+            here.append(row)
     first_of = {role: next(p for p in places if role in roles[p.pk]) for role in known}
     return {
         "unit_prefix": _unit_prefix(placement),
-        "processes": tuple(here),
+        "processes": tuple(_process(row, placement) for row in here),
         "processes_elsewhere": frozenset(row.name for row in elsewhere),
         "web_elsewhere": any(row.is_web for row in elsewhere),
         # A row says where it serves; without one it is a matter of the roles alone.
-        "serves_web": any(process.kind in WEB for process in here)
+        "serves_web": any(row.is_web for row in here)
         or (not any(row.is_web for row in elsewhere) and serves_web(own, known)),
         "known_roles": frozenset(known),
         "first_in": frozenset(role for role, first in first_of.items() if first == placement),

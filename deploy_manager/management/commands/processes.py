@@ -41,7 +41,6 @@ class Command(EnvironmentCommand):
         view = self.make_view(options)
         look_at_all(placements)
         watches = Watch.objects.filter(placement__in=placements.values("pk"))
-        watches = Watch.objects.filter(placement__in=placements.values("pk"))
         found = watches.select_related("placement__environment__project", "placement__server")
         ordered = found.order_by("placement__environment", "placement")
         report = ProcessReport(list(ordered.prefetch_related("processes")))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
+from importlib import import_module
+from typing import Any
 
 
 def find_application(given: str, setting: str, module: str) -> str:
@@ -17,6 +19,12 @@ def find_application(given: str, setting: str, module: str) -> str:
 
     package, _dot, name = (getattr(settings, setting, None) or "").rpartition(".")
     return f"{package}:{name}" if package else f"{named.split('.')[0]}.{module}:application"
+
+
+def load_application(name: str) -> Any:
+    """Import `module:name`."""
+    module, _colon, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def is_asgi(application: object) -> bool:

@@ -35,7 +35,16 @@ TAIL_BYTES = 8 * 1024
 class Gunicorn:
     """The masters of a site, and how the first one is started: by us, or by systemd."""
 
-    def __init__(self, place: Place, bind: str, start: Callable[[], Callable[[], bool]]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        bind: str = "",
+        start: Callable[[], Callable[[], bool]] = lambda: lambda: False,
+    ) -> None:
+        """`start` starts the first one, and returns what tells whether that is alive.
+
+        Without it, they can only be found and ended.
+        """
         self.place = place
         self.bind = bind
         self.start_first = start
@@ -115,7 +124,7 @@ class Gunicorn:
 
         A master that can't execute its successor would end its own workers.
         """
-        python = os.path.join(self.place.current, "venv", "bin", "python")
+        python = self.place.current_python
         if not os.path.exists(python):
             raise ServingError(f"{python} is missing: deploy the site to this server first.")
         ask = [python, "-c", "import gunicorn.app.base"]

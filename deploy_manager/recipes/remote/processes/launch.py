@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 
-from .place import Facts, Place
+from .place import Facts, Place, find_deployed, socket_file
 from .wanted import Process, is_one_program, wanted_here
 
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
@@ -27,9 +27,7 @@ FIRST_SOCKET = 3
 
 def launch(path: str, name: str, instance: str) -> None:
     """Become an instance of a process. Ends with the reason if it is not known here."""
-    place = Place(path)
-    facts = place.stored_facts()
-    place = Place(path, facts.get("folder", ""))
+    place, facts = find_deployed(path)
     found = [process for process in wanted_here(facts, place) if process.name == name]
     if not found:
         sys.exit(f"{path} has no process {name} in release {place.release}.")
@@ -43,12 +41,11 @@ def become(process: Process, instance: str, place: Place, facts: Facts) -> None:
     os.chdir(place.code)
     if process.hands_over:
         # By `current`: a later gunicorn, which this one starts itself, finds the later release.
-        python = os.path.join(place.current, "venv", "bin", "python")
+        python = place.current_python
         os.execve(python, [python, place.program, "serve", place.path], environment)
-    python = os.path.join(place.venv, "bin", "python")
     if process.kind == "asgi" and not process.command:
-        words = [python, place.program, "serve-asgi", place.path, str(process.number)]
-        os.execve(python, words, environment)
+        words = [place.python, place.program, "serve-asgi", place.path, str(process.number)]
+        os.execve(place.python, words, environment)
     line = command_of(process, instance, place, environment)
     # `exec`, so that signals reach the program itself, unless the line is more than one command.
     if is_one_program(line):
@@ -98,15 +95,15 @@ def command_of(process: Process, instance: str, place: Place, variables: dict[st
         "instance": instance,
         "number": str(process.number),
         "workers": str(process.number),
-        "python": os.path.join(place.venv, "bin", "python"),
-        "application": process.application or _application_of(process, variables),
+        "python": place.python,
+        "application": application_of(process, variables),
         "deploy_path": place.path,
         "shared": os.path.join(place.path, "shared"),
         "release": place.release,
         "bind": process.bind,
         "host": host.strip("[]"),
         "port": port,
-        "socket": process.bind[len("unix:") :] if process.bind.startswith("unix:") else "",
+        "socket": socket_file(process.bind),
         "fd": str(FIRST_SOCKET),
     }
     template = process.command or COMMANDS[process.kind]
@@ -124,7 +121,9 @@ COMMANDS = {
 }
 
 
-def _application_of(process: Process, variables: dict[str, str]) -> str:
-    """Return the name that a project template gives it: the package of the settings."""
+def application_of(process: Process, variables: dict[str, str]) -> str:
+    """Return the row's, or the name that a project template gives it: the settings' package."""
+    if process.application:
+        return process.application
     package = variables.get("DJANGO_SETTINGS_MODULE", "").partition(".")[0]
     return f"{package}.{process.kind}:application" if process.is_web else package

@@ -34,6 +34,15 @@ class Place:
     def venv(self) -> str:
         return os.path.realpath(os.path.join(self.release_path, "venv"))
 
+    @property
+    def python(self) -> str:
+        return os.path.join(self.venv, "bin", "python")
+
+    @property
+    def current_python(self) -> str:
+        """The same by `current`: of whatever release that leads to when it is executed."""
+        return os.path.join(self.current, "venv", "bin", "python")
+
     def variables(self) -> dict[str, str]:
         """Return the release's variables; early releases have them in the code."""
         path = os.path.join(self.tools, "environment", self.release)
@@ -74,6 +83,17 @@ class Place:
 
     def store_facts(self, facts: Facts, name: str = FACTS) -> None:
         write(os.path.join(self.tools, name), json.dumps(facts, sort_keys=True))
+
+
+def find_deployed(path: str) -> tuple[Place, Facts]:
+    """Return a deploy path with the facts that were last applied there; empty if there are none."""
+    facts = Place(path).stored_facts()
+    return Place(path, facts.get("folder", "")), facts
+
+
+def socket_file(bind: str) -> str:
+    """Return the path in an address like unix:/path; blank for host:port."""
+    return bind[len("unix:") :] if bind.startswith("unix:") else ""
 
 
 def _quoted_for_systemd(value: str) -> str:

@@ -6,16 +6,17 @@ still runs from a folder that is to be removed.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
+import socket
 import subprocess
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from . import seen
 from .health import await_health, why_no_answer, why_not_all
-from .launch import environment_for
+from .launch import application_of, environment_for
 from .place import Facts, Place
 from .supervisors import ServingError, State, Supervisor, call
 from .systemd import state_of_unit
@@ -79,7 +80,7 @@ class Prover:
         if self.facts["theirs"]["supervisor"]:
             subjects.append(Subject(self.facts["theirs"]["target"], None))
         self._await_all(subjects, deadline)
-        self._prove_listeners(deadline)
+        _await_none(self._old_listener, deadline)
         for process in processes:
             self._check(process, deadline)
         self._name_others()
@@ -110,10 +111,12 @@ class Prover:
         mod_wsgi has several, which look at our file only when they get a request. What they run
         can't be seen in /proc, as they began as root: so each of many answers has to be the same.
         """
-        while old := why_not_all(self.place, self.facts["health"]):
-            if time.monotonic() > deadline:
-                raise ServingError(f"Not all of the web server's processes are reloaded. {old}")
-            time.sleep(PAUSE_SECONDS)
+
+        def why() -> str:
+            old = why_not_all(self.place, self.facts["health"])
+            return f"Not all of the web server's processes are reloaded. {old}" if old else ""
+
+        _await_none(why, deadline)
 
     def _await_all(self, subjects: list[Subject], deadline: float) -> None:
         """Look at all of them until each has run for some time without a problem or a restart."""
@@ -203,17 +206,8 @@ class Prover:
         by = f": {seen.name_of(holders[0])} does" if holders else ""
         return f"it does not listen on {process.bind}{by}."
 
-    def _prove_listeners(self, deadline: float) -> None:
-        """See that no process of another release listens at the site's address."""
-        while True:
-            old = self._old_listener()
-            if not old:
-                return
-            if time.monotonic() > deadline:
-                raise ServingError(old)
-            time.sleep(PAUSE_SECONDS)
-
     def _old_listener(self) -> str:
+        """Return which process of another release listens at the site's address; blank if none."""
         bind, wanted = self.facts["bind"], self.place.release
         for pid in seen.listeners_on(bind) if bind and self.facts["serves_web"] else ():
             release = seen.release_of(pid, self.place.releases)
@@ -235,14 +229,13 @@ class Prover:
         """Run the check of a process until it passes. Raises ServingError."""
         if process.health == "up":
             return
-        while True:
+
+        def why() -> str:
             problem = self._why_not_well(process)
-            if not problem:
-                print(f"{process.name}: its check passed.", flush=True)
-                return
-            if time.monotonic() > deadline:
-                raise ServingError(f"{process.name}: its check failed: {problem}")
-            time.sleep(PAUSE_SECONDS)
+            return f"{process.name}: its check failed: {problem}" if problem else ""
+
+        _await_none(why, deadline)
+        print(f"{process.name}: its check passed.", flush=True)
 
     def _why_not_well(self, process: Process) -> str:
         """Return why the check of a process fails; blank if it passes."""
@@ -251,18 +244,13 @@ class Prover:
         return self._run(process, self._words(process))
 
     def _words(self, process: Process) -> list[str]:
-        python = os.path.join(self.place.venv, "bin", "python")
-        if process.health == "command":
+        if process.health != "ping":
             return ["/bin/sh", "-c", process.health_target]
-        if process.health == "ping":
-            application = (
-                process.application
-                or self._environment(process).get("DJANGO_SETTINGS_MODULE", "").partition(".")[0]
-            )
-            names = ",".join(f"{process.name}-{each}@{_host()}" for each in process.instances)
-            ping = ["--timeout", "5", "--destination", names]
-            return [python, "-m", "celery", "--app", application, "inspect", "ping", *ping]
-        return []
+        application = application_of(process, self._environment(process))
+        host = socket.gethostname()  # as celery has it for %h
+        names = ",".join(f"{process.name}-{each}@{host}" for each in process.instances)
+        celery = [self.place.python, "-m", "celery", "--app", application]
+        return [*celery, "inspect", "ping", "--timeout", "5", "--destination", names]
 
     def _run(self, process: Process, words: list[str]) -> str:
         """Return why a check failed; blank if it passed."""
@@ -284,6 +272,14 @@ class Prover:
 
     def _environment(self, process: Process) -> dict[str, str]:
         return environment_for(process, self.place, self.facts)
+
+
+def _await_none(why: Callable[[], str], deadline: float) -> None:
+    """Wait until nothing is wrong any more. Raises ServingError with what still is."""
+    while problem := why():
+        if time.monotonic() > deadline:
+            raise ServingError(problem)
+        time.sleep(PAUSE_SECONDS)
 
 
 def _has_run_for(state: State, seconds: float) -> bool:
@@ -312,10 +308,3 @@ def _ask_supervisor(target: str) -> State:
     mains = [found.group(1) for fields in lines if (found := re.search(r"pid (\d+)", fields[2]))]
     processes = {pid for main in mains for pid in seen.with_children(int(main))}
     return State("", tuple(sorted(processes)), " ".join(mains), tuple(map(int, mains)))
-
-
-def _host() -> str:
-    """Return what celery puts for %h: its own `gethostname`, which is the host's full name."""
-    import socket
-
-    return socket.gethostname()

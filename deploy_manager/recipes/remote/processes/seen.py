@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+from .place import socket_file
+
 LISTENS = "0A"
 """The state TCP_LISTEN, as /proc/net/tcp has it: proc(5), include/net/tcp_states.h."""
 
@@ -133,8 +135,7 @@ def _holds(pid: int, wanted: set[str]) -> bool:
 
 
 def _inodes_of(bind: str) -> Iterable[str]:
-    if bind.startswith("unix:"):
-        path = bind[len("unix:") :]
+    if path := socket_file(bind):
         lines = [line.split(None, 7) for line in _lines_of("/proc/net/unix")]
         # Flags __SO_ACCEPTCON: it listens; others are connections that were accepted from it.
         return [f[6] for f in lines if len(f) > 7 and f[7] == path and f[3] == "00010000"]

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 
 from .gunicorn import Gunicorn
 from .launch import NAMES_SET, environment_for
-from .place import Facts, Place
+from .place import Facts, Place, find_deployed
 from .wanted import Process, wanted_here
 
 
 def serve(path: str) -> None:
     """Run gunicorn for the process that hands over. Ends with the reason if there is none."""
-    place = Place(path)
-    facts = place.stored_facts()
-    place = Place(path, facts["folder"])
+    place, facts = find_deployed(path)
     process = next((each for each in wanted_here(facts, place) if each.hands_over), None)
     if process is None:
         sys.exit(f"{path} has no process in release {place.release} that gunicorn serves.")
@@ -35,7 +32,7 @@ def serve(path: str) -> None:
     if "GUNICORN_PID" not in os.environ:
         # Not a successor. What is left of a pid file, by a power cut, would keep it from starting
         # once its number is another process's.
-        Gunicorn(place, process.bind, _never).forget_the_dead()
+        Gunicorn(place, process.bind).forget_the_dead()
     # gunicorn must not rename its processes with setproctitle: they are recognised by their
     # command line. The site itself may import it.
     sys.modules["setproctitle"] = None  # type: ignore[assignment]
@@ -43,10 +40,6 @@ def serve(path: str) -> None:
 
     del sys.modules["setproctitle"]
     Server(process, place, facts).run()
-
-
-def _never() -> Callable[[], bool]:
-    return lambda: False
 
 
 def _begin_again_with_its_variables(process: Process, place: Place, facts: Facts) -> None:

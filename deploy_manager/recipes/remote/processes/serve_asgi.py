@@ -11,18 +11,17 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from .application import find_application
-from .place import Place
-from .wanted import wanted_here
+from .application import find_application, load_application
+from .launch import FIRST_SOCKET
+from .place import Facts, Place, find_deployed, socket_file
+from .wanted import Process, wanted_here
 
 ACCEPTED_SECONDS = 0.3
-FIRST_SOCKET = 3
-"""SD_LISTEN_FDS_START of sd_listen_fds(3)."""
 
 
 def serve_asgi(path: str, workers: int) -> None:
     """Run uvicorn. Ends with the reason if the release has none."""
-    place = Place(path, Place(path).stored_facts()["folder"])
+    place, facts = find_deployed(path)
     # For its workers, too, which import the application by their own.
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [place.code, place.program, *filter(None, [os.environ.get("PYTHONPATH", "")])]
@@ -33,26 +32,25 @@ def serve_asgi(path: str, workers: int) -> None:
     except ImportError:
         sys.exit("uvicorn is not installed for this release: add it to the requirements.")
     name = f"{__package__}.serve_asgi:application"
-    uvicorn.run(name, workers=workers, **_address(place))
+    uvicorn.run(name, workers=workers, **_address(_process(place, facts)))
 
 
-def _address(place: Place) -> dict[str, Any]:
+def _address(process: Process) -> dict[str, Any]:
     """Return where to serve: by LISTEN_PID, systemd handed a socket over to this process."""
     if os.environ.get("LISTEN_PID") == str(os.getpid()):
         return {"fd": FIRST_SOCKET}
-    bind = _process(place).bind
-    if bind.startswith("unix:"):
+    if path := socket_file(process.bind):
         # Left by a power cut: whoever had it was ended before this was started.
         with suppress(FileNotFoundError):
-            os.unlink(bind[len("unix:") :])
-        return {"uds": bind[len("unix:") :]}
-    host, _colon, port = bind.rpartition(":")
+            os.unlink(path)
+        return {"uds": path}
+    host, _colon, port = process.bind.rpartition(":")
     return {"host": host.strip("[]"), "port": int(port)}
 
 
-def _process(place: Place) -> Any:
+def _process(place: Place, facts: Facts) -> Process:
     name = os.environ["DEPLOY_PROCESS"].partition("@")[0]
-    return next(each for each in wanted_here(place.stored_facts(), place) if each.name == name)
+    return next(each for each in wanted_here(facts, place) if each.name == name)
 
 
 def _wait_for_what_was_accepted() -> None:
@@ -78,15 +76,12 @@ def __getattr__(name: str) -> Any:
     """Load the site's application when uvicorn asks for it, in each of its workers."""
     if name != "application":
         raise AttributeError(name)
-    from importlib import import_module
-
     _wait_for_what_was_accepted()
     from .wrapped import ASGI
 
-    path = os.environ["DEPLOY_PATH"]
-    place = Place(path, Place(path).stored_facts()["folder"])
-    given = _process(place).application
-    module, _colon, attribute = find_application(given, "ASGI_APPLICATION", "asgi").partition(":")
+    place, facts = find_deployed(os.environ["DEPLOY_PATH"])
+    given = _process(place, facts).application
     # The release that this process was started for, whatever is current by now.
     place.release = os.environ["DEPLOY_RELEASE"]
-    return ASGI(getattr(import_module(module), attribute), place)
+    name = find_application(given, "ASGI_APPLICATION", "asgi")
+    return ASGI(load_application(name), place)

@@ -81,7 +81,7 @@ class Starter:
             if (name, instance) not in keep:
                 self._end(name, instance)
         if not any(process.hands_over for process in wanted):
-            gunicorn = Gunicorn(self.place, "", _never)
+            gunicorn = Gunicorn(self.place)
             for master in gunicorn.masters():
                 if f"{STARTED_BY}=systemd".encode() not in seen.read(master, "environ"):
                     gunicorn.end_gracefully(master)
@@ -232,10 +232,6 @@ def _set_aside(log: str) -> None:
 
 def _is_alive(process: subprocess.Popen[bytes]) -> Callable[[], bool]:
     return lambda: process.poll() is None
-
-
-def _never() -> Callable[[], bool]:
-    return lambda: False
 
 
 def _crontab() -> list[bytes]:

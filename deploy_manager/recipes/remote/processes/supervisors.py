@@ -103,14 +103,14 @@ def _may_sudo() -> bool:
     return done.returncode == 0
 
 
-def call(*words: str, text: str = "", otherwise: str = "") -> str:
+def call(*words: str) -> str:
     """Return what a program prints. Raises ServingError with its own words if it fails."""
     own = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     environment = {**os.environ, "XDG_RUNTIME_DIR": own, "LC_ALL": "C"}
     try:
         done = subprocess.run(
             words,
-            input=text,
+            stdin=subprocess.DEVNULL,
             env=environment,
             capture_output=True,
             text=True,
@@ -120,7 +120,5 @@ def call(*words: str, text: str = "", otherwise: str = "") -> str:
     except OSError as error:
         raise ServingError(f"{words[0]}: {error.strerror}") from None
     if done.returncode:
-        if otherwise:
-            raise ServingError(f"{otherwise}: {done.stderr.strip() or done.stdout.strip()}")
         raise ServingError(f"{' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout

@@ -7,6 +7,7 @@ process is restarted. gunicorn, as we run it ourselves, hands over to its succes
 
 from __future__ import annotations
 
+import getpass
 import glob
 import os
 import socket
@@ -17,7 +18,7 @@ from contextlib import suppress
 
 from . import seen
 from .gunicorn import Gunicorn
-from .place import Facts, Place, read
+from .place import Facts, Place, read, socket_file
 from .supervisors import BOOTED, STARTED_BY, ServingError, State, call
 from .wanted import Process, is_one_program
 
@@ -162,12 +163,12 @@ class Systemd:
             "path": self.place.path,
             "by": STARTED_BY,
         }
-        memory, socket = process.memory, self.socket(process)
+        memory, unit = process.memory, self.socket(process)
         texts = {
             self.service(process): SERVICE.format(
                 # notify: gunicorn tells when it is up, and which process is its main one.
                 type="notify" if process.hands_over else "exec",
-                user="" if self.of_the_account else f"User={_account()}\n",
+                user="" if self.of_the_account else f"User={getpass.getuser()}\n",
                 python=sys.executable,
                 program=self.place.program,
                 # A shell that ends would take its programs with it before they had their time.
@@ -175,7 +176,7 @@ class Systemd:
                 stop_signal=process.stop_signal,
                 stop_seconds=max(process.stop_seconds, 1),  # 0 would be without end
                 memory=f"MemoryMax={memory}M\n" if memory else "",
-                sockets=f"Sockets={socket}\n" if process.takes_a_socket else "",
+                sockets=f"Sockets={unit}\n" if process.takes_a_socket else "",
                 target="default.target" if self.of_the_account else "multi-user.target",
                 **known,
             )
@@ -183,7 +184,7 @@ class Systemd:
         if process.takes_a_socket:
             listen = _listen_stream(process.bind)
             service = self.service(process, process.instances[0])
-            texts[socket] = SOCKET.format(listen=listen, service=service, **known)
+            texts[unit] = SOCKET.format(listen=listen, service=service, **known)
         changed = [name for name, text in texts.items() if self._put(name, text)]
         if changed:
             self.tell("daemon-reload")
@@ -318,16 +319,10 @@ def state_of_unit(unit: str, of_the_account: bool) -> State:
     return State("", tuple(sorted(processes)), f"{main} {restarts}", mains)
 
 
-def _account() -> str:
-    import getpass
-
-    return getpass.getuser()
-
-
 def _listen_stream(bind: str) -> str:
     """Return an address as ListenStream= takes it: a path, or a number and a port, but no name."""
-    if bind.startswith("unix:"):
-        return bind[len("unix:") :]
+    if path := socket_file(bind):
+        return path
     host, _colon, port = bind.rpartition(":")
     try:
         name = host.strip("[]")

@@ -74,21 +74,18 @@ class Process(NamedTuple):
 def wanted_here(facts: Facts, place: Place) -> list[Process]:
     """Return the processes that are to run on this server, for the release that is current."""
     named = {row["name"]: Process(**row) for row in facts["processes"]}
-    for line in _procfile(facts, place):
-        name, command = line
+    for name, command in _procfile(facts, place):
         row = named.get(name)
         if row is not None and not row.command:
             named[name] = row._replace(command=command, is_template=False)
         elif row is None and name not in facts["elsewhere"] and _belongs_here(name, command, facts):
             named[name] = _from_procfile(name, command, facts)
-    has_web = any(each.is_web for each in named.values()) or facts["web_elsewhere"]
-    has_web = has_web or "web" in named  # of a kind that is refused
-    if facts["serves"] and not has_web:
+    has_web = facts["web_elsewhere"] or any(each.is_web for each in named.values())
+    # One that is called web has a kind that is refused: it must not be hidden by ours.
+    if facts["serves"] and not has_web and "web" not in named:
         named["web"] = Process("web", "wsgi", number=facts["workers"], bind=facts["bind"])
-    web = [each for each in named.values() if each.is_web]
-    # What else serves the site was started by others: its own processes are theirs.
-    ours = named.values() if facts["serves"] else [p for p in named.values() if p not in web]
-    return sorted(ours)
+    # Where something else serves the site, the web's own processes are theirs.
+    return sorted(each for each in named.values() if facts["serves"] or not each.is_web)
 
 
 def _procfile(facts: Facts, place: Place) -> Iterator[tuple[str, str]]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import site
 import sys
-from importlib import import_module
 
-from .application import find_application
+from .application import find_application, load_application
 from .launch import environment_for
-from .place import Place, write
+from .place import Place, find_deployed, write
 from .wanted import Process
 from .wrapped import WSGI
 
@@ -39,8 +38,7 @@ def write_wsgi_file(place: Place) -> None:
 
 def application_of(path: str) -> WSGI:
     """Return the application of the release that is current, in its own virtual environment."""
-    facts = Place(path).stored_facts()
-    place = Place(path, facts["folder"])
+    place, facts = find_deployed(path)
     os.environ.update(environment_for(Process("web", "wsgi"), place, facts))
     os.chdir(place.code)
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -49,5 +47,4 @@ def application_of(path: str) -> WSGI:
     added = [each for each in sys.path if each not in before]
     sys.path[:] = [place.code, *added, *before]
     name = find_application(facts["wsgi"], "WSGI_APPLICATION", "wsgi")
-    module, _colon, attribute = name.partition(":")
-    return WSGI(getattr(import_module(module), attribute), place)
+    return WSGI(load_application(name), place)
