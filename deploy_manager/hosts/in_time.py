@@ -1,15 +1,22 @@
-"""An end in time for whatever is done with a host, connecting included."""
+"""One question to a server, over a connection of its own, with an end in time."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from threading import Event, Timer
 
+from deploy_manager.exceptions import Cancelled, RecipeError
+from deploy_manager.hosts.address import Address, Stream
+from deploy_manager.hosts.opening import open_host
+from deploy_manager.messages import Message
+from deploy_manager.recipes.host import Command, Result
 
-@contextmanager
-def within(seconds: float) -> Iterator[Event]:
-    """Yield an event that is set after so many seconds: hosts that were opened with it then stop.
 
-    Raises Cancelled then, as they do.
+def run_in_time(
+    address: Address, command: Command, seconds: float, late: Message, stdin: bytes = b""
+) -> Result:
+    """Connect, run a command whatever its exit code, and hang up; nothing is logged.
+
+    Raises RecipeError with `late` after so many seconds, HostUnreachable, HostKeyMismatch,
+    CommandTimedOut.
     """
     over = Event()
     # Not the command's own timeout: connecting, maybe through a gateway, has to count, too.
@@ -17,6 +24,13 @@ def within(seconds: float) -> Iterator[Event]:
     alarm.daemon = True
     alarm.start()
     try:
-        yield over
+        with closing(open_host(address, _no_log, over)) as host:
+            return host.run(command, stdin=stdin, check=False, quiet=True)
+    except Cancelled:
+        raise RecipeError(late) from None
     finally:
         alarm.cancel()
+
+
+def _no_log(stream: Stream, data: bytes) -> None:
+    """Keep no output: the answer is in the command's result."""

@@ -8,12 +8,10 @@ import json
 import logging
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from threading import Event
 from typing import Any, cast
 
 from django.db.models import CharField, F, Q, QuerySet
@@ -22,15 +20,14 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
-from deploy_manager.exceptions import Cancelled, DeployManagerError, RecipeError
-from deploy_manager.hosts.address import Address, Stream
-from deploy_manager.hosts.in_time import within
-from deploy_manager.hosts.opening import open_host
+from deploy_manager.exceptions import DeployManagerError, RecipeError
+from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.in_time import run_in_time
 from deploy_manager.messages import Message, message_of
 from deploy_manager.models import InstalledPackage, Placement
 from deploy_manager.models.places import forget_moved
 from deploy_manager.models.transactions import brief_transaction
-from deploy_manager.recipes import Result
+from deploy_manager.recipes import Command, Result
 from deploy_manager.recipes.holding import inventory_script
 from deploy_manager.requirements.targets import Target
 from deploy_manager.requirements.versions import parsed_version
@@ -195,9 +192,7 @@ def ask(address: Address, deploy_path: str) -> Answer:
     """
     current = shlex.quote(f"{deploy_path}/current")
     command = _COMMAND.format(current=current, nothing_there=NOTHING_THERE)
-    with _in_time(address.name) as over, closing(open_host(address, _no_log, over)) as host:
-        result = host.run(command, stdin=inventory_script(), check=False, quiet=True)
-    return _read(address.name, result)
+    return _read(address.name, _run(address, command))
 
 
 def ask_python(address: Address, python: str) -> Target:
@@ -206,30 +201,19 @@ def ask_python(address: Address, python: str) -> Target:
     Needs no deploy path. Raises as `ask` does.
     """
     command = [python, "-I", "-X", "utf8", "-"]
-    with _in_time(address.name) as over, closing(open_host(address, _no_log, over)) as host:
-        result = host.run(command, stdin=inventory_script(), check=False, quiet=True)
-    facts = _read(address.name, result).facts
+    facts = _read(address.name, _run(address, command)).facts
     return Target(
         facts["python_version"], facts["implementation"], facts["platform"], facts["libc"]
     )
 
 
-@contextmanager
-def _in_time(name: str) -> Iterator[Event]:
-    """Yield an event that is set after TIMEOUT. Raises RecipeError if that cancelled the block."""
-    try:
-        with within(TIMEOUT) as over:
-            yield over
-    except Cancelled:
-        raise RecipeError(
-            _("%(name)s did not report its packages within %(seconds)s s."),
-            name=name,
-            seconds=f"{TIMEOUT:g}",
-        ) from None
-
-
-def _no_log(stream: Stream, data: bytes) -> None:
-    """Keep no output: the answer is in the command's result."""
+def _run(address: Address, command: Command) -> Result:
+    late = Message(
+        _("%(name)s did not report its packages within %(seconds)s s."),
+        name=address.name,
+        seconds=f"{TIMEOUT:g}",
+    )
+    return run_in_time(address, command, TIMEOUT, late, stdin=inventory_script())
 
 
 def _read(server: str, result: Result) -> Answer:

@@ -6,19 +6,15 @@ The program that the last deployment left there answers, by the facts that it wa
 import json
 import re
 import shlex
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from threading import Event
 from typing import Any
 
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.exceptions import Cancelled, RecipeError
-from deploy_manager.hosts.address import Address, Stream
-from deploy_manager.hosts.in_time import within
-from deploy_manager.hosts.opening import open_host
+from deploy_manager.exceptions import RecipeError
+from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.in_time import run_in_time
 from deploy_manager.messages import Message
 from deploy_manager.models.shapes import fits
 from deploy_manager.models.watches import LONGEST_MESSAGE, LONGEST_NAME
@@ -108,8 +104,7 @@ def look_at(place: Place) -> Look:
     """
     name = place.address.name
     late = Message(_("%(server)s did not answer in time."), server=name)
-    with _in_time(TIMEOUT, late) as over:
-        result = _run(place, "look", over)
+    result = _run(place, "look", TIMEOUT, late)
     return Look() if result.exit_code == NOTHING_HERE else _read(name, result)
 
 
@@ -120,8 +115,7 @@ def start_on(place: Place) -> bool:
     """
     name = place.address.name
     late = Message(_("%(server)s did not start its processes in time."), server=name)
-    with _in_time(START_TIMEOUT, late) as over:
-        result = _run(place, "start", over)
+    result = _run(place, "start", START_TIMEOUT, late)
     if result.exit_code == IN_USE:
         return False
     if not result.ok and result.exit_code != NOTHING_HERE:
@@ -129,7 +123,7 @@ def start_on(place: Place) -> bool:
     return True
 
 
-def _run(place: Place, word: str, over: Event) -> Result:
+def _run(place: Place, word: str, seconds: float, late: Message) -> Result:
     program = shlex.quote(f"{place.path}/.deploy/processes.pyz")
     command = _COMMAND.format(
         program=program,
@@ -138,21 +132,7 @@ def _run(place: Place, word: str, over: Event) -> Result:
         word=word,
         path=shlex.quote(place.path),
     )
-    with closing(open_host(place.address, _no_log, over)) as host:
-        return host.run(command, check=False, quiet=True)
-
-
-@contextmanager
-def _in_time(seconds: float, late: Message) -> Iterator[Event]:
-    try:
-        with within(seconds) as over:
-            yield over
-    except Cancelled:
-        raise RecipeError(late) from None
-
-
-def _no_log(stream: Stream, data: bytes) -> None:
-    """Keep no output: the answer is in the command's result."""
+    return run_in_time(place.address, command, seconds, late)
 
 
 def _read(server: str, result: Result) -> Look:
