@@ -19,7 +19,7 @@ LAYERS = (
     ("conf", "exceptions", "messages", "logs", "signals", "trust"),
     ("refs", "schedule", "rollout_size", "drift", "https"),
     ("requirements",),
-    ("wheels", "advisories"),
+    ("wheels", "advisories", "tiers"),
     ("models", "recipes", "git"),
     ("hosts", "notifications", "row_checks", "isolation"),
     ("addresses",),
@@ -34,13 +34,13 @@ LAYERS = (
 )
 """From the ground up; a room imports from its own and from lower layers only."""
 
-PURE = {"requirements", "wheels", "advisories", "recipes", "git", "hosts", "notifications"}
+PURE = {"requirements", "wheels", "advisories", "recipes", "git", "hosts", "notifications", "tiers"}
 """Rooms without a database."""
 
 NOT_KNOWN = {
     *((room, "models") for room in PURE),
     *permutations(("logs", "refs", "schedule", "rollout_size", "drift", "https"), 2),
-    *permutations(("wheels", "advisories"), 2),
+    *permutations(("wheels", "advisories", "tiers"), 2),
     *permutations(("models", "recipes", "git"), 2),
     *permutations(("hosts", "notifications"), 2),
     *permutations(("packages", "watching"), 2),

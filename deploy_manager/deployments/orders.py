@@ -13,6 +13,7 @@ from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments.prepare import Prepared
 from deploy_manager.deployments.site_processes import processes_on
+from deploy_manager.deployments.site_tiers import tier_variables, tiers_on
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.hosts.address import Address, OpenHost
 from deploy_manager.hosts.guard_line import Work
@@ -34,6 +35,7 @@ from deploy_manager.recipes import Builder, HealthCheck, Reload, Site
 from deploy_manager.recipes.environments import make_virtualenv
 from deploy_manager.recipes.host import OLDEST_PYTHON
 from deploy_manager.recipes.packing import oldest_python
+from deploy_manager.recipes.tiers import TIER_RECIPES
 from deploy_manager.row_checks import check_host_run, check_row
 
 # A web server that listens on every address is asked on this machine's own.
@@ -86,7 +88,7 @@ def orders_of(
     """
     environment = held.deployment.environment
     # Once for all hosts, each of which asks which processes run on it.
-    prefetch_related_objects([environment], "placements", "processes")
+    prefetch_related_objects([environment], "placements__server", "processes", "tiers")
     releases = dict(environment.releases.values_list("name", "pk"))
     orders: list[Orders] = []
     without: list[NoOrders] = []
@@ -139,6 +141,9 @@ def _orders(
     forced = deployment.forced_migrations
     site = site_of(placement, prepared.release, prepared.archive, forced, cancelled)
     site = replace(site, arguments=texts_in(deployment.arguments))
+    # Only for what works on them: a mistake in a web server's row stops no deployment.
+    if any(step.recipe in TIER_RECIPES for step in run.steps.all()):
+        site = replace(site, tiers=tiers_on(placement))
     # The virtualenv that is sent needs a newer Python than the guard does.
     makes_environment = any(step.recipe == make_virtualenv.__name__ for step in run.steps.all())
     work = Work(
@@ -187,7 +192,8 @@ def site_of(
         folder=environment.project.folder,
         python=environment.python,
         settings_module=environment.settings_module,
-        variables=environment.variables,
+        # Whatever was entered wins: a site may have its database elsewhere by now.
+        variables={**tier_variables(environment), **environment.variables},
         shared=tuple(environment.shared),
         migrates=environment.migrate != Environment.Migrate.NEVER,
         migrate_databases=tuple(environment.migrate_databases),

@@ -9,6 +9,7 @@ from deploy_manager.models.processes import runs_on, serves_web
 from deploy_manager.models.shapes import texts_in
 from deploy_manager.recipes import Process
 from deploy_manager.row_checks import check_row
+from deploy_manager.tiers.listening import PLACEHOLDER
 
 
 def processes_on(placement: Placement) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def processes_on(placement: Placement) -> dict[str, Any]:
             here.append(row)
     first_of = {role: next(p for p in places if role in roles[p.pk]) for role in known}
     return {
-        "unit_prefix": _unit_prefix(placement),
+        "unit_prefix": unit_prefix(placement),
         "processes": tuple(_process(row, placement) for row in here),
         "processes_elsewhere": frozenset(row.name for row in elsewhere),
         "web_elsewhere": any(row.is_web for row in elsewhere),
@@ -50,7 +51,7 @@ def _process(row: ProcessRow, placement: Placement) -> Process:
         command=row.command,
         application=row.application,
         number=row.number,
-        bind=row.bind or (placement.bind if row.is_web else ""),
+        bind=_bind_of(row, placement),
         stop_signal=row.stop_signal,
         stop_seconds=row.stop_seconds,
         stays_up=row.stays_up,
@@ -60,7 +61,13 @@ def _process(row: ProcessRow, placement: Placement) -> Process:
     )
 
 
-def _unit_prefix(placement: Placement) -> str:
+def _bind_of(row: ProcessRow, placement: Placement) -> str:
+    if not row.bind:
+        return placement.bind if row.is_web else ""
+    return row.bind.replace(PLACEHOLDER, placement.server.reached_at)
+
+
+def unit_prefix(placement: Placement) -> str:
     """Return what names of units begin with: the site's, and its folder's if that is its own."""
     environment = placement.environment
     name = f"{environment.project.name}-{environment.name}"

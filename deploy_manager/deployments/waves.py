@@ -180,7 +180,11 @@ def _groups(pipeline: Pipeline) -> Iterator[list[Phase]]:
 
 def placements_for(recipe: Recipe, placements: Sequence[Placement]) -> list[Placement]:
     """Return the placements a recipe runs on: by role, and only the first if it runs once."""
-    fitting = [placement for placement in placements if recipe.applies_to(placement.roles)]
+    fitting = [
+        placement
+        for placement in placements
+        if recipe.applies_to(placement.roles) and (placement.has_code or recipe.on_machine)
+    ]
     match recipe.scope:
         case Scope.ONCE:
             return fitting[:1]

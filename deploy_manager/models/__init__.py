@@ -23,6 +23,7 @@ from deploy_manager.models.runs import ROLLBACK_PHASE, HostRun, LogChunk, Step
 from deploy_manager.models.schedules import Notification, Schedule
 from deploy_manager.models.shards import Shard
 from deploy_manager.models.states import BROKEN, BUSY, LIVE, TO_RETRY, ShardState, State
+from deploy_manager.models.tiers import Tier
 from deploy_manager.models.upgrades import (
     UPGRADE_LIVE,
     OnFailure,
@@ -69,6 +70,7 @@ __all__ = [
     "ShardState",
     "State",
     "Step",
+    "Tier",
     "Upgrade",
     "UpgradePolicy",
     "UpgradeStage",

@@ -246,7 +246,10 @@ class ServingPart(models.Model):
         max_length=200,
         default="127.0.0.1:8000",
         validators=[validators.bind_validator],
-        help_text=_("The address on each server that gunicorn listens on and health checks ask."),
+        help_text=_(
+            "The address on each server that gunicorn listens on and health checks ask;"
+            " {address}:8000 is the server's own."
+        ),
     )
     workers = models.PositiveSmallIntegerField(
         _("gunicorn workers"), default=2, validators=[MinValueValidator(1), MaxValueValidator(64)]

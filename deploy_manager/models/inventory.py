@@ -66,6 +66,13 @@ class Server(Moving):
     address = models.CharField(
         _("address"), max_length=253, blank=True, validators=[validators.address_validator]
     )
+    private_address = models.CharField(
+        _("private address"),
+        max_length=253,
+        blank=True,
+        validators=[validators.address_validator],
+        help_text=_("For what servers send each other, like queries. Blank: the address."),
+    )
     # Not a small integer: on PostgreSQL those end at 32,767.
     port = models.PositiveIntegerField(
         _("port"), default=22, validators=[MinValueValidator(1), MaxValueValidator(65535)]
@@ -115,6 +122,12 @@ class Server(Moving):
     @property
     def is_local(self) -> bool:
         return self.connection == self.Connection.LOCAL
+
+    @property
+    def reached_at(self) -> str:
+        """The address that the other servers reach it by, IP version 6 in brackets."""
+        address = self.private_address or self.address or "127.0.0.1"
+        return f"[{address}]" if ":" in address else address
 
     @property
     def account(self) -> str:

@@ -14,6 +14,10 @@ from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.moments import MomentField
 from deploy_manager.models.places import SEEN, MovingQuerySet, forget_moved, here
 from deploy_manager.models.shapes import texts_in
+from deploy_manager.tiers.listening import PLACEHOLDER as ADDRESS
+
+ROLES_WITHOUT_CODE = frozenset({"database", "cache", "broker", "proxy"})
+"""A server with no other roles gets no release: only tiers are there."""
 
 
 def default_roles() -> list[str]:
@@ -175,8 +179,16 @@ class Placement(models.Model):
         return texts_in(self.complete_releases)
 
     @property
+    def has_code(self) -> bool:
+        """Whether releases are sent there."""
+        roles = texts_in(self.roles)
+        return not roles or not ROLES_WITHOUT_CODE.issuperset(roles)
+
+    @property
     def bind(self) -> str:
-        return self.own_bind or self.environment.bind
+        """Where the site's server listens there."""
+        text = self.own_bind or self.environment.bind
+        return text.replace(ADDRESS, self.server.reached_at)
 
     @property
     def reload_method(self) -> str:

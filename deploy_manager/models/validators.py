@@ -79,8 +79,9 @@ wsgi_validator = RegexValidator(
     _("Enter a module and a variable, like config.wsgi:application."),
 )
 bind_validator = RegexValidator(
-    r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}|unix:(/[A-Za-z0-9_.+@-]+)+)\Z",
-    _("Enter host:port, like 127.0.0.1:8001, or unix:/path."),
+    r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+|\{address\}):[0-9]{1,5}"
+    r"|unix:(/[A-Za-z0-9_.+@-]+)+)\Z",
+    _("Enter host:port, like 127.0.0.1:8001 or {address}:8001, or unix:/path."),
 )
 url_path_validator = RegexValidator(
     r"^/[A-Za-z0-9/_.~%?=&+:@,;-]*\Z", _("Enter a path that begins with /, like /health/.")

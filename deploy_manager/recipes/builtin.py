@@ -15,6 +15,7 @@ from deploy_manager.recipes import (  # noqa: F401  importing them registers the
     reversing,
     serving,
     static_files,
+    tiers,
     verifying,
 )
 from deploy_manager.recipes.registry import Phase, Pipeline, add_pipeline

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.drift import Pinned
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.messages import Message
+from deploy_manager.tiers.kinds import Facts
 
 OLDEST_PYTHON = (3, 11)
 """The minimum on a server: the tools that are sent there are written for it."""
@@ -270,6 +271,9 @@ class Site:
     is_first: bool = True
     arguments: tuple[str, ...] = ()
     """The words after manage.py that the request brought, for a one-off command."""
+
+    tiers: tuple[Facts, ...] = ()
+    """Web servers, databases and caches of the environment that are on this server."""
 
     reload: Reload = Reload("none")
     health: HealthCheck = HealthCheck()

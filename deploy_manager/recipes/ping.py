@@ -16,7 +16,7 @@ print(free, "MiB free in", path)
 """
 
 
-@recipe(gettext_noop("Ping"))
+@recipe(gettext_noop("Ping"), on_machine=True)
 def ping(host: Host, site: Site) -> None:
     """Show the server's Python, system and free space. Changes nothing."""
     host.run([site.python, "-c", _FACTS, site.deploy_path])

@@ -68,6 +68,9 @@ class Recipe:
     before: str = ""
     """The recipe of that phase that it precedes; neither: it comes at the end of the phase."""
 
+    on_machine: bool = False
+    """Whether it works on the machine: it runs on servers that get no release, too."""
+
     def applies_to(self, roles: Iterable[str]) -> bool:
         return not self.roles or not self.roles.isdisjoint(roles)
 
@@ -163,6 +166,7 @@ def recipe(
     phase: str = "",
     after: str = "",
     before: str = "",
+    on_machine: bool = False,
 ) -> Callable[[RecipeFunction], RecipeFunction]:
     """Register a function `(host, site)` as a recipe.
 
@@ -184,6 +188,7 @@ def recipe(
             phase=phase,
             after=after,
             before=before,
+            on_machine=on_machine,
         )
         _add(entry)
         return function

@@ -93,9 +93,13 @@ def run_program(
     name: str,
     facts: Mapping[str, object],
     timeout: float | None = None,
+    as_root: Sequence[str] = (),
 ) -> Result:
-    """As `run_shipped`, for a program of this content, which is sent under this name."""
-    command = [site.python, _send_once(host, site, content, name, 0o644)]
+    """As `run_shipped`, for a program of this content, which is sent under this name.
+
+    `as_root` are the words before it that make it root's, like `sudo -n`.
+    """
+    command = [*as_root, site.python, _send_once(host, site, content, name, 0o644)]
     result = host.run(command, stdin=json.dumps(facts).encode(), timeout=timeout, check=False)
     if not result.ok:
         if said := result.stderr.strip():

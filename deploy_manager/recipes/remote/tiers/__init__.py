@@ -1,0 +1,1 @@
+"""Puts tiers into effect on a server, as root: see main.py."""

@@ -1,0 +1,218 @@
+"""A tier that is files and a unit: shown, tested where they belong, switched, proven, taken back."""
+
+from __future__ import annotations
+
+import difflib
+import grp
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import proving, trying, units
+from .running import TierError, masked, said_by
+from .state import State
+
+BESIDE = "/var/lib/deploy_manager/beside"
+"""Where files are complete before they are renamed: some programs read all that lies in a folder."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One tier as it is to be here."""
+
+    name: str
+    kind: str
+    label: str
+    contents: Mapping[str, bytes]
+    """What each of its files is to hold, by path."""
+
+    modes: Mapping[str, tuple[int, str]]
+    test: tuple[str, ...]
+    unit: str
+    restarts: bool = False
+    proofs: tuple[Mapping[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+
+def choose(tier: dict[str, Any]) -> Wanted:
+    """Return what is wanted here: without https as long as there is no certificate."""
+    chosen, certificate = tier, tier.get("certificate")
+    if certificate and not os.path.exists(certificate):
+        if tier.get("without_certificate") is None:
+            raise TierError(f"The certificate {certificate} is not there: put it there first.")
+        print(f"There is no certificate {certificate} yet: only http is served until it is there.")
+        chosen = tier["without_certificate"]
+    return Wanted(
+        name=tier["name"],
+        kind=tier["kind"],
+        label=tier["label"],
+        contents={file["path"]: file["text"].encode() for file in chosen["files"]},
+        modes={file["path"]: (file["mode"], file["group"]) for file in chosen["files"]},
+        test=tuple(chosen["test"]),
+        unit=chosen["unit"],
+        restarts=chosen["restarts"],
+        proofs=tuple(chosen["proofs"]),
+        secrets=tuple(tier["secrets"]),
+        own=chosen["own"],
+    )
+
+
+def preview(wanted: Wanted, known: State) -> None:
+    """Print the differences between what is here and what is wanted."""
+    changes = changed_files(wanted, known)
+    for path, content in changes.items():
+        _print_difference(path, content, wanted)
+    if not changes and not known.is_owed(wanted.name):
+        print("Nothing would change.")
+
+
+def test(wanted: Wanted, known: State) -> None:
+    """Have the server's own program judge the files before anything changes. Raises TierError."""
+    if not (changes := changed_files(wanted, known)):
+        print("Nothing changes.")
+        return
+    judged = trying.judge(changes, wanted.test)
+    if judged is None:
+        print(
+            "It can't be tested beforehand on this machine, which has no namespaces: it is tested"
+            " when it is applied, and taken back if that fails."
+        )
+    elif judged.returncode:
+        raise TierError(masked(f"{' '.join(wanted.test)}: {said_by(judged)}", wanted.secrets))
+    else:
+        print("The new configuration is valid.")
+
+
+def apply(wanted: Wanted, known: State) -> None:
+    """Switch to the files that are wanted, and prove it; else take them back. Raises TierError."""
+    changes = changed_files(wanted, known)
+    is_owed = known.is_owed(wanted.name)
+    if not changes and not is_owed and units.is_running(wanted.unit):
+        proving.prove(wanted)
+        print("Nothing has changed.")
+        return
+    for path, content in changes.items():
+        _print_difference(path, content, wanted)
+    with taken_back_on_error(wanted, changes, known):
+        _switch(wanted, changes)
+        judged = trying.judge({}, wanted.test)
+        if judged is not None and judged.returncode:
+            raise TierError(masked(f"{' '.join(wanted.test)}: {said_by(judged)}", wanted.secrets))
+        units.bring(wanted.unit, wanted.restarts)
+        proving.prove(wanted)
+    known.put(wanted.name, owed=False)
+    print("In effect.")
+
+
+def remove(name: str, known: State) -> None:
+    """End a tier that is not wanted here any more: take its files away. Raises TierError."""
+    entry = known.tiers[name]
+    print(f"{name} ({entry['kind']}): removed from this server.")
+    for path in entry["paths"]:
+        if os.path.lexists(path):
+            os.unlink(path)
+    if units.is_running(entry["unit"]):
+        units.bring(entry["unit"], entry["restarts"])
+    known.drop(name)
+
+
+def changed_files(wanted: Wanted, known: State) -> dict[str, bytes | None]:
+    """Return what files are to hold that hold something else; None: the file is to go."""
+    changes: dict[str, bytes | None] = {
+        path: content
+        for path, content in wanted.contents.items()
+        if content_of(path) != content or _mode_of(path) != wanted.modes[path][0]
+    }
+    for path in known.tiers.get(wanted.name, {}).get("paths", ()):
+        if path not in wanted.contents and os.path.lexists(path):
+            changes[path] = None
+    return changes
+
+
+@contextmanager
+def taken_back_on_error(
+    wanted: Wanted, changes: Mapping[str, bytes | None], known: State
+) -> Iterator[None]:
+    """Note what is about to change; bring back what was here if that fails. Raises TierError."""
+    before = {path: content_of(path) for path in changes}
+    paths = sorted({*known.tiers.get(wanted.name, {}).get("paths", ()), *wanted.contents})
+    was_running = units.is_running(wanted.unit)
+    known.put(
+        wanted.name,
+        kind=wanted.kind,
+        label=wanted.label,
+        unit=wanted.unit,
+        restarts=wanted.restarts,
+        paths=paths,
+        owed=True,
+    )
+    try:
+        yield
+    except TierError as error:
+        _switch(wanted, before)
+        after = units.bring_back(wanted.unit, wanted.restarts, was_running) if before else ""
+        if not any(content is not None for content in before.values()) and before:
+            known.drop(wanted.name)
+        else:
+            known.put(wanted.name, owed=bool(after))
+        raise TierError(
+            f"{error}\nTaken back: {after or 'what was here before is in effect.'}"
+        ) from None
+
+
+def content_of(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _mode_of(path: str) -> int:
+    return os.stat(path).st_mode & 0o777 if os.path.exists(path) else -1
+
+
+def _switch(wanted: Wanted, changes: Mapping[str, bytes | None]) -> None:
+    os.makedirs(BESIDE, mode=0o700, exist_ok=True)
+    for path, content in changes.items():
+        if content is None:
+            if os.path.lexists(path):
+                os.unlink(path)
+            continue
+        mode, group = wanted.modes.get(path, (0o644, "root"))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write(path, content, mode, group)
+
+
+def write(path: str, content: bytes, mode: int, group: str) -> None:
+    """Write a file so that it is complete at any time, even if the power is cut."""
+    beside = os.path.join(BESIDE, os.path.basename(path))
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chown(beside, 0, grp.getgrnam(group).gr_gid)
+    os.chmod(beside, mode)
+    try:
+        os.replace(beside, path)
+    except OSError:  # /etc may be a file system of its own: then beside it, under a hidden name
+        hidden = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
+        with open(beside, "rb") as source, open(hidden, "wb") as target:
+            target.write(source.read())
+        os.chown(hidden, 0, grp.getgrnam(group).gr_gid)
+        os.chmod(hidden, mode)
+        os.replace(hidden, path)
+        os.unlink(beside)
+
+
+def _print_difference(path: str, content: bytes | None, wanted: Wanted) -> None:
+    before = (content_of(path) or b"").decode(errors="replace").splitlines()
+    after = (content or b"").decode(errors="replace").splitlines()
+    lines = difflib.unified_diff(
+        before, after, path, "removed" if content is None else "wanted", lineterm=""
+    )
+    print(masked("\n".join(lines), wanted.secrets) or f"{path}: its mode", flush=True)

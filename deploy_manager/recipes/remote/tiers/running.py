@@ -1,0 +1,54 @@
+"""Running programs of the system."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+TIMEOUT = 120.0
+"""Seconds: a database may take that long to start."""
+
+
+class TierError(Exception):
+    """The reason why a tier is not as wanted, for people."""
+
+
+def attempt(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Return how a program ended. Raises TierError if it is missing or does not end."""
+    try:
+        return subprocess.run(
+            words,
+            input=stdin,
+            # A database's own tools warn if they may not enter the folder of whoever called.
+            cwd="/",
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise TierError(
+            f"{words[0]} is missing here: run `manage.py provision`, or install it."
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise TierError(f"{' '.join(words)}: not ended after {TIMEOUT:.0f} seconds.") from None
+
+
+def call(*words: str, stdin: str = "") -> str:
+    """Return what a program prints. Raises TierError with its own words if it fails."""
+    done = attempt(*words, stdin=stdin)
+    if done.returncode:
+        raise TierError(f"{' '.join(words)}: {said_by(done)}")
+    return done.stdout
+
+
+def said_by(done: subprocess.CompletedProcess[str]) -> str:
+    return (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}")[-3000:]
+
+
+def masked(text: str, secrets: Sequence[str]) -> str:
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "********")
+    return text

@@ -1,0 +1,64 @@
+"""Trying files where they belong, before anybody else sees them there: in a mount namespace."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+
+from .running import attempt
+
+CAN_MOUNT = ("unshare", "--mount", "true")
+
+
+def judge(
+    changes: Mapping[str, bytes | None], test: tuple[str, ...]
+) -> subprocess.CompletedProcess[str] | None:
+    """Return how the test ended with these files in place; None: this machine can't do that.
+
+    A container may have no right to mount. Without changes the test needs no namespace.
+    """
+    if not changes:
+        return attempt(*test)
+    if attempt(*CAN_MOUNT).returncode:
+        return None
+    with tempfile.TemporaryDirectory(dir="/var/lib", prefix="deploy_manager-") as folder:
+        lines = []
+        for number, place in enumerate(sorted({os.path.dirname(path) for path in changes})):
+            copy = os.path.join(folder, str(number))
+            _copy_folder(place, copy)
+            _change(copy, place, changes)
+            lines.append(shlex.join(["mount", "--bind", copy, _existing(place)]))
+        return attempt("unshare", "--mount", "sh", "-ec", "\n".join([*lines, shlex.join(test)]))
+
+
+def _existing(place: str) -> str:
+    """Return the folder, made if it is missing: nothing can be mounted on what is not there."""
+    os.makedirs(place, exist_ok=True)
+    return place
+
+
+def _copy_folder(place: str, copy: str) -> None:
+    """Copy what lies in a folder: with links as they are, and owners as the test may look at them."""
+    if not os.path.isdir(place):
+        os.makedirs(copy)
+        return
+    shutil.copytree(place, copy, symlinks=True)
+    for name in ("", *os.listdir(place)):
+        facts = os.lstat(os.path.join(place, name))
+        os.chown(os.path.join(copy, name), facts.st_uid, facts.st_gid, follow_symlinks=False)
+
+
+def _change(copy: str, place: str, changes: Mapping[str, bytes | None]) -> None:
+    for path, content in changes.items():
+        if os.path.dirname(path) != place:
+            continue
+        target = os.path.join(copy, os.path.basename(path))
+        if os.path.lexists(target):
+            os.unlink(target)
+        if content is not None:
+            with open(target, "wb") as file:
+                file.write(content)

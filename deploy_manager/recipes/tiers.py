@@ -1,0 +1,187 @@
+"""Tiers on a server: their configuration shown, tested, put into effect, and taken back."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib.resources import files
+
+from django.utils.translation import gettext_noop as _
+
+from deploy_manager.exceptions import CommandFailed, RecipeError
+from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.registry import Phase, Pipeline, Uses, add_pipeline, recipe
+from deploy_manager.recipes.shipping import run_program, shipped_name
+from deploy_manager.tiers.kinds import Configuration, Facts, get_kind, kinds
+
+PACKAGE = "deploy_manager_tiers"
+MAIN = f"from {PACKAGE}.main import main\nmain()\n"
+
+INSTALLED = "/usr/local/lib/deploy_manager/tiers.pyz"
+"""Where `provision` puts the program: root's own, so that sudo can allow it and nothing else."""
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+STATE = "/var/lib/deploy_manager/tiers"
+"""On servers: a file for each site, with what was put into effect there."""
+
+
+@recipe(_("Show what would change in the tiers"), uses=Uses.CURRENT, on_machine=True)
+def preview_tiers(host: Host, site: Site) -> None:
+    """Show the differences between what is wanted and what is on the server; change nothing."""
+    _run_tiers(host, site, "preview", site.tiers)
+
+
+@recipe(_("Test the tiers"), uses=Uses.CURRENT, on_machine=True)
+def test_tiers(host: Host, site: Site) -> None:
+    """Have each server program judge its new configuration, before any of them is switched."""
+    _run_tiers(host, site, "test", site.tiers)
+
+
+@recipe(_("Apply databases and caches"), uses=Uses.CURRENT, on_machine=True)
+def apply_data_tiers(host: Host, site: Site) -> None:
+    """Put the tiers behind the site into effect."""
+    _run_tiers(host, site, "apply", [each for each in site.tiers if not _is_web(each)])
+
+
+@recipe(_("Apply web servers"), uses=Uses.CURRENT, on_machine=True)
+def apply_web_tiers(host: Host, site: Site) -> None:
+    """Put the tiers before the site into effect, and end those that are not wanted any more."""
+    web = [each for each in site.tiers if _is_web(each)]
+    _run_tiers(host, site, "apply", web, keep=[each.name for each in site.tiers])
+
+
+TIER_RECIPES = frozenset({"preview_tiers", "test_tiers", "apply_data_tiers", "apply_web_tiers"})
+
+TIERS = Pipeline(
+    "tiers",
+    _("Apply the tiers"),
+    (
+        Phase("test", _("Test"), ("test_tiers",), gate=True),
+        Phase("data_tiers", _("Databases and caches"), ("apply_data_tiers",), gate=True),
+        Phase("web_tiers", _("Web servers"), ("apply_web_tiers",), gate=True),
+    ),
+)
+add_pipeline(TIERS)
+
+
+def _is_web(tier: Facts) -> bool:
+    return get_kind(tier.kind).is_web
+
+
+def _run_tiers(
+    host: Host,
+    site: Site,
+    action: str,
+    tiers: Iterable[Facts],
+    keep: list[str] | None = None,
+) -> None:
+    """Run our program on the server as root, for these tiers; `keep` names all that are wanted.
+
+    Raises CommandFailed with what the server's own program said, RecipeError.
+    """
+    state = f"{STATE}/{site.unit_prefix}.json"
+    facts = {
+        "action": action,
+        "site": site.unit_prefix,
+        "tiers": [as_facts(each) for each in tiers],
+        "keep": keep,
+    }
+    was_here = host.run(["test", "-e", state], check=False, quiet=True, assume=1).ok
+    if not facts["tiers"] and not was_here:
+        host.say("This server has no tiers.")
+        return
+    _run_as_root(host, site, facts)
+
+
+def _run_as_root(host: Host, site: Site, facts: dict[str, object]) -> None:
+    """Run our program: sent along if the account may do anything, else the one that root owns."""
+    content = tiers_archive()
+    if host.run('[ "$(id -u)" = 0 ]', check=False, quiet=True, assume=0).ok:
+        as_root: tuple[str, ...] = ()
+    elif host.run(["sudo", "-n", "true"], check=False, quiet=True).ok:
+        as_root = ("sudo", "-n")
+    else:
+        _run_installed(host, site, facts, content)
+        return
+    name = shipped_name("tiers.pyz", content)
+    run_program(host, site, content, name, facts, as_root=as_root)
+
+
+def _run_installed(host: Host, site: Site, facts: dict[str, object], content: bytes) -> None:
+    digest = hashlib.sha256(content).hexdigest()
+    # Its content, before its rights: another version may not know what we ask of it.
+    found = host.run(["sha256sum", INSTALLED], check=False, quiet=True)
+    if found.stdout.split()[:1] != [digest]:
+        raise RecipeError(
+            _(
+                "The account may not become root on %(name)s, and %(program)s is missing or of"
+                " another version: run manage.py provision %(site)s %(name)s."
+            ),
+            name=host.name,
+            program=INSTALLED,
+            site=site.environment,
+        )
+    words = ["sudo", "-n", SYSTEM_PYTHON, "-I", INSTALLED, site.unit_prefix]
+    result = host.run(words, stdin=json.dumps(facts).encode(), check=False)
+    if not result.ok:
+        raise CommandFailed(result.stderr.strip() or result.stdout.strip(), result.exit_code)
+
+
+def as_facts(tier: Facts) -> dict[str, object]:
+    """Return the input of the program for one tier; see remote/tiers/main.py."""
+    kind = get_kind(tier.kind)
+    return {
+        "name": tier.name,
+        "kind": tier.kind,
+        "label": tier.label,
+        "secrets": [tier.secret],
+        **_configuration(kind.configure(tier)),
+    }
+
+
+def _configuration(wanted: Configuration) -> dict[str, object]:
+    other = wanted.without_certificate
+    return {
+        **asdict(wanted),
+        "without_certificate": _configuration(other) if other else None,
+    }
+
+
+def allowed_by(tiers: Iterable[Facts]) -> dict[str, object]:
+    """Return what root's program may do for a site, whatever it is sent: `provision` writes it."""
+    found: dict[str, object] = {}
+    for tier in tiers:
+        facts = as_facts(tier)
+        files_of: object = facts["files"]
+        assert isinstance(files_of, (list, tuple))
+        found[tier.name] = {
+            "kind": tier.kind,
+            "label": tier.label,
+            "paths": [file["path"] for file in files_of],
+            "test": facts["test"],
+            "unit": facts["unit"],
+            "own": get_kind(tier.kind).allowed(tier),
+        }
+    return found
+
+
+def tiers_archive() -> bytes:
+    """Return the program as one zip file that Python runs; the same content has the same hash."""
+    folder = files("deploy_manager.recipes").joinpath("remote", "tiers")
+    sources = {
+        f"{PACKAGE}/{each.name}": each.read_bytes()
+        for each in folder.iterdir()
+        if each.name.endswith(".py")
+    }
+    for kind in kinds().values():
+        own = files(type(kind).__module__).joinpath("remote.py")
+        if own.is_file():
+            sources[f"{PACKAGE}/of_{kind.name}.py"] = own.read_bytes()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in [("__main__.py", MAIN.encode()), *sorted(sources.items())]:
+            # ZipInfo has a fixed date (1980).
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return buffer.getvalue()
