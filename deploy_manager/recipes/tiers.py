@@ -82,7 +82,7 @@ def _run_tiers(
     Raises CommandFailed with what the server's own program said, RecipeError.
     """
     state = f"{STATE}/{site.unit_prefix}.json"
-    facts = {
+    facts: dict[str, object] = {
         "action": action,
         "site": site.unit_prefix,
         "tiers": [as_facts(each) for each in tiers],
@@ -153,16 +153,15 @@ def allowed_by(tiers: Iterable[Facts]) -> dict[str, object]:
     """Return what root's program may do for a site, whatever it is sent: `provision` writes it."""
     found: dict[str, object] = {}
     for tier in tiers:
-        facts = as_facts(tier)
-        files_of: object = facts["files"]
-        assert isinstance(files_of, (list, tuple))
+        kind = get_kind(tier.kind)
+        wanted = kind.configure(tier)
         found[tier.name] = {
             "kind": tier.kind,
             "label": tier.label,
-            "paths": [file["path"] for file in files_of],
-            "test": facts["test"],
-            "unit": facts["unit"],
-            "own": get_kind(tier.kind).allowed(tier),
+            "paths": [file.path for file in wanted.files],
+            "test": wanted.test,
+            "unit": wanted.unit,
+            "own": kind.allowed(tier),
         }
     return found
 

@@ -169,7 +169,7 @@ class Kind:
     """Of Apache: those that `provision` enables."""
 
     stopped: tuple[str, ...] = ()
-    """Units that listen by default: disabled by `provision` where it has installed their package."""
+    """Units that listen by default: disabled where `provision` has installed their package."""
 
     removed: tuple[str, ...] = ()
     """Files of the packages that listen by default, removed as these units are disabled."""

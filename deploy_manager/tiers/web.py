@@ -16,26 +16,18 @@ DIGEST_CHARACTERS = 16
 
 YES_OR_NO = r"yes|no"
 SIZE = r"[0-9]{1,5}[kKmMgG]?"
-FOLDER_OF_A_URL = r"/[A-Za-z0-9_.~/-]*/|"
+URL_FOLDER = r"/[A-Za-z0-9_.~/-]*/|"
 PATH = r"(?:/[A-Za-z0-9_.+@~-]+)+|"
 
 
 WEB_OPTIONS: Mapping[str, Option] = {
-    "static_url": Option(
-        "/static/", FOLDER_OF_A_URL, _("Path of static files. Blank: none are served.")
-    ),
-    "media_url": Option(
-        "", FOLDER_OF_A_URL, _("Path of uploads. Blank: they are not served here.")
-    ),
+    "static_url": Option("/static/", URL_FOLDER, _("Path of static files. Blank: not served.")),
+    "media_url": Option("", URL_FOLDER, _("Path of uploads. Blank: not served.")),
     "media_folder": Option("media", r"[A-Za-z0-9_][A-Za-z0-9_./-]*", _("Their folder in shared.")),
     "max_body": Option("10m", SIZE, _("The largest request, as an upload is.")),
     "timeout": Option("60", NUMBER, _("Seconds that the site may take to answer.")),
-    "redirect": Option(
-        "yes", YES_OR_NO, _("Whether http is redirected to https, if that is there.")
-    ),
-    "balance": Option(
-        "no", YES_OR_NO, _("Pass requests on to all servers, also where one serves.")
-    ),
+    "redirect": Option("yes", YES_OR_NO, _("Whether http is redirected to https.")),
+    "balance": Option("no", YES_OR_NO, _("Whether requests go to all servers from each.")),
     "acme": Option(
         "/var/www/acme", PATH, _("The web root of certbot, as in certbot certonly --webroot -w.")
     ),

@@ -1,4 +1,4 @@
-"""A tier that is files and a unit: shown, tested where they belong, switched, proven, taken back."""
+"""A tier that is files and a unit: shown, tested, switched, proven, and taken back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .running import TierError, masked, said_by
 from .state import State
 
 BESIDE = "/var/lib/deploy_manager/beside"
-"""Where files are complete before they are renamed: some programs read all that lies in a folder."""
+"""Where files are completed before they are renamed: some programs read all in a folder."""
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,8 @@ def taken_back_on_error(
             known.drop(wanted.name)
         else:
             known.put(wanted.name, owed=bool(after))
-        raise TierError(
-            f"{error}\nTaken back: {after or 'what was here before is in effect.'}"
-        ) from None
+        outcome = after or "what was here before is in effect."
+        raise TierError(f"{error}\nTaken back: {outcome}") from None
 
 
 def content_of(path: str) -> bytes | None:

@@ -42,7 +42,7 @@ def _existing(place: str) -> str:
 
 
 def _copy_folder(place: str, copy: str) -> None:
-    """Copy what lies in a folder: with links as they are, and owners as the test may look at them."""
+    """Copy a folder, with links as they are, and with owners, which a program may look at."""
     if not os.path.isdir(place):
         os.makedirs(copy)
         return

@@ -1,0 +1,105 @@
+"""A site behind tiers, on machines of the tests."""
+
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from typing import Any
+
+from deploy_manager.exceptions import CommandFailed
+from deploy_manager.recipes import get_recipe
+from deploy_manager.tiers.kinds import Facts, complete_options, get_kind
+from deploy_manager.tiers.listening import parse_listen
+from tests.parts.machine_site import MachineSite
+from tests.parts.machines import Machine
+from tests.parts.served import Answer
+
+NAME = "shop.example.org"
+PORT, SECURE_PORT = 8080, 8443
+PAGE_IN_MAINTENANCE = "<h1>Back at eight</h1>"
+
+
+class TieredSite:
+    """A small site on one machine, with tiers that a test describes; used as recipes use it."""
+
+    def __init__(self, site: MachineSite) -> None:
+        self.site = site
+        self.machine = site.machine
+
+    def tier(self, kind: str, machine: Machine | None = None, **changes: Any) -> Facts:
+        """Return a tier of this kind, as the rows of an environment would describe it."""
+        machine = machine or self.machine
+        given = changes.pop("options", {})
+        listen = changes.pop("listen", [f"http://{machine.address}:{PORT}"])
+        return Facts(
+            **{
+                "kind": kind,
+                "name": kind,
+                "site": "shop/production",
+                "prefix": "shop-production",
+                "deploy_path": self.site.path,
+                "account": machine.user,
+                "address": machine.address,
+                "listen": tuple(parse_listen(each, get_kind(kind).usual_port) for each in listen),
+                "names": (NAME,),
+                "options": complete_options(get_kind(kind), given),
+                "secret": "aSecretOfTheTests",
+                "backends": (self.site.site.reload.bind,),
+                "clients": (self.machine.address,),
+                **changes,
+            }
+        )
+
+    def apply(self, *tiers: Facts) -> str:
+        """Run the pipeline `tiers` with these; return what was printed. Raises CommandFailed."""
+        return self.run(["test_tiers", "apply_data_tiers", "apply_web_tiers"], *tiers)
+
+    def preview(self, *tiers: Facts) -> str:
+        return self.run(["preview_tiers"], *tiers)
+
+    def run(self, recipes: list[str], *tiers: Facts) -> str:
+        begin = len(self.site.printed)
+        for name in recipes:
+            get_recipe(name).function(self.site.host, replace(self.site.site, tiers=tiers))
+        return self.site.printed[begin:].decode()
+
+    def refusal(self, *tiers: Facts) -> str:
+        """Return why these tiers could not be applied; fails the test if they could."""
+        try:
+            printed = self.apply(*tiers)
+        except CommandFailed as error:
+            return str(error)
+        raise AssertionError(f"It was applied: {printed}")
+
+    def ask(
+        self, path: str = "/", host: str = NAME, secure: bool = False, **headers: str
+    ) -> Answer:
+        """Return the answer of the machine's web server, whatever its status is; no redirect."""
+        return ask(self.machine, path, host, secure, **headers)
+
+
+def ask(
+    machine: Machine, path: str = "/", host: str = NAME, secure: bool = False, **headers: str
+) -> Answer:
+    """Return the answer of a machine's web server, whatever its status is; follows no redirect."""
+    port, scheme = (SECURE_PORT, "https") if secure else (PORT, "http")
+    request = urllib.request.Request(
+        f"{scheme}://{machine.address}:{port}{path}", headers={"Host": host, **headers}
+    )
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
+    try:
+        with opener.open(request, timeout=20) as got:
+            return Answer(
+                got.status, got.read().decode(errors="replace").strip(), dict(got.headers)
+            )
+    except urllib.error.HTTPError as error:
+        return Answer(
+            error.code, error.read().decode(errors="replace").strip(), dict(error.headers)
+        )
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: Any, **options: Any) -> None:
+        return None
