@@ -139,7 +139,7 @@ def _clients(tier: Tier, placement: Placement, places: Sequence[Placement]) -> t
 
 
 def _requests(facts: Facts, placement: Placement, places: Sequence[Placement]) -> dict[str, object]:
-    """Return how a web server answers: by itself, or by others. Raises ConfigurationError."""
+    """Return how a web server answers: on its own, or by others. Raises ConfigurationError."""
     known = {role for each in places for role in texts_in(each.roles)}
     serving = [each for each in places if each.has_code and serves_web(each.roles, known)]
     serves_here = placement in serving
