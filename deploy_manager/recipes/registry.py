@@ -71,6 +71,9 @@ class Recipe:
     on_machine: bool = False
     """Whether it works on the machine: it runs on servers that get no release, too."""
 
+    leads_to: str = ""
+    """What is offered next on its page once it has succeeded: what it was the preview of."""
+
     def applies_to(self, roles: Iterable[str]) -> bool:
         return not self.roles or not self.roles.isdisjoint(roles)
 
@@ -167,6 +170,7 @@ def recipe(
     after: str = "",
     before: str = "",
     on_machine: bool = False,
+    leads_to: str = "",
 ) -> Callable[[RecipeFunction], RecipeFunction]:
     """Register a function `(host, site)` as a recipe.
 
@@ -189,6 +193,7 @@ def recipe(
             after=after,
             before=before,
             on_machine=on_machine,
+            leads_to=leads_to,
         )
         _add(entry)
         return function

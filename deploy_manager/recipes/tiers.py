@@ -27,7 +27,9 @@ STATE = "/var/lib/deploy_manager/tiers"
 """On servers: a file for each site, with what was put into effect there."""
 
 
-@recipe(_("Show what would change in the tiers"), uses=Uses.CURRENT, on_machine=True)
+@recipe(
+    _("Show what would change in the tiers"), uses=Uses.CURRENT, on_machine=True, leads_to="tiers"
+)
 def preview_tiers(host: Host, site: Site) -> None:
     """Show the differences between what is wanted and what is on the server; change nothing."""
     _run_tiers(host, site, "preview", site.tiers)
