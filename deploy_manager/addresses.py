@@ -13,8 +13,9 @@ def address_of(
 ) -> Address:
     """Return a server's address, with those of the gateways before it.
 
-    With `as_bootstrap` it is that of the account that provisions the server. `behind` are the servers that are reached through it. Raises InvalidRow, and ConfigurationError
-    if the gateways form a circle.
+    With `as_bootstrap` it is that of the account that provisions the server. `behind` are the
+    servers that are reached through it. Raises InvalidRow, and ConfigurationError if the gateways
+    form a circle.
     """
     if server in behind:
         raise ConfigurationError(

@@ -284,7 +284,7 @@ class Site:
     keep_database: bool = False
     """Whether a rollback leaves the database as it is."""
 
-    machine: Machine = Machine()
+    machine: Machine = field(default_factory=Machine)
     """What the server itself has to have; only recipes of the bootstrap user are told."""
 
     own_tools_path: str = ""

@@ -1,4 +1,4 @@
-"""What a site needs of the machine that it runs on, as plain data: for `provision`, and for people."""
+"""What a site needs of the machine that it runs on, as plain data."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,12 +94,7 @@ def needs_of_tiers(site: "Site") -> MachineNeeds:
 
 def describe(machine: Machine) -> Iterator[tuple[str, str]]:
     """Yield what the machine has to have, as a label and a text, for those who prepare it."""
-    if machine.account != "root":
-        yield "account", f"{machine.account}: with a home, the shell bash, and no password"
-    yield "key", f"in ~{machine.account}/.ssh/authorized_keys: {machine.key or 'unknown here'}"
-    yield "folder", f"{machine.deploy_path}: owned by {machine.account}, mode 755"
-    if machine.wants_linger:
-        yield "linger", f"loginctl enable-linger {machine.account}"
+    yield from _of_the_account(machine)
     for package in machine.all_packages:
         yield "package", f"{' or '.join(package.names)} ({package.why})"
     for unit in machine.needs.disable:
@@ -108,7 +103,22 @@ def describe(machine: Machine) -> Iterator[tuple[str, str]]:
         yield "file", f"{file.path}, mode {file.mode:o}:\n{file.text.rstrip()}"
     if machine.sudoers:
         yield "sudoers", f"{machine.sudoers_path}, mode 440:\n{machine.sudoers.rstrip()}"
-    if machine.makes_root:
-        yield "", machine.makes_root
-    for note in machine.notes:
-        yield "", note
+    for remark in filter(None, (machine.makes_root, *machine.notes)):
+        yield "", remark
+
+
+def _of_the_account(machine: Machine) -> Iterator[tuple[str, str]]:
+    if machine.account != "root":
+        yield "account", f"{machine.account}: with a home, the shell bash, and no password"
+    yield "key", f"in ~{machine.account}/.ssh/authorized_keys: {machine.key or 'unknown here'}"
+    yield "folder", f"{machine.deploy_path}: owned by {machine.account}, mode 755"
+    if machine.wants_linger:
+        yield "linger", f"loginctl enable-linger {machine.account}"
+    yield "package", f"{machine.python} (the site runs on it)"
+    yield "package", "ca-certificates (downloads are checked by it)"
+    if machine.wants_linger:
+        yield "package", "libpam-systemd (units of the account need it)"
+    if machine.wants_cron:
+        yield "package", "cron (it starts the site after a reboot)"
+    if machine.sudoers:
+        yield "package", "sudo (the account needs it)"

@@ -79,7 +79,9 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        digest = hashlib.sha256(repr((self.packages, self.finish, sorted(self.files.items()))).encode())
+        digest = hashlib.sha256(
+            repr((self.packages, self.finish, sorted(self.files.items()))).encode()
+        )
         return f"{self.release}-{digest.hexdigest()[:16]}"
 
 

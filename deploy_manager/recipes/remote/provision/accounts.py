@@ -7,8 +7,8 @@ import pwd
 import re
 import stat
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Callable, Iterator, List, Optional
 
 from .changes import Change, Facts, Problem, ask, do
 
@@ -35,7 +35,7 @@ def look(facts: Facts) -> Iterator[Change]:
     yield from of_lingering(facts)
 
 
-def entry_of(name: str) -> Optional[pwd.struct_passwd]:
+def entry_of(name: str) -> pwd.struct_passwd | None:
     with suppress(KeyError):
         return pwd.getpwnam(name)
     return None
@@ -79,7 +79,7 @@ def of_the_key(name: str, key: str) -> Iterator[Change]:
     yield from of_modes(known, paths)
 
 
-def key_files(known: pwd.struct_passwd) -> List[str]:
+def key_files(known: pwd.struct_passwd) -> list[str]:
     """Return the files from which sshd reads an account's keys, as it says itself."""
     asked = ask("/usr/sbin/sshd", "-T", "-C", f"user={known.pw_name},host=localhost,addr=::1")
     found = re.search(r"^authorizedkeysfile (.+)$", asked.stdout, re.M)
@@ -107,7 +107,7 @@ def read(path: str) -> str:
         return file.read(LARGEST_FILE) if is_file else ""
 
 
-def of_modes(known: pwd.struct_passwd, paths: List[str]) -> Iterator[Change]:
+def of_modes(known: pwd.struct_passwd, paths: list[str]) -> Iterator[Change]:
     """Yield what makes sshd accept the account's files: others must not write there."""
     for path in paths:
         if not path.startswith(f"{known.pw_dir}/"):

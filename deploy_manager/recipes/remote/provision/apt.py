@@ -7,8 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Dict, Iterator, List, Sequence, Set
 
 from .changes import NETWORKING, Change, Facts, Problem, ask, do, last_lines
 
@@ -49,7 +49,7 @@ def remarks(facts: Facts) -> Iterator[str]:
 
 
 def of_the_site(facts: Facts) -> Iterator[Change]:
-    wanted: Dict[str, str] = dict(OURS)
+    wanted: dict[str, str] = dict(OURS)
     if facts["linger"]:
         wanted["libpam-systemd"] = "units of the account need it"
     if facts["cron"]:
@@ -80,7 +80,7 @@ def of_its_tiers(needs: Facts) -> Iterator[Change]:
             yield Change(f"  {unit} is neither started nor enabled by that", nothing)
 
 
-def install_changes(missing: Dict[str, str]) -> Iterator[Change]:
+def install_changes(missing: dict[str, str]) -> Iterator[Change]:
     """Yield a line for each package; the first installs them all, at once."""
     names = list(missing)
     for name, why in missing.items():
@@ -92,9 +92,9 @@ def nothing() -> None:
     """Do nothing: the change before it did this as well."""
 
 
-def missing_of(packages: List[Facts], there: Set[str], known: Set[str]) -> Dict[str, str]:
+def missing_of(packages: list[Facts], there: set[str], known: set[str]) -> dict[str, str]:
     """Return which of the packages are to be installed, and why: the first name that apt has."""
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     for package in packages:
         names = package["names"]
         if there & set(names):
@@ -106,7 +106,7 @@ def missing_of(packages: List[Facts], there: Set[str], known: Set[str]) -> Dict[
     return found
 
 
-def python_package(python: str) -> Dict[str, str]:
+def python_package(python: str) -> dict[str, str]:
     """Return the package of the site's Python, if it is missing. Raises Problem."""
     if shutil.which(python):
         version = ask(python, "-c", "import sys; print(*sys.version_info[:2])").stdout.split()
@@ -136,7 +136,7 @@ def is_interrupted() -> bool:
     return left or bool(ask("dpkg", "--audit").stdout.strip())
 
 
-def installed() -> Set[str]:
+def installed() -> set[str]:
     shown = ask("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n").stdout
     return {line.split()[0] for line in shown.splitlines() if line.endswith(" installed")}
 
@@ -147,13 +147,13 @@ def has_lists() -> bool:
         return any("_Packages" in entry.name for entry in entries)
 
 
-def candidates(facts: Facts) -> Set[str]:
+def candidates(facts: Facts) -> set[str]:
     """Return those of all names that apt can install."""
     packages = [*facts["packages"], *facts["needs"]["packages"]]
     return policy_of([name for package in packages for name in package["names"]])
 
 
-def policy_of(names: Sequence[str]) -> Set[str]:
+def policy_of(names: Sequence[str]) -> set[str]:
     if not names:
         return set()
     shown = ask("apt-cache", *NO_CACHES, "policy", "--", *names).stdout
@@ -201,7 +201,7 @@ def policy(units: Sequence[str]) -> Iterator[None]:
         own = b""
     with open(f"{POLICY}.new", "w") as file:
         file.write(f"{POLICY_HEADER} {' '.join(units)}\nexit 101\n")
-    os.chmod(f"{POLICY}.new", 0o755)
+    os.chmod(f"{POLICY}.new", 0o755)  # noqa: S103  it is a program
     if own:
         os.rename(POLICY, f"{POLICY}.own")
     os.rename(f"{POLICY}.new", POLICY)
@@ -220,7 +220,7 @@ def end_policy(units: Sequence[str]) -> None:
         os.rename(f"{POLICY}.own", POLICY)
 
 
-def units_in_policy() -> List[str]:
+def units_in_policy() -> list[str]:
     """Return the units that a run was about to disable when it was interrupted."""
     try:
         with open(POLICY, encoding="utf-8", errors="replace") as file:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import subprocess
-from typing import Any, Callable, Dict, Iterator, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-Facts = Dict[str, Any]
+Facts = dict[str, Any]
 
 NETWORKING = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C"}
 SHOWN_LINES = 15
@@ -96,9 +97,7 @@ def file_changes(path: str, text: str, mode: int, check: Callable[[str], None]) 
 
 def diff(path: str, before: str, after: str) -> str:
     names = (path if before else "/dev/null", path if after else "/dev/null")
-    lines = difflib.unified_diff(
-        before.splitlines(), after.splitlines(), *names, lineterm="", n=2
-    )
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), *names, lineterm="", n=2)
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from typing import Iterator, List
+from collections.abc import Iterator
 
 from .accounts import as_account, entry_of
 from .changes import Change, Facts, Problem
@@ -26,10 +26,10 @@ def look(facts: Facts) -> Iterator[Change]:
     if known is None or there.st_uid != known.pw_uid:
         yield Change(f"~ owner of {path}: {account}", lambda: give(path, account))
     elif stat.S_IMODE(there.st_mode) & 0o022:
-        yield Change(f"~ mode of {path}: 755", lambda: os.chmod(path, 0o755))
+        yield Change(f"~ mode of {path}: 755", lambda: open_to_all(path))
 
 
-def missing_on_the_way(path: str, account: str, uids: set) -> List[str]:
+def missing_on_the_way(path: str, account: str, uids: set[int]) -> list[str]:
     """Return the folders to make, the outermost first.
 
     Raises Problem if one that is there belongs to a third account, or others may write in it: those
@@ -39,18 +39,12 @@ def missing_on_the_way(path: str, account: str, uids: set) -> List[str]:
     for name in path.strip("/").split("/"):
         here = f"{here}/{name}"
         try:
-            facts = os.lstat(here)
-            if stat.S_ISLNK(facts.st_mode):
-                if facts.st_uid not in uids:
-                    raise Problem(f"{here} is a link of {name_of(facts.st_uid)}: remove it.")
-                facts = os.stat(here)
+            facts = step(here, uids)
         except FileNotFoundError:
             missing.append(here)
             continue
         except OSError as error:
             raise Problem(f"{here}: {error.strerror}") from None
-        if not stat.S_ISDIR(facts.st_mode):
-            raise Problem(f"{here} is not a folder: move it away, or choose another deploy path.")
         if facts.st_uid not in uids:
             raise Problem(
                 f"{here} belongs to the account {name_of(facts.st_uid)}, which could replace what"
@@ -64,7 +58,19 @@ def missing_on_the_way(path: str, account: str, uids: set) -> List[str]:
     return missing
 
 
-def is_safe(facts: os.stat_result, uids: set) -> bool:
+def step(here: str, uids: set[int]) -> os.stat_result:
+    """Return the facts of a folder, or of the one that a link leads to. Raises Problem, OSError."""
+    facts = os.lstat(here)
+    if stat.S_ISLNK(facts.st_mode):
+        if facts.st_uid not in uids:
+            raise Problem(f"{here} is a link of {name_of(facts.st_uid)}: remove it.")
+        facts = os.stat(here)
+    if not stat.S_ISDIR(facts.st_mode):
+        raise Problem(f"{here} is not a folder: move it away, or choose another deploy path.")
+    return facts
+
+
+def is_safe(facts: os.stat_result, uids: set[int]) -> bool:
     """Whether nobody else may rename what is in a folder all the same: it is sticky, as /tmp."""
     by_group = facts.st_mode & stat.S_IWGRP and not facts.st_mode & stat.S_IWOTH
     if by_group and facts.st_uid in uids and facts.st_gid in {0, facts.st_uid}:
@@ -79,7 +85,7 @@ def name_of(number: int) -> str:
         return str(number)
 
 
-def make_folders(missing: List[str], account: str) -> None:
+def make_folders(missing: list[str], account: str) -> None:
     known = pwd.getpwnam(account)
     for path in missing:
         owner = os.stat(os.path.dirname(path)).st_uid
@@ -94,10 +100,14 @@ def make_folders(missing: List[str], account: str) -> None:
 
 def make_folder(path: str) -> None:
     os.mkdir(path)
-    os.chmod(path, 0o755)
+    open_to_all(path)
 
 
 def give(path: str, account: str) -> None:
     known = pwd.getpwnam(account)
     os.chown(path, known.pw_uid, known.pw_gid)
-    os.chmod(path, 0o755)
+    open_to_all(path)
+
+
+def open_to_all(path: str) -> None:
+    os.chmod(path, 0o755)  # noqa: S103  web servers serve what is in it

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import sys
-from typing import Iterator, List, Tuple
+from collections.abc import Iterator
 
 from . import accounts, apt, folders, sudoers
 from .changes import Change, Facts, Problem, file_changes, unchecked
@@ -50,7 +50,7 @@ def provision(facts: Facts) -> None:
     finish(facts, changes, "Done: nothing is missing any more.")
 
 
-def checked(facts: Facts) -> List[Change]:
+def checked(facts: Facts) -> list[Change]:
     """Return all changes. Raises Problem with all problems together."""
     changes, problems = look(facts)
     if problems:
@@ -58,9 +58,9 @@ def checked(facts: Facts) -> List[Change]:
     return changes
 
 
-def look(facts: Facts) -> Tuple[List[Change], List[str]]:
-    changes: List[Change] = []
-    problems: List[str] = []
+def look(facts: Facts) -> tuple[list[Change], list[str]]:
+    changes: list[Change] = []
+    problems: list[str] = []
     # In this order: what fails most, packages, comes before all else.
     for part in (apt.look, accounts.look, folders.look, of_files, sudoers.look):
         try:
@@ -89,7 +89,7 @@ def make(change: Change) -> None:
         raise Problem(f"{change.line.lstrip('+~- ')}: {error}") from None
 
 
-def finish(facts: Facts, changes: List[Change], last: str) -> None:
+def finish(facts: Facts, changes: list[Change], last: str) -> None:
     for remark in apt.remarks(facts):
         print(remark)
     if facts["makes_root"]:
@@ -112,9 +112,7 @@ def require_system(facts: Facts) -> str:
     """Return the system's name. Raises Problem for one that is not known, or if we are not root."""
     if os.geteuid():
         raise Problem("Provisioning needs root: enter root, or an account with sudo.")
-    about = dict(
-        line.strip().split("=", 1) for line in read_release().splitlines() if "=" in line
-    )
+    about = dict(line.strip().split("=", 1) for line in read_release().splitlines() if "=" in line)
     about = {name: value.strip("\"'") for name, value in about.items()}
     name, version = about.get("ID", ""), about.get("VERSION_ID", "")
     shown = about.get("PRETTY_NAME") or name or "This system"

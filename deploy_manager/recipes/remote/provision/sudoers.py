@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Iterator
+from collections.abc import Iterator
 
 from .changes import Change, Facts, Problem, ask, diff, file_changes, last_lines
 
