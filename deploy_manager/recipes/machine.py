@@ -2,10 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from deploy_manager.recipes.host import Site
 
 PYTHON = "python3"
 """The interpreter that provisions, whatever the site itself runs on."""
@@ -42,6 +38,15 @@ class MachineNeeds:
     files: tuple[MachineFile, ...] = ()
     disable: tuple[str, ...] = ()
     """Units that installing these packages must not start, nor enable."""
+
+    removed: tuple[tuple[str, str], ...] = ()
+    """Packages and files of theirs that would listen: taken away as they are installed."""
+
+    commented: tuple[tuple[str, str, str], ...] = ()
+    """Packages, files of theirs, and a pattern of lines that are turned into comments there."""
+
+    modules: tuple[str, ...] = ()
+    """Modules of Apache that are switched on."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +92,6 @@ class Machine:
         return (*self.packages, *self.needs.packages)
 
 
-def needs_of_tiers(site: "Site") -> MachineNeeds:
-    """Return what the tiers of a site on this server need of it, each by its kind: nothing yet."""
-    return MachineNeeds()
-
-
 def describe(machine: Machine) -> Iterator[tuple[str, str]]:
     """Yield what the machine has to have, as a label and a text, for those who prepare it."""
     yield from _of_the_account(machine)
@@ -99,12 +99,22 @@ def describe(machine: Machine) -> Iterator[tuple[str, str]]:
         yield "package", f"{' or '.join(package.names)} ({package.why})"
     for unit in machine.needs.disable:
         yield "unit", f"{unit}: neither started nor enabled by being installed"
-    for file in machine.needs.files:
-        yield "file", f"{file.path}, mode {file.mode:o}:\n{file.text.rstrip()}"
+    yield from _of_the_tiers(machine.needs)
     if machine.sudoers:
         yield "sudoers", f"{machine.sudoers_path}, mode 440:\n{machine.sudoers.rstrip()}"
     for remark in filter(None, (machine.makes_root, *machine.notes)):
         yield "", remark
+
+
+def _of_the_tiers(needs: MachineNeeds) -> Iterator[tuple[str, str]]:
+    for package, path in needs.removed:
+        yield "file", f"{path}: removed if {package} is new, since it listens everywhere"
+    for package, path, _pattern in needs.commented:
+        yield "file", f"{path}: listens nowhere, if {package} is new"
+    if needs.modules:
+        yield "apache", f"a2enmod {' '.join(needs.modules)}"
+    for file in needs.files:
+        yield "file", f"{file.path}, mode {file.mode:o}"
 
 
 def _of_the_account(machine: Machine) -> Iterator[tuple[str, str]]:

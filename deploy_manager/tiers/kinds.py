@@ -174,6 +174,9 @@ class Kind:
     removed: tuple[str, ...] = ()
     """Files of the packages that listen by default, removed as these units are disabled."""
 
+    commented: Mapping[str, str] = {}
+    """Patterns of lines that listen by default, in files that the packages need: comments there."""
+
     is_web: bool = False
     runs_sites: bool = False
     """Whether it runs a site itself, on servers whose reload is *touch*."""

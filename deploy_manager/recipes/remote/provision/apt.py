@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from . import servers
 from .changes import NETWORKING, Change, Facts, Problem, ask, do, last_lines
 
 LISTS = "/var/lib/apt/lists"
@@ -74,7 +75,7 @@ def of_its_tiers(needs: Facts) -> Iterator[Change]:
         yield from install_changes(missing)
     elif missing:
         first, *others = install_changes(missing)
-        yield first._replace(make=lambda: install_quietly(list(missing), needs["disable"]))
+        yield first._replace(make=lambda: install_quietly(list(missing), needs))
         yield from others
         for unit in needs["disable"]:
             yield Change(f"  {unit} is neither started nor enabled by that", nothing)
@@ -182,10 +183,14 @@ def install(names: Sequence[str]) -> None:
         )
 
 
-def install_quietly(names: Sequence[str], units: Sequence[str]) -> None:
-    """Install packages whose services must not start by it: their units are disabled, too."""
-    with policy(units):
+def install_quietly(names: Sequence[str], needs: Facts) -> None:
+    """Install packages whose services must not start by it: their units are disabled, too.
+
+    What would make them listen later is taken out of their files.
+    """
+    with policy(needs["disable"]):
         install(names)
+        servers.silence(needs, names)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from . import accounts, apt, folders, sudoers
+from . import accounts, apt, folders, servers, sudoers
 from .changes import Change, Facts, Problem, file_changes, unchecked
 
 LOCK = "/run/deploy_manager-provision.lock"
@@ -62,7 +62,7 @@ def look(facts: Facts) -> tuple[list[Change], list[str]]:
     changes: list[Change] = []
     problems: list[str] = []
     # In this order: what fails most, packages, comes before all else.
-    for part in (apt.look, accounts.look, folders.look, of_files, sudoers.look):
+    for part in (apt.look, accounts.look, folders.look, of_files, servers.look, sudoers.look):
         try:
             changes += part(facts)
         except Problem as problem:
