@@ -181,7 +181,7 @@ def allowed_by(tiers: Iterable[Facts]) -> dict[str, object]:
         found[tier.name] = {
             "kind": tier.kind,
             "label": tier.label,
-            "paths": [file.path for file in wanted.files],
+            "files": {file.path: [file.mode, file.group] for file in wanted.files},
             "test": wanted.test,
             "unit": wanted.unit,
             "own": kind.allowed(tier),
