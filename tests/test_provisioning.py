@@ -1,13 +1,18 @@
-"""A server that nobody has set up is provisioned: looked at first, then made what the site needs."""
+"""A server that nobody has set up is looked at, then made what the site needs; then it serves."""
 
+import shlex
+import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_django import Settings
 
-from deploy_manager.models import Environment, Placement, Server
-from tests.commands import Worker, call
+from deploy_manager.cli.inventory import provisioning as on_a_command_line
+from deploy_manager.models import Environment, Placement, Requirement, Server
+from tests.commands import Worker, call, call_and_fail
 from tests.inventory import Inventory
 from tests.parts.guestbook import make_site
 from tests.parts.machines import Machine, MakeMachines
