@@ -21,9 +21,9 @@ from deploy_manager.recipes.shipping import said_by
 PACKAGE = "deploy_manager_provision"
 
 START = (
-    "import os, sys; read = sys.stdin.buffer; held = os.memfd_create('provision');"
-    " open(held, 'wb', closefd=False).write(read.read(int(read.readline())));"
-    f" sys.path.insert(0, f'/proc/self/fd/{{held}}'); from {PACKAGE}.main import main; main()"
+    'import os, sys; sent = sys.stdin.buffer; held = os.memfd_create("provision");'
+    ' open(held, "wb", closefd=False).write(sent.read(int(sent.readline())));'
+    f' sys.path.insert(0, f"/proc/self/fd/{{held}}"); from {PACKAGE}.main import main; main()'
 )
 """Runs a zip file that comes before the facts on stdin, from memory: no file is left behind."""
 
