@@ -16,6 +16,7 @@ from deploy_manager.cli.views.base import View
 from deploy_manager.deployments.choices import converge
 from deploy_manager.deployments.provisioning import PREVIEW, PROVISION
 from deploy_manager.deployments.request import DeploymentOptions
+from deploy_manager.deployments.site_tiers import servers_with_tiers
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, State
 from deploy_manager.models.deployments import CONVERGE
@@ -32,6 +33,12 @@ class Addition:
     """Whether what the preview shows is agreed to beforehand."""
 
     converges: bool = True
+
+    @property
+    def with_code(self) -> list[str]:
+        """Those of the servers that get releases."""
+        places = self.environment.placements.filter(server__name__in=self.servers)
+        return [each.server.name for each in places.select_related("server") if each.has_code]
 
     @property
     def names(self) -> str:
@@ -53,7 +60,23 @@ def provision(addition: Addition) -> None:
 
 def preflight(addition: Addition) -> None:
     """Check, as the account that deploys, that they are ready. Raises CommandError, SystemExit."""
-    run_recipe(addition, "preflight")
+    if names := addition.with_code:
+        run_recipe(addition, "preflight", DeploymentOptions(servers=names))
+
+
+def let_in(addition: Addition) -> None:
+    """Let the new servers into databases and caches. Raises CommandError, SystemExit.
+
+    What changes for that on other servers is shown first, and asked for.
+    """
+    if not (names := _servers_with_tiers(addition)):
+        return
+    options = DeploymentOptions(servers=names)
+    if not addition.is_agreed:
+        run_recipe(addition, "preview_tiers", options)
+        if not agrees("Apply this? [y/N] ", addition.view):
+            refuse("The tiers were not changed: to agree beforehand, add --yes.")
+    run_recipe(addition, "apply_data_tiers", options)
 
 
 def bring_the_release(addition: Addition) -> None:
@@ -61,22 +84,38 @@ def bring_the_release(addition: Addition) -> None:
 
     If nothing serves yet, a person says what is to be deployed.
     """
-    environment = addition.environment
-    if not addition.converges:
+    environment, names = addition.environment, addition.with_code
+    if not addition.converges or not names:
         return
     try:
-        release = converge(environment, addition.servers).release
+        release = converge(environment, names).release
     except RequestRefused:
         addition.view.say(f"Nothing serves yet: now run manage.py deploy {environment}")
         return
-    run_recipe(addition, CONVERGE, DeploymentOptions(servers=addition.servers, release=release))
+    run_recipe(addition, CONVERGE, DeploymentOptions(servers=names, release=release))
+
+
+def send_requests(addition: Addition) -> None:
+    """Have web servers pass requests on to the new ones, too. Raises CommandError, SystemExit."""
+    if names := _servers_with_tiers(addition):
+        run_recipe(addition, "tiers", DeploymentOptions(servers=names))
+
+
+def _servers_with_tiers(addition: Addition) -> list[str]:
+    """Return the servers whose tiers know of the new ones; none if these are not to serve yet."""
+    if not addition.converges:
+        return []
+    with refusals():
+        return servers_with_tiers(addition.environment)
 
 
 STEPS: tuple[Callable[[Addition], None], ...] = (
     preview,
     provision,
     preflight,
+    let_in,
     bring_the_release,
+    send_requests,
 )
 """In this order; each ends the command if it does not succeed."""
 
