@@ -59,7 +59,7 @@ def choose_release(
     `name` is a release's name, or the beginning of its commit if no other release begins so. Only
     the servers that are to go back count; none named means all. Raises RequestRefused.
     """
-    chosen = choose_placements(environment, servers)
+    chosen = [each for each in choose_placements(environment, servers) if each.has_code]
     known = _complete_on(environment, chosen)
     if name:
         found = _named(known, name)
@@ -93,9 +93,10 @@ def _named(releases: Iterable[Release], name: str) -> list[Release]:
 
 
 def _chosen(environment: Environment, servers: Sequence[str]) -> list[Placement]:
-    """The placements on these servers; all if none is named. None is refused: it is looked at."""
+    """The placements on these servers that get releases; all if none is named. None is refused."""
     placements = environment.placements.select_related("server", "active_release__lock")
-    return [each for each in placements if not servers or each.server.name in servers]
+    named = [each for each in placements if not servers or each.server.name in servers]
+    return [each for each in named if each.has_code]
 
 
 def _served_before(environment: Environment, chosen: Sequence[Placement]) -> list[Release]:

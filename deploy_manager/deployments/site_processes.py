@@ -14,7 +14,7 @@ from deploy_manager.tiers.listening import PLACEHOLDER
 
 def processes_on(placement: Placement) -> dict[str, Any]:
     """Return the fields of a `Site` that say what runs on one of its servers. Raises InvalidRow."""
-    places = list(placement.environment.placements.all())
+    places = [each for each in placement.environment.placements.all() if each.has_code]
     roles = {each.pk: texts_in(each.roles) for each in places}
     known = {role for each in roles.values() for role in each}
     own = texts_in(placement.roles)

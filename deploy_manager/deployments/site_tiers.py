@@ -13,7 +13,7 @@ from deploy_manager.models import Environment, Placement, Tier
 from deploy_manager.models.processes import serves_web
 from deploy_manager.models.shapes import texts_in
 from deploy_manager.row_checks import check_row
-from deploy_manager.tiers.kinds import Facts, complete_options, get_kind
+from deploy_manager.tiers.kinds import Facts, complete_options, get_kind, kinds
 from deploy_manager.tiers.listening import EVERYWHERE, PLACEHOLDER, Listen, parse_listen
 
 LOOPBACK = "127.0.0.1"
@@ -34,7 +34,8 @@ def tier_variables(environment: Environment) -> dict[str, str]:
     Raises InvalidRow, ConfigurationError.
     """
     found: dict[str, str] = {}
-    for tier, places in _tiers_of(environment):
+    # Web servers have none: a mistake in the row of one stops no deployment.
+    for tier, places in _tiers_of(environment, without_web=True):
         kind = get_kind(tier.kind)
         if name := tier.variable or kind.variable:
             # Of several servers the first one counts: a database has one, and a cache is no set.
@@ -46,11 +47,15 @@ def _tiers(placement: Placement) -> Iterator[tuple[Tier, list[Placement]]]:
     return _tiers_of(placement.environment)
 
 
-def _tiers_of(environment: Environment) -> Iterator[tuple[Tier, list[Placement]]]:
+def _tiers_of(
+    environment: Environment, without_web: bool = False
+) -> Iterator[tuple[Tier, list[Placement]]]:
     """Yield each tier with the placements that have it."""
     places = _places(environment)
     known = {role for each in places for role in texts_in(each.roles)}
     for tier in environment.tiers.all():
+        if without_web and tier.kind in kinds() and kinds()[tier.kind].is_web:
+            continue
         check_row(tier)
         _check(tier)
         wanted = tier.roles_among(known)
@@ -134,7 +139,7 @@ def _clients(tier: Tier, placement: Placement, places: Sequence[Placement]) -> t
 
 
 def _requests(facts: Facts, placement: Placement, places: Sequence[Placement]) -> dict[str, object]:
-    """Return how a web server answers: by itself, or by others. Raises ConfigurationError."""
+    """Return how a web server answers: on its own, or by others. Raises ConfigurationError."""
     known = {role for each in places for role in texts_in(each.roles)}
     serving = [each for each in places if each.has_code and serves_web(each.roles, known)]
     serves_here = placement in serving

@@ -37,7 +37,7 @@ def find_out_of_sync(environment: Environment) -> list[str]:
 
     Uses what is prefetched.
     """
-    placements = list(environment.placements.all())
+    placements = [each for each in environment.placements.all() if each.has_code]
     usual = most_served(placements)
     if usual is None:
         return []

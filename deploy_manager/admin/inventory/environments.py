@@ -22,6 +22,7 @@ from deploy_manager.admin.inventory.inlines import (
     PlacementInline,
     ProcessInline,
     ScheduleInline,
+    TierInline,
 )
 from deploy_manager.admin.inventory.live_releases import describe_live_releases
 from deploy_manager.admin.inventory.processes import (
@@ -59,7 +60,13 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     list_filter = ("project",)
     search_fields = ("name", "project__name")
     readonly_fields = ("pins_now", "freezes", "processes_now")
-    inlines = (PlacementInline, ProcessInline, ScheduleInline, NotificationInline)
+    inlines = (
+        PlacementInline,
+        ProcessInline,
+        TierInline,
+        ScheduleInline,
+        NotificationInline,
+    )
     formfield_overrides = {
         JSONField: {"widget": Textarea(attrs={"rows": 3, "cols": 60, "class": "dm-mono"})}
     }

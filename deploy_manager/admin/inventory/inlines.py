@@ -25,6 +25,7 @@ from deploy_manager.models import (
     Placement,
     Process,
     Schedule,
+    Tier,
 )
 from deploy_manager.models.deployments import MANAGE_SITE
 from deploy_manager.models.states import notified_of
@@ -107,6 +108,39 @@ class ProcessInline(StackedInline[Process, Environment]):
     formfield_overrides = {
         JSONField: {"widget": Textarea(attrs={"rows": 1, "cols": 18, "class": "dm-mono"})}
     }
+
+
+class TierInline(StackedInline[Tier, Environment]):
+    model = Tier
+    extra = 0
+    fieldsets = (
+        (None, {"fields": (("kind", "name", "roles"), ("listen", "names"))}),
+        (
+            _("Certificate, options, lines of its own"),
+            {
+                "classes": ["collapse"],
+                "fields": (("certificate", "certificate_key"), ("options", "variable"), "lines"),
+            },
+        ),
+    )
+    formfield_overrides = {
+        JSONField: {"widget": Textarea(attrs={"rows": 1, "cols": 30, "class": "dm-mono"})}
+    }
+
+    def formfield_for_dbfield(
+        self, db_field: "Field[Any, Any]", request: HttpRequest, **options: Any
+    ) -> Any:
+        """Offer the kinds that there are, with what each of them is for."""
+        if db_field.name == "kind":
+            from deploy_manager.tiers.kinds import kinds
+
+            choices = [(name, gettext(kind.title)) for name, kind in kinds().items()]
+            return forms.ChoiceField(
+                label=db_field.verbose_name, choices=[("", "---------"), *choices]
+            )
+        if db_field.name == "lines":
+            options["widget"] = Textarea(attrs={"rows": 4, "cols": 80, "class": "dm-mono"})
+        return super().formfield_for_dbfield(db_field, request, **options)
 
 
 class ScheduleInline(TabularInline[Schedule, Environment]):

@@ -12,7 +12,7 @@ from deploy_manager.models import Environment, Placement
 
 def describe_live_releases(environment: Environment) -> SafeString | str:
     """Return one commit and since when, or the counts if it is mixed. Uses what is prefetched."""
-    placements = list(environment.placements.all())
+    placements = [each for each in environment.placements.all() if each.has_code]
     releases = [placement.active_release for placement in placements]
     unique = set(releases)
     is_unknown = any(each.is_unknown for each in placements)

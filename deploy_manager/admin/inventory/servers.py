@@ -34,7 +34,7 @@ class ServerAdmin(StyledAdmin[Server]):
             "SSH",
             {
                 "description": _("How the server is reached. A local server uses none of this."),
-                "fields": ("address", "port", "user", "gateway", "host_key"),
+                "fields": ("address", "private_address", "port", "user", "gateway", "host_key"),
             },
         ),
     ]
