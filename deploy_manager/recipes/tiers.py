@@ -161,6 +161,7 @@ def allowed_by(tiers: Iterable[Facts]) -> dict[str, object]:
             "paths": [file.path for file in wanted.files],
             "test": wanted.test,
             "unit": wanted.unit,
+            "own_unit": wanted.own_unit,
             "own": kind.allowed(tier),
         }
     return found
