@@ -184,6 +184,9 @@ class Kind:
     `provision` turns them into comments where it has installed the package.
     """
 
+    takes_lines: bool = True
+    """Whether people may add lines of the server's own configuration."""
+
     is_web: bool = False
     runs_sites: bool = False
     """Whether it runs a site itself, on servers whose reload is *touch*."""

@@ -35,7 +35,8 @@ def test_a_cache_and_a_broker_are_the_sites_own(machine_site: MachineSite) -> No
     own = "AUTH aSecretOfTheTests\r\nSET a 1\r\nCONFIG GET appendonly"
     assert "yes" in ask(machine, "redis", own)
     assert reaches(machine, "memcached", STRANGER) == is_open
-    assert machine.run("stat -c %a%G /etc/redis/redis-shop-production-redis.conf") == "640redis\n"
+    file = "/etc/redis/redis-shop-production-redis.conf"
+    assert machine.run(f"stat -c %a%G {file}", "root") == "640redis\n"
 
     assert site.apply(memcached, redis).count("Nothing has changed.") == 2
     assert "can't be 'lots'" in options_refused("redis", memory="lots")
@@ -52,7 +53,7 @@ def test_a_cache_and_a_broker_are_the_sites_own(machine_site: MachineSite) -> No
     assert "redis (redis): removed" in site.apply(memcached)
     with pytest.raises(OSError):
         ask(machine, "redis", "PING")
-    left = machine.run("ls /etc/redis /etc/systemd/system /etc/systemd/system/*.wants")
+    left = machine.run("ls /etc/redis /etc/systemd/system /etc/systemd/system/*.wants", "root")
     assert "shop-production-redis" not in left.replace("shop-production-redis.service.d", "")
 
 

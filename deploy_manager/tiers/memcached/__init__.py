@@ -15,6 +15,7 @@ class Memcached(DataTier):
     packages = ("memcached",)
     stopped = ("memcached.service",)
     usual_port = 11211
+    takes_lines = False
     variable = "CACHE_URL"
     options = {
         "memory": Option("64", NUMBER, _("Megabytes that it may keep.")),
