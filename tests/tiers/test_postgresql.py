@@ -1,6 +1,8 @@
 """PostgreSQL as a tier: role, database, rules and addresses in a cluster that others may share."""
 
-import subprocess
+import shlex
+import socket
+import struct
 from dataclasses import replace
 
 import pytest
@@ -29,8 +31,8 @@ def test_a_site_gets_a_database_that_only_its_servers_reach(machine_site: Machin
     assert ask(machine, url, "CREATE TABLE a (b text); SELECT similarity('ä', 'ä')") == "1"
     encoding = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname=current_database()"
     assert ask(machine, url, encoding) == "UTF8"
-    assert "no pg_hba.conf entry" in ask(machine, url, "SELECT 1", source=STRANGER)
-    assert "no pg_hba.conf entry" in ask(machine, url.replace("/shop_production", "/postgres"), "")
+    assert "no pg_hba.conf entry" in greeting_to(STRANGER, machine)
+    assert "no pg_hba.conf entry" not in greeting_to("127.0.0.1", machine)
     assert "Nothing would change." in site.preview(tier)
     assert "Nothing has changed." in site.apply(tier)
 
@@ -44,7 +46,7 @@ def test_a_site_gets_a_database_that_only_its_servers_reach(machine_site: Machin
     assert ask(machine, url, "SELECT 1") == "1"
     printed = site.apply()
     assert "the role blog stay in" in printed
-    assert "no pg_hba.conf entry" in ask(machine, get_kind("postgresql").url(other), "SELECT 1")
+    assert "blog" not in machine.run("cat /etc/postgresql/*/main/pg_hba.conf", "root")
     machine_site.change(unit_prefix="shop-production")
 
     # Another password, and a reboot.
@@ -89,12 +91,17 @@ def is_refused(site: TieredSite, tier: object, machine: Machine) -> None:
     assert machine.run("cat /etc/postgresql/*/main/pg_hba.conf", "root") == rules
 
 
-def ask(machine: Machine, url: str, question: str, source: str = "") -> str:
-    """Return what the server on a machine answers or says, from an address."""
-    if source:
-        question_words = f"--connect {source}"
-        assert question_words
-    return machine.run(f"psql -X -qAt {url} -c {question!r} 2>&1 || true", "root").strip()
+def greeting_to(source: str, machine: Machine) -> str:
+    """Return what the server says to somebody at an address who names the site's role."""
+    words = b"user\0shop_production\0database\0shop_production\0\0"
+    with socket.create_connection((machine.address, 5432), 5, (source, 0)) as connection:
+        connection.sendall(struct.pack("!ii", len(words) + 8, 3 << 16) + words)
+        return connection.recv(1000).decode(errors="replace")
+
+
+def ask(machine: Machine, url: str, question: str) -> str:
+    """Return what the server on a machine answers or says."""
+    return machine.run(f"psql -X -qAt {url} -c {shlex.quote(question)} 2>&1 || true", "root").strip()
 
 
 def pid(machine: Machine) -> str:

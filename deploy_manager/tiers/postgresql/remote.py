@@ -154,7 +154,7 @@ def remove(name: str, known: State) -> None:
             if each.is_running:
                 each.ask("SELECT pg_reload_conf()")
     print(
-        f"{name} ({entry['kind']}): nobody is let in any more. The database {entry['database']} and"
+        f"{name} ({entry['kind']}): its clients' rules are gone. The database {entry['database']} and"
         f" the role {entry['user']} stay in {title}; drop them by hand. Where it listens changes"
         " with its next restart."
     )
