@@ -198,6 +198,10 @@ class Tier(models.Model):
             complete_options(kind, self.options)
         except ValueError as error:
             raise ValidationError({"options": str(error)}) from None
+        if self.lines and not kind.takes_lines:
+            raise ValidationError(
+                {"lines": _("%(kind)s takes no lines of its own.") % {"kind": kind.name}}
+            )
         if kind.is_web:
             self._check_web_server()
         elif len(self.listen) > 1 or any("://" in each for each in texts_in(self.listen)):

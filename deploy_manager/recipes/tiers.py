@@ -184,6 +184,7 @@ def allowed_by(tiers: Iterable[Facts]) -> dict[str, object]:
             "files": {file.path: [file.mode, file.group] for file in wanted.files},
             "test": wanted.test,
             "unit": wanted.unit,
+            "own_unit": wanted.own_unit,
             "own": kind.allowed(tier),
         }
     return found

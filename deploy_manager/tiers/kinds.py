@@ -125,6 +125,9 @@ class Configuration:
     unit: str
     """The systemd unit that reads them."""
 
+    own_unit: bool = False
+    """Whether the unit is the site's alone, so that it ends with the tier."""
+
     restarts: bool = False
     """Whether the unit is restarted by a change: it can't read its configuration anew."""
 
@@ -132,6 +135,7 @@ class Configuration:
     certificate: str = ""
     """A file that `files` need; while there is none, `without_certificate` are written."""
 
+    certificate_key: str = ""
     without_certificate: "Configuration | None" = None
     own: Mapping[str, object] = field(default_factory=dict)
     """Facts for the kind's own `remote.py`; see docs/add-a-tier.md."""
@@ -175,7 +179,13 @@ class Kind:
     """Files of the packages that listen by default, removed as these units are disabled."""
 
     commented: Mapping[str, str] = {}
-    """Patterns of lines that listen by default, in files that the packages need: comments there."""
+    """Lines of the packages' files that listen by default: a pattern of their beginning, by path.
+
+    `provision` turns them into comments where it has installed the package.
+    """
+
+    takes_lines: bool = True
+    """Whether people may add lines of the server's own configuration."""
 
     is_web: bool = False
     runs_sites: bool = False

@@ -1,7 +1,8 @@
 """Web servers before a site: what nginx, lighttpd, Apache and Caddy have in common."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from django.utils.translation import gettext_noop as _
@@ -58,6 +59,7 @@ class WebServer(Kind):
         return replace(
             complete,
             certificate=facts.certificate,
+            certificate_key=facts.certificate_key,
             without_certificate=self._configuration(plain) if plain.listen else None,
         )
 
@@ -93,7 +95,26 @@ class WebServer(Kind):
             maintenance=f"{facts.deploy_path}/maintenance",
             static=f"{facts.deploy_path}/static" if facts.has_code else "",
             media=_media_folder(facts),
+            main_name=facts.names[0].replace("*", "any"),
+            other_names=facts.names[1:] if "*" not in facts.names[0] else facts.names,
+            **self.more(facts),
         )
+
+    def more(self, facts: Facts) -> Mapping[str, object]:
+        """Return what the kind's own template needs besides."""
+        return {}
+
+
+def host_pattern(names: Sequence[str]) -> str:
+    """Return a regular expression of the Host headers that name the site, in lower case."""
+    texts = [re.escape(name).replace(r"\*", "[a-z0-9.-]+").replace(r"\-", "-") for name in names]
+    return f"^({'|'.join(texts)})(:[0-9]+)?$"
+
+
+def in_bytes(size: str) -> int:
+    """Return how many bytes a size like 10m is."""
+    exponent = "kmg".find(size[-1].lower()) + 1
+    return int(size.rstrip("kKmMgG")) * 1024**exponent
 
 
 def _media_folder(facts: Facts) -> str:

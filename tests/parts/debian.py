@@ -23,7 +23,8 @@ RELEASES = ("bookworm", "trixie")
 PACKAGES = (
     *("python3", "ca-certificates", "openssh-server", "sudo"),
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd"),
-    *("apache2", "libapache2-mod-wsgi-py3", "nginx-light"),
+    *("apache2", "libapache2-mod-wsgi-py3", "nginx-light", "lighttpd", "lighttpd-mod-openssl"),
+    *("caddy", "postgresql", "memcached", "redis-server"),
 )
 BARE_PACKAGES = (
     *("ca-certificates", "openssh-server"),
@@ -54,7 +55,11 @@ for timer in apt-daily apt-daily-upgrade e2scrub_all dpkg-db-backup; do
     ln -sf /dev/null /etc/systemd/system/$timer.timer
 done
 # They would listen on every address of this machine: a test starts what it needs.
-for unit in apache2 nginx; do rm -f /etc/systemd/system/multi-user.target.wants/$unit.service; done
+rm -f /etc/systemd/system/redis.service
+for unit in apache2 nginx lighttpd caddy postgresql memcached redis-server; do
+    rm -f /etc/systemd/system/multi-user.target.wants/$unit.service
+done
+sed -i "s/^#listen_addresses = 'localhost'/listen_addresses = ''/" /etc/postgresql/*/main/postgresql.conf
 apt-get clean
 """
 BARE_FINISH = """set -e

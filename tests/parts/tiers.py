@@ -1,5 +1,6 @@
 """A site behind tiers, on machines of the tests."""
 
+import shlex
 import ssl
 import urllib.error
 import urllib.request
@@ -17,6 +18,30 @@ from tests.parts.served import Answer
 NAME = "shop.example.org"
 PORT, SECURE_PORT = 8080, 8443
 PAGE_IN_MAINTENANCE = "<h1>Back at eight</h1>"
+
+
+def prepare(machine: Machine, kind_name: str) -> None:
+    """Do with the packages of a kind what `provision` does where it has installed them."""
+    kind = get_kind(kind_name)
+    lines = [f"rm -f {path}" for path in kind.removed]
+    lines += [
+        f"sed -i -E {shlex.quote(f's/^{pattern}/# &/')} {path}"
+        for path, pattern in kind.commented.items()
+    ]
+    if kind.modules:
+        lines.append(f"a2enmod -q {shlex.join(kind.modules)}")
+    machine.run("set -e\n" + "\n".join(lines), "root")
+
+
+def make_certificate(machine: Machine, folder: str, name: str = NAME, owner: str = "root") -> None:
+    """Make a certificate that nobody has signed, and its key, on a machine."""
+    machine.run(
+        f"mkdir -p {folder} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256"
+        f" -nodes -days 2 -subj /CN={name} -addext subjectAltName=DNS:{name}"
+        f" -keyout {folder}/key.pem -out {folder}/chain.pem 2>/dev/null"
+        f" && chown {owner} {folder}/key.pem",
+        "root",
+    )
 
 
 class TieredSite:

@@ -38,5 +38,6 @@ def _fits(rules: dict[str, Any], tier: dict[str, Any], wanted: dict[str, Any]) -
         and files.items() <= rules["files"].items()
         and list(wanted["test"]) == list(rules["test"])
         and wanted["unit"] == rules["unit"]
+        and wanted["own_unit"] == rules["own_unit"]
         and all(own.get(name) == value for name, value in rules["own"].items())
     )

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import proving, trying, units
+from . import foreseeing, proving, trying, units
 from .running import TierError, masked, said_by
 from .state import State
 
@@ -35,6 +35,9 @@ class Wanted:
     proofs: tuple[Mapping[str, str], ...] = ()
     secrets: tuple[str, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
+    certificate: str = ""
+    certificate_key: str = ""
+    own_unit: bool = False
 
 
 def choose(tier: dict[str, Any]) -> Wanted:
@@ -57,7 +60,15 @@ def choose(tier: dict[str, Any]) -> Wanted:
         proofs=tuple(chosen["proofs"]),
         secrets=tuple(tier["secrets"]),
         own=chosen["own"],
+        certificate=chosen["certificate"],
+        certificate_key=chosen["certificate_key"],
+        own_unit=chosen["own_unit"],
     )
+
+
+def complete(wanted: Wanted) -> Wanted:
+    """Return what is wanted with what only this server knows; a kind's own module may add to it."""
+    return wanted
 
 
 def preview(wanted: Wanted, known: State) -> None:
@@ -74,6 +85,7 @@ def test(wanted: Wanted, known: State) -> None:
     if not (changes := changed_files(wanted, known)):
         print("Nothing changes.")
         return
+    foreseeing.check(wanted)
     judged = trying.judge(changes, wanted.test)
     if judged is None:
         print(
@@ -94,6 +106,7 @@ def apply(wanted: Wanted, known: State) -> None:
         proving.prove(wanted)
         print("Nothing has changed.")
         return
+    foreseeing.check(wanted)
     for path, content in changes.items():
         _print_difference(path, content, wanted)
     with taken_back_on_error(wanted, changes, known):
@@ -111,10 +124,13 @@ def remove(name: str, known: State) -> None:
     """End a tier that is not wanted here any more: take its files away. Raises TierError."""
     entry = known.tiers[name]
     print(f"{name} ({entry['kind']}): removed from this server.")
+    if entry.get("own_unit"):
+        units.end(entry["unit"])
     for path in entry["paths"]:
-        if os.path.lexists(path):
+        # Of an address that two sites listen on, both have the file.
+        if os.path.lexists(path) and not known.is_shared(path):
             os.unlink(path)
-    if units.is_running(entry["unit"]):
+    if not entry.get("own_unit") and units.is_running(entry["unit"]):
         units.bring(entry["unit"], entry["restarts"])
     known.drop(name)
 
@@ -127,7 +143,7 @@ def changed_files(wanted: Wanted, known: State) -> dict[str, bytes | None]:
         if content_of(path) != content or _mode_of(path) != wanted.modes[path][0]
     }
     for path in known.tiers.get(wanted.name, {}).get("paths", ()):
-        if path not in wanted.contents and os.path.lexists(path):
+        if path not in wanted.contents and os.path.lexists(path) and not known.is_shared(path):
             changes[path] = None
     return changes
 
@@ -146,12 +162,15 @@ def taken_back_on_error(
         label=wanted.label,
         unit=wanted.unit,
         restarts=wanted.restarts,
+        own_unit=wanted.own_unit,
         paths=paths,
         owed=True,
     )
     try:
         yield
     except TierError as error:
+        if wanted.own_unit and not was_running:
+            units.end(wanted.unit)
         _switch(wanted, before)
         after = units.bring_back(wanted.unit, wanted.restarts, was_running) if before else ""
         if not any(content is not None for content in before.values()) and before:

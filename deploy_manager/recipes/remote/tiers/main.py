@@ -16,6 +16,7 @@ from typing import Any
 from . import allowed, files, state
 from .running import TierError
 
+ACTIONS = ("preview", "test", "apply")
 LOCK = "/run/deploy_manager_tiers.lock"
 
 
@@ -37,22 +38,24 @@ def main() -> None:
 def _work(facts: dict[str, Any]) -> None:
     os.umask(0o022)
     action, known = facts["action"], state.State(facts["site"])
+    if action not in ACTIONS:
+        raise TierError(f"There is no action {action}.")
     for tier in facts["tiers"]:
         print(f"{tier['name']} ({tier['kind']})", flush=True)
-        wanted = files.choose(tier)
         module = _module_of(tier["kind"])
-        if action == "preview":
-            module.preview(wanted, known)
-        elif action == "test":
-            module.test(wanted, known)
-        else:
-            module.apply(wanted, known)
+        wanted = _function(module, "complete")(files.choose(tier))
+        _function(module, action)(wanted, known)
     if facts["keep"] is not None:
         for name in known.others(facts["keep"]):
-            _module_of(known.tiers[name]["kind"]).remove(name, known)
+            _function(_module_of(known.tiers[name]["kind"]), "remove")(name, known)
     elif action == "preview":
         for name in known.others([tier["name"] for tier in facts["tiers"]]):
             print(f"{name}: would be removed from this server.")
+
+
+def _function(module: Any, name: str) -> Any:
+    """Return what a kind does in its own way, or the usual way."""
+    return getattr(module, name, None) or getattr(files, name)
 
 
 def _module_of(kind: str) -> Any:

@@ -37,6 +37,17 @@ class State:
         """Whether files were switched and what reads them was not seen to have read them."""
         return bool(self.tiers.get(name, {}).get("owed"))
 
+    def is_shared(self, path: str) -> bool:
+        """Whether another site of this server has the file, too."""
+        for name in os.listdir(FOLDER):
+            other = os.path.join(FOLDER, name)
+            if other == self._path or not name.endswith(".json"):
+                continue
+            with open(other) as file:
+                if any(path in each.get("paths", ()) for each in json.load(file).values()):
+                    return True
+        return False
+
     def put(self, name: str, **values: Any) -> None:
         self.tiers[name] = {**self.tiers.get(name, {}), **values}
         self._write()

@@ -34,6 +34,13 @@ def bring_back(unit: str, restarts: bool, was_running: bool) -> str:
     return ""
 
 
+def end(unit: str) -> None:
+    """Stop a unit that is a site's alone, now and at the next boot."""
+    attempt("systemctl", "disable", "--quiet", unit)
+    attempt("systemctl", "stop", unit)
+    attempt("systemctl", "reset-failed", unit)
+
+
 def log_of(unit: str) -> str:
     """Return the end of its log."""
     return attempt("journalctl", "-u", unit, "-n", "15", "--no-pager", "-o", "cat").stdout.strip()
