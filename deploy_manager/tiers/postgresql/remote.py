@@ -247,8 +247,10 @@ def _extension_statements(
     wanted: Wanted, cluster: Cluster, database: str, is_new: bool
 ) -> Iterator[tuple[str, str, str]]:
     names = _extensions(wanted)
-    there = set() if is_new or not names else set(
-        cluster.ask("SELECT extname FROM pg_extension", database).splitlines()
+    there = (
+        set()
+        if is_new or not names
+        else set(cluster.ask("SELECT extname FROM pg_extension", database).splitlines())
     )
     for name in names:
         if name not in there:
@@ -297,7 +299,10 @@ def _with_block(cluster: Cluster, label: str, lines: list[str]) -> str:
     """Return the cluster's rules with these lines of a site before the general ones."""
     begin, end = f"# BEGIN deploy_manager {label}\n", f"# END deploy_manager {label}\n"
     text = re.sub(
-        rf"^{re.escape(begin)}.*?^{re.escape(end)}", "", _text_of(cluster.rules_file), flags=re.M | re.S
+        rf"^{re.escape(begin)}.*?^{re.escape(end)}",
+        "",
+        _text_of(cluster.rules_file),
+        flags=re.M | re.S,
     )
     if not lines:
         return text
@@ -419,7 +424,9 @@ def _prove(wanted: Wanted) -> None:
     with tempfile.NamedTemporaryFile("w", dir="/run", prefix="deploy_manager-") as file:
         file.write(f"*:*:*:*:{wanted.secrets[0]}\n")
         file.flush()
-        words = " ".join(f"{name}={value}" for name, value in {**facts, "passfile": file.name}.items())
+        words = " ".join(
+            f"{name}={value}" for name, value in {**facts, "passfile": file.name}.items()
+        )
         done = attempt("psql", "-X", "-w", "-qAt", "-d", words, "-c", "SELECT current_user")
     if done.returncode or done.stdout.strip() != wanted.own["user"]:
         raise TierError(masked(f"It can't be logged in: {said_by(done)}", wanted.secrets))
