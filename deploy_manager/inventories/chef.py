@@ -21,15 +21,22 @@ def _looks_like(source: Source) -> bool:
 
 
 def _nodes(source: Source) -> Iterator[Any]:
-    """Yield each node; with `knife search -a` a row is `{name: {attribute: value}}`."""
+    """Yield each node, those of a search, too."""
     for row in source.rows:
         found = mapping_of(row).get("rows")
-        for node in found if isinstance(found, list) else [row]:
-            inner = next(iter(node.values())) if isinstance(node, dict) and len(node) == 1 else None
-            if isinstance(inner, dict):
-                yield {"name": next(iter(node)), "automatic": inner}
-            else:
-                yield node
+        if isinstance(found, list):
+            yield from map(_of_a_search, found)
+        else:
+            yield row
+
+
+def _of_a_search(row: Any) -> Any:
+    """Return a node; with `knife search -a` its row is `{name: {attribute: value}}`."""
+    if isinstance(row, dict) and len(row) == 1:
+        ((name, attributes),) = row.items()
+        if isinstance(attributes, dict):
+            return {"name": name, "automatic": attributes}
+    return row
 
 
 def _read(source: Source) -> Inventory:
