@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from django.utils import translation
 
 from deploy_manager.inventories.formats import read_inventory
 from deploy_manager.inventory.changes import NEW, REFUSED, UNCHANGED, Wanted
@@ -195,9 +196,9 @@ def test_a_server_that_came_at_the_same_moment_undoes_nothing(
     seen = plan_import(inventory, Wanted())
     bulk_create = Server.objects.bulk_create
 
-    def too_late(rows: list[Server], **options: int) -> list[Server]:
+    def too_late(rows: list[Server], batch_size: int) -> list[Server]:
         Server.objects.create(name="b", address="10.0.0.9", user="ann")
-        return bulk_create(rows, **options)
+        return bulk_create(rows, batch_size)
 
     monkeypatch.setattr(Server.objects, "bulk_create", too_late)
     with pytest.raises(ImportChanged):
@@ -233,8 +234,6 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_change_in_the_language_of_the_reader_is_none() -> None:
     """The digest is of what is written, not of words about it."""
-    from django.utils import translation
-
     inventory = read_inventory(b"name,address,user\nweb,10.0.0.1,ann\nbad,-,ann\n")
     seen = plan_import(inventory, Wanted())
     with translation.override("fr"):

@@ -31,7 +31,7 @@ def read_hosts(listed: dict[str, Any]) -> Inventory:
     """Return the hosts that a list has. Raises InventoryError if there are too many."""
     variables = mapping_of(mapping_of(listed.get("_meta")).get("hostvars"))
     groups = {
-        name: each if isinstance(each, dict) else {"hosts": each}
+        name: each if isinstance(each, dict) else {"hosts": each if isinstance(each, list) else []}
         for name, each in listed.items()
         if name != "_meta"
     }

@@ -78,7 +78,10 @@ def _why_invalid(server: Server) -> Message:
         return Message(_("The file names no user for it: say whom to log in as."))
     try:
         server.clean_fields(exclude={"gateway", "host_key"})
-        server.validate_constraints()
+        # Django asks the database for each constraint of each row. Those of a server are about
+        # what is missing, and the database checks them once more.
+        if not (server.is_local or server.address):
+            server.validate_constraints()
     except ValidationError as error:
         return join(
             (
