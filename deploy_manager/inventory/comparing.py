@@ -30,7 +30,10 @@ WHERE = frozenset({"address", "port", "gateway", "connection"})
 """What says which machine a server is."""
 
 KEY_STAYS = Message(
-    _("The pinned host key stays: if this is another machine, it is refused until you confirm its.")
+    _(
+        "The pinned host key stays: if this is another machine, it is refused until its key is"
+        " confirmed."
+    )
 )
 
 
