@@ -82,6 +82,10 @@ class AdvisoriesUnavailable(DeployManagerError):
     """Advisories could not be fetched, so nothing is known: neither safe nor vulnerable."""
 
 
+class InventoryError(DeployManagerError):
+    """A file of another tool, or an entry of it, that no server can be read from."""
+
+
 class UnknownRecipe(DeployManagerError):
     """No recipe of this name is registered."""
 

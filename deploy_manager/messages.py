@@ -37,6 +37,7 @@ REASONS = {
     "host_unreachable": _("Host unreachable"),
     "index_unreachable": _("Package index unreachable"),
     "invalid_row": _("Invalid row"),
+    "inventory_error": _("Inventory of another tool"),
     "left_alone": _("Left to a person"),
     "never_begun": _("Never begun"),
     "no_commands": _("No commands on the server"),

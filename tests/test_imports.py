@@ -38,6 +38,8 @@ ENGINE = tuple(
         "deployments.run",  # `deployments.progress` alone is what a history page reads
         "upgrades",
         "watching",
+        "inventory",
+        "inventories",
         "reconcile",
         "dispatch",
         "hosts",

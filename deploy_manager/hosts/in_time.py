@@ -1,10 +1,15 @@
 """One question to a server, over a connection of its own, with an end in time."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from threading import Event, Timer
 
-from deploy_manager.exceptions import Cancelled, RecipeError
+from django.utils.translation import gettext_noop as _
+
+from deploy_manager.exceptions import Cancelled, HostUnreachable, RecipeError
 from deploy_manager.hosts.address import Address, Stream
+from deploy_manager.hosts.keys import HostKey
+from deploy_manager.hosts.link import fetch_host_key
 from deploy_manager.hosts.opening import open_host
 from deploy_manager.messages import Message
 from deploy_manager.recipes.host import Command, Result
@@ -18,16 +23,36 @@ def run_in_time(
     Raises RecipeError with `late` after so many seconds, HostUnreachable, HostKeyMismatch,
     CommandTimedOut.
     """
+    try:
+        # Not the command's own timeout: connecting, maybe through a gateway, has to count, too.
+        with _alarm(seconds) as over, closing(open_host(address, _no_log, over)) as host:
+            return host.run(command, stdin=stdin, check=False, quiet=True)
+    except Cancelled:
+        raise RecipeError(late) from None
+
+
+def fetch_host_key_in_time(address: Address, seconds: float) -> HostKey:
+    """Return the key a server presents. Raises HostUnreachable, also after so many seconds."""
+    try:
+        with _alarm(seconds) as over:
+            return fetch_host_key(address, over)
+    except Cancelled:
+        raise HostUnreachable(
+            _("%(server)s has not shown a host key within %(seconds)s s."),
+            server=address.described,
+            seconds=f"{seconds:g}",
+        ) from None
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[Event]:
+    """Give an event that is set after so many seconds, unless the block has ended by then."""
     over = Event()
-    # Not the command's own timeout: connecting, maybe through a gateway, has to count, too.
     alarm = Timer(seconds, over.set)
     alarm.daemon = True
     alarm.start()
     try:
-        with closing(open_host(address, _no_log, over)) as host:
-            return host.run(command, stdin=stdin, check=False, quiet=True)
-    except Cancelled:
-        raise RecipeError(late) from None
+        yield over
     finally:
         alarm.cancel()
 

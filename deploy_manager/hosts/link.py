@@ -81,19 +81,24 @@ def connect(address: Address, cancelled: Event) -> Link:
     return _unless_cancelled(lambda: _link(address, cancelled), cancelled)
 
 
-def fetch_host_key(address: Address) -> HostKey:
+def fetch_host_key(address: Address, cancelled: Event | None = None) -> HostKey:
     """Return the key a server presents, without logging in to it, for a person to compare.
 
-    Its gateways are logged in to, so their keys must be pinned. Raises HostUnreachable.
+    Its gateways are logged in to, so their keys must be pinned. Raises HostUnreachable, and
+    Cancelled if `cancelled` is set before the server has answered.
     """
     if address.local:
         raise HostUnreachable(
             _("%(name)s is the worker's own machine, which needs no host key."), name=address.name
         )
-    never = Event()
-    with ExitStack() as at_end:
-        through = _gateway_link(address, never, at_end)
-        return _retry(lambda: _exchange(address, through), never)
+    over = cancelled or Event()
+
+    def fetch() -> HostKey:
+        with ExitStack() as at_end:
+            through = _gateway_link(address, over, at_end)
+            return _retry(lambda: _exchange(address, through), over)
+
+    return fetch() if cancelled is None else _unless_cancelled(fetch, cancelled)
 
 
 def _link(address: Address, cancelled: Event) -> Link:
@@ -124,12 +129,12 @@ def _retry(attempt: Callable[[], T], cancelled: Event) -> T:
     return attempt()
 
 
-def _unless_cancelled(open_it: Callable[[], Link], cancelled: Event) -> Link:
+def _unless_cancelled(open_it: Callable[[], T], cancelled: Event) -> T:
     """Return what `open_it` returns, in a thread: neither paramiko nor DNS can be interrupted.
 
     On a cancel the attempt is left to finish in the background, and its result is closed.
     """
-    future: Future[Link] = Future()
+    future: Future[T] = Future()
 
     def fulfil() -> None:
         try:
@@ -137,9 +142,10 @@ def _unless_cancelled(open_it: Callable[[], Link], cancelled: Event) -> Link:
         except BaseException as error:
             future.set_exception(error)
 
-    def close_result(future: Future[Link]) -> None:
-        if future.exception() is None:
-            future.result().close()
+    def close_result(future: Future[T]) -> None:
+        result = None if future.exception() else future.result()
+        if isinstance(result, Link):
+            result.close()
 
     Thread(target=fulfil, daemon=True).start()
     while not future.done():

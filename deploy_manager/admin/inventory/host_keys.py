@@ -15,6 +15,7 @@ from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.hosts.keys import fingerprint
 from deploy_manager.hosts.link import fetch_host_key
+from deploy_manager.inventory.host_keys import pin, server_facts
 from deploy_manager.models import Server
 
 TEMPLATE = "admin/deploy_manager/server/host_key.html"
@@ -57,29 +58,8 @@ def _fetch(server: Server) -> dict[str, Any]:
         return {"problem": str(error)}
     same = key.fingerprint == shown_fingerprint(server.host_key)
     # Signed, so that exactly the key that the page showed is pinned.
-    seen = signing.dumps(_server_facts(server) | {"line": key.line}, salt=SALT)
+    seen = signing.dumps(server_facts(server) | {"line": key.line}, salt=SALT)
     return {"key": key, "same": same, "seen": seen}
-
-
-def _server_facts(server: Server) -> dict[str, Any]:
-    """Return what must not change between the page and its confirmation."""
-    return {
-        "server": server.pk,
-        "address": f"{server.address}:{server.port}",
-        "way": _way_to(server),
-        "pinned": server.host_key,
-    }
-
-
-def _way_to(server: Server) -> list[str]:
-    """Return the addresses of the gateways: behind another one, an address is another machine."""
-    way: list[str] = []
-    passed = {server}
-    while (gateway := server.gateway) is not None and gateway not in passed:
-        way.append(f"{gateway.address}:{gateway.port}")
-        passed.add(gateway)
-        server = gateway
-    return way
 
 
 def _pin(admin: StyledAdmin[Server], request: HttpRequest, server: Server) -> HttpResponse:
@@ -92,12 +72,7 @@ def _pin(admin: StyledAdmin[Server], request: HttpRequest, server: Server) -> Ht
         )
         return HttpResponseRedirect(here)
     line = seen.pop("line")
-    if seen != _server_facts(server):
-        messages.error(request, _("The server was changed in the meantime: please check it again."))
-        return HttpResponseRedirect(here)
-    # Conditional, as two people may confirm at the same time.
-    won = Server.objects.filter(pk=server.pk, host_key=server.host_key).update(host_key=line)
-    if not won:
+    if seen["server"] != server.pk or not pin(seen, line):
         messages.error(request, _("The server was changed in the meantime: please check it again."))
         return HttpResponseRedirect(here)
     pinned = _("Host key pinned: %(fingerprint)s.") % {"fingerprint": shown_fingerprint(line)}

@@ -61,14 +61,33 @@ class ServerAdmin(StyledAdmin[Server]):
         return known
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.host_key_view)
-        name = "deploy_manager_server_host_key"
-        return [path("<int:pk>/host-key/", view, name=name), *super().get_urls()]
+        pages = (
+            ("<int:pk>/host-key/", self.host_key_view, "host_key"),
+            ("host-keys/", self.host_keys_view, "host_keys"),
+            ("import/", self.import_view, "import"),
+        )
+        return [
+            *(
+                path(route, self.admin_site.admin_view(view), name=f"deploy_manager_server_{name}")
+                for route, view, name in pages
+            ),
+            *super().get_urls(),
+        ]
 
     def host_key_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         from deploy_manager.admin.inventory.host_keys import host_key_view
 
         return host_key_view(self, request, pk)
+
+    def host_keys_view(self, request: HttpRequest) -> HttpResponse:
+        from deploy_manager.admin.inventory.many_host_keys import host_keys_view
+
+        return host_keys_view(self, request)
+
+    def import_view(self, request: HttpRequest) -> HttpResponse:
+        from deploy_manager.admin.inventory.import_page import import_view
+
+        return import_view(self, request)
 
     @admin.display(description=_("address"), ordering="address")
     def reached_at(self, server: Server) -> str:
@@ -88,16 +107,15 @@ class ServerAdmin(StyledAdmin[Server]):
             return format_html("<code>{}</code>", shown_fingerprint(server.host_key))
         return format_html('<span class="dm-warn">{}</span>', gettext("not pinned"))
 
-    @admin.action(description=_("Fetch host key"), permissions=["change"])
-    def fetch_host_key(
-        self, request: HttpRequest, queryset: QuerySet[Server]
-    ) -> HttpResponseRedirect | None:
-        """Redirect to the page of one server: each fingerprint is compared by a person."""
+    @admin.action(description=_("Fetch host keys"), permissions=["change"])
+    def fetch_host_key(self, request: HttpRequest, queryset: QuerySet[Server]) -> HttpResponse:
+        """Show the key of one server on its own page, those of several on one page."""
+        from deploy_manager.admin.inventory.many_host_keys import show_host_keys
+
         if len(queryset) == 1:
             url = reverse("admin:deploy_manager_server_host_key", args=[queryset[0].pk])
             return HttpResponseRedirect(url)
-        self.message_user(request, gettext("Choose one server at a time."), messages.WARNING)
-        return None
+        return show_host_keys(self, request, queryset)
 
     @admin.action(description=_("Make it like the others…"))
     def make_alike(
