@@ -114,7 +114,7 @@ def host_pattern(names: Sequence[str]) -> str:
 def in_bytes(size: str) -> int:
     """Return how many bytes a size like 10m is."""
     exponent = "kmg".find(size[-1].lower()) + 1
-    return int(size.rstrip("kKmMgG")) * 1024**exponent
+    return int(size.rstrip("kKmMgG")) * int(1024**exponent)
 
 
 def _media_folder(facts: Facts) -> str:

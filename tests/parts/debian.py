@@ -53,7 +53,8 @@ rm -f /etc/systemd/system/redis.service
 for unit in apache2 nginx lighttpd caddy postgresql memcached redis-server; do
     rm -f /etc/systemd/system/multi-user.target.wants/$unit.service
 done
-sed -i "s/^#listen_addresses = 'localhost'/listen_addresses = ''/" /etc/postgresql/*/main/postgresql.conf
+sed -i "s/^#listen_addresses = 'localhost'/listen_addresses = ''/" \\
+    /etc/postgresql/*/main/postgresql.conf
 apt-get clean
 """
 UNUSED_AFTER = 30 * 24 * 3600.0

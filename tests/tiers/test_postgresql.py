@@ -29,7 +29,9 @@ def test_a_site_gets_a_database_that_only_its_servers_reach(machine_site: Machin
     place = f"{machine.address}:5432/shop_production"
     assert url == f"postgres://shop_production:aSecretOfTheTests@{place}"
     assert ask(machine, url, "CREATE TABLE a (b text); SELECT similarity('ä', 'ä')") == "1"
-    encoding = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname=current_database()"
+    encoding = (
+        "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname=current_database()"
+    )
     assert ask(machine, url, encoding) == "UTF8"
     assert "no pg_hba.conf entry" in greeting_to(STRANGER, machine)
     assert "no pg_hba.conf entry" not in greeting_to("127.0.0.1", machine)
@@ -101,7 +103,9 @@ def greeting_to(source: str, machine: Machine) -> str:
 
 def ask(machine: Machine, url: str, question: str) -> str:
     """Return what the server on a machine answers or says."""
-    return machine.run(f"psql -X -qAt {url} -c {shlex.quote(question)} 2>&1 || true", "root").strip()
+    return machine.run(
+        f"psql -X -qAt {url} -c {shlex.quote(question)} 2>&1 || true", "root"
+    ).strip()
 
 
 def pid(machine: Machine) -> str:

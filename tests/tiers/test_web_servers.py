@@ -87,9 +87,7 @@ def test_a_web_server_has_https_as_soon_as_there_is_a_certificate(
 
     make_certificate(site.machine, "/tmp/other")
     site.machine.run(f"cp /tmp/other/key.pem {FOLDER}/key2.pem; chmod 644 {FOLDER}/*", "root")
-    other = site.tier(
-        kind, **{**_fields(tier), "certificate_key": f"{FOLDER}/key2.pem"}
-    )
+    other = site.tier(kind, **{**_fields(tier), "certificate_key": f"{FOLDER}/key2.pem"})
     assert "key" in site.refusal(other).lower()
     assert site.ask(secure=True).text == "r1"
 

@@ -12,14 +12,19 @@ def is_running(unit: str) -> bool:
 def bring(unit: str, restarts: bool = False) -> None:
     """Have a unit read its configuration, and start with the machine. Raises TierError."""
     call("systemctl", "daemon-reload")
-    if attempt("systemctl", "is-enabled", "--quiet", unit).returncode:
-        call("systemctl", "enable", "--quiet", unit)
+    enable(unit)
     # A unit that has failed too often is not started again before it is told to forget that.
     attempt("systemctl", "reset-failed", unit)
     verb = "restart" if restarts or not is_running(unit) else "reload-or-restart"
     done = attempt("systemctl", verb, unit)
     if done.returncode or not is_running(unit):
         raise TierError(f"systemctl {verb} {unit} failed.\n{log_of(unit)}")
+
+
+def enable(unit: str) -> None:
+    """Have it start with the machine. Raises TierError."""
+    if attempt("systemctl", "is-enabled", "--quiet", unit).returncode:
+        call("systemctl", "enable", "--quiet", unit)
 
 
 def bring_back(unit: str, restarts: bool, was_running: bool) -> str:
