@@ -8,11 +8,14 @@ from deploy_manager.models import Server
 from deploy_manager.row_checks import check_row
 
 
-def address_of(server: Server, behind: tuple[Server, ...] = ()) -> Address:
+def address_of(
+    server: Server, behind: tuple[Server, ...] = (), *, as_bootstrap: bool = False
+) -> Address:
     """Return a server's address, with those of the gateways before it.
 
-    `behind` are the servers that are reached through it. Raises InvalidRow, and ConfigurationError
-    if the gateways form a circle.
+    With `as_bootstrap` it is that of the account that provisions the server. `behind` are the
+    servers that are reached through it. Raises InvalidRow, and ConfigurationError if the gateways
+    form a circle.
     """
     if server in behind:
         raise ConfigurationError(
@@ -26,7 +29,8 @@ def address_of(server: Server, behind: tuple[Server, ...] = ()) -> Address:
         local=server.is_local,
         hostname=server.address,
         port=server.port,
-        user=server.user,
+        user=server.bootstrap_user if as_bootstrap else server.user,
         host_key=server.host_key,
+        is_bootstrap=as_bootstrap,
         gateway=address_of(server.gateway, (*behind, server)) if server.gateway else None,
     )

@@ -35,6 +35,12 @@ class Settings:
     SSH_KEY_FILE: Path | None = None
     """Private key for the servers. It stays on the worker."""
 
+    BOOTSTRAP_KEY_FILE: Path | None = None
+    """Private key for the bootstrap users of servers. None: the key for all else."""
+
+    PROVISION: bool = True
+    """Whether servers may be provisioned from here. False: something else prepares them."""
+
     SSH_AGENT: bool = False
     """Whether the keys of the worker's ssh-agent may be used."""
 
@@ -78,9 +84,12 @@ class Settings:
     def __post_init__(self) -> None:
         # The class is frozen, so the paths are replaced by what dataclasses use themselves.
         object.__setattr__(self, "CACHE", _expanded("CACHE", self.CACHE))
-        if self.SSH_KEY_FILE is not None:
-            key_file = _expanded("SSH_KEY_FILE", self.SSH_KEY_FILE)
-            object.__setattr__(self, "SSH_KEY_FILE", key_file)
+        for name in ("SSH_KEY_FILE", "BOOTSTRAP_KEY_FILE"):
+            if (key_file := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _expanded(name, key_file))
+        if not isinstance(self.PROVISION, bool):
+            # A text like "no" would count as true.
+            raise ConfigurationError(_("DEPLOY_MANAGER['PROVISION'] has to be True or False."))
         object.__setattr__(self, "ADVISORIES", _sources(self.ADVISORIES))
         for name in NUMBERS:
             value = getattr(self, name)

@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.contents import find_contents, make_archive
-from deploy_manager.deployments.orders import site_of
+from deploy_manager.deployments.orders import site_of, site_of_bootstrap
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.request import DeploymentOptions, choose_placements
 from deploy_manager.deployments.site_commands import refuse_unfit_arguments
@@ -63,6 +63,8 @@ def dry_run(environment: Environment, recipe: str, options: DeploymentOptions) -
     for step, placement in sorted(steps, key=lambda pair: pair[0]["stage"]):
         site = site_of(placement, release, archive, options.forced_migrations)
         site = replace(site, arguments=tuple(options.arguments))
+        if get_recipe(step["recipe"]).as_bootstrap:
+            site = site_of_bootstrap(placement, site, "")
         yield DryStep(
             server=placement.server.name,
             stage=step["stage"],

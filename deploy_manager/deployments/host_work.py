@@ -5,6 +5,7 @@ import re
 import shlex
 import threading
 import traceback
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -22,15 +23,22 @@ from deploy_manager.exceptions import (
     DeployManagerError,
     HandedOver,
     HostUnreachable,
+    RecipeError,
 )
 from deploy_manager.hosts.address import Stream
 from deploy_manager.hosts.guarded import GuardedHost, ResumeCursor, open_guarded
+from deploy_manager.hosts.looking import LookingHost, open_looking
+from deploy_manager.hosts.opening import open_host
+from deploy_manager.hosts.running import no_sink
 from deploy_manager.isolation import explain
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
 from deploy_manager.models import HostRun, State, Step
 from deploy_manager.models.runs import ACTIVATE, VERIFIED, is_verified
 from deploy_manager.recipes import get_recipe
+from deploy_manager.recipes.provisioning import FIND_PYTHON, GET_PYTHON
+
+StepHost = GuardedHost | LookingHost
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +86,7 @@ class HostWork:
 
         self._writer = writer
         self._cancelled = writer.stop
-        self._host: GuardedHost | None = None
+        self._host: StepHost | None = None
         self._log = StepLog(writer)
 
     @property
@@ -112,7 +120,7 @@ class HostWork:
             logger.exception("%s stopped on an error", self.run)
             why = explain(error)
             # Unknown only if a command may still be running: without a connection none was sent.
-            if self._host is not None and self.is_in_doubt:
+            if isinstance(self._host, GuardedHost) and self.is_in_doubt:
                 look = Message(_("%(why)s. Look at the server."), why=why)
                 self.stop(State.LOST, look)
             else:
@@ -194,6 +202,7 @@ class HostWork:
         except HostUnreachable as error:
             # If nothing was ever sent, the server is as it was before.
             is_unknown = isinstance(error, ConnectionLost) or may_still_run
+            is_unknown = is_unknown and not self._orders.only_looks
             return State.LOST if is_unknown else State.FAILED, error.message, None
         except DeployManagerError as error:
             code = error.exit_code if isinstance(error, CommandFailed) else None
@@ -210,7 +219,7 @@ class HostWork:
             return State.FAILED, raised, None
         return State.SUCCEEDED, Message(), 0
 
-    def _open(self) -> GuardedHost:
+    def _open(self) -> StepHost:
         """Connect once. Raises ClaimLost if another worker continues; see open_guarded."""
         if self._host is not None:
             return self._host
@@ -218,6 +227,11 @@ class HostWork:
             self._log.note(f"{notice}\n".encode())
         # A server may be slow to answer: whoever watches sees at once what is waited for.
         self._log.note(f"Connecting to {self._orders.address.described}.\n".encode())
+        if self._orders.only_looks:
+            self._host = open_looking(self._orders.address, self._log, self._cancelled)
+            return self._host
+        if self._orders.is_bootstrap:
+            self._get_python()
         try:
             self._host = open_guarded(
                 self._orders.address,
@@ -246,6 +260,24 @@ class HostWork:
         # rollback what was served.
         self._writer.drain()
         return self._host
+
+    def _get_python(self) -> None:
+        """Install what the guard itself needs on a new server. Raises as open_host, RecipeError."""
+        address = self._orders.address
+        with closing(open_host(address, no_sink, self._cancelled)) as host:
+            if host.run(FIND_PYTHON, check=False, quiet=True).ok:
+                return
+            self._log.note(b"Python is missing there: it is installed first.\n")
+            got = host.run(GET_PYTHON, check=False, quiet=True)
+        if not got.ok:
+            raise RecipeError(
+                _(
+                    "Python could not be installed on %(name)s:\n%(said)s\nCorrect that, or"
+                    " install python3 there, and provision it again."
+                ),
+                name=address.name,
+                said=got.stderr.strip()[-2000:],
+            )
 
     def _put(self, row: HostRun | Step, **values: Any) -> None:
         self._writer.put(Change(row, values))
@@ -299,8 +331,10 @@ class HostWork:
 
         If nobody can look, what was seen last stands, with its time.
         """
-        if self._host is None or self.state is State.LOST:
+        if not isinstance(self._host, GuardedHost) or self.state is State.LOST:
             return None
+        if self._orders.is_bootstrap:
+            return None  # to whom homes of other accounts may be closed
         folder = shlex.quote(self._site.deploy_path)
         try:
             # As one group: else only its first command would depend on the `cd`.

@@ -11,12 +11,15 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
+from deploy_manager.deployments.machine_needs import machine_of
 from deploy_manager.deployments.prepare import Prepared
+from deploy_manager.deployments.provisioning import is_as_bootstrap, tools_of_bootstrap
 from deploy_manager.deployments.site_processes import processes_on
 from deploy_manager.deployments.site_tiers import tier_variables, tiers_on
-from deploy_manager.exceptions import DeployManagerError
+from deploy_manager.exceptions import DeployManagerError, UnknownRecipe
 from deploy_manager.hosts.address import Address, OpenHost
 from deploy_manager.hosts.guard_line import Work
+from deploy_manager.hosts.identity import public_key
 from deploy_manager.hosts.opening import open_host
 from deploy_manager.messages import Message
 from deploy_manager.models import (
@@ -31,12 +34,16 @@ from deploy_manager.models import (
 from deploy_manager.models.runs import SERVER_REMOVED
 from deploy_manager.models.shapes import texts_in
 from deploy_manager.packages.pins import pinned_in, pins_in
-from deploy_manager.recipes import Builder, HealthCheck, Reload, Site
+from deploy_manager.recipes import Builder, HealthCheck, Reload, Site, get_recipe
 from deploy_manager.recipes.environments import make_virtualenv
 from deploy_manager.recipes.host import OLDEST_PYTHON
+from deploy_manager.recipes.machine import PYTHON
 from deploy_manager.recipes.packing import oldest_python
 from deploy_manager.recipes.tiers import TIER_RECIPES
 from deploy_manager.row_checks import check_host_run, check_row
+
+OLDEST_TO_PROVISION = (3, 10)
+"""The system's own Python, which may be older than the one that the site runs on."""
 
 # A web server that listens on every address is asked on this machine's own.
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  asked there, not bound
@@ -59,6 +66,12 @@ class Orders:
 
     before: str = ""
     """The release that was served before this deployment, if it was written down already."""
+
+    is_bootstrap: bool = False
+    """Whether its bootstrap user works on it, who makes what the account that deploys needs."""
+
+    only_looks: bool = False
+    """Whether nothing is changed: then it is done without a guard, and leaves nothing there."""
 
     notices: tuple[Message, ...] = ()
     """What could not be checked beforehand, for the log of its first step."""
@@ -145,27 +158,55 @@ def _orders(
     if any(step.recipe in TIER_RECIPES for step in run.steps.all()):
         site = replace(site, tiers=tiers_on(placement))
     # The virtualenv that is sent needs a newer Python than the guard does.
-    makes_environment = any(step.recipe == make_virtualenv.__name__ for step in run.steps.all())
+    recipes = [step.recipe for step in run.steps.all()]
+    makes_environment = make_virtualenv.__name__ in recipes
+    oldest = oldest_python() if makes_environment else OLDEST_PYTHON
+    is_bootstrap = _is_bootstrap(recipes)
+    if is_bootstrap:
+        site, oldest = site_of_bootstrap(placement, site, public_key()), OLDEST_TO_PROVISION
     work = Work(
         folder=site.tools_path,
-        python=placement.environment.python,
+        python=site.python,
         key=placement.environment.key.hex,
         deployment=deployment.pk,
         begin_number=deployment.begin_number,
         token=held.token,
         who=f"{deployment.requested_by_name} ({held.holder})",
         what=str(deployment),
-        oldest_python=oldest_python() if makes_environment else OLDEST_PYTHON,
+        oldest_python=oldest,
     )
     return Orders(
         run=run,
         placement=placement,
         site=site,
-        address=address_of(placement.server),
+        address=address_of(placement.server, as_bootstrap=is_bootstrap),
         work=work,
+        is_bootstrap=is_bootstrap,
+        only_looks=is_bootstrap and all(get_recipe(name).only_looks for name in recipes),
         releases=releases,
         rolls_back=deployment.rolls_back,
         before=run.release_before.name if run.release_before else "",
+    )
+
+
+def _is_bootstrap(recipes: Sequence[str]) -> bool:
+    try:
+        return is_as_bootstrap(recipes)
+    except UnknownRecipe:
+        return False  # it fails in its turn
+
+
+def site_of_bootstrap(placement: Placement, site: Site, key: str) -> Site:
+    """Return the site as recipes of the bootstrap user get it; `key` is the one to let in.
+
+    Its files are in that user's home: the deploy path may not exist, and must not be root's.
+    Raises as `machine_of`.
+    """
+    return replace(
+        site,
+        python=PYTHON,
+        machine=machine_of(placement, site, key),
+        own_tools_path=tools_of_bootstrap(placement.environment, placement.server),
     )
 
 

@@ -10,6 +10,7 @@ from deploy_manager.deployments.bad_releases import describe_mark, find_mark
 from deploy_manager.deployments.contents import find_contents
 from deploy_manager.deployments.foreseeing import known_beforehand
 from deploy_manager.deployments.pipelines import changes_what_serves, pipeline_for
+from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
 from deploy_manager.deployments.request import choose_placements
 from deploy_manager.deployments.waves import plan_steps
 from deploy_manager.exceptions import CodeError, PinError, RequestRefused
@@ -156,6 +157,8 @@ def make_plan(
     steps = plan_steps(pipeline, environment, placements).without_rollback()
     if not steps.steps:
         raise RequestRefused(_("None of the chosen servers has a role for this recipe."))
+    if is_as_bootstrap(each.name for each in pipeline.recipes):
+        refuse_to_provision(steps.steps)
     planned = tuple(
         PlannedServer(placement, tuple(step["title"] for step in fields), steps.waves[placement])
         for placement, fields in steps.steps.items()

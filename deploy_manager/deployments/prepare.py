@@ -22,6 +22,7 @@ from deploy_manager.deployments.overtaken import (
     refuse_to_go_back,
     refuse_what_turned_out_bad,
 )
+from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
 from deploy_manager.deployments.request import refuse_who_may_not
 from deploy_manager.exceptions import PinError, RequestRefused
 from deploy_manager.messages import Message
@@ -30,6 +31,7 @@ from deploy_manager.models import (
     Deployment,
     Environment,
     LockFile,
+    Placement,
     Release,
     Shard,
     Step,
@@ -41,7 +43,7 @@ from deploy_manager.packages.downgrades import refuse_what_nobody_confirmed
 from deploy_manager.packages.overrides import check_that_it_fits
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.packages.targets import targets_of
-from deploy_manager.recipes import Uses, get_recipe
+from deploy_manager.recipes import Uses
 from deploy_manager.requirements.fitting import check_fit
 from deploy_manager.requirements.pins import lock_digest, lock_text
 from deploy_manager.row_checks import (
@@ -91,8 +93,11 @@ def prepare(held: Shard) -> Prepared:
         # Begin nothing that this code can't carry out. A recipe that goes later fails in its turn.
         # By nothing else: DISTINCT would count the columns of the default order as well.
         steps = Step.objects.filter(host_run__deployment=deployment).order_by("recipe")
-        for name in steps.values_list("recipe", flat=True).distinct():
-            get_recipe(name)
+        names = list(steps.values_list("recipe", flat=True).distinct())
+        if is_as_bootstrap(names):
+            # The row of a server, its settings and rights may have changed since the request.
+            places = Placement.objects.filter(host_runs__deployment=deployment)
+            refuse_to_provision(places.select_related("server"), deployment.requested_by)
         if release:
             notices = _check_given(deployment, release, is_rollback)
     if release is None:

@@ -73,7 +73,7 @@ def forget_found_hosts() -> None:
 def _probe(host_run_id: int) -> State | None:
     run = HostRun.objects.select_related("deployment", "shard").get(pk=host_run_id)
     step = run.steps.filter(state=State.LOST).order_by("number").first()
-    if step is None:
+    if step is None or _only_looked(step):
         return None
     try:
         orders = orders_for(run.pk, prepare_again(run.deployment))
@@ -110,6 +110,14 @@ def resolve(run: HostRun, step: Step, state: State, message: Message) -> State |
         # A deployment that is still live sums up its hosts itself when it ends.
         sequences.exclude(state__in=LIVE).update(state=ended_as, message=words)
     return ended
+
+
+def _only_looked(step: Step) -> bool:
+    """Whether it was done without a guard, so that there is no journal to ask."""
+    try:
+        return get_recipe(step.recipe).only_looks
+    except DeployManagerError:
+        return False
 
 
 def _find_out(orders: Orders, step: Step) -> tuple[State, Message] | None:

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments.freezes import why_not_now
 from deploy_manager.deployments.pipelines import pipeline_for
+from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
 from deploy_manager.deployments.site_commands import refuse_unfit_arguments
 from deploy_manager.deployments.waves import plan_steps, strategy_of
 from deploy_manager.exceptions import RequestRefused
@@ -120,6 +121,8 @@ def request(
     refuse_unfit_arguments(pipeline.name, options.arguments, options.servers, planned.steps)
     if not planned.steps:
         raise RequestRefused(_("None of the chosen servers has a role for this recipe."))
+    if is_as_bootstrap(each.name for each in pipeline.recipes):
+        refuse_to_provision(planned.steps, user)
     strategy = strategy_of(environment, pipeline.name)
     takes_code = pipeline.uses is Uses.NEW and options.release is None
     why_to_wait = _why_to_wait(environment, pipeline, options)

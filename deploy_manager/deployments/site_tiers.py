@@ -200,6 +200,12 @@ def _web_server_of(placement: Placement) -> str:
     return ""
 
 
+def servers_with_tiers(environment: Environment) -> list[str]:
+    """Return the names of the servers that have a tier. Raises InvalidRow, ConfigurationError."""
+    names = (each.server.name for _tier, places in _tiers_of(environment) for each in places)
+    return list(dict.fromkeys(names))
+
+
 def describe_tiers(environment: Environment) -> list[Message]:
     """Return a line for each tier: its kind, and the servers that have it."""
     return [

@@ -32,6 +32,9 @@ class Address:
     host_key: str = ""
     """The pinned public key, like `ssh-ed25519 AAAA…`; blank if none has been confirmed yet."""
 
+    is_bootstrap: bool = False
+    """Whether it is reached by its bootstrap user, with the key for that account."""
+
     gateway: "Address | None" = None
     """The server that connections go through."""
 

@@ -21,6 +21,7 @@ from deploy_manager.exceptions import Cancelled, HostKeyMismatch, HostUnreachabl
 from deploy_manager.hosts import keys
 from deploy_manager.hosts.address import Address
 from deploy_manager.hosts.channel import hang_up, hung_up, one_line
+from deploy_manager.hosts.identity import NO_KEY, key_setting, read_private_key
 from deploy_manager.hosts.keys import HostKey
 from deploy_manager.hosts.running import TICK
 from deploy_manager.messages import Message
@@ -247,7 +248,7 @@ def _connection(address: Address, pinned: paramiko.PKey) -> Any:
             # sshd counts each key offered in vain as a failed login (MaxAuthTries).
             "look_for_keys": False,
             "transport_factory": _transports_for(pinned),
-            **_identity(),
+            **_identity(address),
         },
     )
     # fabric itself sets AutoAddPolicy: a key that is not pinned would be trusted silently.
@@ -279,36 +280,15 @@ def _pinned_key(address: Address, through: Link | None) -> paramiko.PKey:
         ) from error
 
 
-def _identity() -> dict[str, Any]:
+def _identity(address: Address) -> dict[str, Any]:
     """Return paramiko's options for the key to log in with. Raises HostUnreachable."""
-    conf = get_settings()
-    if conf.SSH_KEY_FILE is None:
-        if not conf.SSH_AGENT:
-            raise HostUnreachable(
-                _(
-                    "No key to log in with is configured: in DEPLOY_MANAGER, set SSH_KEY_FILE to"
-                    " the path of a private key, or SSH_AGENT to True."
-                )
-            )
-        return {"allow_agent": True}
-    try:
-        key = paramiko.PKey.from_path(conf.SSH_KEY_FILE)
-    except OSError as error:
-        raise HostUnreachable(
-            _("SSH_KEY_FILE %(path)s can't be read: %(strerror)s."),
-            path=conf.SSH_KEY_FILE,
-            strerror=error.strerror,
-        ) from error
-    except (paramiko.SSHException, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as error:
-        raise HostUnreachable(
-            _(
-                "SSH_KEY_FILE %(path)s is not a usable private key: %(error)s. A "
-                "key with a passphrase works only through an agent (SSH_AGENT)."
-            ),
-            path=conf.SSH_KEY_FILE,
-            error=error,
-        ) from error
-    return {"pkey": key, "allow_agent": conf.SSH_AGENT}
+    name, path = key_setting(address)
+    agent = get_settings().SSH_AGENT
+    if path is not None:
+        return {"pkey": read_private_key(name, path), "allow_agent": agent}
+    if not agent:
+        raise HostUnreachable(NO_KEY)
+    return {"allow_agent": True}
 
 
 def _transports_for(pinned: paramiko.PKey) -> Callable[..., paramiko.Transport]:
@@ -363,8 +343,9 @@ def _explained(
         raise HostUnreachable(
             _(
                 "%(address)s refuses to log %(user)s in: %(error)s Check that the public "
-                "key of SSH_KEY_FILE is in that account's ~/.ssh/authorized_keys.%(answer)s"
+                "key of %(setting)s is in that account's ~/.ssh/authorized_keys.%(answer)s"
             ),
+            setting=key_setting(address)[0],
             address=place_of(address),
             user=address.user,
             error=error,

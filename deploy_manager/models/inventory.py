@@ -80,6 +80,16 @@ class Server(Moving):
     user = models.CharField(
         _("user"), max_length=32, blank=True, validators=[validators.user_validator]
     )
+    bootstrap_user = models.CharField(
+        _("bootstrap user"),
+        max_length=32,
+        blank=True,
+        validators=[validators.user_validator],
+        help_text=_(
+            "root, or an account with sudo without a password, by which the server is provisioned"
+            " on request. Blank: it is not provisioned from here."
+        ),
+    )
     gateway = models.ForeignKey(
         "self",
         models.PROTECT,

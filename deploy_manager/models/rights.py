@@ -3,11 +3,13 @@
 from typing import TYPE_CHECKING
 
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.inventory import Server
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
 PERMISSION = "deploy_manager.deploy_environment"
+CHANGE_SERVER = "deploy_manager.change_server"
 
 
 def may_deploy(user: "User | AnonymousUser", environment: Environment) -> bool:
@@ -15,4 +17,11 @@ def may_deploy(user: "User | AnonymousUser", environment: Environment) -> bool:
     return bool(
         # Both: Django's ModelBackend answers no for any object, and others may know objects only.
         user.is_active and (user.has_perm(PERMISSION) or user.has_perm(PERMISSION, environment))
+    )
+
+
+def may_provision(user: "User | AnonymousUser", server: Server) -> bool:
+    """Whether a user may provision this server, beside the right to deploy its environment."""
+    return bool(
+        user.is_active and (user.has_perm(CHANGE_SERVER) or user.has_perm(CHANGE_SERVER, server))
     )

@@ -11,6 +11,7 @@ from deploy_manager.recipes import (  # noqa: F401  importing them registers the
     ping,
     preflight,
     project,
+    provisioning,
     releases,
     reversing,
     serving,

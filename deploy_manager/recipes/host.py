@@ -16,6 +16,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.drift import Pinned
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.messages import Message
+from deploy_manager.recipes.machine import Machine
 from deploy_manager.tiers.kinds import Facts
 
 OLDEST_PYTHON = (3, 11)
@@ -287,6 +288,12 @@ class Site:
     keep_database: bool = False
     """Whether a rollback leaves the database as it is."""
 
+    machine: Machine = field(default_factory=Machine)
+    """What the server itself has to have; only recipes of the bootstrap user are told."""
+
+    own_tools_path: str = ""
+    """The folder of our own files, if it is not in the deploy path."""
+
     cache: Path = Path("~/.cache/deploy_manager/tools")
     """Folder on this machine for tools that are packed once and sent to servers."""
 
@@ -319,7 +326,7 @@ class Site:
 
     @property
     def tools_path(self) -> str:
-        return f"{self.deploy_path}/.deploy"
+        return self.own_tools_path or f"{self.deploy_path}/.deploy"
 
     @property
     def cache_path(self) -> str:

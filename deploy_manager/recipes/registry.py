@@ -71,6 +71,14 @@ class Recipe:
     on_machine: bool = False
     """Whether it works on the machine: it runs on servers that get no release, too."""
 
+    leads_to: str = ""
+    """What is offered next on its page once it has succeeded: what it was the preview of."""
+    as_bootstrap: bool = False
+    """Whether the server's bootstrap user runs it: before the account and the deploy path exist."""
+
+    only_looks: bool = False
+    """Whether it changes nothing, and leaves nothing there: it runs without a guard."""
+
     def applies_to(self, roles: Iterable[str]) -> bool:
         return not self.roles or not self.roles.isdisjoint(roles)
 
@@ -167,11 +175,15 @@ def recipe(
     after: str = "",
     before: str = "",
     on_machine: bool = False,
+    leads_to: str = "",
+    as_bootstrap: bool = False,
+    only_looks: bool = False,
 ) -> Callable[[RecipeFunction], RecipeFunction]:
     """Register a function `(host, site)` as a recipe.
 
     It is then available in the admin's actions, in `manage.py recipe` and in `fab`. With a `phase`
-    it also takes part in pipelines: see `complete_pipeline`.
+    it also takes part in pipelines: see `complete_pipeline`. One that runs `as_bootstrap` runs on
+    its own, and only as that may it be without a guard (`only_looks`).
     Raises ValueError for a name that is taken or not usable on a command line, and for a place in
     pipelines that does not exist.
     """
@@ -189,6 +201,9 @@ def recipe(
             after=after,
             before=before,
             on_machine=on_machine,
+            leads_to=leads_to,
+            as_bootstrap=as_bootstrap,
+            only_looks=only_looks,
         )
         _add(entry)
         return function
@@ -224,8 +239,21 @@ def _origin(entry: Recipe) -> tuple[str, str]:
 def _why_no_place(entry: Recipe) -> Message:
     """Return why a recipe can't take part in pipelines as it says; blank: it can."""
     anchor = entry.after or entry.before
+    if not entry.as_bootstrap and entry.only_looks:
+        return Message(
+            _("The recipe %(name)s runs as the account that deploys, so it runs under a guard."),
+            name=repr(entry.name),
+        )
     if not entry.phase and not anchor:
         return Message()
+    if entry.as_bootstrap:
+        return Message(
+            _(
+                "The recipe %(name)s is run by the bootstrap user, so it can't take part in"
+                " pipelines, which the account that deploys runs."
+            ),
+            name=repr(entry.name),
+        )
     if not entry.phase:
         text = _("The recipe %(name)s names a recipe to stand beside, but no phase: add phase=….")
     elif entry.after and entry.before:
@@ -298,6 +326,17 @@ def add_pipeline(pipeline: Pipeline) -> None:
             )
         )
     _refuse_phases(pipeline)
+    for name in (name for phase in pipeline.phases for name in phase.recipes):
+        if name in _recipes and _recipes[name].as_bootstrap:
+            raise ValueError(
+                Message(
+                    _(
+                        "The recipe %(name)s is run by the bootstrap user, so it can't take part"
+                        " in pipelines, which the account that deploys runs."
+                    ),
+                    name=repr(name),
+                )
+            )
     _pipelines[pipeline.name] = pipeline
 
 

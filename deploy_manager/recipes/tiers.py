@@ -19,15 +19,23 @@ from deploy_manager.tiers.kinds import Configuration, Facts, get_kind, kinds
 PACKAGE = "deploy_manager_tiers"
 MAIN = f"from {PACKAGE}.main import main\nmain()\n"
 
-INSTALLED = "/usr/local/lib/deploy_manager/tiers.pyz"
-"""Where `provision` puts the program: root's own, so that sudo can allow it and nothing else."""
+INSTALLED = "/usr/local/lib/deploy_manager/tiers"
+"""The folder of the program as `provision` writes it: root's own, so that sudo can allow it."""
+
+VERSION = f"{INSTALLED}/version"
+"""The last file that is written there: the hash of the others."""
+
+RULES = "/etc/deploy_manager"
+"""The folder of what the program does for each site; see remote/tiers/allowed.py."""
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 STATE = "/var/lib/deploy_manager/tiers"
 """On servers: a file for each site, with what was put into effect there."""
 
 
-@recipe(_("Show what would change in the tiers"), uses=Uses.CURRENT, on_machine=True)
+@recipe(
+    _("Show what would change in the tiers"), uses=Uses.CURRENT, on_machine=True, leads_to="tiers"
+)
 def preview_tiers(host: Host, site: Site) -> None:
     """Show the differences between what is wanted and what is on the server; change nothing."""
     _run_tiers(host, site, "preview", site.tiers)
@@ -97,23 +105,22 @@ def _run_tiers(
 
 def _run_as_root(host: Host, site: Site, facts: dict[str, object]) -> None:
     """Run our program: sent along if the account may do anything, else the one that root owns."""
-    content = tiers_archive()
     if host.run('[ "$(id -u)" = 0 ]', check=False, quiet=True, assume=0).ok:
         as_root: tuple[str, ...] = ()
     elif host.run(["sudo", "-n", "true"], check=False, quiet=True).ok:
         as_root = ("sudo", "-n")
     else:
-        _run_installed(host, site, facts, content)
+        _run_installed(host, site, facts)
         return
+    content = tiers_archive()
     name = shipped_name("tiers.pyz", content)
     run_program(host, site, content, name, facts, as_root=as_root)
 
 
-def _run_installed(host: Host, site: Site, facts: dict[str, object], content: bytes) -> None:
-    digest = hashlib.sha256(content).hexdigest()
-    # Its content, before its rights: another version may not know what we ask of it.
-    found = host.run(["sha256sum", INSTALLED], check=False, quiet=True)
-    if found.stdout.split()[:1] != [digest]:
+def _run_installed(host: Host, site: Site, facts: dict[str, object]) -> None:
+    # Its version, before its rights: another one may not know what we ask of it.
+    found = host.run(["cat", VERSION], check=False, quiet=True)
+    if found.stdout.strip() != digest_of_program():
         raise RecipeError(
             _(
                 "The account may not become root on %(name)s, and %(program)s is missing or of"
@@ -123,10 +130,26 @@ def _run_installed(host: Host, site: Site, facts: dict[str, object], content: by
             program=INSTALLED,
             site=site.environment,
         )
-    words = ["sudo", "-n", SYSTEM_PYTHON, "-I", INSTALLED, site.unit_prefix]
+    words = ["sudo", "-n", *command_of(site.unit_prefix)]
     result = host.run(words, stdin=json.dumps(facts).encode(), check=False)
     if not result.ok:
         raise CommandFailed(result.stderr.strip() or result.stdout.strip(), result.exit_code)
+
+
+def command_of(prefix: str) -> tuple[str, ...]:
+    """Return the words that sudo allows an account: the program, for one site."""
+    # -B: root's folder stays as it was written; -I: neither variables nor other folders matter.
+    return (SYSTEM_PYTHON, "-IB", INSTALLED, prefix)
+
+
+def installed_program() -> dict[str, str]:
+    """Return the files of the program as root owns it, by path; the last one is its version."""
+    found = {f"{INSTALLED}/{name}": text.decode() for name, text in _sources().items()}
+    return {**found, VERSION: f"{digest_of_program()}\n"}
+
+
+def digest_of_program() -> str:
+    return hashlib.sha256(repr(sorted(_sources().items())).encode()).hexdigest()
 
 
 def as_facts(tier: Facts) -> dict[str, object]:
@@ -158,7 +181,7 @@ def allowed_by(tiers: Iterable[Facts]) -> dict[str, object]:
         found[tier.name] = {
             "kind": tier.kind,
             "label": tier.label,
-            "paths": [file.path for file in wanted.files],
+            "files": {file.path: [file.mode, file.group] for file in wanted.files},
             "test": wanted.test,
             "unit": wanted.unit,
             "own_unit": wanted.own_unit,
@@ -169,8 +192,18 @@ def allowed_by(tiers: Iterable[Facts]) -> dict[str, object]:
 
 def tiers_archive() -> bytes:
     """Return the program as one zip file that Python runs; the same content has the same hash."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in sorted(_sources().items()):
+            # ZipInfo has a fixed date (1980).
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return buffer.getvalue()
+
+
+def _sources() -> dict[str, bytes]:
+    """Return the program's files: what all kinds have in common, and what each has of its own."""
     folder = files("deploy_manager.recipes").joinpath("remote", "tiers")
-    sources = {
+    found = {
         f"{PACKAGE}/{each.name}": each.read_bytes()
         for each in folder.iterdir()
         if each.name.endswith(".py")
@@ -178,10 +211,5 @@ def tiers_archive() -> bytes:
     for kind in kinds().values():
         own = files(type(kind).__module__).joinpath("remote.py")
         if own.is_file():
-            sources[f"{PACKAGE}/of_{kind.name}.py"] = own.read_bytes()
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, text in [("__main__.py", MAIN.encode()), *sorted(sources.items())]:
-            # ZipInfo has a fixed date (1980).
-            archive.writestr(zipfile.ZipInfo(name), text)
-    return buffer.getvalue()
+            found[f"{PACKAGE}/of_{kind.name}.py"] = own.read_bytes()
+    return {**found, "__main__.py": MAIN.encode()}

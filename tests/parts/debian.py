@@ -26,6 +26,12 @@ PACKAGES = (
     *("apache2", "libapache2-mod-wsgi-py3", "nginx-light", "lighttpd", "lighttpd-mod-openssl"),
     *("caddy", "postgresql", "memcached", "redis-server"),
 )
+BARE_PACKAGES = (
+    *("ca-certificates", "openssh-server"),
+    *("systemd", "systemd-sysv", "dbus", "libpam-systemd"),
+)
+"""What a server has that nobody has set up yet: no Python, no sudo, no account but root."""
+
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 SITE_PACKAGES = ("django~=5.2.0", "gunicorn", "uvicorn", "daphne", "celery")
 """What the sites on machines are made of, for the Python of their release."""
@@ -57,6 +63,13 @@ sed -i "s/^#listen_addresses = 'localhost'/listen_addresses = ''/" \\
     /etc/postgresql/*/main/postgresql.conf
 apt-get clean
 """
+BARE_FINISH = """set -e
+rm -f /etc/ssh/ssh_host_* /etc/machine-id
+ln -sf /etc/machine-id /var/lib/dbus/machine-id
+for timer in apt-daily apt-daily-upgrade e2scrub_all dpkg-db-backup; do
+    ln -sf /dev/null /etc/systemd/system/$timer.timer
+done
+"""
 UNUSED_AFTER = 30 * 24 * 3600.0
 """Seconds after which a base that nobody used is removed."""
 
@@ -67,10 +80,14 @@ class Recipe:
 
     release: str
     files: Mapping[str, bytes] = field(default_factory=lambda: FILES | ways_out.files())
+    packages: tuple[str, ...] = PACKAGES
+    finish: str = FINISH
 
     @property
     def name(self) -> str:
-        digest = hashlib.sha256(repr((PACKAGES, FINISH, sorted(self.files.items()))).encode())
+        digest = hashlib.sha256(
+            repr((self.packages, self.finish, sorted(self.files.items()))).encode()
+        )
         return f"{self.release}-{digest.hexdigest()[:16]}"
 
 
@@ -86,11 +103,14 @@ def cache_folder() -> Path:
 
 
 @functools.cache
-def base_system(release: str) -> Path:
+def base_system(release: str, bare: bool = False) -> Path:
     """Return the folder of a release's base system; the first time it is made, in a minute or two.
 
-    Fails the test with what to install, or with what debootstrap said.
+    A bare one is as a provider hands it over. Fails the test with what to install, or with what
+    debootstrap said.
     """
+    if bare:
+        return base_of(Recipe(release, ways_out.files(), BARE_PACKAGES, BARE_FINISH))
     return base_of(Recipe(release))
 
 
@@ -154,14 +174,14 @@ def _make(recipe: Recipe, folder: Path) -> None:
         *("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"),
         *("--mount", "--propagation", "private"),
         *(find_program("debootstrap", "debootstrap"), "--variant=minbase"),
-        *(f"--include={','.join(PACKAGES)}", recipe.release, str(folder), _archive()),
+        *(f"--include={','.join(recipe.packages)}", recipe.release, str(folder), _archive()),
     ]
     _run(command)
     for path, content in recipe.files.items():
         file = folder / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-    _run(["chroot", str(folder), "sh", "-c", FINISH])
+    _run(["chroot", str(folder), "sh", "-c", recipe.finish])
 
 
 def _archive() -> str:

@@ -43,6 +43,7 @@ NSPAWN_OWN = "/run/systemd/nspawn"
 PACKAGES = "/opt/packages"
 """Where a machine sees packages for its sites: without an index, and at once."""
 
+ROOTS_LOGINS = Path("/root/.ssh/authorized_keys")
 PORT = 2222
 """Not 22: this machine's own sshd may listen there, on every address."""
 
@@ -66,6 +67,9 @@ class Machine:
     user: str = ACCOUNT
     port: int = PORT
     home: PurePosixPath = PurePosixPath("/home") / ACCOUNT
+    bare: bool = False
+    """Whether it is as a provider hands it over: without Python, sudo and `deploy`."""
+
     left_no_trace: bool = False
     """Set by a test, as its last line, if the next one may have this machine as it is."""
 
@@ -125,9 +129,9 @@ class Machine:
             )
 
     def wait_until_ready(self) -> None:
-        """Wait until `deploy` can log in; fails the test with what the console shows."""
+        """Wait until its account can log in; fails the test with what the console shows."""
         until = time.monotonic() + PATIENCE
-        while not (self._is_listening() and self._ssh("true", ACCOUNT).returncode == 0):
+        while not (self._is_listening() and self._ssh("true", self.user).returncode == 0):
             if not self.is_on or time.monotonic() > until:
                 console = (self.folder / "console.log").read_text(errors="replace")
                 pytest.fail(f"{self.name} ({self.release}) did not start:\n{console[-5000:]}")
@@ -164,7 +168,7 @@ class Machine:
     def _start(self) -> str:
         """Return the shell's text that becomes systemd-nspawn, in groups and mounts of its own."""
         program = find_program("systemd-nspawn", "systemd-container")
-        base = base_system(self.release)
+        base = base_system(self.release, self.bare)
         nspawn = [
             program,
             *("--quiet", "--settings=no", "--link-journal=no"),  # nothing of this machine's systemd
@@ -233,11 +237,12 @@ class Pool:
         self._idle: list[Machine] = []
         clear_left_behind()
 
-    def take(self, count: int, release: str) -> list[Machine]:
+    def take(self, count: int, release: str, bare: bool = False) -> list[Machine]:
         """Return machines that are ready."""
-        taken = [machine for machine in self._idle if machine.release == release][:count]
+        kind = (release, bare)
+        taken = [each for each in self._idle if (each.release, each.bare) == kind][:count]
         self._idle = [machine for machine in self._idle if machine not in taken]
-        new = [self._build(release) for _ in range(count - len(taken))]
+        new = [self._build(release, bare) for _ in range(count - len(taken))]
         for machine in new:
             machine.switch_on()
         for machine in new:
@@ -256,11 +261,13 @@ class Pool:
         for machine in list(self._all):
             self._scrap(machine)
 
-    def _build(self, release: str) -> Machine:
+    def _build(self, release: str, bare: bool) -> Machine:
         number, lock = _claim_number()
         folder = _make_folder(number, lock)
-        host_key = _write_disk(number, folder, self._key_file)
+        host_key = _write_disk(number, folder, self._key_file, ROOTS_LOGINS if bare else LOGINS)
         machine = Machine(number, release, folder, self._key_file, host_key, lock)
+        if bare:
+            machine.bare, machine.user, machine.home = True, "root", PurePosixPath("/root")
         self._all.append(machine)
         return machine
 
@@ -284,11 +291,14 @@ def machine_pool(ssh_key: Path) -> Iterator[Pool]:
 
 @pytest.fixture
 def machines(machine_pool: Pool) -> Iterator[MakeMachines]:
-    """A giver of machines that are ready: `machines(2)`, `machines(1, release="trixie")`."""
+    """A giver of machines that are ready: `machines(2)`, `machines(1, release="trixie")`.
+
+    With `bare=True` they have what a provider hands over: sshd, systemd, and root's key.
+    """
     given: list[Machine] = []
 
-    def give(count: int, release: str = "bookworm") -> list[Machine]:
-        taken = machine_pool.take(count, release)
+    def give(count: int, release: str = "bookworm", bare: bool = False) -> list[Machine]:
+        taken = machine_pool.take(count, release, bare)
         given.extend(taken)
         return taken
 
@@ -359,7 +369,7 @@ def _name(number: int) -> str:
     return f"dm-tests-{number}"
 
 
-def _write_disk(number: int, folder: Path, key_file: Path) -> str:
+def _write_disk(number: int, folder: Path, key_file: Path, logins: Path) -> str:
     """Write all that differs from the base system; return the host key."""
     address, ssh = f"127.0.9.{number}", "etc/ssh"
     files = {
@@ -369,7 +379,7 @@ def _write_disk(number: int, folder: Path, key_file: Path) -> str:
         # For logins, by pam_env(8); it takes the rest of the line as it is.
         "etc/environment": "".join(f"{k}={v}\n" for k, v in ways_out.environment().items()),
         f"{ssh}/sshd_config.d/listen.conf": f"ListenAddress {address}:{PORT}\n",
-        str(LOGINS).lstrip("/"): key_file.with_suffix(".pub").read_text(),
+        str(logins).lstrip("/"): key_file.with_suffix(".pub").read_text(),
     }
     for path, text in files.items():
         (folder / "disk" / path).parent.mkdir(parents=True, exist_ok=True)

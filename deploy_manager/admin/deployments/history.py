@@ -132,6 +132,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         from deploy_manager.admin.deployments.live_progress import describe_deployment
         from deploy_manager.admin.deployments.logs import read_tails
         from deploy_manager.admin.deployments.matrix import make_matrix
+        from deploy_manager.admin.deployments.next_step import next_step
         from deploy_manager.packages.downgrades import confirmed_in
 
         # Django's view of a change form would write on a POST.
@@ -150,6 +151,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "matrix": matrix,
             "tails": read_tails(deployment, [row.host_run for row in matrix.rows]),
             "may_deploy": may_deploy(request.user, deployment.environment),
+            **next_step(deployment),
         }
         return self.render_page(
             request,

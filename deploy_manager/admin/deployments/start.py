@@ -29,6 +29,8 @@ from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.deployments.forms import OccasionForm, RunForm, goes_back
 from deploy_manager.admin.deployments.proposal import propose, rehearse
 from deploy_manager.admin.permissions import visible_environments
+from deploy_manager.conf import get_settings
+from deploy_manager.deployments.provisioning import PREVIEW, PROVISION
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, Environment, State
 from deploy_manager.models.deployments import CONVERGE, DEPLOY, MANAGE_SITE, ROLLBACK, UPGRADE
@@ -40,6 +42,7 @@ TEMPLATE = "admin/deploy_manager/environment/run.html"
 
 UPGRADE_ACTION = "upgrade_packages"
 FIRST = (DEPLOY, ROLLBACK, CONVERGE)
+OFF = (PREVIEW, PROVISION)
 ASKED_FIRST = (UPGRADE, MANAGE_SITE)
 """These have a page of their own, which asks what to do."""
 
@@ -49,19 +52,23 @@ Action = Callable[[Any, HttpRequest, QuerySet[Environment]], HttpResponse | None
 def run_actions() -> dict[str, tuple[Action, str, str]]:
     """Return actions as `ModelAdmin.get_actions` has them, those for the whole site first.
 
-    Parts of a rollback have none, as they are useless on their own. An upgrade starts from its
+    Parts of a rollback have none, as they are useless on their own. Servers are provisioned from
+    the page of the preview, if at all. An upgrade starts from its
     packages, a one-off command from its words.
     """
+    left_out = (*ASKED_FIRST, PROVISION) if get_settings().PROVISION else (*ASKED_FIRST, *OFF)
     startable = [
         pipeline
         for pipeline in all_pipelines()
-        if pipeline.name == ROLLBACK or not (goes_back(pipeline) or pipeline.name in ASKED_FIRST)
+        if pipeline.name == ROLLBACK or not (goes_back(pipeline) or pipeline.name in left_out)
     ]
     actions: dict[str, tuple[Action, str, str]] = {}
     for pipeline in sorted(startable, key=lambda pipeline: pipeline.name not in FIRST):
         name = f"run_{pipeline.name}"
         # The admin formats the title with %.
         title = _(pipeline.title).replace("%", "%%")
+        if pipeline.name == PREVIEW:
+            title = _("Provision…")
         actions[name] = (
             _run_action(pipeline),
             name,
@@ -192,6 +199,8 @@ class _Page:
             TEMPLATE,
             _(self._pipeline.title),
             pipeline=self._pipeline,
+            is_preview=self._pipeline.name == PREVIEW,
+            provisions=self._pipeline.name == PROVISION,
             proposals=proposals,
             occasion=self.occasion,
             zone_name=timezone.get_current_timezone_name(),

@@ -220,6 +220,8 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
                 "freeze_url": reverse(freeze_name, args=[environment.pk]),
                 "command_url": site_command_url(environment.pk),
             }
+            if environment.tiers.exists():
+                tools["tiers_url"] = run_url("preview_tiers", [environment.pk])
         return tools
 
     @admin.display(description=_("site"), ordering="project__name")

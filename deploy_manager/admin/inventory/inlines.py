@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -136,7 +137,7 @@ class TierInline(StackedInline[Tier, Environment]):
 
             choices = [(name, gettext(kind.title)) for name, kind in kinds().items()]
             return forms.ChoiceField(
-                label=db_field.verbose_name, choices=[("", "---------"), *choices]
+                label=capfirst(db_field.verbose_name), choices=[("", "---------"), *choices]
             )
         if db_field.name == "lines":
             options["widget"] = Textarea(attrs={"rows": 4, "cols": 80, "class": "dm-mono"})

@@ -15,6 +15,7 @@ from deploy_manager.admin.addresses import run_url
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.inventory.processes import describe_processes
 from deploy_manager.admin.permissions import may_deploy_any
+from deploy_manager.conf import get_settings
 from deploy_manager.models import Environment, Server
 from deploy_manager.models.deployments import CONVERGE
 from deploy_manager.models.rights import may_deploy
@@ -27,7 +28,7 @@ class ServerAdmin(StyledAdmin[Server]):
     list_select_related = ("gateway",)
     search_fields = ("name", "address")
     autocomplete_fields = ("gateway",)
-    actions = ("fetch_host_key", "make_alike")
+    actions = ("fetch_host_key", "make_alike", "provision_servers")
     fieldsets = [
         (None, {"fields": ("name", "connection")}),
         (
@@ -35,6 +36,15 @@ class ServerAdmin(StyledAdmin[Server]):
             {
                 "description": _("How the server is reached. A local server uses none of this."),
                 "fields": ("address", "private_address", "port", "user", "gateway", "host_key"),
+            },
+        ),
+        (
+            _("Provisioning"),
+            {
+                "description": _(
+                    "How a new server is given what a site needs: the account, folders, packages."
+                ),
+                "fields": ("bootstrap_user",),
             },
         ),
     ]
@@ -46,6 +56,8 @@ class ServerAdmin(StyledAdmin[Server]):
         """Offer what deploys something only to users who may."""
         if not may_deploy_any(request):
             known.pop("make_alike", None)
+        if not may_deploy_any(request) or not get_settings().PROVISION:
+            known.pop("provision_servers", None)
         return known
 
     def get_urls(self) -> list[URLPattern]:
@@ -92,6 +104,20 @@ class ServerAdmin(StyledAdmin[Server]):
         self, request: HttpRequest, queryset: QuerySet[Server]
     ) -> HttpResponseRedirect | None:
         """Redirect to the page that sends them what the other servers of their sites serve."""
+        return self._to_recipe(request, queryset, CONVERGE)
+
+    @admin.action(description=_("Provision…"), permissions=["change"])
+    def provision_servers(
+        self, request: HttpRequest, queryset: QuerySet[Server]
+    ) -> HttpResponseRedirect | None:
+        """Redirect to the page that shows what they lack for the sites they are placed in."""
+        from deploy_manager.deployments.provisioning import PREVIEW
+
+        return self._to_recipe(request, queryset, PREVIEW)
+
+    def _to_recipe(
+        self, request: HttpRequest, queryset: QuerySet[Server], recipe: str
+    ) -> HttpResponseRedirect | None:
         placed = Environment.objects.filter(servers__in=queryset).distinct()
         found = [
             environment.pk
@@ -100,7 +126,7 @@ class ServerAdmin(StyledAdmin[Server]):
         ]
         if found:
             names = [server.name for server in queryset]
-            return HttpResponseRedirect(run_url(CONVERGE, found, names))
+            return HttpResponseRedirect(run_url(recipe, found, names))
         text = gettext("You may not deploy any environment with these servers.")
         self.message_user(request, text, messages.WARNING)
         return None

@@ -3,10 +3,14 @@
 import os
 
 from django import forms
+from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 
 from guestbook.models import Entry
+
+COUNTED = "counted"
+"""The key in the cache of what a worker has counted, if the site has workers."""
 
 
 class EntryForm(forms.ModelForm):
@@ -26,13 +30,18 @@ def guestbook(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         form.save()
         return redirect("guestbook")
-    context = {"form": form, "entries": Entry.objects.all()[:20], **running_version()}
+    context = {"form": form, "entries": Entry.objects.all()[:20], "counted": cache.get(COUNTED)}
+    context |= running_version()
     return render(request, "guestbook/guestbook.html", context)
 
 
 def health(request: HttpRequest) -> JsonResponse:
-    """Report the commit and the release of this process, if the database answers."""
-    return JsonResponse({"status": "ok", "entries": Entry.objects.count(), **running_version()})
+    """Report the commit and the release of this process, if the database answers.
+
+    And those of the worker that counted last, if there is one.
+    """
+    known = {"entries": Entry.objects.count(), "counted": cache.get(COUNTED)}
+    return JsonResponse({"status": "ok", **known, **running_version()})
 
 
 def running_version() -> dict[str, str]:

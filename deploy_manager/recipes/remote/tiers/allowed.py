@@ -30,12 +30,12 @@ def check(site: str, facts: dict[str, Any]) -> None:
 
 
 def _fits(rules: dict[str, Any], tier: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    paths = [file["path"] for file in wanted["files"]]
+    files = {file["path"]: [file["mode"], file["group"]] for file in wanted["files"]}
     own = wanted.get("own") or {}
     return (
         tier["kind"] == rules["kind"]
         and tier["label"] == rules["label"]
-        and set(paths) <= set(rules["paths"])
+        and files.items() <= rules["files"].items()
         and list(wanted["test"]) == list(rules["test"])
         and wanted["unit"] == rules["unit"]
         and wanted["own_unit"] == rules["own_unit"]

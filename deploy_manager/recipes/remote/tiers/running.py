@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT = 120.0
 """Seconds: a database may take that long to start."""
 
@@ -13,25 +15,28 @@ class TierError(Exception):
     """The reason why a tier is not as wanted, for people."""
 
 
+def require(program: str) -> None:
+    """Raise TierError if a program of the system is not installed."""
+    if shutil.which(program, path=PATH) is None:
+        raise TierError(f"{program} is missing here: run `manage.py provision`, or install it.")
+
+
 def attempt(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Return how a program ended. Raises TierError if it is missing or does not end."""
+    require(words[0])
     try:
         return subprocess.run(
             words,
             input=stdin,
             # A database's own tools warn if they may not enter the folder of whoever called.
             cwd="/",
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
+            env={"PATH": PATH, "LC_ALL": "C.UTF-8"},
             capture_output=True,
             text=True,
             errors="replace",
             timeout=TIMEOUT,
             check=False,
         )
-    except FileNotFoundError:
-        raise TierError(
-            f"{words[0]} is missing here: run `manage.py provision`, or install it."
-        ) from None
     except subprocess.TimeoutExpired:
         raise TierError(f"{' '.join(words)}: not ended after {TIMEOUT:.0f} seconds.") from None
 

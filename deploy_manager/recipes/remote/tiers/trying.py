@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 
-from .running import attempt
+from .running import attempt, require
 
 CAN_MOUNT = ("unshare", "--mount", "true")
 
@@ -21,6 +21,7 @@ def judge(
 
     A container may have no right to mount. Without changes the test needs no namespace.
     """
+    require(test[0])
     if not changes:
         return attempt(*test)
     if attempt(*CAN_MOUNT).returncode:
