@@ -23,8 +23,9 @@ RELEASES = ("bookworm", "trixie")
 PACKAGES = (
     *("python3", "ca-certificates", "openssh-server", "sudo"),
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd"),
-    *("apache2", "libapache2-mod-wsgi-py3", "nginx-light", "lighttpd", "lighttpd-mod-openssl"),
-    *("caddy", "postgresql", "memcached", "redis-server"),
+    *("apache2", "libapache2-mod-wsgi-py3", "nginx-light"),
+    *("lighttpd", "lighttpd-mod-deflate", "lighttpd-mod-openssl", "caddy"),
+    *("postgresql", "memcached", "redis-server"),
 )
 BARE_PACKAGES = (
     *("ca-certificates", "openssh-server"),
