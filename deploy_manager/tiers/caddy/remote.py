@@ -30,7 +30,9 @@ import /etc/caddy/deploy_manager/*.caddyfile
 
 def complete(wanted: Wanted) -> Wanted:
     """Add Caddy's main file, if it is its package's or ours. Raises TierError for another one."""
-    before = content_of(MAIN)
+    # As its unit does it; but systemd would wait 90 seconds if Caddy refuses, which does not tell it.
+    reload = ("caddy", "reload", "--config", MAIN, "--adapter", "caddyfile", "--force")
+    wanted, before = replace(wanted, reload=reload), content_of(MAIN)
     if before == OURS:
         return replace(wanted, contents={**wanted.contents, MAIN: OURS}, modes=_modes(wanted))
     if before is not None and not _is_replaceable(before):

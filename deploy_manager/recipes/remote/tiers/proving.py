@@ -27,7 +27,8 @@ def prove(wanted: Wanted) -> None:
     until = time.monotonic() + PATIENCE
     for proof in wanted.proofs:
         while problem := _problem(proof, wanted.secrets):
-            if time.monotonic() > until:
+            # It may have ended at once: then nobody will answer.
+            if time.monotonic() > until or not units.is_running(wanted.unit):
                 raise TierError(f"{proof['url']}: {problem}\n{units.log_of(wanted.unit)}".strip())
             time.sleep(0.1)
 

@@ -9,12 +9,15 @@ def is_running(unit: str) -> bool:
     return attempt("systemctl", "is-active", "--quiet", unit).returncode == 0
 
 
-def bring(unit: str, restarts: bool = False) -> None:
+def bring(unit: str, restarts: bool = False, reload: tuple[str, ...] = ()) -> None:
     """Have a unit read its configuration, and start with the machine. Raises TierError."""
     call("systemctl", "daemon-reload")
     enable(unit)
     # A unit that has failed too often is not started again before it is told to forget that.
     attempt("systemctl", "reset-failed", unit)
+    if reload and not restarts and is_running(unit):
+        call(*reload)
+        return
     verb = "restart" if restarts or not is_running(unit) else "reload-or-restart"
     done = attempt("systemctl", verb, unit)
     if done.returncode or not is_running(unit):
@@ -27,16 +30,8 @@ def enable(unit: str) -> None:
         call("systemctl", "enable", "--quiet", unit)
 
 
-def bring_back(unit: str, restarts: bool, was_running: bool) -> str:
-    """Have it read what was there before; return what is wrong then, blank if nothing is."""
-    if not was_running:
-        attempt("systemctl", "stop", unit)
-        return ""
-    try:
-        bring(unit, restarts)
-    except TierError as error:
-        return str(error)
-    return ""
+def stop(unit: str) -> None:
+    attempt("systemctl", "stop", unit)
 
 
 def end(unit: str) -> None:
