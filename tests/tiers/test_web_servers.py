@@ -1,5 +1,7 @@
 """What each web server does alike: one site before a real gunicorn, through each of them."""
 
+from dataclasses import replace
+
 import pytest
 
 from deploy_manager.recipes import get_recipe
@@ -9,6 +11,7 @@ from tests.parts.tiers import PORT, SECURE_PORT, TieredSite, make_certificate, p
 pytestmark = pytest.mark.machines
 KINDS = ("nginx", "apache", "lighttpd", "caddy")
 FOLDER = "/etc/certificates"
+GZIP = {"Accept-Encoding": "gzip"}
 BROKEN = {
     "nginx": ("no_such_directive on;", "unknown directive"),
     "apache": ("NoSuchDirective On", "Invalid command"),
@@ -87,7 +90,7 @@ def test_a_web_server_has_https_as_soon_as_there_is_a_certificate(
 
     make_certificate(site.machine, "/tmp/other")
     site.machine.run(f"cp /tmp/other/key.pem {FOLDER}/key2.pem; chmod 644 {FOLDER}/*", "root")
-    other = site.tier(kind, **{**_fields(tier), "certificate_key": f"{FOLDER}/key2.pem"})
+    other = replace(tier, certificate_key=f"{FOLDER}/key2.pem")
     assert "key" in site.refusal(other).lower()
     assert site.ask(secure=True).text == "r1"
 
@@ -95,19 +98,12 @@ def test_a_web_server_has_https_as_soon_as_there_is_a_certificate(
 BOTH = (("http", PORT), ("https", SECURE_PORT))
 
 
-def _fields(tier: object) -> dict[str, object]:
-    names = ("certificate", "certificate_key")
-    found = {name: getattr(tier, name) for name in names}
-    listen = [str(each) for each in tier.listen]  # type: ignore[attr-defined]
-    return {**found, "listen": listen, "options": {"acme": FOLDER}}
-
-
 def _answers_as_it_should(site: TieredSite) -> None:
     answer = site.ask()
     assert (answer.status, answer.text) == (200, "r1")
     assert site.ask(host="other.example.org").status == 421
     assert site.ask(host="shopXexample.org").status == 421
-    static = site.ask("/static/css/a.css", **{"Accept-Encoding": "gzip"})
+    static = site.ask("/static/css/a.css", **GZIP)  # type: ignore[arg-type]
     assert static.status == 200
     assert "max-age=300" in static.headers["Cache-Control"]
     assert static.headers["Content-Encoding"] == "gzip"

@@ -30,7 +30,7 @@ import /etc/caddy/deploy_manager/*.caddyfile
 
 def complete(wanted: Wanted) -> Wanted:
     """Add Caddy's main file, if it is its package's or ours. Raises TierError for another one."""
-    # As its unit does it; but systemd would wait 90 seconds if Caddy refuses, which does not tell it.
+    # As its unit does it. Caddy does not tell systemd if it refuses, which waits 90 seconds.
     reload = ("caddy", "reload", "--config", MAIN, "--adapter", "caddyfile", "--force")
     wanted, before = replace(wanted, reload=reload), content_of(MAIN)
     if before == OURS:
