@@ -21,6 +21,8 @@ class Lighttpd(WebServer):
     folder = "/etc/lighttpd/conf-enabled"
     test = ("lighttpd", "-tt", "-f", "/etc/lighttpd/lighttpd.conf")
     unit = "lighttpd.service"
+    # When it reloads it is root no more: it may not read a key, nor listen on port 443.
+    restarts = True
     options = WEB_OPTIONS
 
     def more(self, facts: Facts) -> Mapping[str, object]:
