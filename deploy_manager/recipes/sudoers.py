@@ -12,7 +12,7 @@ HEADER = "# Written by deploy_manager for {environment}: changes here are lost."
 FOLDER = "/etc/sudoers.d"
 
 MAKES_ROOT = (
-    "What is allowed below makes {account} as powerful as root: it writes units of the system,"
+    "What sudo has to allow makes {account} as powerful as root: it writes units of the system,"
     " and a unit runs as whoever it names. With the supervisor systemd-user nothing has to be"
     " allowed."
 )
@@ -72,9 +72,10 @@ def _writes_units(site: Site) -> bool:
 def _of_units(prefix: str) -> Iterator[str]:
     """Yield what remote/processes/systemd.py does by sudo, for units of this prefix alone.
 
-    As regular expressions (sudo 1.9.10): a wildcard would match blanks, and so further words.
+    As regular expressions (sudo 1.9.10): a wildcard would match blanks, and so further words. A
+    prefix has small letters, digits, - and _ only.
     """
-    name = f"{re.escape(prefix)}-[A-Za-z0-9_-]+"
+    name = f"{prefix}-[A-Za-z0-9_-]+"
     unit, file = rf"{name}(@[0-9]+\.service|\.socket)", rf"{name}(@\.service|\.socket)"
     yield f"{SYSTEMCTL} daemon-reload"
     yield f"{SYSTEMCTL} ^(start|stop|restart|reset-failed)( {unit})+$"

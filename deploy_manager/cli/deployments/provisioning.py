@@ -65,9 +65,10 @@ def preflight(addition: Addition) -> None:
 
 
 def let_in(addition: Addition) -> None:
-    """Let the new servers into databases and caches. Raises CommandError, SystemExit.
+    """Let the new servers into databases and caches; their own web servers come before the site.
 
-    What changes for that on other servers is shown first, and asked for.
+    What changes for that on other servers is shown first, and asked for. Raises CommandError,
+    SystemExit.
     """
     if not (names := _servers_with_tiers(addition)):
         return
@@ -77,6 +78,9 @@ def let_in(addition: Addition) -> None:
         if not agrees("Apply this? [y/N] ", addition.view):
             refuse("The tiers were not changed: to agree beforehand, add --yes.")
     run_recipe(addition, "apply_data_tiers", options)
+    # Apache may be what runs the site there: without it the release could not be verified.
+    if new := [name for name in names if name in addition.servers]:
+        run_recipe(addition, "apply_web_tiers", DeploymentOptions(servers=new))
 
 
 def bring_the_release(addition: Addition) -> None:
