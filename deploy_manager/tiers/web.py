@@ -48,6 +48,7 @@ class WebServer(Kind):
     suffix = ".conf"
     test: tuple[str, ...]
     unit: str
+    restarts: bool = False
 
     def configure(self, facts: Facts) -> Configuration:
         is_secure = any(each.is_secure for each in facts.listen)
@@ -71,6 +72,7 @@ class WebServer(Kind):
             files=(File(path, self._render(facts, digest)),),
             test=self.test,
             unit=self.unit,
+            restarts=self.restarts,
             proofs=tuple(
                 Proof(f"{each.scheme}://{each.reached_at}{PROOF_PATH}", host, digest)
                 for each in facts.listen
@@ -114,7 +116,7 @@ def host_pattern(names: Sequence[str]) -> str:
 def in_bytes(size: str) -> int:
     """Return how many bytes a size like 10m is."""
     exponent = "kmg".find(size[-1].lower()) + 1
-    return int(size.rstrip("kKmMgG")) * 1024**exponent
+    return int(size.rstrip("kKmMgG")) * int(1024**exponent)
 
 
 def _media_folder(facts: Facts) -> str:

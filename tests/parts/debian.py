@@ -23,8 +23,9 @@ RELEASES = ("bookworm", "trixie")
 PACKAGES = (
     *("python3", "ca-certificates", "openssh-server", "sudo"),
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd"),
-    *("apache2", "libapache2-mod-wsgi-py3", "nginx-light", "lighttpd", "lighttpd-mod-openssl"),
-    *("caddy", "postgresql", "memcached", "redis-server"),
+    *("apache2", "libapache2-mod-wsgi-py3", "nginx-light"),
+    *("lighttpd", "lighttpd-mod-deflate", "lighttpd-mod-openssl", "caddy"),
+    *("postgresql", "memcached", "redis-server"),
 )
 BARE_PACKAGES = (
     *("ca-certificates", "openssh-server"),
@@ -59,7 +60,8 @@ rm -f /etc/systemd/system/redis.service
 for unit in apache2 nginx lighttpd caddy postgresql memcached redis-server; do
     rm -f /etc/systemd/system/multi-user.target.wants/$unit.service
 done
-sed -i "s/^#listen_addresses = 'localhost'/listen_addresses = ''/" /etc/postgresql/*/main/postgresql.conf
+sed -i "s/^#listen_addresses = 'localhost'/listen_addresses = ''/" \\
+    /etc/postgresql/*/main/postgresql.conf
 apt-get clean
 """
 BARE_FINISH = """set -e

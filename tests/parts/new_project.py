@@ -45,7 +45,7 @@ class NewProject:
 
     def append(self, file: str, text: str) -> None:
         path = self.folder / file
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         text = text.replace("redis://127.0.0.1:6379/0", self.broker)
         with path.open("a") as opened:
             opened.write(f"\n{text}")

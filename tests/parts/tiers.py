@@ -1,9 +1,8 @@
 """A site behind tiers, on machines of the tests."""
 
+import http.client
 import shlex
 import ssl
-import urllib.error
-import urllib.request
 from dataclasses import replace
 from typing import Any
 
@@ -107,24 +106,17 @@ def ask(
     machine: Machine, path: str = "/", host: str = NAME, secure: bool = False, **headers: str
 ) -> Answer:
     """Return the answer of a machine's web server, whatever its status is; follows no redirect."""
-    port, scheme = (SECURE_PORT, "https") if secure else (PORT, "http")
-    request = urllib.request.Request(
-        f"{scheme}://{machine.address}:{port}{path}", headers={"Host": host, **headers}
+    connection = http.client.HTTPConnection(
+        machine.address, SECURE_PORT if secure else PORT, timeout=20
     )
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
     try:
-        with opener.open(request, timeout=20) as got:
-            return Answer(
-                got.status, got.read().decode(errors="replace").strip(), dict(got.headers)
-            )
-    except urllib.error.HTTPError as error:
-        return Answer(
-            error.code, error.read().decode(errors="replace").strip(), dict(error.headers)
-        )
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: Any, **options: Any) -> None:
-        return None
+        connection.connect()
+        if secure:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection.sock = context.wrap_socket(connection.sock, server_hostname=host)
+        connection.request("GET", path, headers={"Host": host, **headers})
+        got = connection.getresponse()
+        return Answer(got.status, got.read().decode(errors="replace").strip(), dict(got.headers))
+    finally:
+        connection.close()

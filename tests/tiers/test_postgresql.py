@@ -19,6 +19,8 @@ STRANGER = "127.0.9.9"
 def test_a_site_gets_a_database_that_only_its_servers_reach(machine_site: MachineSite) -> None:
     site, machine = TieredSite(machine_site), machine_site.machine
     listen = [f"{machine.address}:5432"]
+    # Its package took another one if 5432 was in use while the base system was made.
+    machine.run("sed -i 's/^port = .*/port = 5432/' /etc/postgresql/*/main/postgresql.conf", "root")
     tier = site.tier("postgresql", listen=listen, options={"extensions": "pg_trgm,unaccent"})
     assert "would be started" in site.preview(tier)
     printed = site.apply(tier)

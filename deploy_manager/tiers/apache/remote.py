@@ -48,7 +48,7 @@ def _listens_of_others() -> set[tuple[str, str]]:
             is_ours = path.startswith(FOLDER) and _is_written_by_us(path)
         elif not is_ours and (words := line.split())[:1] == ["Listen"]:
             host, _colon, port = words[1].rpartition(":")
-            found.add((host if host not in {"", "0.0.0.0"} else "*", port))  # noqa: S104
+            found.add((host if host not in {"", "0.0.0.0"} else "*", port))
     return found
 
 

@@ -53,7 +53,7 @@ def complete(wanted: Wanted) -> Wanted:
 
 def _address(value: Any) -> str:
     if value == "*":
-        return "0.0.0.0"  # noqa: S104  # as it was entered
+        return "0.0.0.0"  # as it was entered
     try:
         return str(ipaddress.ip_address(value))
     except ValueError:

@@ -29,8 +29,9 @@ ITERATIONS = 4096
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 EXTENSION = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
+HOST = re.compile(r"[A-Za-z0-9.:*-]+")
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-EVERYWHERE = {"*", "0.0.0.0", "::"}  # noqa: S104  # only recognised
+EVERYWHERE = {"*", "0.0.0.0", "::"}  # only recognised
 LISTEN_FILE = "deploy_manager.conf"
 RESTARTED = "The cluster {name} is restarted: all of its databases are away for a moment."
 
@@ -113,7 +114,7 @@ def test(wanted: Wanted, known: State) -> None:
 def apply(wanted: Wanted, known: State) -> None:
     """Bring role, database, rules and addresses about, and log in. Raises TierError."""
     cluster = _find_cluster(wanted)
-    call("systemctl", "enable", "--quiet", "postgresql.service")
+    units.enable("postgresql.service")
     if not cluster.is_running:
         _restart(cluster)
     plan = _plan(wanted, cluster)
@@ -154,8 +155,8 @@ def remove(name: str, known: State) -> None:
             if each.is_running:
                 each.ask("SELECT pg_reload_conf()")
     print(
-        f"{name} ({entry['kind']}): its clients' rules are gone. The database {entry['database']} and"
-        f" the role {entry['user']} stay in {title}; drop them by hand. Where it listens changes"
+        f"{name} ({entry['kind']}): its clients' rules are gone. Database {entry['database']}"
+        f" and role {entry['user']} stay in {title}; drop them by hand. Where it listens changes"
         " with its next restart."
     )
     known.drop(name)
@@ -172,7 +173,8 @@ def _find_cluster(wanted: Wanted) -> Cluster:
     found = [each for each in _clusters() if version in {"", each.version}]
     if not found:
         raise TierError(
-            f"There is no cluster of PostgreSQL {version or 'here'}: make one with pg_createcluster."
+            f"There is no cluster of PostgreSQL {version or 'here'}: make one with"
+            " pg_createcluster."
         )
     fitting = [each for each in found if each.port == port]
     chosen = max(fitting or found, key=lambda each: float(each.version))
@@ -188,6 +190,8 @@ def _plan(wanted: Wanted, cluster: Cluster) -> Plan:
     """Return what is to be done. Raises TierError for what must not be touched."""
     base, places = _base_addresses(cluster), _places(cluster)
     host = str(wanted.own["host"])
+    if not HOST.fullmatch(host):
+        raise TierError(f"{host} is not an address to listen on.")
     is_covered = bool(EVERYWHERE & set(base)) or _covers(base, host)
     places = {**places, wanted.label: host}
     lines = [
@@ -209,7 +213,7 @@ def _statements(wanted: Wanted, cluster: Cluster) -> Iterator[tuple[str, str, st
     if not (NAME.fullmatch(user) and NAME.fullmatch(database)):
         raise TierError("Names of databases and roles have lower case letters, digits and _ only.")
     password = wanted.secrets[0]
-    role = cluster.ask(
+    role = cluster.ask(  # names have been checked above
         f"SELECT rolsuper, coalesce(rolpassword, '') FROM pg_authid WHERE rolname = '{user}'"
     )
     is_super, _bar, stored = role.partition("|")

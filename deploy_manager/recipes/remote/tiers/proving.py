@@ -27,7 +27,8 @@ def prove(wanted: Wanted) -> None:
     until = time.monotonic() + PATIENCE
     for proof in wanted.proofs:
         while problem := _problem(proof, wanted.secrets):
-            if time.monotonic() > until:
+            # It may have ended at once: then nobody will answer.
+            if time.monotonic() > until or not units.is_running(wanted.unit):
                 raise TierError(f"{proof['url']}: {problem}\n{units.log_of(wanted.unit)}".strip())
             time.sleep(0.1)
 
@@ -60,14 +61,14 @@ def _problem_of_lines(parts: SplitResult, question: bytes, answer: bytes) -> str
 
 
 def _problem_of_web_server(proof: Mapping[str, str], parts: SplitResult) -> str:
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        # It is this server that is asked, so its certificate need not be known to anybody.
-        context = ssl._create_unverified_context()  # noqa: S323
-        connection = http.client.HTTPSConnection(parts.netloc, timeout=5, context=context)
-    else:
-        connection = http.client.HTTPConnection(parts.netloc, timeout=5)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=5)
     try:
+        if parts.scheme == "https":
+            # It is this server that is asked, so its certificate need not be known to anybody.
+            context = ssl._create_unverified_context()  # noqa: S323
+            connection.connect()
+            # Caddy has no certificate for a client that names no host.
+            connection.sock = context.wrap_socket(connection.sock, server_hostname=proof["host"])
         connection.request("GET", parts.path, headers={"Host": proof["host"]})
         answer = connection.getresponse()
         found = answer.getheader(HEADER)

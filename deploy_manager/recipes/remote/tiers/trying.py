@@ -28,25 +28,20 @@ def judge(
         return None
     with tempfile.TemporaryDirectory(dir="/var/lib", prefix="deploy_manager-") as folder:
         lines = []
-        for number, place in enumerate(sorted({os.path.dirname(path) for path in changes})):
+        # Nothing can be mounted on what is not there; one may be inside another one.
+        places = sorted({os.path.dirname(path) for path in changes})
+        for place in places:
+            os.makedirs(place, exist_ok=True)
+        for number, place in enumerate(places):
             copy = os.path.join(folder, str(number))
             _copy_folder(place, copy)
             _change(copy, place, changes)
-            lines.append(shlex.join(["mount", "--bind", copy, _existing(place)]))
+            lines.append(shlex.join(["mount", "--bind", copy, place]))
         return attempt("unshare", "--mount", "sh", "-ec", "\n".join([*lines, shlex.join(test)]))
-
-
-def _existing(place: str) -> str:
-    """Return the folder, made if it is missing: nothing can be mounted on what is not there."""
-    os.makedirs(place, exist_ok=True)
-    return place
 
 
 def _copy_folder(place: str, copy: str) -> None:
     """Copy a folder, with links as they are, and with owners, which a program may look at."""
-    if not os.path.isdir(place):
-        os.makedirs(copy)
-        return
     shutil.copytree(place, copy, symlinks=True)
     for name in ("", *os.listdir(place)):
         facts = os.lstat(os.path.join(place, name))

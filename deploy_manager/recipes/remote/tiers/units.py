@@ -9,29 +9,29 @@ def is_running(unit: str) -> bool:
     return attempt("systemctl", "is-active", "--quiet", unit).returncode == 0
 
 
-def bring(unit: str, restarts: bool = False) -> None:
+def bring(unit: str, restarts: bool = False, reload: tuple[str, ...] = ()) -> None:
     """Have a unit read its configuration, and start with the machine. Raises TierError."""
     call("systemctl", "daemon-reload")
-    if attempt("systemctl", "is-enabled", "--quiet", unit).returncode:
-        call("systemctl", "enable", "--quiet", unit)
+    enable(unit)
     # A unit that has failed too often is not started again before it is told to forget that.
     attempt("systemctl", "reset-failed", unit)
+    if reload and not restarts and is_running(unit):
+        call(*reload)
+        return
     verb = "restart" if restarts or not is_running(unit) else "reload-or-restart"
     done = attempt("systemctl", verb, unit)
     if done.returncode or not is_running(unit):
         raise TierError(f"systemctl {verb} {unit} failed.\n{log_of(unit)}")
 
 
-def bring_back(unit: str, restarts: bool, was_running: bool) -> str:
-    """Have it read what was there before; return what is wrong then, blank if nothing is."""
-    if not was_running:
-        attempt("systemctl", "stop", unit)
-        return ""
-    try:
-        bring(unit, restarts)
-    except TierError as error:
-        return str(error)
-    return ""
+def enable(unit: str) -> None:
+    """Have it start with the machine. Raises TierError."""
+    if attempt("systemctl", "is-enabled", "--quiet", unit).returncode:
+        call("systemctl", "enable", "--quiet", unit)
+
+
+def stop(unit: str) -> None:
+    attempt("systemctl", "stop", unit)
 
 
 def end(unit: str) -> None:
