@@ -54,7 +54,7 @@ def needs_of_tiers(placement: Placement) -> MachineNeeds:
     kinds = [get_kind(tier.kind) for tier in tiers]
     prefix = tiers[0].prefix
     rules = json.dumps(allowed_by(tiers), indent=1, sort_keys=True) + "\n"
-    own = [MachineFile(path, text) for path, text in installed_program().items()]
+    own = [MachineFile(path, text, is_program=True) for path, text in installed_program().items()]
     wanted = [Package((name,), f"for {kind.name}") for kind in kinds for name in kind.packages]
     return MachineNeeds(
         packages=tuple(dict.fromkeys(wanted)),

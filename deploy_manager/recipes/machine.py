@@ -23,6 +23,8 @@ class MachineFile:
     path: str
     text: str
     mode: int = 0o644
+    is_program: bool = False
+    """Whether it is named only: nobody reads our own programs as a difference."""
 
 
 @dataclass(frozen=True)

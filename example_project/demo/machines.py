@@ -114,6 +114,12 @@ def _acts(pool: Pool) -> None:
         talk.add_server(environment, talk.FIFTH, fifth, ["app"])
         _run("provision", talk.SITE, talk.FIFTH, "--yes")
         _expect_to_serve(environment, talk.FIFTH)
+    with _act("app3 burns down, and is replaced by a bare machine."):
+        machines["app3"].cut_power()
+        (machines["app3"],) = pool.take(1, RELEASE, bare=True)
+        talk.replace_server("app3", machines["app3"])
+        _run("provision", talk.SITE, "app3", "--yes")
+        _expect_to_serve(environment, "app3")
     with _act(f"A library must be upgraded on all of them: {UPGRADED}. What now?"):
         _run("upgrade", UPGRADED, "--latest", "--environment", talk.SITE)
         _run("inventory", talk.SITE)
@@ -140,11 +146,13 @@ def _act(title: str) -> Iterator[None]:
 
 
 def _run(*words: str) -> None:
+    print(f"$ manage.py {' '.join(words)}", flush=True)
     if commands.run(*words):
         raise DemoError(f"manage.py {' '.join(words)}")
 
 
 def _fab(*words: str) -> None:
+    print(f"$ fab {' '.join(words)}", flush=True)
     folder = Path(__file__).parent.parent
     command = [sys.executable, "-m", "fabric", *words]
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, check=False)

@@ -68,6 +68,13 @@ def make_environment(repository: Path) -> Environment:
     return environment
 
 
+def replace_server(name: str, machine: Machine) -> None:
+    """Let a server be another machine from now on, about which nothing is known."""
+    server = Server.objects.get(name=name)
+    server.address, server.port, server.host_key = machine.address, machine.port, machine.host_key
+    server.save()
+
+
 def add_server(environment: Environment, name: str, machine: Machine, roles: list[str]) -> None:
     """Write a server that nobody has set up yet: only root can log in there."""
     server = Server.objects.create(

@@ -72,7 +72,8 @@ def look(facts: Facts) -> tuple[list[Change], list[str]]:
 
 def of_files(facts: Facts) -> Iterator[Change]:
     for file in facts["needs"]["files"]:
-        yield from file_changes(file["path"], file["text"], file["mode"], unchecked)
+        for change in file_changes(file["path"], file["text"], file["mode"], unchecked):
+            yield change._replace(detail="") if file["is_program"] else change
 
 
 def show(change: Change) -> None:
