@@ -67,6 +67,11 @@ def needs_of_tiers(placement: Placement) -> MachineNeeds:
             for kind in kinds
             for path, pattern in kind.commented.items()
         ),
+        replaced=tuple(
+            (kind.packages[0], *setting)
+            for kind, tier in zip(kinds, tiers, strict=True)
+            for setting in kind.first_settings(tier)
+        ),
         modules=tuple(dict.fromkeys(name for kind in kinds for name in kind.modules)),
     )
 

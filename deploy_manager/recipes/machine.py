@@ -47,6 +47,9 @@ class MachineNeeds:
     commented: tuple[tuple[str, str, str], ...] = ()
     """Packages, files of theirs, and a pattern of lines that are turned into comments there."""
 
+    replaced: tuple[tuple[str, str, str, str], ...] = ()
+    """Packages, files of theirs, a pattern of a line there, and the line that takes its place."""
+
     modules: tuple[str, ...] = ()
     """Modules of Apache that are switched on."""
 
@@ -113,6 +116,8 @@ def _of_the_tiers(needs: MachineNeeds) -> Iterator[tuple[str, str]]:
         yield "file", f"{path}: removed if {package} is new, since it listens everywhere"
     for package, path, _pattern in needs.commented:
         yield "file", f"{path}: listens nowhere, if {package} is new"
+    for package, path, _pattern, line in needs.replaced:
+        yield "file", f"{path}: {line}, if {package} is new"
     if needs.modules:
         yield "apache", f"a2enmod {' '.join(needs.modules)}"
     for file in needs.files:

@@ -199,6 +199,13 @@ class Kind:
 
     options: Mapping[str, Option] = {}
 
+    def first_settings(self, facts: Facts) -> tuple[tuple[str, str, str], ...]:
+        """Return lines to replace once, in files that the package has just brought.
+
+        Each is a path, in which * may stand, a pattern of the whole line, and the new line.
+        """
+        return ()
+
     def configure(self, facts: Facts) -> Configuration:
         """Return what it needs on this server."""
         raise NotImplementedError

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -79,8 +80,7 @@ def _play(*, stay: bool) -> None:
             if stay:
                 print(f"\nAdmin   {admin}   login: {inventory.USER}   password: {password}")
                 print("Ctrl-C stops everything.", flush=True)
-                while not time.sleep(60):
-                    pass
+                signal.pause()
     finally:
         pool.end()
 

@@ -25,7 +25,9 @@ FIFTH = "app5"
 class Machine(Protocol):
     """What the rows need to know of a machine."""
 
-    address: str
+    @property
+    def address(self) -> str: ...
+
     port: int
     host_key: str
 

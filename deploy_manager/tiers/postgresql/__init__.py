@@ -33,6 +33,11 @@ class Postgresql(DataTier):
         ),
     }
 
+    def first_settings(self, facts: Facts) -> tuple[tuple[str, str, str], ...]:
+        # Debian gives a new cluster the first port that is free from 5432 on.
+        line = f"port = {facts.listen[0].port}"
+        return (("/etc/postgresql/*/main/postgresql.conf", r"port = \d+\b.*", line),)
+
     def configure(self, facts: Facts) -> Configuration:
         return Configuration(
             files=(),  # remote.py changes parts of files that belong to the cluster

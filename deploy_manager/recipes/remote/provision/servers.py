@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -24,15 +25,20 @@ def silence(needs: Facts, installed: Sequence[str]) -> None:
     for package, path in needs["removed"]:
         if package in installed and os.path.lexists(path):
             os.remove(path)
-    for package, path, pattern in needs["commented"]:
-        if package not in installed:
-            continue
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(
-                f"# {line}\n" if re.match(pattern, line) else f"{line}\n" for line in lines
-            )
+    changes = [(*each, None) for each in needs["commented"]] + list(needs["replaced"])
+    for package, place, pattern, line in changes:
+        for path in glob.glob(place) if package in installed else ():
+            replace_lines(path, pattern, line)
+
+
+def replace_lines(path: str, pattern: str, new: str | None) -> None:
+    """Put a line in the place of those that begin with a pattern; None: make them comments."""
+    with open(path, encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    with open(path, "w", encoding="utf-8") as file:
+        for line in lines:
+            changed = f"# {line}" if new is None else new
+            file.write(f"{changed if re.match(pattern, line) else line}\n")
 
 
 def enable(module: str) -> None:
