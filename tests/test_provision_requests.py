@@ -131,7 +131,7 @@ def test_what_is_needed_is_printed_for_those_who_do_it_otherwise(
         "folder   /srv/shop: owned by deploy, mode 755",
         "package  gettext (translations are compiled by it)",
         "deploy ALL=(root) NOPASSWD: /usr/bin/systemctl daemon-reload",
-        "Nothing is pinned yet",
+        "No pins can be read yet",
     ):
         assert line in printed
     assert all(line in printed for line in call("sudoers", "production").splitlines())

@@ -174,7 +174,7 @@ def test_an_account_with_sudo_provisions_and_what_sudo_allows_is_enough_and_no_m
     make = (
         "apt-get install --yes --no-install-recommends python3 sudo"
         " && useradd --create-home --shell /bin/bash --password '*' debian"
-        " && cp -r /root/.ssh /home/debian && chown -R debian: /home/debian/.ssh"
+        " && cp -r ~/.ssh /home/debian && chown -R debian: /home/debian/.ssh"
     )
     machine.run(make, user="root")
     _code, shown = call_and_fail("recipe", "production", "preview_provision")

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator
 
+from deploy_manager.deployments.contents import find_contents
 from deploy_manager.deployments.site_tiers import tiers_on
+from deploy_manager.exceptions import CodeError, PinError
 from deploy_manager.models import Environment, Placement
 from deploy_manager.packages.pins import checked_pins_of, pins_in
 from deploy_manager.recipes import Site
@@ -14,8 +16,8 @@ from deploy_manager.requirements.system_libraries import libraries_of
 from deploy_manager.tiers.kinds import get_kind
 
 NO_PINS = (
-    "Nothing is pinned yet, so it is unknown which libraries of the system the site loads: once it"
-    " was deployed, or its requirements are listed, provision the server again."
+    "No pins can be read yet, so it is unknown which libraries of the system the site loads: once"
+    " it was deployed, or its requirements are listed, provision the server again."
 )
 
 
@@ -77,10 +79,21 @@ def needs_of_tiers(placement: Placement) -> MachineNeeds:
 
 
 def pinned_packages(environment: Environment) -> frozenset[str]:
-    """Return the packages of the newest release, else those that are listed. Raises PinError."""
+    """Return the packages of the newest release, else of what would be deployed now.
+
+    None if that is not known. Raises PinError for rows that are no pins.
+    """
     newest = environment.releases.select_related("lock").first()
-    pins = pins_in(newest.lock.text) if newest else ()
-    return frozenset(pin.name for pin in pins or checked_pins_of(environment))
+    if newest:
+        return frozenset(pin.name for pin in pins_in(newest.lock.text))
+    if listed := checked_pins_of(environment):
+        return frozenset(pin.name for pin in listed)
+    try:
+        contents = find_contents(environment, environment.ref)
+    except (CodeError, PinError):
+        # A server can be prepared before there is any code: the note says what is missing then.
+        return frozenset()
+    return frozenset(pin.name for pin in contents.pins)
 
 
 def _packages(environment: Environment, pinned: frozenset[str]) -> Iterator[Package]:

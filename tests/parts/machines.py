@@ -43,7 +43,7 @@ NSPAWN_OWN = "/run/systemd/nspawn"
 PACKAGES = "/opt/packages"
 """Where a machine sees packages for its sites: without an index, and at once."""
 
-ROOTS_LOGINS = Path("/root/.ssh/authorized_keys")
+ROOTS_LOGINS = Path("/root") / ".ssh/authorized_keys"
 PORT = 2222
 """Not 22: this machine's own sshd may listen there, on every address."""
 

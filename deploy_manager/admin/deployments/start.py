@@ -41,6 +41,7 @@ CHANGELIST = "admin:deploy_manager_environment_changelist"
 TEMPLATE = "admin/deploy_manager/environment/run.html"
 
 UPGRADE_ACTION = "upgrade_packages"
+PROVISION_ACTION = f"run_{PREVIEW}"
 FIRST = (DEPLOY, ROLLBACK, CONVERGE)
 OFF = (PREVIEW, PROVISION)
 ASKED_FIRST = (UPGRADE, MANAGE_SITE)

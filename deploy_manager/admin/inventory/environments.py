@@ -45,7 +45,7 @@ from deploy_manager.models.environment_parts import (
     ServingPart,
     SitePart,
 )
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import CHANGE_SERVER, may_deploy
 from deploy_manager.schedule.windows import zone_or_utc
 
 
@@ -146,9 +146,12 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         """Put the actions of recipes before the admin's own, for users who may deploy."""
         if "_popup" in request.GET or not may_deploy_any(request):
             return known
-        from deploy_manager.admin.deployments.start import run_actions
+        from deploy_manager.admin.deployments.start import PROVISION_ACTION, run_actions
 
-        return {**run_actions(), **known}
+        actions = run_actions()
+        if not request.user.has_perm(CHANGE_SERVER):
+            actions.pop(PROVISION_ACTION, None)
+        return {**actions, **known}
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return super().has_module_permission(request) or may_see_any(request)

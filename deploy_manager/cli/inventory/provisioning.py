@@ -1,27 +1,21 @@
 """A server that was added, on a command line: its host key, its needs, its way to serving."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from rich.text import Text
 
-from deploy_manager.addresses import address_of
 from deploy_manager.cli.exits import refuse
 from deploy_manager.cli.packages.pins import agrees
 from deploy_manager.cli.text import clean, shorten
 from deploy_manager.cli.views.base import Report, View
 from deploy_manager.deployments.machine_needs import machine_of
 from deploy_manager.deployments.orders import site_of
-from deploy_manager.exceptions import DeployManagerError, HostUnreachable
+from deploy_manager.exceptions import HostUnreachable
 from deploy_manager.hosts.identity import public_key
-from deploy_manager.hosts.keys import HostKey
-from deploy_manager.hosts.link import fetch_host_key
+from deploy_manager.inventory.host_keys import fetch_host_keys, pin, server_facts
 from deploy_manager.models import Placement, Server
 from deploy_manager.recipes.machine import Machine, describe
-
-AT_ONCE = 20
-"""Servers that are asked for their keys at the same time."""
 
 
 def machine_for(placement: Placement) -> Machine:
@@ -85,21 +79,16 @@ def pin_host_keys(servers: Sequence[Server], view: View) -> None:
     unknown = [server for server in servers if not server.is_local and not server.host_key]
     if not unknown:
         return
-    addresses = [address_of(server) for server in unknown]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        attempts = [pool.submit(fetch_host_key, address) for address in addresses]
-    found: list[HostKey] = []
-    for server, attempt in zip(unknown, attempts, strict=True):
-        try:
-            found.append(attempt.result())
-        except DeployManagerError as error:
-            refuse(error.message)
-        view.say(f"{server} presents the host key {found[-1].fingerprint}.")
+    found = fetch_host_keys(unknown)
+    for seen in found:
+        if seen.key is None:
+            refuse(seen.problem)
+        view.say(f"{seen.server} presents the host key {seen.key.fingerprint}.")
     names = clean(shorten([server.name for server in unknown]))
     view.remark("Compare with what the provider shows, or ssh-keygen -lf on the server's console.")
     if not agrees(f"Pin these keys of {names}? [y/N] ", view):
         refuse(f"No host key is pinned for {names}: nothing was done.")
-    for server, key in zip(unknown, found, strict=True):
+    for seen in found:
         # Conditional, as somebody may have pinned another meanwhile.
-        if not Server.objects.filter(pk=server.pk, host_key="").update(host_key=key.line):
-            refuse(f"A host key of {server} was pinned meanwhile: look at it, and try again.")
+        if seen.key is None or not pin(server_facts(seen.server), seen.key.line):
+            refuse(f"{seen.server} was changed meanwhile: look at it, and try again.")
