@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from example_project.demo import machines, talk
-
 TOP = Path(__file__).parent.parent
 PAGE = TOP / "docs/from-bare-machines-to-a-site.md"
 LONGEST = 1200
@@ -28,7 +26,7 @@ def commands_of_the_page() -> set[str]:
 def test_the_demo_does_what_its_page_says(tmp_path: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")}
     done = subprocess.run(
-        [sys.executable, "-m", machines.__name__, "--check"],
+        [sys.executable, "-m", "example_project.demo.machines", "--check"],
         cwd=TOP,
         env={**kept, "DEPLOY_MANAGER_DEMO_DIR": str(tmp_path / "demo")},
         stdin=subprocess.DEVNULL,
@@ -45,6 +43,10 @@ def test_the_demo_does_what_its_page_says(tmp_path: Path) -> None:
 
 
 def test_the_page_has_the_rows_of_the_demo() -> None:
+    rows = (TOP / "example_project/demo/talk.py").read_text()
     text = PAGE.read_text()
-    for word in (*talk.ROLES, talk.NAME, talk.SITE, str(talk.PORT), "config.tiers"):
+    names = re.findall(r'^    "([a-z]+[0-9])": \[', rows, re.MULTILINE)
+    assert len(names) == 6
+    for word in (*names, "guestbook.example.org", "guestbook/production", "config.tiers", "8080"):
         assert word in text
+        assert word in rows

@@ -243,7 +243,9 @@ def test_ten_megabytes_of_facts_are_read_in_a_moment() -> None:
 
 
 def test_names_come_without_controls() -> None:
-    listed: dict[str, object] = {"_meta": {"hostvars": {"a\u001b[2J": {}, "\ud800": {}, "__proto__": {}}}}
+    listed: dict[str, Any] = {
+        "_meta": {"hostvars": {"a\u001b[2J": {}, "\ud800": {}, "__proto__": {}}}
+    }
     found = read(json.dumps(listed))
     names = {each.name for each in found.servers}
     assert names == {"a\ufffd[2J", "?", "__proto__"}
