@@ -62,7 +62,10 @@ def _tiers_of(
         here = [each for each in places if not set(wanted).isdisjoint(texts_in(each.roles))]
         if not here:
             raise ConfigurationError(
-                _("No server of %(site)s has a role for the tier %(tier)s: give one %(roles)s."),
+                _(
+                    "No server of %(site)s has a role for the tier %(tier)s: give one of them the"
+                    " role %(roles)s."
+                ),
                 site=environment,
                 tier=tier,
                 roles=" / ".join(wanted or get_kind(tier.kind).roles),

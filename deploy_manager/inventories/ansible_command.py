@@ -20,7 +20,7 @@ from deploy_manager.exceptions import InventoryError
 from deploy_manager.logs import mask_text, plain
 
 PROGRAM = "ansible-inventory"
-TIMEOUT = 10.0
+TIMEOUT = 20.0
 """Seconds: 200 servers take less than one, and the page of the import waits for it."""
 
 LARGEST = 2 * 1024 * 1024

@@ -52,7 +52,7 @@ def gateway_in_arguments(arguments: str) -> str | None:
     try:
         words = shlex.split(arguments)
     except ValueError:
-        raise InventoryError(_("The arguments for ssh have an open quote.")) from None
+        raise InventoryError(_("The arguments for ssh have an unclosed quote.")) from None
     for option, value in _options_in(words):
         name, _sep, rest = value.replace("=", " ", 1).partition(" ")
         if option == "J":

@@ -81,7 +81,7 @@ def _lines(text: str, left_out: list[LeftOut]) -> Iterator[tuple[int, str, str]]
             continue
         found = _LINE.match(stripped)
         if found is None:
-            reason = Message(_("It is no line of ssh_config."))
+            reason = Message(_("It is not a line of ssh_config."))
             left_out.append(LeftOut(at_line(number), reason))
         elif found[1].lower() == "include":
             reason = Message(_("Other files are not read: import them, too."))
@@ -98,7 +98,7 @@ def _begin(keyword: str, value: str, number: int, left_out: list[LeftOut]) -> Bl
         try:
             return Block(shlex.split(value), number)
         except ValueError:
-            reason = Message(_("Its names have an open quote."))
+            reason = Message(_("Its names have an unclosed quote."))
     left_out.append(LeftOut(at_line(number), reason))
     return None
 

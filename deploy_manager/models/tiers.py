@@ -160,8 +160,8 @@ class Tier(models.Model):
         blank=True,
         validators=[validate_lines],
         help_text=_(
-            "Added to its configuration as they are. Who may write them can have the server read"
-            " any file."
+            "Added to its configuration as they are. Whoever may edit them can become root on the"
+            " server."
         ),
     )
     variable = models.CharField(
@@ -169,7 +169,9 @@ class Tier(models.Model):
         max_length=100,
         blank=True,
         validators=[variable_validator],
-        help_text=_("Gets its URL in the site's processes. Blank: as its kind says, DATABASE_URL."),
+        help_text=_(
+            "Gets its URL in the site's processes. Blank: as its kind says, like DATABASE_URL."
+        ),
     )
     # Like the environment's variables it is readable in the database.
     secret = models.CharField(_("password"), max_length=100, default=make_secret, editable=False)

@@ -107,7 +107,8 @@ def take_inventories(
 
     `at_once` limits how many, by default to MAX_HOSTS_AT_ONCE.
     """
-    asked = list(placements.select_related("environment", "server__gateway"))
+    found = placements.select_related("environment", "server__gateway")
+    asked = [each for each in found if each.has_code]
     if not asked:
         return {}
     problems: dict[int, Message] = {}

@@ -28,7 +28,7 @@ WEB_OPTIONS: Mapping[str, Option] = {
     "max_body": Option("10m", SIZE, _("The largest request, as an upload is.")),
     "timeout": Option("60", NUMBER, _("Seconds that the site may take to answer.")),
     "redirect": Option("yes", YES_OR_NO, _("Whether http is redirected to https.")),
-    "balance": Option("no", YES_OR_NO, _("Whether requests go to all servers from each.")),
+    "balance": Option("no", YES_OR_NO, _("Whether each server passes requests on to all of them.")),
     "acme": Option(
         "/var/www/acme", PATH, _("The web root of certbot, as in certbot certonly --webroot -w.")
     ),

@@ -72,7 +72,7 @@ class ImportForm(forms.Form):
         max_length=5000,
         widget=forms.Textarea(attrs={"rows": 3, "cols": 40, "spellcheck": "false"}),
         help_text=gettext_lazy(
-            "A line like dbservers=database for each group that is called otherwise than its role."
+            "A line like dbservers=database for each group whose name differs from its role."
             " The group “all” has every server. Servers without a role are not placed."
         ),
     )

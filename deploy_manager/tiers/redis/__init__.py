@@ -18,10 +18,12 @@ class Redis(DataTier):
     variable = "REDIS_URL"
     options = {
         "use": Option(
-            "broker", "broker|cache", _("A broker keeps all on disk; a cache forgets the oldest.")
+            "broker",
+            "broker|cache",
+            _("A broker keeps everything on disk; a cache forgets the oldest."),
         ),
         "memory": Option("256", NUMBER, _("Megabytes that it may keep; 0: no limit.")),
-        "databases": Option("16", NUMBER, _("How many there are; the URL names 0.")),
+        "databases": Option("16", NUMBER, _("Number of databases; the URL uses number 0.")),
     }
 
     def configure(self, facts: Facts) -> Configuration:
