@@ -39,7 +39,7 @@ class MachineNeeds:
 
     files: tuple[MachineFile, ...] = ()
     disable: tuple[str, ...] = ()
-    """Units that installing these packages must not start, nor enable; those that are there stay."""
+    """Units that installing these packages must not start, nor enable, if they are new."""
 
     removed: tuple[tuple[str, str], ...] = ()
     """Packages and files of theirs that would listen: taken away as they are installed."""

@@ -203,7 +203,7 @@ def new_units(needs: Facts) -> list[str]:
 def policy(work: Facts) -> Iterator[None]:
     """Have the system start no service meanwhile: see invoke-rc.d(8).
 
-    What is to be done then stands in the file, so that the next run can finish what was interrupted.
+    What is to be done then stands in it, so that the next run can finish what was interrupted.
     """
     if os.path.lexists(POLICY):  # somebody's own, which may say the same or the contrary
         with open(POLICY, "rb") as file:
