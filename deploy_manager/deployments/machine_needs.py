@@ -39,7 +39,7 @@ def machine_of(placement: Placement, site: Site, key: str) -> Machine:
         packages=tuple(_packages(environment, pinned)),
         sudoers_path=sudoers_path(site),
         sudoers=sudoers_text(site, account, needs.sudoers),
-        makes_root=makes_root(site, account),
+        makes_root=makes_root(site, account, _web_servers(placement)),
         needs=needs,
         notes=() if pinned else (NO_PINS,),
     )
@@ -80,6 +80,11 @@ def needs_of_tiers(placement: Placement) -> MachineNeeds:
         ),
         modules=tuple(dict.fromkeys(name for kind in kinds for name in kind.modules)),
     )
+
+
+def _web_servers(placement: Placement) -> tuple[str, ...]:
+    names = (tier.kind for tier in tiers_on(placement) if get_kind(tier.kind).is_web)
+    return tuple(dict.fromkeys(names))
 
 
 def _first(kind: Kind) -> str:
