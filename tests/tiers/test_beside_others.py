@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.parts.machine_site import MachineSite
-from tests.parts.tiers import NAME, PORT, SECURE_PORT, TieredSite, make_certificate
+from tests.parts.tiers import NAME, PORT, SECURE_PORT, TieredSite, make_certificate, prepare
 
 pytestmark = pytest.mark.machines
 FOLDER = "/etc/nginx/sites-enabled"
@@ -88,3 +88,19 @@ def test_a_tier_of_another_kind_ends_the_one_before_it(site: TieredSite) -> None
     assert run(f"systemctl is-active {unit} || true", "root") == "inactive\n"
     assert "shop-production-cache" not in run("ls /etc/redis", "root")
     assert "Nothing has changed." in site.apply(memcached)
+
+
+def test_apache_ends_with_the_last_address_that_it_listens_on(machine_site: MachineSite) -> None:
+    machine_site.deploy("r1")
+    prepare(machine_site.machine, "apache")
+    site = TieredSite(machine_site)
+    site.apply(site.tier("apache"))
+    assert site.ask().text == "r1"
+    assert "removed from this server" in site.apply()
+    with pytest.raises(OSError):
+        site.ask()
+    units = machine_site.machine.run(
+        "systemctl --failed --no-legend; systemctl is-enabled apache2 || true"
+    )
+    assert units == "disabled\n"
+    assert "This server has no tiers." in site.apply()
