@@ -6,6 +6,7 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from deploy_manager.deployments.choices import releases_to_return_to
+from deploy_manager.deployments.machine_needs import machine_of
 from deploy_manager.deployments.orders import site_of
 from deploy_manager.deployments.site_tiers import tiers_on
 from deploy_manager.deployments.waves import plan_steps
@@ -152,3 +153,12 @@ def test_what_was_written_around_the_form_is_refused_as_well(
     Tier.objects.update(**{field: value})
     with pytest.raises((InvalidRow, ConfigurationError, ValueError)):
         found_on(shop, "static1")
+
+
+def test_who_applies_a_web_server_is_said_to_be_as_powerful_as_root(shop: Environment) -> None:
+    add(shop, "nginx")
+    static = shop.placements.get(server__name="static1")
+    machine = machine_of(static, site_of(static), "")
+    assert "deploy as powerful as root: it sends the configuration of nginx" in machine.makes_root
+    web = shop.placements.get(server__name="web1")
+    assert machine_of(web, site_of(web), "").makes_root == ""

@@ -13,7 +13,7 @@ from deploy_manager.recipes.machine import Machine, MachineFile, MachineNeeds, P
 from deploy_manager.recipes.sudoers import makes_root, sudoers_path, sudoers_text
 from deploy_manager.recipes.tiers import RULES, allowed_by, command_of, installed_program
 from deploy_manager.requirements.system_libraries import libraries_of
-from deploy_manager.tiers.kinds import get_kind
+from deploy_manager.tiers.kinds import Kind, get_kind
 
 NO_PINS = (
     "No pins can be read yet, so it is unknown which libraries of the system the site loads: once"
@@ -39,7 +39,7 @@ def machine_of(placement: Placement, site: Site, key: str) -> Machine:
         packages=tuple(_packages(environment, pinned)),
         sudoers_path=sudoers_path(site),
         sudoers=sudoers_text(site, account, needs.sudoers),
-        makes_root=makes_root(site, account),
+        makes_root=makes_root(site, account, _web_servers(placement)),
         needs=needs,
         notes=() if pinned else (NO_PINS,),
     )
@@ -57,25 +57,38 @@ def needs_of_tiers(placement: Placement) -> MachineNeeds:
     prefix = tiers[0].prefix
     rules = json.dumps(allowed_by(tiers), indent=1, sort_keys=True) + "\n"
     own = [MachineFile(path, text, is_program=True) for path, text in installed_program().items()]
-    wanted = [Package((name,), f"for {kind.name}") for kind in kinds for name in kind.packages]
+    wanted = [
+        Package(tuple(names.split("|")), f"for {kind.name}")
+        for kind in kinds
+        for names in kind.packages
+    ]
     return MachineNeeds(
         packages=tuple(dict.fromkeys(wanted)),
         sudoers=(" ".join(command_of(prefix)),),
         files=(*own, MachineFile(f"{RULES}/{prefix}.json", rules)),
         disable=tuple(name for kind in kinds for name in kind.stopped),
-        removed=tuple((kind.packages[0], path) for kind in kinds for path in kind.removed),
+        removed=tuple((_first(kind), path) for kind in kinds for path in kind.removed),
         commented=tuple(
-            (kind.packages[0], path, pattern)
+            (_first(kind), path, pattern)
             for kind in kinds
             for path, pattern in kind.commented.items()
         ),
         replaced=tuple(
-            (kind.packages[0], *setting)
+            (_first(kind), *setting)
             for kind, tier in zip(kinds, tiers, strict=True)
             for setting in kind.first_settings(tier)
         ),
         modules=tuple(dict.fromkeys(name for kind in kinds for name in kind.modules)),
     )
+
+
+def _web_servers(placement: Placement) -> tuple[str, ...]:
+    names = (tier.kind for tier in tiers_on(placement) if get_kind(tier.kind).is_web)
+    return tuple(dict.fromkeys(names))
+
+
+def _first(kind: Kind) -> str:
+    return kind.packages[0].partition("|")[0]
 
 
 def pinned_packages(environment: Environment) -> frozenset[str]:

@@ -32,14 +32,14 @@ class MachineNeeds:
     """What one part of a site needs of the machine: a web server, a database."""
 
     packages: tuple[Package, ...] = ()
-    """Installed under a policy that starts nothing, if there is anything to `disable`."""
+    """Installed under a policy that starts nothing."""
 
     sudoers: tuple[str, ...] = ()
     """Commands that the account may run as root without a password, as sudoers(5) has them."""
 
     files: tuple[MachineFile, ...] = ()
     disable: tuple[str, ...] = ()
-    """Units that installing these packages must not start, nor enable."""
+    """Units that installing these packages must not start, nor enable, if they are new."""
 
     removed: tuple[tuple[str, str], ...] = ()
     """Packages and files of theirs that would listen: taken away as they are installed."""

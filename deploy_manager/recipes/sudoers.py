@@ -16,6 +16,10 @@ MAKES_ROOT = (
     " and a unit runs as whoever it names. With the supervisor systemd-user nothing has to be"
     " allowed."
 )
+MAKES_ROOT_BY_TIERS = (
+    "What sudo has to allow makes {account} as powerful as root: it sends the configuration of"
+    " {kinds}, which root reads, and which can name programs and files for root to run and write."
+)
 SYSTEMCTL, UNITS = "/usr/bin/systemctl", "/etc/systemd/system"
 
 _ALIAS = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -49,10 +53,17 @@ def sudoers_text(site: Site, account: str, more: Sequence[str] = ()) -> str:
     return "\n".join([header, *lines, ""])
 
 
-def makes_root(site: Site, account: str) -> str:
-    """Return what it means to allow the file's commands; blank: they do what they say."""
-    writes_units = account != "root" and _writes_units(site)
-    return MAKES_ROOT.format(account=account) if writes_units else ""
+def makes_root(site: Site, account: str, web_servers: Sequence[str] = ()) -> str:
+    """Return what it means to allow the file's commands; blank: they do what they say.
+
+    `web_servers` are the kinds of tiers whose configuration the account sends.
+    """
+    if account == "root":
+        return ""
+    if _writes_units(site):
+        return MAKES_ROOT.format(account=account)
+    kinds = ", ".join(web_servers)
+    return MAKES_ROOT_BY_TIERS.format(account=account, kinds=kinds) if kinds else ""
 
 
 def _commands(site: Site) -> Iterator[str]:

@@ -167,7 +167,7 @@ class Kind:
     """Where it runs if a tier names no roles: on servers with the first of these that any has."""
 
     packages: tuple[str, ...]
-    """Debian packages that `provision` installs."""
+    """Debian packages that `provision` installs; of those with `|` between them one is enough."""
 
     modules: tuple[str, ...] = ()
     """Of Apache: those that `provision` enables."""

@@ -67,7 +67,7 @@ class WebServer(Kind):
     def _configuration(self, facts: Facts) -> Configuration:
         path = f"{self.folder}/{facts.label}{self.suffix}"
         digest = _digest_of(self._render(facts, ""))
-        host = facts.names[0].replace("*", "any")
+        hosts = dict.fromkeys(name.replace("*", "any") for name in facts.names)
         return Configuration(
             files=(File(path, self._render(facts, digest)),),
             test=self.test,
@@ -76,6 +76,8 @@ class WebServer(Kind):
             proofs=tuple(
                 Proof(f"{each.scheme}://{each.reached_at}{PROOF_PATH}", host, digest)
                 for each in facts.listen
+                # Another file may have one of the names already: then its site is answered.
+                for host in hosts
             ),
         )
 

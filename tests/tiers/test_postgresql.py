@@ -54,6 +54,15 @@ def test_a_site_gets_a_database_that_only_its_servers_reach(machine_site: Machin
     assert "blog" not in machine.run("cat /etc/postgresql/*/main/pg_hba.conf", "root")
     machine_site.change(unit_prefix="shop-production")
 
+    # A role of somebody else keeps its password; so does that of a site that was taken away.
+    machine.run("runuser -u postgres -- createuser somebody", "root")
+    assert "There is a role somebody already" in site.refusal(
+        site.tier("postgresql", listen=listen, options={"user": "somebody"})
+    )
+    assert "There is a role blog already" in site.refusal(
+        site.tier("postgresql", listen=listen, options={"user": "blog"})
+    )
+
     # Another password, and a reboot.
     changed = replace(tier, secret="anotherOne")
     assert "gets the password" in site.preview(changed)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from . import files
 from .files import Wanted
 from .running import attempt
+from .state import State
 
 FOLDER = "/etc/apache2/sites-enabled/"
 MODULE = "/usr/lib/apache2/modules/mod_info.so"
@@ -32,6 +34,17 @@ def complete(wanted: Wanted) -> Wanted:
         for path, content in wanted.contents.items()
     }
     return replace(wanted, contents=contents)
+
+
+def remove(name: str, known: State) -> None:
+    """End a tier; Apache as well, if it would listen nowhere: it can't run so. Raises TierError."""
+    entry = known.tiers[name]
+    is_used = any(each.get("unit") == entry["unit"] for each in known.neighbours(name))
+    is_readable = attempt("apache2ctl", "-t").returncode == 0
+    if is_readable and not is_used and not _listens_of_others():
+        print(f"Nothing else listens by {entry['unit']}: it is stopped and disabled.")
+        entry["own_unit"] = True
+    files.remove(name, known)
 
 
 def _listens_of_others() -> set[tuple[str, str]]:

@@ -8,7 +8,8 @@ from deploy_manager.tiers.web import WEB_OPTIONS, WebServer
 class Nginx(WebServer):
     name = "nginx"
     title = _("nginx: static files, balancing")
-    packages = ("nginx-light",)
+    # The first one is installed if none is there: each of them has all that we use.
+    packages = ("nginx-light|nginx|nginx-core|nginx-full|nginx-extras",)
     stopped = ("nginx.service",)
     removed = ("/etc/nginx/sites-enabled/default",)
     folder = "/etc/nginx/sites-enabled"

@@ -93,7 +93,7 @@ def preview(wanted: Wanted, known: State) -> None:
     if not cluster.is_running:
         print(f"The cluster {cluster.title} does not run: it would be started.")
         return
-    plan = _plan(wanted, cluster)
+    plan = _plan(wanted, cluster, known)
     _print(plan, cluster)
     if plan.is_empty:
         print("Nothing would change.")
@@ -106,7 +106,7 @@ def test(wanted: Wanted, known: State) -> None:
     if not cluster.is_running:
         print(f"The cluster {cluster.title} does not run: it is looked at when it does.")
         return
-    _plan(wanted, cluster)
+    _plan(wanted, cluster, known)
     _check_extensions(wanted, cluster)
     print("It can be done.")
 
@@ -117,7 +117,7 @@ def apply(wanted: Wanted, known: State) -> None:
     units.enable("postgresql.service")
     if not cluster.is_running:
         _restart(cluster)
-    plan = _plan(wanted, cluster)
+    plan = _plan(wanted, cluster, known)
     if plan.is_empty and not known.is_owed(wanted.name):
         _prove(wanted)
         print("Nothing has changed.")
@@ -186,7 +186,7 @@ def _find_cluster(wanted: Wanted) -> Cluster:
     return chosen
 
 
-def _plan(wanted: Wanted, cluster: Cluster) -> Plan:
+def _plan(wanted: Wanted, cluster: Cluster, known: State) -> Plan:
     """Return what is to be done. Raises TierError for what must not be touched."""
     base, places = _base_addresses(cluster), _places(cluster)
     host = str(wanted.own["host"])
@@ -204,19 +204,20 @@ def _plan(wanted: Wanted, cluster: Cluster) -> Plan:
     changed = {path: text for path, text in contents.items() if _text_of(path) != text}
     listening = _addresses(cluster.ask("SHOW listen_addresses"))
     restarts = not (EVERYWHERE & set(listening)) and not _covers(listening, host)
-    return Plan(tuple(_statements(wanted, cluster)), changed, restarts)
+    return Plan(tuple(_statements(wanted, cluster, known)), changed, restarts)
 
 
-def _statements(wanted: Wanted, cluster: Cluster) -> Iterator[tuple[str, str, str]]:
+def _statements(wanted: Wanted, cluster: Cluster, known: State) -> Iterator[tuple[str, str, str]]:
     """Yield what makes role, database and extensions as wanted. Raises TierError."""
     user, database = str(wanted.own["user"]), str(wanted.own["database"])
     if not (NAME.fullmatch(user) and NAME.fullmatch(database)):
         raise TierError("Names of databases and roles have lower case letters, digits and _ only.")
-    password = wanted.secrets[0]
+    password, mark = wanted.secrets[0], f"deploy_manager {re.sub(r'[^a-z0-9_-]', '', wanted.label)}"
     role = cluster.ask(  # names have been checked above
-        f"SELECT rolsuper, coalesce(rolpassword, '') FROM pg_authid WHERE rolname = '{user}'"
+        "SELECT rolsuper, coalesce(rolpassword, ''), shobj_description(oid, 'pg_authid')"
+        f" FROM pg_authid WHERE rolname = '{user}'"
     )
-    is_super, _bar, stored = role.partition("|")
+    is_super, stored, comment = [*role.split("|", 2), "", ""][:3]
     if is_super == "t":
         raise TierError(f"The role {user} is a superuser: a site must not log in as one.")
     if not role:
@@ -224,8 +225,15 @@ def _statements(wanted: Wanted, cluster: Cluster) -> Iterator[tuple[str, str, st
     else:
         verb, words = "ALTER", f"The role {user} gets the password."
     if not _is_password(stored, password):
+        if role and not _is_ours(known, user) and comment != mark:
+            raise TierError(
+                f"There is a role {user} already, with another password: whoever uses it would be"
+                f" locked out. Enter another one as the option user; or, if it is this site's, run"
+                f" as postgres: COMMENT ON ROLE {user} IS '{mark}'"
+            )
         # As a hash: statements may stand in the server's log.
-        yield words, f"{verb} ROLE \"{user}\" LOGIN PASSWORD '{_hash(password)}'", "postgres"
+        statement = f"{verb} ROLE \"{user}\" LOGIN PASSWORD '{_hash(password)}'"
+        yield words, f"{statement}; COMMENT ON ROLE \"{user}\" IS '{mark}'", "postgres"
     owner = cluster.ask(
         f"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{database}'"
     )
@@ -237,6 +245,11 @@ def _statements(wanted: Wanted, cluster: Cluster) -> Iterator[tuple[str, str, st
     if not owner:
         yield f"The database {database} is created.", _creation(cluster, database, user), "postgres"
     yield from _extension_statements(wanted, cluster, database, is_new=not owner)
+
+
+def _is_ours(known: State, user: str) -> bool:
+    """Whether a tier of this site has made the role, under whatever name it was."""
+    return any(each.get("user") == user for each in known.tiers.values())
 
 
 def _creation(cluster: Cluster, database: str, owner: str) -> str:

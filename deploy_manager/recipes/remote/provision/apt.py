@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,9 @@ from .changes import NETWORKING, Change, Facts, Problem, ask, do, last_lines
 
 LISTS = "/var/lib/apt/lists"
 WAITING = ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=2"]
-INSTALL = ["--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"]
+INSTALL = ["--no-install-recommends", "--no-remove", "-o", "Dpkg::Options::=--force-confold"]
+"""What others have installed stays: apt fails rather than remove it."""
+
 NO_CACHES = ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
 """Else a mere question would write them."""
 
@@ -67,17 +70,14 @@ def of_the_site(facts: Facts) -> Iterator[Change]:
 def of_its_tiers(needs: Facts) -> Iterator[Change]:
     there, known = installed(), candidates({"packages": [], "needs": needs})
     missing = missing_of(needs["packages"], there, known)
-    unfinished = units_in_policy()
-    if unfinished:
+    if (work := work_in_policy()) is not None:
         line = f"- {POLICY}, which an interrupted installation has left"
-        yield Change(line, lambda: end_policy(unfinished))
-    if not needs["disable"]:
-        yield from install_changes(missing)
-    elif missing:
+        yield Change(line, lambda: end_policy(work))
+    if missing:
         first, *others = install_changes(missing)
         yield first._replace(make=lambda: install_quietly(list(missing), needs))
         yield from others
-        for unit in needs["disable"]:
+        for unit in new_units(needs):
             yield Change(f"  {unit} is neither started nor enabled by that", nothing)
 
 
@@ -186,18 +186,24 @@ def install(names: Sequence[str]) -> None:
 def install_quietly(names: Sequence[str], needs: Facts) -> None:
     """Install packages whose services must not start by it: their units are disabled, too.
 
-    What would make them listen later is taken out of their files.
+    What would make them listen later is taken out of their files. Units and files that were there
+    before are somebody's: they stay as they are.
     """
-    with policy(needs["disable"]):
+    work = {**servers.silencing(needs), "units": new_units(needs)}
+    with policy(work):
         install(names)
-        servers.silence(needs, names)
+
+
+def new_units(needs: Facts) -> list[str]:
+    """Return the units to disable that the system does not have yet."""
+    return [unit for unit in needs["disable"] if ask("systemctl", "cat", unit).returncode]
 
 
 @contextmanager
-def policy(units: Sequence[str]) -> Iterator[None]:
+def policy(work: Facts) -> Iterator[None]:
     """Have the system start no service meanwhile: see invoke-rc.d(8).
 
-    The units are named in the file, so that the next run can finish what was interrupted.
+    What is to be done then stands in it, so that the next run can finish what was interrupted.
     """
     if os.path.lexists(POLICY):  # somebody's own, which may say the same or the contrary
         with open(POLICY, "rb") as file:
@@ -205,7 +211,7 @@ def policy(units: Sequence[str]) -> Iterator[None]:
     else:
         own = b""
     with open(f"{POLICY}.new", "w") as file:
-        file.write(f"{POLICY_HEADER} {' '.join(units)}\nexit 101\n")
+        file.write(f"{POLICY_HEADER} {json.dumps(work)}\nexit 101\n")
     os.chmod(f"{POLICY}.new", 0o755)  # noqa: S103  it is a program
     if own:
         os.rename(POLICY, f"{POLICY}.own")
@@ -213,11 +219,13 @@ def policy(units: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        end_policy(units)
+        end_policy(work)
 
 
-def end_policy(units: Sequence[str]) -> None:
-    for unit in units:
+def end_policy(work: Facts) -> None:
+    """Disable what was installed, even if that failed half-way, and take its listening away."""
+    servers.silence(work)
+    for unit in work["units"]:
         if ask("systemctl", "cat", unit).returncode == 0:
             do("systemctl", "disable", "--now", "--quiet", unit)
     os.remove(POLICY)
@@ -225,16 +233,17 @@ def end_policy(units: Sequence[str]) -> None:
         os.rename(f"{POLICY}.own", POLICY)
 
 
-def units_in_policy() -> list[str]:
-    """Return the units that a run was about to disable when it was interrupted."""
+def work_in_policy() -> Facts | None:
+    """Return what a run was about to do when it was interrupted; None: there was none."""
     try:
         with open(POLICY, encoding="utf-8", errors="replace") as file:
             text = file.read()
     except OSError:
-        return []
+        return None
     if not text.startswith(POLICY_HEADER):
-        return []
-    return text[len(POLICY_HEADER) :].splitlines()[0].split() or ["none.service"]
+        return None
+    found: Facts = json.loads(text[len(POLICY_HEADER) :].splitlines()[0])
+    return found
 
 
 def stream(words: Sequence[str], must: bool = True) -> int:

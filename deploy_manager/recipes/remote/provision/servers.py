@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 
 from .changes import Change, Facts, do
@@ -20,15 +20,27 @@ def look(facts: Facts) -> Iterator[Change]:
             yield Change(f"+ Apache's module {name}", partial(enable, name))
 
 
-def silence(needs: Facts, installed: Sequence[str]) -> None:
-    """Have packages that were installed just now listen nowhere, but where a tier says."""
-    for package, path in needs["removed"]:
-        if package in installed and os.path.lexists(path):
-            os.remove(path)
+def silencing(needs: Facts) -> Facts:
+    """Return what `silence` has to do; call it before anything is installed.
+
+    Files that are there already are somebody's own.
+    """
+    places = [path for _package, path in needs["removed"]]
     changes = [(*each, None) for each in needs["commented"]] + list(needs["replaced"])
-    for package, place, pattern, line in changes:
-        for path in glob.glob(place) if package in installed else ():
-            replace_lines(path, pattern, line)
+    lines = [(place, pattern, line) for _package, place, pattern, line in changes]
+    kept = {path for place in [*places, *(each[0] for each in lines)] for path in glob.glob(place)}
+    return {"removed": places, "lines": lines, "kept": sorted(kept)}
+
+
+def silence(work: Facts) -> None:
+    """Have packages that were installed just now listen nowhere, but where a tier says."""
+    for path in work["removed"]:
+        if path not in work["kept"] and os.path.lexists(path):
+            os.remove(path)
+    for place, pattern, line in work["lines"]:
+        for path in glob.glob(place):
+            if path not in work["kept"]:
+                replace_lines(path, pattern, line)
 
 
 def replace_lines(path: str, pattern: str, new: str | None) -> None:

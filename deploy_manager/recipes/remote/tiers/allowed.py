@@ -1,4 +1,8 @@
-"""What root does for an account that sudo lets run this program: no more than `provision` wrote."""
+"""What root does for an account that sudo lets run this program: with the files that it may write.
+
+It saves from accidents. What stands in a web server's file is read by root, and may make the
+account root: `provision` says so.
+"""
 
 from __future__ import annotations
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import grp
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import foreseeing, proving, trying, units
-from .running import TierError, masked, said_by
+from .running import MASK, TierError, masked, said_by
 from .state import State
 
 BESIDE = "/var/lib/deploy_manager/beside"
@@ -105,12 +106,14 @@ def apply(wanted: Wanted, known: State) -> None:
     changes = changed_files(wanted, known)
     is_owed = known.is_owed(wanted.name)
     if not changes and not is_owed and units.is_running(wanted.unit):
-        proving.prove(wanted)
-        print("Nothing has changed.")
-        return
+        if proving.is_proven(wanted):
+            print("Nothing has changed.")
+            return
+        print(f"{wanted.unit} answers by something else than its files: it reads them anew.")
     foreseeing.check(wanted)
     for path, content in changes.items():
         _print_difference(path, content, wanted)
+    served = proving.others_served(wanted, known.neighbours(wanted.name))
     with taken_back_on_error(wanted, changes, known):
         _switch(wanted, changes)
         judged = trying.judge({}, wanted.test)
@@ -118,6 +121,7 @@ def apply(wanted: Wanted, known: State) -> None:
             raise TierError(masked(f"{' '.join(wanted.test)}: {said_by(judged)}", wanted.secrets))
         units.bring(wanted.unit, wanted.restarts, wanted.reload)
         proving.prove(wanted)
+        proving.prove_others(served)
     known.put(wanted.name, owed=False, proofs=list(wanted.proofs))
     print("In effect.")
 
@@ -129,8 +133,8 @@ def remove(name: str, known: State) -> None:
     if entry.get("own_unit"):
         units.end(entry["unit"])
     for path in entry["paths"]:
-        # Of an address that two sites listen on, both have the file.
-        if os.path.lexists(path) and not known.is_shared(path):
+        # Of an address that two tiers listen on, both have the file.
+        if os.path.lexists(path) and not known.is_shared(name, path):
             os.unlink(path)
     if not entry.get("own_unit") and units.is_running(entry["unit"]):
         units.bring(entry["unit"], entry["restarts"])
@@ -145,7 +149,11 @@ def changed_files(wanted: Wanted, known: State) -> dict[str, bytes | None]:
         if content_of(path) != content or _mode_of(path) != wanted.modes[path][0]
     }
     for path in known.tiers.get(wanted.name, {}).get("paths", ()):
-        if path not in wanted.contents and os.path.lexists(path) and not known.is_shared(path):
+        if (
+            path not in wanted.contents
+            and os.path.lexists(path)
+            and not known.is_shared(wanted.name, path)
+        ):
             changes[path] = None
     return changes
 
@@ -170,12 +178,15 @@ def taken_back_on_error(
     )
     try:
         yield
-    except TierError as error:
+    except (TierError, OSError) as error:
         if wanted.own_unit and not was_running:
             units.end(wanted.unit)
+        if not before:
+            # Of files that an earlier run has switched, nobody knows what was there before them.
+            raise TierError(f"{error}\nIts files are as wanted, but not in effect.") from None
         _switch(wanted, before)
-        after = _bring_back(wanted, known, was_running) if before else ""
-        if not any(content is not None for content in before.values()) and before:
+        after = _bring_back(wanted, known, was_running)
+        if not any(os.path.lexists(path) for path in paths):
             known.drop(wanted.name)
         else:
             known.put(wanted.name, owed=bool(after))
@@ -193,7 +204,7 @@ def _bring_back(wanted: Wanted, known: State, was_running: bool) -> str:
     proofs = tuple(each for each in old if each["digest"])
     try:
         units.bring(wanted.unit, wanted.restarts, wanted.reload)
-        proving.prove(replace(wanted, proofs=proofs))
+        proving.prove(replace(wanted, proofs=proofs, certificate=""))
     except TierError as error:
         return str(error)
     return ""
@@ -226,23 +237,30 @@ def _switch(wanted: Wanted, changes: Mapping[str, bytes | None]) -> None:
 def write(path: str, content: bytes, mode: int, group: str) -> None:
     """Write a file so that it is complete at any time, even if the power is cut."""
     beside = os.path.join(BESIDE, os.path.basename(path))
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    _complete(beside, content, mode, group)
+    try:
+        os.replace(beside, path)
+    except OSError as error:
+        os.unlink(beside)
+        if error.errno != errno.EXDEV:
+            raise
+        # /etc may be a file system of its own: then beside it, under a hidden name.
+        hidden = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
+        _complete(hidden, content, mode, group)
+        os.replace(hidden, path)
+
+
+def _complete(path: str, content: bytes, mode: int, group: str) -> None:
+    """Write a file that nobody else may read before it has its owner and its mode."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # one that is left of a power cut has other rights
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
-    os.chown(beside, 0, grp.getgrnam(group).gr_gid)
-    os.chmod(beside, mode)
-    try:
-        os.replace(beside, path)
-    except OSError:  # /etc may be a file system of its own: then beside it, under a hidden name
-        hidden = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
-        with open(beside, "rb") as source, open(hidden, "wb") as target:
-            target.write(source.read())
-        os.chown(hidden, 0, grp.getgrnam(group).gr_gid)
-        os.chmod(hidden, mode)
-        os.replace(hidden, path)
-        os.unlink(beside)
+        os.fchown(descriptor, 0, grp.getgrnam(group).gr_gid)
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
 
 
 def _print_difference(path: str, content: bytes | None, wanted: Wanted) -> None:
@@ -251,4 +269,17 @@ def _print_difference(path: str, content: bytes | None, wanted: Wanted) -> None:
     lines = difflib.unified_diff(
         before, after, path, "removed" if content is None else "wanted", lineterm=""
     )
-    print(masked("\n".join(lines), wanted.secrets) or f"{path}: its mode", flush=True)
+    shown = masked("\n".join(lines), wanted.secrets)
+    print(_without_old_secrets(shown) or f"{path}: its mode", flush=True)
+
+
+def _without_old_secrets(difference: str) -> str:
+    """Mask what stands where a secret is to stand: another one, that may be known elsewhere."""
+    lines = difference.splitlines()
+    begins = [
+        line[1:].partition(MASK)[0] for line in lines if line.startswith("+") and MASK in line
+    ]
+    return "\n".join(
+        next((f"-{each}{MASK}" for each in begins if line.startswith(f"-{each}")), line)
+        for line in lines
+    )

@@ -22,13 +22,11 @@ def check(wanted: Wanted) -> None:
     if wanted.certificate and wanted.certificate_key:
         _check_certificate(wanted.certificate, wanted.certificate_key)
     own = set(_sockets_of(wanted.unit))
-    for proof in wanted.proofs:
-        parts = urlsplit(proof["url"])
-        for inode in _listening_at(parts.hostname or "", parts.port or 0):
+    parts = [urlsplit(proof["url"]) for proof in wanted.proofs]
+    for host, port in dict.fromkeys((each.hostname or "", each.port or 0) for each in parts):
+        for inode in _listening_at(host, port):
             if inode not in own:
-                raise TierError(
-                    f"{parts.hostname}:{parts.port} is taken: {_holder(inode)} listens there."
-                )
+                raise TierError(f"{host}:{port} is taken: {_holder(inode)} listens there.")
 
 
 def _check_certificate(certificate: str, key: str) -> None:

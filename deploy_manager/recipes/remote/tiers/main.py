@@ -41,6 +41,7 @@ def _work(facts: dict[str, Any]) -> None:
     if action not in ACTIONS:
         raise TierError(f"There is no action {action}.")
     for tier in facts["tiers"]:
+        known.set_aside(tier["name"], tier["kind"])
         print(f"{tier['name']} ({tier['kind']})", flush=True)
         module = _module_of(tier["kind"])
         wanted = _function(module, "complete")(files.choose(tier))

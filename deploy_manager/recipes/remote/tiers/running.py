@@ -10,6 +10,8 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT = 120.0
 """Seconds: a database may take that long to start."""
 
+MASK = "********"
+
 
 class TierError(Exception):
     """The reason why a tier is not as wanted, for people."""
@@ -55,5 +57,5 @@ def said_by(done: subprocess.CompletedProcess[str]) -> str:
 
 def masked(text: str, secrets: Sequence[str]) -> str:
     for secret in filter(None, secrets):
-        text = text.replace(secret, "********")
+        text = text.replace(secret, MASK)
     return text

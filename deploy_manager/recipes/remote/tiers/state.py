@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .running import TierError
@@ -20,14 +20,7 @@ class State:
         if not re.fullmatch(r"[a-z0-9_-]{1,120}", site):
             raise TierError(f"{site!r} is not the name of a site.")
         self._path = f"{FOLDER}/{site}.json"
-        self.tiers: dict[str, dict[str, Any]] = {}
-        try:
-            with open(self._path) as file:
-                self.tiers = json.load(file)
-        except FileNotFoundError:
-            pass
-        except ValueError:
-            raise TierError(f"{self._path} can't be read: look at it, and remove it.") from None
+        self.tiers = _read(self._path)
 
     def others(self, names: Iterable[str]) -> list[str]:
         """Return the tiers that are here and not among these."""
@@ -37,16 +30,26 @@ class State:
         """Whether files were switched and what reads them was not seen to have read them."""
         return bool(self.tiers.get(name, {}).get("owed"))
 
-    def is_shared(self, path: str) -> bool:
-        """Whether another site of this server has the file, too."""
-        for name in os.listdir(FOLDER):
-            other = os.path.join(FOLDER, name)
-            if other == self._path or not name.endswith(".json"):
-                continue
-            with open(other) as file:
-                if any(path in each.get("paths", ()) for each in json.load(file).values()):
-                    return True
-        return False
+    def is_shared(self, name: str, path: str) -> bool:
+        """Whether another tier of this server has the file, too. Raises TierError."""
+        return any(path in each.get("paths", ()) for each in self.neighbours(name))
+
+    def neighbours(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield all tiers of this server, of any site, but this one. Raises TierError."""
+        yield from (each for other, each in self.tiers.items() if other != name)
+        for file in sorted(os.listdir(FOLDER)) if os.path.isdir(FOLDER) else ():
+            path = os.path.join(FOLDER, file)
+            if path != self._path and file.endswith(".json"):
+                yield from _read(path).values()
+
+    def set_aside(self, name: str, kind: str) -> None:
+        """Make room for a tier of another kind; what was there is ended like one not wanted."""
+        there = self.tiers.get(name)
+        if there is None or there["kind"] == kind:
+            return
+        self.tiers[f"former {there['kind']} {name}"] = self.tiers.pop(name)
+        if back := self.tiers.pop(f"former {kind} {name}", None):
+            self.tiers[name] = back
 
     def put(self, name: str, **values: Any) -> None:
         self.tiers[name] = {**self.tiers.get(name, {}), **values}
@@ -67,3 +70,14 @@ class State:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, self._path)
+
+
+def _read(path: str) -> dict[str, dict[str, Any]]:
+    try:
+        with open(path) as file:
+            found: dict[str, dict[str, Any]] = json.load(file)
+            return found
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise TierError(f"{path} can't be read: look at it, and remove it.") from None
