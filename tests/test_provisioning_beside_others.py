@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from deploy_manager.recipes.remote.provision import apt
+from deploy_manager.recipes.remote.provision.changes import Problem
 from deploy_manager.tiers.kinds import get_kind
 
 
@@ -31,7 +32,7 @@ class System:
         (self.folder / "ports.conf").touch()
         (self.folder / "new.conf").write_text("port = 5433\n")
         if self.fails:
-            raise apt.Problem("It can't be installed.")
+            raise Problem("It can't be installed.")
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_a_server_that_runs_already_is_neither_stopped_nor_silenced(
 
 def test_what_fails_half_way_listens_nowhere_either(system: System, tmp_path: Path) -> None:
     system.fails = True
-    with pytest.raises(apt.Problem):
+    with pytest.raises(Problem):
         apt.install_quietly(["redis-server"], needs_of(tmp_path))
     assert system.disabled == ["redis-server.service"]
     assert texts(tmp_path) == {**OTHERS, **NEW}

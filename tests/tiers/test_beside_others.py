@@ -2,6 +2,7 @@
 
 import ssl
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_what_runs_is_what_the_files_say(site: TieredSite) -> None:
     run, address = site.machine.run, site.machine.address
     make_certificate(site.machine, CERTIFICATES)
     listen = [f"http://{address}:{PORT}", f"https://{address}:{SECURE_PORT}"]
-    pair = {
+    pair: dict[str, Any] = {
         "certificate": f"{CERTIFICATES}/chain.pem",
         "certificate_key": f"{CERTIFICATES}/key.pem",
     }

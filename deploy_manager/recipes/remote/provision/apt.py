@@ -36,9 +36,13 @@ def look(facts: Facts) -> Iterator[Change]:
     """Yield the packages that are missing. Raises Problem."""
     if is_interrupted():
         finish = "~ dpkg: an installation that was interrupted is finished"
-        yield Change(finish, lambda: stream(["dpkg", "--configure", "-a"]))
+        yield Change(finish, finish_interrupted)
     yield from of_the_site(facts)
     yield from of_its_tiers(facts["needs"])
+
+
+def finish_interrupted() -> None:
+    stream(["dpkg", "--configure", "-a"])
 
 
 def remarks(facts: Facts) -> Iterator[str]:
