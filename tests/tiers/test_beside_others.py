@@ -35,8 +35,8 @@ def test_what_runs_is_what_the_files_say(site: TieredSite) -> None:
     site.apply(tier)
 
     # Edited by hand, reloaded, and put back without a reload.
-    run(f"cp {PATH} /root/kept && sed -i s/X-Deploy-Tier/X-Other/ {PATH}", "root")
-    run(f"systemctl reload nginx && sleep 1 && cp /root/kept {PATH}", "root")
+    run(f"cp {PATH} /var/tmp/kept && sed -i s/X-Deploy-Tier/X-Other/ {PATH}", "root")
+    run(f"systemctl reload nginx && sleep 1 && cp /var/tmp/kept {PATH}", "root")
     printed = site.apply(tier)
     assert "reads them anew" in printed
     assert "In effect." in printed
