@@ -35,8 +35,12 @@ class Postgresql(DataTier):
 
     def first_settings(self, facts: Facts) -> tuple[tuple[str, str, str], ...]:
         # Debian gives a new cluster the first port that is free from 5432 on.
-        line = f"port = {facts.listen[0].port}"
-        return (("/etc/postgresql/*/main/postgresql.conf", r"port = \d+\b.*", line),)
+        path, port = "/etc/postgresql/*/main/postgresql.conf", facts.listen[0].port
+        return (
+            (path, r"port = \d+\b.*", f"port = {port}"),
+            # It listens where tiers say so, by the file that these share.
+            (path, r"#listen_addresses = 'localhost'", "listen_addresses = ''"),
+        )
 
     def configure(self, facts: Facts) -> Configuration:
         return Configuration(
