@@ -38,7 +38,7 @@ def read_bytes(file: Path) -> bytes:
 
 def read_roles(pairs: list[str]) -> tuple[tuple[str, str], ...]:
     """Return pairs of a group and a role, given as `group=role,role`. Raises CommandError."""
-    found = []
+    found: list[tuple[str, str]] = []
     for pair in pairs:
         group, _sign, text = pair.partition("=")
         roles = [role.strip() for role in text.split(",")]
