@@ -206,6 +206,13 @@ def test_a_server_that_came_at_the_same_moment_undoes_nothing(
     assert not Server.objects.filter(name="a").exists()
 
 
+def test_a_group_can_have_several_roles(tmp_path: Path, shop: Environment) -> None:
+    file = write(tmp_path, "name,address,user,groups\ndb1,10.0.0.1,ann,dbservers\n")
+    words = ("--environment=shop/production", "--roles=dbservers=database,cache")
+    call("import_servers", file, *words, "--yes")
+    assert Placement.objects.get(environment=shop).roles == ["database", "cache"]
+
+
 def test_nothing_is_written_where_nobody_can_agree(tmp_path: Path) -> None:
     file = write(tmp_path, "name,address,user\nweb,10.0.0.1,ann\n")
     assert "Add --yes" in call_and_be_refused("import_servers", file)
@@ -217,6 +224,7 @@ def test_nothing_is_written_where_nobody_can_agree(tmp_path: Path) -> None:
     [
         (("--roles=web=app",), "add --environment"),
         (("--environment=shop/production", "--roles=web"), "a group, =, and a role"),
+        (("--environment=shop/production", "--roles=web=app,"), "a group, =, and a role"),
         (("--environment=shop/nowhere",), "no environment"),
         (("--format=chef",), "not JSON"),
     ],

@@ -146,7 +146,9 @@ def test_a_server_is_added_by_the_same_command(
     assert "Enter a JSON" not in call_and_be_refused(*words, "127.0.0.1", "--port", "1")
     two = Placement.objects.get(server__name="two")
     assert (two.server.user, two.server.bootstrap_user, two.roles) == ("deploy", "root", ["app"])
-    assert "already" in call_and_be_refused(*words, "127.0.0.1")
+    assert "has a server two already: leave out" in call_and_be_refused(*words, "127.0.0.1")
+    two.delete()
+    assert "add it to the environment" in call_and_be_refused(*words, "127.0.0.1")
 
 
 def listed(client: Client) -> str:

@@ -37,13 +37,14 @@ def read_bytes(file: Path) -> bytes:
 
 
 def read_roles(pairs: list[str]) -> tuple[tuple[str, str], ...]:
-    """Return pairs of a group and a role, given as `group=role`. Raises CommandError."""
-    found = []
+    """Return pairs of a group and a role, given as `group=role,role`. Raises CommandError."""
+    found: list[tuple[str, str]] = []
     for pair in pairs:
-        group, sign, role = pair.partition("=")
-        if not (group and sign and role):
+        group, _sign, text = pair.partition("=")
+        roles = [role.strip() for role in text.split(",")]
+        if not (group and all(roles)):
             refuse(f"--roles {pair!r} is not like webservers=app: a group, =, and a role.")
-        found.append((group, role))
+        found.extend((group, role) for role in roles)
     return tuple(found)
 
 

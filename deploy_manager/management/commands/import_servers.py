@@ -39,8 +39,8 @@ class Command(ConsoleCommand):
             "--roles",
             action="append",
             default=[],
-            metavar="GROUP=ROLE",
-            help="the role of servers in a group; the group “all” has all of them; may be repeated",
+            metavar="GROUP=ROLE,ROLE",
+            help="roles of servers in a group; the group “all” has all of them; may be repeated",
         )
         parser.add_argument(
             "--change-roles",

@@ -35,7 +35,9 @@ class Command(EnvironmentCommand):
         )
         parser.add_argument("--port", type=int, default=22, help="for --add")
         parser.add_argument(
-            "--user", default="", help="for --add: the account that deploys; default: as elsewhere"
+            "--user",
+            default="",
+            help="for --add: the account that deploys; default: that of its other servers",
         )
         parser.add_argument("--roles", default="app", help="for --add: like app,worker")
         parser.add_argument("--yes", action="store_true", help="agree to what the preview shows")
@@ -85,8 +87,13 @@ def add_server(environment: Environment, names: Sequence[str], options: dict[str
     """Write a server and its placement. Raises CommandError; then nothing was written."""
     if len(names) != 1:
         refuse("--add adds one server: name it alone.")
+    if environment.placements.filter(server__name=names[0]).exists():
+        refuse(f"{environment} has a server {names[0]} already: leave out --add.")
     if Server.objects.filter(name=names[0]).exists():
-        refuse(f"There is a server {names[0]} already: leave out --add.")
+        refuse(
+            f"There is a server {names[0]} already, which {environment} does not have yet:"
+            " add it to the environment in the admin, then leave out --add."
+        )
     other = environment.placements.exclude(server__user="").select_related("server").first()
     user = options["user"] or (other.server.user if other else "")
     if not user:
