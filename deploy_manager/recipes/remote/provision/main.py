@@ -71,9 +71,25 @@ def look(facts: Facts) -> tuple[list[Change], list[str]]:
 
 
 def of_files(facts: Facts) -> Iterator[Change]:
+    """Yield a change for each file, and one for all of our own programs, which nobody reads."""
+    programs: list[Change] = []
+    paths: list[str] = []
     for file in facts["needs"]["files"]:
-        for change in file_changes(file["path"], file["text"], file["mode"], unchecked):
-            yield change._replace(detail="") if file["is_program"] else change
+        found = list(file_changes(file["path"], file["text"], file["mode"], unchecked))
+        if file["is_program"]:
+            programs += found
+            paths.append(file["path"])
+        else:
+            yield from found
+    if programs:
+        folder = os.path.commonpath(paths)
+        line = f"+ {folder} ({len(programs)} files: the program that sudo allows)"
+        yield Change(line, lambda: make_all(programs))
+
+
+def make_all(changes: list[Change]) -> None:
+    for change in changes:
+        change.make()
 
 
 def show(change: Change) -> None:
