@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.parts.new_project import FENCE, TOP, NewProject
 
 PAGE = TOP / "docs/beside-ansible-puppet-chef.md"
@@ -14,6 +16,7 @@ project.environments.create(name="production", deploy_path="/srv/shop")
 """
 
 
+@pytest.mark.long
 def test_the_page_can_be_followed(new_project: NewProject, tmp_path: Path) -> None:
     new_project.run(sys.executable, "manage.py", "shell", "-v0", "-c", MAKE_SITE)
     seen, written, again, _none, table, config, graph = new_project.follow(PAGE)
