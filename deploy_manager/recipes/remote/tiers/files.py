@@ -6,7 +6,7 @@ import difflib
 import errno
 import grp
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -114,7 +114,7 @@ def apply(wanted: Wanted, known: State) -> None:
     for path, content in changes.items():
         _print_difference(path, content, wanted)
     served = proving.others_served(wanted, known.neighbours(wanted.name))
-    with taken_back_on_error(wanted, changes, known):
+    with taken_back_on_error(wanted, changes, known, served):
         _switch(wanted, changes)
         judged = trying.judge({}, wanted.test)
         if judged is not None and judged.returncode:
@@ -160,9 +160,15 @@ def changed_files(wanted: Wanted, known: State) -> dict[str, bytes | None]:
 
 @contextmanager
 def taken_back_on_error(
-    wanted: Wanted, changes: Mapping[str, bytes | None], known: State
+    wanted: Wanted,
+    changes: Mapping[str, bytes | None],
+    known: State,
+    served: Iterable[proving.Proof],
 ) -> Iterator[None]:
-    """Note what is about to change; bring back what was here if that fails. Raises TierError."""
+    """Note what is about to change; bring back what was here if that fails. Raises TierError.
+
+    `served` is what was answered for other tiers: it is waited for as well.
+    """
     before = {path: content_of(path) for path in changes}
     paths = sorted({*known.tiers.get(wanted.name, {}).get("paths", ()), *wanted.contents})
     was_running = units.is_running(wanted.unit)
@@ -185,7 +191,7 @@ def taken_back_on_error(
             # Of files that an earlier run has switched, nobody knows what was there before them.
             raise TierError(f"{error}\nIts files are as wanted, but not in effect.") from None
         _switch(wanted, before)
-        after = _bring_back(wanted, known, was_running)
+        after = _bring_back(wanted, known, was_running, served)
         if not any(os.path.lexists(path) for path in paths):
             known.drop(wanted.name)
         else:
@@ -194,7 +200,9 @@ def taken_back_on_error(
         raise TierError(f"{error}\nTaken back: {outcome}") from None
 
 
-def _bring_back(wanted: Wanted, known: State, was_running: bool) -> str:
+def _bring_back(
+    wanted: Wanted, known: State, was_running: bool, served: Iterable[proving.Proof]
+) -> str:
     """Have the server read what was there before; return what is wrong then, blank: nothing."""
     if not was_running:
         units.stop(wanted.unit)
@@ -207,7 +215,9 @@ def _bring_back(wanted: Wanted, known: State, was_running: bool) -> str:
         proving.prove(replace(wanted, proofs=proofs, certificate=""))
     except TierError as error:
         return str(error)
-    return ""
+    # A new tier has no proofs of before, and a reload takes a moment: the others tell its end.
+    asked = proving.first_unanswered(served)
+    return f"{asked} is not answered as it was." if asked else ""
 
 
 def content_of(path: str) -> bytes | None:

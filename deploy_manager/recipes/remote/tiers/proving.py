@@ -61,16 +61,22 @@ def others_served(wanted: Wanted, neighbours: Iterable[Mapping[str, Any]]) -> li
 
 def prove_others(served: Iterable[Proof]) -> None:
     """Raise TierError if one of these is not answered any more as it was."""
+    if asked := first_unanswered(served):
+        raise TierError(
+            f"It would take requests of another site: {asked} was answered by that site's"
+            " configuration, and is not any more. Listen where the other one does, or elsewhere."
+        )
+
+
+def first_unanswered(served: Iterable[Proof]) -> str:
+    """Wait until each of these is answered as it was; return the first that is not, else blank."""
     until = time.monotonic() + PATIENCE
     for proof in served:
         while _problem(proof):
             if time.monotonic() > until:
-                raise TierError(
-                    f"It would take requests of another site: {_asked(proof)} was answered by that"
-                    " site's configuration, and is not any more. Listen where the other one does,"
-                    " or elsewhere."
-                )
+                return _asked(proof)
             time.sleep(0.1)
+    return ""
 
 
 def _split(proof: Proof) -> SplitResult:
