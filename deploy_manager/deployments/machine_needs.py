@@ -1,7 +1,7 @@
 """What a server has to have for an environment, from its rows."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from deploy_manager.deployments.contents import find_contents
 from deploy_manager.deployments.site_tiers import tiers_on
@@ -13,7 +13,7 @@ from deploy_manager.recipes.machine import Machine, MachineFile, MachineNeeds, P
 from deploy_manager.recipes.sudoers import makes_root, sudoers_path, sudoers_text
 from deploy_manager.recipes.tiers import RULES, allowed_by, command_of, installed_program
 from deploy_manager.requirements.system_libraries import libraries_of
-from deploy_manager.tiers.kinds import Kind, get_kind
+from deploy_manager.tiers.kinds import Facts, Kind, get_kind
 
 NO_PINS = (
     "No pins can be read yet, so it is unknown which libraries of the system the site loads: once"
@@ -24,10 +24,12 @@ NO_PINS = (
 def machine_of(placement: Placement, site: Site, key: str) -> Machine:
     """Return what a server has to have for a site; `key` is the public one to let in.
 
-    Raises PinError for rows that are no pins, RecipeError for an account that sudoers can't name.
+    Raises PinError for rows that are no pins, RecipeError for an account that sudoers can't name,
+    InvalidRow and ConfigurationError for tiers.
     """
     environment, account = placement.environment, placement.server.user
-    needs = needs_of_tiers(placement)
+    tiers = tiers_on(placement)
+    needs = needs_of_tiers(tiers)
     pinned = pinned_packages(environment)
     return Machine(
         account=account,
@@ -39,18 +41,14 @@ def machine_of(placement: Placement, site: Site, key: str) -> Machine:
         packages=tuple(_packages(environment, pinned)),
         sudoers_path=sudoers_path(site),
         sudoers=sudoers_text(site, account, needs.sudoers),
-        makes_root=makes_root(site, account, _web_servers(placement)),
+        makes_root=makes_root(site, account, _web_servers(tiers)),
         needs=needs,
         notes=() if pinned else (NO_PINS,),
     )
 
 
-def needs_of_tiers(placement: Placement) -> MachineNeeds:
-    """Return what the tiers on a server need of it, and what lets the account change them.
-
-    Raises InvalidRow, ConfigurationError.
-    """
-    tiers = tiers_on(placement)
+def needs_of_tiers(tiers: Sequence[Facts]) -> MachineNeeds:
+    """Return what the tiers on a server need of it, and what lets the account change them."""
     if not tiers:
         return MachineNeeds()
     kinds = [get_kind(tier.kind) for tier in tiers]
@@ -82,8 +80,8 @@ def needs_of_tiers(placement: Placement) -> MachineNeeds:
     )
 
 
-def _web_servers(placement: Placement) -> tuple[str, ...]:
-    names = (tier.kind for tier in tiers_on(placement) if get_kind(tier.kind).is_web)
+def _web_servers(tiers: Sequence[Facts]) -> tuple[str, ...]:
+    names = (tier.kind for tier in tiers if get_kind(tier.kind).is_web)
     return tuple(dict.fromkeys(names))
 
 

@@ -23,9 +23,8 @@ ALL_ADDRESSES = frozenset({"0.0.0.0", "[::]", EVERYWHERE})  # noqa: S104  # only
 
 def tiers_on(placement: Placement) -> tuple[Facts, ...]:
     """Return the tiers of one server. Raises InvalidRow, ConfigurationError."""
-    return tuple(
-        _facts(tier, placement) for tier, places in _tiers(placement) if placement in places
-    )
+    found = _tiers_of(placement.environment)
+    return tuple(_facts(tier, placement) for tier, places in found if placement in places)
 
 
 def tier_variables(environment: Environment) -> dict[str, str]:
@@ -41,10 +40,6 @@ def tier_variables(environment: Environment) -> dict[str, str]:
             # Of several servers the first one counts: a database has one, and a cache is no set.
             found[name] = kind.url(_facts(tier, places[0]))
     return found
-
-
-def _tiers(placement: Placement) -> Iterator[tuple[Tier, list[Placement]]]:
-    return _tiers_of(placement.environment)
 
 
 def _tiers_of(
@@ -96,7 +91,7 @@ def _places(environment: Environment) -> list[Placement]:
 def _facts(tier: Tier, placement: Placement) -> Facts:
     environment, kind = placement.environment, get_kind(tier.kind)
     places = _places(environment)
-    clients = () if kind.is_web else _clients(tier, placement, places)
+    clients = () if kind.is_web else _clients(placement, places)
     facts = Facts(
         kind=tier.kind,
         name=str(tier),
@@ -131,7 +126,7 @@ def _listen(tier: Tier, placement: Placement, clients: Sequence[str]) -> tuple[L
     return tuple(replace(each, host=own) if each.host == PLACEHOLDER else each for each in given)
 
 
-def _clients(tier: Tier, placement: Placement, places: Sequence[Placement]) -> tuple[str, ...]:
+def _clients(placement: Placement, places: Sequence[Placement]) -> tuple[str, ...]:
     """Return the addresses of the servers that run the site's code."""
     found = [
         LOOPBACK if each.server_id == placement.server_id else each.server.reached_at.strip("[]")

@@ -1,16 +1,13 @@
 """The processes of a site: one program on the server starts, proves and ends them."""
 
-import io
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
-from importlib.resources import files
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import Host, Process, Result, Site
-from deploy_manager.recipes.shipping import run_program, shipped_name
+from deploy_manager.recipes.shipping import remote_package, run_program, shipped_name, zipped
 
 PACKAGE = "deploy_manager_processes"
 """The name under which it is imported on servers: a site may have a module `processes`."""
@@ -139,15 +136,5 @@ def facts_of(site: Site, action: str) -> dict[str, object]:
 
 @cache
 def processes_archive() -> bytes:
-    """Return the program as one zip file that Python runs; the same content has the same hash."""
-    folder = files("deploy_manager.recipes").joinpath("remote", "processes")
-    sources = sorted((each for each in folder.iterdir() if each.name.endswith(".py")), key=str)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, text in [
-            ("__main__.py", MAIN.encode()),
-            *((f"{PACKAGE}/{source.name}", source.read_bytes()) for source in sources),
-        ]:
-            # ZipInfo has a fixed date (1980).
-            archive.writestr(zipfile.ZipInfo(name), text)
-    return buffer.getvalue()
+    """Return the program as one zip file that Python runs."""
+    return zipped({**remote_package("processes", PACKAGE), "__main__.py": MAIN.encode()})

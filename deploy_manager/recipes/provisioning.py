@@ -3,12 +3,9 @@
 Both recipes are run by the server's bootstrap user. The preview leaves nothing there.
 """
 
-import io
 import json
-import zipfile
 from dataclasses import asdict
 from functools import cache
-from importlib.resources import files
 
 from django.utils.translation import gettext_noop as _
 
@@ -16,7 +13,7 @@ from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.machine import PYTHON, Machine, describe
 from deploy_manager.recipes.registry import recipe
-from deploy_manager.recipes.shipping import said_by
+from deploy_manager.recipes.shipping import remote_package, said_by, zipped
 
 PACKAGE = "deploy_manager_provision"
 
@@ -113,13 +110,5 @@ def facts_of(machine: Machine, *, changes: bool) -> dict[str, object]:
 
 @cache
 def provision_archive() -> bytes:
-    """Return the program as one zip file; the same content has the same hash."""
-    folder = files("deploy_manager.recipes").joinpath("remote", "provision")
-    sources = sorted((each for each in folder.iterdir() if each.name.endswith(".py")), key=str)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for source in sources:
-            # ZipInfo has a fixed date (1980).
-            name = zipfile.ZipInfo(f"{PACKAGE}/{source.name}")
-            archive.writestr(name, source.read_bytes())
-    return buffer.getvalue()
+    """Return the program as one zip file, to be imported from memory."""
+    return zipped(remote_package("provision", PACKAGE))

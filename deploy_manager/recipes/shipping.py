@@ -1,8 +1,10 @@
 """Sending scripts and tools to a server: once, then found again by name and content."""
 
 import hashlib
+import io
 import json
 import shlex
+import zipfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -167,6 +169,23 @@ def tool_facts(site: Site) -> bytes:
 def remote_script(name: str) -> bytes:
     """Return the content of `recipes/remote/<name>`."""
     return files("deploy_manager.recipes").joinpath("remote", name).read_bytes()
+
+
+def remote_package(folder: str, package: str) -> dict[str, bytes]:
+    """Return the modules of `recipes/remote/<folder>` by their paths, as those of a package."""
+    here = files("deploy_manager.recipes").joinpath("remote", folder)
+    modules = (each for each in here.iterdir() if each.name.endswith(".py"))
+    return {f"{package}/{each.name}": each.read_bytes() for each in modules}
+
+
+def zipped(sources: Mapping[str, bytes]) -> bytes:
+    """Return files as one zip file that Python imports; the same content has the same hash."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in sorted(sources.items()):
+            # ZipInfo has a fixed date (1980).
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return buffer.getvalue()
 
 
 def shipped_name(name: str, content: bytes) -> str:

@@ -1,11 +1,10 @@
 """Tiers on a server: their configuration shown, tested, put into effect, and taken back."""
 
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import cache
 from importlib.resources import files
 
 from django.utils.translation import gettext_noop as _
@@ -13,7 +12,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.exceptions import CommandFailed, RecipeError
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Phase, Pipeline, Uses, add_pipeline, recipe
-from deploy_manager.recipes.shipping import run_program, shipped_name
+from deploy_manager.recipes.shipping import remote_package, run_program, shipped_name, zipped
 from deploy_manager.tiers.kinds import Configuration, Facts, get_kind, kinds
 
 PACKAGE = "deploy_manager_tiers"
@@ -148,6 +147,7 @@ def installed_program() -> dict[str, str]:
     return {**found, VERSION: f"{digest_of_program()}\n"}
 
 
+@cache
 def digest_of_program() -> str:
     return hashlib.sha256(repr(sorted(_sources().items())).encode()).hexdigest()
 
@@ -190,24 +190,15 @@ def allowed_by(tiers: Iterable[Facts]) -> dict[str, object]:
     return found
 
 
+@cache
 def tiers_archive() -> bytes:
-    """Return the program as one zip file that Python runs; the same content has the same hash."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, text in sorted(_sources().items()):
-            # ZipInfo has a fixed date (1980).
-            archive.writestr(zipfile.ZipInfo(name), text)
-    return buffer.getvalue()
+    """Return the program as one zip file that Python runs."""
+    return zipped(_sources())
 
 
 def _sources() -> dict[str, bytes]:
     """Return the program's files: what all kinds have in common, and what each has of its own."""
-    folder = files("deploy_manager.recipes").joinpath("remote", "tiers")
-    found = {
-        f"{PACKAGE}/{each.name}": each.read_bytes()
-        for each in folder.iterdir()
-        if each.name.endswith(".py")
-    }
+    found = remote_package("tiers", PACKAGE)
     for kind in kinds().values():
         own = files(type(kind).__module__).joinpath("remote.py")
         if own.is_file():
