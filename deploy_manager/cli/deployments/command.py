@@ -1,26 +1,17 @@
 """RequestCommand: the base of `manage.py deploy` and its like, which plan, request and watch."""
 
-import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from deploy_manager import dispatch
 from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.deployments.dry_run import show_dry_run
-from deploy_manager.cli.deployments.following import Interrupts
 from deploy_manager.cli.deployments.options import HELP, Arguments, as_planned, options_for
 from deploy_manager.cli.deployments.plan import PlanReport, agree_to_part, check_plan
-from deploy_manager.cli.deployments.watching import (
-    show_how_to_retry,
-    show_request,
-    watch,
-    write_summary,
-)
-from deploy_manager.cli.exits import FAILED, refusals
+from deploy_manager.cli.deployments.watching import request_and_watch
+from deploy_manager.cli.exits import refusals
 from deploy_manager.cli.packages.pins import agree_to_take_back
-from deploy_manager.cli.requester import requester_name
 from deploy_manager.deployments.request import DeploymentOptions
-from deploy_manager.models import Environment, State
+from deploy_manager.models import Environment
 
 
 class RequestCommand(EnvironmentCommand):
@@ -71,26 +62,13 @@ class RequestCommand(EnvironmentCommand):
             return
         agree_to_take_back(plan.to_confirm, view, agreed=options["take_back"])
         agree_to_part(plan, deployment_options, view, agreed=options["leave_others"])
-        interrupts = Interrupts()
-        # From before the request on: a Ctrl-C between the two must not leave it unmentioned.
-        with interrupts.noted():
-            with refusals():
-                deployment = dispatch.request(
-                    environment,
-                    plan.pipeline.name,
-                    source="manage.py",
-                    requested_by_name=requester_name(),
-                    options=as_planned(plan, deployment_options),
-                )
-            show_request(deployment, view)
-            if options["no_wait"]:
-                view.remark(f"The admin shows its progress, under Deployments, #{deployment.pk}.")
-                write_summary(deployment, view)
-                return
-            ended = watch(deployment, view, interrupts)
-            show_how_to_retry(ended, f"manage.py retry {ended.pk}", view)
-            if ended.state != State.SUCCEEDED:
-                sys.exit(FAILED)
+        request_and_watch(
+            environment,
+            plan.pipeline.name,
+            as_planned(plan, deployment_options),
+            view,
+            watches=not options["no_wait"],
+        )
 
 
 def add_ref(parser: ArgumentParser) -> None:

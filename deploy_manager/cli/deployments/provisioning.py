@@ -1,16 +1,12 @@
 """The whole way of a server that was added, step by step: provisioned, checked, serving."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from deploy_manager import dispatch
-from deploy_manager.cli.deployments.following import Interrupts
 from deploy_manager.cli.deployments.plan import PlanReport, check_plan
-from deploy_manager.cli.deployments.watching import show_how_to_retry, show_request, watch
-from deploy_manager.cli.exits import FAILED, refusals, refuse
+from deploy_manager.cli.deployments.watching import request_and_watch
+from deploy_manager.cli.exits import refusals, refuse
 from deploy_manager.cli.packages.pins import agrees
-from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.text import clean, shorten
 from deploy_manager.cli.views.base import View
 from deploy_manager.deployments.choices import converge
@@ -18,7 +14,7 @@ from deploy_manager.deployments.provisioning import PREVIEW, PROVISION
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.deployments.site_tiers import servers_with_tiers
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Environment, State
+from deploy_manager.models import Environment
 from deploy_manager.models.deployments import CONVERGE
 
 
@@ -129,18 +125,4 @@ def run_recipe(addition: Addition, recipe: str, options: DeploymentOptions | Non
     environment, view = addition.environment, addition.view
     options = options or DeploymentOptions(servers=addition.servers)
     view.show(PlanReport(check_plan(environment, recipe, options), options))
-    interrupts = Interrupts()
-    with interrupts.noted():
-        with refusals():
-            deployment = dispatch.request(
-                environment,
-                recipe,
-                source="manage.py",
-                requested_by_name=requester_name(),
-                options=options,
-            )
-        show_request(deployment, view)
-        ended = watch(deployment, view, interrupts)
-        show_how_to_retry(ended, f"manage.py retry {ended.pk}", view)
-    if ended.state != State.SUCCEEDED:
-        sys.exit(FAILED)
+    request_and_watch(environment, recipe, options, view)

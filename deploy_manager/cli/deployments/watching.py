@@ -1,11 +1,13 @@
 """Watching a deployment from its request to its end, and the way to run it again."""
 
+import sys
 from collections.abc import Callable
 
 from rich.text import Text
 
-from deploy_manager import broker
+from deploy_manager import broker, dispatch
 from deploy_manager.cli.deployments.following import Follower, Interrupts, interruptible
+from deploy_manager.cli.exits import FAILED, refusals
 from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.text import shorten
 from deploy_manager.cli.views.base import View
@@ -13,8 +15,9 @@ from deploy_manager.cli.views.json_lines import summary_of
 from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.ending import cancel
 from deploy_manager.deployments.progress import FROM_THE_START
+from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Deployment, State
+from deploy_manager.models import Deployment, Environment, State
 
 QUESTION = "Leave it running (l), cancel it (c) or watch on (w)? [w] "
 
@@ -41,6 +44,40 @@ def remark_who_starts_it(deployment: Deployment, view: View) -> None:
             "Reconcile is not scheduled here: `manage.py reconcile --forever 5s` starts waiting"
             " deployments."
         )
+
+
+def request_and_watch(
+    environment: Environment,
+    recipe: str,
+    options: DeploymentOptions,
+    view: View,
+    *,
+    watches: bool = True,
+) -> None:
+    """Request a recipe, and watch it to its end unless it is not to be watched.
+
+    Raises CommandError if it is refused, SystemExit if it does not succeed.
+    """
+    interrupts = Interrupts()
+    # From before the request on: a Ctrl-C between the two must not leave it unmentioned.
+    with interrupts.noted():
+        with refusals():
+            deployment = dispatch.request(
+                environment,
+                recipe,
+                source="manage.py",
+                requested_by_name=requester_name(),
+                options=options,
+            )
+        show_request(deployment, view)
+        if not watches:
+            view.remark(f"The admin shows its progress, under Deployments, #{deployment.pk}.")
+            write_summary(deployment, view)
+            return
+        ended = watch(deployment, view, interrupts)
+        show_how_to_retry(ended, f"manage.py retry {ended.pk}", view)
+        if ended.state != State.SUCCEEDED:
+            sys.exit(FAILED)
 
 
 def write_summary(deployment: Deployment, view: View) -> None:
