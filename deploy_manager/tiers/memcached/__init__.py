@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.tiers.data import DataTier, clients_of
+from deploy_manager.tiers.data import DataTier
 from deploy_manager.tiers.kinds import NUMBER, Configuration, Facts, Option, Proof
 
 
@@ -35,14 +35,11 @@ class Memcached(DataTier):
         )
 
     def own(self, facts: Facts) -> Mapping[str, object]:
-        listen = facts.listen[0]
         return {
+            **self.reach(facts),
             "site": facts.site,
-            "host": listen.bare_host,
-            "port": listen.port,
             "memory": int(facts.options["memory"]),
             "connections": int(facts.options["connections"]),
-            "clients": clients_of(facts),
         }
 
     def url(self, facts: Facts) -> str:

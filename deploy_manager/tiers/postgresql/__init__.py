@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.tiers.data import DataTier, clients_of
+from deploy_manager.tiers.data import DataTier
 from deploy_manager.tiers.kinds import WORD, Configuration, Facts, Option
 
 EXTENSION = r"[a-z_][a-z0-9_-]{0,62}"
@@ -51,12 +51,7 @@ class Postgresql(DataTier):
         )
 
     def own(self, facts: Facts) -> Mapping[str, object]:
-        listen = facts.listen[0]
-        return {
-            **self.allowed(facts),
-            "port": listen.port,
-            "clients": clients_of(facts),
-        }
+        return {**self.allowed(facts), **self.reach(facts)}
 
     def allowed(self, facts: Facts) -> Mapping[str, object]:
         return {

@@ -1,10 +1,8 @@
 """Redis: a cache, or a broker that keeps its messages, of the site's own."""
 
-from collections.abc import Mapping
-
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.tiers.data import DataTier, clients_of
+from deploy_manager.tiers.data import DataTier
 from deploy_manager.tiers.kinds import NUMBER, Configuration, Facts, File, Option, Proof
 
 
@@ -37,12 +35,8 @@ class Redis(DataTier):
             own_unit=True,
             restarts=True,
             proofs=(Proof(f"redis://{facts.listen[0].reached_at}", "", ""),),
-            own=self.own(facts),
+            own=self.reach(facts),
         )
-
-    def own(self, facts: Facts) -> Mapping[str, object]:
-        listen = facts.listen[0]
-        return {"host": listen.bare_host, "port": listen.port, "clients": clients_of(facts)}
 
     def url(self, facts: Facts) -> str:
         return f"redis://:{facts.secret}@{facts.url_host}/0"
