@@ -125,7 +125,7 @@ class TierInline(StackedInline[Tier, Environment]):
         ),
     )
     formfield_overrides = {
-        JSONField: {"widget": Textarea(attrs={"rows": 1, "cols": 24, "class": "dm-mono"})}
+        JSONField: {"widget": Textarea(attrs={"rows": 1, "cols": 30, "class": "dm-mono"})}
     }
 
     def formfield_for_dbfield(
