@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy_manager.exceptions import Cancelled, CommandFailed, RecipeError
+from deploy_manager.hosts.address import Stream
 from deploy_manager.recipes import Reload
 from deploy_manager.recipes.serving import reload
 from tests.parts.processes import free_port
@@ -234,6 +236,33 @@ def test_cancelling_leaves_the_old_release_serving_alone(served: Served) -> None
         with pytest.raises(Cancelled):
             reloading.result()
 
+    assert served.masters() == [served.master] == [old]
+    assert served.ask().text == "one "
+
+
+@pytest.mark.parametrize("moment", ["before its old master has heard of it", "while it loads"])
+def test_whenever_it_is_cancelled_no_release_starts_later(served: Served, moment: str) -> None:
+    """A stopped command has two seconds until it is killed: a slow import must not outlive it."""
+    served.release("one")
+    reload(served.host, served.site)
+    old = served.master
+    served.release("two", "while True:\n try:\n  while True: pass\n except SystemExit: pass")
+    os.kill(old, signal.SIGSTOP if moment.startswith("before") else 0)
+
+    with ThreadPoolExecutor() as pool:
+        reloading = pool.submit(reload, served.host, served.site)
+        if moment.startswith("before"):
+            wait_until(lambda: b"Replacing" in served.log.of(Stream.STDOUT))
+        else:
+            wait_until(lambda: len(served.processes()) == 4)  # each master with its worker
+        served.cancelled.set()
+        time.sleep(0.5)
+        os.kill(old, signal.SIGCONT)
+        with pytest.raises(Cancelled):
+            reloading.result()
+
+    assert served.masters() == [old]
+    time.sleep(0.5)
     assert served.masters() == [served.master] == [old]
     assert served.ask().text == "one "
 

@@ -27,6 +27,7 @@ GRACEFUL_SECONDS = 45
 """More than the graceful_timeout that serve.py sets, in which gunicorn ends its workers itself."""
 
 QUICK_SECONDS = 10
+HEARD_SECONDS = 1.5
 PROMOTION_SECONDS = 3
 POLL_SECONDS = 0.05
 TAIL_BYTES = 8 * 1024
@@ -80,7 +81,7 @@ class Gunicorn:
         return [pid for pid in seen.all_processes() if self.is_own(pid)]
 
     def is_own(self, pid: int) -> bool:
-        words = seen.read(pid, "cmdline").split(b"\0")
+        words = seen.as_executed(pid, "cmdline").split(b"\0")
         wanted = [os.fsencode(self.place.program), b"serve", os.fsencode(self.place.path)]
         return words[1:4] == wanted
 
@@ -152,13 +153,17 @@ class Gunicorn:
 
     def replace(self, old: int) -> int:
         """Replace a running master by a new one. If the new one fails, the old one stays."""
+        new = None
         os.kill(old, signal.SIGUSR2)
         try:
             new = self.await_successor(old)
             self.await_loaded(new)
         except BaseException:
-            for pid in self.successors(old):
-                self.end(pid, signal.SIGQUIT, QUICK_SECONDS)
+            # When we are stopped, the old one may not have heard of it yet, and starts it later.
+            if new is None:
+                wait(lambda: bool(self.successors(old)), HEARD_SECONDS)
+            for pid in {new, *self.successors(old)} - {None}:
+                self.call_off(pid)
             raise
         self.end(old, signal.SIGTERM, GRACEFUL_SECONDS)
         # Its loop checks once a second whether the old one is gone, or at once when a signal wakes
@@ -204,6 +209,19 @@ class Gunicorn:
         if not wait(lambda: not self.is_own(master), QUICK_SECONDS):
             raise ServingError(f"The old gunicorn master, process {master}, can't be ended.")
 
+    def call_off(self, successor: int) -> None:
+        """End a master that is not to serve. One that has not loaded the site is not asked.
+
+        Whoever stops us gives us two seconds, and a site's import may take longer than that.
+        """
+        if self.state_of(successor):
+            self.end(successor, signal.SIGQUIT, QUICK_SECONDS)
+            return
+        # It must not start another worker while those it has are listed.
+        self.send(successor, signal.SIGSTOP)
+        for pid in list(seen.with_children(successor)):
+            self.send(pid, signal.SIGKILL)
+
     def send(self, pid: int, number: signal.Signals) -> None:
         # Its number may be another program's by now.
         if self.is_own(pid):
@@ -243,7 +261,7 @@ class Gunicorn:
 
 def is_successor(pid: int, parent: int) -> bool:
     """Whether a process was started by its parent as its successor, by its environment."""
-    return f"GUNICORN_PID={parent}".encode() in seen.read(pid, "environ").split(b"\0")
+    return f"GUNICORN_PID={parent}".encode() in seen.as_executed(pid, "environ").split(b"\0")
 
 
 def make_secret(place: Place) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
@@ -11,6 +12,12 @@ from .place import socket_file
 
 LISTENS = "0A"
 """The state TCP_LISTEN, as /proc/net/tcp has it: proc(5), include/net/tcp_states.h."""
+
+KERNEL_THREAD = 0x00200000
+"""A flag of a process without a program: PF_KTHREAD, include/linux/sched.h."""
+
+EXECUTED_WITHIN = 20
+"""Looks, a millisecond apart, until what a process executes is there to be read."""
 
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 """Where systemd's own hierarchy is: version 2, version 1, both (systemd.io/CGROUP_DELEGATION)."""
@@ -31,6 +38,20 @@ def stat_of(pid: int) -> list[bytes]:
     """Return what follows the program's name in its stat: state, parent, …; empty if it is gone."""
     # The name is in brackets, and may have brackets and blanks itself: proc(5).
     return read(pid, "stat").rpartition(b")")[2].split()
+
+
+def as_executed(pid: int, name: str) -> bytes:
+    """Return *cmdline* or *environ* of a process, also while it executes another program.
+
+    For that moment both read empty: the kernel lays them out only once the old ones are gone.
+    """
+    for _ in range(EXECUTED_WITHIN):
+        text = read(pid, name)
+        fields = stat_of(pid)
+        if text or len(fields) < 7 or fields[0] == b"Z" or int(fields[6]) & KERNEL_THREAD:
+            break
+        time.sleep(0.001)
+    return text
 
 
 def parent_of(pid: int) -> int:
@@ -99,7 +120,7 @@ def release_of(pid: int, releases: str) -> str:
 
 def variable_of(pid: int, name: str) -> str:
     """Return a variable of a process of this account; blank if it has none of this name."""
-    found = re.search(rb"(?:\A|\0)" + name.encode() + rb"=([^\0]+)", read(pid, "environ"))
+    found = re.search(rb"(?:\A|\0)" + name.encode() + rb"=([^\0]+)", as_executed(pid, "environ"))
     return os.fsdecode(found.group(1)) if found else ""
 
 

@@ -83,7 +83,7 @@ class Starter:
         if not any(process.hands_over for process in wanted):
             gunicorn = Gunicorn(self.place)
             for master in gunicorn.masters():
-                if f"{STARTED_BY}=systemd".encode() not in seen.read(master, "environ"):
+                if f"{STARTED_BY}=systemd".encode() not in seen.as_executed(master, "environ"):
                     gunicorn.end_gracefully(master)
 
     def state_of(self, process: Process, instance: str) -> State:
@@ -187,7 +187,7 @@ class Starter:
         return [
             pid
             for pid in seen.all_processes()
-            if wanted <= set(seen.read(pid, "environ").split(b"\0"))
+            if wanted <= set(seen.as_executed(pid, "environ").split(b"\0"))
         ]
 
     def _forget(self, name: str, instance: str) -> None:
