@@ -44,6 +44,12 @@ class Settings:
     SSH_AGENT: bool = False
     """Whether the keys of the worker's ssh-agent may be used."""
 
+    SECRETS_KEY_FILE: Path | None = None
+    """Private keys that open secrets, the current one first: for the worker only."""
+
+    SECRETS_PUBLIC_KEY: str = ""
+    """The public key that seals secrets, for a web server. Blank: that of SECRETS_KEY_FILE."""
+
     STEP_TIMEOUT: float = 1800.0
     """Seconds one command on a server may take."""
 
@@ -84,7 +90,7 @@ class Settings:
     def __post_init__(self) -> None:
         # The class is frozen, so the paths are replaced by what dataclasses use themselves.
         object.__setattr__(self, "CACHE", _expanded("CACHE", self.CACHE))
-        for name in ("SSH_KEY_FILE", "BOOTSTRAP_KEY_FILE"):
+        for name in ("SSH_KEY_FILE", "BOOTSTRAP_KEY_FILE", "SECRETS_KEY_FILE"):
             if (key_file := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _expanded(name, key_file))
         if not isinstance(self.PROVISION, bool):

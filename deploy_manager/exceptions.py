@@ -46,6 +46,10 @@ class ConfigurationError(DeployManagerError):
     """A setting is missing or wrong."""
 
 
+class SecretUnreadable(DeployManagerError):
+    """A secret can't be opened here: its key is missing, or the value is damaged."""
+
+
 class RequestRefused(DeployManagerError):
     """A request was refused before anything was written: it cannot run now, or not like this."""
 

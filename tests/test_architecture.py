@@ -17,7 +17,7 @@ TOP = Path(__file__).parent.parent
 HOUSE = TOP / "deploy_manager"
 LAYERS = (
     ("conf", "exceptions", "messages", "logs", "signals", "trust"),
-    ("refs", "schedule", "rollout_size", "drift", "https"),
+    ("refs", "sealing", "schedule", "rollout_size", "drift", "https"),
     ("requirements", "inventories"),
     ("wheels", "advisories", "tiers"),
     ("models", "recipes", "git"),
@@ -76,6 +76,7 @@ ONLY_IN = {
     "kombu": {"broker", "embedded"},
     "cronsim": {"schedule"},
     "apprise": {"notifications"},
+    "nacl": {"sealing"},
     "invoke": {"fabfile", "cli"},
     "rich": {"cli", "management"},
     "truststore": {"trust"},

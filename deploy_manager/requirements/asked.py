@@ -6,19 +6,9 @@ from urllib.parse import urlsplit, urlunsplit
 from packaging.specifiers import SpecifierSet
 
 from deploy_manager.logs import mask_text
+from deploy_manager.sealing import Secret
 
-
-@dataclass(frozen=True)
-class Secret:
-    """A value that prints as [masked]; `value` has it."""
-
-    value: str = field(repr=False)
-
-    def __str__(self) -> str:
-        return "[masked]" if self.value else ""
-
-    def __repr__(self) -> str:
-        return f"Secret({str(self)!r})"
+NONE = Secret("")
 
 
 @dataclass(frozen=True)
@@ -28,7 +18,7 @@ class Address:
     url: str
     """Without user and password."""
 
-    credentials: Secret = Secret("")
+    credentials: Secret = NONE
     """Like `user:password`; placeholders like `${TOKEN}` stay as they are."""
 
     @classmethod

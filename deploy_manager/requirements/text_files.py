@@ -33,12 +33,12 @@ from deploy_manager.requirements.asked import (
     Asking,
     IndexOption,
     Problem,
-    Secret,
     shown,
 )
 from deploy_manager.requirements.decoding import decode
 from deploy_manager.requirements.line_kinds import Files, read_editable, read_kind
 from deploy_manager.requirements.line_options import LineOptions
+from deploy_manager.sealing import Secret
 
 LONGEST_LINE, MOST_BLANKS = 64 * 1024, 1000
 """Characters."""
