@@ -50,6 +50,12 @@ class Settings:
     SECRETS_PUBLIC_KEY: str = ""
     """The public key that seals secrets, for a web server. Blank: that of SECRETS_KEY_FILE."""
 
+    CONTENT_SECURITY_POLICY: bool = True
+    """Whether our pages of the admin say which scripts may run there: only static files.
+
+    False for a theme of the admin that has scripts in its pages.
+    """
+
     STEP_TIMEOUT: float = 1800.0
     """Seconds one command on a server may take."""
 

@@ -1,5 +1,7 @@
 """Fetching a host key from a real sshd, and pinning what a person saw."""
 
+import socket
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core import signing
@@ -21,7 +23,7 @@ def server(db: None, sshd: Sshd) -> Server:
 
 def look(client: Client, server: Server) -> str:
     """Open the page and return what its form would send."""
-    return str(client.get(url("server_host_key", server.pk)).context["seen"])
+    return str(client.post(url("server_host_key", server.pk)).context["seen"])
 
 
 def confirm(client: Client, server: Server, seen: str) -> str:
@@ -33,7 +35,7 @@ def confirm(client: Client, server: Server, seen: str) -> str:
 def test_the_fingerprint_is_shown_and_nothing_pinned_before_a_person_confirms(
     server: Server, sshd: Sshd
 ) -> None:
-    page = visitor("owner").get(url("server_host_key", server.pk)).content.decode()
+    page = visitor("owner").post(url("server_host_key", server.pk)).content.decode()
     assert fingerprint(sshd.host_key) in page
     assert "none yet" in page
     server.refresh_from_db()
@@ -44,7 +46,7 @@ def test_what_was_confirmed_is_pinned_and_noted(server: Server, sshd: Sshd) -> N
     owner = visitor("owner")
     assert confirm(owner, server, look(owner, server)) == sshd.host_key
     assert fingerprint(sshd.host_key) in LogEntry.objects.get().change_message
-    page = owner.get(url("server_host_key", server.pk)).content.decode()
+    page = owner.post(url("server_host_key", server.pk)).content.decode()
     assert "shows the key that is pinned" in page
     assert fingerprint(sshd.host_key) in owner.get(url("server_changelist")).content.decode()
 
@@ -53,7 +55,7 @@ def test_another_key_than_the_pinned_one_is_shown_with_both_fingerprints(
     server: Server, sshd: Sshd
 ) -> None:
     Server.objects.update(host_key=OLD_KEY)
-    page = visitor("owner").get(url("server_host_key", server.pk)).content.decode()
+    page = visitor("owner").post(url("server_host_key", server.pk)).content.decode()
     assert fingerprint(OLD_KEY) in page
     assert fingerprint(sshd.host_key) in page
     assert "a different key from the pinned one" in page
@@ -109,7 +111,7 @@ def test_a_viewer_pins_nothing(server: Server) -> None:
 
 def test_a_server_that_does_not_answer_is_reported(server: Server) -> None:
     Server.objects.update(port=1)
-    page = visitor("owner").get(url("server_host_key", server.pk)).content.decode()
+    page = visitor("owner").post(url("server_host_key", server.pk)).content.decode()
     assert 'class="errornote"' in page
     assert 'name="seen"' not in page
 
@@ -120,8 +122,20 @@ def test_the_workers_own_machine_has_no_key(db: None) -> None:
     assert "no host key to pin" in page
 
 
-def test_the_action_leads_to_one_server(server: Server) -> None:
+def test_the_action_shows_the_key_of_one_server(server: Server, sshd: Sshd) -> None:
     owner = visitor("owner")
     press = {"action": "fetch_host_key", "_selected_action": [server.pk]}
     answer = owner.post(url("server_changelist"), press)
-    assert answer["Location"] == url("server_host_key", server.pk)
+    assert fingerprint(sshd.host_key) in answer.content.decode()
+    assert confirm(owner, server, str(answer.context["seen"])) == sshd.host_key
+
+
+def test_a_link_asks_no_server(server: Server) -> None:
+    """An address that somebody else wrote would be connected to by whoever follows a link."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        Server.objects.update(address="127.0.0.1", port=other.getsockname()[1])
+        page = visitor("owner").get(url("server_host_key", server.pk)).content.decode()
+        assert "Ask the server for its key" in page
+        other.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            other.accept()

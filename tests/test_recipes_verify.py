@@ -113,6 +113,19 @@ def test_nobody_listening_fails_at_the_deadline(served: Served) -> None:
     assert 0.7 < time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("host", ["169.254.169.254:80", "192.0.2.7:8000", "[fd00:ec2::254]:80"])
+def test_only_the_server_itself_is_asked(served: Served, host: str) -> None:
+    """A cloud's metadata would be shown in the log, and be sent the secret of the maintenance."""
+    with pytest.raises(CommandFailed, match="is not this server: only its own addresses"):
+        verify(served.host, _site(served, f"http://{host}/latest/meta-data/"))
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_name_of_the_server_is_asked(served: Served, web: str, host: str) -> None:
+    verify(served.host, _site(served, f"http://{host}:{web.rpartition(':')[2]}/"))
+    assert f"Asking http://{host}:" in served.log.of(Stream.STDOUT).decode()
+
+
 def test_a_site_without_a_health_check_is_not_asked(served: Served) -> None:
     verify(served.host, _site(served, ""))
 

@@ -1,6 +1,6 @@
 """Bases of the admins of this app: style sheet, pages, read-only history, shared filter."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import wraps
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +16,7 @@ from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.admin.headers import View, with_headers
 from deploy_manager.admin.permissions import visible_environments
 from deploy_manager.messages import label_of
 from deploy_manager.models import Environment, Problem
@@ -54,7 +55,6 @@ LOOKED_AT = 1000
 """Rows whose reasons are offered in a filter."""
 
 _Model = TypeVar("_Model", bound=models.Model)
-View = Callable[..., HttpResponseBase]
 
 
 def _with_encodable_text(view: View) -> View:
@@ -89,7 +89,7 @@ class StyledAdmin(ModelAdmin[_Model]):
         """The URLs of Django's pages of the model and of ours."""
         patterns: list[URLPattern] = self.get_urls()
         for pattern in patterns:
-            pattern.callback = _with_encodable_text(pattern.callback)
+            pattern.callback = with_headers(_with_encodable_text(pattern.callback))
         return patterns
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:

@@ -23,9 +23,15 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+REFUSED = "Content Security Policy"
+
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of its own for each test, without cookies."""
+    """A page of its own for each test, without cookies; it keeps to its own security policy."""
     context = browser.new_context(viewport={"width": 1300, "height": 900}, locale="en-GB")
+    refused: list[str] = []
+    context.on("console", lambda said: refused.append(said.text) if REFUSED in said.text else None)
     yield context.new_page()
     context.close()
+    assert refused == []

@@ -7,6 +7,7 @@ from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
@@ -24,12 +25,23 @@ VALID_SECONDS = 15 * 60
 
 
 def host_key_view(admin: StyledAdmin[Server], request: HttpRequest, pk: int) -> HttpResponse:
-    """Fetch and show the server's key on a GET; pin the key that was shown on a POST."""
+    """Show what is pinned; on a POST ask the server for its key, or pin the key that was shown."""
     server = get_object_or_404(Server.objects.select_related("gateway"), pk=pk)
     if not admin.has_change_permission(request, server):
         raise PermissionDenied
-    if request.method == "POST":
+    if "seen" in request.POST:
         return _pin(admin, request, server)
+    return show_host_key(admin, request, server)
+
+
+def show_host_key(
+    admin: StyledAdmin[Server], request: HttpRequest, server: Server
+) -> TemplateResponse:
+    """Show the page of one server's key. The server is asked on a POST only.
+
+    A link must not have the manager connect to an address that somebody else has chosen.
+    """
+    is_asked = request.method == "POST" and not server.is_local
     return admin.render_page(
         request,
         TEMPLATE,
@@ -37,7 +49,7 @@ def host_key_view(admin: StyledAdmin[Server], request: HttpRequest, pk: int) -> 
         subtitle=server.name,
         original=server,
         pinned=shown_fingerprint(server.host_key),
-        **_fetch(server),
+        **(_fetch(server) if is_asked else {}),
     )
 
 
@@ -50,8 +62,6 @@ def shown_fingerprint(line: str) -> str:
 
 
 def _fetch(server: Server) -> dict[str, Any]:
-    if server.is_local:
-        return {"problem": _("The worker's own machine has no host key to pin.")}
     try:
         key = fetch_host_key(address_of(server))
     except DeployManagerError as error:

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -110,11 +110,11 @@ class ServerAdmin(StyledAdmin[Server]):
     @admin.action(description=_("Fetch host keys"), permissions=["change"])
     def fetch_host_key(self, request: HttpRequest, queryset: QuerySet[Server]) -> HttpResponse:
         """Show the key of one server on its own page, those of several on one page."""
+        from deploy_manager.admin.inventory.host_keys import show_host_key
         from deploy_manager.admin.inventory.many_host_keys import show_host_keys
 
         if len(queryset) == 1:
-            url = reverse("admin:deploy_manager_server_host_key", args=[queryset[0].pk])
-            return HttpResponseRedirect(url)
+            return show_host_key(self, request, queryset[0])
         return show_host_keys(self, request, queryset)
 
     @admin.action(description=_("Make it like the others…"))

@@ -1,18 +1,21 @@
 """The health check: request a URL of the site until it answers as expected.
 
 The URL is http://host:port/path, or http://unix:/path:/uri for a socket file. The maintenance page
-is bypassed, redirects are not followed.
+is bypassed, redirects are not followed. Only this server itself is asked: what else it can reach,
+as the metadata of a cloud, is none of the site's, and would be sent the secret of the bypass.
 """
 
 from __future__ import annotations
 
 import http
 import http.client
+import ipaddress
 import os
 import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from .place import Place, read
@@ -49,7 +52,54 @@ def connection_to(url: str, timeout: float) -> tuple[http.client.HTTPConnection,
         raise ServingError(
             f"{url} can't be requested: write http://host:port/path or http://unix:/path:/uri."
         )
-    return http.client.HTTPConnection(found.group(1), timeout=timeout), found.group(2) or "/"
+    named = http.client.HTTPConnection(found.group(1), timeout=timeout)
+    return OwnConnection(named), found.group(2) or "/"
+
+
+class OwnConnection(http.client.HTTPConnection):
+    """HTTP to this server itself, with the Host header of the name that was asked for."""
+
+    def __init__(self, named: http.client.HTTPConnection) -> None:
+        super().__init__(named.host, named.port, timeout=named.timeout)
+
+    def connect(self) -> None:
+        """Raises ServingError if the name is not this server's, OSError if nobody answers."""
+        # By addresses, of which each was looked at: the name could lead elsewhere by now.
+        *others, last = own_addresses(self.host, self.port)
+        for address in others:
+            with suppress(OSError):
+                self.sock = socket.create_connection((address, self.port), self.timeout)
+                return
+        self.sock = socket.create_connection((last, self.port), self.timeout)
+
+
+def own_addresses(host: str, port: int) -> list[str]:
+    """Return the addresses of a host name that are this server's own. Raises ServingError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ServingError(f"{host} has no address here: {error.strerror}.") from None
+    own = [str(each[4][0]) for each in found if is_own_address(each[0], str(each[4][0]))]
+    if not own:
+        raise ServingError(
+            f"{host} is not this server: only its own addresses are asked. Correct the address"
+            " that is asked in the environment."
+        )
+    return own
+
+
+def is_own_address(family: int, address: str) -> bool:
+    """Whether the kernel delivers to this machine what is sent to an address."""
+    if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        return True
+    # Nothing is sent: this only asks which address it would be sent from, which for one of our
+    # own is that address. To try to bind it would not do where net.ipv4.ip_nonlocal_bind is set.
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect((address, 9))
+        except OSError:
+            return False
+        return str(asked.getsockname()[0]) == address
 
 
 def await_health(place: Place, facts: dict[str, Any], is_named: bool) -> None:
