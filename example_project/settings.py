@@ -20,7 +20,13 @@ def secret_key() -> str:
 
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or secret_key()
-DEBUG = os.environ.get("DEBUG", "1") == "1"
+# HTTPS=1 is for a manager behind a web server with a certificate: what a deployment needs at least.
+HTTPS = os.environ.get("HTTPS") == "1"
+DEBUG = not HTTPS and os.environ.get("DEBUG", "1") == "1"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 3600 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1").split(",")
 ROOT_URLCONF = "example_project.urls"
 WSGI_APPLICATION = "example_project.wsgi.application"
