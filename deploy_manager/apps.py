@@ -8,4 +8,6 @@ class DeployManagerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from deploy_manager import checks  # noqa: F401, PLC0415  registers them
+        from deploy_manager import auditing, checks  # noqa: F401, PLC0415  registers the checks
+
+        auditing.connect()

@@ -18,9 +18,9 @@ from rich.text import Text
 from deploy_manager import checks
 from deploy_manager.cli.console import make_console
 from deploy_manager.cli.fab.tasks import make_namespace
-from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.views.json_lines import JsonLines
 from deploy_manager.models import Deployment, Environment, Freeze, Project
+from deploy_manager.requester import requester_name
 from tests.inventory import Inventory
 
 HOSTILE = [

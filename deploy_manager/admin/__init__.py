@@ -1,5 +1,6 @@
 """The admin: inventory to edit, deployments to start and to watch, history to read."""
 
+from deploy_manager.admin.audit import AuditEventAdmin
 from deploy_manager.admin.deployments.history import DeploymentAdmin
 from deploy_manager.admin.deployments.releases import ReleaseAdmin
 from deploy_manager.admin.inventory.environments import EnvironmentAdmin
@@ -15,6 +16,7 @@ from deploy_manager.admin.upgrades.policies import PolicyRunAdmin, UpgradePolicy
 
 __all__ = [
     "AdvisoryAdmin",
+    "AuditEventAdmin",
     "DeploymentAdmin",
     "EnvironmentAdmin",
     "InstalledPackageAdmin",

@@ -16,6 +16,7 @@ from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.admin.actors import as_actor
 from deploy_manager.admin.headers import View, with_headers
 from deploy_manager.admin.permissions import visible_environments
 from deploy_manager.messages import label_of
@@ -89,7 +90,7 @@ class StyledAdmin(ModelAdmin[_Model]):
         """The URLs of Django's pages of the model and of ours."""
         patterns: list[URLPattern] = self.get_urls()
         for pattern in patterns:
-            pattern.callback = with_headers(_with_encodable_text(pattern.callback))
+            pattern.callback = with_headers(as_actor(_with_encodable_text(pattern.callback)))
         return patterns
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:

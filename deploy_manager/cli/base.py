@@ -6,6 +6,7 @@ from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
 
+from deploy_manager.auditing import Actor, acting
 from deploy_manager.cli.console import make_console
 from deploy_manager.cli.exits import REFUSED
 from deploy_manager.cli.inventory.environments import find_environment
@@ -15,6 +16,7 @@ from deploy_manager.cli.views.base import View
 from deploy_manager.cli.views.terminal import make_view
 from deploy_manager.messages import message_of
 from deploy_manager.models import Environment
+from deploy_manager.requester import requester_name
 
 
 class OwnCommand(BaseCommand):
@@ -27,8 +29,10 @@ class OwnCommand(BaseCommand):
                 reconfigure(errors="replace")
         # Here and not in handle, since call_command passes options that no parser has seen.
         given = {name: as_text(value) for name, value in options.items()}
+        name = type(self).__module__.rpartition(".")[2]
         try:
-            return super().execute(*map(as_text, args), **given)
+            with acting(Actor(requester_name(), f"manage.py {name}")):
+                return super().execute(*map(as_text, args), **given)
         except CommandError as error:
             raise CommandError(clean(str(error)), returncode=error.returncode) from error
 

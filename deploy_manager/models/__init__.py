@@ -1,6 +1,7 @@
 """The tables: inventory, packages, releases, deployments and upgrades."""
 
 from deploy_manager.models.advisories import Advisory, AuditedVersion
+from deploy_manager.models.audit import AuditEvent
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.freezes import Freeze
@@ -41,6 +42,7 @@ __all__ = [
     "TO_RETRY",
     "UPGRADE_LIVE",
     "Advisory",
+    "AuditEvent",
     "AuditedVersion",
     "Deployment",
     "Environment",

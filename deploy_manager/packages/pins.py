@@ -8,6 +8,7 @@ from functools import lru_cache
 from django.db import DataError, IntegrityError, transaction
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.auditing import record_change
 from deploy_manager.drift import Pinned
 from deploy_manager.exceptions import InvalidRow, PinError
 from deploy_manager.models import Deployment, Environment, Release, Requirement
@@ -91,6 +92,7 @@ def pinned_in(lock: str) -> Mapping[str, Sequence[Pinned]]:
 def replace_pins(environment: Environment, pins: Iterable[Pin]) -> None:
     """Make an environment list exactly these pins, in one transaction."""
     with transaction.atomic():
+        before = _listed(environment)
         environment.requirements.all().delete()
         Requirement.objects.bulk_create(
             Requirement(
@@ -105,6 +107,16 @@ def replace_pins(environment: Environment, pins: Iterable[Pin]) -> None:
             )
             for pin in pins
         )
+        if (after := _listed(environment)) != before:
+            record_change(environment, before, after)
+
+
+def _listed(environment: Environment) -> dict[str, str]:
+    rows = environment.requirements.values_list("name", "marker", "version", "url")
+    return {
+        f"{name} ; {marker}" if marker else name: url or version
+        for name, marker, version, url in rows
+    }
 
 
 def note_pins(deployment: Deployment) -> None:

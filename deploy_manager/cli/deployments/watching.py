@@ -8,7 +8,6 @@ from rich.text import Text
 from deploy_manager import broker, dispatch
 from deploy_manager.cli.deployments.following import Follower, Interrupts, interruptible
 from deploy_manager.cli.exits import FAILED, refusals
-from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.text import shorten
 from deploy_manager.cli.views.base import View
 from deploy_manager.cli.views.json_lines import summary_of
@@ -18,6 +17,7 @@ from deploy_manager.deployments.progress import FROM_THE_START
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, State
+from deploy_manager.requester import requester_name
 
 QUESTION = "Leave it running (l), cancel it (c) or watch on (w)? [w] "
 

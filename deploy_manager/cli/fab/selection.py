@@ -25,7 +25,6 @@ from deploy_manager.cli.deployments.watching import show_how_to_retry
 from deploy_manager.cli.exits import FAILED, REFUSED, refusals, refuse
 from deploy_manager.cli.fab.upgrade import Words, upgrade
 from deploy_manager.cli.packages.pins import agree_to_take_back
-from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.text import clean
 from deploy_manager.cli.views.base import View
 from deploy_manager.cli.views.terminal import make_view
@@ -35,6 +34,7 @@ from deploy_manager.deployments.run import run
 from deploy_manager.deployments.site_commands import split_words
 from deploy_manager.models import Deployment, Environment, State
 from deploy_manager.models.deployments import MANAGE_SITE
+from deploy_manager.requester import requester_name
 
 RETRY, UPGRADE = "retry", "upgrade"
 

@@ -9,10 +9,10 @@ from deploy_manager.cli.deployments.watching import (
     remark_who_starts_it,
     watch,
 )
-from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.upgrades.reports import OutcomeReport, show_stage
 from deploy_manager.cli.views.base import View
 from deploy_manager.models import Deployment, State, Upgrade, UpgradeStage
+from deploy_manager.requester import requester_name
 from deploy_manager.upgrades.requests import cancel_upgrade
 
 POLL_SECONDS = 0.5

@@ -9,9 +9,9 @@ from deploy_manager.cli.deployments.find import find_live_deployment
 from deploy_manager.cli.deployments.following import Interrupts
 from deploy_manager.cli.deployments.watching import show_request, watch, write_summary
 from deploy_manager.cli.exits import FAILED, refuse
-from deploy_manager.cli.requester import requester_name
 from deploy_manager.deployments.ending import cancel
 from deploy_manager.models import State
+from deploy_manager.requester import requester_name
 
 
 class Command(EnvironmentCommand):

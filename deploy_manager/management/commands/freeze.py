@@ -6,8 +6,8 @@ from typing import Any
 from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.exits import refusals
 from deploy_manager.cli.inventory.freezes import FreezeReport, check_reason
-from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.times import parse_moment
+from deploy_manager.requester import requester_name
 
 
 class Command(EnvironmentCommand):

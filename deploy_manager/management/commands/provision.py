@@ -80,7 +80,7 @@ def enter_bootstrap_user(placements: Sequence[Placement], user: str) -> None:
             server.clean_fields()
         except ValidationError as error:
             refuse("\n".join(error.messages))
-        Server.objects.filter(pk=server.pk, bootstrap_user="").update(bootstrap_user=user)
+        server.save(update_fields=["bootstrap_user"])
 
 
 def add_server(environment: Environment, names: Sequence[str], options: dict[str, Any]) -> None:

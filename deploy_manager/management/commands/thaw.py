@@ -7,9 +7,9 @@ from django.utils import timezone
 from deploy_manager import dispatch
 from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.inventory.freezes import FreezeReport, describe_begin
-from deploy_manager.cli.requester import requester_name
 from deploy_manager.models import Deployment, State
 from deploy_manager.reconcile import promote_next
+from deploy_manager.requester import requester_name
 
 
 class Command(EnvironmentCommand):

@@ -10,11 +10,11 @@ from deploy_manager.cli.base import ConsoleCommand, add_project, duration
 from deploy_manager.cli.deployments.following import Interrupts
 from deploy_manager.cli.exits import FAILED, refusals
 from deploy_manager.cli.inventory.environments import find_environment
-from deploy_manager.cli.requester import requester_name
 from deploy_manager.cli.upgrades.options import HELP, REACHES, UpgradeArguments, plan_for_arguments
 from deploy_manager.cli.upgrades.reports import OutcomeReport, show_upgrade_request
 from deploy_manager.cli.upgrades.watching import UpgradeWatcher
 from deploy_manager.models import UpgradeState
+from deploy_manager.requester import requester_name
 
 
 class Command(ConsoleCommand):

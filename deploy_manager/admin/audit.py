@@ -1,0 +1,96 @@
+"""The audit in the admin: searched, filtered, exported; changed by nobody."""
+
+import json
+from typing import Any, cast
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from deploy_manager.admin.addresses import deployment_url
+from deploy_manager.admin.base import HistoryAdmin
+from deploy_manager.admin.downloads import stream_download
+from deploy_manager.admin.permissions import visible_environments
+from deploy_manager.auditing import as_csv, as_json_lines
+from deploy_manager.models import AuditEvent, Environment
+from deploy_manager.models.audit import AuditEventQuerySet
+
+FORMS = {"csv": as_csv, "jsonl": as_json_lines}
+"""The forms of an export, by their ending."""
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(HistoryAdmin[AuditEvent]):
+    list_display = ("at", "who_shown", "action", "name", "differences", "ran")
+    list_display_links = ("at",)
+    list_filter = ("action", "kind", "source")
+    search_fields = ("who", "name", "address")
+    date_hierarchy = "at"
+    fields = (
+        "at",
+        "who_shown",
+        "source",
+        "address",
+        "action",
+        "kind",
+        "key",
+        "name",
+        "differences",
+        "ran",
+    )
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> AuditEventQuerySet:
+        found: AuditEventQuerySet = super().get_queryset(request)  # type: ignore[assignment]
+        visible = visible_environments(request, Environment.objects.all())
+        return found.of_environments(visible.values("pk"))
+
+    def get_urls(self) -> list[URLPattern]:
+        export = self.admin_site.admin_view(self.export_view)
+        return [
+            path("export/<slug:form>/", export, name="deploy_manager_auditevent_export"),
+            *super().get_urls(),
+        ]
+
+    def export_view(self, request: HttpRequest, form: str) -> HttpResponseBase:
+        """Send what the list's filters leave, the oldest first, as CSV or JSON lines."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if form not in FORMS:
+            raise Http404
+        chosen = self.get_changelist_instance(request).get_queryset(request)
+        return stream_download(FORMS[form](cast(AuditEventQuerySet, chosen)), f"audit.{form}")
+
+    @admin.display(description=_("who"), ordering="who")
+    def who_shown(self, event: AuditEvent) -> SafeString:
+        return format_html(
+            '{} <span class="dm-quiet">{}<br>{}</span>', event.who, event.source, event.address
+        )
+
+    @admin.display(description=_("before and after"))
+    def differences(self, event: AuditEvent) -> SafeString:
+        names = sorted({*event.before, *event.after})
+        return format_html_join(
+            "",
+            '<div><span class="dm-quiet">{}:</span> <del>{}</del> <ins>{}</ins></div>',
+            ((name, _in_words(event.before, name), _in_words(event.after, name)) for name in names),
+        )
+
+    @admin.display(description=_("ran"), ordering="deployment_number")
+    def ran(self, event: AuditEvent) -> SafeString | str:
+        if event.deployment_number is None:
+            return ""
+        number = event.deployment_number
+        return format_html('<a href="{}">#{}</a>', deployment_url(number), number)
+
+
+def _in_words(values: dict[str, Any], name: str) -> str:
+    value = values.get(name) if isinstance(values, dict) else None
+    if value in (None, "", [], {}):
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

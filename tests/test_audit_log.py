@@ -1,0 +1,216 @@
+"""Whoever changes or does something is in the audit, with before and after, and stays there."""
+
+import csv
+import io
+import json
+import logging
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import Group, Permission, User
+from django.core.management import call_command
+from django.test import Client
+from pytest_django import Settings
+
+from deploy_manager.auditing import NOT_AUDITED, audited_models
+from deploy_manager.deployments.request import request
+from deploy_manager.models import AuditEvent, Project, Server
+from deploy_manager.models.audit import AppendOnlyError
+from deploy_manager.packages.pins import replace_pins
+from deploy_manager.requester import requester_name
+from deploy_manager.requirements.reading import read_pins
+from tests.inventory import Inventory
+from tests.parts.admin import ObjectRights, url, visitor
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def project() -> Project:
+    return Project.objects.create(name="shop", repository="/srv/shop.git")
+
+
+def last() -> AuditEvent:
+    return AuditEvent.objects.order_by("-pk")[0]
+
+
+def edit(client: Client, project: Project, **changes: str) -> None:
+    data = {
+        "name": project.name,
+        "repository": project.repository,
+        "folder": project.folder,
+        "requirements_file": project.requirements_file,
+    }
+    answer = client.post(url("project_change", project.pk), data | changes, REMOTE_ADDR="192.0.2.9")
+    assert answer.status_code == 302
+
+
+def test_a_change_in_the_admin_has_who_from_where_before_and_after(project: Project) -> None:
+    edit(visitor("owner"), project, folder="src")
+    event = last()
+    assert (event.who, event.source, event.address) == ("owner", "admin", "192.0.2.9")
+    assert (event.action, event.kind, event.name) == ("changed", "project", "shop")
+    assert (event.before, event.after) == ({"folder": None}, {"folder": "src"})
+
+
+def test_what_is_saved_unchanged_is_no_event(project: Project) -> None:
+    count = AuditEvent.objects.count()
+    edit(visitor("owner"), project)
+    assert AuditEvent.objects.exclude(kind="user").count() == count
+
+
+def test_what_a_command_does_is_the_account_s(inventory: Inventory) -> None:
+    call_command("freeze", str(inventory.environment), "--reason", "inventory")
+    event = AuditEvent.objects.get(kind="freeze")
+    assert (event.who, event.source) == (requester_name(), "manage.py freeze")
+    assert event.after["reason"] == "inventory"
+    assert event.environment_key == inventory.environment.pk
+
+
+def test_a_request_is_recorded_with_what_it_runs(
+    inventory: Inventory, django_capture_on_commit_callbacks: object
+) -> None:
+    inventory.add_server("web1")
+    with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
+        made = request(
+            inventory.environment, "ping", source="manage.py", requested_by_name="ops@manager"
+        )
+    event = AuditEvent.objects.get(action="requested")
+    assert (event.who, event.deployment_number) == ("ops@manager", made.pk)
+    assert event.after["recipe"] == "ping"
+
+
+def test_values_that_may_be_secret_are_fingerprints(inventory: Inventory) -> None:
+    environment = inventory.environment
+    User.objects.create_user("ana", password="hunter2-hunter2")
+    environment.variables = {"TOKEN": "tell-nobody", "SAME": "1"}
+    environment.save()
+    before = last().after["variables"]
+    environment.variables = {"TOKEN": "tell-nobody-2", "SAME": "1"}
+    environment.save()
+    after = last().after["variables"]
+    assert before["SAME"] == after["SAME"]
+    assert before["TOKEN"] != after["TOKEN"]
+    written = json.dumps([event.as_data for event in AuditEvent.objects.all()])
+    assert "tell-nobody" not in written
+    assert "hunter2" not in written
+
+
+def test_rights_that_are_given_and_taken_are_events() -> None:
+    group = Group.objects.create(name="deployers")
+    right = Permission.objects.get(codename="deploy_environment")
+    group.permissions.add(right)
+    assert "deploy environment" in last().after["group_permissions"]
+    user = User.objects.create_user("ana")
+    user.groups.add(group)
+    assert last().after == {"user_groups": "deployers"}
+    user.groups.remove(group)
+    assert last().before == {"user_groups": "deployers"}
+    user.is_superuser = True
+    user.save()
+    assert (last().before["is_superuser"], last().after["is_superuser"]) == (False, True)
+
+
+def test_a_list_of_pins_is_one_event(inventory: Inventory) -> None:
+    replace_pins(inventory.environment, read_pins("django==5.2.7\ncelery==5.6.2\n"))
+    replace_pins(inventory.environment, read_pins("django==5.2.8\ncelery==5.6.2\n"))
+    replace_pins(inventory.environment, read_pins("django==5.2.8\ncelery==5.6.2\n"))
+    first, second = AuditEvent.objects.filter(kind="environment", action="changed").order_by("pk")
+    assert set(first.after) == {"django", "celery"}
+    assert (second.before, second.after) == ({"django": "5.2.7"}, {"django": "5.2.8"})
+
+
+def test_rows_of_the_audit_are_neither_changed_nor_deleted(project: Project) -> None:
+    event = last()
+    event.who = "somebody else"
+    for tampering in (
+        event.save,
+        event.delete,
+        AuditEvent.objects.all().delete,
+        lambda: AuditEvent.objects.update(who="x"),
+        lambda: AuditEvent.objects.bulk_update([event], ["who"]),
+    ):
+        with pytest.raises(AppendOnlyError):
+            tampering()
+    owner = visitor("owner")
+    page = url("auditevent_change", event.pk)
+    assert owner.get(page).status_code == 200
+    assert owner.post(page, {"who": "x"}).status_code == 403
+    assert owner.post(url("auditevent_delete", event.pk), {"post": "yes"}).status_code == 403
+
+
+def test_the_row_s_end_and_its_user_s_end_leave_the_event(project: Project) -> None:
+    owner = visitor("owner")
+    edit(owner, project, folder="src")
+    changed = last().pk
+    project.delete()
+    User.objects.get(username="owner").delete()
+    event = AuditEvent.objects.get(pk=changed)
+    assert (event.who, event.user, event.name) == ("owner", None, "shop")
+
+
+def test_every_table_is_audited_or_says_why_not() -> None:
+    ours = {model._meta.model_name for model in apps.get_app_config("deploy_manager").get_models()}
+    assert set(NOT_AUDITED) <= ours
+    assert ours - set(NOT_AUDITED) <= {model._meta.model_name for model in audited_models()}
+
+
+EVIL = ("=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "<b>&")
+
+
+def test_an_export_has_what_the_filters_leave_and_no_formulas(project: Project) -> None:
+    for number, name in enumerate(EVIL):
+        Server.objects.create(name=name, address=f"192.0.2.{number}", user="d")
+    owner = visitor("owner")
+    chosen = url("auditevent_export", "csv") + "?kind__exact=server"
+    answer = b"".join(owner.get(chosen).streaming_content).decode()  # type: ignore[attr-defined]
+    rows = list(csv.DictReader(io.StringIO(answer)))
+    assert [row["kind"] for row in rows] == ["server"] * len(EVIL)
+    assert not [cell for row in rows for cell in row.values() if cell[:1] in "=+-@\t" and cell]
+    lines = owner.get(url("auditevent_export", "jsonl")).streaming_content  # type: ignore[attr-defined]
+    names = [json.loads(line)["name"] for line in b"".join(lines).splitlines()]
+    assert EVIL[0] in names
+    assert owner.get(url("auditevent_export", "xls")).status_code == 404
+
+
+def test_the_command_prints_what_is_new(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = last().pk
+    project.delete()
+    call_command("audit_log", "--after", str(seen))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["action"] == "deleted"
+    call_command("audit_log", "--form", "csv", "--since", "1h", "--who", "nobody")
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_each_event_is_a_line_of_the_log(
+    caplog: pytest.LogCaptureFixture, project: Project
+) -> None:
+    with caplog.at_level(logging.INFO, "deploy_manager.audit"):
+        project.delete()
+    assert json.loads(caplog.messages[-1])["action"] == "deleted"
+
+
+def test_events_of_hidden_environments_do_not_exist(
+    inventory: Inventory, settings: Settings
+) -> None:
+    settings.AUTHENTICATION_BACKENDS = [
+        "django.contrib.auth.backends.ModelBackend",
+        "tests.parts.admin.ObjectRights",
+    ]
+    inventory.environment.ref = "other"
+    inventory.environment.save()
+    hidden = last()
+    client = visitor("staff")
+    user = User.objects.get(username="staff")
+    user.user_permissions.add(Permission.objects.get(codename="view_auditevent"))
+    assert str(inventory.environment) not in page_of(client)
+    assert client.get(url("auditevent_change", hidden.pk)).status_code == 302
+    ObjectRights.grant(user, "view_environment", inventory.environment)
+    assert str(inventory.environment) in page_of(client)
+
+
+def page_of(client: Client) -> str:
+    return client.get(url("auditevent_changelist")).content.decode()
