@@ -22,6 +22,8 @@ NUMBERS = (
     "ADVISORY_TIMEOUT",
 )
 
+KEPT = ("logs", "deployments", "audit", "wheels")
+
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -90,6 +92,9 @@ class Settings:
     ADVISORY_TIMEOUT: float = 120.0
     """Seconds that each source gets for one check."""
 
+    RETENTION: dict[str, int] = field(default_factory=dict)
+    """Days for which logs, deployments, audit and wheels are kept; what is not named: for ever."""
+
     NOTIFY: dict[str, str] = field(default_factory=dict, repr=False)
     """Targets of notifications: names, and apprise URLs. These hold secrets: never shown."""
 
@@ -116,6 +121,7 @@ class Settings:
                     " or None not to watch processes."
                 )
             )
+        _check_retention(self.RETENTION)
         if not isinstance(self.NOTIFY, dict) or not all(
             isinstance(part, str) for item in self.NOTIFY.items() for part in item
         ):
@@ -125,6 +131,19 @@ class Settings:
                     ' like {"team": "mailto://..."}.'
                 )
             )
+
+
+def _check_retention(days: object) -> None:
+    if not isinstance(days, dict) or not all(
+        kind in KEPT and isinstance(each, int) and each > 0 for kind, each in days.items()
+    ):
+        raise ConfigurationError(
+            _(
+                "DEPLOY_MANAGER['RETENTION'] has to be a dictionary of days above 0 for some of"
+                " %(kinds)s."
+            ),
+            kinds=", ".join(KEPT),
+        )
 
 
 def _expanded(name: str, path: str | Path) -> Path:

@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 
-from deploy_manager.deployments import scheduling
+from deploy_manager.deployments import retention, scheduling
 from deploy_manager.deployments.ending import finish
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.probing import forget_found_hosts, lost_hosts, probe
@@ -212,5 +212,6 @@ JOBS: dict[str, Callable[[Wake], int]] = {
     QUEUED: promote_waiting,
     MOVED: forget_the_moved,
     GONE: _forget_what_is_gone,
+    retention.JOB: lambda wake: retention.keep_retention(),
 }
 """In this order: workers are woken before anything is read that people wrote."""
