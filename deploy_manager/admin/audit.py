@@ -1,6 +1,7 @@
 """The audit in the admin: searched, filtered, exported; changed by nobody."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, cast
 
 from django.contrib import admin
@@ -11,6 +12,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.base import HistoryAdmin
@@ -23,17 +25,20 @@ from deploy_manager.models.audit import AuditEventQuerySet
 FORMS = {"csv": as_csv, "jsonl": as_json_lines}
 """The forms of an export, by their ending."""
 
+MOST_SHOWN = 4
+"""Columns that a list shows of an event."""
+
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(HistoryAdmin[AuditEvent]):
-    list_display = ("at", "who_shown", "action", "name", "differences", "ran")
-    list_display_links = ("at",)
+    list_display = ("what", "who_shown", "first_differences", "at", "ran")
+    list_display_links = ("what",)
     list_filter = ("action", "kind", "source")
     search_fields = ("who", "name", "address")
     date_hierarchy = "at"
     fields = (
         "at",
-        "who_shown",
+        "who",
         "source",
         "address",
         "action",
@@ -66,6 +71,12 @@ class AuditEventAdmin(HistoryAdmin[AuditEvent]):
         chosen = self.get_changelist_instance(request).get_queryset(request)
         return stream_download(FORMS[form](cast(AuditEventQuerySet, chosen)), f"audit.{form}")
 
+    @admin.display(description=_("what"), ordering="name")
+    def what(self, event: AuditEvent) -> SafeString:
+        return format_html(
+            '{} <span class="dm-quiet">{}<br>{}</span>', event.name, event.action, event.kind
+        )
+
     @admin.display(description=_("who"), ordering="who")
     def who_shown(self, event: AuditEvent) -> SafeString:
         return format_html(
@@ -74,12 +85,18 @@ class AuditEventAdmin(HistoryAdmin[AuditEvent]):
 
     @admin.display(description=_("before and after"))
     def differences(self, event: AuditEvent) -> SafeString:
+        return _differences(event, sorted({*event.before, *event.after}))
+
+    @admin.display(description=_("before and after"))
+    def first_differences(self, event: AuditEvent) -> SafeString:
+        """Return some of them: a row that was added has a value in every column."""
         names = sorted({*event.before, *event.after})
-        return format_html_join(
-            "",
-            '<div><span class="dm-quiet">{}:</span> <del>{}</del> <ins>{}</ins></div>',
-            ((name, _in_words(event.before, name), _in_words(event.after, name)) for name in names),
-        )
+        left = len(names) - MOST_SHOWN
+        shown = _differences(event, names[:MOST_SHOWN])
+        if left <= 0:
+            return shown
+        more = ngettext("and %(count)d more", "and %(count)d more", left) % {"count": left}
+        return format_html('{}<div class="dm-quiet">{}</div>', shown, more)
 
     @admin.display(description=_("ran"), ordering="deployment_number")
     def ran(self, event: AuditEvent) -> SafeString | str:
@@ -87,6 +104,14 @@ class AuditEventAdmin(HistoryAdmin[AuditEvent]):
             return ""
         number = event.deployment_number
         return format_html('<a href="{}">#{}</a>', deployment_url(number), number)
+
+
+def _differences(event: AuditEvent, names: Sequence[str]) -> SafeString:
+    return format_html_join(
+        "",
+        '<div><span class="dm-quiet">{}:</span> <del>{}</del> <ins>{}</ins></div>',
+        ((name, _in_words(event.before, name), _in_words(event.after, name)) for name in names),
+    )
 
 
 def _in_words(values: dict[str, Any], name: str) -> str:

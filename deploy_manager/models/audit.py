@@ -62,15 +62,9 @@ class AuditEvent(models.Model):
         related_name="+",
         verbose_name=_("user"),
     )
-    source = models.CharField(
-        _("by way of"), max_length=100, help_text=_("admin, a command, or a process.")
-    )
-    address = models.CharField(
-        _("from"), max_length=100, blank=True, help_text=_("The address that a request came from.")
-    )
-    action = models.CharField(
-        _("did"), max_length=50, help_text=_("added, changed, deleted, requested, …")
-    )
+    source = models.CharField(_("source"), max_length=100)
+    address = models.CharField(_("from"), max_length=100, blank=True)
+    action = models.CharField(_("action"), max_length=50)
     kind = models.CharField(_("table"), max_length=50)
     key = models.CharField(_("key"), max_length=50, blank=True)
     name = models.CharField(_("what"), max_length=300)
@@ -78,9 +72,7 @@ class AuditEvent(models.Model):
     before = models.JSONField(_("before"), default=dict)
     after = models.JSONField(_("after"), default=dict)
     # A number and no foreign key: the deployment may be removed first.
-    deployment_number = models.BigIntegerField(
-        _("deployment"), null=True, db_index=True, help_text=_("What it ran.")
-    )
+    deployment_number = models.BigIntegerField(_("deployment"), null=True, db_index=True)
 
     objects = AuditEventQuerySet.as_manager()
 
