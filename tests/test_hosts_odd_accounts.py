@@ -27,8 +27,8 @@ from tests.parts.matrices import few
 from tests.parts.served import wait_until
 from tests.parts.sshd import Sshd, StartSshd, open_folder
 
-ALWAYS = ("bash", "dash", "mksh", "tcsh")
-SHELLS = (*ALWAYS, *(name for name in ("fish", "ksh93", "zsh") if shutil.which(name)))
+ALWAYS = ("bash", "dash", "fish", "mksh", "tcsh")
+SHELLS = (*ALWAYS, *(name for name in ("ksh93", "zsh") if shutil.which(name)))
 ODD = """it's "a!b" !! !x `echo hi` $((1 + 2)) ^a^b \\ \\0101 ~ {a,b} %s # 日本 é"""
 SCRIPT = f"""
 cat <<'END'
