@@ -4,7 +4,7 @@ What one may not see does not exist: not in a list, a choice, a filter, a count 
 every page and form of the admin takes its rows from `visible`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -188,9 +188,19 @@ def _ids(request: HttpRequest, right: Right, model: type[Environment | Server]) 
     """Return the ids of the rows on which the user has a right, computed once per request."""
     known: dict[Right, frozenset[int]] = request.__dict__.setdefault("_allowed_ids", {})
     if right not in known:
-        # No query can ask the backends: every row is passed to them.
+        rows = _all_rows(request, model)
+        known[right] = frozenset(row.pk for row in rows if may(request.user, right, row))
+    return known[right]
+
+
+def _all_rows(
+    request: HttpRequest, model: type[Environment | Server]
+) -> Sequence[Environment | Server]:
+    """Return every row, read once per request: no query can ask the backends."""
+    known: dict[type, Sequence[Any]] = request.__dict__.setdefault("_rows_asked_about", {})
+    if model not in known:
         rows: QuerySet[Any] = model._base_manager.all()
         if model is Environment:
             rows = Environment.objects.select_related("project")
-        known[right] = frozenset(row.pk for row in rows if may(request.user, right, row))
-    return known[right]
+        known[model] = list(rows)
+    return known[model]

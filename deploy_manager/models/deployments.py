@@ -253,7 +253,7 @@ class Deployment(Decided):
         ordering = ["-created_at", "-pk"]
         verbose_name = _("deployment")
         verbose_name_plural = _("deployments")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             # The lock on an environment: while a row is queued or running, no other can become so.
             models.UniqueConstraint(

@@ -52,7 +52,7 @@ GIVEN_BY: dict[Right, tuple[Right, ...]] = {
     Right.VIEW_LOG: (Right.VIEW_LOG, Right.DEPLOY),
     Right.VIEW_SERVER: ON_SERVER,
 }
-"""The rights each of which is enough; any other right is given by itself only."""
+"""The rights each of which is enough; any other right is given by no other."""
 
 NO_LONGER = {
     Right.VIEW: _("%(who)s may no longer see %(site)s."),

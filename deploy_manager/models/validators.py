@@ -13,6 +13,7 @@ from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.conf import get_settings
+from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.models.states import notified_of
 from deploy_manager.refs import is_ref_name
 from deploy_manager.rollout_size import cut_waves, parse_rollout_size
@@ -155,7 +156,13 @@ def validate_connection(value: str) -> None:
 
     Whoever deploys to it runs commands as the account of the worker, which holds all the keys.
     """
-    if value == LOCAL and not get_settings().LOCAL_SERVERS:
+    if value != LOCAL:
+        return
+    try:
+        is_allowed = get_settings().LOCAL_SERVERS
+    except ConfigurationError as error:
+        raise ValidationError(str(error)) from None
+    if not is_allowed:
         raise ValidationError(
             _(
                 "The worker's own machine is no server here: whoever deploys to it could read the"

@@ -44,6 +44,9 @@ from deploy_manager.models.rights import Right, may
 from deploy_manager.schedule.windows import zone_or_utc
 
 
+TO_RUN = (Right.DEPLOY, Right.ROLL_BACK, Right.RUN_RECIPE, Right.UPGRADE)
+
+
 def fields_of(part: type[models.Model]) -> tuple[str, ...]:
     """Return the fields of a part of the environment, in its order."""
     return tuple(field.name for field in part._meta.local_fields)
@@ -141,8 +144,8 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
         """Put the actions of recipes before the admin's own, for users who may deploy."""
-        rights = frozenset(right for right in Right if may_on_any(request, right))
-        if "_popup" in request.GET or not rights - {Right.VIEW}:
+        rights = frozenset(right for right in TO_RUN if may_on_any(request, right))
+        if "_popup" in request.GET or not rights:
             return known
         from deploy_manager.admin.deployments.start import PROVISION_ACTION, run_actions
 
