@@ -50,6 +50,10 @@ SQLITE = """Set DATABASES["default"]["OPTIONS"] = {
 }"""
 
 
+LOCAL_SERVERS = """Whoever deploys there could read the keys of all servers. Let it be reached over
+SSH, as an account of its own. To try things out, set in settings.py:
+DEPLOY_MANAGER = {"LOCAL_SERVERS": True}"""
+
 MOST_NAMES = 10
 
 
@@ -145,6 +149,24 @@ def check_host_keys(**kwargs: Any) -> list[CheckMessage]:
             id="deploy_manager.W011",
         )
     ]
+
+
+@register(TAG)
+def check_local_servers(**kwargs: Any) -> list[CheckMessage]:
+    """No server is the worker's own machine, unless the setting allows it."""
+    try:
+        if get_settings().LOCAL_SERVERS:
+            return []
+        local = Server.objects.filter(connection=Server.Connection.LOCAL)
+        names = list(local.values_list("name", flat=True))
+    except ConfigurationError:
+        return []  # reported as E001
+    except DatabaseError:  # no database, or not migrated yet
+        return []
+    if not names:
+        return []
+    message = f"Nothing is sent to {few(names, MOST_NAMES)}: that is the worker's own machine."
+    return [Hint(message, hint=LOCAL_SERVERS, id="deploy_manager.W012")]
 
 
 @register(TAG)

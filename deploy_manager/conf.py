@@ -43,6 +43,12 @@ class Settings:
     PROVISION: bool = True
     """Whether servers may be provisioned from here. False: something else prepares them."""
 
+    LOCAL_SERVERS: bool = False
+    """Whether a server may be the worker's own machine, where commands run as the worker does.
+
+    For try-outs: who deploys there can read the worker's key and all that its account can.
+    """
+
     SSH_AGENT: bool = False
     """Whether the keys of the worker's ssh-agent may be used."""
 
@@ -104,9 +110,7 @@ class Settings:
         for name in ("SSH_KEY_FILE", "BOOTSTRAP_KEY_FILE", "SECRETS_KEY_FILE"):
             if (key_file := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _expanded(name, key_file))
-        if not isinstance(self.PROVISION, bool):
-            # A text like "no" would count as true.
-            raise ConfigurationError(_("DEPLOY_MANAGER['PROVISION'] has to be True or False."))
+        self._check_switches()
         object.__setattr__(self, "ADVISORIES", _sources(self.ADVISORIES))
         for name in NUMBERS:
             value = getattr(self, name)
@@ -131,6 +135,14 @@ class Settings:
                     ' like {"team": "mailto://..."}.'
                 )
             )
+
+    def _check_switches(self) -> None:
+        for name in ("PROVISION", "LOCAL_SERVERS"):
+            if not isinstance(getattr(self, name), bool):
+                # A text like "no" would count as true.
+                raise ConfigurationError(
+                    _("DEPLOY_MANAGER[%(name)s] has to be True or False."), name=repr(name)
+                )
 
 
 def _check_retention(days: object) -> None:

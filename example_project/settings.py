@@ -42,9 +42,16 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
+    "guardian",
     "deploy_manager",
     "example_project",
 ]
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "guardian.backends.ObjectPermissionBackend",
+]
+GUARDIAN_AUTO_PREFETCH = True  # all rights of a user in two queries
+ANONYMOUS_USER_NAME = None
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -98,6 +105,8 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat")
 
 DEPLOY_MANAGER = {
     "CACHE": VAR / "cache",
+    # The demo's servers are folders of this machine.
+    "LOCAL_SERVERS": True,
     # The demo's own folder holds all that is known, unless an address is named.
     "ADVISORIES": [os.environ.get("OSV_URL") or VAR / "advisories"],
 }

@@ -23,9 +23,17 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
+    "guardian",
     "deploy_manager",
     *json.loads(os.environ.get("TEST_APPS", "[]")),
 ]
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "guardian.backends.ObjectPermissionBackend",
+]
+# All rights of a user in two queries, as docs/rights.md has it.
+GUARDIAN_AUTO_PREFETCH = True
+ANONYMOUS_USER_NAME = None
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -81,6 +89,7 @@ if name := os.environ.get("TEST_DATABASE"):
 
 DEPLOY_MANAGER: dict[str, Any] = {
     "CACHE": _scratch / "cache",
+    "LOCAL_SERVERS": True,
     **json.loads(os.environ.get("TEST_DEPLOY_MANAGER", "{}")),
 }
 CELERY_BEAT_SCHEDULE = {

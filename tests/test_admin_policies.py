@@ -169,10 +169,10 @@ def test_the_button_writes_a_run_at_once(policy: UpgradePolicy) -> None:
 @pytest.mark.parametrize(
     ("rights", "status"),
     [
-        ((*CARES, "deploy_environment"), 302),
+        ((*CARES, "upgrade_environment"), 302),
         (CARES, 403),
-        (("view_upgradepolicy", "deploy_environment"), 403),
-        (("deploy_environment",), 403),
+        (("view_upgradepolicy", "upgrade_environment"), 403),
+        (("upgrade_environment",), 403),
     ],
 )
 def test_only_who_may_change_it_and_deploy_all_of_it_runs_it(
@@ -195,7 +195,7 @@ def test_who_may_not_deploy_a_site_neither_adds_it_to_a_policy_nor_changes_one_t
     ]
     mine = make_environment("mine", "two")
     user = make_user("ana", *CARES, *TURNS)
-    ObjectRights.grant(user, "deploy_environment", mine)
+    ObjectRights.grant(user, "upgrade_environment", mine)
     client = Client()
     client.force_login(user)
     production = policy.turns.get().environment

@@ -57,7 +57,7 @@ def test_a_reason_is_needed(release: Release) -> None:
 
 
 @pytest.mark.parametrize(
-    ("who", "status"), [("owner", 302), ("deployer", 302), ("viewer", 403), ("stranger", 403)]
+    ("who", "status"), [("owner", 302), ("deployer", 302), ("viewer", 403), ("stranger", 404)]
 )
 def test_only_who_may_deploy_marks(release: Release, who: str, status: int) -> None:
     assert mark(visitor(who), release) == status

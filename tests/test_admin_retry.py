@@ -110,7 +110,7 @@ def test_a_bad_release_is_not_sent_again(failed: Deployment) -> None:
 
 @pytest.mark.parametrize(
     ("who", "status", "number"),
-    [("owner", 302, 2), ("deployer", 302, 2), ("viewer", 403, 1), ("stranger", 403, 1)],
+    [("owner", 302, 2), ("deployer", 302, 2), ("viewer", 403, 1), ("stranger", 404, 1)],
 )
 def test_only_who_may_deploy_retries(
     who: str, status: int, number: int, failed: Deployment

@@ -6,7 +6,7 @@ from pytest_django import Settings
 
 from deploy_manager.models import Deployment, Environment, Server, State
 from tests.inventory import Inventory
-from tests.parts.admin import ObjectRights, make_user, url, visitor, write_deployment
+from tests.parts.admin import RUNS, ObjectRights, make_user, url, visitor, write_deployment
 
 OK, REFUSED, TO_LOG_IN = 200, 403, 302
 
@@ -14,12 +14,12 @@ PAGES = {
     "environments": {"owner": OK, "deployer": OK, "viewer": OK, "stranger": REFUSED},
     "environment": {"owner": OK, "deployer": OK, "viewer": OK, "stranger": REFUSED},
     "run": {"owner": OK, "deployer": OK, "viewer": REFUSED, "stranger": 404},
-    "requirements": {"owner": OK, "deployer": REFUSED, "viewer": REFUSED, "stranger": REFUSED},
+    "requirements": {"owner": OK, "deployer": REFUSED, "viewer": REFUSED, "stranger": 404},
     "deployments": {"owner": OK, "deployer": OK, "viewer": OK, "stranger": REFUSED},
-    "deployment": {"owner": OK, "deployer": OK, "viewer": OK, "stranger": REFUSED},
-    "progress": {"owner": OK, "deployer": OK, "viewer": OK, "stranger": REFUSED},
-    "log": {"owner": OK, "deployer": OK, "viewer": OK, "stranger": REFUSED},
-    "host key": {"owner": OK, "deployer": REFUSED, "viewer": REFUSED, "stranger": REFUSED},
+    "deployment": {"owner": OK, "deployer": OK, "viewer": OK, "stranger": 404},
+    "progress": {"owner": OK, "deployer": OK, "viewer": OK, "stranger": 404},
+    "log": {"owner": OK, "deployer": OK, "viewer": OK, "stranger": 404},
+    "host key": {"owner": OK, "deployer": REFUSED, "viewer": REFUSED, "stranger": 404},
     "servers": {"owner": OK, "deployer": OK, "viewer": OK, "stranger": REFUSED},
     "releases": {"owner": OK, "deployer": OK, "viewer": OK, "stranger": REFUSED},
     "locks": {"owner": OK, "deployer": OK, "viewer": OK, "stranger": REFUSED},
@@ -54,14 +54,15 @@ def deployment(inventory: Inventory) -> Deployment:
 def one_environment(
     settings: Settings, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> Client:
-    """A visitor who may deploy just one environment, by a right on that object."""
+    """A visitor who may run just one environment, by rights on that object."""
     settings.AUTHENTICATION_BACKENDS = [
         "django.contrib.auth.backends.ModelBackend",
         "tests.parts.admin.ObjectRights",
     ]
     monkeypatch.setattr(ObjectRights, "granted", set())
     user = make_user("narrow")
-    ObjectRights.grant(user, "deploy_environment", inventory.environment)
+    for right in RUNS:
+        ObjectRights.grant(user, right, inventory.environment)
     client = Client()
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
     return client
@@ -80,7 +81,7 @@ def test_each_page_opens_for_whom_it_should(page: str, who: str, deployment: Dep
         ("owner", 302, True),
         ("deployer", 302, True),
         ("viewer", 403, False),
-        ("stranger", 403, False),
+        ("stranger", 404, False),
         ("nobody", 302, False),
     ],
 )
@@ -124,7 +125,7 @@ def test_a_right_on_one_environment_shows_only_that_one(
     assert "Ping" in page.content.decode()
     history = one_environment.get(url("deployment_changelist"))
     assert list(history.context["cl"].result_list) == [mine]
-    assert one_environment.get(url("deployment_change", hidden.pk)).status_code == 403
+    assert one_environment.get(url("deployment_change", hidden.pk)).status_code == 404
     assert one_environment.get(url("environment_run", "ping", on=other.pk)).status_code == 404
 
 

@@ -169,7 +169,7 @@ def test_rights_on_one_environment_show_that_one_only(shop: Site4, settings: Set
         project=shop.environment.project, name="staging", deploy_path="/srv/staging"
     )
     user = make_user("half")
-    ObjectRights.grant(user, "deploy_environment", other)
+    ObjectRights.grant(user, "upgrade_environment", other)
     client = Client()
     client.force_login(user, "django.contrib.auth.backends.ModelBackend")
     page = client.get(reverse(ADD)).content.decode()

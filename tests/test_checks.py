@@ -183,7 +183,7 @@ def test_the_keys_of_an_agent_will_do(settings: Settings) -> None:
 
 
 def test_servers_without_a_pinned_host_key_are_named(settings: Settings) -> None:
-    settings.DEPLOY_MANAGER = {"SSH_AGENT": True}
+    settings.DEPLOY_MANAGER = {"SSH_AGENT": True, "LOCAL_SERVERS": True}
     Server.objects.create(name="here", connection=Server.Connection.LOCAL)
     add_ssh_server()
     warning = found()["W011"]

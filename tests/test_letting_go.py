@@ -12,14 +12,14 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize(
-    ("who", "status"), [("deployer", 302), ("viewer", 403), ("stranger", 404), ("nobody", 302)]
+    ("who", "status"), [("editor", 302), ("viewer", 403), ("stranger", 404), ("nobody", 302)]
 )
-def test_who_may_deploy_lets_go_with_a_reason(held: HeldSite, who: str, status: int) -> None:
+def test_who_may_change_lets_go_with_a_reason(held: HeldSite, who: str, status: int) -> None:
     override = held.hold("1.0.2", "1.0", fixes=[ADVISORY], why="<b>bold</b>")
     client = visitor(who)
     address = url("override_let_go", override.pk)
     page = client.get(address)
-    if who == "deployer":
+    if who == "editor":
         text = page.content.decode()
         assert "Known vulnerabilities come back:" in text
         assert ADVISORY in text
@@ -28,9 +28,9 @@ def test_who_may_deploy_lets_go_with_a_reason(held: HeldSite, who: str, status: 
     answer = client.post(address, {"reason": "it breaks the till"})
     assert answer.status_code == status
     override.refresh_from_db()
-    assert override.is_live == (who != "deployer")
-    if who == "deployer":
-        assert (override.ended_why, override.ended_by_name) == ("it breaks the till", "deployer")
+    assert override.is_live == (who != "editor")
+    if who == "editor":
+        assert (override.ended_why, override.ended_by_name) == ("it breaks the till", "editor")
 
 
 def test_a_right_on_one_environment_lets_go_there_alone(
@@ -46,7 +46,7 @@ def test_a_right_on_one_environment_lets_go_there_alone(
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
     override = held.hold("1.0.2", "1.0")
     assert client.post(url("override_let_go", override.pk), {"reason": "x"}).status_code == 404
-    ObjectRights.grant(user, "deploy_environment", held.environment)
+    ObjectRights.grant(user, "change_environment", held.environment)
     assert "shopkit 1.0.2" in client.get(url("override_changelist")).content.decode()
     assert client.post(url("override_let_go", override.pk), {"reason": "x"}).status_code == 302
     assert not held.live()

@@ -28,7 +28,8 @@ class Raising(ModelBackend):
 @pytest.fixture
 def eve(db: None) -> User:
     user = User.objects.create_user("eve")
-    user.user_permissions.add(Permission.objects.get(codename="deploy_environment"))
+    rights = ("upgrade_environment", "run_recipe_environment")
+    user.user_permissions.set(Permission.objects.filter(codename__in=rights))
     return user
 
 
@@ -54,7 +55,7 @@ def test_an_upgrade_whose_asker_may_no_more_returns_what_it_moved_and_ends(
     pair.reconcile()
     second.refresh_from_db()
     assert second.state == UpgradeState.FAILED
-    assert second.message == "eve may no longer deploy shop/good."
+    assert second.message == "eve may no longer upgrade shop/good."
     first.refresh_from_db()
     assert first.state == UpgradeState.RETURNING
     assert first.returned_by is not None
@@ -63,7 +64,7 @@ def test_an_upgrade_whose_asker_may_no_more_returns_what_it_moved_and_ends(
     pair.reconcile()
     upgrade.refresh_from_db()
     assert upgrade.state == UpgradeState.FAILED
-    assert "eve may no longer deploy shop/good." in upgrade.message
+    assert "eve may no longer upgrade shop/good." in upgrade.message
     assert not pair.problems()
 
 
@@ -125,7 +126,7 @@ def test_a_server_that_was_switched_before_the_right_was_lost_is_not_called_skip
     run(deployment.pk)
     deployment.refresh_from_db()
     assert deployment.state == State.FAILED
-    assert deployment.message == "eve may no longer deploy shop/production."
+    assert deployment.message == "eve may no longer run recipes on shop/production."
     told = {host.server_name: (host.state, host.message) for host in deployment.host_runs.all()}
     assert told == {
         "one": (

@@ -53,7 +53,7 @@ def test_what_nobody_may_provision_is_refused_before_any_row_is_written(
 
 
 def test_it_takes_the_right_to_change_the_server(remote: Inventory) -> None:
-    deployer = make_user("only_deploys", "deploy_environment")
+    deployer = make_user("only_runs", "run_recipe_environment")
     with pytest.raises(RequestRefused, match="may not provision one"):
         request(
             remote.environment,
@@ -62,7 +62,7 @@ def test_it_takes_the_right_to_change_the_server(remote: Inventory) -> None:
             requested_by_name="only_deploys",
             user=deployer,
         )
-    both = make_user("both", "deploy_environment", "change_server")
+    both = make_user("both", "run_recipe_environment", "change_server")
     request(remote.environment, "provision", source="admin", requested_by_name="both", user=both)
     assert Deployment.objects.get().requested_by == both
 

@@ -11,7 +11,7 @@ from pytest_django import Settings
 from deploy_manager.deployments.request import request
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, State, Step
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import Right, may
 from deploy_manager.recipes import (
     Host,
     Phase,
@@ -149,7 +149,7 @@ def test_a_ref_is_kept_where_code_is_taken(
 
 def test_the_right_on_all_environments_will_do(inventory: Inventory) -> None:
     user = make_user("deployer", "deploy_environment")
-    assert may_deploy(user, inventory.environment)
+    assert may(user, Right.DEPLOY, inventory.environment)
     assert ask(inventory, user=user).requested_by == user
 
 
@@ -159,21 +159,23 @@ def test_and_so_will_the_right_on_this_one(
     monkeypatch.setattr(ObjectRights, "granted", set())
     settings.AUTHENTICATION_BACKENDS += ["tests.parts.admin.ObjectRights"]
     user = make_user("mate")
-    assert not may_deploy(user, inventory.environment)
+    assert not may(user, Right.DEPLOY, inventory.environment)
     ObjectRights.grant(user, "deploy_environment", inventory.environment)
-    assert may_deploy(user, inventory.environment)
+    assert may(user, Right.DEPLOY, inventory.environment)
 
 
 def test_to_view_or_change_an_environment_is_not_to_deploy_it(inventory: Inventory) -> None:
     user = make_user("viewer", "view_environment", "change_environment")
-    with pytest.raises(PermissionDenied, match="viewer may not deploy shop/production"):
+    with pytest.raises(
+        PermissionDenied, match="viewer lacks deploy_environment on shop/production"
+    ):
         ask(inventory, user=user)
 
 
 def test_who_was_switched_off_may_nothing(inventory: Inventory) -> None:
     owner = make_user("owner", superuser=True)
-    assert may_deploy(owner, inventory.environment)
+    assert may(owner, Right.DEPLOY, inventory.environment)
     User.objects.update(is_active=False)
     owner.refresh_from_db()
-    assert not may_deploy(owner, inventory.environment)
-    assert not may_deploy(AnonymousUser(), inventory.environment)
+    assert not may(owner, Right.DEPLOY, inventory.environment)
+    assert not may(AnonymousUser(), Right.DEPLOY, inventory.environment)

@@ -17,9 +17,9 @@ from django.utils.translation import ngettext
 from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.downloads import stream_download
-from deploy_manager.admin.permissions import visible_environments
+from deploy_manager.admin.permissions import is_visible
 from deploy_manager.auditing import as_csv, as_json_lines
-from deploy_manager.models import AuditEvent, Environment
+from deploy_manager.models import AuditEvent
 from deploy_manager.models.audit import AuditEventQuerySet
 
 FORMS = {"csv": as_csv, "jsonl": as_json_lines}
@@ -50,10 +50,10 @@ class AuditEventAdmin(HistoryAdmin[AuditEvent]):
     )
     readonly_fields = fields
 
-    def get_queryset(self, request: HttpRequest) -> AuditEventQuerySet:
-        found: AuditEventQuerySet = super().get_queryset(request)  # type: ignore[assignment]
-        visible = visible_environments(request, Environment.objects.all())
-        return found.of_environments(visible.values("pk"))
+    def has_view_permission(self, request: HttpRequest, obj: AuditEvent | None = None) -> bool:
+        """Whoever may read the audit may read what is about environments they may see."""
+        may_read = request.user.has_perm("deploy_manager.view_auditevent")
+        return may_read and (obj is None or is_visible(request, obj))
 
     def get_urls(self) -> list[URLPattern]:
         export = self.admin_site.admin_view(self.export_view)

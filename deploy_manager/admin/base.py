@@ -1,6 +1,6 @@
 """Bases of the admins of this app: style sheet, pages, read-only history, shared filter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import wraps
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -8,26 +8,37 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django import forms
 from django.contrib import admin
 from django.contrib.admin import RelatedFieldListFilter
-from django.db import models
+from django.contrib.admin.utils import NestedObjects
+from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models.fields.json import KT
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.actors import as_actor
 from deploy_manager.admin.headers import View, with_headers
-from deploy_manager.admin.permissions import visible_environments
+from deploy_manager.admin.permissions import (
+    allowed,
+    is_visible,
+    may_on_any,
+    sees_all,
+    visible,
+)
 from deploy_manager.messages import label_of
 from deploy_manager.models import Environment, Problem
 from deploy_manager.models.problems import ProblemQuerySet
+from deploy_manager.models.rights import Right, may
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
     from django.contrib.admin import StackedInline as StackedInline
     from django.contrib.admin import TabularInline as TabularInline
     from django.forms import ModelForm as ModelForm
+
+    InlineFormSet = forms.BaseInlineFormSet
 else:
     # The stubs make these generic; Django's own classes can't be subscripted at run time.
 
@@ -50,6 +61,11 @@ else:
         """Django's, subscriptable."""
 
         __class_getitem__ = classmethod(lambda cls, model: cls)
+
+    class InlineFormSet(forms.BaseInlineFormSet):
+        """Django's, subscriptable."""
+
+        __class_getitem__ = classmethod(lambda cls, models: cls)
 
 
 LOOKED_AT = 1000
@@ -79,11 +95,75 @@ def _with_encodable_text(view: View) -> View:
     return shown
 
 
-class StyledAdmin(ModelAdmin[_Model]):
-    """Django's admin of a model, with our style sheet on its pages."""
+class VisibleChoices:
+    """Forms offer rows that the user may see; where a choice needs a right, rows they have it on.
+
+    What a row has already stays a choice: see `KeepingForm`.
+    """
+
+    choices_need: Mapping[str, Right] = {}
+    """By the name of a foreign key to environments or servers: the right that a choice needs."""
+
+    def get_field_queryset(
+        self, db: str | None, db_field: Any, request: HttpRequest
+    ) -> "models.QuerySet[Any]":
+        found = super().get_field_queryset(db, db_field, request)  # type: ignore[misc]
+        if found is None:
+            found = db_field.remote_field.model._default_manager.using(db)
+        found = visible(request, found)
+        if found.model is Environment:
+            found = found.select_related("project")
+        right = self.choices_need.get(db_field.name)
+        return allowed(request, right, found) if right else found
+
+
+class KeepingForm(ModelForm[Any]):
+    """A form whose foreign keys can keep the rows that they have, whoever saves it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for name, field in self.fields.items():
+            if not isinstance(field, forms.ModelChoiceField) or field.queryset is None:
+                continue
+            if own := self.instance.serializable_value(name):
+                field.queryset |= field.queryset.model._default_manager.filter(pk=own)
+
+
+class StyledAdmin(VisibleChoices, ModelAdmin[_Model]):
+    """Django's admin of a model: rows that the user may see, and our style sheet on its pages."""
 
     class Media:
         css = {"all": ["deploy_manager/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[_Model]":
+        return visible(request, super().get_queryset(request))
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        """Let filters by a related row offer those that the user may see."""
+        return [self._visible_filter(each) for each in super().get_list_filter(request)]
+
+    def _visible_filter(self, given: Any) -> Any:
+        is_relation = isinstance(given, str) and self.opts.get_field(given).is_relation
+        return (given, VisibleFilter) if is_relation else given
+
+    def has_view_permission(self, request: HttpRequest, obj: _Model | None = None) -> bool:
+        """Whoever may see any environment may see the rows that belong to those they may see."""
+        return may_on_any(request, Right.VIEW) if obj is None else is_visible(request, obj)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return super().has_module_permission(request) or self.has_view_permission(request)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
+        """Name none of the rows that would go, too, or are in the way, if one may not be seen."""
+        found: tuple[Any, Any, Any, Any] = super().get_deleted_objects(objs, request)
+        if sees_all(request):
+            return found
+        collector = NestedObjects(using=DEFAULT_DB_ALIAS, origin=objs)
+        collector.collect(objs)
+        rows = {*collector.protected, *(row for each in collector.data.values() for row in each)}
+        if all(is_visible(request, row) for row in rows):
+            return found
+        return [], {}, set(), [gettext("rows that you may not see")]
 
     @property
     def urls(self) -> list[URLPattern]:
@@ -150,8 +230,28 @@ class HistoryAdmin(StyledAdmin[_Model]):
         return False
 
 
-class EnvironmentFilter(RelatedFieldListFilter):
-    """A list filter with the environments that the user may see, in one query."""
+class OfEnvironmentInline(VisibleChoices):
+    """Rows on an environment's page: seen with it, and changed by whoever may change it."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Environment | None = None) -> bool:
+        return obj is None or is_visible(request, obj)
+
+    def has_add_permission(self, request: HttpRequest, obj: Environment | None = None) -> bool:
+        return self._may_change(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Environment | None = None) -> bool:
+        return self._may_change(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Environment | None = None) -> bool:
+        return self._may_change(request, obj)
+
+    def _may_change(self, request: HttpRequest, environment: Environment | None) -> bool:
+        # On the page that adds one: Django has asked for that right before.
+        return environment is None or may(request.user, Right.CHANGE, environment)
+
+
+class VisibleFilter(RelatedFieldListFilter):
+    """A list filter with the rows that the user may see, in one query."""
 
     def field_choices(
         self,
@@ -159,8 +259,11 @@ class EnvironmentFilter(RelatedFieldListFilter):
         request: HttpRequest,
         model_admin: "admin.ModelAdmin[Any]",
     ) -> list[tuple[str, Any]]:
-        found = visible_environments(request, Environment.objects.select_related("project"))
-        return [(str(environment.pk), str(environment)) for environment in found]
+        related: Any = field.related_model
+        found = visible(request, related._default_manager.all())
+        if found.model is Environment:
+            found = found.select_related("project")
+        return [(str(row.pk), str(row)) for row in found]
 
 
 class ReasonFilter(admin.SimpleListFilter):

@@ -1,85 +1,209 @@
-"""Permissions to see and to deploy environments, on all of them or on single ones.
+"""What a user may see: of each model, the rows of the environments and servers they may see.
 
-Permissions on single objects come from the authentication backends of the site, by
-`user.has_perm(permission, object)`.
+What one may not see does not exist: not in a list, a choice, a filter, a count or a message. So
+every page and form of the admin takes its rows from `visible`.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from django.db.models import QuerySet
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 
-from deploy_manager.models import Deployment, Environment
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models import (
+    Advisory,
+    AuditEvent,
+    Environment,
+    HostRun,
+    IgnoredPackage,
+    InstalledPackage,
+    LockFile,
+    LogChunk,
+    PolicyEnvironment,
+    PolicyRun,
+    Project,
+    Release,
+    Requirement,
+    SeenProcess,
+    Server,
+    Shard,
+    Step,
+    Upgrade,
+    UpgradePolicy,
+    UpgradeStage,
+    Watch,
+)
+from deploy_manager.models.rights import Right, may
 
-_VIEW = "deploy_manager.view_environment"
-_CHANGE = "deploy_manager.change_environment"
-_DEPLOY = "deploy_manager.deploy_environment"
-_VIEW_DEPLOYMENT = "deploy_manager.view_deployment"
+APP = "deploy_manager"
+_Row = TypeVar("_Row", bound=Model)
+_Place = TypeVar("_Place", Environment, Server)
+
+OF_ENVIRONMENT: dict[type[Model], str] = {
+    HostRun: "deployment__environment",
+    InstalledPackage: "placement__environment",
+    LogChunk: "deployment__environment",
+    SeenProcess: "watch__placement__environment",
+    Shard: "deployment__environment",
+    Step: "host_run__deployment__environment",
+    Watch: "placement__environment",
+}
+"""The way to the one environment of a row, where that is not the model's own `environment`."""
+
+Seen = Callable[[QuerySet[Environment]], Q]
 
 
-def may_see(user: Any, environment: Environment) -> bool:
-    """Return whether a user may see an environment; everyone who may deploy it may."""
-    return may_deploy(user, environment) or any(
-        user.has_perm(right) or user.has_perm(right, environment) for right in (_VIEW, _CHANGE)
+def _of_lock_file(seen: QuerySet[Environment]) -> Q:
+    releases = Release.objects.filter(Q(lock=OuterRef("pk")) | Q(repository_lock=OuterRef("pk")))
+    stages = UpgradeStage.objects.filter(
+        Q(lock_before=OuterRef("pk"))
+        | Q(lock_after=OuterRef("pk"))
+        | Q(listed_before=OuterRef("pk"))
+    )
+    return Q(Exists(releases.filter(environment__in=seen))) | Q(
+        Exists(stages.filter(environment__in=seen))
     )
 
 
-def may_see_deployment(user: Any, deployment: Deployment) -> bool:
-    """Return whether a user may see a deployment; everyone who may deploy its environment may."""
-    return (
-        user.has_perm(_VIEW_DEPLOYMENT)
-        or user.has_perm(_VIEW_DEPLOYMENT, deployment)
-        or may_deploy(user, deployment.environment)
-    )
+def _of_upgrade(seen: QuerySet[Environment]) -> Q:
+    stages = UpgradeStage.objects.filter(upgrade=OuterRef("pk"))
+    return ~Q(Exists(stages.exclude(environment__in=seen)))
 
 
-def may_deploy_any(request: HttpRequest) -> bool:
-    """Return whether the user may deploy any environment, or could if there were one."""
-    return request.user.has_perm(_DEPLOY) or bool(_deployable(request))
+def _of_policy(seen: QuerySet[Environment], key: str = "pk") -> Q:
+    turns = PolicyEnvironment.objects.filter(policy=OuterRef(key))
+    return ~Q(Exists(turns.exclude(environment__in=seen)))
 
 
-def may_see_any(request: HttpRequest) -> bool:
-    """Return whether the user may see any environment, or could if there were one."""
-    return _sees_all(request) or bool(_visible(request))
+def _of_advisory(seen: QuerySet[Environment]) -> Q:
+    # What is installed, or pinned, where one may look. A list of names: few, and fast to compare.
+    installed = InstalledPackage.objects.filter(placement__environment__in=seen)
+    pinned = Requirement.objects.filter(environment__in=seen)
+    names = {
+        name
+        for rows in (installed, pinned)
+        for name in rows.order_by().values_list("name", flat=True).distinct()
+    }
+    return Q(package__in=names)
 
 
-def visible_environments(
-    request: HttpRequest, found: QuerySet[Environment]
-) -> QuerySet[Environment]:
-    """Return the environments that the user may see."""
-    return found if _sees_all(request) else found.filter(pk__in=_visible(request))
+OF_SEVERAL: dict[type[Model], Seen] = {
+    Advisory: _of_advisory,
+    # What belongs to no environment is for all who may read the audit.
+    AuditEvent: lambda seen: Q(environment_key__isnull=True) | Q(environment_key__in=seen),
+    IgnoredPackage: lambda seen: _of_policy(seen, "policy"),
+    LockFile: _of_lock_file,
+    PolicyRun: lambda seen: _of_policy(seen, "policy"),
+    Upgrade: _of_upgrade,
+    UpgradePolicy: _of_policy,
+}
+"""Models whose rows concern several environments.
+
+Lock files and advisories say nothing of these, so that one which may be seen is enough. What an
+upgrade or a policy does with one is told together with the others: all of them have to be visible.
+"""
 
 
-def visible_deployments(request: HttpRequest, found: QuerySet[Deployment]) -> QuerySet[Deployment]:
-    """Return all deployments with a permission on all, else those the user may deploy."""
-    user = request.user
-    if user.has_perm(_VIEW_DEPLOYMENT) or user.has_perm(_DEPLOY):
+def visible(request: HttpRequest, found: QuerySet[_Row]) -> QuerySet[_Row]:
+    """Return those rows that the user may see. Rows of other apps are not ours to hide.
+
+    Raises ImproperlyConfigured for a model of this app of which nobody said whom it is shown.
+    """
+    model = found.model
+    if model is Environment:
+        return _of_places(request, found, Environment, Right.VIEW)
+    if model is Server:
+        return _of_places(request, found, Server, Right.VIEW_SERVER)
+    if model._meta.app_label != APP or sees_all(request):
         return found
-    return found.filter(environment__in=_deployable(request))
+    environments = allowed(request, Right.VIEW, Environment.objects.order_by())
+    if model is Project:
+        own = Environment.objects.filter(project=OuterRef("pk"), pk__in=environments)
+        return found if _may_see_projects(request) else found.filter(Exists(own))
+    if way := way_to_environment(model):
+        return found.filter(**{f"{way}__in": environments})
+    if model in OF_SEVERAL:
+        return found.filter(OF_SEVERAL[model](environments))
+    raise ImproperlyConfigured(f"Nobody said who may see rows of {model._meta.label}.")
 
 
-def _sees_all(request: HttpRequest) -> bool:
-    return any(request.user.has_perm(right) for right in (_VIEW, _CHANGE, _DEPLOY))
+def way_to_environment(model: type[Model]) -> str:
+    """Return the way from a row to the one environment that it belongs to; blank: it has none."""
+    own = (field for field in model._meta.fields if field.related_model is Environment)
+    return OF_ENVIRONMENT.get(model) or next((field.name for field in own), "")
 
 
-def _deployable(request: HttpRequest) -> frozenset[int]:
-    return _ask_once(request, "_deployable_environments", may_deploy)
+def is_visible(request: HttpRequest, row: Model) -> bool:
+    """Whether the user may see a row."""
+    if isinstance(row, Environment):
+        return may(request.user, Right.VIEW, row)
+    if isinstance(row, Server):
+        return may(request.user, Right.VIEW_SERVER, row)
+    return visible(request, type(row)._base_manager.filter(pk=row.pk)).exists()
 
 
-def _visible(request: HttpRequest) -> frozenset[int]:
-    return _ask_once(request, "_visible_environments", may_see)
+def sees_all(request: HttpRequest) -> bool:
+    """Whether the user may see every environment there is or will be."""
+    return may(request.user, Right.VIEW, None)
 
 
-def _ask_once(
-    request: HttpRequest, name: str, allowed: Callable[[Any, Environment], bool]
-) -> frozenset[int]:
-    """Return the ids of the environments that `allowed` accepts, computed once per request."""
-    known: frozenset[int] | None = getattr(request, name, None)
-    if known is None:
-        # No query can ask the backends: every environment is passed to them.
-        environments = Environment.objects.select_related("project")
-        known = frozenset(entry.pk for entry in environments if allowed(request.user, entry))
-        setattr(request, name, known)
-    return known
+def allowed(request: HttpRequest, right: Right, found: QuerySet[_Place]) -> QuerySet[_Place]:
+    """Return those environments, or servers, on which the user has a right."""
+    if may(request.user, right, None):
+        return found
+    return found.filter(pk__in=_ids(request, right, found.model))
+
+
+def may_any(request: HttpRequest, right: Right, model: type[Environment | Server]) -> bool:
+    """Whether the user has a right on any row, or would have if there were one."""
+    return may(request.user, right, None) or bool(_ids(request, right, model))
+
+
+def may_on(request: HttpRequest, right: Right, place: Environment | Server | None) -> bool:
+    """Whether the user has a right on a row; None: on any, or would have if there were one.
+
+    A right on servers has to come with a server.
+    """
+    return may_on_any(request, right) if place is None else may(request.user, right, place)
+
+
+def may_on_any(request: HttpRequest, right: Right) -> bool:
+    """Whether the user has a right on any environment, or would have if there were one."""
+    return may_any(request, right, Environment)
+
+
+def _of_places(
+    request: HttpRequest, found: QuerySet[Any], model: type[Environment | Server], right: Right
+) -> QuerySet[Any]:
+    if may(request.user, right, None):
+        return found
+    return found.filter(pk__in=_ids(request, right, model))
+
+
+def _may_see_projects(request: HttpRequest) -> bool:
+    user: Any = request.user
+    rights = (f"{APP}.{verb}_project" for verb in ("view", "change", "add"))
+    return bool(user.is_active and any(user.has_perm(right) for right in rights))
+
+
+def _ids(request: HttpRequest, right: Right, model: type[Environment | Server]) -> frozenset[int]:
+    """Return the ids of the rows on which the user has a right, computed once per request."""
+    known: dict[Right, frozenset[int]] = request.__dict__.setdefault("_allowed_ids", {})
+    if right not in known:
+        rows = _all_rows(request, model)
+        known[right] = frozenset(row.pk for row in rows if may(request.user, right, row))
+    return known[right]
+
+
+def _all_rows(
+    request: HttpRequest, model: type[Environment | Server]
+) -> Sequence[Environment | Server]:
+    """Return every row, read once per request: no query can ask the backends."""
+    known: dict[type, Sequence[Any]] = request.__dict__.setdefault("_rows_asked_about", {})
+    if model not in known:
+        rows: QuerySet[Any] = model._base_manager.all()
+        if model is Environment:
+            rows = Environment.objects.select_related("project")
+        known[model] = list(rows)
+    return known[model]

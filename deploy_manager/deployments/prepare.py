@@ -37,7 +37,7 @@ from deploy_manager.models import (
     Step,
     UpgradeStage,
 )
-from deploy_manager.models.deployments import CONVERGE, MANAGE_SITE, ROLLBACK
+from deploy_manager.models.deployments import CONVERGE, MANAGE_SITE, ROLLBACK, right_to
 from deploy_manager.models.runs import ACTIVATE
 from deploy_manager.packages.downgrades import refuse_what_nobody_confirmed
 from deploy_manager.packages.overrides import check_that_it_fits
@@ -84,6 +84,7 @@ def prepare(held: Shard) -> Prepared:
             deployment.requested_by,
             deployment.requested_by_name,
             deployment.environment,
+            right_to(deployment.recipe),
         )
     if deployment.stage == 0:
         # Before the checks: the row of a server that has left must not stop those that stay.

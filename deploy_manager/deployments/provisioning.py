@@ -8,7 +8,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment, Placement, Server
-from deploy_manager.models.rights import may_provision
+from deploy_manager.models.rights import Right, may
 from deploy_manager.recipes import get_recipe
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def refuse_to_provision(placements: Iterable[Placement], user: "User | None" = N
                 ),
                 server=server,
             )
-        if user is not None and not may_provision(user, server):
+        if user is not None and not may(user, Right.CHANGE_SERVER, server):
             raise RequestRefused(
                 _("%(who)s may not provision %(server)s: that needs the right to change it."),
                 who=user,

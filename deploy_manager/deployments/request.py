@@ -19,7 +19,8 @@ from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Environment, Placement, Release, Schedule, State
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.deployments import right_to
+from deploy_manager.models.rights import Right, may, no_longer
 from deploy_manager.recipes import Pipeline, Uses
 
 if TYPE_CHECKING:
@@ -30,18 +31,20 @@ ADMIN = "admin"
 
 
 def refuse_who_may_not(
-    source: str, user: "User | None", requested_by_name: str, environment: Environment
+    source: str,
+    user: "User | None",
+    requested_by_name: str,
+    environment: Environment,
+    right: Right,
 ) -> None:
-    """Raise RequestRefused if the user who made a request may not deploy, or not any more.
+    """Raise RequestRefused if the user who made a request lacks the right, or lost it.
 
     Through the admin there always is one, who may have been deleted since; a command line has none.
     """
     if user is None and source != ADMIN:
         return
-    if user is None or not may_deploy(user, environment):
-        raise RequestRefused(
-            _("%(who)s may no longer deploy %(site)s."), who=requested_by_name, site=environment
-        )
+    if user is None or not may(user, right, environment):
+        raise RequestRefused(no_longer(requested_by_name, right, environment))
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,9 @@ def request(
     in `options`, or in keywords of the names of their fields.
     Raises UnknownRecipe, RequestRefused, PermissionDenied.
     """
-    if user is not None and not may_deploy(user, environment):
-        raise PermissionDenied(f"{user} may not deploy {environment}.")
+    right = right_to(recipe)
+    if user is not None and not may(user, right, environment):
+        raise PermissionDenied(f"{user} lacks {right.codename} on {environment}.")
     options = options or DeploymentOptions(**fields)  # type: ignore[arg-type]
     pipeline = pipeline_for(environment, recipe)
     if pipeline.uses is Uses.GIVEN and options.release is None:

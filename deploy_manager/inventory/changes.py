@@ -4,13 +4,17 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils.functional import cached_property
 
 from deploy_manager.inventories.found import FoundServer, Inventory
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Placement, Server
+from deploy_manager.models.rights import Right, may
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 NEW, CHANGED, UNCHANGED, REFUSED = "new", "changed", "unchanged", "refused"
 STATES = (REFUSED, NEW, CHANGED, UNCHANGED)
@@ -31,6 +35,12 @@ class Wanted:
 
     user: str = ""
     """The user of new servers for which the file names none."""
+
+    by: "User | None" = field(default=None, compare=False)
+    """Who wants it, by whose rights it is checked; a command line has none and is trusted."""
+
+    def may(self, right: Right, row: Environment | Server | None) -> bool:
+        return self.by is None or may(self.by, right, row)
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,11 @@ class Planned:
         if server is None or server.is_local:
             return ""
         return f"{server.user}@{server.address}:{server.port}"
+
+    @property
+    def row(self) -> Server | None:
+        """The server there is; None: it is new."""
+        return self.server if self.server is not None and self.server.pk else None
 
     @property
     def is_written(self) -> bool:

@@ -22,6 +22,7 @@ from deploy_manager.inventory.gateways import with_gateways
 from deploy_manager.inventory.placing import plan_places
 from deploy_manager.messages import Message, join
 from deploy_manager.models import Server
+from deploy_manager.models.rights import Right
 
 FIELDS = ("connection", "address", "port", "user")
 """What a file may say of a server, besides its gateway."""
@@ -37,16 +38,31 @@ KEY_STAYS = Message(
 )
 
 
+NOT_YOURS = Message(_("A server of this name exists, and you may not change it."))
+NOT_THROUGH = Message(_("You may not use its gateway: that needs a right on that server."))
+
+
 def plan_import(inventory: Inventory, wanted: Wanted) -> Plan:
     """Return what an import would do. One server that can't be taken stops no other."""
     known = {server.name: server for server in Server.objects.select_related("gateway")}
-    planned = with_gateways(list(_compare_each(inventory.servers, known, wanted)), known)
-    planned = [_settle(each, known) for each in planned]
+    # What one may not see is neither a gateway nor gone: only its name is taken.
+    seen = {name: row for name, row in known.items() if wanted.may(Right.VIEW_SERVER, row)}
+    planned = with_gateways(list(_compare_each(inventory.servers, known, wanted)), seen)
+    planned = [_settle(_check_gateway(each, known, wanted), known) for each in planned]
     if wanted.environment is not None:
         planned = plan_places(planned, wanted, wanted.environment)
     names = {each.name for each in inventory.servers}
-    gone = tuple(name for name in known if name not in names)
+    gone = tuple(name for name in seen if name not in names)
     return Plan(wanted, inventory, tuple(planned), gone)
+
+
+def _check_gateway(planned: Planned, known: dict[str, Server], wanted: Wanted) -> Planned:
+    """Refuse a new gateway that may not be used; what goes through it already may stay."""
+    row, gateway = known.get(planned.name), known.get(planned.gateway)
+    is_new = gateway is not None and (row is None or row.gateway != gateway)
+    if planned.state == REFUSED or not is_new or wanted.may(Right.USE_SERVER, gateway):
+        return planned
+    return replace(planned, state=REFUSED, why=NOT_THROUGH)
 
 
 def _compare_each(
@@ -58,7 +74,11 @@ def _compare_each(
             why = Message(_("The file has this name before, in %(where)s."), where=first.where)
             yield Planned(each, REFUSED, why=why)
             continue
-        server = copy(known[each.name]) if each.name in known else Server(name=each.name)
+        row = known.get(each.name)
+        if row is not None and not wanted.may(Right.CHANGE_SERVER, row):
+            yield Planned(each, REFUSED, why=NOT_YOURS)
+            continue
+        server = copy(row) if row else Server(name=each.name)
         _fill(server, each, wanted)
         why = _why_invalid(server)
         yield Planned(each, REFUSED if why else UNCHANGED, server, why=why)

@@ -18,6 +18,7 @@ from deploy_manager.inventory.changes import (
 )
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Placement, Process
+from deploy_manager.models.rights import Right
 from deploy_manager.models.shapes import texts_in
 from deploy_manager.models.validators import validate_roles
 from deploy_manager.recipes import all_pipelines
@@ -34,6 +35,7 @@ LAST_ORDER = 32767
 NO_ROLE = Message(
     _("Not placed: none of its groups is a role. Say which role a group has, or the group “all”.")
 )
+NOT_TO_USE = Message(_("Not placed: you may not place environments on it."))
 SEVERAL = Message(_("It has several places there, which stay as they are."))
 
 
@@ -48,7 +50,7 @@ def plan_places(
     own: dict[str, list[Placement]] = {}
     for row in environment.placements.select_related("server"):
         own.setdefault(row.server.name, []).append(row)
-    taken = _others_there(environment)
+    taken = _others_there(environment, wanted)
     last = environment.placements.aggregate(last=Max("order"))["last"] or 0
     placed = []
     for each in planned:
@@ -57,7 +59,9 @@ def plan_places(
             continue
         roles = roles_of(each.found.groups, mapped, known)
         place = _place(own.get(each.name, []), roles, wanted.change_roles)
-        if place.state == NEW:
+        if place.state == NEW and not wanted.may(Right.USE_SERVER, each.row):
+            place = replace(place, state=REFUSED, why=NOT_TO_USE)
+        elif place.state == NEW:
             place = _check_new(place, taken.get(each.name, ""), last)
             last = place.order or last
         placed.append(replace(each, place=place))
@@ -111,7 +115,7 @@ def _place(rows: Sequence[Placement], roles: tuple[str, ...], change_roles: bool
     return Place(UNCHANGED, before, before, row.order, row=row)
 
 
-def _check_new(place: Place, other: str, last: int) -> Place:
+def _check_new(place: Place, other: "str | Message", last: int) -> Place:
     """Give a new place its order, or say what the model says against it."""
     if other:
         why = Message(_("Not placed: %(site)s is deployed to the same path on it."), site=other)
@@ -125,16 +129,19 @@ def _check_new(place: Place, other: str, last: int) -> Place:
     return replace(place, order=last + 1)
 
 
-def _others_there(environment: Environment) -> dict[str, str]:
+def _others_there(environment: Environment, wanted: Wanted) -> dict[str, str | Message]:
     """Return the sites that have this environment's path, by the name of the server.
 
-    In one query for all servers; `Placement.clean` asks the same for one.
+    Without the names of those that one may not see. In one query for all servers;
+    `Placement.clean` asks the same for one.
     """
     rows = Placement.objects.exclude(environment=environment).select_related(
         "environment__project", "server"
     )
     return {
         row.server.name: str(row.environment)
+        if wanted.may(Right.VIEW, row.environment)
+        else Message(_("another environment"))
         for row in rows
         if row.deploy_path == environment.deploy_path
     }

@@ -26,7 +26,7 @@ class Advisory(models.Model):
         ordering = ["-first_seen_at", "identifier"]
         verbose_name = _("advisory")
         verbose_name_plural = _("advisories")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             models.UniqueConstraint(
                 fields=["identifier", "package"], name="one_advisory_per_identifier_and_package"
@@ -80,7 +80,7 @@ class AuditedVersion(models.Model):
         ordering = ["name", "version"]
         verbose_name = _("audited version")
         verbose_name_plural = _("audited versions")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             models.UniqueConstraint(fields=["name", "version"], name="one_audit_per_version"),
         ]

@@ -37,12 +37,6 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         """Remove what is older; return how many rows. For the retention."""
         return self.filter(at__lt=moment)._raw_delete(self.db)
 
-    def of_environments(self, visible: models.QuerySet[Any]) -> "AuditEventQuerySet":
-        """Events of these environments, and of what belongs to none."""
-        return self.filter(
-            models.Q(environment_key__isnull=True) | models.Q(environment_key__in=visible)
-        )
-
     def in_order(self) -> Iterator["AuditEvent"]:
         """Yield the rows, the oldest first, without holding all of them."""
         return self.order_by("pk").iterator(chunk_size=500)

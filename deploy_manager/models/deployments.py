@@ -28,6 +28,7 @@ from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.moments import MomentField
 from deploy_manager.models.placements import Placement
 from deploy_manager.models.releases import Release
+from deploy_manager.models.rights import Right
 from deploy_manager.models.runs import HostRun, Step, end_hosts, write_steps
 from deploy_manager.models.states import BUSY, LIVE, ShardState, State, ends_with_a_time
 from deploy_manager.models.transactions import brief_transaction
@@ -48,6 +49,18 @@ DEPLOY, UPGRADE, ROLLBACK, CONVERGE = "deploy", "upgrade", "rollback", "converge
 
 MANAGE_SITE = "manage_site"
 """The recipe whose words a request brings."""
+
+RIGHTS = {
+    DEPLOY: Right.DEPLOY,
+    CONVERGE: Right.DEPLOY,
+    UPGRADE: Right.UPGRADE,
+    ROLLBACK: Right.ROLL_BACK,
+}
+
+
+def right_to(recipe: str) -> Right:
+    """Return the right on an environment that running a pipeline or recipe there needs."""
+    return RIGHTS.get(recipe, Right.RUN_RECIPE)
 
 
 def cancelled_by(who: str) -> Message:
@@ -240,7 +253,7 @@ class Deployment(Decided):
         ordering = ["-created_at", "-pk"]
         verbose_name = _("deployment")
         verbose_name_plural = _("deployments")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             # The lock on an environment: while a row is queued or running, no other can become so.
             models.UniqueConstraint(

@@ -55,8 +55,8 @@ class SitePart(models.Model):
         validators=[validators.validate_variables],
         help_text=_(
             'Set for every process of the site, like {"DEBUG": "0"}. They are plain text in'
-            " the database: all who may view this page can read them. On the servers only the"
-            " account that deploys can."
+            " the database: all who may change the secrets of the environment can read them here."
+            " On the servers only the account that deploys can."
         ),
     )
     shared = models.JSONField(

@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, models
 from django.db.models import F
 from django.utils.translation import gettext_lazy as _
@@ -21,6 +22,7 @@ from deploy_manager.models.environment_parts import (
 from deploy_manager.models.freezes import Freeze
 from deploy_manager.models.inventory import Project, Server
 from deploy_manager.models.places import Moving, MovingQuerySet
+from deploy_manager.models.rights import Right, may
 from deploy_manager.models.transactions import brief_transaction
 
 if TYPE_CHECKING:
@@ -78,7 +80,16 @@ class Environment(
                 fields=["project", "name"], name="one_environment_of_a_name_per_project"
             ),
         ]
-        permissions = [("deploy_environment", "Can deploy environment")]
+        permissions = [
+            ("view_log_environment", "Can view logs of environment"),
+            ("deploy_environment", "Can deploy environment"),
+            ("roll_back_environment", "Can roll back environment"),
+            ("run_recipe_environment", "Can run recipes on environment"),
+            ("upgrade_environment", "Can upgrade packages of environment"),
+            ("approve_environment", "Can approve deployments to environment"),
+            ("freeze_environment", "Can freeze environment"),
+            ("change_secrets_environment", "Can change secrets of environment"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.project.name}/{self.name}"
@@ -113,8 +124,9 @@ class Environment(
         """Let no release change here, until a time or until it is thawed.
 
         The freeze before, if any, is ended. False if someone else froze it at the same moment:
-        theirs holds.
+        theirs holds. Raises PermissionDenied; a command line has no `user` and is trusted.
         """
+        self._refuse_to_freeze(user)
         self.__dict__.pop("open_freezes", None)
         try:
             with brief_transaction():
@@ -128,10 +140,15 @@ class Environment(
             return False
         return True
 
-    def thaw(self, by: str) -> bool:
-        """Let releases change again; False if it was not frozen."""
+    def thaw(self, by: str, user: "User | None" = None) -> bool:
+        """Let releases change again; False if it was not frozen. Raises PermissionDenied."""
+        self._refuse_to_freeze(user)
         self.__dict__.pop("open_freezes", None)
         return self.freezes.end(by)
+
+    def _refuse_to_freeze(self, user: "User | None") -> None:
+        if user is not None and not may(user, Right.FREEZE, self):
+            raise PermissionDenied(f"{user} may not freeze {self}.")
 
     def describe_freeze(self) -> Message:
         """Return who froze it, until when and why; blank: it is not frozen."""

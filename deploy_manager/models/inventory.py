@@ -54,13 +54,17 @@ class Server(Moving):
 
     class Connection(models.TextChoices):
         SSH = "ssh", "SSH"
-        LOCAL = "local", _("local: the worker's own machine")
+        LOCAL = validators.LOCAL, _("local: the worker's own machine")
 
     name = models.CharField(
         _("name"), max_length=100, unique=True, validators=[validators.server_name_validator]
     )
     connection = models.CharField(
-        _("connection"), max_length=10, choices=Connection.choices, default=Connection.SSH
+        _("connection"),
+        max_length=10,
+        choices=Connection.choices,
+        default=Connection.SSH,
+        validators=[validators.validate_connection],
     )
     # 253: the longest host name that DNS allows; 32 below: the longest user name of Linux.
     address = models.CharField(
@@ -113,6 +117,7 @@ class Server(Moving):
         ordering = ["name"]
         verbose_name = _("server")
         verbose_name_plural = _("servers")
+        permissions = [("use_server", "Can place environments on server")]
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(connection="local") | ~models.Q(address=""),

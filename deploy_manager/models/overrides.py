@@ -90,7 +90,7 @@ class Override(models.Model):
         ordering = ["name", "marker", "-since", "-pk"]
         verbose_name = _("override")
         verbose_name_plural = _("overrides")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             # Of live ones only: the history may have any number of the same package.
             models.UniqueConstraint(

@@ -21,7 +21,7 @@ class InstalledPackage(models.Model):
         ordering = ["name"]
         verbose_name = _("installed package")
         verbose_name_plural = _("packages on servers")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             models.UniqueConstraint(
                 fields=["placement", "name"], name="one_installed_version_per_placement"
@@ -62,7 +62,7 @@ class IndexedPackage(models.Model):
         ordering = ["name", "index_url"]
         verbose_name = _("package of an index")
         verbose_name_plural = _("packages of indexes")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             models.UniqueConstraint(
                 fields=["index_url", "name"], name="one_row_per_index_and_package"

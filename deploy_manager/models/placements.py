@@ -149,6 +149,7 @@ class Placement(models.Model):
         ordering = ["order", "server__name"]
         verbose_name = _("placement")
         verbose_name_plural = _("placements")
+        default_permissions = ()
         constraints = [
             # With the path: one server may hold a site several times, as in a rehearsal.
             models.UniqueConstraint(

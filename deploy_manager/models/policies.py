@@ -124,6 +124,7 @@ class PolicyEnvironment(models.Model):
         ordering = ["order", "pk"]
         verbose_name = _("environment of a policy")
         verbose_name_plural = _("environments of a policy")
+        default_permissions = ()
         constraints = [
             models.UniqueConstraint(
                 fields=["policy", "environment"], name="one_turn_per_environment"
@@ -153,6 +154,7 @@ class IgnoredPackage(models.Model):
         ordering = ["package", "advisory"]
         verbose_name = _("ignored package")
         verbose_name_plural = _("ignored packages")
+        default_permissions = ()
 
     def __str__(self) -> str:
         return self.package
@@ -174,7 +176,7 @@ class PolicyRun(models.Model):
         ordering = ["-slot", "-pk"]
         verbose_name = _("run of a policy")
         verbose_name_plural = _("runs of policies")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             # Two reconcilers that find the same slot due: the second insert fails.
             models.UniqueConstraint(fields=["policy", "slot"], name="one_run_per_policy_and_slot"),

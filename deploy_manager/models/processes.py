@@ -168,6 +168,7 @@ class Process(models.Model):
         ordering = ["name"]
         verbose_name = _("process")
         verbose_name_plural = _("processes")
+        default_permissions = ()
         constraints = [
             models.UniqueConstraint(
                 fields=["environment", "name"], name="one_process_of_a_name_per_environment"

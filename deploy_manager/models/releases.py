@@ -90,7 +90,7 @@ class Release(models.Model):
         get_latest_by = ["created_at", "pk"]
         verbose_name = _("release")
         verbose_name_plural = _("releases")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             models.UniqueConstraint(
                 fields=["environment", "name"], name="one_release_of_a_name_per_environment"

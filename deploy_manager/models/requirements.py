@@ -58,6 +58,7 @@ class Requirement(models.Model):
         ordering = ["name", "marker"]
         verbose_name = _("requirement")
         verbose_name_plural = _("requirements")
+        default_permissions = ()
         constraints = [
             # With the marker: a package may have one pin for each Python version.
             models.UniqueConstraint(
@@ -95,6 +96,7 @@ class LockFile(models.Model):
     class Meta:
         verbose_name = _("lock file")
         verbose_name_plural = _("lock files")
+        default_permissions = ()
 
     def __str__(self) -> str:
         return self.digest[:12]

@@ -97,7 +97,7 @@ class HostRun(models.Model):
         ordering = ["deployment", "pk"]
         verbose_name = _("host run")
         verbose_name_plural = _("host runs")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             # Hosts whose server has left are null here, and nulls are never equal.
             models.UniqueConstraint(
@@ -193,7 +193,7 @@ class Step(models.Model):
         ordering = ["host_run", "number"]
         verbose_name = _("step")
         verbose_name_plural = _("steps")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             models.UniqueConstraint(
                 fields=["host_run", "number"], name="a_step_has_its_own_number"
@@ -311,7 +311,7 @@ class LogChunk(models.Model):
         ordering = ["deployment", "sequence"]
         verbose_name = _("log chunk")
         verbose_name_plural = _("log chunks")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             # Also the index that "everything after this number" is read by.
             models.UniqueConstraint(

@@ -57,6 +57,7 @@ class Schedule(models.Model):
         ordering = ["environment", "cron", "pk"]
         verbose_name = _("schedule")
         verbose_name_plural = _("schedules")
+        default_permissions = ()
 
     def __str__(self) -> str:
         return f"{self.recipe} {self.environment} {self.cron}"
@@ -82,6 +83,7 @@ class Notification(models.Model):
         ordering = ["environment", "target"]
         verbose_name = _("notification")
         verbose_name_plural = _("notifications")
+        default_permissions = ()
         constraints = [
             models.UniqueConstraint(
                 fields=["environment", "target"], name="one_notification_per_target"

@@ -180,6 +180,7 @@ class Tier(models.Model):
         ordering = ["name"]
         verbose_name = _("tier")
         verbose_name_plural = _("tiers")
+        default_permissions = ()
         constraints = [
             models.UniqueConstraint(
                 fields=["environment", "name"], name="one_tier_of_a_name_per_environment"

@@ -105,7 +105,7 @@ class Upgrade(models.Model):
         ordering = ["-created_at", "-pk"]
         verbose_name = _("upgrade")
         verbose_name_plural = _("upgrades")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             models.CheckConstraint(
                 condition=Q(state__in=UpgradeState.values), name="an_upgrade_has_a_known_state"
@@ -204,7 +204,7 @@ class UpgradeStage(models.Model):
         ordering = ["upgrade", "number"]
         verbose_name = _("environment of an upgrade")
         verbose_name_plural = _("environments of an upgrade")
-        default_permissions = ("view",)
+        default_permissions = ()
         constraints = [
             models.UniqueConstraint(
                 fields=["upgrade", "number"], name="one_upgrade_stage_of_a_number"

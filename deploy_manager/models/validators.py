@@ -12,6 +12,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.conf import get_settings
+from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.models.states import notified_of
 from deploy_manager.refs import is_ref_name
 from deploy_manager.rollout_size import cut_waves, parse_rollout_size
@@ -143,6 +145,31 @@ def validate_repository(value: str) -> None:
             )
         )
     repository_validator(value)
+
+
+LOCAL = "local"
+"""The connection of a server that is the worker's own machine; see `Server.Connection`."""
+
+
+def validate_connection(value: str) -> None:
+    """Refuse the worker's own machine unless a setting allows it. Raises ValidationError.
+
+    Whoever deploys to it runs commands as the account of the worker, which holds all the keys.
+    """
+    if value != LOCAL:
+        return
+    try:
+        is_allowed = get_settings().LOCAL_SERVERS
+    except ConfigurationError as error:
+        raise ValidationError(str(error)) from None
+    if not is_allowed:
+        raise ValidationError(
+            _(
+                "The worker's own machine is no server here: whoever deploys to it could read the"
+                " keys of all others. Reach it over SSH, as an account of its own. For a try-out"
+                ' set DEPLOY_MANAGER = {"LOCAL_SERVERS": True} in settings.py.'
+            )
+        )
 
 
 def validate_ref(value: str) -> None:

@@ -21,6 +21,7 @@ from deploy_manager.isolation import one_by_one
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Resolution
 from deploy_manager.models.resolutions import LEASE, TAKEN_UP_AT_MOST
+from deploy_manager.models.rights import Right, may, no_longer
 from deploy_manager.packages.importing import read_sent
 from deploy_manager.packages.targets import targets_of
 from deploy_manager.requirements.completing import find_pins
@@ -40,8 +41,6 @@ BEATS_EVERY = LEASE.total_seconds() / 5
 WAKE_AGAIN_AFTER = timedelta(seconds=15)
 KEPT_FOR = timedelta(hours=1)
 """How long an answer may be confirmed; after that the question has to be asked again."""
-
-CHANGE = "deploy_manager.change_environment"
 
 
 def ask(
@@ -182,10 +181,8 @@ def _answer_pins(held: Resolution) -> dict[str, Any]:
     (environment,) = environments_of(held)
     user = held.requested_by
     # Checked again: the right may have been taken away while the question waited.
-    if not (user.is_active and (user.has_perm(CHANGE) or user.has_perm(CHANGE, environment))):
-        raise RequestRefused(
-            _("%(who)s may no longer change %(site)s."), who=user, site=environment
-        )
+    if not may(user, Right.CHANGE, environment):
+        raise RequestRefused(no_longer(user, Right.CHANGE, environment))
     asked = held.asked
     name, asking = read_sent(environment, asked["text"], asked["name"], asked["commit"])
     pinned = find_pins(

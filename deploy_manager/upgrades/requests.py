@@ -21,7 +21,7 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.models.deployments import cancelled_by
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import Right, may
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.packages.looking_up import look_up_again
 from deploy_manager.upgrades.plan import UpgradePlan
@@ -40,8 +40,8 @@ def request_upgrade(
     another upgrade; PermissionDenied.
     """
     for stage in plan.stages:
-        if user is not None and not may_deploy(user, stage.environment):
-            raise PermissionDenied(f"{user} may not deploy {stage.environment}.")
+        if user is not None and not may(user, Right.UPGRADE, stage.environment):
+            raise PermissionDenied(f"{user} may not upgrade {stage.environment}.")
     if plan.problems:
         raise RequestRefused(Message.lines(*plan.problems))
     if plan.is_empty:

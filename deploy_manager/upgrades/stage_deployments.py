@@ -12,6 +12,7 @@ from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.messages import Message, few
 from deploy_manager.models import UPGRADE_LIVE, Deployment, Release, State, UpgradeStage
 from deploy_manager.models.deployments import UPGRADE
+from deploy_manager.models.rights import Right
 from deploy_manager.models.serving import serving_release
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.upgrades.returning import plan_return
@@ -44,7 +45,11 @@ def deploy_stage(stage: UpgradeStage) -> Deployment:
     release = _release_of(stage, serving)
     upgrade = stage.upgrade
     refuse_who_may_not(
-        upgrade.source, upgrade.requested_by, upgrade.requested_by_name, stage.environment
+        upgrade.source,
+        upgrade.requested_by,
+        upgrade.requested_by_name,
+        stage.environment,
+        Right.UPGRADE,
     )
     options = DeploymentOptions(
         release=release, reason=reason_of(stage), waits=True, soak=upgrade.soak

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, OnFailure, Release, Resolution
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import Right, may, no_longer
 from deploy_manager.models.serving import serving_release
 from deploy_manager.models.shapes import KEY, fits
 from deploy_manager.packages.resolutions import answers, environments_of
@@ -141,8 +141,6 @@ def _answer(held: Resolution) -> dict[str, Any]:
     environments = environments_of(held)
     for environment in environments:
         # Checked again: the right may have been taken away while the question waited.
-        if not (held.requested_by.is_active and may_deploy(held.requested_by, environment)):
-            raise RequestRefused(
-                _("%(who)s may no longer deploy %(site)s."), who=held.requested_by, site=environment
-            )
+        if not may(held.requested_by, Right.UPGRADE, environment):
+            raise RequestRefused(no_longer(held.requested_by, Right.UPGRADE, environment))
     return plan_to_json(plan_upgrade(environments, options_from_json(held.asked.get("options"))))

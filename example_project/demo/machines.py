@@ -208,7 +208,7 @@ def _welcome() -> None:
     group.permissions.set(
         Permission.objects.filter(
             content_type__app_label="deploy_manager",
-            codename__in=["view_environment", "deploy_environment", "view_deployment"],
+            codename__in=["view_environment", "deploy_environment"],
         )
     )
     colleague = User.objects.create_user("developer", password="welcome", is_staff=True)  # noqa: S106

@@ -34,7 +34,14 @@ MODELS = (
     "server",
     "upgrade",
 )
-VIEWS = tuple(f"view_{name}" for name in (*MODELS, "notification", "schedule"))
+VIEWS = (
+    *(f"view_{name}" for name in (*MODELS, "notification", "schedule")),
+    "view_log_environment",
+)
+RUNS = tuple(
+    f"{verb}_environment" for verb in ("deploy", "roll_back", "run_recipe", "upgrade", "freeze")
+)
+"""The rights of somebody who runs everything, and changes no settings."""
 
 
 class ObjectRights(BaseBackend):
@@ -58,8 +65,12 @@ def make_user(name: str, *rights: str, superuser: bool = False) -> User:
 
 
 def visitor(kind: str) -> Client:
-    """A logged-in owner, deployer, viewer or stranger; or nobody at all."""
-    rights = {"viewer": VIEWS, "deployer": (*VIEWS, "deploy_environment")}.get(kind, ())
+    """A logged-in owner, deployer, editor, viewer or stranger; or nobody at all."""
+    rights = {
+        "viewer": VIEWS,
+        "deployer": (*VIEWS, *RUNS),
+        "editor": (*VIEWS, "change_environment"),
+    }.get(kind, ())
     client = Client()
     if kind != "nobody":
         client.force_login(make_user(kind, *rights, superuser=kind == "owner"))

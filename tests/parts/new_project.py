@@ -77,7 +77,10 @@ def followed_once(
     project = NewProject(tmp_path_factory.mktemp("followed") / "manager", redis_url)
     project.folder.mkdir()
     project.run(sys.executable, "-m", "django", "startproject", "config", ".")
-    return project, project.follow(TOP / "docs/add-it-to-your-project.md")
+    printed = project.follow(TOP / "docs/add-it-to-your-project.md")
+    # The servers of these tests are folders of this machine.
+    project.append("config/settings.py", 'DEPLOY_MANAGER["LOCAL_SERVERS"] = True\n')
+    return project, printed
 
 
 @pytest.fixture

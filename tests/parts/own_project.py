@@ -33,7 +33,7 @@ DATABASES = {"default": {
     },
 }}
 CELERY_BROKER_URL = "memory://"
-DEPLOY_MANAGER = {"CACHE": BASE_DIR / "cache"}
+DEPLOY_MANAGER = {"CACHE": BASE_DIR / "cache", "LOCAL_SERVERS": True}
 """
 CELERY = """
 from celery import Celery

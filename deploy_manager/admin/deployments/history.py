@@ -5,7 +5,6 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
 from django.forms import Script
 from django.http import (
     Http404,
@@ -32,16 +31,13 @@ from deploy_manager.admin.badges import (
     spell_duration,
     state_badge,
 )
-from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin, ReasonFilter, shown_problems
+from deploy_manager.admin.base import HistoryAdmin, ReasonFilter, shown_problems
 from deploy_manager.admin.downloads import stream_download
-from deploy_manager.admin.permissions import (
-    may_deploy_any,
-    may_see_deployment,
-    visible_deployments,
-)
+from deploy_manager.admin.permissions import visible
 from deploy_manager.deployments import progress
 from deploy_manager.models import Deployment, Problem
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.deployments import right_to
+from deploy_manager.models.rights import Right, may
 from deploy_manager.models.shapes import texts_in
 
 
@@ -56,7 +52,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         "duration",
     )
     list_display_links = ("what", "state_shown")
-    list_filter = ("state", ReasonFilter, ("environment", EnvironmentFilter), "recipe", "source")
+    list_filter = ("state", ReasonFilter, "environment", "recipe", "source")
     list_select_related = ("environment__project",)
     search_fields = ("requested_by_name", "commit", "ref", "reason")
     date_hierarchy = "created_at"
@@ -93,17 +89,6 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     @admin.display(description=_("duration"))
     def duration(self, deployment: Deployment) -> str:
         return spell_duration(deployment.started_at, deployment.finished_at)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Deployment]:
-        return visible_deployments(request, super().get_queryset(request))
-
-    def has_view_permission(self, request: HttpRequest, obj: Deployment | None = None) -> bool:
-        if obj is not None:
-            return may_see_deployment(request.user, obj)
-        return super().has_view_permission(request) or may_deploy_any(request)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return super().has_module_permission(request) or may_deploy_any(request)
 
     def get_urls(self) -> list[URLPattern]:
         views = {
@@ -149,10 +134,12 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "taken_back": sorted(confirmed_in(deployment.take_back)),
             "problems": shown_problems(Problem.objects.about(deployment)),
             "matrix": matrix,
-            "tails": read_tails(deployment, [row.host_run for row in matrix.rows]),
-            "may_deploy": may_deploy(request.user, deployment.environment),
+            "may_run": may(request.user, right_to(deployment.recipe), deployment.environment),
             **next_step(deployment),
         }
+        if may(request.user, Right.VIEW_LOG, deployment.environment):
+            runs = [row.host_run for row in matrix.rows]
+            context |= {"may_view_log": True, "tails": read_tails(deployment, runs)}
         return self.render_page(
             request,
             self.change_form_template or "",
@@ -165,12 +152,13 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         """Return as JSON what changed after the cursor `after`."""
         from deploy_manager.admin.deployments.live_progress import to_json
 
-        self._find(request, pk)
+        deployment = self._find(request, pk)
         try:
             after = int(request.GET.get("after", progress.FROM_THE_START))
         except ValueError:
             return JsonResponse({"error": gettext("“after” must be a number.")}, status=400)
-        return JsonResponse(to_json(progress.read(pk, after)))
+        with_output = may(request.user, Right.VIEW_LOG, deployment.environment)
+        return JsonResponse(to_json(progress.read(pk, after), with_output))
 
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -178,7 +166,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         from deploy_manager.deployments.ending import cancel
 
         deployment = self._find(request, pk)
-        if not may_deploy(request.user, deployment.environment):
+        if not may(request.user, right_to(deployment.recipe), deployment.environment):
             raise PermissionDenied
         if cancel(deployment, str(request.user)):
             self.log_change(request, deployment, gettext("Cancellation requested."))
@@ -198,6 +186,8 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         from deploy_manager.admin.deployments.logs import log_of, whole_log
 
         deployment = self._find(request, pk)
+        if not may(request.user, Right.VIEW_LOG, deployment.environment):
+            raise PermissionDenied
         name, content = f"deployment-{pk}", whole_log(deployment)
         if host := request.GET.get("host"):
             if (host_pk := read_id(host)) is None:
@@ -207,11 +197,8 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         return stream_download(content, f"{name}.log")
 
     def _find(self, request: HttpRequest, pk: int) -> Deployment:
-        """Return a deployment that the user may see. Raises Http404 and PermissionDenied."""
+        """Return a deployment that the user may see. Raises Http404."""
         found = Deployment.objects.select_related(
             "environment__project", "release__lock", "retry_of", "schedule"
         )
-        deployment = get_object_or_404(found, pk=pk)
-        if not self.has_view_permission(request, deployment):
-            raise PermissionDenied
-        return deployment
+        return get_object_or_404(visible(request, found), pk=pk)

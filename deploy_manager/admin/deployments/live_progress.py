@@ -15,8 +15,11 @@ from deploy_manager.deployments.progress import Progress
 from deploy_manager.models import Deployment, HostRun, State, Step
 
 
-def to_json(progress: Progress) -> dict[str, Any]:
-    """Return what changed, as text for people; the next request passes `cursor`."""
+def to_json(progress: Progress, with_output: bool = True) -> dict[str, Any]:
+    """Return what changed, as text for people; the next request passes `cursor`.
+
+    `with_output`: what the servers printed as well.
+    """
     prefetch_related_objects(progress.chunks, "step")
     return {
         "cursor": progress.cursor,
@@ -26,7 +29,7 @@ def to_json(progress: Progress) -> dict[str, Any]:
         "deployment": describe_deployment(progress.deployment),
         "hosts": [_describe(run) for run in progress.host_runs],
         "steps": [_describe(step) | {"host": step.host_run_id} for step in progress.steps],
-        "chunks": [asdict(to_block(chunk)) for chunk in progress.chunks],
+        "chunks": [asdict(to_block(chunk)) for chunk in progress.chunks] if with_output else [],
     }
 
 

@@ -16,13 +16,13 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import ids_in
 from deploy_manager.admin.badges import short_commit, short_time
-from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin
+from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.forms import ReasonForm
-from deploy_manager.admin.permissions import may_deploy_any
+from deploy_manager.admin.permissions import may_on_any, visible
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
 from deploy_manager.models import Release
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import Right, may
 from deploy_manager.models.serving import with_unproven
 
 TEMPLATE = "admin/deploy_manager/release/mark_bad.html"
@@ -49,7 +49,7 @@ class BadFilter(admin.SimpleListFilter):
 @admin.register(Release)
 class ReleaseAdmin(HistoryAdmin[Release]):
     list_display = ("name", "environment", "described", "created")
-    list_filter = (("environment", EnvironmentFilter), BadFilter)
+    list_filter = ("environment", BadFilter)
     list_select_related = ("environment__project",)
     search_fields = ("name", "commit", "subject")
     date_hierarchy = "created_at"
@@ -84,7 +84,7 @@ class ReleaseAdmin(HistoryAdmin[Release]):
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
         # The only action; a list without any shows no checkboxes.
-        return known if may_deploy_any(request) else {}
+        return known if may_on_any(request, Right.DEPLOY) else {}
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.mark_bad_view)
@@ -116,12 +116,12 @@ class ReleaseAdmin(HistoryAdmin[Release]):
         """Return the releases in the page's URL. Raises Http404 and PermissionDenied."""
         from deploy_manager.deployments.comparing import with_twins
 
-        found = Release.objects.filter(pk__in=ids_in(request))
+        found = visible(request, Release.objects.filter(pk__in=ids_in(request)))
         found = found.select_related("environment__project")
         releases = with_twins(found)
         if not releases:
             raise Http404(gettext("There is no such release."))
-        if not all(may_deploy(request.user, release.environment) for release in releases):
+        if not all(may(request.user, Right.DEPLOY, each.environment) for each in releases):
             raise PermissionDenied
         return releases
 

@@ -15,8 +15,8 @@ from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.request import DeploymentOptions, choose_placements
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.models import Deployment
-from deploy_manager.models.deployments import ROLLBACK
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.deployments import ROLLBACK, right_to
+from deploy_manager.models.rights import may
 from deploy_manager.packages.downgrades import changed_pins, confirmed_in, describe_unconfirmed
 from deploy_manager.packages.pins import pins_in
 
@@ -37,7 +37,7 @@ def retry_view(
     admin: StyledAdmin[Deployment], request: HttpRequest, deployment: Deployment
 ) -> HttpResponse:
     """Request it again for the servers where it did not succeed, or show why that is refused."""
-    if not may_deploy(request.user, deployment.environment):
+    if not may(request.user, right_to(deployment.recipe), deployment.environment):
         raise PermissionDenied
     try:
         recipe, options = retry(deployment)

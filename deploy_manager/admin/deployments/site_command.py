@@ -15,13 +15,13 @@ from deploy_manager import dispatch
 from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.badges import deployment_link
 from deploy_manager.admin.base import StyledAdmin
-from deploy_manager.admin.permissions import visible_environments
+from deploy_manager.admin.permissions import visible
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.deployments.site_commands import refuse_unfit_arguments, split_words
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Placement
 from deploy_manager.models.deployments import MANAGE_SITE
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import Right, may
 
 TEMPLATE = "admin/deploy_manager/environment/site_command.html"
 
@@ -89,10 +89,10 @@ def site_command_view(
     Raises Http404 and PermissionDenied.
     """
     found = Environment.objects.select_related("project").filter(pk=pk)
-    environment = visible_environments(request, found).first()
+    environment = visible(request, found).first()
     if environment is None:
         raise Http404(_("There is no such environment."))
-    if not may_deploy(request.user, environment):
+    if not may(request.user, Right.RUN_RECIPE, environment):
         raise PermissionDenied
     form = SiteCommandForm(environment, request.POST if request.method == "POST" else None)
     is_valid = form.is_valid()

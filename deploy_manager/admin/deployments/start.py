@@ -3,7 +3,7 @@
 The actions of environments lead here, one for each pipeline and recipe.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -28,13 +28,20 @@ from deploy_manager.admin.badges import deployment_link
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.deployments.forms import OccasionForm, RunForm, goes_back
 from deploy_manager.admin.deployments.proposal import propose, rehearse
-from deploy_manager.admin.permissions import visible_environments
+from deploy_manager.admin.permissions import visible
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments.provisioning import PREVIEW, PROVISION
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, Environment, State
-from deploy_manager.models.deployments import CONVERGE, DEPLOY, MANAGE_SITE, ROLLBACK, UPGRADE
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.deployments import (
+    CONVERGE,
+    DEPLOY,
+    MANAGE_SITE,
+    ROLLBACK,
+    UPGRADE,
+    right_to,
+)
+from deploy_manager.models.rights import Right, may
 from deploy_manager.recipes import Pipeline, all_pipelines, get_pipeline
 
 CHANGELIST = "admin:deploy_manager_environment_changelist"
@@ -50,8 +57,8 @@ ASKED_FIRST = (UPGRADE, MANAGE_SITE)
 Action = Callable[[Any, HttpRequest, QuerySet[Environment]], HttpResponse | None]
 
 
-def run_actions() -> dict[str, tuple[Action, str, str]]:
-    """Return actions as `ModelAdmin.get_actions` has them, those for the whole site first.
+def run_actions(rights: Collection[Right]) -> dict[str, tuple[Action, str, str]]:
+    """Return the actions that need one of these rights, those for the whole site first.
 
     Parts of a rollback have none, as they are useless on their own. Servers are provisioned from
     the page of the preview, if at all. An upgrade starts from its
@@ -61,7 +68,8 @@ def run_actions() -> dict[str, tuple[Action, str, str]]:
     startable = [
         pipeline
         for pipeline in all_pipelines()
-        if pipeline.name == ROLLBACK or not (goes_back(pipeline) or pipeline.name in left_out)
+        if right_to(pipeline.name) in rights
+        and (pipeline.name == ROLLBACK or not (goes_back(pipeline) or pipeline.name in left_out))
     ]
     actions: dict[str, tuple[Action, str, str]] = {}
     for pipeline in sorted(startable, key=lambda pipeline: pipeline.name not in FIRST):
@@ -75,7 +83,9 @@ def run_actions() -> dict[str, tuple[Action, str, str]]:
             name,
             f"{title}…" if pipeline.name in FIRST[1:] else title,
         )
-    return actions | {UPGRADE_ACTION: (_upgrade_action, UPGRADE_ACTION, _("Upgrade packages…"))}
+    if Right.UPGRADE in rights:
+        actions[UPGRADE_ACTION] = (_upgrade_action, UPGRADE_ACTION, _("Upgrade packages…"))
+    return actions
 
 
 def _run_action(pipeline: Pipeline) -> Action:
@@ -83,10 +93,11 @@ def _run_action(pipeline: Pipeline) -> Action:
         admin: Any, request: HttpRequest, queryset: QuerySet[Environment]
     ) -> HttpResponse | None:
         chosen = list(queryset.select_related("project").order_by("pk"))
-        refused = [entry for entry in chosen if not may_deploy(request.user, entry)]
+        right = right_to(pipeline.name)
+        refused = [entry for entry in chosen if not may(request.user, right, entry)]
         if refused:
             names = ", ".join(map(str, refused))
-            messages.error(request, _("You may not deploy %(names)s.") % {"names": names})
+            messages.error(request, _("You may not do this on %(names)s.") % {"names": names})
             return None
         return HttpResponseRedirect(run_url(pipeline.name, [entry.pk for entry in chosen]))
 
@@ -112,7 +123,7 @@ def run_view(admin: StyledAdmin[Environment], request: HttpRequest, recipe: str)
         raise Http404(str(error)) from None
     if pipeline.name == MANAGE_SITE:
         # It asks for the words first, and runs on one environment.
-        return HttpResponseRedirect(site_command_url(_find_environments(request)[0].pk))
+        return HttpResponseRedirect(site_command_url(_find_environments(request, recipe)[0].pk))
     page = _Page(admin, request, pipeline)
     confirms = "_confirm" in request.POST or "_wait" in request.POST
     is_agreed = confirms and page.is_agreed()
@@ -142,7 +153,7 @@ class _Page:
         self.occasion = OccasionForm(data)
         self._forms = [
             RunForm(environment, pipeline, data, servers)
-            for environment in _find_environments(request)
+            for environment in _find_environments(request, pipeline.name)
         ]
 
     def is_agreed(self) -> bool:
@@ -210,9 +221,9 @@ class _Page:
         )
 
 
-def _find_environments(request: HttpRequest) -> list[Environment]:
+def _find_environments(request: HttpRequest, recipe: str) -> list[Environment]:
     """Return the environments in the page's URL. Raises Http404 and PermissionDenied."""
-    found = visible_environments(request, Environment.objects.filter(pk__in=ids_in(request)))
+    found = visible(request, Environment.objects.filter(pk__in=ids_in(request)))
     environments = list(
         found.select_related("project").prefetch_related(
             "placements__server", "placements__active_release"
@@ -220,6 +231,7 @@ def _find_environments(request: HttpRequest) -> list[Environment]:
     )
     if not environments:
         raise Http404(_("There is no such environment."))
-    if not all(may_deploy(request.user, environment) for environment in environments):
+    right = right_to(recipe)
+    if not all(may(request.user, right, environment) for environment in environments):
         raise PermissionDenied
     return environments

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import ids_in, run_url, site_command_url
 from deploy_manager.admin.badges import deployment_link, state_badge
-from deploy_manager.admin.base import StyledAdmin, shown_problems
+from deploy_manager.admin.base import KeepingForm, StyledAdmin, shown_problems
 from deploy_manager.admin.inventory.freezes import describe_freezes, freeze_view, frozen_mark
 from deploy_manager.admin.inventory.inlines import (
     NotificationInline,
@@ -29,13 +29,8 @@ from deploy_manager.admin.inventory.processes import (
     describe_each_process,
     describe_processes,
 )
-from deploy_manager.admin.permissions import (
-    may_deploy_any,
-    may_see,
-    may_see_any,
-    visible_environments,
-)
-from deploy_manager.models import Deployment, Environment, Freeze, Placement, Problem
+from deploy_manager.admin.permissions import may_any, may_on, may_on_any, visible
+from deploy_manager.models import Deployment, Environment, Freeze, Placement, Problem, Server
 from deploy_manager.models.deployments import DEPLOY, ROLLBACK
 from deploy_manager.models.environment_parts import (
     AllowedTimesPart,
@@ -45,8 +40,10 @@ from deploy_manager.models.environment_parts import (
     ServingPart,
     SitePart,
 )
-from deploy_manager.models.rights import CHANGE_SERVER, may_deploy
+from deploy_manager.models.rights import Right, may
 from deploy_manager.schedule.windows import zone_or_utc
+
+TO_RUN = (Right.DEPLOY, Right.ROLL_BACK, Right.RUN_RECIPE, Right.UPGRADE)
 
 
 def fields_of(part: type[models.Model]) -> tuple[str, ...]:
@@ -59,6 +56,8 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     list_display = ("site", "ref", "server_count", "live_now", "running_now", "last_deployment")
     list_filter = ("project",)
     search_fields = ("name", "project__name")
+    form = KeepingForm
+    choices_need = {"builder": Right.USE_SERVER}
     readonly_fields = ("pins_now", "freezes", "processes_now")
     inlines = (
         PlacementInline,
@@ -136,7 +135,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
         found = super().get_queryset(request).select_related("project")
-        return visible_environments(request, found).prefetch_related(
+        return found.prefetch_related(
             Prefetch("placements", _placements_as_seen()),
             Prefetch("deployments", _newest_deployments(), to_attr="newest_deployments"),
             Prefetch("freezes", Freeze.objects.open(), to_attr="open_freezes"),
@@ -144,31 +143,48 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
         """Put the actions of recipes before the admin's own, for users who may deploy."""
-        if "_popup" in request.GET or not may_deploy_any(request):
+        rights = frozenset(right for right in TO_RUN if may_on_any(request, right))
+        if "_popup" in request.GET or not rights:
             return known
         from deploy_manager.admin.deployments.start import PROVISION_ACTION, run_actions
 
-        actions = run_actions()
-        if not request.user.has_perm(CHANGE_SERVER):
+        actions = run_actions(rights)
+        if not may_any(request, Right.CHANGE_SERVER, Server):
             actions.pop(PROVISION_ACTION, None)
         return {**actions, **known}
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return super().has_module_permission(request) or may_see_any(request)
-
-    def has_view_permission(self, request: HttpRequest, obj: Environment | None = None) -> bool:
-        return may_see_any(request) if obj is None else may_see(request.user, obj)
-
     def has_change_permission(self, request: HttpRequest, obj: Environment | None = None) -> bool:
-        right = "deploy_manager.change_environment"
-        return super().has_change_permission(request, obj) or (
-            obj is not None and request.user.has_perm(right, obj)
-        )
+        return may_on(request, Right.CHANGE, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Environment | None = None) -> bool:
+        return may_on(request, Right.DELETE, obj)
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Environment | None = None
+    ) -> tuple[str, ...]:
+        return (*self.readonly_fields, "variable_names")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Environment | None = None) -> Any:
+        """Show the names of the variables instead of their values to those who may not have them.
+
+        What is not in the form can't be sent, either.
+        """
+        if may(request.user, Right.CHANGE_SECRETS, obj):
+            return self.fieldsets
+        return [
+            (title, {**options, "fields": tuple(map(_without_values, options["fields"]))})
+            for title, options in self.fieldsets
+        ]
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [
             path("run/<slug:recipe>/", wrap(self.run_view), name="deploy_manager_environment_run"),
+            path(
+                "<int:pk>/access/",
+                wrap(self.access_view),
+                name="deploy_manager_environment_access",
+            ),
             path(
                 "<int:pk>/freeze/",
                 wrap(self.freeze_view),
@@ -191,11 +207,16 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         from deploy_manager.admin.deployments.start import run_view
 
         # *Run at* is typed in the time zone of the environments, if that is the same one for all.
-        chosen = Environment.objects.filter(pk__in=ids_in(request))
+        chosen = visible(request, Environment.objects.filter(pk__in=ids_in(request)))
         zones = {zone_or_utc(name) for name in chosen.values_list("time_zone", flat=True)}
         zone = zones.pop() if len(zones) == 1 else timezone.get_current_timezone()
         with timezone.override(zone):
             return run_view(self, request, recipe)
+
+    def access_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        from deploy_manager.admin.inventory.access import access_view
+
+        return access_view(self, request, pk, Right.CHANGE)
 
     def freeze_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         return freeze_view(self, request, pk)
@@ -215,17 +236,25 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
             "freeze": environment.active_freeze,
             "problems": shown_problems(Problem.objects.about(environment)),
         }
-        if may_deploy(request.user, environment):
-            freeze_name = "admin:deploy_manager_environment_freeze"
-            tools |= {
-                "deploy_url": run_url(DEPLOY, [environment.pk]),
-                "rollback_url": run_url(ROLLBACK, [environment.pk]),
-                "freeze_url": reverse(freeze_name, args=[environment.pk]),
-                "command_url": site_command_url(environment.pk),
-            }
-            if environment.tiers.exists():
-                tools["tiers_url"] = run_url("preview_tiers", [environment.pk])
+        name = "admin:deploy_manager_environment_"
+        buttons = [
+            (Right.DEPLOY, "deploy_url", run_url(DEPLOY, [environment.pk])),
+            (Right.ROLL_BACK, "rollback_url", run_url(ROLLBACK, [environment.pk])),
+            (Right.FREEZE, "freeze_url", reverse(f"{name}freeze", args=[environment.pk])),
+            (Right.RUN_RECIPE, "command_url", site_command_url(environment.pk)),
+            (Right.CHANGE, "access_url", reverse(f"{name}access", args=[environment.pk])),
+        ]
+        if environment.tiers.exists():
+            tiers = run_url("preview_tiers", [environment.pk])
+            buttons.append((Right.RUN_RECIPE, "tiers_url", tiers))
+        tools |= {key: url for right, key, url in buttons if may(request.user, right, environment)}
         return tools
+
+    @admin.display(description=_("environment variables"))
+    def variable_names(self, environment: Environment) -> str:
+        """Return their names; the values are for those who may change the secrets."""
+        names = environment.variables if isinstance(environment.variables, dict) else ()
+        return ", ".join(sorted(map(str, names)))
 
     @admin.display(description=_("site"), ordering="project__name")
     def site(self, environment: Environment) -> SafeString:
@@ -263,6 +292,10 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         if not newest:
             return ""
         return format_html("{} {}", state_badge(newest[0].state), deployment_link(newest[0]))
+
+
+def _without_values(field: Any) -> Any:
+    return "variable_names" if field == "variables" else field
 
 
 def _placements_as_seen() -> QuerySet[Placement]:

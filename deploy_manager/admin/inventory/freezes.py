@@ -1,5 +1,7 @@
 """The page that freezes and thaws an environment, and the freezes on the environment's own page."""
 
+from typing import TYPE_CHECKING, cast
+
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -14,10 +16,13 @@ from django.utils.translation import gettext_lazy
 
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.forms import FutureField
-from deploy_manager.admin.permissions import visible_environments
+from deploy_manager.admin.permissions import visible
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Environment, Freeze
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import Right, may
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 TEMPLATE = "admin/deploy_manager/environment/freeze.html"
 HISTORY_TEMPLATE = "admin/deploy_manager/environment/freezes.html"
@@ -48,15 +53,15 @@ def freeze_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) 
     Times are typed and shown in the environment's time zone. Raises Http404 and PermissionDenied.
     """
     found = Environment.objects.select_related("project").filter(pk=pk)
-    environment = visible_environments(request, found).first()
+    environment = visible(request, found).first()
     if environment is None:
         raise Http404(_("There is no such environment."))
-    if not may_deploy(request.user, environment):
+    if not may(request.user, Right.FREEZE, environment):
         raise PermissionDenied
     back = reverse("admin:deploy_manager_environment_change", args=[environment.pk])
-    by = str(request.user)
+    by, user = str(request.user), cast("User", request.user)
     if request.method == "POST" and "_thaw" in request.POST:
-        if environment.thaw(by):
+        if environment.thaw(by, user):
             admin.log_change(request, environment, _("Thawed."))
             messages.success(request, _("%(site)s may change again.") % {"site": environment})
         else:
@@ -71,7 +76,6 @@ def freeze_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) 
         is_valid = form.is_valid()
     if is_valid:
         reason, until = mask_text(form.cleaned_data["reason"]), form.cleaned_data["until"]
-        user = request.user if request.user.is_authenticated else None
         if environment.freeze(reason, by, until, user):
             admin.log_change(request, environment, str(environment.describe_freeze()))
             messages.success(request, str(environment.describe_freeze()))

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.permissions import visible
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.hosts.keys import fingerprint
 from deploy_manager.hosts.link import fetch_host_key
@@ -26,7 +27,8 @@ VALID_SECONDS = 15 * 60
 
 def host_key_view(admin: StyledAdmin[Server], request: HttpRequest, pk: int) -> HttpResponse:
     """Show what is pinned; on a POST ask the server for its key, or pin the key that was shown."""
-    server = get_object_or_404(Server.objects.select_related("gateway"), pk=pk)
+    found = visible(request, Server.objects.select_related("gateway"))
+    server = get_object_or_404(found, pk=pk)
     if not admin.has_change_permission(request, server):
         raise PermissionDenied
     if "seen" in request.POST:

@@ -8,12 +8,14 @@ from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.messages import WARNING
 from django.core import signing
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.permissions import allowed
 from deploy_manager.exceptions import InventoryError
 from deploy_manager.inventories.formats import FORMATS, read_inventory
 from deploy_manager.inventories.found import FoundServer, Inventory, LeftOut
@@ -22,6 +24,7 @@ from deploy_manager.inventory.comparing import plan_import
 from deploy_manager.inventory.writing import ImportChanged, write_import
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Server
+from deploy_manager.models.rights import Right
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -30,7 +33,6 @@ TEMPLATE = "admin/deploy_manager/server/import.html"
 SALT = "deploy_manager.import_servers"
 VALID_SECONDS = 60 * 60
 MAX_BYTES = 20 * 1024 * 1024
-RIGHT = "deploy_manager.change_environment"
 FORMAT_CHOICES = [
     ("", gettext_lazy("what it looks like")),
     *((each.name, each.label) for each in FORMATS.values()),
@@ -80,10 +82,11 @@ class ImportForm(forms.Form):
         label=gettext_lazy("Change the roles of servers that have a place there"), required=False
     )
 
-    def __init__(self, user: "User", *args: Any, **options: Any) -> None:
+    def __init__(self, request: HttpRequest, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._user = cast("User", request.user)
         field = cast("forms.ModelChoiceField[Environment]", self.fields["environment"])
-        field.queryset = changeable_environments(user)
+        field.queryset = changeable_environments(request)
 
     def clean_upload(self) -> bytes:
         upload = self.cleaned_data["upload"]
@@ -125,26 +128,23 @@ class ImportForm(forms.Form):
     def wanted(self) -> Wanted:
         sent = self.cleaned_data
         roles = tuple((group, role) for group, role in sent["roles"])
-        return Wanted(sent["environment"], roles, sent["change_roles"], sent["user"])
+        return Wanted(sent["environment"], roles, sent["change_roles"], sent["user"], by=self._user)
 
 
-def changeable_environments(user: "User") -> Any:
-    """Return the environments in which a user may place servers."""
-    found = Environment.objects.select_related("project")
-    if user.has_perm(RIGHT):
-        return found
-    # No query can ask the backends: every environment is passed to them.
-    return found.filter(pk__in=[each.pk for each in found if user.has_perm(RIGHT, each)])
+def changeable_environments(request: HttpRequest) -> QuerySet[Environment]:
+    """Return the environments in which the user may place servers."""
+    return allowed(request, Right.CHANGE, Environment.objects.select_related("project"))
 
 
 def import_view(admin: StyledAdmin[Server], request: HttpRequest) -> HttpResponse:
     """Show the form, then what would change, then write exactly that."""
-    if not (admin.has_add_permission(request) and admin.has_change_permission(request)):
+    # Which of the servers there are may be changed is asked for each: see inventory.comparing.
+    if not admin.has_add_permission(request):
         raise PermissionDenied
     user = cast("User", request.user)
     if "seen" in request.POST:
         return _confirm(admin, request, user)
-    form = ImportForm(user, request.POST or None, request.FILES or None)
+    form = ImportForm(request, request.POST or None, request.FILES or None)
     if not form.is_valid():
         return admin.render_page(
             request,
@@ -222,11 +222,11 @@ def _confirm(admin: StyledAdmin[Server], request: HttpRequest, user: "User") -> 
     environment = None
     if seen["environment"] is not None:
         # Asked again: the right may have been taken away, or the environment deleted.
-        environment = changeable_environments(user).filter(pk=seen["environment"]).first()
+        environment = changeable_environments(request).filter(pk=seen["environment"]).first()
         if environment is None:
             raise PermissionDenied
     roles = tuple((group, role) for group, role in seen["roles"])
-    wanted = Wanted(environment, roles, seen["change_roles"], seen["user"])
+    wanted = Wanted(environment, roles, seen["change_roles"], seen["user"], by=user)
     inventory = _read_seen(seen)
     try:
         plan = write_import(inventory, wanted, seen["digest"])

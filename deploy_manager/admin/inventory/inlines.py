@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db.models import Field, JSONField, Max, OuterRef, QuerySet, Subquery
 from django.forms import Textarea
 from django.http import HttpRequest
@@ -16,7 +17,15 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.badges import short_commit, short_time
-from deploy_manager.admin.base import ModelForm, StackedInline, TabularInline
+from deploy_manager.admin.base import (
+    InlineFormSet,
+    KeepingForm,
+    ModelForm,
+    OfEnvironmentInline,
+    StackedInline,
+    TabularInline,
+)
+from deploy_manager.admin.permissions import is_visible
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.models import (
@@ -28,7 +37,8 @@ from deploy_manager.models import (
     Schedule,
     Tier,
 )
-from deploy_manager.models.deployments import MANAGE_SITE
+from deploy_manager.models.deployments import MANAGE_SITE, right_to
+from deploy_manager.models.rights import Right, may
 from deploy_manager.models.states import notified_of
 from deploy_manager.schedule.slots import next_slot
 from deploy_manager.schedule.windows import check_zone
@@ -37,8 +47,20 @@ MOST = 32767
 """The highest order that every database stores."""
 
 
-class PlacementForm(ModelForm[Placement]):
-    """Leaves out a new row in which only the proposed order was filled in."""
+class PlacementForm(KeepingForm):
+    """Leaves out a new row in which only the proposed order was filled in.
+
+    It names no environment that the user may not see.
+    """
+
+    request: HttpRequest
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        for each in getattr(error, "error_list", ()):
+            site = (each.params or {}).get("site")
+            if isinstance(site, Environment) and not is_visible(self.request, site):
+                each.params["site"] = gettext("Another environment")
+        super().add_error(field, error)
 
     def has_changed(self) -> bool:
         if self.instance.pk:
@@ -46,9 +68,10 @@ class PlacementForm(ModelForm[Placement]):
         return bool(set(self.changed_data) - {"order"})
 
 
-class PlacementInline(TabularInline[Placement, Environment]):
+class PlacementInline(OfEnvironmentInline, TabularInline[Placement, Environment]):
     model = Placement
     form = PlacementForm
+    choices_need = {"server": Right.USE_SERVER}
     extra = 0
     autocomplete_fields = ("server",)
     fields = (
@@ -69,7 +92,8 @@ class PlacementInline(TabularInline[Placement, Environment]):
 
         With the order of another one, a new server might become the canary unnoticed.
         """
-        formset = super().get_formset(request, obj, **options)
+        formset: Any = super().get_formset(request, obj, **options)
+        formset.form.request = request
         if order := formset.form.base_fields.get("order"):
             last = obj.placements.aggregate(last=Max("order"))["last"] if obj else 0
             order.initial = min((last or 0) + 1, MOST)
@@ -89,7 +113,7 @@ class PlacementInline(TabularInline[Placement, Environment]):
         )
 
 
-class ProcessInline(StackedInline[Process, Environment]):
+class ProcessInline(OfEnvironmentInline, StackedInline[Process, Environment]):
     model = Process
     extra = 0
     fieldsets = (
@@ -111,7 +135,7 @@ class ProcessInline(StackedInline[Process, Environment]):
     }
 
 
-class TierInline(StackedInline[Tier, Environment]):
+class TierInline(OfEnvironmentInline, StackedInline[Tier, Environment]):
     model = Tier
     extra = 0
     fieldsets = (
@@ -144,11 +168,47 @@ class TierInline(StackedInline[Tier, Environment]):
         return super().formfield_for_dbfield(db_field, request, **options)
 
 
-class ScheduleInline(TabularInline[Schedule, Environment]):
+class ScheduleForm(ModelForm[Schedule]):
+    """A schedule of what the user may run themselves."""
+
+    request: HttpRequest
+
+    def clean(self) -> dict[str, Any]:
+        sent = super().clean() or {}
+        for recipe in {sent.get("recipe"), self.initial.get("recipe")} - {None}:
+            self._refuse_who_may_not(str(recipe))
+        return sent
+
+    def _refuse_who_may_not(self, recipe: str) -> None:
+        environment = self.instance.environment if self.instance.environment_id else None
+        if not may(self.request.user, right_to(recipe), environment):
+            raise ValidationError(
+                _("You may not run %(recipe)s here, so you may not schedule it, either."),
+                params={"recipe": recipe},
+            )
+
+
+class ScheduleFormSet(InlineFormSet[Any, Any, Any]):
+    def clean(self) -> None:
+        """Whoever may not run it may not delete its schedule."""
+        super().clean()
+        for form in self.deleted_forms:
+            if form.instance.pk:
+                form._refuse_who_may_not(form.instance.recipe)
+
+
+class ScheduleInline(OfEnvironmentInline, TabularInline[Schedule, Environment]):
     model = Schedule
+    form = ScheduleForm
+    formset = ScheduleFormSet
     extra = 0
     fields = ("recipe", "cron", "time_zone", "deadline", "is_enabled", "next_time", "last_run")
     readonly_fields = ("next_time", "last_run")
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **options: Any) -> Any:
+        formset: Any = super().get_formset(request, obj, **options)
+        formset.form.request = request
+        return formset
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
         # Annotated: asking each schedule for its deployments would be a query for each.
@@ -216,7 +276,7 @@ class NotificationForm(ModelForm[Notification]):
             self.fields["target"].widget = forms.Select(choices=choices)
 
 
-class NotificationInline(TabularInline[Notification, Environment]):
+class NotificationInline(OfEnvironmentInline, TabularInline[Notification, Environment]):
     model = Notification
     form = NotificationForm
     extra = 0

@@ -13,9 +13,11 @@ from django.utils.translation import ngettext
 
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.inventory.host_keys import VALID_SECONDS, shown_fingerprint
+from deploy_manager.admin.permissions import allowed
 from deploy_manager.inventory.host_keys import CHANGED, NEW, SeenKey, fetch_host_keys, pin
 from deploy_manager.inventory.host_keys import server_facts as facts_of
 from deploy_manager.models import Server
+from deploy_manager.models.rights import Right
 
 TEMPLATE = "admin/deploy_manager/server/host_keys.html"
 SALT = "deploy_manager.host_keys"
@@ -33,7 +35,7 @@ def show_host_keys(
         text = _("Choose at most %(most)s servers, or use manage.py host_keys.") % {"most": MOST}
         admin.message_user(request, text, messages.WARNING)
         return HttpResponseRedirect(reverse("admin:deploy_manager_server_changelist"))
-    servers = list(chosen.select_related("gateway"))
+    servers = list(allowed(request, Right.CHANGE_SERVER, chosen).select_related("gateway"))
     seen = fetch_host_keys(servers)
     # Those that need a person come first.
     order = (CHANGED, NEW)
@@ -83,7 +85,9 @@ def host_keys_view(admin: StyledAdmin[Server], request: HttpRequest) -> HttpResp
 def _pin(
     admin: StyledAdmin[Server], request: HttpRequest, facts: dict[str, Any], line: str
 ) -> bool:
-    server = Server.objects.filter(pk=facts["server"]).first()
+    # Asked again: the right may have been taken away since the key was shown.
+    mine = allowed(request, Right.CHANGE_SERVER, Server.objects.all())
+    server = mine.filter(pk=facts["server"]).first()
     if server is None or not pin(facts, line):
         text = _("%(server)s was changed in the meantime: fetch its key again.")
         name = server or facts["address"]

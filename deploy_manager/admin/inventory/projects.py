@@ -1,7 +1,9 @@
 """Projects: code bases, each with its environments."""
 
+from typing import Any
+
 from django.contrib import admin
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -9,7 +11,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.base import StyledAdmin
-from deploy_manager.models import Project
+from deploy_manager.admin.permissions import visible
+from deploy_manager.models import Environment, Project
 
 
 @admin.register(Project)
@@ -18,7 +21,20 @@ class ProjectAdmin(StyledAdmin[Project]):
     search_fields = ("name", "repository")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
-        return super().get_queryset(request).annotate(environment_count=Count("environments"))
+        seen = Q(environments__in=visible(request, Environment.objects.order_by()))
+        count = Count("environments", filter=seen)
+        return super().get_queryset(request).annotate(environment_count=count)
+
+    def has_change_permission(self, request: HttpRequest, obj: Project | None = None) -> bool:
+        return self._may(request, "change", obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Project | None = None) -> bool:
+        return self._may(request, "delete", obj)
+
+    def _may(self, request: HttpRequest, verb: str, project: Project | None) -> bool:
+        user: Any = request.user
+        right = f"deploy_manager.{verb}_project"
+        return user.has_perm(right) or (project is not None and user.has_perm(right, project))
 
     @admin.display(description=_("environments"), ordering="environment_count")
     def environment_list(self, project: Project) -> SafeString:

@@ -3,26 +3,28 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import run_url
-from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.base import KeepingForm, StyledAdmin
 from deploy_manager.admin.inventory.processes import describe_processes
-from deploy_manager.admin.permissions import may_deploy_any
+from deploy_manager.admin.permissions import allowed, may_any, may_on_any, visible
 from deploy_manager.conf import get_settings
-from deploy_manager.models import Environment, Server
-from deploy_manager.models.deployments import CONVERGE
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models import Environment, Placement, Server
+from deploy_manager.models.deployments import CONVERGE, right_to
+from deploy_manager.models.rights import Right, may
 
 
 @admin.register(Server)
 class ServerAdmin(StyledAdmin[Server]):
+    form = KeepingForm
+    choices_need = {"gateway": Right.USE_SERVER}
     list_display = ("name", "connection", "reached_at", "gateway", "running_now", "host_key_shown")
     list_filter = ("connection",)
     list_select_related = ("gateway",)
@@ -50,18 +52,43 @@ class ServerAdmin(StyledAdmin[Server]):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
-        return super().get_queryset(request).prefetch_related("placements__watch__processes")
+        placed = visible(request, Placement.objects.select_related("watch"))
+        placed = placed.prefetch_related("watch__processes")
+        return super().get_queryset(request).prefetch_related(Prefetch("placements", placed))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Server], search_term: str
+    ) -> tuple[QuerySet[Server], bool]:
+        """Offer to a form's field what the user may use; see `choices_need` of these forms."""
+        if request.resolver_match and request.resolver_match.url_name == "autocomplete":
+            queryset = allowed(request, Right.USE_SERVER, queryset)
+        return super().get_search_results(request, queryset, search_term)
+
+    def has_view_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:
+        return self._may(request, Right.VIEW_SERVER, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:
+        return self._may(request, Right.CHANGE_SERVER, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:
+        return self._may(request, Right.DELETE_SERVER, obj)
+
+    def _may(self, request: HttpRequest, right: Right, server: Server | None) -> bool:
+        if server is None:
+            return may_any(request, right, Server)
+        return may(request.user, right, server)
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
         """Offer what deploys something only to users who may."""
-        if not may_deploy_any(request):
+        if not may_on_any(request, right_to(CONVERGE)):
             known.pop("make_alike", None)
-        if not may_deploy_any(request) or not get_settings().PROVISION:
+        if not may_on_any(request, Right.RUN_RECIPE) or not get_settings().PROVISION:
             known.pop("provision_servers", None)
         return known
 
     def get_urls(self) -> list[URLPattern]:
         pages = (
+            ("<int:pk>/access/", self.access_view, "access"),
             ("<int:pk>/host-key/", self.host_key_view, "host_key"),
             ("host-keys/", self.host_keys_view, "host_keys"),
             ("import/", self.import_view, "import"),
@@ -73,6 +100,16 @@ class ServerAdmin(StyledAdmin[Server]):
             ),
             *super().get_urls(),
         ]
+
+    def page_context(self, request: HttpRequest, server: Server) -> dict[str, Any]:
+        name = "admin:deploy_manager_server_access"
+        may_change = may(request.user, Right.CHANGE_SERVER, server)
+        return {"access_url": reverse(name, args=[server.pk])} if may_change else {}
+
+    def access_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        from deploy_manager.admin.inventory.access import access_view
+
+        return access_view(self, request, pk, Right.CHANGE_SERVER)
 
     def host_key_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         from deploy_manager.admin.inventory.host_keys import host_key_view
@@ -137,14 +174,15 @@ class ServerAdmin(StyledAdmin[Server]):
         self, request: HttpRequest, queryset: QuerySet[Server], recipe: str
     ) -> HttpResponseRedirect | None:
         placed = Environment.objects.filter(servers__in=queryset).distinct()
+        right = right_to(recipe)
         found = [
             environment.pk
             for environment in placed.select_related("project")
-            if may_deploy(request.user, environment)
+            if may(request.user, right, environment)
         ]
         if found:
             names = [server.name for server in queryset]
             return HttpResponseRedirect(run_url(recipe, found, names))
-        text = gettext("You may not deploy any environment with these servers.")
+        text = gettext("You may not do this on any environment with these servers.")
         self.message_user(request, text, messages.WARNING)
         return None

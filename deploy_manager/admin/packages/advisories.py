@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.admin.addresses import start_upgrade_url
 from deploy_manager.admin.badges import few
 from deploy_manager.admin.base import HistoryAdmin
-from deploy_manager.admin.permissions import may_see_any, visible_environments
+from deploy_manager.admin.permissions import visible
 from deploy_manager.models import (
     Advisory,
     AuditedVersion,
@@ -28,7 +28,7 @@ from deploy_manager.models import (
     InstalledPackage,
     Requirement,
 )
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import Right, may
 
 if TYPE_CHECKING:
     from deploy_manager.packages.exposure import Exposure
@@ -69,12 +69,6 @@ class AdvisoryAdmin(HistoryAdmin[Advisory]):
 
     class Media:
         css = {"all": ["deploy_manager/packages.css"]}
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_view_permission(request, obj) or may_see_any(request)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return super().has_module_permission(request) or may_see_any(request)
 
     def get_list_display(
         self, request: HttpRequest
@@ -168,7 +162,7 @@ def _visible_ids(request: HttpRequest) -> frozenset[int]:
     """Return the ids of the environments that the user may see, computed once per request."""
     known: frozenset[int] | None = getattr(request, "_environments_seen", None)
     if known is None:
-        found = visible_environments(request, Environment.objects.order_by())
+        found = visible(request, Environment.objects.order_by())
         known = frozenset(found.values_list("pk", flat=True))
         request._environments_seen = known  # type: ignore[attr-defined]
     return known
@@ -185,7 +179,7 @@ def _describe_exposed(request: HttpRequest, advisory: Advisory) -> dict[str, Any
 
     found = _only_visible(request, exposures(advisory))
     environments = list(dict.fromkeys(exposure.environment for exposure in found))
-    mine = [each for each in environments if may_deploy(request.user, each)]
+    mine = [each for each in environments if may(request.user, Right.UPGRADE, each)]
     # Only a fix that all of them need can be named; else each gets its own lowest one.
     fixes = {exposure.fixed_in for exposure in found}
     fix = fixes.pop() if len(fixes) == 1 else ""

@@ -28,7 +28,7 @@ class Expected:
     """Whether the stored packages can be trusted to be what is installed."""
 
     may_upgrade: bool
-    """Whether the user may deploy the environment."""
+    """Whether the user may upgrade the packages of the environment."""
 
     wanted: dict[str, Wanted]
     """By the name of a package; empty if nothing is pinned."""

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.downloads import as_download, plain_refusal
-from deploy_manager.admin.permissions import may_see
+from deploy_manager.admin.permissions import visible
 from deploy_manager.admin.waiting import waiting_page
 from deploy_manager.exceptions import DeployManagerError, PinError
 from deploy_manager.models import Environment, Resolution
@@ -151,9 +151,9 @@ class RequirementsForm(forms.Form):
 def import_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) -> HttpResponse:
     """Show the form, then the changes, then write them; or export the pins as a file."""
     found = Environment.objects.select_related("project")
-    environment = get_object_or_404(found, pk=pk)
+    environment = get_object_or_404(visible(request, found), pk=pk)
     if request.GET.get("export") in EXPORTS:
-        return _export(request, environment, request.GET["export"])
+        return _export(environment, request.GET["export"])
     if not admin.has_change_permission(request, environment):
         raise PermissionDenied
     if request.method != "POST" and "asked" in request.GET:
@@ -239,10 +239,8 @@ def _preview(
     }
 
 
-def _export(request: HttpRequest, environment: Environment, form: str) -> HttpResponse:
+def _export(environment: Environment, form: str) -> HttpResponse:
     """Send the pins as a file, or say why they can't be exported."""
-    if not may_see(request.user, environment):
-        raise PermissionDenied
     name, export = EXPORTS[form]
     try:
         pins = checked_pins_of(environment)

@@ -1,7 +1,7 @@
 """Lock files: the full sets of pins that releases were installed with."""
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
@@ -68,10 +68,7 @@ class LockFileAdmin(HistoryAdmin[LockFile]):
         return HttpResponseRedirect(reverse("admin:deploy_manager_lockfile_change", args=[lock.pk]))
 
     def _find(self, request: HttpRequest, pk: int) -> LockFile:
-        lock = get_object_or_404(LockFile, pk=pk)
-        if not self.has_view_permission(request, lock):
-            raise PermissionDenied
-        return lock
+        return get_object_or_404(self.get_queryset(request), pk=pk)
 
     @admin.display(description=_("packages"))
     def pin_count(self, lock: LockFile) -> int:
@@ -83,12 +80,19 @@ class LockFileAdmin(HistoryAdmin[LockFile]):
         address = reverse(f"admin:{_url_name('download')}", args=[lock.pk])
         return format_html('<a href="{}">requirements.txt</a>', address)
 
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> LockFile | None:
+        lock: LockFile | None = super().get_object(request, object_id, from_field)
+        if lock is not None:
+            # Each has a link of its own: there may be hundreds of lock files.
+            others = self.get_queryset(request).exclude(pk=lock.pk)
+            lock.others = others.order_by("-created_at", "-pk")[:MOST_TO_COMPARE]  # type: ignore[attr-defined]
+        return lock
+
     @admin.display(description=_("compare with"))
     def others(self, lock: LockFile) -> SafeString | str:
-        # Each has a link of its own: there may be hundreds of lock files.
-        newest = LockFile.objects.exclude(pk=lock.pk).order_by("-created_at", "-pk")[
-            :MOST_TO_COMPARE
-        ]
+        newest: QuerySet[LockFile] = lock.others  # type: ignore[attr-defined]
         name = f"admin:{_url_name('comparison')}"
         links = [(reverse(name, args=[lock.pk, one.pk]), str(one)) for one in newest]
         return format_html_join(" ", '<a href="{}">{}</a>', links) or "-"

@@ -15,9 +15,9 @@ from django.views.decorators.http import require_POST
 
 from deploy_manager.admin.addresses import read_id
 from deploy_manager.admin.base import HistoryAdmin
-from deploy_manager.admin.permissions import may_see_any, visible_environments
+from deploy_manager.admin.permissions import may_on_any, visible
 from deploy_manager.models import Environment, InstalledPackage, Placement
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import Right, may
 
 TEMPLATE = "admin/deploy_manager/installedpackage/matrix.html"
 MATRIX = "admin:deploy_manager_installedpackage_changelist"
@@ -32,10 +32,7 @@ class InstalledPackageAdmin(HistoryAdmin[InstalledPackage]):
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let users see the packages of the environments that they may see."""
-        return obj is None and may_see_any(request)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return may_see_any(request)
+        return obj is None and may_on_any(request, Right.VIEW)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.look_again_view)
@@ -49,7 +46,7 @@ class InstalledPackageAdmin(HistoryAdmin[InstalledPackage]):
 
         if not self.has_view_permission(request):
             raise PermissionDenied
-        found = visible_environments(request, Environment.objects.select_related("project"))
+        found = visible(request, Environment.objects.select_related("project"))
         context = make_context(request, list(found)) | (extra_context or {})
         return self.render_page(request, TEMPLATE, _("Packages on servers"), **context)
 
@@ -66,8 +63,10 @@ class InstalledPackageAdmin(HistoryAdmin[InstalledPackage]):
             environment = read_id(request.POST.get("environment", ""))
             placements = placements.filter(environment=environment)
         found = Environment.objects.filter(placements__in=placements).distinct()
-        environments = list(visible_environments(request, found).select_related("project"))
-        if not environments or not all(may_deploy(request.user, each) for each in environments):
+        environments = list(visible(request, found).select_related("project"))
+        if not environments or not all(
+            may(request.user, Right.DEPLOY, each) for each in environments
+        ):
             raise PermissionDenied
         _ask(request, placements.filter(environment__in=environments))
         address = request.POST.get("next", "")

@@ -14,12 +14,11 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import upgrade_url
 from deploy_manager.admin.badges import NONE, short_time
-from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin
+from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.forms import ReasonForm
-from deploy_manager.admin.permissions import may_see, may_see_any, visible_environments
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Environment, Override
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models import Override
+from deploy_manager.models.rights import Right, may
 
 TEMPLATE = "admin/deploy_manager/override/let_go.html"
 
@@ -44,7 +43,7 @@ class OverrideAdmin(HistoryAdmin[Override]):
     list_display = ("package", "environment", "had", "since_shown", "reason", "of", "state")
     list_display_links = ("package",)
     list_filter = (
-        ("environment", EnvironmentFilter),
+        "environment",
         StandingFilter,
         "ended_how",
     )
@@ -68,15 +67,8 @@ class OverrideAdmin(HistoryAdmin[Override]):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Override]:
-        known = visible_environments(request, Environment.objects.all())
-        found = super().get_queryset(request).filter(environment__in=known)
+        found = super().get_queryset(request)
         return found.select_related("environment__project", "upgrade")
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return super().has_module_permission(request) or may_see_any(request)
-
-    def has_view_permission(self, request: HttpRequest, obj: Override | None = None) -> bool:
-        return may_see_any(request) if obj is None else may_see(request.user, obj.environment)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.let_go_view)
@@ -119,7 +111,7 @@ class OverrideAdmin(HistoryAdmin[Override]):
         )
 
     def page_context(self, request: HttpRequest, override: Override) -> dict[str, Any]:
-        if not override.is_live or not may_deploy(request.user, override.environment):
+        if not override.is_live or not may(request.user, Right.CHANGE, override.environment):
             return {}
         return {"let_go_url": reverse("admin:deploy_manager_override_let_go", args=[override.pk])}
 
@@ -130,7 +122,7 @@ class OverrideAdmin(HistoryAdmin[Override]):
         override = self.get_queryset(request).filter(pk=pk).first()
         if override is None:
             raise Http404(gettext("There is no such override."))
-        if not may_deploy(request.user, override.environment):
+        if not may(request.user, Right.CHANGE, override.environment):
             raise PermissionDenied
         data = request.POST if request.method == "POST" else None
         form = ReasonForm(data, gettext("Kept in the history."))

@@ -17,7 +17,7 @@ from deploy_manager.admin.packages.facts import PackageFacts, read_facts
 from deploy_manager.admin.packages.filter import ALL, Asked, PackageFilter
 from deploy_manager.admin.packages.table import PackageTable, make_table
 from deploy_manager.models import Environment
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import Right, may
 
 MOST_NAMES = 3
 """Servers in the notes, which count the others."""
@@ -44,7 +44,7 @@ class Summary:
 def summarise(table: PackageTable, facts: PackageFacts, asked: Asked) -> Summary:
     """Return the summary of a table."""
     environments = [
-        group.environment.pk for group in table.groups if group.may_deploy and group.columns
+        group.environment.pk for group in table.groups if group.may_upgrade and group.columns
     ]
     has_upgrade = asked.package and environments
     return Summary(
@@ -108,9 +108,12 @@ def make_context(request: HttpRequest, environments: Sequence[Environment]) -> d
     """Return the template's context for these environments."""
     form = PackageFilter(request.GET, environments)
     asked = form.read()
-    deployable = {each for each in environments if may_deploy(request.user, each)}
+    own = {
+        right: {each for each in environments if may(request.user, right, each)}
+        for right in (Right.DEPLOY, Right.UPGRADE)
+    }
     facts = read_facts(asked.environments)
-    table = make_table(facts, asked, deployable)
+    table = make_table(facts, asked, own[Right.DEPLOY], own[Right.UPGRADE])
     width = sum(group.width for group in table.groups)
     most = MOST_CELLS_OF_ALL if asked.only == ALL else MOST_CELLS
     rows = max(FEWEST_ROWS, most // max(width, 1))

@@ -8,21 +8,34 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import start_upgrade_url
-from deploy_manager.admin.base import EnvironmentFilter, StyledAdmin
-from deploy_manager.admin.permissions import may_deploy_any
+from deploy_manager.admin.base import KeepingForm, StyledAdmin
+from deploy_manager.admin.permissions import may_on, may_on_any
 from deploy_manager.models import Requirement
+from deploy_manager.models.rights import Right
 
 
 @admin.register(Requirement)
 class RequirementAdmin(StyledAdmin[Requirement]):
     list_display = ("name", "version", "environment", "marker", "direct", "hash_count")
-    list_filter = (("environment", EnvironmentFilter), "direct")
+    list_filter = ("environment", "direct")
     list_select_related = ("environment__project",)
     search_fields = ("name",)
     actions = ("upgrade_packages",)
+    form = KeepingForm
+    choices_need = {"environment": Right.CHANGE}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return may_on_any(request, Right.CHANGE)
+
+    def has_change_permission(self, request: HttpRequest, obj: Requirement | None = None) -> bool:
+        """Pins are changed by whoever may change the environment that they are installed in."""
+        return may_on(request, Right.CHANGE, obj.environment if obj else None)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Requirement | None = None) -> bool:
+        return may_on(request, Right.CHANGE, obj.environment if obj else None)
 
     def choose_actions(self, request: HttpRequest, known: dict[str, Any]) -> dict[str, Any]:
-        if not may_deploy_any(request):
+        if not may_on_any(request, Right.UPGRADE):
             known.pop("upgrade_packages", None)
         return known
 

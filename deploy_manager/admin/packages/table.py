@@ -95,6 +95,7 @@ class Group:
     environment: Environment
     columns: tuple[Column, ...]
     may_deploy: bool
+    may_upgrade: bool
 
     @cached_property
     def expectations(self) -> frozenset[Expected]:
@@ -121,10 +122,13 @@ class Group:
 
 
 def make_groups(
-    facts: PackageFacts, asked: Asked, deployable: Collection[Environment]
+    facts: PackageFacts,
+    asked: Asked,
+    deployable: Collection[Environment],
+    upgradable: Collection[Environment],
 ) -> tuple[Group, ...]:
     """Return the environments and servers that are selected."""
-    columns = _ColumnMaker(facts, deployable)
+    columns = _ColumnMaker(facts, upgradable)
     groups = []
     for environment in asked.environments:
         places = [place for place in facts.places if place.environment == environment.pk]
@@ -134,16 +138,17 @@ def make_groups(
         made = [columns.make(place, environment, usual) for place in places]
         shown = tuple(column for column in made if asked.has_versions(column.installed))
         if shown or not asked.package:
-            groups.append(Group(environment, shown, environment in deployable))
+            own = (environment in deployable, environment in upgradable)
+            groups.append(Group(environment, shown, *own))
     return tuple(groups)
 
 
 class _ColumnMaker:
     """Makes columns; servers with the same Python and platform share their expectations."""
 
-    def __init__(self, facts: PackageFacts, deployable: Collection[Environment]) -> None:
+    def __init__(self, facts: PackageFacts, upgradable: Collection[Environment]) -> None:
         self._facts = facts
-        self._deployable = deployable
+        self._upgradable = upgradable
         self._expectations: dict[tuple[object, ...], Expected] = {}
 
     def make(self, place: Place, environment: Environment, usual: _Usual) -> Column:
@@ -152,7 +157,7 @@ class _ColumnMaker:
         python = (place.implementation, place.python, place.platform)
         alike = (environment.pk, place.is_known, *python)
         if alike not in self._expectations:
-            may_upgrade = environment in self._deployable
+            may_upgrade = environment in self._upgradable
             self._expectations[alike] = make_expected(place, environment, self._facts, may_upgrade)
         installed = self._facts.installed.get(place.pk, {})
         return Column(
@@ -280,10 +285,13 @@ class PackageTable:
 
 
 def make_table(
-    facts: PackageFacts, asked: Asked, deployable: Collection[Environment]
+    facts: PackageFacts,
+    asked: Asked,
+    deployable: Collection[Environment],
+    upgradable: Collection[Environment],
 ) -> PackageTable:
     """Return the servers and packages that a filter selects."""
-    groups = make_groups(facts, asked, deployable)
+    groups = make_groups(facts, asked, deployable, upgradable)
     columns = [column for group in groups for column in group.columns]
     installed = {name for column in columns for name in column.installed}
     pinned = {name for group in groups for name in facts.pinned.get(group.environment.pk, ())}

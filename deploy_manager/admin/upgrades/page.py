@@ -21,22 +21,16 @@ from deploy_manager.admin.addresses import COMMIT_URL_NAME, PATCH_URL_NAME, patc
 from deploy_manager.admin.badges import short_time, spell_duration, state_badge, upgrade_badge
 from deploy_manager.admin.base import HistoryAdmin, ReasonFilter, shown_problems
 from deploy_manager.admin.downloads import as_download, plain_refusal
-from deploy_manager.admin.permissions import (
-    may_deploy_any,
-    may_see,
-    may_see_any,
-    visible_environments,
-)
+from deploy_manager.admin.permissions import may_on_any, visible
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.models import (
-    Environment,
     HostRun,
     Problem,
     Upgrade,
     UpgradeStage,
     UpgradeState,
 )
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import Right, may
 
 PAGE = "admin/deploy_manager/upgrade/page.html"
 
@@ -90,23 +84,10 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         return spell_duration(upgrade.created_at, upgrade.finished_at)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return may_deploy_any(request)
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_view_permission(request, obj) or may_see_any(request)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return super().has_module_permission(request) or may_see_any(request)
+        return may_on_any(request, Right.UPGRADE)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upgrade]:
-        """Return the upgrades whose environments the user may see, all of them."""
-        # Excluded, not filtered: one hidden environment hides the whole upgrade.
-        hidden = Environment.objects.exclude(
-            pk__in=visible_environments(request, Environment.objects.all()).values("pk")
-        )
-        stages = UpgradeStage.objects.filter(environment__in=hidden)
-        found = super().get_queryset(request).exclude(stages__in=stages)
-        return found.prefetch_related("stages__environment__project")
+        return super().get_queryset(request).prefetch_related("stages__environment__project")
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
@@ -136,7 +117,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
         from deploy_manager.upgrades.handing_back import keep_as_commit
 
         stage = _find_stage(request, stage_pk)
-        if not may_deploy(request.user, stage.environment):
+        if not may(request.user, Right.UPGRADE, stage.environment):
             raise PermissionDenied
         try:
             fetch = keep_as_commit(stage)
@@ -201,7 +182,7 @@ class UpgradeAdmin(HistoryAdmin[Upgrade]):
 
     def _may_change(self, request: HttpRequest, upgrade: Upgrade) -> bool:
         stages = upgrade.stages.select_related("environment__project")
-        return all(may_deploy(request.user, stage.environment) for stage in stages)
+        return all(may(request.user, Right.UPGRADE, stage.environment) for stage in stages)
 
 
 def _stages(upgrade: Upgrade, request: HttpRequest) -> list[ShownStage]:
@@ -223,7 +204,7 @@ def _stages(upgrade: Upgrade, request: HttpRequest) -> list[ShownStage]:
                 for run in (row.deployment.host_runs.all() if row.deployment else ())
             ),
             patch_url=patch_url(row) if row.pk in kept else "",
-            may_commit=may_deploy(request.user, row.environment),
+            may_commit=may(request.user, Right.UPGRADE, row.environment),
         )
         for row in rows
     ]
@@ -234,7 +215,7 @@ def _find_stage(request: HttpRequest, pk: int) -> UpgradeStage:
     stages = UpgradeStage.objects.select_related(
         "upgrade", "environment__project", "release_before", "lock_after", "deployment__release"
     )
-    stage = stages.filter(pk=pk).first()
-    if stage is None or not may_see(request.user, stage.environment):
+    stage = visible(request, stages).filter(pk=pk).first()
+    if stage is None:
         raise Http404(gettext("There is no such upgrade."))
     return stage

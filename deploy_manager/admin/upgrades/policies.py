@@ -4,8 +4,9 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
-from django.db.models import ForeignKey, JSONField, OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models import JSONField, OuterRef, Prefetch, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -21,6 +22,7 @@ from deploy_manager.admin.base import (
     ModelForm,
     StyledAdmin,
     TabularInline,
+    VisibleChoices,
     shown_problems,
 )
 from deploy_manager.models import (
@@ -32,7 +34,7 @@ from deploy_manager.models import (
     UpgradePolicy,
     UpgradeStage,
 )
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import Right, may
 from deploy_manager.schedule.windows import check_zone
 
 RUN_PAGE = "admin/deploy_manager/upgradepolicy/run.html"
@@ -50,25 +52,37 @@ class PolicyForm(ModelForm[UpgradePolicy]):
         return self.cleaned_data["groups"] or []
 
 
-class PolicyEnvironmentInline(TabularInline[PolicyEnvironment, UpgradePolicy]):
+class OfPolicyInline(VisibleChoices):
+    """Rows on a policy's page: seen and changed with it."""
+
+    admin_site: AdminSite
+
+    def has_view_permission(self, request: HttpRequest, obj: UpgradePolicy | None = None) -> bool:
+        return True
+
+    def has_add_permission(self, request: HttpRequest, obj: UpgradePolicy | None = None) -> bool:
+        return self._may_change(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: UpgradePolicy | None = None) -> bool:
+        return self._may_change(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: UpgradePolicy | None = None) -> bool:
+        return self._may_change(request, obj)
+
+    def _may_change(self, request: HttpRequest, policy: UpgradePolicy | None) -> bool:
+        of_policies = self.admin_site.get_model_admin(UpgradePolicy)
+        return policy is None or of_policies.has_change_permission(request, policy)
+
+
+class PolicyEnvironmentInline(OfPolicyInline, TabularInline[PolicyEnvironment, UpgradePolicy]):
     model = PolicyEnvironment
     extra = 0
     fields = ("order", "environment")
-
-    def formfield_for_foreignkey(
-        self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **options: Any
-    ) -> "forms.ModelChoiceField[Any] | None":
-        """Offer what the user may deploy: a policy deploys it without asking."""
-        # Permissions on single objects come from backends, which no query can ask.
-        field = super().formfield_for_foreignkey(db_field, request, **options)
-        if field is not None and db_field.name == "environment":
-            known = Environment.objects.select_related("project")
-            mine = [each.pk for each in known if may_deploy(request.user, each)]
-            field.queryset = known.filter(pk__in=mine)
-        return field
+    # A policy upgrades it without asking.
+    choices_need = {"environment": Right.UPGRADE}
 
 
-class IgnoredPackageInline(TabularInline[IgnoredPackage, UpgradePolicy]):
+class IgnoredPackageInline(OfPolicyInline, TabularInline[IgnoredPackage, UpgradePolicy]):
     model = IgnoredPackage
     extra = 0
     fields = ("package", "advisory", "reason", "until")
@@ -105,12 +119,11 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
         )
 
     def has_change_permission(self, request: HttpRequest, obj: UpgradePolicy | None = None) -> bool:
-        """Require the permission to deploy all of its environments: a policy deploys them."""
-        allowed = super().has_change_permission(request, obj)
-        return allowed and (
-            obj is None
-            or all(may_deploy(request.user, turn.environment) for turn in obj.turns.all())
-        )
+        """Require the right to upgrade all of its environments: a policy upgrades them."""
+        return super().has_change_permission(request, obj) and _may_upgrade_all(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: UpgradePolicy | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_upgrade_all(request, obj)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
@@ -224,6 +237,11 @@ class PolicyRunAdmin(HistoryAdmin[PolicyRun]):
 def describe_outcome(run: PolicyRun) -> str:
     """Return what a run did, or what it is waiting for."""
     return str(run.outcome) or gettext("Waiting for a worker.")
+
+
+def _may_upgrade_all(request: HttpRequest, policy: UpgradePolicy | None) -> bool:
+    turns = policy.turns.select_related("environment__project") if policy else ()
+    return all(may(request.user, Right.UPGRADE, turn.environment) for turn in turns)
 
 
 def _times(policy: UpgradePolicy, count: int) -> list[str]:

@@ -10,12 +10,12 @@ from django.utils.translation import gettext as _
 from deploy_manager import dispatch
 from deploy_manager.admin.addresses import upgrade_url
 from deploy_manager.admin.base import StyledAdmin
-from deploy_manager.admin.permissions import may_deploy_any
+from deploy_manager.admin.permissions import may_on_any
 from deploy_manager.admin.upgrades.forms import UpgradeForm, initial_of
 from deploy_manager.admin.waiting import waiting_page
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.models import Environment, Resolution, Upgrade
-from deploy_manager.models.rights import may_deploy
+from deploy_manager.models.rights import Right, may
 from deploy_manager.models.shapes import keys_in, object_in
 from deploy_manager.packages.resolutions import ask, find_asked
 from deploy_manager.upgrades.plan import UpgradePlan
@@ -31,7 +31,7 @@ MOST_TURNS = 99
 
 def start_view(admin: StyledAdmin[Upgrade], request: HttpRequest) -> HttpResponse:
     """Have a worker plan an upgrade, show it, and request exactly that on a confirming POST."""
-    if not may_deploy_any(request):
+    if not may_on_any(request, Right.UPGRADE):
         raise PermissionDenied
     return _Page(admin, request).answer()
 
@@ -63,7 +63,7 @@ class _Page:
         asked = find_asked(Resolution.Kind.UPGRADE, sent["asked"], self._user)
         pks = keys_in(asked.environments) if asked else ()
         found = Environment.objects.filter(pk__in=pks)
-        if asked and pks and all(may_deploy(self._user, each) for each in found):
+        if asked and pks and all(may(self._user, Right.UPGRADE, each) for each in found):
             return asked
         if not is_sent:
             text = _("This result has expired: please start again.")
@@ -73,7 +73,7 @@ class _Page:
     def _read_turns(self, is_sent: bool) -> dict[Environment, int | None]:
         """Return the environments the user may deploy, each with its turn; None if left out."""
         found = Environment.objects.select_related("project").order_by("project__name", "name")
-        mine = [each for each in found if may_deploy(self._request.user, each)]
+        mine = [each for each in found if may(self._user, Right.UPGRADE, each)]
         if is_sent:
             return {each: _turn(self._request.POST.get(f"turn-{each.pk}", "")) for each in mine}
         if self._asked:

@@ -177,7 +177,7 @@
 
   page.addEventListener("click", (event) => {
     const cell = event.target.closest("[data-pick-host]");
-    if (cell) {
+    if (cell && panels.size) { // none: who looks may see no output
       event.preventDefault();
       const { pickHost, pickStep } = cell.dataset;
       pick(pickHost, pickStep || "", cell);
