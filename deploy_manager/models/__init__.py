@@ -1,6 +1,7 @@
 """The tables: inventory, packages, releases, deployments and upgrades."""
 
 from deploy_manager.models.advisories import Advisory, AuditedVersion
+from deploy_manager.models.approvals import Approval
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.freezes import Freeze
@@ -8,6 +9,7 @@ from deploy_manager.models.inventory import Project, Server
 from deploy_manager.models.overrides import Override
 from deploy_manager.models.packages import IndexedPackage, InstalledPackage
 from deploy_manager.models.placements import Placement
+from deploy_manager.models.plans import ConfirmedPlan
 from deploy_manager.models.policies import (
     IgnoredPackage,
     PolicyEnvironment,
@@ -41,7 +43,9 @@ __all__ = [
     "TO_RETRY",
     "UPGRADE_LIVE",
     "Advisory",
+    "Approval",
     "AuditedVersion",
+    "ConfirmedPlan",
     "Deployment",
     "Environment",
     "Freeze",

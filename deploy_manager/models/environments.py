@@ -12,6 +12,7 @@ from deploy_manager.messages import Message
 from deploy_manager.models import validators
 from deploy_manager.models.environment_parts import (
     AllowedTimesPart,
+    ApprovalPart,
     HealthPart,
     PackagesPart,
     RolloutPart,
@@ -42,7 +43,14 @@ class EnvironmentQuerySet(MovingQuerySet["Environment"]):
 
 
 class Environment(
-    Moving, SitePart, PackagesPart, ServingPart, HealthPart, RolloutPart, AllowedTimesPart
+    Moving,
+    SitePart,
+    PackagesPart,
+    ServingPart,
+    HealthPart,
+    RolloutPart,
+    ApprovalPart,
+    AllowedTimesPart,
 ):
     """One site of a project (production, staging, …): one deploy path, one set of pins."""
 
@@ -78,7 +86,10 @@ class Environment(
                 fields=["project", "name"], name="one_environment_of_a_name_per_project"
             ),
         ]
-        permissions = [("deploy_environment", "Can deploy environment")]
+        permissions = [
+            ("deploy_environment", "Can deploy environment"),
+            ("approve_environment", "Can approve deployments of environment"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.project.name}/{self.name}"

@@ -1,0 +1,37 @@
+"""Which right each engine asks for: one place, so that all of them ask for the same."""
+
+from typing import TYPE_CHECKING
+
+from deploy_manager.models import Environment, Schedule, UpgradePolicy
+from deploy_manager.models.rights import may_deploy
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser, User
+
+APPROVE = "deploy_manager.approve_environment"
+
+
+def may_request(user: "User | AnonymousUser", environment: Environment, recipe: str) -> bool:
+    """Whether a user may run a recipe or a pipeline on an environment."""
+    return may_deploy(user, environment)
+
+
+def may_upgrade(user: "User | AnonymousUser", environment: Environment) -> bool:
+    """Whether a user may move the pins of an environment."""
+    return may_deploy(user, environment)
+
+
+def may_approve(user: "User | AnonymousUser", environment: Environment) -> bool:
+    """Whether a user may decide about what waits for approval on an environment."""
+    return bool(user.is_active and (user.has_perm(APPROVE) or user.has_perm(APPROVE, environment)))
+
+
+def sites_it_may_not(
+    user: "User | AnonymousUser", actor: Schedule | UpgradePolicy
+) -> list[Environment]:
+    """Return the environments on which a user may not do what a schedule or a policy does."""
+    if isinstance(actor, Schedule):
+        is_allowed = may_request(user, actor.environment, actor.recipe)
+        return [] if is_allowed else [actor.environment]
+    turns = actor.turns.select_related("environment__project")
+    return [turn.environment for turn in turns if not may_upgrade(user, turn.environment)]

@@ -1,0 +1,121 @@
+"""Owners of schedules and policies: these act in somebody's name, with that person's rights.
+
+The right is checked when one is saved and each time it acts. Without a valid owner, or if somebody
+without the right has edited what decides what would run, it is paused and says so; others go on.
+"""
+
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.utils.translation import gettext_noop as _
+
+from deploy_manager.deployments.allowed import sites_it_may_not
+from deploy_manager.deployments.confirming import changed_since, confirm, why_changed
+from deploy_manager.exceptions import Paused, RequestRefused
+from deploy_manager.messages import Message, few
+from deploy_manager.models import PolicyEnvironment, Schedule, UpgradePolicy
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+Actor = Schedule | UpgradePolicy
+
+NO_OWNER = _("It has no owner: somebody with the right has to take it over.")
+OWNER_GONE = _(
+    "%(who)s, its owner, has no active account any more: somebody with the right has to take it"
+    " over."
+)
+MAY_NOT = _(
+    "%(who)s, its owner, may not do this on %(sites)s: somebody with the right has to take it over."
+)
+UNCONFIRMED = _("Nobody with the right has confirmed it as it is.")
+
+
+def why_no_owner(actor: Actor) -> Message:
+    """Return why nobody stands in for what an actor does; blank: its owner does."""
+    owner = actor.owner
+    if owner is None and not actor.owner_name:
+        return Message(NO_OWNER, "owner_missing")
+    if owner is None or not owner.is_active:
+        return Message(OWNER_GONE, "owner_missing", who=actor.owner_name)
+    if sites := sites_it_may_not(owner, actor):
+        return Message(
+            MAY_NOT, "owner_may_not", who=owner, sites=few([str(each) for each in sites])
+        )
+    return Message()
+
+
+def why_unconfirmed(actor: Actor) -> Message:
+    """Return what was changed since it was confirmed; blank: all is as it was."""
+    lines = []
+    for holder in holders_of(actor):
+        if holder.plan is None:
+            lines.append(Message(UNCONFIRMED, "plan_changed"))
+        elif changes := changed_since(holder):
+            lines.append(why_changed(changes, holder.plan))
+    return Message.lines(*dict.fromkeys(lines))
+
+
+def why_paused(actor: Actor) -> Message:
+    """Return why an actor has to do nothing now; blank: it may act."""
+    return Message.lines(*filter(None, (why_no_owner(actor), why_unconfirmed(actor))))
+
+
+def see_to(actor: Actor) -> None:
+    """Note on its row whether an actor is paused. Raises Paused if it is."""
+    why = why_paused(actor)
+    if why != actor.paused:
+        type(actor).objects.filter(pk=actor.pk).update(paused=why)
+        actor.paused = why
+    if why:
+        raise Paused(Message(_("Paused. %(why)s"), why=why))
+
+
+def take_over(actor: Actor, user: "User") -> None:
+    """Make a user the owner, and what decides now what is confirmed.
+
+    Raises RequestRefused if they may not do there what it does.
+    """
+    refuse_as_owner(actor, user)
+    with transaction.atomic():
+        actor.give_to(user)
+        _let_act(actor, owner=user, owner_name=actor.owner_name)
+
+
+def confirm_by(actor: Actor, user: "User") -> None:
+    """Let what decides now be what is confirmed; its owner stays. Raises RequestRefused."""
+    refuse_as_owner(actor, user)
+    with transaction.atomic():
+        _let_act(actor)
+
+
+def refuse_as_owner(actor: Actor, user: "User") -> None:
+    """Raise RequestRefused if a user may not do what an actor does."""
+    sites = sites_it_may_not(user, actor)
+    if not user.is_active or sites:
+        raise RequestRefused(
+            _("%(who)s may not do this on %(sites)s."),
+            "owner_may_not",
+            who=user,
+            sites=few([str(each) for each in sites]) or actor,
+        )
+
+
+def _let_act(actor: Actor, **fields: object) -> None:
+    # First the row, which is itself a part of what is confirmed.
+    if isinstance(actor, Schedule):
+        fields = {**fields, "outcome": ""}
+    if fields:
+        type(actor).objects.filter(pk=actor.pk).update(**fields)
+    for holder in holders_of(actor):
+        confirm(holder)
+    fresh = type(actor).objects.select_related("owner").get(pk=actor.pk)
+    type(actor).objects.filter(pk=actor.pk).update(paused=why_paused(fresh))
+    actor.refresh_from_db()
+
+
+def holders_of(actor: Actor) -> list[Schedule | PolicyEnvironment]:
+    """Return the rows that keep what was confirmed of an actor."""
+    if isinstance(actor, Schedule):
+        return [actor]
+    return list(actor.turns.select_related("policy", "plan", "environment__project"))
