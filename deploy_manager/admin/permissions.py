@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from deploy_manager.deployments.allowed import may_approve
 from deploy_manager.models import Deployment, Environment
 from deploy_manager.models.rights import may_deploy
 
@@ -21,8 +22,12 @@ _VIEW_DEPLOYMENT = "deploy_manager.view_deployment"
 
 def may_see(user: Any, environment: Environment) -> bool:
     """Return whether a user may see an environment; everyone who may deploy it may."""
-    return may_deploy(user, environment) or any(
-        user.has_perm(right) or user.has_perm(right, environment) for right in (_VIEW, _CHANGE)
+    return (
+        may_deploy(user, environment)
+        or may_approve(user, environment)
+        or any(
+            user.has_perm(right) or user.has_perm(right, environment) for right in (_VIEW, _CHANGE)
+        )
     )
 
 
@@ -32,6 +37,7 @@ def may_see_deployment(user: Any, deployment: Deployment) -> bool:
         user.has_perm(_VIEW_DEPLOYMENT)
         or user.has_perm(_VIEW_DEPLOYMENT, deployment)
         or may_deploy(user, deployment.environment)
+        or may_approve(user, deployment.environment)
     )
 
 

@@ -26,6 +26,7 @@ from deploy_manager.deployments.decided import (
     kept,
 )
 from deploy_manager.deployments.pipelines import pipeline_for
+from deploy_manager.deployments.waves import Planned
 from deploy_manager.exceptions import DeployManagerError, PlanChanged
 from deploy_manager.messages import Message, few
 from deploy_manager.models import (
@@ -58,16 +59,12 @@ Holder = Schedule | PolicyEnvironment | UpgradeStage
 def describe_request(
     environment: Environment,
     pipeline: Pipeline,
-    placements: Iterable[Placement],
+    planned: Planned,
     release: Release | None = None,
 ) -> Description:
-    """Describe what decides what a request would run on these servers."""
-    return describe(
-        environment,
-        placements,
-        pins=pipeline.uses is Uses.NEW and release is None,
-        recipes=[each.name for each in pipeline.recipes],
-    )
+    """Describe what decides what a request would run, as it was planned."""
+    takes_pins = pipeline.uses is Uses.NEW and release is None
+    return describe(environment, planned.steps, pins=takes_pins, recipes=planned.recipes)
 
 
 def refuse_another_plan(shown: str, now: Description) -> None:

@@ -4,14 +4,20 @@ The right is checked when one is saved and each time it acts. Without a valid ow
 without the right has edited what decides what would run, it is paused and says so; others go on.
 """
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.allowed import sites_it_may_not
-from deploy_manager.deployments.confirming import changed_since, confirm, why_changed
-from deploy_manager.exceptions import Paused, RequestRefused
+from deploy_manager.deployments.confirming import (
+    changed_since,
+    confirm,
+    described_for,
+    why_changed,
+)
+from deploy_manager.exceptions import Paused, PlanChanged, RequestRefused
 from deploy_manager.messages import Message, few
 from deploy_manager.models import PolicyEnvironment, Schedule, UpgradePolicy
 
@@ -71,22 +77,36 @@ def see_to(actor: Actor) -> None:
         raise Paused(Message(_("Paused. %(why)s"), why=why))
 
 
-def take_over(actor: Actor, user: "User") -> None:
+def shown_of(actor: Actor) -> str:
+    """Return the digest of what a person sees who looks at an actor now."""
+    digests = [described_for(holder).digest for holder in holders_of(actor)]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def take_over(actor: Actor, user: "User", shown: str = "") -> None:
     """Make a user the owner, and what decides now what is confirmed.
 
-    Raises RequestRefused if they may not do there what it does.
+    `shown` is the digest of what they were shown; blank: what is now. Raises RequestRefused if they
+    may not do there what it does, PlanChanged if it is not as shown any more.
     """
     refuse_as_owner(actor, user)
+    _refuse_unseen(actor, shown)
     with transaction.atomic():
         actor.give_to(user)
         _let_act(actor, owner=user, owner_name=actor.owner_name)
 
 
-def confirm_by(actor: Actor, user: "User") -> None:
-    """Let what decides now be what is confirmed; its owner stays. Raises RequestRefused."""
+def confirm_by(actor: Actor, user: "User", shown: str = "") -> None:
+    """Let what decides now be what is confirmed; its owner stays. Raises as `take_over`."""
     refuse_as_owner(actor, user)
+    _refuse_unseen(actor, shown)
     with transaction.atomic():
         _let_act(actor)
+
+
+def _refuse_unseen(actor: Actor, shown: str) -> None:
+    if shown and shown != shown_of(actor):
+        raise PlanChanged(_("It has changed since it was shown: look at it again."))
 
 
 def refuse_as_owner(actor: Actor, user: "User") -> None:
@@ -112,6 +132,19 @@ def _let_act(actor: Actor, **fields: object) -> None:
     fresh = type(actor).objects.select_related("owner").get(pk=actor.pk)
     type(actor).objects.filter(pk=actor.pk).update(paused=why_paused(fresh))
     actor.refresh_from_db()
+
+
+def confirm_what_is_new(actor: Actor) -> None:
+    """Confirm what nobody has confirmed yet: for one that was saved by a person with the right."""
+    for holder in holders_of(actor):
+        if holder.plan is None:
+            confirm(holder)
+    fresh = type(actor).objects.select_related("owner", *_related(actor)).get(pk=actor.pk)
+    type(actor).objects.filter(pk=actor.pk).update(paused=why_paused(fresh))
+
+
+def _related(actor: Actor) -> tuple[str, ...]:
+    return ("plan", "environment__project") if isinstance(actor, Schedule) else ()
 
 
 def holders_of(actor: Actor) -> list[Schedule | PolicyEnvironment]:

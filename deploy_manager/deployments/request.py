@@ -142,7 +142,7 @@ def request(
         refuse_to_provision(planned.steps, user)
     strategy = strategy_of(environment, pipeline.name)
     takes_code = pipeline.uses is Uses.NEW and options.release is None
-    decided = describe_request(environment, pipeline, planned.steps, options.release)
+    decided = describe_request(environment, pipeline, planned, options.release)
     refuse_another_plan(options.shown, decided)
     approvals = approvals_for(environment, pipeline, options)
     why_to_wait = describe_wait(approvals) or _why_to_wait(environment, pipeline, options)

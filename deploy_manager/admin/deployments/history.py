@@ -33,6 +33,7 @@ from deploy_manager.admin.badges import (
     state_badge,
 )
 from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin, ReasonFilter, shown_problems
+from deploy_manager.admin.deployments.approving import ApprovalFilter
 from deploy_manager.admin.downloads import stream_download
 from deploy_manager.admin.permissions import (
     may_deploy_any,
@@ -40,7 +41,7 @@ from deploy_manager.admin.permissions import (
     visible_deployments,
 )
 from deploy_manager.deployments import progress
-from deploy_manager.models import Deployment, Problem
+from deploy_manager.models import Deployment, Problem, State
 from deploy_manager.models.rights import may_deploy
 from deploy_manager.models.shapes import texts_in
 
@@ -56,7 +57,14 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         "duration",
     )
     list_display_links = ("what", "state_shown")
-    list_filter = ("state", ReasonFilter, ("environment", EnvironmentFilter), "recipe", "source")
+    list_filter = (
+        "state",
+        ApprovalFilter,
+        ReasonFilter,
+        ("environment", EnvironmentFilter),
+        "recipe",
+        "source",
+    )
     list_select_related = ("environment__project",)
     search_fields = ("requested_by_name", "commit", "ref", "reason")
     date_hierarchy = "created_at"
@@ -75,7 +83,14 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
 
     @admin.display(description=_("state"), ordering="state")
     def state_shown(self, deployment: Deployment) -> SafeString:
-        return state_badge(deployment.state)
+        badge = state_badge(deployment.state)
+        if deployment.breaks_glass:
+            return format_html(
+                '{} <strong class="dm-bad">{}</strong>', badge, gettext("break-glass")
+            )
+        if deployment.state == State.WAITING and deployment.approvals_needed:
+            return format_html('{} <span class="dm-quiet">{}</span>', badge, deployment.message)
+        return badge
 
     @admin.display(description=_("commit"), ordering="commit")
     def commit_short(self, deployment: Deployment) -> SafeString | str:
@@ -110,6 +125,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "progress": self.progress_view,
             "cancel": self.cancel_view,
             "retry": self.retry_view,
+            "approve": self.approve_view,
             "log": self.log_view,
         }
         return [
@@ -129,6 +145,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Show the page where a deployment is watched."""
+        from deploy_manager.admin.deployments.approving import show_approvals
         from deploy_manager.admin.deployments.live_progress import describe_deployment
         from deploy_manager.admin.deployments.logs import read_tails
         from deploy_manager.admin.deployments.matrix import make_matrix
@@ -149,6 +166,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "taken_back": sorted(confirmed_in(deployment.take_back)),
             "problems": shown_problems(Problem.objects.about(deployment)),
             "matrix": matrix,
+            "approvals": show_approvals(request, deployment),
             "tails": read_tails(deployment, [row.host_run for row in matrix.rows]),
             "may_deploy": may_deploy(request.user, deployment.environment),
             **next_step(deployment),
@@ -192,6 +210,12 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
 
         return retry_view(self, request, self._find(request, pk))
 
+    @method_decorator(require_POST)
+    def approve_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        from deploy_manager.admin.deployments.approving import approve_view
+
+        return approve_view(self, request, self._find(request, pk))
+
     @method_decorator(require_GET)
     def log_view(self, request: HttpRequest, pk: int) -> StreamingHttpResponse:
         """Return the whole log as a file, or that of the server whose run is `host`."""
@@ -209,7 +233,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     def _find(self, request: HttpRequest, pk: int) -> Deployment:
         """Return a deployment that the user may see. Raises Http404 and PermissionDenied."""
         found = Deployment.objects.select_related(
-            "environment__project", "release__lock", "retry_of", "schedule"
+            "environment__project", "release__lock", "retry_of", "schedule", "plan"
         )
         deployment = get_object_or_404(found, pk=pk)
         if not self.has_view_permission(request, deployment):

@@ -1,11 +1,13 @@
 """Inlines of an environment: placements, schedules and notifications."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db.models import Field, JSONField, Max, OuterRef, QuerySet, Subquery
 from django.forms import Textarea
+from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
@@ -15,6 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import deployment_url
+from deploy_manager.admin.automatic import describe_owner
 from deploy_manager.admin.badges import short_commit, short_time
 from deploy_manager.admin.base import ModelForm, StackedInline, TabularInline
 from deploy_manager.conf import get_settings
@@ -32,6 +35,9 @@ from deploy_manager.models.deployments import MANAGE_SITE
 from deploy_manager.models.states import notified_of
 from deploy_manager.schedule.slots import next_slot
 from deploy_manager.schedule.windows import check_zone
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 MOST = 32767
 """The highest order that every database stores."""
@@ -144,11 +150,45 @@ class TierInline(StackedInline[Tier, Environment]):
         return super().formfield_for_dbfield(db_field, request, **options)
 
 
+class ScheduleFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
+    """Refuses schedules that their author could not carry out: they act in that person's name."""
+
+    user: "User"
+
+    def clean(self) -> None:
+        from deploy_manager.deployments.allowed import may_request
+
+        super().clean()
+        for form in self.forms:
+            if not hasattr(form, "cleaned_data"):
+                continue  # invalid for another reason
+            if not (form.has_changed() or form in self.deleted_forms):
+                continue
+            recipes = {form.initial.get("recipe"), form.cleaned_data.get("recipe")} - {None}
+            if not all(may_request(self.user, self.instance, str(each)) for each in recipes):
+                raise ValidationError(
+                    gettext("A schedule acts in your name, and you may not run %(recipe)s here.")
+                    % {"recipe": ", ".join(sorted(map(str, recipes)))}
+                )
+
+
 class ScheduleInline(TabularInline[Schedule, Environment]):
     model = Schedule
+    formset = ScheduleFormSet
     extra = 0
-    fields = ("recipe", "cron", "time_zone", "deadline", "is_enabled", "next_time", "last_run")
-    readonly_fields = ("next_time", "last_run")
+    fields = (
+        *("recipe", "cron", "time_zone", "deadline", "is_enabled"),
+        *("owned_by", "next_time", "last_run"),
+    )
+    readonly_fields = ("owned_by", "next_time", "last_run")
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **options: Any) -> Any:
+        formset = super().get_formset(request, obj, **options)
+        return type("ScheduleFormSet", (formset,), {"user": request.user})
+
+    @admin.display(description=_("owner"))
+    def owned_by(self, schedule: Schedule) -> str:
+        return describe_owner(schedule)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
         # Annotated: asking each schedule for its deployments would be a query for each.

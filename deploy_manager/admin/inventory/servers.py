@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import run_url
-from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.confirming import ConfirmingAdmin
 from deploy_manager.admin.inventory.processes import describe_processes
 from deploy_manager.admin.permissions import may_deploy_any
 from deploy_manager.conf import get_settings
@@ -22,7 +22,7 @@ from deploy_manager.models.rights import may_deploy
 
 
 @admin.register(Server)
-class ServerAdmin(StyledAdmin[Server]):
+class ServerAdmin(ConfirmingAdmin[Server]):
     list_display = ("name", "connection", "reached_at", "gateway", "running_now", "host_key_shown")
     list_filter = ("connection",)
     list_select_related = ("gateway",)

@@ -8,13 +8,14 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import start_upgrade_url
-from deploy_manager.admin.base import EnvironmentFilter, StyledAdmin
+from deploy_manager.admin.base import EnvironmentFilter
+from deploy_manager.admin.confirming import ConfirmingAdmin
 from deploy_manager.admin.permissions import may_deploy_any
 from deploy_manager.models import Requirement
 
 
 @admin.register(Requirement)
-class RequirementAdmin(StyledAdmin[Requirement]):
+class RequirementAdmin(ConfirmingAdmin[Requirement]):
     list_display = ("name", "version", "environment", "marker", "direct", "hash_count")
     list_filter = (("environment", EnvironmentFilter), "direct")
     list_select_related = ("environment__project",)

@@ -34,6 +34,7 @@ class RequestCommand(EnvironmentCommand):
         parser.add_argument("--dry-run", action="store_true", help=HELP["dry_run"])
         parser.add_argument("--no-wait", action="store_true", help="request it and do not watch")
         parser.add_argument("--take-back", action="store_true", help=HELP["take_back"])
+        parser.add_argument("--break-glass", action="store_true", help=HELP["break_glass"])
         parser.add_argument("--leave-others", action="store_true", help=HELP["leave_others"])
 
     def run_recipe(self, recipe: str, options: dict[str, Any]) -> None:
@@ -99,6 +100,7 @@ def read_arguments(options: dict[str, Any]) -> Arguments:
         to=options.get("to", ""),
         forced_migrations=options.get("force_migration", ()),
         words=options.get("words", ()),
+        breaks_glass=options.get("break_glass", False),
         waits=options["wait"],
         at=options["at"],
     )
