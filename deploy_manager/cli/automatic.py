@@ -20,7 +20,7 @@ def find_owner(name: str) -> "User":
     user = model._default_manager.filter(**{model.USERNAME_FIELD: name}).first()
     if user is None:
         refuse(f"There is no user {clean(name)!r}.")
-    return user  # type: ignore[return-value]
+    return user
 
 
 def own(actor: Schedule | UpgradePolicy, view: View, *, owner: str = "") -> None:

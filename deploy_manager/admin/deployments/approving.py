@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from django.contrib import admin, messages
-from django.contrib.admin import ModelAdmin
-from django.db.models import QuerySet
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 
 from deploy_manager import dispatch
 from deploy_manager.admin.addresses import deployment_url
@@ -78,9 +75,9 @@ def show_approvals(request: HttpRequest, deployment: Deployment) -> ShownApprova
 
 
 def approve_view(
-    admin_: StyledAdmin[Deployment], request: HttpRequest, deployment: Deployment
+    admin: StyledAdmin[Deployment], request: HttpRequest, deployment: Deployment
 ) -> HttpResponse:
-    """Write the decision of the user about exactly what the page showed. Raises PermissionDenied."""
+    """Write the user's decision about exactly what the page showed. Raises PermissionDenied."""
     approves = "_approve" in request.POST
     try:
         dispatch.decide(
@@ -94,37 +91,6 @@ def approve_view(
         messages.error(request, str(error))
     else:
         text = gettext("Approved.") if approves else gettext("Denied.")
-        admin_.log_change(request, deployment, text)
+        admin.log_change(request, deployment, text)
         messages.success(request, text)
     return HttpResponseRedirect(deployment_url(deployment.pk))
-
-
-class ApprovalFilter(admin.SimpleListFilter):
-    """A list filter: what waits for approval, and what went without."""
-
-    title = _("approval")
-    parameter_name = "approval"
-
-    def lookups(
-        self, request: HttpRequest, model_admin: "ModelAdmin[Deployment]"
-    ) -> list[tuple[str, str]]:
-        return [
-            ("waiting", gettext("waiting for approval")),
-            ("given", gettext("approved")),
-            ("glass", gettext("break-glass")),
-        ]
-
-    def queryset(
-        self, request: HttpRequest, queryset: QuerySet[Deployment]
-    ) -> QuerySet[Deployment]:
-        match self.value():
-            case "waiting":
-                # By what it was last seen to wait for: approved ones may wait for their time.
-                waiting = queryset.filter(state=State.WAITING, approvals_needed__gt=0)
-                return waiting.filter(message__0__code="waits_for_approval")
-            case "given":
-                given = queryset.filter(approvals_needed__gt=0, breaks_glass=False)
-                return given.exclude(begin_number=0)
-            case "glass":
-                return queryset.filter(breaks_glass=True)
-        return queryset

@@ -33,7 +33,7 @@ from deploy_manager.admin.badges import (
     state_badge,
 )
 from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin, ReasonFilter, shown_problems
-from deploy_manager.admin.deployments.approving import ApprovalFilter
+from deploy_manager.admin.deployments.approval_filter import ApprovalFilter
 from deploy_manager.admin.downloads import stream_download
 from deploy_manager.admin.permissions import (
     may_deploy_any,

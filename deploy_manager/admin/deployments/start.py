@@ -155,7 +155,9 @@ class _Page:
         confirmed = self._confirmed()
         if not confirmed or not all(each.is_valid() and each.is_as_shown() for each in confirmed):
             return False
-        return not any([each.note_changes(self._pipeline) for each in confirmed])
+        # Each of them is looked at, so that the page names the changes of all.
+        changed = [each for each in confirmed if each.note_changes(self._pipeline)]
+        return not changed
 
     def lacks_tick(self) -> bool:
         """Return whether an upgrade would be taken back without the user's consent."""

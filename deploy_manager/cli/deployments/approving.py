@@ -38,7 +38,7 @@ def prove_user(name: str, *, from_stdin: bool) -> "User":
     user = authenticate(username=name, password=password)
     if user is None or not user.is_active:
         refuse("That is not the password of an active user of this name.")
-    return user  # type: ignore[return-value]
+    return user
 
 
 @dataclass(frozen=True)
