@@ -80,7 +80,7 @@ def digest(site: Environment) -> str:
     return describe(found, actor=schedule).digest + describe(found, actor=policy).digest
 
 
-OTHERS: dict[type[models.Field[Any, Any]], Callable[[Any], Any]] = {
+OTHERS: dict[type[Any], Callable[[Any], Any]] = {
     models.JSONField: lambda value: (
         {**value, "more": "1"} if isinstance(value, dict) else [*(value or []), "more"]
     ),

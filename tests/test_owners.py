@@ -201,7 +201,7 @@ def page_fields(client: Client, site: Environment) -> dict[str, object]:
     for form in forms:
         for name in form.fields:
             value = form[name].value()
-            if value not in (None, False):
+            if value is not None and value is not False:
                 sent[form.add_prefix(name)] = "on" if value is True else value
     return sent
 

@@ -145,7 +145,7 @@ class UpgradePolicyAdmin(ConfirmingAdmin[UpgradePolicy]):
         wrap, name = self.admin_site.admin_view, "deploy_manager_upgradepolicy"
         return [
             path("<int:pk>/run/", wrap(self.run_view), name=f"{name}_run"),
-            path("<int:pk>/<slug:what>/", wrap(self.own_view), name=f"{name}_own"),
+            path("<int:pk>/own/<slug:what>/", wrap(self.own_view), name=f"{name}_own"),
             *super().get_urls(),
         ]
 
