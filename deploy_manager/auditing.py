@@ -59,6 +59,7 @@ NOT_AUDITED = {
     "upgrade": "recorded when it is requested; its own row says how it went",
     "policyrun": "history of a policy",
     "resolution": "a question and its answer, which change nothing",
+    "confirmedplan": "what was shown, kept with what it is confirmed for",
     "problem": "what reconcile could not do",
     "requirement": "recorded as a list when it changes, not row by row",
     "auditevent": "itself",

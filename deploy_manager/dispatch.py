@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import current_app
 from django.db import transaction
@@ -17,9 +17,11 @@ from django.dispatch import receiver
 
 from deploy_manager.broker import connect, explain
 from deploy_manager.conf import get_settings
+from deploy_manager.deployments import approvals
 from deploy_manager.deployments.request import request as write_request
 from deploy_manager.isolation import drop_a_broken_connection
 from deploy_manager.models import (
+    Approval,
     Deployment,
     Environment,
     PolicyRun,
@@ -32,11 +34,19 @@ from deploy_manager.packages.gathering import Gatherers, ask_after, ask_servers
 from deploy_manager.packages.gathering import gather as gather_facts
 from deploy_manager.packages.resolutions import describe_not_woken, note_not_woken
 from deploy_manager.reconcile import promote_next
-from deploy_manager.signals import deployment_ended, policy_run_due, resolution_due
+from deploy_manager.signals import (
+    deployment_ended,
+    deployment_requested,
+    policy_run_due,
+    resolution_due,
+)
 from deploy_manager.upgrades.plan import UpgradePlan
 from deploy_manager.upgrades.progress import advance_upgrade, upgrade_of
 from deploy_manager.upgrades.requests import request_upgrade as write_upgrade
 from deploy_manager.watching import rounds
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +67,18 @@ def request(environment: Environment, recipe: str = "deploy", **details: Any) ->
         # Robust: what is committed stays requested, whatever happens while a worker is woken.
         transaction.on_commit(partial(wake, deployment.pk), robust=True)
     return deployment
+
+
+def decide(deployment: Deployment, user: "User", **details: Any) -> Approval:
+    """Write a person's decision about a deployment, and begin it if it has all that it needs.
+
+    For arguments and exceptions see `deployments.approvals.decide`.
+    """
+    with transaction.atomic():
+        approval = approvals.decide(deployment, user, **details)
+        act = partial(promote_next, deployment.environment, wake_for_shard)
+        transaction.on_commit(partial(do_alone, act, deployment), robust=True)
+    return approval
 
 
 def request_upgrade(plan: UpgradePlan, **details: Any) -> Upgrade:
@@ -177,6 +199,16 @@ def do_alone(act: Callable[[], object], row: Deployment | Upgrade) -> None:
         # The border of a receiver: an error in one thing does not stop the next.
         logger.exception("%s #%s: left to reconcile", row._meta.verbose_name, row.pk)
         drop_a_broken_connection()
+
+
+@receiver(deployment_requested, dispatch_uid="deploy_manager.dispatch")
+def _tell_of_request(deployment: Deployment, **details: Any) -> None:
+    """Notify people of what waits for their approval, or goes without it."""
+    if not deployment.approvals_needed:
+        return
+    notifications = deployment.environment.notifications
+    if notifications.exists() and (why := send("notify_request", deployment.pk)):
+        logger.warning("No notification of the request of %s was sent: %s", deployment, why)
 
 
 @receiver(policy_run_due, dispatch_uid="deploy_manager.dispatch")

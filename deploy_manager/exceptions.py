@@ -62,6 +62,14 @@ class TimesUnreadable(RequestRefused):
     """The allowed times of an environment can't be read: it is unknown when it may change."""
 
 
+class PlanChanged(RequestRefused):
+    """What was confirmed would not be what runs: the message names what was changed since."""
+
+
+class Paused(DeployManagerError):
+    """A schedule or a policy does nothing until a person sees to it; the message says why."""
+
+
 class LeftAlone(RequestRefused):
     """An automatic source requested what only a person may choose: skipped, not failed."""
 

@@ -21,6 +21,7 @@ from deploy_manager.logs import mask_text
 
 REASONS = {
     "advisories_unavailable": _("Advisories unavailable"),
+    "approval_expired": _("Not approved in time"),
     "cancelled": _("Cancelled"),
     "claim_lost": _("Taken by another process"),
     "code_error": _("Code of the repository"),
@@ -30,6 +31,7 @@ REASONS = {
     "connection_lost": _("Connection lost"),
     "cut_short": _("Cut short"),
     "deadline_passed": _("Deadline passed"),
+    "denied": _("Denied"),
     "earlier_environment_failed": _("Earlier environment failed"),
     "error": _("Error"),
     "handed_over": _("Handed over"),
@@ -47,7 +49,11 @@ REASONS = {
     "no_solution": _("No versions fit together"),
     "not_deployed": _("Nothing deployed"),
     "notification_failed": _("Notification failed"),
+    "owner_missing": _("No owner"),
+    "owner_may_not": _("Owner without the right"),
+    "paused": _("Paused"),
     "pin_error": _("Pins"),
+    "plan_changed": _("Changed since it was confirmed"),
     "recipe_error": _("Recipe stopped"),
     "request_refused": _("Request refused"),
     "rolled_back": _("Rolled back"),
@@ -59,6 +65,7 @@ REASONS = {
     "too_many_failed": _("Too many servers failed"),
     "unexpected_error": _("Unexpected error"),
     "unknown_recipe": _("Unknown recipe"),
+    "waits_for_approval": _("Waits for approval"),
     "wheel_error": _("Wheels"),
     "worker_silent": _("Worker fell silent"),
 }

@@ -15,10 +15,10 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 
 from deploy_manager.deployments import retention, scheduling
+from deploy_manager.deployments.approvals import expire, waiting_for_approval
+from deploy_manager.deployments.beginning import why_wait_on
 from deploy_manager.deployments.ending import finish
-from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.probing import forget_found_hosts, lost_hosts, probe
-from deploy_manager.deployments.request import why_not_yet
 from deploy_manager.deployments.rollout import open_after_pause
 from deploy_manager.deployments.run import Wake
 from deploy_manager.isolation import job_round, one_by_one
@@ -54,6 +54,7 @@ GIVEN_UP_AT_LAST = timedelta(minutes=5)
 WOKEN, LOOKS = "woke workers again", "looked at lost servers"
 ABANDONED, OPENED = "ended abandoned deployments", "opened waves"
 OVERDUE, QUEUED = "ended overdue deployments", "queued waiting deployments"
+UNAPPROVED = "ended deployments that nobody approved"
 MOVED = "forgot what was seen of moved servers"
 GONE = "deleted problems of deleted rows"
 
@@ -132,8 +133,7 @@ def promote_next(environment: Environment, wake: Wake) -> bool:
 def _promote_all(among: DeploymentQuerySet, wake: Wake) -> list[bool]:
     def promote(deployment: Deployment) -> bool:
         environment = deployment.environment
-        pipeline = pipeline_for(environment, deployment.recipe)
-        if why := why_not_yet(environment, pipeline, deployment.not_before):
+        if why := why_wait_on(deployment):
             Deployment.objects.note_wait(deployment.pk, why)
             return False
         follow_what_serves(deployment)
@@ -163,6 +163,12 @@ def end_the_overdue(wake: Wake) -> int:
     waiting = Q(state__in=[State.WAITING, State.QUEUED])
     overdue = Deployment.objects.filter(waiting, deadline__lt=Now())
     return sum(one_by_one(OVERDUE, overdue, Deployment.pass_by, "environment"))
+
+
+def end_the_unapproved(wake: Wake) -> int:
+    """End deployments that too few people approved in time: that counts as denied."""
+    late = waiting_for_approval().filter(approve_by__lt=Now())
+    return sum(one_by_one(UNAPPROVED, late, expire, "environment"))
 
 
 def wake_again(wake: Wake) -> int:
@@ -202,6 +208,7 @@ JOBS: dict[str, Callable[[Wake], int]] = {
     ABANDONED: end_the_abandoned,
     OPENED: open_waves,
     OVERDUE: end_the_overdue,
+    UNAPPROVED: end_the_unapproved,
     scheduling.JOB: lambda wake: len(
         scheduling.write_due_deployments(wake=lambda made: _wake_for(made, wake))
     ),

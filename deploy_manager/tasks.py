@@ -9,7 +9,7 @@ from celery.signals import worker_shutting_down
 from django.db import DatabaseError, connections
 
 from deploy_manager.broker import RECONCILE
-from deploy_manager.deployments.notifying import send_notifications
+from deploy_manager.deployments.notifying import send_notifications, send_request_notifications
 from deploy_manager.deployments.probing import probe
 from deploy_manager.deployments.run import run_shard as run
 from deploy_manager.deployments.shutdown import process_ends
@@ -84,6 +84,12 @@ def audit() -> None:
 def notify(deployment_id: int) -> None:
     """Send the notifications of how a deployment ended; see deployments.notifying."""
     send_notifications(deployment_id)
+
+
+@shared_task(name="deploy_manager.notify_request", ignore_result=True)
+def notify_request(deployment_id: int) -> None:
+    """Send the notifications of a request that needs approval; see deployments.notifying."""
+    send_request_notifications(deployment_id)
 
 
 @shared_task(name="deploy_manager.run_policy", ignore_result=True)

@@ -30,6 +30,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.reconcile import reconcile
 from tests.inventory import Inventory, claim
+from tests.owners import owned
 
 
 def ago(**parts: float) -> datetime:
@@ -109,8 +110,8 @@ class Pair:
         return here.get()
 
     def schedule(self, environment: Environment, recipe: str = "ping") -> Schedule:
-        return environment.schedules.create(
-            recipe=recipe, cron="* * * * *", looked_at=ago(minutes=2)
+        return owned(
+            environment.schedules.create(recipe=recipe, cron="* * * * *", looked_at=ago(minutes=2))
         )
 
     def policy(self, environment: Environment) -> UpgradePolicy:
@@ -118,7 +119,15 @@ class Pair:
             name=environment.name, cron="* * * * *", looked_at=ago(minutes=2)
         )
         policy.turns.create(environment=environment)
-        return policy
+        return owned(policy)
+
+    def unapproved(self, environment: Environment) -> Deployment:
+        """What nobody has approved in time."""
+        Environment.objects.filter(pk=environment.pk).update(approvals_needed=1)
+        environment.refresh_from_db()
+        deployment = self.ask(environment, "collect_static")
+        Deployment.objects.filter(pk=deployment.pk).update(approve_by=ago(seconds=1))
+        return deployment
 
     def question(self, environment: Environment) -> Resolution:
         asker, _made = User.objects.get_or_create(username="eve")

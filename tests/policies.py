@@ -22,6 +22,7 @@ from deploy_manager.requirements.completing import complete_pins
 from deploy_manager.requirements.pins import lock_digest, lock_text
 from deploy_manager.upgrades.policies import run_policy
 from deploy_manager.upgrades.progress import advance_upgrade
+from tests.owners import owned
 from tests.parts.index import Index
 from tests.parts.packages import advise, audit, make_environment, place, see
 
@@ -51,14 +52,16 @@ class Watched:
         Environment.objects.filter(pk=made.pk).update(index_url=self.index.url)
         made.refresh_from_db()
         self.policy.turns.create(environment=made, order=order)
+        owned(self.policy)
         return made
 
     def change(self, **fields: Any) -> None:
         UpgradePolicy.objects.filter(pk=self.policy.pk).update(**fields)
-        self.policy.refresh_from_db()
+        owned(self.policy)
 
     def run(self) -> str:
         """Run the policy now; return what it says that it did."""
+        owned(self.policy)
         return str(run_policy(self.policy).outcome)
 
     def is_vulnerable(self, fixed_in: str = "1.0.1") -> None:
@@ -97,6 +100,7 @@ def watched(package_index: Index, db: None) -> Watched:
     site.refresh_from_db()
     policy = UpgradePolicy.objects.create(name="nightly", cron="0 2 * * *", cooldown=0)
     policy.turns.create(environment=site)
+    owned(policy)
     made = Watched(package_index, site, policy)
     package_index.add("shopkit", "1.0")
     package_index.add("helper", "1.0")

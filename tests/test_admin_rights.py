@@ -7,6 +7,7 @@ from pytest_django import Settings
 from deploy_manager.models import Deployment, Environment, Server, State
 from tests.inventory import Inventory
 from tests.parts.admin import RUNS, ObjectRights, make_user, url, visitor, write_deployment
+from tests.parts.admin_run import shown_plan
 
 OK, REFUSED, TO_LOG_IN = 200, 403, 302
 
@@ -140,6 +141,7 @@ def test_a_right_on_one_environment_asks_and_cancels_there(
             f"{prefix}-confirmed": "on",
             f"{prefix}-servers": "one",
             f"{prefix}-shown_servers": "one",
+            f"{prefix}-shown_plan": shown_plan(environment, "one"),
             "_confirm": "1",
         },
     )

@@ -10,7 +10,7 @@ from deploy_manager.models import Deployment, Environment, Project, Release, Sta
 from deploy_manager.recipes import all_pipelines
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import make_user, url, visitor, write_deployment
-from tests.parts.admin_run import confirmed, make_served_shop, run_page
+from tests.parts.admin_run import confirmed, make_served_shop, run_page, shown_plan
 from tests.parts.repository import Repository
 
 
@@ -182,7 +182,10 @@ def test_several_environments_are_confirmed_at_once_and_the_busy_one_left_out(
     sent = confirmed(shop)
     sent |= {
         f"e{other.pk}-{name}": value
-        for name, value in (("confirmed", "on"), ("servers", "one"), ("shown_servers", "one"))
+        for name, value in (
+            *(("confirmed", "on"), ("servers", "one"), ("shown_servers", "one")),
+            ("shown_plan", shown_plan(other, "one")),
+        )
     }
     address = url("environment_run", "ping", on=f"{shop.environment.pk},{other.pk},{busy.pk}")
     answer = deployer.post(address, sent)

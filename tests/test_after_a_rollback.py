@@ -59,7 +59,11 @@ def test_one_server_never_goes_back_to_what_failed_there(three_old: Switching) -
     three_old.switch_to("mid")
     environment = three_old.inventory.environment
     options = DeploymentOptions(release=three_old.make_release("hotfix"), servers=["two"])
-    run(request(environment, "switch", source="-", requested_by_name="ana", options=options).pk)
+    run(
+        request(
+            environment, "switch", source="manage.py", requested_by_name="ana", options=options
+        ).pk
+    )
     set_up(three_old, max_failures="1", rollback_on_failure=True)
     three_old.break_server("two")
     three_old.switch_to("new")

@@ -17,6 +17,8 @@ QUESTION = "Leave it running"
 def watched(own_project: OwnProject) -> Terminal:
     """`manage.py recipe production linger`, which no worker takes."""
     terminal = own_project.open_terminal("python", "manage.py", "recipe", "production", "linger")
+    terminal.read_until("as shown? [y/N]")
+    terminal.type("y\r")
     terminal.read_until("state")
     return terminal
 

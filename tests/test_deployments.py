@@ -73,7 +73,9 @@ def test_one_that_may_wait_does_so_if_another_is_queued_in_the_same_moment(
 ) -> None:
     """Another process has queued it between the look whether it has to wait, and the insert."""
     monkeypatch.setattr(requests, "_why_to_wait", lambda *_arguments: Message())
-    made = request(inventory.environment, "ping", source="-", requested_by_name="ana", waits=True)
+    made = request(
+        inventory.environment, "ping", source="manage.py", requested_by_name="ana", waits=True
+    )
     assert made.state == State.WAITING
     assert "busy" in made.message
 

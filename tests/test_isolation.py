@@ -89,6 +89,12 @@ CASES: dict[str, Case] = {
         "pass_by",
         lambda row, told: _state(row) == State.CANCELLED,
     ),
+    "ended deployments that nobody approved": Case(
+        lambda pair, site: pair.unapproved(site),
+        reconciling,
+        "expire",
+        lambda row, told: _state(row) == State.CANCELLED,
+    ),
     "wrote scheduled deployments": Case(
         lambda pair, site: pair.schedule(site),
         scheduling,
@@ -122,7 +128,7 @@ CASES: dict[str, Case] = {
     "queued waiting deployments": Case(
         lambda pair, site: pair.waiting(site),
         reconciling,
-        "why_not_yet",
+        "why_wait_on",
         lambda row, told: _state(row) == State.QUEUED,
     ),
     "forgot what was seen of moved servers": Case(

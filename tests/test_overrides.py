@@ -31,6 +31,7 @@ from deploy_manager.upgrades.progress import advance_upgrade
 from deploy_manager.upgrades.requests import request_upgrade
 from tests.commands import call, events
 from tests.overrides import ADVISORY, HeldSite
+from tests.owners import owned
 
 pytestmark = pytest.mark.django_db
 
@@ -73,11 +74,13 @@ def by_hand(held: HeldSite) -> Deployment:
 
 
 def by_a_schedule(held: HeldSite) -> Deployment:
-    Schedule.objects.create(
-        environment=held.environment,
-        cron="* * * * *",
-        time_zone="UTC",
-        looked_at=timezone.now() - timedelta(minutes=3),
+    owned(
+        Schedule.objects.create(
+            environment=held.environment,
+            cron="* * * * *",
+            time_zone="UTC",
+            looked_at=timezone.now() - timedelta(minutes=3),
+        )
     )
     (deployment,) = write_due_deployments()
     return deployment

@@ -18,6 +18,7 @@ from deploy_manager.models import (
 from deploy_manager.recipes import Host, Site, registry
 from deploy_manager.upgrades.progress import advance_upgrade
 from tests.overrides import HeldSite
+from tests.owners import owned
 from tests.parts.matrices import few
 from tests.returns import (
     OLD,
@@ -142,8 +143,10 @@ def test_a_schedule_that_waited_takes_the_newest_code_whatever_serves(held: Held
     held.deploy()
     under_way = held.request()
     since = timezone.now() - timedelta(minutes=3)
-    Schedule.objects.create(
-        environment=held.environment, cron="* * * * *", time_zone="UTC", looked_at=since
+    owned(
+        Schedule.objects.create(
+            environment=held.environment, cron="* * * * *", time_zone="UTC", looked_at=since
+        )
     )
     (waiting,) = write_due_deployments()
     newest = held.pin(*OLD)

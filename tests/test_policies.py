@@ -20,6 +20,7 @@ from deploy_manager.upgrades.policies import (
     wake_for_waiting_runs,
 )
 from deploy_manager.upgrades.policy_work import Beat, do_policy
+from tests.owners import owned
 from tests.parts.served import wait_until
 from tests.parts.worker import StartWorker
 from tests.policies import Watched
@@ -48,8 +49,10 @@ def woken() -> Iterator[list[int]]:
 
 def make_policy(cron: str = "* * * * *", ago: int = 2, **fields: object) -> UpgradePolicy:
     looked_at = timezone.now() - timedelta(minutes=ago)
-    return UpgradePolicy.objects.create(
-        **{"name": "nightly", "cron": cron, "deadline": 45, "looked_at": looked_at, **fields}
+    return owned(
+        UpgradePolicy.objects.create(
+            **{"name": "nightly", "cron": cron, "deadline": 45, "looked_at": looked_at, **fields}
+        )
     )
 
 

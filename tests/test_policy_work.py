@@ -3,6 +3,7 @@
 import pytest
 
 from deploy_manager.models import OnFailure, Override, Upgrade, UpgradePolicy, UpgradeState
+from tests.owners import owner
 from tests.parts.packages import audit
 from tests.policies import HOW_FAR, Watched, days_ago
 
@@ -19,7 +20,7 @@ def test_what_is_vulnerable_is_upgraded_and_the_outcome_says_so(watched: Watched
     assert outcome == f"Upgrade #{upgrade.pk}: {MOVE} (shop/production)."
     assert watched.versions(upgrade) == {"shopkit": "1.0.1"}
     assert (upgrade.policy_run, upgrade.source) == (watched.last, "policy")
-    assert (upgrade.requested_by_name, upgrade.requested_by) == ("nightly", None)
+    assert (upgrade.requested_by_name, upgrade.requested_by) == ("nightly", owner())
     assert (upgrade.soak, upgrade.on_failure) == (600, OnFailure.STOP)
 
 

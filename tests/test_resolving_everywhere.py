@@ -15,6 +15,7 @@ from deploy_manager.models import Environment, PolicyRun, Resolution, Upgrade, U
 from deploy_manager.packages.pins import replace_pins
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.upgrades.policies import run_policy
+from tests.owners import owned
 from tests.parts.admin import url, visitor
 from tests.parts.sources import add_trap
 from tests.resolutions import answer_all, post_and_wait
@@ -56,6 +57,7 @@ def test_no_way_to_look_runs_what_it_finds(
         call_command("import_requirements", "production", str(file), lock=True)
     policy = UpgradePolicy.objects.create(name="All", how_far="latest", cron="0 0 1 1 *")
     policy.turns.create(environment=four.environment)
+    owned(policy)
     assert "Nothing to do" in run_policy(policy).outcome, "the newest that has wheels is 1.0"
     assert PolicyRun.objects.count() == 1
     assert not Upgrade.objects.exists()

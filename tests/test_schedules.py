@@ -16,6 +16,7 @@ from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Schedule, State
 from deploy_manager.schedule.slots import slots_between
 from tests.inventory import Inventory
+from tests.owners import owned
 from tests.parts.matrices import few
 from tests.test_deployments import at_once
 
@@ -28,13 +29,15 @@ DEADLINE = timedelta(minutes=45)
 
 
 def make_schedule(inventory: Inventory, cron: str, looked_at: datetime) -> Schedule:
-    return Schedule.objects.create(
-        environment=inventory.environment,
-        recipe="ping",
-        cron=cron,
-        time_zone="Europe/Paris",
-        deadline=DEADLINE.total_seconds() // 60,
-        looked_at=looked_at,
+    return owned(
+        Schedule.objects.create(
+            environment=inventory.environment,
+            recipe="ping",
+            cron=cron,
+            time_zone="Europe/Paris",
+            deadline=DEADLINE.total_seconds() // 60,
+            looked_at=looked_at,
+        )
     )
 
 

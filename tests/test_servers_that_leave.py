@@ -179,7 +179,7 @@ def test_one_that_leaves_before_the_deployment_begins_is_left_out(three: Switchi
     assert set(steps.values_list("state", flat=True)) == {State.CANCELLED}
 
 
-def test_one_whose_roles_were_changed_meanwhile_is_left_out_not_called_deployed(
+def test_one_whose_roles_were_changed_meanwhile_was_not_confirmed_so_it_is_not_begun(
     three: Switching,
 ) -> None:
     @recipe("Only app", roles=("app",), uses=Uses.GIVEN)
@@ -188,16 +188,15 @@ def test_one_whose_roles_were_changed_meanwhile_is_left_out_not_called_deployed(
     add_pipeline(Pipeline("apps", "Apps", (Phase("app", "App", ("only_app",)),), given=True))
     environment = three.inventory.environment
     options = DeploymentOptions(release=three.make_release("new"))
-    asked = request(environment, "apps", source="-", requested_by_name="ana", options=options)
+    asked = request(
+        environment, "apps", source="manage.py", requested_by_name="ana", options=options
+    )
     Placement.objects.filter(server__name="two").update(roles=["database"])
     take_out("three")
-    assert see(asked).state == State.SUCCEEDED
-    state, message = told(asked)["two"]
-    assert (state, message.startswith("Left out: its roles were changed")) == (
-        State.CANCELLED,
-        True,
-    )
-    assert told(asked)["one"][0] == State.SUCCEEDED
+    ended = see(asked)
+    assert (ended.state, ended.message.code) == (State.FAILED, "plan_changed")
+    assert 'roles of shop/production on two (placement): ["app"] → ["database"]' in ended.message
+    assert "No server was touched." in ended.message
 
 
 def test_an_open_page_gets_the_steps_that_were_planned_anew(three: Switching) -> None:

@@ -36,6 +36,7 @@ from deploy_manager.models import (
 from deploy_manager.packages.pins import pins_of, replace_pins
 from deploy_manager.requirements.completing import complete_pins
 from tests.inventory import Inventory
+from tests.owners import owned
 from tests.parts.admin import url
 from tests.parts.guestbook import end_gunicorns, make_site
 from tests.parts.index import Index
@@ -148,7 +149,7 @@ def make_policy(environment: Environment) -> UpgradePolicy:
         name="Security", cron="* * * * *", soak=0, cooldown=3, looked_at=timezone.now()
     )
     policy.turns.create(environment=environment)
-    return policy
+    return owned(policy)
 
 
 def let_a_minute_pass() -> None:

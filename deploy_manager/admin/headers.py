@@ -12,6 +12,7 @@ from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
 
 from deploy_manager.conf import get_settings
+from deploy_manager.exceptions import ConfigurationError
 
 View = Callable[..., HttpResponseBase]
 NONCE = "csp_nonce"
@@ -27,7 +28,7 @@ def with_headers(view: View) -> View:
         nonce = _nonce_of(request)
         if isinstance(response, SimpleTemplateResponse) and not response.is_rendered:
             response.context_data = {NONCE: nonce, **(response.context_data or {})}
-        if get_settings().CONTENT_SECURITY_POLICY:
+        if _has_policy():
             response.headers.setdefault("Content-Security-Policy", _policy(nonce))
         response.headers.setdefault("X-Frame-Options", "DENY")
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
@@ -35,6 +36,13 @@ def with_headers(view: View) -> View:
         return response
 
     return guarded
+
+
+def _has_policy() -> bool:
+    try:
+        return get_settings().CONTENT_SECURITY_POLICY
+    except ConfigurationError:
+        return True  # pages are shown all the same, and `manage.py check` says what is wrong
 
 
 def _nonce_of(request: HttpRequest) -> str:

@@ -4,6 +4,7 @@ One that may have switched servers is always ended here: a worker that died betw
 would leave a list of pins that do not serve.
 """
 
+from deploy_manager.deployments.confirming import confirming_own_edits
 from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Shard, State
 from deploy_manager.models.transactions import brief_transaction
@@ -15,7 +16,7 @@ def finish(deployment: Deployment, state: State, message: Message | str = "") ->
     with brief_transaction():
         won = deployment.end(state, message)
         if won:
-            note_pins(deployment)
+            _note_pins(deployment)
     return won
 
 
@@ -24,7 +25,7 @@ def finish_held(held: Shard, state: State, message: Message) -> bool:
     with brief_transaction():
         won = held.finish(state, message)
         if won:
-            note_pins(held.deployment)
+            _note_pins(held.deployment)
     return won
 
 
@@ -34,5 +35,11 @@ def cancel(deployment: Deployment, by: str) -> bool:
         asked = deployment.request_cancel(by)
         # The row was read again: it is over already if no worker was at work on it.
         if asked and not deployment.is_live:
-            note_pins(deployment)
+            _note_pins(deployment)
     return asked
+
+
+def _note_pins(deployment: Deployment) -> None:
+    # What it brought was confirmed with it: no schedule is to pause for that.
+    with confirming_own_edits(deployment.environment):
+        note_pins(deployment)

@@ -8,9 +8,11 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.isolation import forget, one_by_one
 from deploy_manager.models import Deployment, Notification
+from deploy_manager.models.states import APPROVAL_NEEDED, GLASS_BROKEN
 from deploy_manager.notifications.sending import send
 
 JOB = "sent notifications"
+REQUEST_JOB = "sent notifications of requests"
 
 
 def send_notifications(deployment_id: int) -> int:
@@ -21,6 +23,37 @@ def send_notifications(deployment_id: int) -> int:
     deployment = Deployment.objects.select_related("environment__project").get(pk=deployment_id)
     notifications = deployment.environment.notifications.all()
     return sum(one_by_one(JOB, notifications, partial(_notify, deployment), "environment"))
+
+
+def send_request_notifications(deployment_id: int) -> int:
+    """Notify every target that asked for it of a request that waits for approval, or goes without.
+
+    Returns how many were sent.
+    """
+    deployment = Deployment.objects.select_related("environment__project").get(pk=deployment_id)
+    notifications = deployment.environment.notifications.all()
+    return sum(
+        one_by_one(REQUEST_JOB, notifications, partial(_notify_request, deployment), "environment")
+    )
+
+
+def _notify_request(deployment: Deployment, notification: Notification) -> bool:
+    event = GLASS_BROKEN if deployment.breaks_glass else APPROVAL_NEEDED
+    if event not in notification.states:
+        return False
+    with translation.override(settings.LANGUAGE_CODE):
+        words = {
+            "site": deployment.environment,
+            "recipe": deployment.recipe,
+            "number": deployment.pk,
+        }
+        title = _("%(site)s: %(recipe)s #%(number)d waits for approval") % words
+        if deployment.breaks_glass:
+            title = _("%(site)s: BREAK-GLASS, %(recipe)s #%(number)d without approval") % words
+        text = text_of(deployment, with_servers=False)
+    send(notification.target, title, text)
+    forget(REQUEST_JOB, notification)
+    return True
 
 
 def _notify(deployment: Deployment, notification: Notification) -> bool:
@@ -44,7 +77,7 @@ def title_of(deployment: Deployment) -> str:
     }
 
 
-def text_of(deployment: Deployment) -> str:
+def text_of(deployment: Deployment, *, with_servers: bool = True) -> str:
     """Return who requested it, what was sent, and how each server ended."""
     lines = [
         _("Requested by %(who)s (source: %(source)s).")
@@ -52,6 +85,10 @@ def text_of(deployment: Deployment) -> str:
         deployment.reason,
         deployment.commit and _("Commit %(commit)s") % {"commit": deployment.commit[:12]},
         str(deployment.message),
-        *(f"{run.server_name}: {run.get_state_display()}" for run in deployment.host_runs.all()),
     ]
+    if with_servers:
+        runs = deployment.host_runs.all()
+        lines += [f"{run.server_name}: {run.get_state_display()}" for run in runs]
+    if deployment.breaks_glass:
+        lines.append(_("It ran without the approvals that it needed (break-glass)."))
     return "\n".join(filter(None, lines))

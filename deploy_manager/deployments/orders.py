@@ -11,12 +11,13 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
+from deploy_manager.deployments.confirming import split_by_server, why_changed
 from deploy_manager.deployments.machine_needs import machine_of
 from deploy_manager.deployments.prepare import Prepared
 from deploy_manager.deployments.provisioning import is_as_bootstrap, tools_of_bootstrap
 from deploy_manager.deployments.site_processes import processes_on
 from deploy_manager.deployments.site_tiers import tier_variables, tiers_on
-from deploy_manager.exceptions import DeployManagerError, UnknownRecipe
+from deploy_manager.exceptions import DeployManagerError, PlanChanged, UnknownRecipe
 from deploy_manager.hosts.address import Address, OpenHost
 from deploy_manager.hosts.guard_line import Work
 from deploy_manager.hosts.identity import public_key
@@ -97,7 +98,8 @@ def orders_of(
     """Return the orders for each live host of a shard, and the hosts that get none.
 
     `cancelled` ends what is built for them. Raises DeployManagerError for a row that is invalid
-    before the deployment has begun: then no server is touched.
+    before the deployment has begun: then no server is touched; PlanChanged for rows of all servers
+    that are not as they were confirmed.
     """
     environment = held.deployment.environment
     # Once for all hosts, each of which asks which processes run on it.
@@ -113,9 +115,29 @@ def orders_of(
             if not held.deployment.stage and run.placement is not None:
                 raise
             without.append(NoOrders(run, error.message))
+    orders, changed = _without_the_changed(held, orders)
+    without += changed
     # Once is enough for all of them.
     orders[:1] = [replace(each, notices=prepared.notices) for each in orders[:1]]
     return orders, without
+
+
+def _without_the_changed(held: Shard, orders: list[Orders]) -> tuple[list[Orders], list[NoOrders]]:
+    """Leave out the servers that are not as they were confirmed. Raises PlanChanged."""
+    # After the rows were read, so that what the orders were made of is what is compared.
+    deployment = held.deployment
+    everybody, alone = split_by_server(deployment, [each.placement for each in orders])
+    if not deployment.stage:
+        everybody += [change for changes in alone.values() for change in changes]
+    if everybody:
+        raise PlanChanged(why_changed(everybody, deployment.plan))
+    kept = [each for each in orders if each.placement.pk not in alone]
+    changed = [
+        NoOrders(each.run, why_changed(alone[each.placement.pk], deployment.plan))
+        for each in orders
+        if each.placement.pk in alone
+    ]
+    return kept, changed
 
 
 def orders_for(host_run_id: int, prepared: Prepared) -> Orders:

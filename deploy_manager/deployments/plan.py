@@ -6,12 +6,15 @@ from typing import Any
 
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.approvals import approvals_for, describe_wait
 from deploy_manager.deployments.bad_releases import describe_mark, find_mark
+from deploy_manager.deployments.confirming import describe_request
 from deploy_manager.deployments.contents import find_contents
+from deploy_manager.deployments.decided import Description
 from deploy_manager.deployments.foreseeing import known_beforehand
 from deploy_manager.deployments.pipelines import changes_what_serves, pipeline_for
 from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
-from deploy_manager.deployments.request import choose_placements
+from deploy_manager.deployments.request import DeploymentOptions, choose_placements
 from deploy_manager.deployments.waves import plan_steps
 from deploy_manager.exceptions import CodeError, PinError, RequestRefused
 from deploy_manager.git.migrations import migrations_in
@@ -91,6 +94,12 @@ class Plan:
     foreseen: tuple[Message, ...] = ()
     """What does not suit the servers, as far as they were asked about it: a worker asks again."""
 
+    decided: Description = field(default_factory=lambda: Description(()))
+    """What decides what would run, as its request keeps it."""
+
+    approvals: Message = field(default_factory=Message)
+    """How many approvals it would wait for; blank: for none."""
+
     problems: tuple[str, ...] = field(default=())
     """Why the deployment would fail as it is, or what could not be looked up."""
 
@@ -163,7 +172,11 @@ def make_plan(
         PlannedServer(placement, tuple(step["title"] for step in fields), steps.waves[placement])
         for placement, fields in steps.steps.items()
     )
-    plan = _plan(environment, pipeline, ref, commit, planned, release)
+    plan = replace(
+        _plan(environment, pipeline, ref, commit, planned, release),
+        decided=describe_request(environment, pipeline, steps, release),
+        approvals=describe_wait(approvals_for(environment, pipeline, DeploymentOptions())),
+    )
     return replace(plan, broken=broken_modules()) if len(pipeline.phases) > 1 else plan
 
 

@@ -14,6 +14,7 @@ from deploy_manager.deployments.bad_releases import (
     is_automatic,
     refuse_marked,
 )
+from deploy_manager.deployments.confirming import refuse_what_changed
 from deploy_manager.deployments.contents import check_code, find_contents, make_archive
 from deploy_manager.deployments.foreseeing import refuse_what_would_fail
 from deploy_manager.deployments.leaving import leave_out_who_left
@@ -91,6 +92,8 @@ def prepare(held: Shard) -> Prepared:
         leave_out_who_left(held)
     _check_rows(deployment, is_rollback)
     if deployment.stage == 0:
+        # Later ones are compared as the orders are made: a single server may be left out then.
+        refuse_what_changed(deployment)
         # Begin nothing that this code can't carry out. A recipe that goes later fails in its turn.
         # By nothing else: DISTINCT would count the columns of the default order as well.
         steps = Step.objects.filter(host_run__deployment=deployment).order_by("recipe")

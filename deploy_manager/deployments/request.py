@@ -10,6 +10,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
+from deploy_manager.deployments.approvals import approvals_for, describe_wait
+from deploy_manager.deployments.confirming import describe_request, refuse_another_plan
 from deploy_manager.deployments.freezes import why_not_now
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
@@ -26,8 +28,8 @@ from deploy_manager.recipes import Pipeline, Uses
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-ADMIN = "admin"
-"""The source of requests that only people make."""
+TRUSTED = ("manage.py", "fab")
+"""Sources without a user: who has an account on the machine may do all that it can do."""
 
 
 def refuse_who_may_not(
@@ -39,9 +41,10 @@ def refuse_who_may_not(
 ) -> None:
     """Raise RequestRefused if the user who made a request lacks the right, or lost it.
 
-    Through the admin there always is one, who may have been deleted since; a command line has none.
+    Through the admin there always is one, who may have been deleted since, and schedules and
+    policies have their owner; a command line has none.
     """
-    if user is None and source != ADMIN:
+    if user is None and source in TRUSTED:
         return
     if user is None or not may(user, right, environment):
         raise RequestRefused(no_longer(requested_by_name, right, environment))
@@ -93,6 +96,15 @@ class DeploymentOptions:
     without: frozenset[str] = field(default=frozenset())
     """Recipes to leave out."""
 
+    shown: str = ""
+    """The digest of what was shown and confirmed; blank: nothing was, as on a button."""
+
+    breaks_glass: bool = False
+    """Whether to do without the approvals that the environment needs: with a reason only."""
+
+    returns: bool = False
+    """Whether it takes back what was begun: that waits for no approval."""
+
     soak: int = 0
     """Seconds between two waves, if that is longer than the environment's pause."""
 
@@ -109,9 +121,10 @@ def request(
 ) -> Deployment:
     """Write the deployment, its hosts and their steps, and return it: *queued*, or *waiting*.
 
-    `user` is the person of the admin; a command line has none and is trusted. Everything else is
+    `user` is the person of the admin, or the owner of what acts automatically; a command line has
+    none and is trusted. Everything else is
     in `options`, or in keywords of the names of their fields.
-    Raises UnknownRecipe, RequestRefused, PermissionDenied.
+    Raises UnknownRecipe, RequestRefused, PlanChanged, PermissionDenied.
     """
     right = right_to(recipe)
     if user is not None and not may(user, right, environment):
@@ -129,7 +142,10 @@ def request(
         refuse_to_provision(planned.steps, user)
     strategy = strategy_of(environment, pipeline.name)
     takes_code = pipeline.uses is Uses.NEW and options.release is None
-    why_to_wait = _why_to_wait(environment, pipeline, options)
+    decided = describe_request(environment, pipeline, planned, options.release)
+    refuse_another_plan(options.shown, decided)
+    approvals = approvals_for(environment, pipeline, options)
+    why_to_wait = describe_wait(approvals) or _why_to_wait(environment, pipeline, options)
     return Deployment.objects.request(
         environment,
         recipe,
@@ -148,7 +164,11 @@ def request(
         pause=max(strategy.pause, options.soak),
         max_failures=strategy.max_failures,
         rolls_back=strategy.rolls_back,
-        waits=options.waits or options.not_before is not None,
+        waits=options.waits or options.not_before is not None or approvals.are_missing,
+        plan=decided.save(),
+        approvals_needed=approvals.needed,
+        approve_by=approvals.by,
+        breaks_glass=approvals.breaks_glass,
         **_fields(options),
     )
 

@@ -17,6 +17,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.confirming import confirming_own_edits
 from deploy_manager.deployments.ending import finish
 from deploy_manager.messages import Message
 from deploy_manager.models import (
@@ -145,7 +146,8 @@ def _finish(deployment: Deployment) -> Verdict:
     end_idle_hosts(deployment, State.SUCCEEDED, Message())
     state, message = sum_up(deployment)
     if finish(deployment, state, message) and state is State.SUCCEEDED:
-        end_overtaken(deployment)
+        with confirming_own_edits(deployment.environment):
+            end_overtaken(deployment)
     return Verdict()
 
 

@@ -13,8 +13,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
+from deploy_manager.deployments.beginning import why_not_begin
 from deploy_manager.deployments.ending import finish_held
-from deploy_manager.deployments.freezes import why_not_begin
 from deploy_manager.deployments.host_work import HostWork
 from deploy_manager.deployments.orders import orders_of
 from deploy_manager.deployments.prepare import prepare

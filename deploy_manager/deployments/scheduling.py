@@ -12,8 +12,9 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.owners import see_to
 from deploy_manager.deployments.request import DeploymentOptions, request
-from deploy_manager.exceptions import RequestRefused, TimesUnreadable
+from deploy_manager.exceptions import Paused, RequestRefused, TimesUnreadable
 from deploy_manager.isolation import explain, one_by_one
 from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Schedule
@@ -38,7 +39,7 @@ def write_due_deployments(
     """
     now = now or timezone.now()
     due = Schedule.objects.filter(is_enabled=True, looked_at__lt=now)
-    due = due.select_related("environment__project")
+    due = due.select_related("environment__project", "owner", "plan")
     written = one_by_one(JOB, due, partial(_write, now=now, wake=wake), "environment")
     return [deployment for deployment in written if deployment]
 
@@ -54,6 +55,9 @@ def _write(
 ) -> Deployment | None:
     since = max(schedule.looked_at, now - timedelta(minutes=schedule.deadline))
     slots = slots_between(schedule.cron, schedule.time_zone, since, now, most=MOST_SLOTS)
+    # Once paused it is asked about each time, so that its problem stays until it is seen to.
+    if slots or schedule.paused:
+        _see_to(schedule, now)
     deployment = _request(schedule, slots[-1], now) if slots else None
     # Last, so that a time is looked at again if its request failed on an error of ours.
     # And never back: another process may have looked at a later time meanwhile.
@@ -61,6 +65,16 @@ def _write(
     if deployment and wake:
         wake(deployment)
     return deployment
+
+
+def _see_to(schedule: Schedule, now: datetime) -> None:
+    """Raise Paused if a schedule has to do nothing; the times that pass are left out."""
+    try:
+        see_to(schedule)
+    except Paused as error:
+        note_outcome(schedule.pk, error.message)
+        Schedule.objects.filter(pk=schedule.pk, looked_at__lt=now).update(looked_at=now)
+        raise
 
 
 def _request(schedule: Schedule, slot: datetime, now: datetime) -> Deployment | None:
@@ -80,6 +94,7 @@ def _request(schedule: Schedule, slot: datetime, now: datetime) -> Deployment | 
                 schedule.recipe,
                 source=SOURCE,
                 requested_by_name=str(schedule),
+                user=schedule.owner,
                 options=options,
             )
     except Exception as error:

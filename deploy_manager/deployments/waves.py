@@ -70,6 +70,11 @@ class Planned:
     steps: dict[Placement, list[dict[str, Any]]] = field(default_factory=dict)
     waves: dict[Placement, int] = field(default_factory=dict)
 
+    @property
+    def recipes(self) -> frozenset[str]:
+        """The names of all recipes that would run."""
+        return frozenset(step["recipe"] for fields in self.steps.values() for step in fields)
+
     def without(self, recipes: Collection[str]) -> "Planned":
         """Return the plan without some recipes, except those that bring a server back."""
         return self._keep(

@@ -1,6 +1,7 @@
 """The tables: inventory, packages, releases, deployments and upgrades."""
 
 from deploy_manager.models.advisories import Advisory, AuditedVersion
+from deploy_manager.models.approvals import Approval
 from deploy_manager.models.audit import AuditEvent
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
@@ -9,6 +10,7 @@ from deploy_manager.models.inventory import Project, Server
 from deploy_manager.models.overrides import Override
 from deploy_manager.models.packages import IndexedPackage, InstalledPackage
 from deploy_manager.models.placements import Placement
+from deploy_manager.models.plans import ConfirmedPlan
 from deploy_manager.models.policies import (
     IgnoredPackage,
     PolicyEnvironment,
@@ -42,8 +44,10 @@ __all__ = [
     "TO_RETRY",
     "UPGRADE_LIVE",
     "Advisory",
+    "Approval",
     "AuditEvent",
     "AuditedVersion",
+    "ConfirmedPlan",
     "Deployment",
     "Environment",
     "Freeze",

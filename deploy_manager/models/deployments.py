@@ -27,6 +27,7 @@ from deploy_manager.models.environments import Environment
 from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.moments import MomentField
 from deploy_manager.models.placements import Placement
+from deploy_manager.models.plans import ConfirmedPlan
 from deploy_manager.models.releases import Release
 from deploy_manager.models.rights import Right
 from deploy_manager.models.runs import HostRun, Step, end_hosts, write_steps
@@ -238,6 +239,30 @@ class Deployment(Decided):
         default=list,
         blank=True,
         help_text=_("Versions of an upgrade or a fix that it was confirmed to take back."),
+    )
+    # Null: nothing was written down, as by an earlier version.
+    plan = models.ForeignKey(
+        ConfirmedPlan,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="deployments",
+        verbose_name=_("confirmed plan"),
+    )
+    approvals_needed = models.PositiveSmallIntegerField(
+        _("approvals needed"), default=0, help_text=_("Taken from the environment.")
+    )
+    approve_by = MomentField(
+        _("approve by"),
+        null=True,
+        blank=True,
+        help_text=_("It counts as denied if too few people have approved it by then."),
+    )
+    breaks_glass = models.BooleanField(
+        _("break-glass"),
+        default=False,
+        help_text=_("Whether it runs without the approvals that its environment needs."),
     )
     sequence = models.PositiveBigIntegerField(
         _("sequence"),

@@ -408,6 +408,29 @@ class RolloutPart(models.Model):
         super().clean()
 
 
+class ApprovalPart(models.Model):
+    """How many people beside the one who asks must agree before what serves may change."""
+
+    approvals_needed = models.PositiveSmallIntegerField(
+        _("approvals"),
+        default=0,
+        validators=[MaxValueValidator(10)],
+        help_text=_(
+            "How many people beside the one who asks must approve whatever changes what serves."
+            " 0: none."
+        ),
+    )
+    approval_hours = models.PositiveSmallIntegerField(
+        _("approve within (hours)"),
+        default=24,
+        validators=[MinValueValidator(1), MaxValueValidator(30 * 24)],
+        help_text=_("After that it counts as denied."),
+    )
+
+    class Meta:
+        abstract = True
+
+
 class AllowedTimesPart(models.Model):
     """When releases may change; see also models.freezes."""
 

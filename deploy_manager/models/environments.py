@@ -13,6 +13,7 @@ from deploy_manager.messages import Message
 from deploy_manager.models import validators
 from deploy_manager.models.environment_parts import (
     AllowedTimesPart,
+    ApprovalPart,
     HealthPart,
     PackagesPart,
     RolloutPart,
@@ -44,7 +45,14 @@ class EnvironmentQuerySet(MovingQuerySet["Environment"]):
 
 
 class Environment(
-    Moving, SitePart, PackagesPart, ServingPart, HealthPart, RolloutPart, AllowedTimesPart
+    Moving,
+    SitePart,
+    PackagesPart,
+    ServingPart,
+    HealthPart,
+    RolloutPart,
+    ApprovalPart,
+    AllowedTimesPart,
 ):
     """One site of a project (production, staging, …): one deploy path, one set of pins."""
 

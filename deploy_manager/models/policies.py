@@ -11,10 +11,12 @@ from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.moments import MomentField
+from deploy_manager.models.owners import Owned
+from deploy_manager.models.plans import ConfirmedPlan
 from deploy_manager.models.upgrades import OnFailure
 
 
-class UpgradePolicy(models.Model):
+class UpgradePolicy(Owned):
     """A rule for automatic upgrades: packages, how far, when, and what happens if one fails."""
 
     class HowFar(models.TextChoices):
@@ -119,6 +121,16 @@ class PolicyEnvironment(models.Model):
         Environment, models.CASCADE, related_name="policies", verbose_name=_("environment")
     )
     order = models.PositiveSmallIntegerField(_("order"), default=1)
+    # Null: nobody with the right has saved or confirmed it.
+    plan = models.ForeignKey(
+        ConfirmedPlan,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="policy_turns",
+        verbose_name=_("confirmed plan"),
+    )
 
     class Meta:
         ordering = ["order", "pk"]

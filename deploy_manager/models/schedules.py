@@ -9,14 +9,22 @@ from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.moments import MomentField
-from deploy_manager.models.states import PROCESS_BACK, PROCESS_DOWN
+from deploy_manager.models.owners import Owned
+from deploy_manager.models.plans import ConfirmedPlan
+from deploy_manager.models.states import (
+    APPROVAL_NEEDED,
+    GLASS_BROKEN,
+    PROCESS_BACK,
+    PROCESS_DOWN,
+)
 
 
 def default_states() -> list[str]:
-    return ["failed", "partly_failed", "lost", "rolled_back", PROCESS_DOWN, PROCESS_BACK]
+    ends = ["failed", "partly_failed", "lost", "rolled_back"]
+    return [*ends, PROCESS_DOWN, PROCESS_BACK, APPROVAL_NEEDED, GLASS_BROKEN]
 
 
-class Schedule(models.Model):
+class Schedule(Owned):
     """A recipe that runs at the times of a cron expression, once for each of them."""
 
     environment = models.ForeignKey(
@@ -51,6 +59,16 @@ class Schedule(models.Model):
         _("last outcome"),
         editable=False,
         help_text=_("Why there was no deployment at its last time. Blank: there was one."),
+    )
+    # Null: nobody with the right has saved or confirmed it.
+    plan = models.ForeignKey(
+        ConfirmedPlan,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="schedules",
+        verbose_name=_("confirmed plan"),
     )
 
     class Meta:

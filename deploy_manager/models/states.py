@@ -49,6 +49,9 @@ TO_RETRY = (*BROKEN, State.SKIPPED, State.CANCELLED)
 PROCESS_DOWN, PROCESS_BACK = "process_down", "process_back"
 """What people are notified of besides the ends of deployments."""
 
+APPROVAL_NEEDED, GLASS_BROKEN = "approval_needed", "glass_broken"
+"""The same, of a request: it waits for approval, or goes without."""
+
 
 def notified_of() -> list[tuple[str, str | Promise]]:
     """Return all that people can be notified of, with its label."""
@@ -57,6 +60,8 @@ def notified_of() -> list[tuple[str, str | Promise]]:
         *((state.value, state.label) for state in ends),
         (PROCESS_DOWN, _("a process is down")),
         (PROCESS_BACK, _("it is back")),
+        (APPROVAL_NEEDED, _("a deployment waits for approval")),
+        (GLASS_BROKEN, _("a deployment goes without approval (break-glass)")),
     ]
 
 

@@ -13,6 +13,7 @@ from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.moments import MomentField
+from deploy_manager.models.plans import ConfirmedPlan
 from deploy_manager.models.releases import Release
 from deploy_manager.models.requirements import LockFile
 from deploy_manager.models.shapes import objects_in, texts_in
@@ -195,6 +196,14 @@ class UpgradeStage(models.Model):
         null=True,
         related_name="upgrade_return",
         verbose_name=_("rolled back by"),
+    )
+    plan = models.ForeignKey(
+        ConfirmedPlan,
+        models.PROTECT,
+        null=True,
+        editable=False,
+        related_name="upgrade_stages",
+        verbose_name=_("confirmed plan"),
     )
     opens_at = MomentField(
         _("begins"), null=True, help_text=_("When the soak of the previous environment ends.")

@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.bad_releases import describe_mark, find_mark
+from deploy_manager.deployments.decided import describe
 from deploy_manager.deployments.freezes import why_not_now
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.exceptions import InvalidRow, PinError, RequestRefused
@@ -74,6 +75,9 @@ class PlannedStage:
 
     begun_from: str = ""
     """The pins that it begins from, as the text of a lock; see `pins_begun_from`."""
+
+    decided: str = ""
+    """The digest of what decides what runs there, as it was planned; blank: nothing was shown."""
 
     @property
     def digest(self) -> str:
@@ -164,12 +168,18 @@ class UpgradePlan:
     @property
     def key(self) -> str:
         """A digest of what was shown: if it differs, the plan has to be shown again."""
-        parts = [f"{stage.environment.pk}:{stage.digest}:{stage.bad}" for stage in self.stages]
+        parts = [
+            f"{stage.environment.pk}:{stage.digest}:{stage.bad}:{stage.decided}"
+            for stage in self.stages
+        ]
         return lock_digest("\n".join(parts))
 
 
 def plan_upgrade(environments: Sequence[Environment], options: UpgradeOptions) -> UpgradePlan:
-    """Return what these options would change. Asks the package index, no server; writes nothing."""
+    """Return what these options would change; asks the package index, no server.
+
+    Nothing is written but what decides what would run, so that a change of it can be named later.
+    """
     stages, unmoved, failed = [], [], []
     problems = _unknown_packages(environments, options)
     for environment in environments:
@@ -240,7 +250,14 @@ def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedSta
                 "advisories": list(judged.advisories),
             }
         )
-    return PlannedStage(environment, release, lock_text(pins), tuple(moves), lock_text(listed))
+    return PlannedStage(
+        environment,
+        release,
+        lock_text(pins),
+        tuple(moves),
+        lock_text(listed),
+        describe(environment, pins=False).save().digest,
+    )
 
 
 def _listed_pins(environment: Environment, release: Release) -> tuple[Pin, ...]:

@@ -15,8 +15,9 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.owners import see_to
 from deploy_manager.deployments.scheduling import MOST_SLOTS
-from deploy_manager.exceptions import ClaimLost, DeployManagerError
+from deploy_manager.exceptions import ClaimLost, DeployManagerError, Paused
 from deploy_manager.isolation import explain, one_by_one
 from deploy_manager.messages import Message
 from deploy_manager.models import PolicyRun, UpgradePolicy
@@ -70,7 +71,7 @@ def take_up(run_id: int) -> bool:
     free = Q(outcome="") | Q(outcome=AT_WORK, created_at__lt=now - SILENT_AFTER)
     if not PolicyRun.objects.filter(free, pk=run_id).update(outcome=AT_WORK, created_at=now):
         return False
-    run = PolicyRun.objects.select_related("policy").get(pk=run_id)
+    run = PolicyRun.objects.select_related("policy__owner").get(pk=run_id)
     try:
         outcome = do_policy(run, _beat)
     except ClaimLost:
@@ -117,6 +118,8 @@ def next_times(policy: UpgradePolicy, count: int, after: datetime) -> list[datet
 def _write_due(policy: UpgradePolicy, *, now: datetime) -> PolicyRun | None:
     since = max(policy.looked_at, now - timedelta(minutes=policy.deadline))
     slots = slots_between(policy.cron, policy.time_zone, since, now, most=MOST_SLOTS)
+    if slots or policy.paused:
+        _see_to(policy, slots, now)
     written = None
     if slots:
         run, is_new = policy.runs.get_or_create(slot=slots[-1])
@@ -126,6 +129,17 @@ def _write_due(policy: UpgradePolicy, *, now: datetime) -> PolicyRun | None:
     if written:
         transaction.on_commit(partial(_wake, written), robust=True)
     return written
+
+
+def _see_to(policy: UpgradePolicy, slots: list[datetime], now: datetime) -> None:
+    """Raise Paused if a policy has to do nothing; its last time gets a run that says so."""
+    try:
+        see_to(policy)
+    except Paused as error:
+        if slots:
+            policy.runs.get_or_create(slot=slots[-1], defaults={"outcome": error.message})
+        UpgradePolicy.objects.filter(pk=policy.pk, looked_at__lt=now).update(looked_at=now)
+        raise
 
 
 def _wake(run: PolicyRun) -> None:

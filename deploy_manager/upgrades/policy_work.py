@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.owners import see_to
 from deploy_manager.exceptions import ClaimLost, DeployManagerError
 from deploy_manager.isolation import explain
 from deploy_manager.messages import Message, ngettext
@@ -46,9 +47,10 @@ def do_policy(run: PolicyRun, beat: Beat) -> Message:
     """Request the upgrades that a policy wants now; return the outcome, a line for each thing.
 
     Raises ClaimLost if another process took the run over, PinError for requirements that can't be
-    read, and InvalidRow for a policy that its form would refuse.
+    read, InvalidRow for a policy that its form would refuse, and Paused.
     """
     check_row(run.policy)
+    see_to(run.policy)
     turns = run.policy.turns.select_related("environment__project")
     turned = [turn.environment for turn in turns]
     environments = [each for each in turned if serving_release(each)]
@@ -222,7 +224,9 @@ def _request(policy: UpgradePolicy, plan: UpgradePlan) -> Message:
             return Message(
                 _("Postponed to the next run: %(moves)s. %(live)s"), moves=moves_of(plan), live=live
             )
-        upgrade = request_upgrade(plan, source=SOURCE, requested_by_name=str(policy))
+        upgrade = request_upgrade(
+            plan, source=SOURCE, requested_by_name=str(policy), user=policy.owner
+        )
     return Message(
         _("Upgrade #%(number)d: %(moves)s (%(sites)s)."),
         number=upgrade.pk,

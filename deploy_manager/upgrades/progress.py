@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.confirming import confirming_own_edits
 from deploy_manager.deployments.probing import PROBES_FOR
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import DeployManagerError
@@ -38,7 +39,12 @@ from deploy_manager.upgrades.proofs import (
     speaks_against_release,
 )
 from deploy_manager.upgrades.returning import list_returned, list_upgraded, plan_return
-from deploy_manager.upgrades.stage_deployments import deploy_stage, reason_of, request_for
+from deploy_manager.upgrades.stage_deployments import (
+    deploy_stage,
+    reason_of,
+    refuse_what_changed_of,
+    request_for,
+)
 
 JOB = "went on with upgrades"
 """Its name among the jobs of the reconcile loop."""
@@ -252,9 +258,10 @@ def _succeed(
             return False
         if was == UpgradeState.FAILED:
             _unmark(stage)
-        if why := list_upgraded(stage):
-            UpgradeStage.objects.filter(pk=stage.pk).update(message=why)
-        note_overrides(stage)
+        with confirming_own_edits(stage.environment):
+            if why := list_upgraded(stage):
+                UpgradeStage.objects.filter(pk=stage.pk).update(message=why)
+            note_overrides(stage)
         later = stage.upgrade.stages.filter(number__gt=stage.number, state=UpgradeState.WAITING)
         if following := later.order_by("number").first():
             soak = timedelta(seconds=stage.upgrade.soak)
@@ -373,21 +380,24 @@ def _follow_rollback(stage: UpgradeStage) -> Deployment | bool:
 
 
 def _return_pins(stage: UpgradeStage) -> Message:
-    return_overrides(stage)
-    leave_out_of_later(stage)
-    return list_returned(stage)
+    with confirming_own_edits(stage.environment):
+        return_overrides(stage)
+        leave_out_of_later(stage)
+        return list_returned(stage)
 
 
 def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
     """Write the deployment that takes a stage back; False if it is not due, or written already.
 
-    No right is checked: the rollback is part of the upgrade, which was allowed when it began.
+    No right is checked, and no approval asked for: the rollback is part of the upgrade, which was
+    allowed when it began. But nothing runs there that nobody with the right has confirmed.
     """
     # What it has to go back to is known once the deployment that runs there has ended.
     if _is_busy(stage):
         return False
     try:
         with brief_transaction():
+            refuse_what_changed_of(stage)
             way = plan_return(stage)
             if way is None:
                 then = partial(_return_pins, stage)
@@ -398,6 +408,7 @@ def _begin_rollback(stage: UpgradeStage) -> Deployment | bool:
                 servers=way.servers,
                 reason=reason_of(stage),
                 waits=True,
+                returns=True,
                 take_back=way.take_back,
             )
             back = request_for(stage, way.recipe, options)

@@ -10,6 +10,8 @@ from django.db import IntegrityError
 from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.confirming import refuse_another_plan
+from deploy_manager.deployments.decided import describe
 from deploy_manager.deployments.ending import cancel
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
@@ -35,9 +37,10 @@ def request_upgrade(
 ) -> Upgrade:
     """Write an upgrade as it was planned; `advance_upgrade` begins it.
 
-    `user` is the person in the admin; requests by commands and policies have none and are trusted.
+    `user` is the person in the admin, or the owner of a policy; commands have none and are trusted.
     Raises RequestRefused if the plan has problems or moves nothing, or if an environment is part of
-    another upgrade; PermissionDenied.
+    another upgrade; PlanChanged if something that decides what runs was changed since it was shown;
+    PermissionDenied.
     """
     for stage in plan.stages:
         if user is not None and not may(user, Right.UPGRADE, stage.environment):
@@ -47,6 +50,9 @@ def request_upgrade(
     if plan.is_empty:
         raise RequestRefused(_("Nothing would change: there is nothing to upgrade."))
     options = plan.options
+    decided = {each.environment.pk: describe(each.environment, pins=False) for each in plan.stages}
+    for stage in plan.stages:
+        refuse_another_plan(stage.decided, decided[stage.environment.pk])
     try:
         with brief_transaction():
             upgrade = Upgrade.objects.create(
@@ -72,6 +78,7 @@ def request_upgrade(
                     moves=list(stage.moves),
                     release_before=stage.release_before,
                     listed_before=stage.listed_before(),
+                    plan=decided[stage.environment.pk].save(),
                 )
                 for number, stage in enumerate(plan.stages, 1)
             )

@@ -7,8 +7,9 @@ from django.db.models import F
 from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.deployments.confirming import changed_since, why_changed
 from deploy_manager.deployments.request import DeploymentOptions, refuse_who_may_not, request
-from deploy_manager.exceptions import DeployManagerError, RequestRefused
+from deploy_manager.exceptions import DeployManagerError, PlanChanged, RequestRefused
 from deploy_manager.messages import Message, few
 from deploy_manager.models import UPGRADE_LIVE, Deployment, Release, State, UpgradeStage
 from deploy_manager.models.deployments import UPGRADE
@@ -51,12 +52,19 @@ def deploy_stage(stage: UpgradeStage) -> Deployment:
         stage.environment,
         Right.UPGRADE,
     )
+    refuse_what_changed_of(stage)
     options = DeploymentOptions(
         release=release, reason=reason_of(stage), waits=True, soak=upgrade.soak
     )
     deployment = request_for(stage, UPGRADE, options, user=upgrade.requested_by)
     UpgradeStage.objects.filter(pk=stage.pk).update(deployment=deployment, release_before=serving)
     return deployment
+
+
+def refuse_what_changed_of(stage: UpgradeStage) -> None:
+    """Raise PlanChanged if a stage would not run as it was confirmed, there or back."""
+    if stage.plan is not None and (changes := changed_since(stage)):
+        raise PlanChanged(why_changed(changes, stage.plan))
 
 
 def follow_what_serves(deployment: Deployment) -> None:

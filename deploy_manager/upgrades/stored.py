@@ -38,6 +38,7 @@ PLAN = {
             "environment": KEY,
             "release_before": KEY,
             "begun_from": str,
+            "decided": str,
             "lock": str,
             "moves": [MOVE],
         }
@@ -94,6 +95,7 @@ def plan_to_json(plan: UpgradePlan) -> dict[str, Any]:
                 "environment": stage.environment.pk,
                 "release_before": stage.release_before.pk,
                 "begun_from": stage.begun_from,
+                "decided": stage.decided,
                 "lock": stage.lock,
                 "moves": list(stage.moves),
             }
@@ -132,7 +134,10 @@ def _stage(data: dict[str, Any]) -> PlannedStage:
             _("The pins of %(site)s have changed since: preview the upgrade again."),
             site=environment,
         )
-    return PlannedStage(environment, release, data["lock"], tuple(data["moves"]), begun_from)
+    decided = data["decided"]
+    return PlannedStage(
+        environment, release, data["lock"], tuple(data["moves"]), begun_from, decided
+    )
 
 
 @answers(Resolution.Kind.UPGRADE)

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from deploy_manager.models import LockFile, Release
+from deploy_manager.deployments.decided import describe
+from deploy_manager.models import Environment, LockFile, Release
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import make_shop, url
 
@@ -33,7 +34,15 @@ def confirmed(page_of: Inventory, pinned: str = "", **changes: str | list[str]) 
         "shown_servers": "one,two",
         **changes,
     }
+    sent.setdefault("shown_plan", shown_plan(page_of.environment, sent["servers"], bool(pinned)))
     return {f"{prefix}-{name}": value for name, value in sent.items()} | {"_confirm": "1"}
+
+
+def shown_plan(environment: Environment, servers: str | list[str], takes_pins: bool = False) -> str:
+    """What the page says of the rows that decide what runs on these servers."""
+    names = [servers] if isinstance(servers, str) else servers
+    chosen = environment.placements.filter(server__name__in=names)
+    return describe(environment, chosen, pins=takes_pins).save().digest
 
 
 def run_page(inventory: Inventory, recipe: str = "deploy") -> str:

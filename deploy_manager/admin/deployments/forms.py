@@ -20,8 +20,12 @@ from deploy_manager.deployments.choices import (
     serving_on,
 )
 from deploy_manager.deployments.comparing import with_difference
-from deploy_manager.deployments.request import DeploymentOptions
-from deploy_manager.exceptions import RequestRefused
+from deploy_manager.deployments.confirming import describe_request, refuse_another_plan
+from deploy_manager.deployments.pipelines import pipeline_for
+from deploy_manager.deployments.request import DeploymentOptions, choose_placements
+from deploy_manager.deployments.waves import plan_steps
+from deploy_manager.exceptions import PlanChanged, RequestRefused
+from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Environment, Release
 from deploy_manager.models.deployments import CONVERGE, UPGRADE
 from deploy_manager.models.serving import most_served, with_unproven
@@ -59,9 +63,25 @@ class OccasionForm(forms.Form):
         help_text=_("For the history. Optional."),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
+    breaks_glass = forms.BooleanField(
+        label=_("Break-glass: without approval"),
+        required=False,
+        help_text=_("Runs it at once. Everybody is told so, with the reason."),
+    )
     not_before = FutureField(
         label=_("Run at"), required=False, help_text=_("Leave blank to run it immediately.")
     )
+
+    def __init__(self, data: Any = None, *, needs_approval: bool = False) -> None:
+        super().__init__(data)
+        if not needs_approval:
+            del self.fields["breaks_glass"]
+
+    def clean(self) -> dict[str, Any]:
+        sent = super().clean() or self.cleaned_data
+        if sent.get("breaks_glass") and not sent.get("reason", "").strip():
+            self.add_error("reason", gettext("Break-glass needs a reason: everybody is told it."))
+        return sent
 
 
 class RunForm(forms.Form):
@@ -99,6 +119,7 @@ class RunForm(forms.Form):
     shown_ref = forms.CharField(required=False)
     shown_servers = forms.CharField(required=False)
     shown_release = forms.CharField(required=False)
+    shown_plan = forms.CharField(required=False, max_length=64)
     take_back = forms.BooleanField(
         label=_("Take this back"),
         required=False,
@@ -120,6 +141,7 @@ class RunForm(forms.Form):
         servers: Sequence[str] = (),
     ) -> None:
         self.environment = environment
+        self.changed = Message()
         self.goes_back = goes_back(pipeline)
         self.makes_alike = pipeline.name == CONVERGE
         self.takes_code = pipeline.uses is Uses.NEW and not self.makes_alike
@@ -225,7 +247,27 @@ class RunForm(forms.Form):
             release=self.find_release(),
             forced_migrations=sent.get("forced_migrations", ()),
             take_back=() if self.lacks_tick else sent["shown_take_back"],
+            shown=sent["shown_plan"],
         )
+
+    def note_changes(self, pipeline: Pipeline) -> bool:
+        """Note what was changed since the page showed what decides what runs; False: nothing."""
+        try:
+            self.changed = self._changes(pipeline)
+        except RequestRefused:
+            return False  # it is refused when it is requested, with the reason
+        return bool(self.changed)
+
+    def _changes(self, pipeline: Pipeline) -> Message:
+        pipeline = pipeline_for(self.environment, pipeline.name)
+        placements = choose_placements(self.environment, self.servers_now)
+        planned = plan_steps(pipeline, self.environment, placements)
+        now = describe_request(self.environment, pipeline, planned, self.find_release())
+        try:
+            refuse_another_plan(self.cleaned_data["shown_plan"] or "-", now)
+        except PlanChanged as error:
+            return error.message
+        return Message()
 
     def is_confirmed(self, waits: bool) -> bool:
         """Return whether the page showed this environment as one that would run, now or later."""

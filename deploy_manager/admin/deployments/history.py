@@ -32,10 +32,11 @@ from deploy_manager.admin.badges import (
     state_badge,
 )
 from deploy_manager.admin.base import HistoryAdmin, ReasonFilter, shown_problems
+from deploy_manager.admin.deployments.approval_filter import ApprovalFilter
 from deploy_manager.admin.downloads import stream_download
 from deploy_manager.admin.permissions import visible
 from deploy_manager.deployments import progress
-from deploy_manager.models import Deployment, Problem
+from deploy_manager.models import Deployment, Problem, State
 from deploy_manager.models.deployments import right_to
 from deploy_manager.models.rights import Right, may
 from deploy_manager.models.shapes import texts_in
@@ -52,7 +53,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         "duration",
     )
     list_display_links = ("what", "state_shown")
-    list_filter = ("state", ReasonFilter, "environment", "recipe", "source")
+    list_filter = ("state", ApprovalFilter, ReasonFilter, "environment", "recipe", "source")
     list_select_related = ("environment__project",)
     search_fields = ("requested_by_name", "commit", "ref", "reason")
     date_hierarchy = "created_at"
@@ -71,7 +72,14 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
 
     @admin.display(description=_("state"), ordering="state")
     def state_shown(self, deployment: Deployment) -> SafeString:
-        return state_badge(deployment.state)
+        badge = state_badge(deployment.state)
+        if deployment.breaks_glass:
+            return format_html(
+                '{} <strong class="dm-bad">{}</strong>', badge, gettext("break-glass")
+            )
+        if deployment.state == State.WAITING and deployment.approvals_needed:
+            return format_html('{} <span class="dm-quiet">{}</span>', badge, deployment.message)
+        return badge
 
     @admin.display(description=_("commit"), ordering="commit")
     def commit_short(self, deployment: Deployment) -> SafeString | str:
@@ -95,6 +103,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "progress": self.progress_view,
             "cancel": self.cancel_view,
             "retry": self.retry_view,
+            "approve": self.approve_view,
             "log": self.log_view,
         }
         return [
@@ -114,6 +123,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Show the page where a deployment is watched."""
+        from deploy_manager.admin.deployments.approving import show_approvals
         from deploy_manager.admin.deployments.live_progress import describe_deployment
         from deploy_manager.admin.deployments.logs import read_tails
         from deploy_manager.admin.deployments.matrix import make_matrix
@@ -135,6 +145,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "problems": shown_problems(Problem.objects.about(deployment)),
             "matrix": matrix,
             "may_run": may(request.user, right_to(deployment.recipe), deployment.environment),
+            "approvals": show_approvals(request, deployment),
             **next_step(deployment),
         }
         if may(request.user, Right.VIEW_LOG, deployment.environment):
@@ -180,6 +191,12 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
 
         return retry_view(self, request, self._find(request, pk))
 
+    @method_decorator(require_POST)
+    def approve_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        from deploy_manager.admin.deployments.approving import approve_view
+
+        return approve_view(self, request, self._find(request, pk))
+
     @method_decorator(require_GET)
     def log_view(self, request: HttpRequest, pk: int) -> StreamingHttpResponse:
         """Return the whole log as a file, or that of the server whose run is `host`."""
@@ -199,6 +216,6 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     def _find(self, request: HttpRequest, pk: int) -> Deployment:
         """Return a deployment that the user may see. Raises Http404."""
         found = Deployment.objects.select_related(
-            "environment__project", "release__lock", "retry_of", "schedule"
+            "environment__project", "release__lock", "retry_of", "schedule", "plan"
         )
         return get_object_or_404(visible(request, found), pk=pk)

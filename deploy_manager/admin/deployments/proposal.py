@@ -92,6 +92,12 @@ class Proposal:
         return ",".join(self.form.servers_now)
 
     @property
+    def shown_plan(self) -> str:
+        """The digest of what decides what would run, which the form sends back."""
+        # Kept, so that what is changed until then can be named.
+        return self.plan.decided.save().digest if self.plan else ""
+
+    @property
     def shown_take_back(self) -> str:
         """The pins that are taken back, as the form sends them for confirmation."""
         pins = self.plan.taken_back if self.plan else ()

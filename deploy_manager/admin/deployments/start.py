@@ -30,6 +30,7 @@ from deploy_manager.admin.deployments.forms import OccasionForm, RunForm, goes_b
 from deploy_manager.admin.deployments.proposal import propose, rehearse
 from deploy_manager.admin.permissions import visible
 from deploy_manager.conf import get_settings
+from deploy_manager.deployments.approvals import needs_approval
 from deploy_manager.deployments.provisioning import PREVIEW, PROVISION
 from deploy_manager.exceptions import RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, Environment, State
@@ -150,16 +151,24 @@ class _Page:
         self._waits = "_wait" in request.POST
         data = request.POST if request.method == "POST" else None
         servers = request.GET.getlist("server")
-        self.occasion = OccasionForm(data)
+        environments = _find_environments(request, pipeline.name)
+        self.occasion = OccasionForm(
+            data,
+            needs_approval=needs_approval(pipeline)
+            and any(each.approvals_needed for each in environments),
+        )
         self._forms = [
-            RunForm(environment, pipeline, data, servers)
-            for environment in _find_environments(request, pipeline.name)
+            RunForm(environment, pipeline, data, servers) for environment in environments
         ]
 
     def is_agreed(self) -> bool:
         """Return whether the confirmed environments would run as the page showed them."""
         confirmed = self._confirmed()
-        return bool(confirmed) and all(form.is_valid() and form.is_as_shown() for form in confirmed)
+        if not confirmed or not all(each.is_valid() and each.is_as_shown() for each in confirmed):
+            return False
+        # Each of them is looked at, so that the page names the changes of all.
+        changed = [each for each in confirmed if each.note_changes(self._pipeline)]
+        return not changed
 
     def lacks_tick(self) -> bool:
         """Return whether an upgrade would be taken back without the user's consent."""

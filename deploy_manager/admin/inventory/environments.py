@@ -3,19 +3,26 @@
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import JSONField, OuterRef, Prefetch, QuerySet, Subquery
 from django.forms import Script, Textarea
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 
 from deploy_manager.admin.addresses import ids_in, run_url, site_command_url
+from deploy_manager.admin.automatic import act_on, back_to, shown_actor
 from deploy_manager.admin.badges import deployment_link, state_badge
-from deploy_manager.admin.base import KeepingForm, StyledAdmin, shown_problems
+from deploy_manager.admin.base import KeepingForm, shown_problems
+from deploy_manager.admin.confirming import ConfirmingAdmin
 from deploy_manager.admin.inventory.freezes import describe_freezes, freeze_view, frozen_mark
 from deploy_manager.admin.inventory.inlines import (
     NotificationInline,
@@ -30,10 +37,19 @@ from deploy_manager.admin.inventory.processes import (
     describe_processes,
 )
 from deploy_manager.admin.permissions import may_any, may_on, may_on_any, visible
-from deploy_manager.models import Deployment, Environment, Freeze, Placement, Problem, Server
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    Freeze,
+    Placement,
+    Problem,
+    Schedule,
+    Server,
+)
 from deploy_manager.models.deployments import DEPLOY, ROLLBACK
 from deploy_manager.models.environment_parts import (
     AllowedTimesPart,
+    ApprovalPart,
     HealthPart,
     PackagesPart,
     RolloutPart,
@@ -52,7 +68,7 @@ def fields_of(part: type[models.Model]) -> tuple[str, ...]:
 
 
 @admin.register(Environment)
-class EnvironmentAdmin(StyledAdmin[Environment]):
+class EnvironmentAdmin(ConfirmingAdmin[Environment]):
     list_display = ("site", "ref", "server_count", "live_now", "running_now", "last_deployment")
     list_filter = ("project",)
     search_fields = ("name", "project__name")
@@ -119,6 +135,15 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
             },
         ),
         (
+            _("Approvals"),
+            {
+                "description": _(
+                    "Other people who must agree. Only who may approve here may change this."
+                ),
+                "fields": fields_of(ApprovalPart),
+            },
+        ),
+        (
             _("Allowed times"),
             {
                 "description": _("When releases may change. A rollback may begin at any time."),
@@ -162,7 +187,10 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     def get_readonly_fields(
         self, request: HttpRequest, obj: Environment | None = None
     ) -> tuple[str, ...]:
-        return (*self.readonly_fields, "variable_names")
+        """Keep the approvals from those who need them."""
+        may_approve = may(request.user, Right.APPROVE, obj)
+        kept = () if may_approve else fields_of(ApprovalPart)
+        return (*self.readonly_fields, "variable_names", *kept)
 
     def get_fieldsets(self, request: HttpRequest, obj: Environment | None = None) -> Any:
         """Show the names of the variables instead of their values to those who may not have them.
@@ -189,6 +217,11 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
                 "<int:pk>/freeze/",
                 wrap(self.freeze_view),
                 name="deploy_manager_environment_freeze",
+            ),
+            path(
+                "<int:pk>/schedule/<int:schedule_pk>/<slug:what>/",
+                wrap(self.schedule_view),
+                name="deploy_manager_environment_schedule",
             ),
             path(
                 "<int:pk>/command/",
@@ -218,6 +251,38 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
 
         return access_view(self, request, pk, Right.CHANGE)
 
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Make who saves a schedule its owner: it acts with that person's rights."""
+        super().save_formset(request, form, formset, change)
+        if formset.model is not Schedule:
+            return
+        saved = [*formset.new_objects, *(row for row, _fields in formset.changed_objects)]
+        for schedule in saved:
+            schedule.give_to(request.user)
+            schedule.save(update_fields=["owner", "owner_name"])
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        from deploy_manager.deployments.owners import confirm_what_is_new
+
+        super().save_related(request, form, formsets, change)
+        # After all formsets: it confirms what stands in each of them.
+        for schedule in form.instance.schedules.filter(owner=request.user, plan=None):
+            confirm_what_is_new(schedule)
+
+    @method_decorator(require_POST)
+    def schedule_view(
+        self, request: HttpRequest, pk: int, schedule_pk: int, what: str
+    ) -> HttpResponse:
+        """Take a schedule over, or confirm it as it was shown."""
+        schedules = Schedule.objects.select_related("environment__project", "owner", "plan")
+        schedule = get_object_or_404(schedules, pk=schedule_pk, environment=pk)
+        if not self.has_view_permission(request, schedule.environment):
+            raise PermissionDenied
+        act_on(request, schedule, what)
+        text = gettext("Schedule %s: taken over, or confirmed.")
+        self.log_change(request, schedule.environment, text % schedule)
+        return back_to("environment", pk)
+
     def freeze_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         return freeze_view(self, request, pk)
 
@@ -235,6 +300,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         tools: dict[str, Any] = {
             "freeze": environment.active_freeze,
             "problems": shown_problems(Problem.objects.about(environment)),
+            "paused": [shown_actor(request, each) for each in _enabled_schedules(environment)],
         }
         name = "admin:deploy_manager_environment_"
         buttons = [
@@ -296,6 +362,11 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
 
 def _without_values(field: Any) -> Any:
     return "variable_names" if field == "variables" else field
+
+
+def _enabled_schedules(environment: Environment) -> QuerySet[Schedule]:
+    found = environment.schedules.filter(is_enabled=True)
+    return found.select_related("environment__project", "owner", "plan")
 
 
 def _placements_as_seen() -> QuerySet[Placement]:

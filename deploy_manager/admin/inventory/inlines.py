@@ -1,6 +1,6 @@
 """Inlines of an environment: placements, schedules and notifications."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
@@ -16,6 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import deployment_url
+from deploy_manager.admin.automatic import describe_owner
 from deploy_manager.admin.badges import short_commit, short_time
 from deploy_manager.admin.base import (
     InlineFormSet,
@@ -37,11 +38,14 @@ from deploy_manager.models import (
     Schedule,
     Tier,
 )
-from deploy_manager.models.deployments import MANAGE_SITE, right_to
-from deploy_manager.models.rights import Right, may
+from deploy_manager.models.deployments import MANAGE_SITE
+from deploy_manager.models.rights import Right
 from deploy_manager.models.states import notified_of
 from deploy_manager.schedule.slots import next_slot
 from deploy_manager.schedule.windows import check_zone
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 MOST = 32767
 """The highest order that every database stores."""
@@ -168,47 +172,45 @@ class TierInline(OfEnvironmentInline, StackedInline[Tier, Environment]):
         return super().formfield_for_dbfield(db_field, request, **options)
 
 
-class ScheduleForm(ModelForm[Schedule]):
-    """A schedule of what the user may run themselves."""
-
-    request: HttpRequest
-
-    def clean(self) -> dict[str, Any]:
-        sent = super().clean() or {}
-        for recipe in {sent.get("recipe"), self.initial.get("recipe")} - {None}:
-            self._refuse_who_may_not(str(recipe))
-        return sent
-
-    def _refuse_who_may_not(self, recipe: str) -> None:
-        environment = self.instance.environment if self.instance.environment_id else None
-        if not may(self.request.user, right_to(recipe), environment):
-            raise ValidationError(
-                _("You may not run %(recipe)s here, so you may not schedule it, either."),
-                params={"recipe": recipe},
-            )
-
-
 class ScheduleFormSet(InlineFormSet[Any, Any, Any]):
+    """Refuses schedules that their author could not carry out: they act in that person's name."""
+
+    user: "User"
+
     def clean(self) -> None:
-        """Whoever may not run it may not delete its schedule."""
+        from deploy_manager.deployments.allowed import may_request
+
         super().clean()
-        for form in self.deleted_forms:
-            if form.instance.pk:
-                form._refuse_who_may_not(form.instance.recipe)
+        for form in self.forms:
+            if not hasattr(form, "cleaned_data"):
+                continue  # invalid for another reason
+            if not (form.has_changed() or form in self.deleted_forms):
+                continue
+            recipes = {form.initial.get("recipe"), form.cleaned_data.get("recipe")} - {None}
+            if not all(may_request(self.user, self.instance, str(each)) for each in recipes):
+                raise ValidationError(
+                    gettext("A schedule acts in your name, and you may not run %(recipe)s here.")
+                    % {"recipe": ", ".join(sorted(map(str, recipes)))}
+                )
 
 
 class ScheduleInline(OfEnvironmentInline, TabularInline[Schedule, Environment]):
     model = Schedule
-    form = ScheduleForm
     formset = ScheduleFormSet
     extra = 0
-    fields = ("recipe", "cron", "time_zone", "deadline", "is_enabled", "next_time", "last_run")
-    readonly_fields = ("next_time", "last_run")
+    fields = (
+        *("recipe", "cron", "time_zone", "deadline", "is_enabled"),
+        *("owned_by", "next_time", "last_run"),
+    )
+    readonly_fields = ("owned_by", "next_time", "last_run")
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **options: Any) -> Any:
-        formset: Any = super().get_formset(request, obj, **options)
-        formset.form.request = request
-        return formset
+        formset = super().get_formset(request, obj, **options)
+        return type("ScheduleFormSet", (formset,), {"user": request.user})
+
+    @admin.display(description=_("owner"))
+    def owned_by(self, schedule: Schedule) -> str:
+        return describe_owner(schedule)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
         # Annotated: asking each schedule for its deployments would be a query for each.

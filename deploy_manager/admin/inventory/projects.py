@@ -10,13 +10,13 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.confirming import ConfirmingAdmin
 from deploy_manager.admin.permissions import visible
 from deploy_manager.models import Environment, Project
 
 
 @admin.register(Project)
-class ProjectAdmin(StyledAdmin[Project]):
+class ProjectAdmin(ConfirmingAdmin[Project]):
     list_display = ("name", "repository", "folder", "requirements_file", "environment_list")
     search_fields = ("name", "repository")
 

@@ -12,7 +12,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import run_url
-from deploy_manager.admin.base import KeepingForm, StyledAdmin
+from deploy_manager.admin.base import KeepingForm
+from deploy_manager.admin.confirming import ConfirmingAdmin
 from deploy_manager.admin.inventory.processes import describe_processes
 from deploy_manager.admin.permissions import allowed, may_any, may_on_any, visible
 from deploy_manager.conf import get_settings
@@ -22,7 +23,7 @@ from deploy_manager.models.rights import Right, may
 
 
 @admin.register(Server)
-class ServerAdmin(StyledAdmin[Server]):
+class ServerAdmin(ConfirmingAdmin[Server]):
     form = KeepingForm
     choices_need = {"gateway": Right.USE_SERVER}
     list_display = ("name", "connection", "reached_at", "gateway", "running_now", "host_key_shown")

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.confirming import confirming
 from deploy_manager.admin.downloads import as_download, plain_refusal
 from deploy_manager.admin.permissions import visible
 from deploy_manager.admin.waiting import waiting_page
@@ -256,7 +257,8 @@ def _write(
     environment: Environment,
     pins: tuple[Pin, ...],
 ) -> HttpResponse:
-    replace_pins(environment, pins)
+    with confirming(request, environment):
+        replace_pins(environment, pins)
     admin.log_change(request, environment, _("Requirements imported."))
     count = len(pins)
     admin.message_user(

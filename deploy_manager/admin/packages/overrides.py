@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.admin.addresses import upgrade_url
 from deploy_manager.admin.badges import NONE, short_time
 from deploy_manager.admin.base import HistoryAdmin
+from deploy_manager.admin.confirming import confirming
 from deploy_manager.admin.forms import ReasonForm
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Override
@@ -140,7 +141,8 @@ class OverrideAdmin(HistoryAdmin[Override]):
             )
         name, reason = override.name, form.cleaned_data["reason"]
         try:
-            let_go(override.environment, name, by=str(request.user), reason=reason)
+            with confirming(request, override.environment):
+                let_go(override.environment, name, by=str(request.user), reason=reason)
         except RequestRefused as error:
             messages.error(request, str(error))
         else:

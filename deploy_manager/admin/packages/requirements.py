@@ -8,14 +8,15 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import start_upgrade_url
-from deploy_manager.admin.base import KeepingForm, StyledAdmin
+from deploy_manager.admin.base import KeepingForm
+from deploy_manager.admin.confirming import ConfirmingAdmin
 from deploy_manager.admin.permissions import may_on, may_on_any
 from deploy_manager.models import Requirement
 from deploy_manager.models.rights import Right
 
 
 @admin.register(Requirement)
-class RequirementAdmin(StyledAdmin[Requirement]):
+class RequirementAdmin(ConfirmingAdmin[Requirement]):
     list_display = ("name", "version", "environment", "marker", "direct", "hash_count")
     list_filter = ("environment", "direct")
     list_select_related = ("environment__project",)

@@ -10,21 +10,24 @@ from django.db.models import JSONField, OuterRef, Prefetch, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 
 from deploy_manager.admin.addresses import patch_url, upgrade_url
+from deploy_manager.admin.automatic import act_on, back_to, describe_owner, shown_actor
 from deploy_manager.admin.badges import short_time
 from deploy_manager.admin.base import (
     HistoryAdmin,
     ModelForm,
-    StyledAdmin,
     TabularInline,
     VisibleChoices,
     shown_problems,
 )
+from deploy_manager.admin.confirming import ConfirmingAdmin
 from deploy_manager.models import (
     Environment,
     IgnoredPackage,
@@ -89,18 +92,21 @@ class IgnoredPackageInline(OfPolicyInline, TabularInline[IgnoredPackage, Upgrade
 
 
 @admin.register(UpgradePolicy)
-class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
-    list_display = ("name", "is_enabled", "how_far", "environment_list", "next_time", "last_run")
+class UpgradePolicyAdmin(ConfirmingAdmin[UpgradePolicy]):
+    list_display = (
+        *("name", "is_enabled", "owned_by", "how_far"),
+        *("environment_list", "next_time", "last_run"),
+    )
     list_filter = ("is_enabled", "how_far")
     search_fields = ("name",)
     form = PolicyForm
     inlines = (PolicyEnvironmentInline, IgnoredPackageInline)
-    readonly_fields = ("next_three_times", "last_run")
+    readonly_fields = ("next_three_times", "last_run", "owned_by")
     formfield_overrides = {
         JSONField: {"widget": forms.Textarea(attrs={"rows": 2, "cols": 60, "class": "dm-mono"})}
     }
     fieldsets = (
-        (None, {"fields": ("name", "is_enabled", "last_run")}),
+        (None, {"fields": ("name", "is_enabled", "owned_by", "last_run")}),
         (_("What"), {"fields": ("how_far", "packages", "groups")}),
         (_("When"), {"fields": ("cron", "time_zone", "next_three_times", "deadline")}),
         (_("Safety"), {"fields": ("cooldown", "security_skips_cooldown", "soak", "most_at_once")}),
@@ -125,20 +131,47 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
     def has_delete_permission(self, request: HttpRequest, obj: UpgradePolicy | None = None) -> bool:
         return super().has_delete_permission(request, obj) and _may_upgrade_all(request, obj)
 
+    def save_model(self, request: HttpRequest, obj: UpgradePolicy, form: Any, change: bool) -> None:
+        """Make who saves it its owner: it acts with that person's rights."""
+        obj.give_to(request.user)  # type: ignore[arg-type]
+        super().save_model(request, obj, form, change)
+
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
+        self._confirm_new(form.instance)
         # Not `form.instance.turns`, which may have been read before its rows were saved.
         if not PolicyEnvironment.objects.filter(policy=form.instance).exists():
             text = gettext("This policy has no environments and upgrades nothing: add one below.")
             messages.warning(request, text)
 
+    def _confirm_new(self, policy: UpgradePolicy) -> None:
+        from deploy_manager.deployments.owners import confirm_what_is_new
+
+        confirm_what_is_new(policy)
+
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.run_view)
-        name = "deploy_manager_upgradepolicy_run"
-        return [path("<int:pk>/run/", view, name=name), *super().get_urls()]
+        wrap, name = self.admin_site.admin_view, "deploy_manager_upgradepolicy"
+        return [
+            path("<int:pk>/run/", wrap(self.run_view), name=f"{name}_run"),
+            path("<int:pk>/own/<slug:what>/", wrap(self.own_view), name=f"{name}_own"),
+            *super().get_urls(),
+        ]
+
+    @method_decorator(require_POST)
+    def own_view(self, request: HttpRequest, pk: int, what: str) -> HttpResponse:
+        """Take a policy over, or confirm it as it was shown."""
+        policy = self.get_queryset(request).filter(pk=pk).first()
+        if policy is None or not self.has_view_permission(request, policy):
+            raise Http404(gettext("There is no such policy."))
+        act_on(request, policy, what)
+        self.log_change(request, policy, gettext("Taken over, or confirmed."))
+        return back_to("upgradepolicy", pk)
 
     def page_context(self, request: HttpRequest, policy: UpgradePolicy) -> dict[str, Any]:
-        tools: dict[str, Any] = {"problems": shown_problems(Problem.objects.about(policy))}
+        tools: dict[str, Any] = {
+            "problems": shown_problems(Problem.objects.about(policy)),
+            "paused": [shown_actor(request, policy)],
+        }
         if self.has_change_permission(request, policy):
             tools["run_url"] = reverse("admin:deploy_manager_upgradepolicy_run", args=[policy.pk])
         return tools
@@ -169,6 +202,17 @@ class UpgradePolicyAdmin(StyledAdmin[UpgradePolicy]):
         self.message_user(request, format_html(text, policy=policy, run=_run_link(run)))
         return HttpResponseRedirect(
             reverse("admin:deploy_manager_upgradepolicy_change", args=[policy.pk])
+        )
+
+    @admin.display(description=_("owner"), ordering="owner_name")
+    def owned_by(self, policy: UpgradePolicy) -> SafeString | str:
+        if not policy.paused:
+            return describe_owner(policy)
+        return format_html(
+            '{} <strong class="dm-bad" title="{}">{}</strong>',
+            describe_owner(policy),
+            policy.paused,
+            gettext("paused"),
         )
 
     @admin.display(description=_("environments"))

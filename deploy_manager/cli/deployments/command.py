@@ -6,7 +6,12 @@ from typing import Any
 from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.deployments.dry_run import show_dry_run
 from deploy_manager.cli.deployments.options import HELP, Arguments, as_planned, options_for
-from deploy_manager.cli.deployments.plan import PlanReport, agree_to_part, check_plan
+from deploy_manager.cli.deployments.plan import (
+    PlanReport,
+    agree_to_part,
+    agree_to_run,
+    check_plan,
+)
 from deploy_manager.cli.deployments.watching import request_and_watch
 from deploy_manager.cli.exits import refusals
 from deploy_manager.cli.packages.pins import agree_to_take_back
@@ -34,6 +39,12 @@ class RequestCommand(EnvironmentCommand):
         parser.add_argument("--dry-run", action="store_true", help=HELP["dry_run"])
         parser.add_argument("--no-wait", action="store_true", help="request it and do not watch")
         parser.add_argument("--take-back", action="store_true", help=HELP["take_back"])
+        parser.add_argument(
+            "--yes",
+            action="store_true",
+            help="on a terminal: run what is shown, unasked",
+        )
+        parser.add_argument("--break-glass", action="store_true", help=HELP["break_glass"])
         parser.add_argument("--leave-others", action="store_true", help=HELP["leave_others"])
 
     def run_recipe(self, recipe: str, options: dict[str, Any]) -> None:
@@ -62,6 +73,7 @@ class RequestCommand(EnvironmentCommand):
             return
         agree_to_take_back(plan.to_confirm, view, agreed=options["take_back"])
         agree_to_part(plan, deployment_options, view, agreed=options["leave_others"])
+        agree_to_run(plan, view, agreed=options["yes"])
         request_and_watch(
             environment,
             plan.pipeline.name,
@@ -99,6 +111,7 @@ def read_arguments(options: dict[str, Any]) -> Arguments:
         to=options.get("to", ""),
         forced_migrations=options.get("force_migration", ()),
         words=options.get("words", ()),
+        breaks_glass=options.get("break_glass", False),
         waits=options["wait"],
         at=options["at"],
     )

@@ -21,6 +21,7 @@ HELP = {
     "dry_run": "show each command, without contacting any server",
     "command": "the words after the site's manage.py: 'clearsessions -v 2'; stored and shown",
     "leave_others": "agree that the other servers go on serving another commit",
+    "break_glass": "run without the approvals that are needed; --reason is told to everybody",
     "take_back": "agree to take back what an upgrade or a fix brought",
 }
 """The help texts that manage.py and fab share."""
@@ -44,6 +45,7 @@ class Arguments:
 
     waits: bool = False
     at: str = ""
+    breaks_glass: bool = False
 
 
 def options_for(environment: Environment, recipe: str, arguments: Arguments) -> DeploymentOptions:
@@ -59,6 +61,7 @@ def options_for(environment: Environment, recipe: str, arguments: Arguments) -> 
         arguments=arguments.words,
         waits=arguments.waits,
         not_before=parse_moment(arguments.at, environment) if arguments.at else None,
+        breaks_glass=arguments.breaks_glass,
     )
     if recipe == CONVERGE:
         if not arguments.servers:
@@ -75,15 +78,22 @@ def options_to_retry(deployment: Deployment, arguments: Arguments) -> tuple[str,
     """Return the recipe and the options that run a deployment again. Raises RequestRefused."""
     recipe, options = retry(deployment, arguments.reason)
     moment = parse_moment(arguments.at, deployment.environment) if arguments.at else None
-    return recipe, replace(options, waits=arguments.waits, not_before=moment)
+    return recipe, replace(
+        options, waits=arguments.waits, not_before=moment, breaks_glass=arguments.breaks_glass
+    )
 
 
 def as_planned(plan: Plan, options: DeploymentOptions) -> DeploymentOptions:
-    """Return the options for exactly what a plan showed: its commit, and the pins it takes back.
+    """Return the options for exactly what a plan showed: its commit, what decides what runs, and
+    the pins it takes back.
 
     To be called only after these were agreed to.
     """
-    options = replace(options, take_back=[pin.as_json() for pin in plan.taken_back])
+    options = replace(
+        options,
+        take_back=[pin.as_json() for pin in plan.taken_back],
+        shown=plan.decided.save().digest,
+    )
     if plan.commit is None or options.release is not None:
         return options
     # The branch may move between the plan and the request; the commit that was shown is deployed.

@@ -68,6 +68,18 @@ def agree_to_part(plan: Plan, options: DeploymentOptions, view: View, *, agreed:
         refuse(f"{clean(str(plan.parting))}\nTo leave them behind, add --leave-others.")
 
 
+def agree_to_run(plan: Plan, view: View, *, agreed: bool) -> None:
+    """Return if a person at a terminal says yes to the plan that was shown; elsewhere always.
+
+    Raises CommandError (exit code 2) otherwise.
+    """
+    if agreed or not view.can_ask:
+        return
+    what = clean(f"{plan.pipeline.title} on {plan.environment}")
+    if not agrees(f"{what} as shown? [y/N] ", view):
+        refuse("Not confirmed, so nothing was requested.")
+
+
 def why_not_now(
     environment: Environment, pipeline: Pipeline, options: DeploymentOptions
 ) -> Message:
@@ -114,6 +126,7 @@ class PlanReport(Report):
             arguments=list(self.options.arguments),
             foreseen=list(map(str, plan.foreseen)),
             left_behind=[each.server.name for each in plan.left_behind],
+            approvals=Message() if self.options.breaks_glass else plan.approvals,
             not_now=why_not_now(plan.environment, plan.pipeline, self.options),
         )
 
@@ -139,6 +152,9 @@ def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
             waves[server.wave - 1].append(server.placement.server.name)
         more = " | …" if number > SHOWN_WAVES else ""
         yield "waves", f"{number}: {' | '.join(map(shorten, waves[:SHOWN_WAVES]))}{more}"
+    if plan.approvals:
+        told = "break-glass: without approval" if options.breaks_glass else str(plan.approvals)
+        yield "approval", (clean(told), SECURITY)
     if options.not_before:
         yield "at", describe_moment(options.not_before, plan.environment)
 

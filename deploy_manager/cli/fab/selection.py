@@ -132,6 +132,9 @@ def _plan_and_run(
                 options=as_planned(plan, options),
             )
         ended = _work_and_watch(deployment, view, interrupts)
+    if ended.state == State.WAITING:
+        # A worker takes it up once it may: this process does not stay for that.
+        view.remark(str(ended.message))
     if ended.state != State.SUCCEEDED:
         show_how_to_retry(ended, f"fab {environment.name} {RETRY} --deployment={ended.pk}", view)
         raise Exit(code=FAILED)

@@ -126,8 +126,11 @@ def _recipe_task(selection: Selection, pipeline: Pipeline) -> Task[Any]:
         dry_run: bool = False,
         take_back: bool = False,
         leave_others: bool = False,
+        break_glass: bool = False,
     ) -> None:
-        arguments = Arguments(ref=ref, servers=server or (), reason=reason)
+        arguments = Arguments(
+            ref=ref, servers=server or (), reason=reason, breaks_glass=break_glass
+        )
         selection.run(pipeline.name, arguments, dry_run, take_back, leave_others)
 
     def body_with_release(
@@ -138,9 +141,15 @@ def _recipe_task(selection: Selection, pipeline: Pipeline) -> Task[Any]:
         reason: str = "",
         dry_run: bool = False,
         take_back: bool = False,
+        break_glass: bool = False,
     ) -> None:
-        forced = force_migration or ()
-        arguments = Arguments(servers=server or (), reason=reason, to=to, forced_migrations=forced)
+        arguments = Arguments(
+            servers=server or (),
+            reason=reason,
+            to=to,
+            forced_migrations=force_migration or (),
+            breaks_glass=break_glass,
+        )
         selection.run(pipeline.name, arguments, dry_run, take_back)
 
     def body_with_command(

@@ -12,6 +12,7 @@ from deploy_manager import tasks
 from deploy_manager.cli.exits import refuse
 from deploy_manager.cli.text import clean
 from deploy_manager.cli.views.base import Report, View, make_table
+from deploy_manager.deployments.owners import why_paused
 from deploy_manager.models import PolicyRun, UpgradePolicy
 from deploy_manager.schedule.windows import zone_or_utc
 from deploy_manager.upgrades.policies import next_times
@@ -20,7 +21,11 @@ from deploy_manager.upgrades.policies import next_times
 def find_policies(name: str) -> list[UpgradePolicy]:
     """Return the policy with this name, or all. Raises CommandError."""
     try:
-        policies = list(UpgradePolicy.objects.prefetch_related("turns__environment__project"))
+        policies = list(
+            UpgradePolicy.objects.select_related("owner").prefetch_related(
+                "turns__environment__project"
+            )
+        )
     except DatabaseError as error:
         raise CommandError(
             f"The policies can't be read: {error}. Has manage.py migrate been run?"
@@ -58,16 +63,20 @@ class PoliciesReport(Report):
         if not self.policies:
             view.remark("There is no policy yet: add one in the admin.")
             return
-        table = make_table("policy", "how far", "environments", "next time", "last run", "outcome")
+        table = make_table(
+            *("policy", "how far", "environments", "owner"),
+            *("next time", "last run", "outcome"),
+        )
         for policy in self.policies:
             last = _last_run(policy)
             table.add_row(
                 clean(policy.name),
                 policy.how_far,
                 ", ".join(_environments(policy)),
+                clean(policy.owner_name) or "nobody",
                 _describe_time(_next_time(policy), policy),
                 _describe_time(last.slot, policy) if last else "never",
-                clean(str(last.outcome)) if last else "",
+                clean(_outcome(policy, last)),
                 style="" if policy.is_enabled else "dim",
             )
         view.print_table(table)
@@ -81,11 +90,20 @@ class PoliciesReport(Report):
                 is_enabled=policy.is_enabled,
                 how_far=policy.how_far,
                 environments=_environments(policy),
+                owner=policy.owner_name,
+                paused=why_paused(policy) if policy.is_enabled else "",
                 next_time=following.isoformat() if isinstance(following, datetime) else None,
                 last_run=last.slot.isoformat() if last else None,
                 outcome=last.outcome if last else "",
             )
         view.write("summary", policies=len(self.policies))
+
+
+def _outcome(policy: UpgradePolicy, last: PolicyRun | None) -> str:
+    """Why it is paused, else how its last run ended."""
+    if policy.is_enabled and (why := why_paused(policy)):
+        return f"Paused. {why}"
+    return str(last.outcome) if last else ""
 
 
 def _environments(policy: UpgradePolicy) -> list[str]:

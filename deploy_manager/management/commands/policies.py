@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from deploy_manager.cli.automatic import own
 from deploy_manager.cli.base import ConsoleCommand
 from deploy_manager.cli.exits import refuse
 from deploy_manager.cli.upgrades.policies import (
@@ -21,13 +22,25 @@ class Command(ConsoleCommand):
         parser.add_argument(
             "--run", action="store_true", help="look now for what it may upgrade, and start that"
         )
+        parser.add_argument(
+            "--owner", default="", metavar="USERNAME", help="let it act in this user's name"
+        )
+        parser.add_argument(
+            "--confirm", action="store_true", help="let it upgrade by what decides now, as it is"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         view = self.make_view(options)
         policies = find_policies(options["name"])
-        if not options["run"]:
+        owns = options["owner"] or options["confirm"]
+        if not options["run"] and not owns:
             view.show(PoliciesReport(policies))
-        elif options["name"]:
+            return
+        if not options["name"]:
+            refuse(f"Name the policy: {policy_names(policies)}.")
+        if owns:
+            own(policies[0], view, owner=options["owner"])
+        if options["run"]:
             run_policy(policies[0], view)
         else:
-            refuse(f"Name the policy to run: {policy_names(policies)}.")
+            view.write("summary", policy=policies[0].name, paused=policies[0].paused)
