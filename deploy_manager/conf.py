@@ -104,14 +104,7 @@ class Settings:
             raise ConfigurationError(_("DEPLOY_MANAGER['PROVISION'] has to be True or False."))
         object.__setattr__(self, "ADVISORIES", _sources(self.ADVISORIES))
         _check_secret_commands(self.SECRET_COMMANDS)
-        hosts = self.INSECURE_REPOSITORIES
-        if not isinstance(hosts, (list, tuple)) or not all(isinstance(one, str) for one in hosts):
-            raise ConfigurationError(
-                _(
-                    "DEPLOY_MANAGER['INSECURE_REPOSITORIES'] has to be a list of hosts,"
-                    ' like ["git.example.org"].'
-                )
-            )
+        _check_hosts(self.INSECURE_REPOSITORIES)
         for name in NUMBERS:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or value <= 0:
@@ -150,7 +143,18 @@ def _check_secret_commands(commands: object) -> None:
         raise ConfigurationError(
             _(
                 "DEPLOY_MANAGER['SECRET_COMMANDS'] has to be a dictionary of names and commands,"
-                ' each a list of words of which one has {} in it, like {"op": ["op", "read", "{}"]}.'
+                " each a list of words of which one has {} in it,"
+                ' like {"op": ["op", "read", "{}"]}.'
+            )
+        )
+
+
+def _check_hosts(hosts: object) -> None:
+    if not isinstance(hosts, (list, tuple)) or not all(isinstance(one, str) for one in hosts):
+        raise ConfigurationError(
+            _(
+                "DEPLOY_MANAGER['INSECURE_REPOSITORIES'] has to be a list of hosts,"
+                ' like ["git.example.org"].'
             )
         )
 

@@ -18,7 +18,7 @@ from typing import IO, Protocol
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
-from deploy_manager.exceptions import ConfigurationError, SecretUnreadable
+from deploy_manager.exceptions import ConfigurationError, DeployManagerError, SecretUnreadable
 from deploy_manager.logs import mask_text, plain
 from deploy_manager.messages import Message
 from deploy_manager.sealing import MOST_BYTES, Secret
@@ -222,7 +222,10 @@ class PasswordLogin:
         return Secret(f"machine {self.host} login {self.user} password {password}\n")
 
 
-def explain(name: str, error: ConfigurationError | SecretUnreadable) -> Message:
+Login = KeyLogin | PasswordLogin
+
+
+def explain(name: str, error: DeployManagerError) -> Message:
     """Return why a credential can't be opened here, naming it."""
     return Message(
         _("The credential %(name)s can't be opened here: %(error)s"),

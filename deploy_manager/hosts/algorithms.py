@@ -4,20 +4,18 @@ paramiko still offers CBC modes, 3DES, and MACs by MD5 and SHA-1, and takes what
 can change what is sent could so choose the weakest.
 """
 
-import paramiko
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.messages import Message
 
-_WEAK_ENDINGS = ("-cbc", "-md5", "-sha1", "-96", "-group1-sha1", "-group14-sha1", "-exchange-sha1")
-
 WEAK = {
-    kind: [name for name in known if name.endswith(_WEAK_ENDINGS)]
-    for kind, known in {
-        "ciphers": paramiko.Transport._preferred_ciphers,
-        "macs": paramiko.Transport._preferred_macs,
-        "kex": paramiko.Transport._preferred_kex,
-    }.items()
+    "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc", "blowfish-cbc"],
+    "macs": ["hmac-sha1", "hmac-md5", "hmac-sha1-96", "hmac-md5-96"],
+    "kex": [
+        "diffie-hellman-group-exchange-sha1",
+        "diffie-hellman-group14-sha1",
+        "diffie-hellman-group1-sha1",
+    ],
 }
 """What is not offered, by paramiko's own words for the kinds."""
 

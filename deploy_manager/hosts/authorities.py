@@ -9,14 +9,14 @@ from base64 import b64encode
 from dataclasses import dataclass
 
 import paramiko
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization.ssh import SSHCertificateType
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.exceptions import KeyUnusable
 from deploy_manager.hosts.address import Address
 from deploy_manager.hosts.keys import AUTHORITY, fingerprint, is_authority, read_line
-from deploy_manager.hosts.private_keys import KeyUnusable, read_certificate
 from deploy_manager.messages import Message
+from deploy_manager.private_keys import public_line, read_certificate
 
 _SUFFIX = "-cert-v01@openssh.com"
 
@@ -45,7 +45,9 @@ def read(pinned: str) -> Authorities | None:
         marked, _space, rest = line.partition(" ")
         if marked != AUTHORITY:
             raise ValueError(
-                Message(_("Pin one key, or authorities only: each line begins with @cert-authority."))
+                Message(
+                    _("Pin a key or authorities: lines like “@cert-authority ssh-ed25519 AAAA…”.")
+                )
             )
         key = read_line(rest)
         lines.append(f"{key.get_name()} {key.get_base64()}")
@@ -57,7 +59,7 @@ class Transport(paramiko.Transport):
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:
-        return tuple(f"{name}{_SUFFIX}" for name in self._filter_algorithm("keys"))
+        return tuple(name for name in super().preferred_keys if name.endswith(_SUFFIX))
 
 
 class Policy(paramiko.MissingHostKeyPolicy):
@@ -81,14 +83,12 @@ class Policy(paramiko.MissingHostKeyPolicy):
             certificate = read_certificate(line)
         except KeyUnusable:
             raise NotCertified(Message(_("its certificate is damaged."))) from None
-        signer = certificate.signature_key().public_bytes(
-            serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-        )
-        if signer.decode() not in self._authorities.lines:
+        signer = public_line(certificate.signature_key())
+        if signer not in self._authorities.lines:
             raise NotCertified(
                 Message(
                     _("it is signed by %(signer)s, not by %(pinned)s."),
-                    signer=fingerprint(signer.decode()),
+                    signer=fingerprint(signer),
                     pinned=", ".join(sorted(map(fingerprint, self._authorities.lines))),
                 )
             )
@@ -106,4 +106,3 @@ class Policy(paramiko.MissingHostKeyPolicy):
             certificate.valid_after <= now < certificate.valid_before
         ):
             raise NotCertified(Message(_("it is not valid now: have a new one signed.")))
-

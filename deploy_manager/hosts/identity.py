@@ -1,5 +1,6 @@
 """The keys that this installation logs in with: a credential's, or those that settings name."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,25 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import (
     ConfigurationError,
-    DeployManagerError,
     HostUnreachable,
+    KeyUnusable,
     SecretUnreadable,
 )
 from deploy_manager.hosts.address import Address
-from deploy_manager.hosts.private_keys import PrivateKey
-from deploy_manager.hosts.private_keys import read_private_key as read_text
 from deploy_manager.logins import KeyLogin, explain
+from deploy_manager.private_keys import PrivateKey
+from deploy_manager.private_keys import read_private_key as read_text
 
 NO_KEY = _(
     "No key to log in with is configured: add an SSH credential in the admin, or in DEPLOY_MANAGER"
     " set SSH_KEY_FILE to the path of a private key, or SSH_AGENT to True."
 )
+
+
+_CLASSES: dict[str, type[paramiko.PKey]] = {
+    "ssh-ed25519": paramiko.Ed25519Key,
+    "ssh-rsa": paramiko.RSAKey,
+}
 
 
 def identity_of(address: Address) -> dict[str, Any]:
@@ -46,13 +53,14 @@ def name_of_key(address: Address) -> str:
 
 def open_key(login: KeyLogin) -> PrivateKey:
     """Return the private key of a login, which has one. Raises HostUnreachable."""
-    assert login.key is not None, login
+    if login.key is None:
+        raise HostUnreachable(NO_KEY)
     try:
         passphrase = login.passphrase.open() if login.passphrase else None
         return read_text(login.key.open(), passphrase)
     except (ConfigurationError, SecretUnreadable) as error:
         raise HostUnreachable(explain(login.name, error)) from None
-    except DeployManagerError as error:
+    except KeyUnusable as error:
         raise HostUnreachable(
             _("The credential %(name)s can't be used: %(error)s"),
             name=login.name,
@@ -61,7 +69,10 @@ def open_key(login: KeyLogin) -> PrivateKey:
 
 
 def _pkey_of(login: KeyLogin) -> paramiko.PKey:
-    pkey = open_key(login).pkey
+    opened = open_key(login)
+    kind = opened.public_line.split()[0]
+    # An odd kind was refused as it was read; curves of ecdsa are all one class.
+    pkey = _CLASSES.get(kind, paramiko.ECDSAKey).from_private_key(io.StringIO(opened.plain.value))
     if login.certificate:
         try:
             pkey.load_certificate(login.certificate)

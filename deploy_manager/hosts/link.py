@@ -240,7 +240,10 @@ def _log_in(address: Address, through: Link | None) -> Link:
 
 
 def _connection(address: Address, pinned: Pinned) -> Any:
-    """Return a connection that knows one host key, or authorities of such keys, and one identity, and reads no ~/.ssh/config."""
+    """Return a connection that knows one host key, or its authorities, and one identity.
+
+    It reads no ~/.ssh/config.
+    """
     connection = fabric.Connection(
         address.hostname,
         user=address.user,
@@ -334,22 +337,10 @@ def _explained(
     except BadHostKeyException as error:
         raise _mismatch(address, keys.host_key_of(error.key)) from error
     except authorities.NotCertified as error:
-        raise HostKeyMismatch(
-            _("The host key of %(address)s is not certified as its pinned authority asks: %(why)s"),
-            address=place_of(address),
-            why=error.why,
-        ) from error
+        raise _not_certified(address, error.why) from error
     except IncompatiblePeer as error:
         if "host key" not in str(error):
             raise _incompatible(address, error) from error
-        if keys.is_authority(address.host_key):
-            raise HostKeyMismatch(
-                _(
-                    "%(address)s has no certificate of its host key, which its pinned authority"
-                    " would have signed: see HostCertificate in sshd_config."
-                ),
-                address=place_of(address),
-            ) from error
         # The server has no key of the pinned type: ask for whichever it has, to show it.
         raise _mismatch(address, _exchange(address, through)) from error
     except paramiko.AuthenticationException as error:
@@ -379,7 +370,21 @@ def _explained(
         ) from error
 
 
+def _not_certified(address: Address, why: Message) -> HostKeyMismatch:
+    return HostKeyMismatch(
+        _("The host key of %(address)s is not certified by its pinned authority: %(why)s"),
+        address=place_of(address),
+        why=why,
+    )
+
+
 def _mismatch(address: Address, shown: HostKey) -> HostKeyMismatch:
+    if keys.is_authority(address.host_key):
+        why = Message(
+            _("it presents %(fingerprint)s without a certificate: see HostCertificate."),
+            fingerprint=shown.fingerprint,
+        )
+        return _not_certified(address, why)
     return HostKeyMismatch(
         _(
             "The host key of %(address)s is not the pinned one. Pinned: %(pinned)s. The "

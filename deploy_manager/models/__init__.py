@@ -1,6 +1,7 @@
 """The tables: inventory, packages, releases, deployments and upgrades."""
 
 from deploy_manager.models.advisories import Advisory, AuditedVersion
+from deploy_manager.models.credentials import Credential
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.freezes import Freeze
@@ -42,6 +43,7 @@ __all__ = [
     "UPGRADE_LIVE",
     "Advisory",
     "AuditedVersion",
+    "Credential",
     "Deployment",
     "Environment",
     "Freeze",

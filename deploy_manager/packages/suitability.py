@@ -14,6 +14,7 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
+from deploy_manager.credentials import Known
 from deploy_manager.exceptions import DeployManagerError, PinError
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, IndexedPackage, Placement
@@ -123,8 +124,12 @@ def _asked(placements: Sequence[Placement]) -> dict[str, Target]:
     """Ask servers side by side; those that don't answer are left out: their first step says why."""
     if not placements:
         return {}
-    addresses = {each.server.name: address_of(each.server) for each in placements}
-    python = placements[0].environment.python
+    known, site = Known.load(), placements[0].environment
+    addresses = {
+        each.server.name: address_of(each.server, environment=site, known=known)
+        for each in placements
+    }
+    python = site.python
 
     def ask(name: str) -> Target | None:
         try:
