@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from deploy_manager.logins import (
     FromCommand,
+    Index,
     InFile,
     KeyLogin,
     PasswordLogin,
@@ -90,6 +91,25 @@ def index_login(environment: Environment) -> PasswordLogin | None:
     rows = found.filter(kind=Kind.INDEX)
     row = most_particular(each for each in rows if each.host.lower() == host)
     return _as_password(row) if row else None
+
+
+def index_of(environment: Environment) -> str:
+    """Return an environment's package index, with its login if it has one. Raises InvalidRow."""
+    login = index_login(environment)
+    return Index.with_login(environment.index_url, login) if login else environment.index_url
+
+
+def index_at(index_url: str) -> str:
+    """Return a package index with the login of an environment that uses it. Raises InvalidRow.
+
+    For facts of its packages, which are the same for all of them.
+    """
+    if index_url and Credential.objects.filter(kind=Kind.INDEX).exists():
+        sites = Environment.objects.filter(index_url=index_url).select_related("project")
+        for environment in sites.order_by("pk"):
+            if login := index_login(environment):
+                return Index.with_login(index_url, login)
+    return index_url
 
 
 def most_particular(rows: Iterable[Credential]) -> Credential | None:

@@ -225,6 +225,26 @@ class PasswordLogin:
 Login = KeyLogin | PasswordLogin
 
 
+class Index(str):
+    """The URL of a package index, with what it is logged in to with.
+
+    It is handed on and compared as its URL; a URL without a login is a plain text.
+    """
+
+    login: PasswordLogin | None = None
+
+    @classmethod
+    def with_login(cls, url: str, login: PasswordLogin) -> "Index":
+        made = cls(url)
+        made.login = login
+        return made
+
+
+def login_of_index(index_url: str) -> PasswordLogin | None:
+    """Return what an index is logged in to with; None: what the account has."""
+    return index_url.login if isinstance(index_url, Index) else None
+
+
 def explain(name: str, error: DeployManagerError) -> Message:
     """Return why a credential can't be opened here, naming it."""
     return Message(

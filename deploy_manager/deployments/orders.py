@@ -11,7 +11,7 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
-from deploy_manager.credentials import Known, key_login, sudo_login
+from deploy_manager.credentials import Known, index_of, key_login, sudo_login
 from deploy_manager.deployments.machine_needs import machine_of
 from deploy_manager.deployments.prepare import Prepared
 from deploy_manager.deployments.provisioning import is_as_bootstrap, tools_of_bootstrap
@@ -268,7 +268,7 @@ def site_of(
         forced_migrations=frozenset(forced_migrations),
         cache=cache / "tools",
         installer=environment.installer,
-        index_url=environment.index_url,
+        index_url=index_of(environment),
         wheels=environment.wheels,
         builder=_builder(environment, cancelled) if cancelled else None,
         may_fetch=cancelled is not None,

@@ -208,8 +208,7 @@ class Site:
     """sha256 of `lock`, hexadecimal."""
 
     index_url: str = ""
-    index_login: PasswordLogin | None = None
-    """What the index is logged in to with, still closed; None: what the account has."""
+    """Its login, if it has one, comes with it: see logins.Index."""
 
     sudo: PasswordLogin | None = None
     """By which password the account becomes root, still closed; None: it needs none."""
