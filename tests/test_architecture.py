@@ -22,7 +22,7 @@ LAYERS = (
     ("wheels", "advisories", "tiers"),
     ("models", "recipes", "git"),
     ("hosts", "notifications", "row_checks", "isolation"),
-    ("credentials", "addresses"),
+    ("credentials", "addresses", "rotation"),
     ("packages", "watching", "inventory"),
     ("deployments",),
     ("upgrades",),

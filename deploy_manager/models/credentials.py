@@ -32,7 +32,7 @@ class CredentialQuerySet(models.QuerySet["Credential"]):
         found = self
         for name, row in (("server", server), ("environment", environment), ("project", project)):
             none = Q(**{f"{name}__isnull": True})
-            found = found.filter(none | Q(**{name: row}) if row is not None else none)
+            found = found.filter(none | Q(**{name: row}) if row is not None and row.pk else none)
         return found
 
 
