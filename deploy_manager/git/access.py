@@ -18,8 +18,11 @@ from deploy_manager.private_keys import read_private_key
 
 ANY_PROTOCOL = "https:http:ssh:git:file"
 
-_WITH_AGENT = 'ssh-add -q - && exec "$@" </dev/null'
-"""Run inside an agent that ends with it: reads a key from stdin, then becomes git."""
+_WITH_AGENT = 'ssh-add -q - || exit; "$@" </dev/null; code=$?; kill "$SSH_AGENT_PID"; exit "$code"'
+"""Run inside an agent: reads a key from stdin, runs git, and ends the agent.
+
+If all of this is killed, the agent itself notices it within ten seconds.
+"""
 
 _IN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
