@@ -9,6 +9,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from pytest_django import Settings
 
+from deploy_manager.credentials import git_login
 from deploy_manager.exceptions import CodeError, InvalidRow
 from deploy_manager.models import Credential, Project
 from deploy_manager.models.validators import validate_direct_url, validate_repository
@@ -104,7 +105,7 @@ def test_a_web_server_reads_the_mirror_and_says_that_it_can_not_fetch(
         mirror_of(project).update()
         as_web_server(settings, secrets_key)
         assert mirror_of(project).resolve("main").hash == repository.head
-        with pytest.raises(CodeError, match="credential forge can't be opened here.*secrets_key"):
+        with pytest.raises(CodeError, match=r"credential forge can't be opened here.*secrets_key"):
             mirror_of(project).update()
 
 
@@ -120,8 +121,6 @@ def test_the_token_of_the_project_goes_before_that_of_all(settings: Settings) ->
 
 
 def login_name(project: Project) -> str:
-    from deploy_manager.credentials import git_login
-
     found = git_login(project)
     assert found
     return found.name
@@ -226,7 +225,7 @@ def test_code_comes_unencrypted_only_from_hosts_that_settings_name(
     scheme: str, settings: Settings
 ) -> None:
     url = f"{scheme}://Git.example.org:8080/shop.git"
-    with pytest.raises(ValidationError, match="not encrypted.*INSECURE_REPOSITORIES"):
+    with pytest.raises(ValidationError, match=r"not encrypted.*INSECURE_REPOSITORIES"):
         validate_repository(url)
     settings.DEPLOY_MANAGER = {"INSECURE_REPOSITORIES": ["git.example.org"]}
     validate_repository(url)

@@ -1,4 +1,4 @@
-"""Logging in to servers with credentials: keys, passphrases, certificates, agents; and host keys."""
+"""Logging in to servers by credentials: keys, passphrases, certificates; and host keys."""
 
 import re
 import socket
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -20,7 +21,7 @@ from deploy_manager.private_keys import make_private_key
 from deploy_manager.sealing import Secret
 from tests.inventory import Inventory
 from tests.parts.secret_keys import as_web_server
-from tests.parts.sshd import Sshd, StartSshd, make_key
+from tests.parts.sshd import Sshd, StartSshd, make_key, running_sshd
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("secrets_key")]
 
@@ -42,7 +43,7 @@ def log_in(server: Server) -> None:
     connect(address_of(server), Event()).close()
 
 
-def add(name: str, secret: str, passphrase: str = "", **fields: object) -> Credential:
+def add(name: str, secret: str, passphrase: str = "", **fields: Any) -> Credential:
     row = Credential(name=name, **{"kind": "login", **fields})
     row.put(Secret(secret), Secret(passphrase) if passphrase else None)
     row.save()
@@ -76,7 +77,7 @@ def test_a_key_with_a_passphrase_needs_the_right_one(
     log_in(server)
     row.put(Secret(text))
     row.save()
-    with pytest.raises(HostUnreachable, match="locked can't be used: .*needs a passphrase"):
+    with pytest.raises(HostUnreachable, match=r"locked can't be used: .*needs a passphrase"):
         log_in(server)
     row.put(Secret(text), Secret("battery staple"))
     row.save()
@@ -91,7 +92,7 @@ def test_a_key_in_a_file_of_the_worker_is_read_when_it_is_used(
     server = row_of(sshd)
     file = tmp_path / "key"
     Credential.objects.create(name="file", kind="login", source="file", reference=str(file))
-    with pytest.raises(HostUnreachable, match="file can't be opened here.*No such file"):
+    with pytest.raises(HostUnreachable, match=r"file can't be opened here.*No such file"):
         log_in(server)
     file.write_bytes(ssh_key.read_bytes())
     file.chmod(0o644)
@@ -111,7 +112,7 @@ def test_a_key_comes_from_a_command_that_the_settings_name(
     )
     log_in(server)
     Credential.objects.filter(pk=row.pk).update(reference="/nowhere/key")
-    with pytest.raises(HostUnreachable, match="exit code 1. .*No such file"):
+    with pytest.raises(HostUnreachable, match=r"exit code 1\. .*No such file"):
         log_in(server)
     settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "SECRET_COMMANDS": {}}
     with pytest.raises(HostUnreachable, match="has no command 'cat'"):
@@ -150,7 +151,7 @@ def test_the_most_particular_credential_counts(sshd: Sshd, inventory: Inventory)
         return login.name if login else ""
 
     assert counts() == ""
-    places: list[tuple[str, dict[str, object]]] = [
+    places: list[tuple[str, dict[str, Any]]] = [
         ("all", {}),
         ("project", {"project": site.project}),
         ("environment", {"environment": site}),
@@ -213,8 +214,6 @@ def relayed(to: Sshd, **options: str) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def impostor(ssh_key: Path) -> Iterator[Sshd]:
     """A server that has an ecdsa key of its own, and lets everybody in who has the key."""
-    from tests.parts.sshd import running_sshd
-
     with running_sshd(ssh_key, key_type="ecdsa", LogLevel="DEBUG3") as server:
         yield server
 
@@ -302,7 +301,7 @@ def test_a_certificate_by_another_authority_is_refused(
     sshd, _pinned = certified(start_sshd, tmp_path, "-n", "web1")
     add("all", ssh_key.read_text())
     other = f"@cert-authority {make_private_key().public_line}"
-    with pytest.raises(HostKeyMismatch, match="it is signed by SHA256:.*, not by SHA256:"):
+    with pytest.raises(HostKeyMismatch, match=r"it is signed by SHA256:.*, not by SHA256:"):
         log_in(row_of(sshd, host_key=other))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from deploy_manager.sealing import add_key, public_text
+from deploy_manager.sealing import add_key, private_keys, public_text
 
 
 @pytest.fixture
@@ -19,8 +19,6 @@ def secrets_key(settings: Settings, tmp_path: Path) -> Path:
 
 def as_web_server(settings: Settings, path: Path) -> None:
     """Take the key file out of the settings; the public key stays."""
-    from deploy_manager.sealing import private_keys
-
     public = public_text(private_keys()[0].public_key)
     others = {k: v for k, v in settings.DEPLOY_MANAGER.items() if k != "SECRETS_KEY_FILE"}
     settings.DEPLOY_MANAGER = {**others, "SECRETS_PUBLIC_KEY": public}
