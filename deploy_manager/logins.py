@@ -195,31 +195,41 @@ class PasswordLogin:
 
     def open(self) -> Secret:
         """Return the password, which is one line. Raises SecretUnreadable, ConfigurationError."""
-        secret = self.password.open()
-        if not _IN_ONE_LINE.fullmatch(secret.value):
-            raise SecretUnreadable(
-                _(
-                    "The password of %(name)s must be one line of ASCII characters, without spaces"
-                    " around it: enter it again."
-                ),
-                name=self.name,
-            )
-        return secret
+        return self._checked(is_in_netrc=False)
 
     def netrc(self) -> Secret:
         """Return the login as a line of a netrc file. Raises as `open`."""
-        password = self.open().value
-        for part in (self.user, password):
-            # Programs read quotes and such signs differently in that file.
-            if not _IN_NETRC.fullmatch(part) or _SPECIAL_IN_NETRC & set(part):
-                raise SecretUnreadable(
-                    _(
-                        "The user and the password of %(name)s can't have spaces, quotes, # or \\:"
-                        " pip and uv read them from netrc."
-                    ),
-                    name=self.name,
-                )
+        password = self._checked(is_in_netrc=True).value
         return Secret(f"machine {self.host} login {self.user} password {password}\n")
+
+    def _checked(self, *, is_in_netrc: bool) -> Secret:
+        secret = self.password.open()
+        if problem := problem_of(self.name, self.user, secret, is_in_netrc=is_in_netrc):
+            raise SecretUnreadable(problem)
+        return secret
+
+
+def problem_of(name: str, user: str, password: Secret, *, is_in_netrc: bool) -> Message | None:
+    """Return why a login can't be used, without a word of it; None: it can."""
+    if not _IN_ONE_LINE.fullmatch(password.value):
+        return Message(
+            _(
+                "The password of %(name)s must be one line of ASCII characters, without spaces"
+                " around it: enter it again."
+            ),
+            name=name,
+        )
+    # Programs read quotes and such signs differently in that file.
+    parts = (user, password.value) if is_in_netrc else ()
+    if all(_IN_NETRC.fullmatch(each) and not _SPECIAL_IN_NETRC & set(each) for each in parts):
+        return None
+    return Message(
+        _(
+            "The user and the password of %(name)s can't have spaces, quotes, # or \\: pip and uv"
+            " read them from netrc."
+        ),
+        name=name,
+    )
 
 
 Login = KeyLogin | PasswordLogin

@@ -9,16 +9,22 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.logs import mask_text
 from deploy_manager.models import Project
 
 
 @admin.register(Project)
 class ProjectAdmin(StyledAdmin[Project]):
-    list_display = ("name", "repository", "folder", "requirements_file", "environment_list")
+    list_display = ("name", "repository_shown", "folder", "requirements_file", "environment_list")
     search_fields = ("name", "repository")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
         return super().get_queryset(request).annotate(environment_count=Count("environments"))
+
+    @admin.display(description=_("repository"), ordering="repository")
+    def repository_shown(self, project: Project) -> str:
+        """Masked: a row that was written around the form may have a password in it."""
+        return mask_text(project.repository)
 
     @admin.display(description=_("environments"), ordering="environment_count")
     def environment_list(self, project: Project) -> SafeString:
