@@ -19,8 +19,6 @@ from deploy_manager.rotation import keys_in_use, rotate, secret_fields
 from deploy_manager.sealing import Sealed, Secret, add_key, id_of, private_keys, public_text
 from tests.parts.worker import environment_of_a_worker
 
-MANY = 1000
-
 
 def make(count: int) -> dict[int, str]:
     """Make credentials; return their values by the keys of their rows."""
@@ -120,12 +118,14 @@ def test_the_key_is_made_and_checked_and_an_old_one_dropped(
     assert opened() == values
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("many", "kills"), [(100, 2), pytest.param(1000, 20, marks=pytest.mark.long)]
+)
 @pytest.mark.django_db(transaction=True)
 def test_a_rotation_that_is_killed_again_and_again_loses_nothing(
-    secrets_key: Path, settings: Settings, kills: int
+    secrets_key: Path, settings: Settings, many: int, kills: int
 ) -> None:
-    values = make(MANY)
+    values = make(many)
     add_key(secrets_key)
     over = threading.Event()
     wrong: list[str] = []

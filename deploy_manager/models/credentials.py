@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -225,7 +225,7 @@ class Credential(models.Model):
         if self.source == source.AGENT and self.kind not in (kind.LOGIN, kind.BOOTSTRAP):
             errors["source"] = _("An agent has keys for servers only.")
         if self.source == source.HERE and not self.secret:
-            errors["secret"] = _("Enter the secret, or have a key generated.")
+            errors[NON_FIELD_ERRORS] = _("Enter the secret, or have a key generated.")
         if self.source == source.FILE and not self.reference.startswith(("/", "~")):
             errors["reference"] = _("Enter the absolute path of a file of the worker.")
         if self.source == source.COMMAND:

@@ -1,4 +1,4 @@
-"""The form of a credential: secrets are written, checked once while they are at hand, never shown."""
+"""The form of a credential: secrets are written, checked while they are at hand, never shown."""
 
 from typing import Any
 
@@ -14,6 +14,13 @@ from deploy_manager.sealing import MOST_BYTES, Secret
 
 GENERATE = "_generate"
 """The button that saves the form with a new key."""
+
+
+class WriteOnlyTextarea(forms.Textarea):
+    """Comes back empty, also with a form that was refused."""
+
+    def format_value(self, value: Any) -> str | None:
+        return None
 
 
 class CredentialForm(ModelForm[Credential]):
@@ -78,9 +85,7 @@ class CredentialForm(ModelForm[Credential]):
         from deploy_manager.private_keys import make_private_key
 
         if kind not in Credential.KEYS:
-            raise ValidationError(
-                _("Only SSH keys are generated: a password has to be known there.")
-            )
+            raise ValidationError(_("Only SSH keys are generated here."))
         key = make_private_key()
         self.instance.put(key.plain)
         cleaned["public_key"], cleaned["certificate"] = key.public_line, ""

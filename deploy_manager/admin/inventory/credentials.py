@@ -2,12 +2,15 @@
 
 from typing import Any
 
-from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters
 
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.inventory.credential_form import GENERATE, CredentialForm
@@ -86,23 +89,31 @@ class CredentialAdmin(StyledAdmin[Credential]):
     def page_context(self, request: HttpRequest, row: Credential) -> dict[str, Any]:
         return {"may_generate": self.has_change_permission(request, row)}
 
+    @method_decorator(sensitive_post_parameters("new_secret", "new_passphrase"))
+    def changeform_view(self, *args: Any, **options: Any) -> Any:
+        """Django's, without the secrets in what is reported of an error."""
+        return super().changeform_view(*args, **options)
+
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
         return super().add_view(request, form_url, {**(extra_context or {}), "may_generate": True})
 
     def response_add(
         self, request: HttpRequest, obj: Credential, post_url_continue: str | None = None
     ) -> HttpResponse:
-        return super().response_add(self._staying(request), obj, post_url_continue)
+        return self._shown(request, obj) or super().response_add(request, obj, post_url_continue)
 
     def response_change(self, request: HttpRequest, obj: Credential) -> HttpResponse:
-        return super().response_change(self._staying(request), obj)
+        return self._shown(request, obj) or super().response_change(request, obj)
 
-    def _staying(self, request: HttpRequest) -> HttpRequest:
-        """Let a key that was generated be followed by the page with its public part."""
-        if GENERATE in request.POST:
-            request.POST = request.POST.copy()  # type: ignore[assignment]
-            request.POST["_continue"] = "1"  # type: ignore[index]
-        return request
+    def _shown(self, request: HttpRequest, row: Credential) -> HttpResponse | None:
+        """Redirect to the page with the public part of a key that was generated just now."""
+        if GENERATE not in request.POST:
+            return None
+        text = gettext("Generated a key: add its public part where %(name)s shall be let in.")
+        self.message_user(request, text % {"name": row}, messages.SUCCESS)
+        return HttpResponseRedirect(
+            reverse("admin:deploy_manager_credential_change", args=[row.pk])
+        )
 
     @admin.display(description=_("only for"))
     def only_for(self, row: Credential) -> str:

@@ -35,8 +35,10 @@ class ServerAdmin(StyledAdmin[Server]):
             "SSH",
             {
                 "description": _("How the server is reached. A local server uses none of this."),
-                "fields": ("address", "private_address", "port", "user", "gateway", "host_key")
-                + ("legacy_algorithms",),
+                "fields": (
+                    *("address", "private_address", "port", "user", "gateway", "host_key"),
+                    "legacy_algorithms",
+                ),
             },
         ),
         (
