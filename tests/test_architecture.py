@@ -22,7 +22,7 @@ LAYERS = (
     ("wheels", "advisories", "tiers"),
     ("models", "recipes", "git"),
     ("hosts", "notifications", "row_checks", "isolation"),
-    ("credentials", "addresses", "rotation"),
+    ("credentials", "credential_checks", "addresses", "rotation"),
     ("packages", "watching", "inventory"),
     ("deployments",),
     ("upgrades",),

@@ -29,7 +29,7 @@ class CredentialForm(ModelForm[Credential]):
         required=False,
         strip=False,
         max_length=MOST_BYTES,
-        widget=forms.Textarea(
+        widget=WriteOnlyTextarea(
             attrs={
                 "rows": 4,
                 "class": "vLargeTextField",
