@@ -18,7 +18,7 @@ from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError, UnknownRecipe
 from deploy_manager.logs import plain
 from deploy_manager.messages import few
-from deploy_manager.models import Environment, Problem, Schedule, Server
+from deploy_manager.models import Credential, Environment, Problem, Schedule, Server
 
 TAG = "deploy_manager"
 Check = Callable[..., list[CheckMessage]]
@@ -38,6 +38,10 @@ CELERY_BEAT_SCHEDULE = {
 Or keep this running: manage.py reconcile --forever 5s"""
 SSH_KEY = """Set in settings.py: DEPLOY_MANAGER = {"SSH_KEY_FILE": "/path/to/key"}
 or, to use the keys of an agent: DEPLOY_MANAGER = {"SSH_AGENT": True}"""
+SECRETS = """Run manage.py secrets_key where the worker runs, and see docs/credentials.md."""
+CREDENTIAL = (
+    """Correct it in the admin, under Credentials. What uses another one is not affected."""
+)
 HOST_KEY = """In the admin, under Servers, choose “Fetch host key” for each. Compare it with
 the one that the server itself shows: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"""
 # IMMEDIATE, since SQLite refuses a transaction that reads first and then finds another writer, at
@@ -170,6 +174,26 @@ def check_local_servers(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register(TAG)
+def check_credentials(**kwargs: Any) -> list[CheckMessage]:
+    """What seals and opens secrets is there; where secrets are opened, each of them opens."""
+    try:
+        if not _has_credentials() and not get_settings().SECRETS_KEY_FILE:
+            return []
+        from deploy_manager.credential_checks import credential_problems
+
+        return [
+            Error(str(each.text), hint=SECRETS, id="deploy_manager.E006")
+            if each.is_general
+            else Hint(str(each.text), hint=CREDENTIAL, id="deploy_manager.W013")
+            for each in credential_problems()
+        ]
+    except ConfigurationError:
+        return []  # reported as E001
+    except DatabaseError:  # no database, or not migrated yet
+        return []
+
+
+@register(TAG)
 def check_recipes(**kwargs: Any) -> list[CheckMessage]:
     """Every app's recipes could be imported."""
     from deploy_manager.recipes import broken_modules
@@ -281,11 +305,22 @@ def _has_broker() -> bool:
     return broker.has_broker()
 
 
+def _has_credentials() -> bool:
+    return Credential.objects.exists()
+
+
+def _has_ssh_credentials() -> bool:
+    try:
+        return Credential.objects.filter(kind=Credential.Kind.LOGIN).exists()
+    except DatabaseError:
+        return False
+
+
 def _ssh_key_problems() -> Iterator[CheckMessage]:
     settings = get_settings()
     key = settings.SSH_KEY_FILE
     if key is None:
-        if not settings.SSH_AGENT and _has_ssh_servers():
+        if not settings.SSH_AGENT and _has_ssh_servers() and not _has_ssh_credentials():
             message = "There are servers that need SSH, but no key is set."
             yield Hint(message, hint=SSH_KEY, id="deploy_manager.W004")
     elif not key.is_file():

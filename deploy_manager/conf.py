@@ -63,6 +63,11 @@ class Settings:
 
     False for a theme of the admin that has scripts in its pages.
     """
+    SECRET_COMMANDS: dict[str, list[str]] = field(default_factory=dict)
+    """Commands of the worker that print a secret: names, and words, of which one has {} in it."""
+
+    INSECURE_REPOSITORIES: tuple[str, ...] = ()
+    """Hosts of git from which code may come by http:// or git://, which anybody can change."""
 
     STEP_TIMEOUT: float = 1800.0
     """Seconds one command on a server may take."""
@@ -112,6 +117,8 @@ class Settings:
                 object.__setattr__(self, name, _expanded(name, key_file))
         self._check_switches()
         object.__setattr__(self, "ADVISORIES", _sources(self.ADVISORIES))
+        _check_secret_commands(self.SECRET_COMMANDS)
+        _check_hosts(self.INSECURE_REPOSITORIES)
         for name in NUMBERS:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or value <= 0:
@@ -155,6 +162,36 @@ def _check_retention(days: object) -> None:
                 " %(kinds)s."
             ),
             kinds=", ".join(KEPT),
+        )
+
+
+def _check_secret_commands(commands: object) -> None:
+    """Raise ConfigurationError unless each command is a list of words, one of them with {}."""
+    wrong = not isinstance(commands, dict) or [
+        name
+        for name, words in commands.items()
+        if not isinstance(name, str)
+        or not isinstance(words, (list, tuple))
+        or not all(isinstance(word, str) for word in words)
+        or not any("{}" in word for word in words[1:])
+    ]
+    if wrong:
+        raise ConfigurationError(
+            _(
+                "DEPLOY_MANAGER['SECRET_COMMANDS'] has to be a dictionary of names and commands,"
+                " each a list of words of which one has {} in it,"
+                ' like {"op": ["op", "read", "{}"]}.'
+            )
+        )
+
+
+def _check_hosts(hosts: object) -> None:
+    if not isinstance(hosts, (list, tuple)) or not all(isinstance(one, str) for one in hosts):
+        raise ConfigurationError(
+            _(
+                "DEPLOY_MANAGER['INSECURE_REPOSITORIES'] has to be a list of hosts,"
+                ' like ["git.example.org"].'
+            )
         )
 
 

@@ -50,6 +50,10 @@ class SecretUnreadable(DeployManagerError):
     """A secret can't be opened here: its key is missing, or the value is damaged."""
 
 
+class KeyUnusable(DeployManagerError):
+    """A private key, its passphrase or its certificate can't be used; the message has none."""
+
+
 class RequestRefused(DeployManagerError):
     """A request was refused before anything was written: it cannot run now, or not like this."""
 

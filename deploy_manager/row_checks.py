@@ -16,7 +16,7 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import InvalidRow, PinError
 from deploy_manager.messages import Message, join
-from deploy_manager.models import Environment, HostRun, Release
+from deploy_manager.models import Credential, Environment, HostRun, Release
 from deploy_manager.models.message_field import MessageField
 from deploy_manager.requirements.reading import read_pins
 
@@ -96,6 +96,15 @@ def check_environment(environment: Environment, without: Collection[str] = ()) -
         environment.clean()
     except ValidationError as error:
         raise _invalid(environment, error) from None
+
+
+def check_credential(credential: Credential) -> None:
+    """Check a credential, and its fields together. Raises InvalidRow."""
+    check_row(credential)
+    try:
+        credential.clean()
+    except ValidationError as error:
+        raise _invalid(credential, error) from None
 
 
 def check_release(release: Release | None) -> None:

@@ -34,6 +34,7 @@ pytest_plugins = [
     "tests.parts.postgres",
     "tests.parts.redis",
     "tests.parts.repository",
+    "tests.parts.secret_keys",
     "tests.parts.sshd",
     "tests.parts.machines",  # after sshd, whose key it takes
     "tests.parts.installed",  # after the parts that it imports

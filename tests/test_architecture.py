@@ -17,12 +17,12 @@ TOP = Path(__file__).parent.parent
 HOUSE = TOP / "deploy_manager"
 LAYERS = (
     ("conf", "exceptions", "messages", "logs", "signals", "trust", "requester"),
-    ("refs", "sealing", "schedule", "rollout_size", "drift", "https"),
+    ("refs", "sealing", "logins", "private_keys", "schedule", "rollout_size", "drift", "https"),
     ("requirements", "inventories"),
     ("wheels", "advisories", "tiers"),
     ("models", "recipes", "git"),
     ("hosts", "notifications", "row_checks", "isolation"),
-    ("addresses", "auditing"),
+    ("credentials", "credential_checks", "addresses", "rotation", "auditing"),
     ("packages", "watching", "inventory"),
     ("deployments",),
     ("upgrades",),
@@ -71,6 +71,7 @@ NOT_KNOWN = {
 
 ONLY_IN = {
     "fabric": {"hosts"},
+    "cryptography": {"hosts", "private_keys"},  # there it reads the certificates of hosts
     "paramiko": {"hosts", "inventories"},  # there it reads files of ssh, and connects to nothing
     "celery": {"broker", "dispatch", "tasks"},
     "kombu": {"broker", "embedded"},

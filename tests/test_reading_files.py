@@ -3,8 +3,9 @@
 import pytest
 
 from deploy_manager.requirements.any_file import read_asking
-from deploy_manager.requirements.asked import Asking, Secret
+from deploy_manager.requirements.asked import Asking
 from deploy_manager.requirements.pinning import pin_asking
+from deploy_manager.sealing import Secret
 
 A = "sha256:" + "a" * 64
 

@@ -3,6 +3,7 @@
 from deploy_manager.admin.audit import AuditEventAdmin
 from deploy_manager.admin.deployments.history import DeploymentAdmin
 from deploy_manager.admin.deployments.releases import ReleaseAdmin
+from deploy_manager.admin.inventory.credentials import CredentialAdmin
 from deploy_manager.admin.inventory.environments import EnvironmentAdmin
 from deploy_manager.admin.inventory.projects import ProjectAdmin
 from deploy_manager.admin.inventory.servers import ServerAdmin
@@ -17,6 +18,7 @@ from deploy_manager.admin.upgrades.policies import PolicyRunAdmin, UpgradePolicy
 __all__ = [
     "AdvisoryAdmin",
     "AuditEventAdmin",
+    "CredentialAdmin",
     "DeploymentAdmin",
     "EnvironmentAdmin",
     "InstalledPackageAdmin",

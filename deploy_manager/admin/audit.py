@@ -17,7 +17,6 @@ from django.utils.translation import ngettext
 from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.downloads import stream_download
-from deploy_manager.admin.permissions import is_visible
 from deploy_manager.auditing import as_csv, as_json_lines
 from deploy_manager.models import AuditEvent
 from deploy_manager.models.audit import AuditEventQuerySet
@@ -31,6 +30,7 @@ MOST_SHOWN = 4
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(HistoryAdmin[AuditEvent]):
+    is_seen_by_own_right = True
     list_display = ("what", "who_shown", "first_differences", "at", "ran")
     list_display_links = ("what",)
     list_filter = ("action", "kind", "source")
@@ -49,11 +49,6 @@ class AuditEventAdmin(HistoryAdmin[AuditEvent]):
         "ran",
     )
     readonly_fields = fields
-
-    def has_view_permission(self, request: HttpRequest, obj: AuditEvent | None = None) -> bool:
-        """Whoever may read the audit may read what is about environments they may see."""
-        may_read = request.user.has_perm("deploy_manager.view_auditevent")
-        return may_read and (obj is None or is_visible(request, obj))
 
     def get_urls(self) -> list[URLPattern]:
         export = self.admin_site.admin_view(self.export_view)

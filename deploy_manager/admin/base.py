@@ -135,6 +135,9 @@ class StyledAdmin(VisibleChoices, ModelAdmin[_Model]):
     class Media:
         css = {"all": ["deploy_manager/admin.css"]}
 
+    is_seen_by_own_right = False
+    """Whether its rows need their own permission to view, beside that on their environments."""
+
     def get_queryset(self, request: HttpRequest) -> "models.QuerySet[_Model]":
         return visible(request, super().get_queryset(request))
 
@@ -148,7 +151,11 @@ class StyledAdmin(VisibleChoices, ModelAdmin[_Model]):
 
     def has_view_permission(self, request: HttpRequest, obj: _Model | None = None) -> bool:
         """Whoever may see any environment may see the rows that belong to those they may see."""
-        return may_on_any(request, Right.VIEW) if obj is None else is_visible(request, obj)
+        if self.is_seen_by_own_right and not super().has_view_permission(request, obj):
+            return False
+        if obj is None:
+            return self.is_seen_by_own_right or may_on_any(request, Right.VIEW)
+        return is_visible(request, obj)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return super().has_module_permission(request) or self.has_view_permission(request)

@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from deploy_manager.models import (
     Advisory,
     AuditEvent,
+    Credential,
     Environment,
     HostRun,
     IgnoredPackage,
@@ -121,6 +122,12 @@ def visible(request: HttpRequest, found: QuerySet[_Row]) -> QuerySet[_Row]:
     if model is Project:
         own = Environment.objects.filter(project=OuterRef("pk"), pk__in=environments)
         return found if _may_see_projects(request) else found.filter(Exists(own))
+    if model is Credential:
+        servers = visible(request, Server.objects.order_by())
+        return found.filter(
+            Q(environment=None) | Q(environment__in=environments),
+            Q(server=None) | Q(server__in=servers),
+        )
     if way := way_to_environment(model):
         return found.filter(**{f"{way}__in": environments})
     if model in OF_SEVERAL:

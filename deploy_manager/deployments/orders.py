@@ -11,6 +11,7 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
+from deploy_manager.credentials import Known, index_of, key_login, sudo_login
 from deploy_manager.deployments.confirming import split_by_server, why_changed
 from deploy_manager.deployments.machine_needs import machine_of
 from deploy_manager.deployments.prepare import Prepared
@@ -105,12 +106,13 @@ def orders_of(
     # Once for all hosts, each of which asks which processes run on it.
     prefetch_related_objects([environment], "placements__server", "processes", "tiers")
     releases = dict(environment.releases.values_list("name", "pk"))
+    known = Known.load()
     orders: list[Orders] = []
     without: list[NoOrders] = []
     # What has ended needs none: its server may have left since.
     for run in _with_places(held.host_runs.filter(state__in=LIVE)):
         try:
-            orders.append(_orders(run, held, prepared, releases, cancelled))
+            orders.append(_orders(run, held, prepared, releases, known, cancelled))
         except DeployManagerError as error:
             if not held.deployment.stage and run.placement is not None:
                 raise
@@ -147,7 +149,7 @@ def orders_for(host_run_id: int, prepared: Prepared) -> Orders:
     """
     run = _with_places(HostRun.objects.filter(pk=host_run_id)).get()
     held = Shard.objects.select_related("deployment__environment__project").get(pk=run.shard_id)
-    return _orders(run, held, prepared, {})
+    return _orders(run, held, prepared, {}, Known.load())
 
 
 def _with_places(runs: QuerySet[HostRun]) -> QuerySet[HostRun]:
@@ -161,6 +163,7 @@ def _orders(
     held: Shard,
     prepared: Prepared,
     releases: dict[str, int],
+    known: Known,
     cancelled: Event | None = None,
 ) -> Orders:
     placement, deployment = run.placement, held.deployment
@@ -175,7 +178,14 @@ def _orders(
     placement.environment = deployment.environment
     forced = deployment.forced_migrations
     site = site_of(placement, prepared.release, prepared.archive, forced, cancelled)
-    site = replace(site, arguments=texts_in(deployment.arguments))
+    server, environment = placement.server, placement.environment
+    is_bootstrap = _is_bootstrap([step.recipe for step in run.steps.all()])
+    user = server.bootstrap_user if is_bootstrap else server.user
+    site = replace(
+        site,
+        arguments=texts_in(deployment.arguments),
+        sudo=sudo_login(known, server, environment, user),
+    )
     # Only for what works on them: a mistake in a web server's row stops no deployment.
     if any(step.recipe in TIER_RECIPES for step in run.steps.all()):
         site = replace(site, tiers=tiers_on(placement))
@@ -183,9 +193,9 @@ def _orders(
     recipes = [step.recipe for step in run.steps.all()]
     makes_environment = make_virtualenv.__name__ in recipes
     oldest = oldest_python() if makes_environment else OLDEST_PYTHON
-    is_bootstrap = _is_bootstrap(recipes)
     if is_bootstrap:
-        site, oldest = site_of_bootstrap(placement, site, public_key()), OLDEST_TO_PROVISION
+        key = public_key(key_login(known, server, environment))
+        site, oldest = site_of_bootstrap(placement, site, key), OLDEST_TO_PROVISION
     work = Work(
         folder=site.tools_path,
         python=site.python,
@@ -201,7 +211,7 @@ def _orders(
         run=run,
         placement=placement,
         site=site,
-        address=address_of(placement.server, as_bootstrap=is_bootstrap),
+        address=address_of(server, as_bootstrap=is_bootstrap, environment=environment, known=known),
         work=work,
         is_bootstrap=is_bootstrap,
         only_looks=is_bootstrap and all(get_recipe(name).only_looks for name in recipes),
@@ -280,7 +290,7 @@ def site_of(
         forced_migrations=frozenset(forced_migrations),
         cache=cache / "tools",
         installer=environment.installer,
-        index_url=environment.index_url,
+        index_url=index_of(environment),
         wheels=environment.wheels,
         builder=_builder(environment, cancelled) if cancelled else None,
         may_fetch=cancelled is not None,
@@ -308,7 +318,7 @@ def _builder(environment: Environment, cancelled: Event) -> Builder | None:
     server = environment.builder
     if server is None or environment.wheels != Environment.Wheels.SHIPPED:
         return None
-    address = address_of(server)
+    address = address_of(server, environment=environment)
 
     @contextmanager
     def open_builder() -> Iterator[OpenHost]:

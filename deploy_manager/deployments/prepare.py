@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
+from deploy_manager.credentials import index_of
 from deploy_manager.deployments.bad_releases import (
     describe_mark,
     find_mark,
@@ -204,7 +205,7 @@ def _refuse_what_does_not_fit(deployment: Deployment, release: Release) -> None:
         return
     environment = deployment.environment
     try:
-        check_fit(pins_in(release.lock.text), targets_of(environment), environment.index_url)
+        check_fit(pins_in(release.lock.text), targets_of(environment), index_of(environment))
     except PinError as error:
         raise PinError(
             _(

@@ -2,15 +2,17 @@
 
 import os
 import pwd
+import shlex
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CodeError
+from deploy_manager.git.access import Access
 from deploy_manager.logs import mask
 from deploy_manager.messages import Message
 
@@ -57,16 +59,32 @@ class Git:
         self._repository = repository
         self._timeout = timeout
 
-    def run(self, *arguments: str, stdin: bytes = b"", keep_open: Sequence[int] = ()) -> bytes:
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        keep_open: Sequence[int] = (),
+        access: Access | None = None,
+    ) -> bytes:
         """Return git's output. `keep_open` are file descriptors that stay open while it runs.
 
-        Raises GitError, and CodeError if it takes too long or is not installed.
+        `access` is what the repository is logged in to with; it takes stdin's place. Raises
+        GitError, and CodeError if it takes too long or is not installed.
         """
+        access = access or Access()
         try:
-            exit_code, stdout, stderr = _run(arguments, stdin, keep_open, self._timeout)
-        except FileNotFoundError:
+            exit_code, stdout, stderr = _run(
+                [*access.before, "git", *_OPTIONS, *access.options, *arguments],
+                _environment(access),
+                access.stdin or stdin,
+                [*keep_open, *access.keep_open],
+                self._timeout,
+            )
+        except FileNotFoundError as error:
+            program = error.filename or "git"
             raise CodeError(
-                _("git is not installed on the worker: install it, as with apt-get install git.")
+                _("%(program)s is not installed on the worker: install it, as with apt-get."),
+                program=program,
             ) from None
         except subprocess.TimeoutExpired:
             raise CodeError(
@@ -78,17 +96,21 @@ class Git:
                 timeout=f"{self._timeout:g}",
             ) from None
         if exit_code:
-            raise GitError(self._repository, _last_words(stderr))
+            raise GitError(self._repository, _last_words(stderr, access))
         return stdout
 
 
 def _run(
-    arguments: Sequence[str], stdin: bytes, keep_open: Sequence[int], timeout: float
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: bytes,
+    keep_open: Sequence[int],
+    timeout: float,
 ) -> tuple[int, bytes, bytes]:
     """Run git in a process group of its own, so that its helpers do not outlive a timeout."""
     with subprocess.Popen(
-        ["git", *_OPTIONS, *arguments],
-        env=_environment(),
+        words,
+        env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -105,7 +127,7 @@ def _run(
     return process.returncode, stdout, stderr
 
 
-def _environment() -> dict[str, str]:
+def _environment(access: Access) -> dict[str, str]:
     """Return an environment without prompts, other repositories, or protocols like ext::."""
     kept = {
         name: text
@@ -114,15 +136,17 @@ def _environment() -> dict[str, str]:
     }
     ssh = os.environ.get("GIT_SSH_COMMAND", "ssh")
     return kept | {
-        "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file",
-        "GIT_SSH_COMMAND": f"{ssh} -o BatchMode=yes {_PATIENCE}",
+        "GIT_ALLOW_PROTOCOL": access.protocols,
+        "GIT_SSH_COMMAND": " ".join(
+            [ssh, "-o BatchMode=yes", _PATIENCE, *map(shlex.quote, access.ssh_options)]
+        ),
         "GIT_TERMINAL_PROMPT": "0",
         # What git and ssh say is recognised by its English words: see _WHAT_TO_DO.
         "LC_ALL": "C.UTF-8",
     }
 
 
-def _last_words(stderr: bytes) -> Message:
+def _last_words(stderr: bytes, access: Access) -> Message:
     """Return the most telling line of git's output: its error, or the reason that ssh gave."""
     text = mask(stderr).decode(errors="replace")
     lines = ["".join(filter(str.isprintable, line)) for line in text.splitlines() if line.strip()]
@@ -139,21 +163,21 @@ def _last_words(stderr: bytes) -> Message:
             line=lines[at],
         )
     line = lines[at - 1] if at and "Could not read from remote" in lines[at] else lines[at]
-    return _with_help(line)
+    return _with_help(line, access.name)
 
 
 _WHAT_TO_DO = {
     "Permission denied (": _(
-        "%(line)s %(who)s has no accepted key: give this account a deploy key in ~/.ssh, or name"
-        " one in GIT_SSH_COMMAND."
+        "%(line)s %(who)s has no accepted key: add a git credential with a deploy key in the admin,"
+        " or give this account a deploy key in ~/.ssh."
     ),
     "Host key verification failed": _(
-        "%(line)s %(who)s does not know its host key yet: as this account, connect once by ssh and"
-        " compare the key."
+        "%(line)s %(who)s does not know its host key yet: enter it in the git credential; or as"
+        " this account, connect once by ssh and compare the key."
     ),
     "could not read Username": _(
-        "%(line)s %(who)s has no password for it: give this account a token in ~/.netrc or a"
-        " credential helper of git."
+        "%(line)s %(who)s has no password for it: add a git credential with a token in the admin,"
+        " or give this account a token in ~/.netrc or a credential helper of git."
     ),
     "Authentication failed": _(
         "%(line)s %(who)s has a password for it that is refused: check ~/.netrc or the credential"
@@ -162,8 +186,33 @@ _WHAT_TO_DO = {
 }
 """Messages of git and ssh when an account may not read a repository, and what to do."""
 
+_WITH_A_CREDENTIAL = {
+    "Permission denied (": _(
+        "%(line)s The key of the credential %(name)s is not accepted: add its public part to the"
+        " repository's deploy keys."
+    ),
+    "Host key verification failed": _(
+        "%(line)s Its host key is not one that the credential %(name)s names, or none is known:"
+        " compare the key, and enter it there."
+    ),
+    "could not read Username": _(
+        "%(line)s The user or token of the credential %(name)s is refused: enter another one."
+    ),
+    "Authentication failed": _(
+        "%(line)s The user or token of the credential %(name)s is refused: enter another one."
+    ),
+}
+"""The same where a credential was used."""
 
-def _with_help(line: str) -> Message:
+
+def _with_help(line: str, credential: str) -> Message:
+    if credential:
+        told = [text for words, text in _WITH_A_CREDENTIAL.items() if words in line]
+        return (
+            Message(told[0], line=f"{line.rstrip('.')}.", name=credential)
+            if told
+            else Message(line)
+        )
     for words, help_text in _WHAT_TO_DO.items():
         if words in line:
             try:

@@ -9,7 +9,7 @@ import hashlib
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,9 +18,11 @@ from pathlib import Path
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CodeError
+from deploy_manager.git.access import logged_in
 from deploy_manager.git.amending import Change, amend_file, check_own_ref, keep_commit, patch_of
 from deploy_manager.git.command import Git, GitError
 from deploy_manager.git.contents import refuse_incomplete_archive, refuse_lfs_pointers
+from deploy_manager.logins import Login
 from deploy_manager.logs import mask
 from deploy_manager.messages import Message, few
 from deploy_manager.refs import is_ref_name
@@ -56,20 +58,27 @@ class Commit:
 class Mirror:
     """A bare clone of one repository's branches and tags, in a folder shared by processes.
 
-    `timeout` is in seconds, for each git command and for the lock of the mirror.
+    `timeout` is in seconds, for each git command and for the lock of the mirror. `login` is what
+    the repository is logged in to with, opened only to fetch; None: what git's account has.
     """
 
-    def __init__(self, repository: str, folder: Path, timeout: float) -> None:
+    def __init__(
+        self, repository: str, folder: Path, timeout: float, login: Login | None = None
+    ) -> None:
         name = hashlib.sha256(repository.encode()).hexdigest()[:16]
         self._repository = repository
         self._shown = mask(repository.encode()).decode()
         self._folder = folder / f"{name}.git"
         self._archives = folder / f"{name}.archives"
         self._timeout = timeout
+        self._login = login
         self._git = Git(self._shown, timeout)
 
     def update(self) -> None:
-        """Clone the repository, or fetch its changes and drop deleted refs. Raises CodeError."""
+        """Clone the repository, or fetch its changes and drop deleted refs. Raises CodeError.
+
+        Its login is opened here: a process without the key for secrets can't.
+        """
         if self._repository.startswith("-") or re.match(r"\w+::", self._repository):
             raise CodeError(
                 _("%(shown)s is not a repository: enter a URL or an absolute path."),
@@ -193,7 +202,7 @@ class Mirror:
         # An empty template: the account's own could bring hooks.
         words = ("clone", "--quiet", "--bare", "--template=", "--", self._repository, str(beside))
         try:
-            self._git.run(*words, keep_open=[lock])
+            self._log_in_and_run(words, lock)
             beside.rename(self._folder)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
@@ -204,8 +213,14 @@ class Mirror:
         for stale in self._folder.rglob("*.lock"):
             stale.unlink(missing_ok=True)
         # With refspecs, since a bare clone has none configured.
-        words = ("fetch", "--quiet", "--prune", "--force", "origin", *_REFSPECS)
-        self._git.run("--git-dir", str(self._folder), *words, keep_open=[lock])
+        # By its URL, not as origin: early versions cloned URLs that had a password in them.
+        options = ("--quiet", "--prune", "--force")
+        words = ("fetch", *options, "--", self._repository, *_REFSPECS)
+        self._log_in_and_run(("--git-dir", str(self._folder), *words), lock)
+
+    def _log_in_and_run(self, words: Sequence[str], lock: int) -> None:
+        with logged_in(self._repository, self._login) as access:
+            self._git.run(*words, keep_open=[lock], access=access)
 
     def _named_commit(self, ref: str) -> str:
         """Return the commit of a branch or tag; `heads/…` and `tags/…` distinguish them."""

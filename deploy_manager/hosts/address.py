@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
+from deploy_manager.logins import KeyLogin
 from deploy_manager.recipes.host import BuildHost
 
 
@@ -34,6 +35,12 @@ class Address:
 
     is_bootstrap: bool = False
     """Whether it is reached by its bootstrap user, with the key for that account."""
+
+    login: KeyLogin | None = None
+    """What it is logged in to with, still closed; None: what the settings name."""
+
+    legacy_algorithms: bool = False
+    """Whether ciphers and the like are accepted that are weak by now."""
 
     gateway: "Address | None" = None
     """The server that connections go through."""

@@ -1,18 +1,88 @@
-"""The keys that this installation logs in with: which file, how it is read, its public part."""
+"""The keys that this installation logs in with: a credential's, or those that settings name."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import paramiko
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
-from deploy_manager.exceptions import HostUnreachable
+from deploy_manager.exceptions import (
+    ConfigurationError,
+    HostUnreachable,
+    KeyUnusable,
+    SecretUnreadable,
+)
 from deploy_manager.hosts.address import Address
+from deploy_manager.logins import KeyLogin, explain
+from deploy_manager.private_keys import PrivateKey
+from deploy_manager.private_keys import read_private_key as read_text
 
 NO_KEY = _(
-    "No key to log in with is configured: in DEPLOY_MANAGER, set SSH_KEY_FILE to the path of a"
-    " private key, or SSH_AGENT to True."
+    "No key to log in with is configured: add an SSH credential in the admin, or in DEPLOY_MANAGER"
+    " set SSH_KEY_FILE to the path of a private key, or SSH_AGENT to True."
 )
+
+
+_CLASSES: dict[str, type[paramiko.PKey]] = {
+    "ssh-ed25519": paramiko.Ed25519Key,
+    "ssh-rsa": paramiko.RSAKey,
+}
+
+
+def identity_of(address: Address) -> dict[str, Any]:
+    """Return paramiko's options for what a server is logged in to with. Raises HostUnreachable."""
+    if address.login is not None:
+        if address.login.key is None:
+            return {"allow_agent": True}
+        return {"pkey": _pkey_of(address.login), "allow_agent": False}
+    name, path = key_setting(address)
+    agent = get_settings().SSH_AGENT
+    if path is not None:
+        return {"pkey": read_private_key(name, path), "allow_agent": agent}
+    if not agent:
+        raise HostUnreachable(NO_KEY)
+    return {"allow_agent": True}
+
+
+def name_of_key(address: Address) -> str:
+    """Return how messages name what a server is logged in to with."""
+    return address.login.name if address.login else key_setting(address)[0]
+
+
+def open_key(login: KeyLogin) -> PrivateKey:
+    """Return the private key of a login, which has one. Raises HostUnreachable."""
+    if login.key is None:
+        raise HostUnreachable(NO_KEY)
+    try:
+        passphrase = login.passphrase.open() if login.passphrase else None
+        return read_text(login.key.open(), passphrase)
+    except (ConfigurationError, SecretUnreadable) as error:
+        raise HostUnreachable(explain(login.name, error)) from None
+    except KeyUnusable as error:
+        raise HostUnreachable(
+            _("The credential %(name)s can't be used: %(error)s"),
+            name=login.name,
+            error=error.message,
+        ) from None
+
+
+def _pkey_of(login: KeyLogin) -> paramiko.PKey:
+    opened = open_key(login)
+    kind = opened.public_line.split()[0]
+    # An odd kind was refused as it was read; curves of ecdsa are all one class.
+    pkey = _CLASSES.get(kind, paramiko.ECDSAKey).from_private_key(io.StringIO(opened.plain.value))
+    if login.certificate:
+        try:
+            pkey.load_certificate(login.certificate)
+        except (paramiko.SSHException, ValueError, OSError) as error:
+            raise HostUnreachable(
+                _("The certificate of the credential %(name)s can't be used: %(error)s"),
+                name=login.name,
+                error=error,
+            ) from None
+    return pkey
 
 
 def key_setting(address: Address) -> tuple[str, Path | None]:
@@ -37,8 +107,8 @@ def read_private_key(setting: str, path: Path) -> paramiko.PKey:
     except (paramiko.SSHException, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as error:
         raise HostUnreachable(
             _(
-                "%(setting)s %(path)s is not a usable private key: %(error)s. A "
-                "key with a passphrase works only through an agent (SSH_AGENT)."
+                "%(setting)s %(path)s is not a usable private key: %(error)s. A key with a"
+                " passphrase works only through an agent (SSH_AGENT), or as a credential."
             ),
             setting=setting,
             path=path,
@@ -46,16 +116,18 @@ def read_private_key(setting: str, path: Path) -> paramiko.PKey:
         ) from error
 
 
-def public_key() -> str:
+def public_key(login: KeyLogin | None = None) -> str:
     """Return the public key that accounts on servers have to let in: `ssh-ed25519 AAAA…`.
 
     Raises HostUnreachable if there is none, or if an agent has several.
     """
+    if login is not None and (login.public_key or login.key):
+        return login.public_key or open_key(login).public_line
     conf = get_settings()
-    if conf.SSH_KEY_FILE is not None:
+    if login is None and conf.SSH_KEY_FILE is not None:
         key = read_private_key("SSH_KEY_FILE", conf.SSH_KEY_FILE)
         return f"{key.get_name()} {key.get_base64()}"
-    known = paramiko.Agent().get_keys() if conf.SSH_AGENT else ()
+    known = paramiko.Agent().get_keys() if login or conf.SSH_AGENT else ()
     if not known:
         raise HostUnreachable(NO_KEY)
     if len(known) > 1:

@@ -9,11 +9,12 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.messages import Message
 
-BY_SHA_1 = {"keys": ["ssh-rsa"], "pubkeys": ["ssh-rsa"]}
-"""What paramiko 4 still accepts and paramiko 5 does not know: RSA keys are proved by SHA-2."""
-
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 """How a host proves that it has an RSA key (RFC 8332). The older way, by SHA-1, is refused."""
+
+
+AUTHORITY = "@cert-authority"
+"""In front of a key that signs the keys of hosts, as in known_hosts."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,19 @@ class HostKey:
 
 
 def fingerprint(line: str) -> str:
-    """Return the fingerprint of a public key line. Raises ValueError if it is not one."""
+    """Return the fingerprint of a public key line. Raises ValueError if it is not one.
+
+    Of authorities it is those of their keys.
+    """
+    if is_authority(line):
+        keys = (each.strip().removeprefix(AUTHORITY) for each in line.strip().splitlines())
+        return ", ".join(f"{AUTHORITY} {read_line(key).fingerprint}" for key in keys)
     return str(read_line(line).fingerprint)
+
+
+def is_authority(line: str) -> bool:
+    """Whether a pinned line names an authority, not the key of one host."""
+    return line.lstrip().startswith(f"{AUTHORITY} ")
 
 
 def read_line(line: str) -> paramiko.PKey:

@@ -16,12 +16,12 @@ import paramiko
 from django.utils.translation import gettext_noop as _
 from paramiko.ssh_exception import BadHostKeyException, IncompatiblePeer
 
-from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import Cancelled, HostKeyMismatch, HostUnreachable
-from deploy_manager.hosts import keys
+from deploy_manager.hosts import authorities, keys
 from deploy_manager.hosts.address import Address
+from deploy_manager.hosts.algorithms import SWITCH, not_offered
 from deploy_manager.hosts.channel import hang_up, hung_up, one_line
-from deploy_manager.hosts.identity import NO_KEY, key_setting, read_private_key
+from deploy_manager.hosts.identity import identity_of, name_of_key
 from deploy_manager.hosts.keys import HostKey
 from deploy_manager.hosts.running import TICK
 from deploy_manager.messages import Message
@@ -42,6 +42,7 @@ DEAD_AFTER = 15.0
 """Seconds without an answer after which a connection is given up."""
 
 Way = socket.socket | paramiko.Channel
+Pinned = paramiko.PKey | authorities.Authorities
 T = TypeVar("T")
 
 # paramiko logs what it also raises. Without a handler of its own, logging would print it to stderr.
@@ -238,8 +239,11 @@ def _log_in(address: Address, through: Link | None) -> Link:
     return Link(connection, through)
 
 
-def _connection(address: Address, pinned: paramiko.PKey) -> Any:
-    """Return a connection that knows one host key and one identity, and reads no ~/.ssh/config."""
+def _connection(address: Address, pinned: Pinned) -> Any:
+    """Return a connection that knows one host key, or its authorities, and one identity.
+
+    It reads no ~/.ssh/config.
+    """
     connection = fabric.Connection(
         address.hostname,
         user=address.user,
@@ -253,17 +257,20 @@ def _connection(address: Address, pinned: paramiko.PKey) -> Any:
             "channel_timeout": CHANNEL_TIMEOUT,
             # sshd counts each key offered in vain as a failed login (MaxAuthTries).
             "look_for_keys": False,
-            "transport_factory": _transports_for(pinned),
-            **_identity(address),
+            "transport_factory": _transports_for(address, pinned),
+            **identity_of(address),
         },
     )
+    if isinstance(pinned, authorities.Authorities):
+        connection.client.set_missing_host_key_policy(authorities.Policy(pinned, address))
+        return connection
     # fabric itself sets AutoAddPolicy: a key that is not pinned would be trusted silently.
     connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     connection.client.get_host_keys().add(address.known_as, pinned.get_name(), pinned)
     return connection
 
 
-def _pinned_key(address: Address, through: Link | None) -> paramiko.PKey:
+def _pinned_key(address: Address, through: Link | None) -> Pinned:
     advice = Message(
         _("Use “Fetch host key” in the admin and compare it with the one printed on the server.")
     )
@@ -276,7 +283,7 @@ def _pinned_key(address: Address, through: Link | None) -> paramiko.PKey:
             advice=advice,
         )
     try:
-        return keys.read_line(address.host_key)
+        return authorities.read(address.host_key) or keys.read_line(address.host_key)
     except ValueError as error:
         raise HostKeyMismatch(
             _("The host key pinned for %(name)s is not usable: %(error)s %(advice)s"),
@@ -286,24 +293,16 @@ def _pinned_key(address: Address, through: Link | None) -> paramiko.PKey:
         ) from error
 
 
-def _identity(address: Address) -> dict[str, Any]:
-    """Return paramiko's options for the key to log in with. Raises HostUnreachable."""
-    name, path = key_setting(address)
-    agent = get_settings().SSH_AGENT
-    if path is not None:
-        return {"pkey": read_private_key(name, path), "allow_agent": agent}
-    if not agent:
-        raise HostUnreachable(NO_KEY)
-    return {"allow_agent": True}
-
-
-def _transports_for(pinned: paramiko.PKey) -> Callable[..., paramiko.Transport]:
+def _transports_for(address: Address, pinned: Pinned) -> Callable[..., paramiko.Transport]:
     """Return a factory of transports that ask the server only for a key of the pinned type."""
+    refused = not_offered(address.legacy_algorithms)
 
     # Otherwise paramiko negotiates the type it likes best, and a server with several keys presents
     # one that was never pinned.
     def make(way: Way, **options: Any) -> paramiko.Transport:
-        transport = paramiko.Transport(way, **{**options, "disabled_algorithms": keys.BY_SHA_1})
+        if isinstance(pinned, authorities.Authorities):
+            return authorities.Transport(way, **{**options, "disabled_algorithms": refused})
+        transport = paramiko.Transport(way, **{**options, "disabled_algorithms": refused})
         transport.get_security_options().key_types = keys.algorithms_of(pinned)
         return transport
 
@@ -315,7 +314,8 @@ def _exchange(address: Address, through: Link | None) -> HostKey:
     with hung_up(_way_to(address, through)) as way:
         began = time.monotonic()
         try:
-            transport = paramiko.Transport(way, disabled_algorithms=keys.BY_SHA_1)
+            refused = not_offered(address.legacy_algorithms)
+            transport = paramiko.Transport(way, disabled_algorithms=refused)
             transport.banner_timeout = GREETING_TIMEOUT
             with hung_up(transport):
                 transport.start_client(timeout=GREETING_TIMEOUT)
@@ -336,6 +336,8 @@ def _explained(
         yield
     except BadHostKeyException as error:
         raise _mismatch(address, keys.host_key_of(error.key)) from error
+    except authorities.NotCertified as error:
+        raise _not_certified(address, error.why) from error
     except IncompatiblePeer as error:
         if "host key" not in str(error):
             raise _incompatible(address, error) from error
@@ -351,7 +353,7 @@ def _explained(
                 "%(address)s refuses to log %(user)s in: %(error)s Check that the public "
                 "key of %(setting)s is in that account's ~/.ssh/authorized_keys.%(answer)s"
             ),
-            setting=key_setting(address)[0],
+            setting=name_of_key(address),
             address=place_of(address),
             user=address.user,
             error=error,
@@ -368,7 +370,21 @@ def _explained(
         ) from error
 
 
+def _not_certified(address: Address, why: Message) -> HostKeyMismatch:
+    return HostKeyMismatch(
+        _("The host key of %(address)s is not certified by its pinned authority: %(why)s"),
+        address=place_of(address),
+        why=why,
+    )
+
+
 def _mismatch(address: Address, shown: HostKey) -> HostKeyMismatch:
+    if keys.is_authority(address.host_key):
+        why = Message(
+            _("it presents %(fingerprint)s without a certificate: see HostCertificate."),
+            fingerprint=shown.fingerprint,
+        )
+        return _not_certified(address, why)
     return HostKeyMismatch(
         _(
             "The host key of %(address)s is not the pinned one. Pinned: %(pinned)s. The "
@@ -389,6 +405,8 @@ def _incompatible(address: Address, error: IncompatiblePeer) -> HostUnreachable:
         why = Message(
             _(" It may prove its key by SHA-1 only, as OpenSSH did before 7.2: update it.")
         )
+    elif not address.legacy_algorithms:
+        why = SWITCH
     return HostUnreachable(
         _("%(address)s has no SSH algorithm we accept: %(error)s.%(why)s"),
         address=place_of(address),

@@ -3,6 +3,7 @@
 from deploy_manager.models.advisories import Advisory, AuditedVersion
 from deploy_manager.models.approvals import Approval
 from deploy_manager.models.audit import AuditEvent
+from deploy_manager.models.credentials import Credential
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
 from deploy_manager.models.freezes import Freeze
@@ -48,6 +49,7 @@ __all__ = [
     "AuditEvent",
     "AuditedVersion",
     "ConfirmedPlan",
+    "Credential",
     "Deployment",
     "Environment",
     "Freeze",

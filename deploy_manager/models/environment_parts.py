@@ -120,7 +120,7 @@ class PackagesPart(models.Model):
         _("package index"),
         max_length=300,
         blank=True,
-        validators=[validators.index_url_validator],
+        validators=[validators.validate_index_url],
         help_text=_("Blank: the one in the server's own pip configuration."),
     )
     wheels = models.CharField(

@@ -108,6 +108,15 @@ class Server(Moving):
         blank=True,
         help_text=_(
             "The pinned public key, like “ssh-ed25519 AAAA…”. A server with any other is refused."
+            " Or the key of an authority that signs host keys: “@cert-authority ssh-ed25519 AAAA…”."
+        ),
+    )
+    legacy_algorithms = models.BooleanField(
+        _("legacy algorithms"),
+        default=False,
+        help_text=_(
+            "Accept SSH ciphers and checksums that can be broken (CBC, 3DES, MD5, SHA-1), for a"
+            " server that has no others."
         ),
     )
 

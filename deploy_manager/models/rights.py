@@ -14,6 +14,7 @@ from deploy_manager.messages import Message
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
+    from deploy_manager.models.credentials import Credential
     from deploy_manager.models.environments import Environment
     from deploy_manager.models.inventory import Server
 
@@ -37,6 +38,8 @@ class Right(StrEnum):
     USE_SERVER = "deploy_manager.use_server"
     CHANGE_SERVER = "deploy_manager.change_server"
     DELETE_SERVER = "deploy_manager.delete_server"
+
+    USE_CREDENTIAL = "deploy_manager.use_credential"
 
     @property
     def codename(self) -> str:
@@ -65,7 +68,9 @@ NO_LONGER = {
 
 
 def may(
-    user: "User | AnonymousUser | Any", right: Right, row: "Environment | Server | None"
+    user: "User | AnonymousUser | Any",
+    right: Right,
+    row: "Environment | Server | Credential | None",
 ) -> bool:
     """Whether a user has a right on all rows or on this one; None: on all. Nobody inactive has any.
 

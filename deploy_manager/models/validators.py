@@ -7,6 +7,7 @@ around forms. Values are quoted nevertheless, at each place that uses them.
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
@@ -93,9 +94,19 @@ host_header_validator = RegexValidator(
 )
 index_url_validator = RegexValidator(
     r"^(https?|file)://[A-Za-z0-9/_.~%:\[\]+-]+\Z",
-    _("Enter a URL without user name and password; keep those in the server's pip.conf or .netrc."),
+    _("Enter a URL: https://, http:// or file://, without user name and password."),
 )
 
+
+# What reaches a command as one word, or is a path; never an option, and never read by a shell.
+reference_validator = RegexValidator(
+    r"^(?!-)[A-Za-z0-9_.:/@~%+=,?&#\[\]-]+\Z",
+    _("Use letters, digits and signs without spaces, and do not begin with -."),
+)
+# As netrc takes it: see logins.py.
+login_validator = RegexValidator(
+    r"^[A-Za-z0-9_.@+$%=/-]+\Z", _("Enter a user name without spaces and quotes.")
+)
 
 OUR_NAMES = frozenset({"venv", "venv.new", ".complete"})
 """The names that deploy_manager itself uses at the top of a release's folder."""
@@ -134,17 +145,50 @@ _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud
 def validate_repository(value: str) -> None:
     """Take a git URL or a path without a password. Raises ValidationError, which has none either.
 
-    A user name in an https URL is refused, too: most often it is a token.
+    A user name in an https URL is refused, too: most often it is a token. http:// and git:// are
+    taken only of hosts that the settings name: who can change what is sent changes what runs.
     """
     if _LOGIN_IN_REPOSITORY.match(value):
         raise ValidationError(
             _(
                 "Enter the URL without user name, password and token: it is stored in the database"
-                " and shown on pages. Give them to git in ~/.netrc or by a credential.helper, for"
-                " the accounts of the worker and of the web server."
+                " and shown on pages. Add a credential for its host instead, of the kind “git over"
+                " HTTPS”: it is sealed."
             )
         )
     repository_validator(value)
+    scheme, _separator, rest = value.partition("://")
+    if rest and scheme in ("http", "git"):
+        host = (urlsplit(value).hostname or "").lower()
+        if host not in {one.lower() for one in get_settings().INSECURE_REPOSITORIES}:
+            raise ValidationError(
+                _(
+                    "%(scheme)s:// is not encrypted: anybody on the way could send other code. Use"
+                    " https:// or ssh, or name the host %(host)s in"
+                    " DEPLOY_MANAGER['INSECURE_REPOSITORIES']."
+                ),
+                params={"scheme": scheme, "host": host},
+            )
+
+
+def validate_index_url(value: str) -> None:
+    """Take the URL of a package index. Raises ValidationError, which has no password either."""
+    if _LOGIN_IN_REPOSITORY.match(value):
+        raise ValidationError(
+            _(
+                "Enter the URL without user name, password and token: it is stored in the database"
+                " and shown on pages. Add a credential for its host instead, of the kind “package"
+                " index”: it is sealed."
+            )
+        )
+    index_url_validator(value)
+
+
+def validate_public_lines(value: str) -> None:
+    """Take lines of known_hosts. Raises ValidationError for a private key, which is a secret."""
+    if "PRIVATE KEY" in value:
+        raise ValidationError(_("This is a private key: it belongs into the field of the secret."))
+    validate_command(value)
 
 
 LOCAL = "local"
@@ -342,9 +386,11 @@ def validate_package(value: str) -> None:
 
 
 _PLACE = r"[A-Za-z0-9._~%+@:/\[\]=&?,-]+"
+# A user only for ssh, and never a password: whoever reads a pin would read it.
 validate_direct_url = RegexValidator(
-    rf"^(git\+(https?|ssh|file)://{_PLACE}@[0-9a-f]{{40}}(#subdirectory=[A-Za-z0-9._/-]+)?"
-    rf"|https?://{_PLACE}#sha256=[0-9a-f]{{64}})\Z",
+    r"^(git\+(ssh://([A-Za-z0-9._-]+@)?|(https?|file)://)(?![^/]*@)"
+    rf"{_PLACE}@[0-9a-f]{{40}}(#subdirectory=[A-Za-z0-9._/-]+)?"
+    rf"|https?://(?![^/]*@){_PLACE}#sha256=[0-9a-f]{{64}})\Z",
     _("Enter git+https://…@ and the 40 digits of a commit, or https://…#sha256=…"),
 )
 

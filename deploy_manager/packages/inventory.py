@@ -130,7 +130,7 @@ def take_inventories(
 
 def _begin(pool: ThreadPoolExecutor, placement: Placement) -> "Future[Answer]":
     try:
-        address = address_of(placement.server)
+        address = address_of(placement.server, environment=placement.environment)
     except Exception as error:
         # An invalid row must not keep the other servers from being asked.
         failed: Future[Answer] = Future()

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
+from deploy_manager.credentials import index_at
 from deploy_manager.isolation import explain
 from deploy_manager.messages import Message
 from deploy_manager.models import IndexedPackage, InstalledPackage, Requirement
@@ -90,7 +91,7 @@ def _claim(wanted: set[_Package], limit: int) -> list[IndexedPackage]:
 
 def _look_up(index_url: str, rows: dict[str, IndexedPackage]) -> int:
     try:
-        found = look_up_many(rows, index_url)
+        found = look_up_many(rows, index_at(index_url))
     except Exception as error:
         # The border of an index: whatever happens with one, the others are asked.
         logger.exception("%s could not be asked", index_url or "the index")

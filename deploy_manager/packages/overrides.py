@@ -12,6 +12,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils.translation import gettext_noop as _
 from packaging.utils import is_normalized_name
 
+from deploy_manager.credentials import index_of
 from deploy_manager.exceptions import DeployManagerError, PinError, RequestRefused
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message, join
@@ -211,7 +212,7 @@ def check_that_it_fits(environment: Environment, laid: LaidOver) -> None:
         if {pin.requirement for pin in pins_in(release.lock.text)} == wanted:
             return  # it serves, so it fits; and an index may not have all of it any more
     try:
-        check_fit(laid.pins, targets_of(environment), environment.index_url)
+        check_fit(laid.pins, targets_of(environment), index_of(environment))
     except PinError as error:
         raise PinError(
             _(

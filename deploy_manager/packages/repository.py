@@ -3,6 +3,7 @@
 from functools import cache
 
 from deploy_manager.conf import get_settings
+from deploy_manager.credentials import git_login
 from deploy_manager.git.mirror import Mirror
 from deploy_manager.models import Environment, Project
 from deploy_manager.requirements.line_kinds import Files
@@ -10,10 +11,14 @@ from deploy_manager.row_checks import check_row
 
 
 def mirror_of(project: Project) -> Mirror:
-    """Return the worker's mirror of a project's repository. Raises InvalidRow."""
+    """Return the worker's mirror of a project's repository. Raises InvalidRow.
+
+    It can be read everywhere; only who has the key for secrets can fetch by a credential.
+    """
     check_row(project)
     settings = get_settings()
-    return Mirror(project.repository, settings.CACHE / "git", settings.GIT_TIMEOUT)
+    folder = settings.CACHE / "git"
+    return Mirror(project.repository, folder, settings.GIT_TIMEOUT, git_login(project))
 
 
 def find_files(environment: Environment) -> tuple[str, Files]:

@@ -16,6 +16,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.credentials import index_of
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.isolation import one_by_one
 from deploy_manager.messages import Message
@@ -191,6 +192,6 @@ def _answer_pins(held: Resolution) -> dict[str, Any]:
         resolve=asked["lock"],
         skip_bad=asked["skip_bad"],
         python_version=oldest_python(targets_of(environment)),
-        index_url=environment.index_url,
+        index_url=index_of(environment),
     )
     return {"pins": lock_text(pinned.pins), "problems": [str(one) for one in pinned.problems]}

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
+from deploy_manager.credentials import Known, index_of
 from deploy_manager.exceptions import DeployManagerError, PinError
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, IndexedPackage, Placement
@@ -57,7 +58,7 @@ def refuse_unsuitable(
     """
     if _are_proven(environment, digest, placements):
         return ()
-    offers = ask_offers([pin for pin in pins if not pin.url], environment.index_url)
+    offers = ask_offers([pin for pin in pins if not pin.url], index_of(environment))
     reported = reported_by(placements)
     servers = dict(reported)
     if offers.of:
@@ -123,8 +124,12 @@ def _asked(placements: Sequence[Placement]) -> dict[str, Target]:
     """Ask servers side by side; those that don't answer are left out: their first step says why."""
     if not placements:
         return {}
-    addresses = {each.server.name: address_of(each.server) for each in placements}
-    python = placements[0].environment.python
+    known, site = Known.load(), placements[0].environment
+    addresses = {
+        each.server.name: address_of(each.server, environment=site, known=known)
+        for each in placements
+    }
+    python = site.python
 
     def ask(name: str) -> Target | None:
         try:
@@ -156,7 +161,7 @@ def foreseen(
     Asks neither servers nor an index. A server may have another Python by now: its worker asks.
     """
     rows = IndexedPackage.objects.filter(
-        index_url=environment.index_url, name__in={pin.name for pin in pins}
+        index_url=index_of(environment), name__in={pin.name for pin in pins}
     )
     known = {row.name: texts_by_name(row.requires_python) for row in rows}
     needed = []

@@ -124,7 +124,7 @@ def _make_environment(
     # A periodic update would stay behind as a process that asks an index for newer seeds.
     options = ["--app-data", f"{folder}/app-data", "--no-periodic-update", "--no-setuptools"]
     make = [packed, "--quiet", *options, f"{folder}/venv"]
-    host.run(tool_command(builder.python, script, make), stdin=tool_facts(site))
+    host.run(tool_command(builder.python, script, make), stdin=tool_facts(site, make))
 
 
 def _build(host: BuildHost, site: Site, source: Path | str, target: Path, folder: str) -> str:
@@ -137,7 +137,7 @@ def _build(host: BuildHost, site: Site, source: Path | str, target: Path, folder
     words = [*pip, "wheel", *options, what]
     command = tool_command(f"{folder}/venv/bin/python", f"{folder}/{TOOL_RUNNER}", words)
     # The index goes by stdin, since any account can read a command line in the process list.
-    built = host.run(command, stdin=tool_facts(site), check=False)
+    built = host.run(command, stdin=tool_facts(site, words), check=False)
     if not built.ok:
         last_line = (built.stderr.strip() or built.stdout.strip())[-SHOWN_CHARACTERS:]
         raise WheelError(

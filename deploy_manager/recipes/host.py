@@ -15,6 +15,7 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.drift import Pinned
 from deploy_manager.exceptions import RecipeError
+from deploy_manager.logins import PasswordLogin
 from deploy_manager.messages import Message
 from deploy_manager.recipes.machine import Machine
 from deploy_manager.tiers.kinds import Facts
@@ -207,6 +208,11 @@ class Site:
     """sha256 of `lock`, hexadecimal."""
 
     index_url: str = ""
+    """Its login, if it has one, comes with it: see logins.Index."""
+
+    sudo: PasswordLogin | None = None
+    """By which password the account becomes root, still closed; None: it needs none."""
+
     wheels: str = "index"
     """index: the server downloads them; shipped: the worker sends those the server lacks."""
 

@@ -12,7 +12,13 @@ from pathlib import Path, PurePosixPath
 
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.exceptions import CommandFailed
+from deploy_manager.exceptions import (
+    CommandFailed,
+    ConfigurationError,
+    RecipeError,
+    SecretUnreadable,
+)
+from deploy_manager.logins import explain, login_of_index
 from deploy_manager.recipes.host import Host, Result, Site
 
 HASH_CHARACTERS = 12
@@ -153,7 +159,7 @@ def run_tool(host: Host, site: Site, python: str, words: Sequence[str]) -> None:
     `python` runs pip; the site's index, if it has one, never appears on a command line.
     """
     script = ship(host, site, TOOL_RUNNER)
-    host.run(tool_command(python, script, words), stdin=tool_facts(site))
+    host.run(tool_command(python, script, words), stdin=tool_facts(site, words))
 
 
 def tool_command(python: str, script: str, words: Sequence[str]) -> list[str]:
@@ -161,9 +167,18 @@ def tool_command(python: str, script: str, words: Sequence[str]) -> list[str]:
     return [python, "-I", "-X", "utf8", script, *words]
 
 
-def tool_facts(site: Site) -> bytes:
-    """Return the input of `run_tool.py`."""
-    return json.dumps({"index_url": site.index_url}).encode()
+def tool_facts(site: Site, words: Sequence[str]) -> bytes:
+    """Return the input of `run_tool.py`. Raises RecipeError if a login can't be opened here."""
+    login = login_of_index(site.index_url)
+    asks = {"install", "wheel"} & set(words) and "--no-index" not in words
+    # In a dry run nothing is opened.
+    if login is None or not asks or not site.may_fetch:
+        return json.dumps({"index_url": site.index_url}).encode()
+    try:
+        netrc = login.netrc().value
+    except (ConfigurationError, SecretUnreadable) as error:
+        raise RecipeError(explain(login.name, error)) from None
+    return json.dumps({"index_url": site.index_url, "netrc": netrc}).encode()
 
 
 def remote_script(name: str) -> bytes:

@@ -25,7 +25,8 @@ from pypi_simple import (
     UnsupportedRepoVersionError,
 )
 
-from deploy_manager.exceptions import IndexUnreachable
+from deploy_manager.exceptions import ConfigurationError, IndexUnreachable, SecretUnreadable
+from deploy_manager.logins import explain, login_of_index
 from deploy_manager.messages import Message
 from deploy_manager.requirements.index_client import open_client
 from deploy_manager.requirements.versions import parsed_version
@@ -216,9 +217,13 @@ def _silent_pip(reason: Message | str) -> IndexUnreachable:
 def open_index(index_url: str = "") -> PyPISimple:
     """Return a client of an index, to be closed; blank means the worker's own index.
 
-    Raises IndexUnreachable if it is unknown which that is.
+    Raises IndexUnreachable if it is unknown which that is, or if its login can't be opened here.
     """
-    return open_client(index_url or own_index_url())
+    try:
+        return open_client(index_url or own_index_url())
+    except (ConfigurationError, SecretUnreadable) as error:
+        login = login_of_index(index_url)
+        raise IndexUnreachable(explain(login.name if login else "", error)) from None
 
 
 def _tried(client: PyPISimple, name: str) -> PackageFacts | IndexProblem:

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,13 @@ from typing import Any
 import tomli_w
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.exceptions import IndexUnreachable, PinError
+from deploy_manager.exceptions import (
+    ConfigurationError,
+    IndexUnreachable,
+    PinError,
+    SecretUnreadable,
+)
+from deploy_manager.logins import explain, in_memory, login_of_index, path_of
 from deploy_manager.logs import mask
 from deploy_manager.requirements.index_facts import own_index_url
 
@@ -85,7 +91,10 @@ def run_uv(
     program = shutil.which("uv", path=os.pathsep.join(folders))
     if program is None:
         raise PinError(_("uv is not installed here: pip install uv."))
-    with tempfile.TemporaryDirectory(prefix="deploy_manager-") as home:
+    with (
+        tempfile.TemporaryDirectory(prefix="deploy_manager-") as home,
+        _netrc(index_url) as (descriptors, netrc),
+    ):
         options = _options(declared or {}, Path(home))
         try:
             done = subprocess.run(
@@ -95,7 +104,8 @@ def run_uv(
                 timeout=timeout,
                 check=False,
                 cwd=home,
-                env=minimal_environment(Path(home)) | _index(words, index_url),
+                env=minimal_environment(Path(home)) | _index(words, index_url) | netrc,
+                pass_fds=descriptors,
             )
         except subprocess.TimeoutExpired:
             raise PinError(
@@ -106,13 +116,39 @@ def run_uv(
     return mask(done.stderr.strip()).decode(errors="replace") or "uv gave no reason."
 
 
+@contextmanager
+def _netrc(index_url: str) -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
+    """Yield the descriptors and variables by which uv logs in to an index. Raises PinError.
+
+    The file is in memory, and has what the account's own ~/.netrc has, too.
+    """
+    login = login_of_index(index_url)
+    if login is None:
+        yield (), {}
+        return
+    try:
+        line = login.netrc().value
+    except (ConfigurationError, SecretUnreadable) as error:
+        raise PinError(explain(login.name, error)) from None
+    with in_memory(own_netrc() + line.encode()) as file:
+        yield (file.fileno(),), {"NETRC": path_of(file)}
+
+
+def own_netrc() -> bytes:
+    """Return what the account itself has for other hosts, ending with a newline if anything."""
+    with suppress(RuntimeError, OSError):
+        own = Path(os.environ.get("NETRC") or Path.home() / ".netrc").read_bytes()
+        return own.rstrip() + b"\n" if own.strip() else b""
+    return b""
+
+
 def _index(words: Sequence[str], index_url: str) -> dict[str, str]:
     # In the environment, as any account of the machine may read a command line. uv finds its own
     # settings there, but not pip's.
     if "--offline" in words or (not index_url and any(map(os.environ.get, _OWN_INDEX))):
         return {}
     try:
-        return {"UV_DEFAULT_INDEX": index_url or own_index_url()}
+        return {"UV_DEFAULT_INDEX": str(index_url or own_index_url())}
     except IndexUnreachable as error:
         raise PinError(error.message) from None
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.credentials import index_of
 from deploy_manager.deployments.bad_releases import describe_mark, find_mark
 from deploy_manager.deployments.decided import describe
 from deploy_manager.deployments.freezes import why_not_now
@@ -227,7 +228,7 @@ def _plan_stage(environment: Environment, options: UpgradeOptions) -> PlannedSta
     changes = compare_pins(before, pins)
     if not changes:
         return None
-    facts = look_up_many([each.name for each in changes if each.after], environment.index_url)
+    facts = look_up_many([each.name for each in changes if each.after], index_of(environment))
     audited = audited_versions({change.name for change in changes})
     # A pin may differ from what serves without having been requested now.
     is_commit = environment.pins_from == Environment.PinsFrom.COMMIT
@@ -290,7 +291,7 @@ def _move(
         lock_text(pins),
         requests,
         targets=targets_of(environment),
-        index_url=environment.index_url,
+        index_url=index_of(environment),
         before=options.before,
         exempt=options.exempt,
     )

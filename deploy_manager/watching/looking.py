@@ -70,7 +70,7 @@ def place_of(placement: Placement) -> Place:
     """Return where a placement is, as plain data. Raises InvalidRow."""
     check_row(placement)
     check_row(placement.environment, "python", "deploy_path")
-    address = address_of(placement.server)
+    address = address_of(placement.server, environment=placement.environment)
     return Place(address, placement.deploy_path, placement.environment.python)
 
 

@@ -12,12 +12,13 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.confirming import ConfirmingAdmin
 from deploy_manager.admin.permissions import visible
+from deploy_manager.logs import mask_text
 from deploy_manager.models import Environment, Project
 
 
 @admin.register(Project)
 class ProjectAdmin(ConfirmingAdmin[Project]):
-    list_display = ("name", "repository", "folder", "requirements_file", "environment_list")
+    list_display = ("name", "repository_shown", "folder", "requirements_file", "environment_list")
     search_fields = ("name", "repository")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
@@ -35,6 +36,11 @@ class ProjectAdmin(ConfirmingAdmin[Project]):
         user: Any = request.user
         right = f"deploy_manager.{verb}_project"
         return user.has_perm(right) or (project is not None and user.has_perm(right, project))
+
+    @admin.display(description=_("repository"), ordering="repository")
+    def repository_shown(self, project: Project) -> str:
+        """Masked: a row that was written around the form may have a password in it."""
+        return mask_text(project.repository)
 
     @admin.display(description=_("environments"), ordering="environment_count")
     def environment_list(self, project: Project) -> SafeString:

@@ -38,7 +38,10 @@ class ServerAdmin(ConfirmingAdmin[Server]):
             "SSH",
             {
                 "description": _("How the server is reached. A local server uses none of this."),
-                "fields": ("address", "private_address", "port", "user", "gateway", "host_key"),
+                "fields": (
+                    *("address", "private_address", "port", "user", "gateway", "host_key"),
+                    "legacy_algorithms",
+                ),
             },
         ),
         (

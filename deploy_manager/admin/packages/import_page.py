@@ -18,6 +18,7 @@ from deploy_manager.admin.confirming import confirming
 from deploy_manager.admin.downloads import as_download, plain_refusal
 from deploy_manager.admin.permissions import visible
 from deploy_manager.admin.waiting import waiting_page
+from deploy_manager.credentials import index_of
 from deploy_manager.exceptions import DeployManagerError, PinError
 from deploy_manager.models import Environment, Resolution
 from deploy_manager.models.shapes import fits
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 TEMPLATE = "admin/deploy_manager/environment/requirements.html"
 EXPORTS: dict[str, tuple[str, Callable[[Environment, tuple[Pin, ...]], str]]] = {
     "requirements": ("requirements.txt", lambda _site, pins: export_requirements(pins)),
-    "pylock": ("pylock.toml", lambda site, pins: export_pylock(pins, site.index_url)),
+    "pylock": ("pylock.toml", lambda site, pins: export_pylock(pins, index_of(site))),
 }
 
 ASKED = {"text": str, "name": str, "commit": str, "lock": bool, "skip_bad": bool}

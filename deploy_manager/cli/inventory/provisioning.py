@@ -9,6 +9,7 @@ from deploy_manager.cli.exits import refuse
 from deploy_manager.cli.packages.pins import agrees
 from deploy_manager.cli.text import clean, shorten
 from deploy_manager.cli.views.base import Report, View
+from deploy_manager.credentials import Known, key_login
 from deploy_manager.deployments.machine_needs import machine_of
 from deploy_manager.deployments.orders import site_of
 from deploy_manager.exceptions import HostUnreachable
@@ -24,7 +25,8 @@ def machine_for(placement: Placement) -> Machine:
     The key is unknown where this process has none, as on a machine that only requests.
     """
     try:
-        key = public_key()
+        known = Known.of(placement.server, placement.environment)
+        key = public_key(key_login(known, placement.server, placement.environment))
     except HostUnreachable:
         key = ""
     return machine_of(placement, site_of(placement), key)

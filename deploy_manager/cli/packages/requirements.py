@@ -8,6 +8,7 @@ from django.db import transaction
 from rich.console import Console
 
 from deploy_manager.cli.views.base import make_table
+from deploy_manager.credentials import index_of
 from deploy_manager.exceptions import PinError
 from deploy_manager.models import Environment
 from deploy_manager.packages.pins import checked_pins_of, replace_pins
@@ -52,7 +53,7 @@ def read_requirements(
             resolve=resolve,
             skip_bad=skip_bad,
             python_version=python_version,
-            index_url=environment.index_url,
+            index_url=index_of(environment),
         )
     except PinError as error:
         raise CommandError(str(error)) from None
@@ -100,7 +101,7 @@ def export_pins(environment: Environment, file_format: str) -> str:
                 f"{environment} has no requirements yet: deploy it, or run import_requirements."
             )
         if file_format == "pylock":
-            return export_pylock(pins, environment.index_url)
+            return export_pylock(pins, index_of(environment))
         return export_requirements(pins)
     except PinError as error:
         raise CommandError(str(error)) from None

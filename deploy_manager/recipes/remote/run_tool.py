@@ -3,7 +3,8 @@
 `run_tool.py <virtualenv's file, uv, or the word pip> <words>`, by the Python that pip belongs to.
 An account's options for installing (target folders, excluded packages) would make an environment
 differ from its pins. Its options for reaching an index stay: addresses, proxies, certificates,
-timeouts. Reads JSON: index_url, which takes precedence over the account's unless it is blank.
+timeouts. Reads JSON: index_url, which takes precedence over the account's unless it is blank, and
+netrc, what the index is logged in to with: it is in no variable, on no command line and no disk.
 Python 3.11 or later.
 """
 
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 PIP_KEEPS = {
     "cache-dir",
@@ -191,22 +192,44 @@ def written(value: Any) -> str:
 
 def main() -> int:
     tool, *words = sys.argv[1:]
-    index_url = json.loads(sys.stdin.read() or "{}").get("index_url", "")
+    facts = json.loads(sys.stdin.read() or "{}")
+    index_url, netrc = facts.get("index_url", ""), facts.get("netrc", "")
     if tool == "pip":
         command = next(word for word in words if not word.startswith("-"))
-        return run([*PIP, *words], for_pip(command, index_url))
+        return run([*PIP, *words], for_pip(command, index_url), netrc)
     if tool.endswith(".pyz"):
         # Read instead of the account's virtualenv.ini.
         environment = {**without("VIRTUALENV_"), "VIRTUALENV_CONFIG_FILE": os.devnull}
         return run([sys.executable, "-I", "-X", "utf8", tool, *words], environment)
     with tempfile.TemporaryDirectory() as folder:
-        return run([tool, *words], for_uv(folder, index_url))
+        return run([tool, *words], for_uv(folder, index_url), netrc)
 
 
-def run(command: list[str], environment: dict[str, str]) -> int:
+def run(command: list[str], environment: dict[str, str], netrc: str = "") -> int:
     sys.stdout.flush()
-    code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
-    return code if code >= 0 else 128 - code
+    if not netrc:
+        code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
+        return code if code >= 0 else 128 - code
+    with in_memory(own_netrc() + netrc.encode()) as file:
+        # By our process: pip fetches what a build needs in processes that inherit no descriptor.
+        environment = {**environment, "NETRC": f"/proc/{os.getpid()}/fd/{file.fileno()}"}
+        return run(command, environment)
+
+
+def in_memory(content: bytes) -> IO[bytes]:
+    file = open(os.memfd_create("netrc"), "w+b")  # noqa: SIM115
+    file.write(content)
+    file.flush()
+    return file
+
+
+def own_netrc() -> bytes:
+    """What the account itself has for other hosts."""
+    try:
+        path = os.environ.get("NETRC") or os.path.expanduser("~/.netrc")
+        return Path(path).read_bytes().rstrip() + b"\n"
+    except OSError:
+        return b""
 
 
 if __name__ == "__main__":

@@ -1,0 +1,131 @@
+"""A private package index: its password is on no command line, in no variable, on no disk."""
+
+from pathlib import Path
+
+import pytest
+import requests
+from pytest_django import Settings
+
+from deploy_manager.credentials import index_at, index_of
+from deploy_manager.exceptions import IndexUnreachable, PinError, RecipeError
+from deploy_manager.models import Credential, Environment
+from deploy_manager.requirements.completing import complete_pins
+from deploy_manager.requirements.exporting import export_pylock
+from deploy_manager.requirements.index_facts import look_up, open_index
+from deploy_manager.requirements.pins import lock_digest, lock_text
+from deploy_manager.sealing import Secret
+from tests.inventory import Inventory
+from tests.parts.index import Index
+from tests.parts.leaks import Leaks
+from tests.parts.secret_keys import as_web_server
+from tests.wheel_site import MakeServer
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("secrets_key")]
+
+PASSWORD = "pypi-needle+Zm9v/Yg&x%41"
+
+
+@pytest.fixture
+def private_index(package_index: Index) -> Index:
+    package_index.user, package_index.password = "robot", PASSWORD
+    package_index.add("shopkit", "1.0", requires=("colours>=1",))
+    package_index.add("colours", "2.0")
+    return package_index
+
+
+@pytest.fixture
+def site(inventory: Inventory, private_index: Index) -> Environment:
+    """An environment that takes its packages from the private index."""
+    row = Credential(name="index", kind="index", host="127.0.0.1", user="robot")
+    row.put(Secret(PASSWORD))
+    row.save()
+    inventory.environment.index_url = private_index.url
+    inventory.environment.save()
+    return inventory.environment
+
+
+def test_the_worker_asks_resolves_and_exports(
+    site: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    index = index_of(site)
+    leaks = Leaks.of(PASSWORD, folders=[tmp_path, Path("/dev/shm")])
+    with leaks.watched():
+        assert look_up("shopkit", index).versions[-1].version == "1.0"
+        pins = complete_pins("shopkit\n", index_url=index)
+        assert {pin.name for pin in pins} == {"shopkit", "colours"}
+        exported = export_pylock(pins, index)
+    assert "shopkit" in exported
+    assert PASSWORD not in exported
+    assert leaks.samples > 2
+    assert not leaks.found
+
+
+def test_without_its_credential_it_is_refused(site: Environment, settings: Settings) -> None:
+    with pytest.raises(IndexUnreachable):
+        look_up("shopkit", site.index_url)
+    assert look_up("shopkit", index_at(site.index_url)).versions
+
+
+def test_another_host_gets_no_password(site: Environment) -> None:
+    with open_index(index_of(site)) as client:
+        assert client.s.auth is not None
+        other = client.s.prepare_request(_get("http://localhost:9/files/x.whl"))
+        same = client.s.prepare_request(_get("http://127.0.0.1:9/files/x.whl"))
+    assert "Authorization" not in other.headers
+    assert "Authorization" in same.headers
+    site.index_url = "https://index.example.org/simple/"
+    assert type(index_of(site)) is str
+
+
+def _get(url: str) -> requests.Request:
+    return requests.Request("GET", url)
+
+
+def test_a_web_server_says_that_it_can_not_ask(
+    site: Environment, settings: Settings, secrets_key: Path
+) -> None:
+    as_web_server(settings, secrets_key)
+    with pytest.raises(IndexUnreachable, match=r"credential index can't be opened here"):
+        look_up("shopkit", index_of(site))
+    with pytest.raises(PinError, match=r"credential index can't be opened here"):
+        complete_pins("shopkit\n", index_url=index_of(site))
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+def test_a_server_installs_from_it_and_keeps_nothing(
+    site: Environment, private_index: Index, make_server: MakeServer, installer: str
+) -> None:
+    index = index_of(site)
+    text = lock_text(complete_pins("shopkit\n", index_url=index))
+    server = make_server(private_index)
+    folders = [Path(server.site.deploy_path), Path("/dev/shm")]
+    leaks = Leaks.of(PASSWORD, folders=folders)
+    with leaks.watched():
+        printed = server.install(
+            lock=text,
+            lock_digest=lock_digest(text),
+            index_url=index,
+            wheels="index",
+            installer=installer,
+        )
+    assert server.says("import shopkit; print('there')") == "there"
+    assert PASSWORD not in printed
+    assert leaks.samples > 2
+    assert not leaks.found
+
+
+def test_a_server_is_told_nothing_by_a_worker_without_the_key(
+    site: Environment,
+    private_index: Index,
+    make_server: MakeServer,
+    settings: Settings,
+    secrets_key: Path,
+) -> None:
+    index = index_of(site)
+    text = lock_text(complete_pins("shopkit\n", index_url=index))
+    as_web_server(settings, secrets_key)
+    with pytest.raises(RecipeError, match=r"credential index can't be opened here"):
+        make_server(private_index).install(
+            lock=text, lock_digest=lock_digest(text), index_url=index, wheels="index"
+        )
