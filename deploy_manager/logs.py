@@ -1,24 +1,22 @@
 """Output on its way to the log: cut into whole lines, secrets masked, bounded in memory."""
 
-import re
 from collections.abc import Iterator
+
+from deploy_manager.masking import Masker, mask_logins, masker, place_in, replaced
 
 MAX_LINE = 64 * 1024
 """Bytes. A longer line is stored in pieces."""
 
-_LOGIN_IN_URL = re.compile(rb"(https?://|://[^/\s:@]*:)[^/\s]+@")
-"""Of https the user as well, who may be a token; of others, as ssh://git@host, the password."""
 
 
 def mask(text: bytes) -> bytes:
-    """Return a text without the passwords and tokens in its URLs."""
-    return _LOGIN_IN_URL.sub(rb"\1[masked]@", text)
+    """Return a text without the secrets of this work, nor the passwords and tokens in its URLs."""
+    return masker().mask(text)
 
 
 def mask_text(text: str) -> str:
     """Return a message that may be stored and shown: masked, in letters every database accepts."""
-    # PostgreSQL accepts no NUL in text, and UTF-8 no lone surrogates.
-    return mask(text.encode(errors="replace")).decode(errors="replace").replace("\0", "\ufffd")
+    return masker().mask_text(text)
 
 
 _CONTROLS = dict.fromkeys(
@@ -45,18 +43,29 @@ def cut_lines(lines: bytes, most: int) -> Iterator[bytes]:
         start = end
 
 
+def _before(data: bytes, place: int) -> int:
+    """Return where the line begins that has this place, or what stands there in one too long."""
+    start = data.rfind(b"\n", 0, place) + 1
+    if place - start <= MAX_LINE:
+        return start
+    return max(data.rfind(b" ", start, place), data.rfind(b"\t", start, place)) + 1 or place
+
+
 class LineBuffer:
     """Collects the bytes of one stream and returns them in whole lines, masked.
 
-    So a secret that arrives in two pieces is masked as well.
+    So a secret that arrives in two pieces is masked as well. Lines that may be the beginning of a
+    secret are held back until what follows them shows it. It masks the secrets of the work that
+    made it, whichever thread feeds it.
     """
 
     def __init__(self) -> None:
+        self._masker = masker()
         self._rest = b""
 
     @property
     def held(self) -> int:
-        """Return how many bytes of an incomplete line are held back."""
+        """Return how many bytes are held back: an incomplete line, or what may be a secret's."""
         return len(self._rest)
 
     def feed(self, data: bytes) -> bytes:
@@ -66,10 +75,29 @@ class LineBuffer:
         if len(data) - end > MAX_LINE:
             # An overlong line is cut after its last space, since no URL contains one.
             end = max(data.rfind(b" "), data.rfind(b"\t"), end - 1) + 1 or len(data)
-        self._rest = data[end:]
-        return mask(data[:end])
+        if not end:
+            self._rest = data
+            return b""
+        return self._give(data, end)
 
     def flush(self) -> bytes:
         """Return the rest: a last line without an end."""
         rest, self._rest = self._rest, b""
-        return mask(rest)
+        return self._masker.mask(rest)
+
+    def _give(self, data: bytes, end: int) -> bytes:
+        """Return what comes before this place, or before the secret in which it is."""
+        found, begins = self._masker.find(data)
+        if begins is not None:
+            end = min(end, _before(data, place_in(data, begins)))
+        within = len(data[:end].translate(None, b"\r\n"))
+        while found and found[-1][1] > within:
+            if (start := found.pop()[0]) < within:
+                end = min(end, _before(data, place_in(data, start)))
+                within = len(data[:end].translate(None, b"\r\n"))
+        if not end and len(data) > MAX_LINE + self._masker.most_held:
+            # Never without bound: nothing that is a secret is so long.
+            self._rest = b""
+            return self._masker.mask(data)
+        self._rest = data[end:]
+        return mask_logins(replaced(data[:end], found)) if end else b""
