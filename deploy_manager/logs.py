@@ -1,12 +1,13 @@
 """Output on its way to the log: cut into whole lines, secrets masked, bounded in memory."""
 
+import logging
+import traceback
 from collections.abc import Iterator
 
-from deploy_manager.masking import Masker, mask_logins, masker, place_in, replaced
+from deploy_manager.masking import mask_logins, masker, place_in, replaced
 
 MAX_LINE = 64 * 1024
 """Bytes. A longer line is stored in pieces."""
-
 
 
 def mask(text: bytes) -> bytes:
@@ -17,6 +18,15 @@ def mask(text: bytes) -> bytes:
 def mask_text(text: str) -> str:
     """Return a message that may be stored and shown: masked, in letters every database accepts."""
     return masker().mask_text(text)
+
+
+def log_error(logger: logging.Logger, text: str, *args: object) -> None:
+    """Log an error with its traceback, masked, in an `except` block.
+
+    As text: what mails errors would show the values in each frame, too.
+    """
+    trace = mask_text(traceback.format_exc()).rstrip()
+    logger.error(f"{text}\n%s", *(mask_text(str(each)) for each in args), trace)
 
 
 _CONTROLS = dict.fromkeys(

@@ -15,11 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 from urllib.parse import quote, quote_plus, unquote, urlsplit
-
-if TYPE_CHECKING:
-    from deploy_manager.sealing import Secret
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,7 +36,7 @@ _ANCHORED_WITHIN = 12
 """Bytes from a form's beginning: one that is cut off after them is found as well."""
 
 _COMMON = (b"etaoinsrhl dcumfpgwybvk.xjqz/0123456789:-_,=\"'()[]", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ%")
-"""Bytes by how often they are in logs: an anchor begins with a rare one, so few places are tried."""
+"""Bytes by how often logs have them: an anchor begins with a rare one, so few places are tried."""
 
 _NAMES_OF_SECRETS = r"secret|token|passw|key|credential|dsn"
 NAMES_A_SECRET = re.compile(rf"{_NAMES_OF_SECRETS}|auth", re.IGNORECASE)
@@ -59,6 +56,13 @@ def mask_logins(text: bytes) -> bytes:
     return _LOGIN_IN_URL.sub(rb"\1\2[masked]@", text) if b"://" in text else text
 
 
+class Declared(Protocol):
+    """A secret that was declared: sealing.Secret."""
+
+    @property
+    def value(self) -> str: ...
+
+
 class Masker:
     """Finds secrets in text: as they are, encoded, quoted, wrapped over lines, or a line of them.
 
@@ -66,7 +70,7 @@ class Masker:
     its lines. It changes nothing once made: threads may share it.
     """
 
-    def __init__(self, secrets: "Iterable[Secret]" = ()) -> None:
+    def __init__(self, secrets: Iterable[Declared] = ()) -> None:
         self.secrets = frozenset(secrets)
         forms = {form for secret in self.secrets for form in forms_of(secret.value)}
         self._forms: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
@@ -161,10 +165,7 @@ def replaced(text: bytes, found: Iterable[tuple[int, int]]) -> bytes:
     for first, last in found:
         start = first + bisect_right(ends, first)
         end = last + bisect_right(ends, last - 1)
-        piece = text[start:end]
-        if last - first < SHORTEST_PART and (b"\n" in piece or b"\r" in piece):
-            continue  # by chance, rather than a short secret that was wrapped
-        pieces += [text[at:start], re.sub(rb"[^\r\n]+", MASK, piece)]
+        pieces += [text[at:start], re.sub(rb"[^\r\n]+", MASK, text[start:end])]
         at = end
     return b"".join([*pieces, text[at:]])
 
@@ -224,7 +225,7 @@ def forms_of(value: str) -> set[bytes]:
 
 
 def _parts_of(value: str) -> Iterator[str]:
-    """Yield what is a secret by itself: lines, the password of a URL, keys in JSON."""
+    """Yield what is a secret on its own: lines, the password of a URL, keys in JSON."""
     lines = [line.strip() for line in value.splitlines()]
     if len(lines) > 1:
         # What begins and ends a PEM file is the same in all of them.
@@ -313,7 +314,7 @@ def masker() -> Masker:
 
 
 @contextmanager
-def masking(secrets: "Iterable[Secret]") -> Iterator[Masker]:
+def masking(secrets: Iterable[Declared]) -> Iterator[Masker]:
     """Mask these secrets, too, in all that this thread writes down during a block."""
     before = _in_force.get()
     more = frozenset(each for each in secrets if each.value) - before.secrets

@@ -14,9 +14,9 @@ def _letters(count: int, alphabet: str) -> str:
     return "".join(_rnd.choices(alphabet, k=count))
 
 
-_PEM_LINES = [_letters(64, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
-              for _ in range(25)]  # fmt: skip
-_PEM = "\n".join(["-----BEGIN PRIVATE KEY-----", *_PEM_LINES, "x9Qa==", "-----END PRIVATE KEY-----"])
+_BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_KEY = "\n".join([*(_letters(64, _BASE64) for _ in range(25)), "x9Qa=="])
+_PEM = f"-----BEGIN PRIVATE KEY-----\n{_KEY}\n-----END PRIVATE KEY-----"
 
 PLANTED = {
     "SECRET_KEY": "django-insecure-7$q!(x9@#m&e%^*w+z=_l0p{k}~`",

@@ -16,13 +16,13 @@ import pytest
 TOP = Path(__file__).parent.parent
 HOUSE = TOP / "deploy_manager"
 LAYERS = (
-    ("conf", "exceptions", "messages", "logs", "signals", "trust"),
+    ("conf", "exceptions", "messages", "logs", "masking", "signals", "trust"),
     ("refs", "sealing", "schedule", "rollout_size", "drift", "https"),
     ("requirements", "inventories"),
     ("wheels", "advisories", "tiers"),
     ("models", "recipes", "git"),
     ("hosts", "notifications", "row_checks", "isolation"),
-    ("addresses",),
+    ("addresses", "site_secrets"),
     ("packages", "watching", "inventory"),
     ("deployments",),
     ("upgrades",),

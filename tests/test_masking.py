@@ -1,4 +1,4 @@
-"""Declared secrets are masked in every form and however they arrive; all else comes back exactly."""
+"""Declared secrets are masked in every form, however they arrive; all else comes back exactly."""
 
 import base64
 import html
@@ -17,6 +17,11 @@ from deploy_manager.masking import Masker, carried, looks_secret, masker, maskin
 from deploy_manager.sealing import Secret
 from tests.planted import PLANTED, hits
 
+
+def wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, max(3, len(text) // 9), drop_whitespace=False))
+
+
 WRITTEN = {
     "as it is": lambda text: text.encode(),
     "in quotes": lambda text: f"'{text}'".encode(),
@@ -28,9 +33,11 @@ WRITTEN = {
     "quote": lambda text: quote(text).encode(),
     "quote, all of it": lambda text: quote(text, safe="").encode(),
     "quote_plus": lambda text: quote_plus(text).encode(),
-    "small hex": lambda text: quote(text, safe="").lower().encode()
-    if text == text.lower()
-    else quote(text, safe="").encode(),
+    "small hex": lambda text: (
+        quote(text, safe="").lower().encode()
+        if text == text.lower()
+        else quote(text, safe="").encode()
+    ),
     "JSON": lambda text: json.dumps({"a": text}).encode(),
     "JSON in UTF-8": lambda text: json.dumps({"a": text}, ensure_ascii=False).encode(),
     "JSON for scripts": lambda text: json.dumps(text).replace("/", "\\/").encode(),
@@ -38,7 +45,7 @@ WRITTEN = {
     "repr of bytes": lambda text: repr(text.encode()).encode(),
     "sh": lambda text: shlex.quote(text).encode(),
     "HTML": lambda text: html.escape(text).encode(),
-    "wrapped": lambda text: "\n".join(textwrap.wrap(text, 9, drop_whitespace=False)).encode(),
+    "wrapped": lambda text: wrapped(text).encode(),
     "CRLF": lambda text: text.replace("\n", "\r\n").encode(),
 }
 
@@ -58,8 +65,6 @@ def through_buffer(content: bytes, cuts: list[int]) -> tuple[bytes, list[tuple[i
 def test_ten_kinds_of_secrets_are_masked_however_they_are_written(name: str, how: str) -> None:
     value = PLANTED[name]
     written = WRITTEN[how](value)
-    if how == "wrapped" and len(value) < 8:
-        pytest.skip("two halves of a short word stand in many texts")
     with masking(Secret(each) for each in PLANTED.values()):
         for content in (written, b"before " + written + b" after\n"):
             assert hits(mask(content)) == set()
@@ -73,7 +78,7 @@ def test_ten_kinds_of_secrets_are_masked_however_they_are_written(name: str, how
 LETTERS = st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"])
 SECRETS = st.lists(
     st.text(LETTERS, min_size=8, max_size=80).filter(
-        lambda text: len(text.strip()) >= 8 and len(set(text)) > 3 and text.strip() not in "[masked]"
+        lambda text: len(text.strip()) >= 8 and len(set(text)) > 3 and "mask" not in text
     ),
     min_size=1,
     max_size=4,
@@ -81,7 +86,7 @@ SECRETS = st.lists(
 CUTS = st.lists(st.integers(0, 400), max_size=12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(SECRETS, st.sampled_from(sorted(WRITTEN)), CUTS, st.text("xyz \n", max_size=50))
 def test_no_secret_comes_through_whatever_the_pieces(
     secrets: list[str], how: str, cuts: list[int], around: str
@@ -120,12 +125,12 @@ def test_a_secret_at_the_cut_of_an_overlong_line_is_masked() -> None:
 def test_what_may_be_a_secret_is_held_in_bounds() -> None:
     with masking([Secret("abcdefgh" * 10)]):
         buffer, fed = LineBuffer(), 0
-        for _ in range(100):
+        for _ in range(40):
             buffer.feed(b"abcdefgh" * 1000 + b"\n")
             fed += 8001
             assert buffer.held < 2 * MAX_LINE
         buffer.flush()
-        assert fed == 800_100
+        assert fed == 320_040
 
 
 def test_a_line_is_not_kept_waiting_for_a_secret_that_it_does_not_begin() -> None:
@@ -166,7 +171,9 @@ def test_a_masker_shows_none_of_its_secrets() -> None:
 
 def test_the_password_of_a_url_may_have_any_letters() -> None:
     for password in ("pa/ss", "pa#ss", "pa?ss", "pa@ss", "a/b@c#d?e"):
-        assert mask(f"postgres://me:{password}@db/shop".encode()) == b"postgres://me:[masked]@db/shop"
+        assert (
+            mask(f"postgres://me:{password}@db/shop".encode()) == b"postgres://me:[masked]@db/shop"
+        )
         assert mask(f"https://me:{password}@db/shop".encode()) == b"https://[masked]@db/shop"
     for plain in ("http://[::1]:8000/a@b", "ssh://git@example.org:22/x@y"):
         assert mask_text(plain) == plain

@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models
 from django.db.models import F
 from django.utils.translation import gettext_lazy as _
@@ -11,12 +12,14 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.messages import Message
 from deploy_manager.models import validators
 from deploy_manager.models.environment_parts import (
+    IN_BOTH,
     AllowedTimesPart,
     HealthPart,
     PackagesPart,
     RolloutPart,
     ServingPart,
     SitePart,
+    names_in_both,
 )
 from deploy_manager.models.freezes import Freeze
 from deploy_manager.models.inventory import Project, Server
@@ -78,10 +81,19 @@ class Environment(
                 fields=["project", "name"], name="one_environment_of_a_name_per_project"
             ),
         ]
-        permissions = [("deploy_environment", "Can deploy environment")]
+        permissions = [
+            ("deploy_environment", "Can deploy environment"),
+            ("change_secrets_environment", "Can change secrets of environment"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.project.name}/{self.name}"
+
+    def clean(self) -> None:
+        super().clean()
+        secret = [each.name for each in self.secret_variables.all()] if self.pk else []
+        if both := names_in_both(self.variables, secret):
+            raise ValidationError({"variables": IN_BOTH % {"names": ", ".join(both)}})
 
     @property
     def reloads(self) -> set[tuple[str, str]]:
