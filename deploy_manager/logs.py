@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from deploy_manager.masking import mask_logins, masker, place_in, replaced
 
+KEPT_BEFORE = 3
+"""Bytes; a line that ends with more of a secret is held back."""
+
 MAX_LINE = 64 * 1024
 """Bytes. A longer line is stored in pieces."""
 
@@ -53,7 +56,7 @@ def cut_lines(lines: bytes, most: int) -> Iterator[bytes]:
         start = end
 
 
-def _before(data: bytes, place: int) -> int:
+def _start_of_line(data: bytes, place: int) -> int:
     """Return where the line begins that has this place, or what stands there in one too long."""
     start = data.rfind(b"\n", 0, place) + 1
     if place - start <= MAX_LINE:
@@ -72,6 +75,8 @@ class LineBuffer:
     def __init__(self) -> None:
         self._masker = masker()
         self._rest = b""
+        self._before = b""
+        """The last letters that were given back: too few to hold a line back for them."""
 
     @property
     def held(self) -> int:
@@ -97,17 +102,20 @@ class LineBuffer:
 
     def _give(self, data: bytes, end: int) -> bytes:
         """Return what comes before this place, or before the secret in which it is."""
-        found, begins = self._masker.find(data)
+        ahead = len(self._before)
+        found, begins = self._masker.find(self._before + data)
+        found = [(max(0, start - ahead), last - ahead) for start, last in found if last > ahead]
         if begins is not None:
-            end = min(end, _before(data, place_in(data, begins)))
+            end = min(end, _start_of_line(data, place_in(data, max(0, begins - ahead))))
         within = len(data[:end].translate(None, b"\r\n"))
         while found and found[-1][1] > within:
             if (start := found.pop()[0]) < within:
-                end = min(end, _before(data, place_in(data, start)))
+                end = min(end, _start_of_line(data, place_in(data, start)))
                 within = len(data[:end].translate(None, b"\r\n"))
         if not end and len(data) > MAX_LINE + self._masker.most_held:
             # Never without bound: nothing that is a secret is so long.
             self._rest = b""
             return self._masker.mask(data)
         self._rest = data[end:]
+        self._before = (self._before + data[:end].translate(None, b"\r\n"))[-KEPT_BEFORE:]
         return mask_logins(replaced(data[:end], found)) if end else b""

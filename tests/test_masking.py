@@ -19,7 +19,7 @@ from tests.planted import PLANTED, hits
 
 
 def wrapped(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, max(3, len(text) // 9), drop_whitespace=False))
+    return "\n".join(textwrap.wrap(text, max(4, len(text) // 9), drop_whitespace=False))
 
 
 WRITTEN = {
@@ -145,6 +145,16 @@ def test_what_is_left_of_a_secret_that_was_cut_off_is_masked() -> None:
     with masking([Secret("hunter2-and-more-letters")]):
         assert mask_text("it said: hunter2-and-mo") == "it said: [masked]"
         assert mask_text("and-more-letters, it said") == "[masked], it said"
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_secret_in_short_lines_does_not_come_through_whole(width: int) -> None:
+    secret = "hunter2-and-more"
+    with masking([Secret(secret)]):
+        lines = "".join(f"{part}\n" for part in textwrap.wrap(secret, width))
+        masked, _stored = through_buffer(lines.encode(), list(range(len(lines))))
+    assert hits(masked, [("", secret)]) == set()
+    assert len(masked.replace(b"[masked]", b"").replace(b"\n", b"")) <= 3
 
 
 def test_the_password_of_a_declared_url_is_masked_alone_as_well() -> None:

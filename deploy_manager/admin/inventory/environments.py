@@ -9,9 +9,11 @@ from django.forms import Script, Textarea
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters
 
 from deploy_manager.admin.addresses import ids_in, run_url, site_command_url
 from deploy_manager.admin.badges import deployment_link, state_badge
@@ -29,12 +31,14 @@ from deploy_manager.admin.inventory.processes import (
     describe_each_process,
     describe_processes,
 )
+from deploy_manager.admin.inventory.secret_variables import SecretVariableInline
 from deploy_manager.admin.permissions import (
     may_deploy_any,
     may_see,
     may_see_any,
     visible_environments,
 )
+from deploy_manager.masking import looks_secret
 from deploy_manager.models import Deployment, Environment, Freeze, Placement, Problem
 from deploy_manager.models.deployments import DEPLOY, ROLLBACK
 from deploy_manager.models.environment_parts import (
@@ -46,6 +50,7 @@ from deploy_manager.models.environment_parts import (
     SitePart,
 )
 from deploy_manager.models.rights import CHANGE_SERVER, may_deploy
+from deploy_manager.models.shapes import texts_by_name
 from deploy_manager.schedule.windows import zone_or_utc
 
 
@@ -62,6 +67,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
     readonly_fields = ("pins_now", "freezes", "processes_now")
     inlines = (
         PlacementInline,
+        SecretVariableInline,
         ProcessInline,
         TierInline,
         ScheduleInline,
@@ -187,6 +193,11 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
             *super().get_urls(),
         ]
 
+    # What is entered as a secret must not stand in the report of an error.
+    @method_decorator(sensitive_post_parameters())
+    def changeform_view(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
+        return super().changeform_view(request, *args, **options)
+
     def run_view(self, request: HttpRequest, recipe: str) -> HttpResponse:
         from deploy_manager.admin.deployments.start import run_view
 
@@ -214,6 +225,7 @@ class EnvironmentAdmin(StyledAdmin[Environment]):
         tools: dict[str, Any] = {
             "freeze": environment.active_freeze,
             "problems": shown_problems(Problem.objects.about(environment)),
+            "look_secret": looks_secret(texts_by_name(environment.variables)),
         }
         if may_deploy(request.user, environment):
             freeze_name = "admin:deploy_manager_environment_freeze"
