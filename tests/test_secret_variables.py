@@ -51,15 +51,21 @@ def form_of(client: Client, environment: Environment) -> dict[str, str]:
     for form in forms:
         for field in form:
             if (value := field.value()) is not None and value is not False:
-                prepared = field.field.prepare_value(value)
-                data[field.html_name] = prepared
-    return {name: value for name, value in data.items() if value is not None}
+                data[field.html_name] = value
+    return data
 
 
 def send(client: Client, environment: Environment, **values: str) -> str:
     data = form_of(client, environment) | values
     response = client.post(url("environment_change", environment.pk), data)
-    return "" if response.status_code == 302 else response.content.decode()
+    if response.status_code == 302:
+        return ""
+    errors = [
+        (form.prefix, dict(form.errors))
+        for inline in response.context["inline_admin_formsets"]
+        for form in inline.formset.forms
+    ]
+    return f"{errors} {response.content.decode()}"
 
 
 def new_secret(name: str, value: str, number: int = 0) -> dict[str, str]:
