@@ -1,17 +1,21 @@
 """Secret variables are entered in the admin or a terminal, stored sealed, and never shown."""
 
+import html
 import io
+import logging
 import re
 from pathlib import Path
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.mail import EmailMessage
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
-from django.urls import reverse
+from django.utils.log import AdminEmailHandler
 from pytest_django import Settings
 
+from deploy_manager.admin.addresses import run_url
 from deploy_manager.exceptions import ConfigurationError, InvalidRow, SecretUnreadable
 from deploy_manager.models import Environment, SecretVariable, Tier
 from deploy_manager.models.secret_variables import secret_of
@@ -157,7 +161,7 @@ def test_a_page_needs_no_key_that_opens_secrets(inventory: Inventory, settings: 
     assert send(owner, environment, **{"secret_variables-0-new_value": OTHER}) == ""
     for page in (
         url("environment_changelist"),
-        reverse("admin:deploy_manager_environment_run", args=["deploy"]) + f"?ids={environment.pk}",
+        run_url("deploy", [environment.pk]),
     ):
         assert owner.get(page).status_code == 200
     with pytest.raises(ConfigurationError, match="API_KEY can't be opened: No key for secrets"):
@@ -264,3 +268,35 @@ def test_what_cannot_be_a_secret_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValidationError) as refused:
         secret_of(text)
     assert not text or repr(text) not in repr(refused.value)
+
+
+@pytest.mark.parametrize("is_html", [False, True])
+def test_the_mail_about_an_error_shows_nothing_that_was_entered(
+    inventory: Inventory,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    mailoutbox: list[EmailMessage],
+    is_html: bool,
+) -> None:
+    settings.ADMINS = [("Ops", "ops@example.org")]
+    handler = AdminEmailHandler(include_html=is_html)
+    logger = logging.getLogger("django.request")
+    logger.addHandler(handler)
+    owner = visitor("owner")
+    owner.raise_request_exception = False
+    data = form_of(owner, inventory.environment) | new_secret("API_KEY", VALUE)
+
+    def fail(*_args: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr("deploy_manager.models.secret_field.seal", fail)
+    try:
+        response = owner.post(url("environment_change", inventory.environment.pk), data)
+    finally:
+        logger.removeHandler(handler)
+    assert response.status_code == 500
+    (mail,) = mailoutbox
+    text = str(mail.message())
+    assert "the disk is full" in text
+    assert "s3cret" not in text
+    assert "s3cret" not in html.unescape(text)

@@ -17,15 +17,15 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 from django.core import mail, serializers
-from django.urls import reverse
 from pytest_django import Settings
 
+from deploy_manager.admin.addresses import run_url
 from deploy_manager.deployments.dry_run import dry_run
 from deploy_manager.deployments.ending import cancel
 from deploy_manager.deployments.notifying import send_notifications
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.deployments.run import run
-from deploy_manager.models import Deployment, Environment, LogChunk, SecretVariable, Server, State
+from deploy_manager.models import Deployment, Environment, SecretVariable, Server, State
 from deploy_manager.sealing import Secret
 from tests.inventory import Inventory
 from tests.parts.admin import url, visitor
@@ -157,7 +157,7 @@ def pages_of(environment: Environment) -> Iterator[tuple[str, bytes]]:
         url("environment_change", environment.pk),
         url("environment_history", environment.pk),
         url("environment_command", environment.pk),
-        f"{reverse('admin:deploy_manager_environment_run', args=['deploy'])}?ids={environment.pk}",
+        run_url("deploy", [environment.pk]),
         url("environment_changelist"),
         url("deployment_changelist"),
     ]
@@ -166,7 +166,9 @@ def pages_of(environment: Environment) -> Iterator[tuple[str, bytes]]:
         addresses += [page, url("deployment_log", deployment.pk)]
         addresses += [url("deployment_progress", deployment.pk)]
     for address in addresses:
-        yield address, owner.get(address).content
+        response = owner.get(address)
+        assert response.status_code == 200, address
+        yield address, b"".join(response) if response.streaming else response.content
 
 
 def files_below(folder: Path) -> Iterator[Path]:
