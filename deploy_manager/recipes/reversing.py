@@ -88,9 +88,7 @@ def _ask(host: Host, site: Site, *words: str, stdin: bytes = b"") -> Any:
         if result.ok:
             # The project's own code may print before it.
             return json.loads(result.stdout.splitlines()[-1])
-    last_line = (
-        mask_text(result.stderr or result.stdout).strip().rpartition("\n")[2][-SHOWN_CHARACTERS:]
-    )
+    said = mask_text(result.stderr or result.stdout).strip()
     raise RecipeError(
         _("The migrations of %(release_path)s could not be read: %(last_line)s"),
         release_path=site.release_path,
