@@ -30,14 +30,14 @@ def test_the_commands_of_the_page_work(
         line
         for block in FENCE.finditer(PAGE.read_text())
         for line in block["text"].splitlines()
-        if line.startswith("manage.py secret ")
+        if line.startswith("python manage.py secret ")
     ]
     assert len(lines) == 4
     printed = ""
     for line in lines:
         monkeypatch.setattr("sys.stdin", io.StringIO("of the sessions\n"))
         out = io.StringIO()
-        call_command(*line.split()[1:], stdout=out)
+        call_command(*line.split()[2:], stdout=out)
         printed += out.getvalue()
     environment = Environment.objects.get()
     assert environment.variables == {"DEBUG": "0"}

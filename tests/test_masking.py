@@ -6,6 +6,7 @@ import json
 import random
 import shlex
 import textwrap
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -22,7 +23,7 @@ def wrapped(text: str) -> str:
     return "\n".join(textwrap.wrap(text, max(4, len(text) // 9), drop_whitespace=False))
 
 
-WRITTEN = {
+WRITTEN: dict[str, Callable[[str], bytes]] = {
     "as it is": lambda text: text.encode(),
     "in quotes": lambda text: f"'{text}'".encode(),
     "base64": lambda text: base64.b64encode(text.encode()),

@@ -144,7 +144,8 @@ def everything_in_rows() -> bytes:
     logs = [
         bytes(chunk.data) for chunk in apps.get_model("deploy_manager", "LogChunk").objects.all()
     ]
-    return serializers.serialize("json", rows).encode() + b"".join(logs)
+    dump: str = serializers.serialize("json", rows)
+    return dump.encode() + b"".join(logs)
 
 
 def log_of(deployment: Deployment) -> bytes:
