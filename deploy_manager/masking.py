@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ParamSpec, Protocol, TypeVar
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -38,8 +38,12 @@ _ANCHORED_WITHIN = 12
 _COMMON = (b"etaoinsrhl dcumfpgwybvk.xjqz/0123456789:-_,=\"'()[]", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ%")
 """Bytes by how often logs have them: an anchor begins with a rare one, so few places are tried."""
 
-_NAMES_OF_SECRETS = r"secret|token|passw|key|credential|dsn"
-NAMES_A_SECRET = re.compile(rf"{_NAMES_OF_SECRETS}|auth", re.IGNORECASE)
+_NAMES_A_SECRET = re.compile(r"secret|token|passw|key|credential|auth", re.IGNORECASE)
+"""What a name in JSON has that stands for a secret."""
+
+_SECRET_VARIABLE = re.compile(
+    r"(secret|token|password|passwd|passphrase|key|credentials?|dsn)\Z", re.IGNORECASE
+)
 
 # Of https the user as well, who may be a token; of others, as ssh://git@host, the password. It may
 # hold / ? # and @, and ends at the last @ of the word; but what follows host:8000/ is a path.
@@ -255,7 +259,7 @@ def _secrets_in(data: Any, name: str = "") -> Iterator[str]:
     elif isinstance(data, list):
         for each in data:
             yield from _secrets_in(each, name)
-    elif isinstance(data, str) and len(data) >= SHORTEST_PART and NAMES_A_SECRET.search(name):
+    elif isinstance(data, str) and len(data) >= SHORTEST_PART and _NAMES_A_SECRET.search(name):
         yield data
         yield from (x for x in data.splitlines() if len(x) >= SHORTEST_PART and x[:5] != "-----")
 
@@ -304,6 +308,11 @@ def _with_small_hex(encoded: str) -> bytes:
     return re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), encoded).encode()
 
 
+@lru_cache(maxsize=32)  # servers that are asked side by side are mostly of few environments
+def _masker_of(secrets: frozenset[Declared]) -> Masker:
+    return Masker(secrets)
+
+
 _NOTHING = Masker()
 _in_force: ContextVar[Masker] = ContextVar("masker", default=_NOTHING)
 
@@ -318,7 +327,7 @@ def masking(secrets: Iterable[Declared]) -> Iterator[Masker]:
     """Mask these secrets, too, in all that this thread writes down during a block."""
     before = _in_force.get()
     more = frozenset(each for each in secrets if each.value) - before.secrets
-    token = _in_force.set(Masker(before.secrets | more) if more else before)
+    token = _in_force.set(_masker_of(before.secrets | more) if more else before)
     try:
         yield _in_force.get()
     finally:
@@ -345,5 +354,5 @@ def looks_secret(variables: Mapping[str, object]) -> list[str]:
         for name, value in variables.items()
         if isinstance(value, str)
         and len(value) >= SHORTEST
-        and (NAMES_A_SECRET.search(name) or mask_logins(value.encode()) != value.encode())
+        and (_SECRET_VARIABLE.search(name) or mask_logins(value.encode()) != value.encode())
     ]

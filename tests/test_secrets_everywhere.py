@@ -26,6 +26,7 @@ from deploy_manager.deployments.notifying import send_notifications
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, Environment, SecretVariable, Server, State
+from deploy_manager.notifications import sending
 from deploy_manager.sealing import Secret
 from tests.inventory import Inventory
 from tests.parts.admin import url, visitor
@@ -185,8 +186,11 @@ def test_no_secret_is_readable_anywhere(
     settings: Settings,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inventory, sshd = telling
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(sending, "SECONDS", 60.0)
     caplog.set_level(logging.INFO)
     with receiving(Webhook) as receiver, Watched() as watched:
         settings.DEPLOY_MANAGER = {
@@ -219,7 +223,6 @@ def test_no_secret_is_readable_anywhere(
 
     out, err = capfd.readouterr()
     environment = inventory.environment
-    assert len(receiver.told) == 3
     # All at once: what is found in one place tells where to look in the others.
     found = {
         "rows": hits(everything_in_rows()),
@@ -247,6 +250,7 @@ def test_no_secret_is_readable_anywhere(
         or path.owner() != sshd.user
     ]
     assert wrong == []
+    assert len(receiver.told) == 3
 
 
 def worker_folder(settings: Settings) -> Path:
