@@ -17,8 +17,10 @@ from django.db import DatabaseError
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError, UnknownRecipe
 from deploy_manager.logs import plain
+from deploy_manager.masking import looks_secret
 from deploy_manager.messages import few
 from deploy_manager.models import Credential, Environment, Problem, Schedule, Server
+from deploy_manager.models.shapes import texts_by_name
 
 TAG = "deploy_manager"
 Check = Callable[..., list[CheckMessage]]
@@ -274,6 +276,42 @@ def check_problems(**kwargs: Any) -> list[CheckMessage]:
         )
         for text in texts
     ]
+
+
+@register(TAG)
+def check_secrets(**kwargs: Any) -> list[CheckMessage]:
+    """Every secret can be opened by the worker, and none stands among the plain variables."""
+    found: list[CheckMessage] = []
+    try:
+        has_keys = get_settings().SECRETS_KEY_FILE is not None
+        for each in _environments_with_secrets():
+            if names := looks_secret(texts_by_name(each.variables)):
+                found.append(
+                    Hint(
+                        f"{each}: these plain variables look like secrets: {', '.join(names)}.",
+                        hint=f"Seal them: manage.py secret {each} --seal",
+                        id="deploy_manager.W021",
+                    )
+                )
+            # A web server has no key that opens them.
+            has_any = bool(each.secret_variables.all()) or any(t.secret for t in each.tiers.all())
+            if has_keys and has_any:
+                found += _unreadable_secrets(each)
+    except (ConfigurationError, DatabaseError):  # reported as E001; not migrated yet
+        return found
+    return found
+
+
+def _unreadable_secrets(environment: Environment) -> list[CheckMessage]:
+    from deploy_manager.site_secrets import why_unreadable
+
+    texts = why_unreadable(environment)
+    return [Error(f"{environment}: {text}", id="deploy_manager.E020") for text in texts]
+
+
+def _environments_with_secrets() -> list[Environment]:
+    found = Environment.objects.select_related("project")
+    return list(found.prefetch_related("secret_variables", "tiers"))
 
 
 @register(TAG)

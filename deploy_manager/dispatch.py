@@ -20,6 +20,7 @@ from deploy_manager.conf import get_settings
 from deploy_manager.deployments import approvals
 from deploy_manager.deployments.request import request as write_request
 from deploy_manager.isolation import drop_a_broken_connection
+from deploy_manager.logs import log_error
 from deploy_manager.models import (
     Approval,
     Deployment,
@@ -197,7 +198,7 @@ def do_alone(act: Callable[[], object], row: Deployment | Upgrade) -> None:
         act()
     except Exception:
         # The border of a receiver: an error in one thing does not stop the next.
-        logger.exception("%s #%s: left to reconcile", row._meta.verbose_name, row.pk)
+        log_error(logger, "%s #%s: left to reconcile", row._meta.verbose_name, row.pk)
         drop_a_broken_connection()
 
 

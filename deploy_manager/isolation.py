@@ -8,13 +8,14 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from traceback import format_exception
 from typing import TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.db import connection, models, transaction
 
 from deploy_manager.exceptions import DeployManagerError
-from deploy_manager.logs import plain
+from deploy_manager.logs import mask_text, plain
 from deploy_manager.messages import Message
 from deploy_manager.models import Problem
 
@@ -116,7 +117,8 @@ def _noted(job: str, kind: str, key: int, environment: int | None, name: str) ->
         if (failing := _failing.get()) is not None:
             failing.add(pk)
         if is_new:
-            is_ours = isinstance(error, (DeployManagerError, PermissionDenied))
-            trace = None if is_ours else error
-            text = plain(str(error))  # the log may be an operator's terminal
-            logger.warning("“%s” fails on %s: %s", job, name or "all", text, exc_info=trace)
+            # Plain, since the log may be an operator's terminal.
+            text = plain(mask_text(str(error)))
+            if not isinstance(error, (DeployManagerError, PermissionDenied)):
+                text = f"{text}\n{mask_text(''.join(format_exception(error)))}".rstrip()
+            logger.warning("“%s” fails on %s: %s", job, name or "all", text)

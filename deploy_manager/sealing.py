@@ -94,8 +94,8 @@ class Sealed:
         for key in private_keys():
             if id_of(key.public_key) == self.key_id:
                 try:
-                    opened = SealedBox(key).decrypt(b64decode(self.box, validate=True))
-                    return Secret(opened.decode())
+                    box = b64decode(self.box, validate=True)
+                    return Secret(SealedBox(key).decrypt(box).decode())
                 except (CryptoError, ValueError):
                     raise SecretUnreadable(
                         _("A secret (%(fingerprint)s) is damaged: enter it again."),
@@ -121,13 +121,13 @@ def seal(secret: Secret) -> Sealed:
 
 
 def _seal(secret: Secret, fingerprint: str) -> Sealed:
-    plain = secret.value.encode()
-    if len(plain) > MOST_BYTES:
+    # No local variable has it in plain: reports of errors show those.
+    if len(secret.value.encode()) > MOST_BYTES:
         raise ConfigurationError(
             _("A secret has at most %(most)d bytes; this one has more."), most=MOST_BYTES
         )
     key = current_public_key()
-    box = b64encode(SealedBox(key).encrypt(plain)).decode()
+    box = b64encode(SealedBox(key).encrypt(secret.value.encode())).decode()
     return Sealed(id_of(key), fingerprint, box)
 
 

@@ -4,6 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
+from deploy_manager.sealing import add_key
+
 BASE_DIR = Path(__file__).parent
 VAR = Path(os.environ.get("DEPLOY_MANAGER_DEMO_DIR", BASE_DIR / "var"))
 VAR.mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,13 @@ CELERY_BEAT_SCHEDULE = {
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat")
 
+# The demo is web server and worker in one: both have the key for secrets.
+secrets_keys = VAR / "secrets-keys"
+if not secrets_keys.exists():
+    add_key(secrets_keys)
+
 DEPLOY_MANAGER = {
+    "SECRETS_KEY_FILE": secrets_keys,
     "CACHE": VAR / "cache",
     # The demo's servers are folders of this machine.
     "LOCAL_SERVERS": True,

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -87,9 +88,18 @@ if name := os.environ.get("TEST_DATABASE"):
     # A worker of a test works on that test's own database.
     DATABASES["default"]["NAME"] = name
 
+# One that all processes of all tests have: what a test seals a worker of its own opens.
+_keys = Path(tempfile.gettempdir()) / f"deploy_manager-tests-of-{os.getuid()}.keys"
+if not _keys.exists():
+    _beside = _keys.with_name(f"{_keys.name}.{os.getpid()}")
+    with open(os.open(_beside, os.O_WRONLY | os.O_CREAT, 0o600), "w") as _file:
+        _file.write(b64encode(bytes(range(32))).decode())
+    _beside.replace(_keys)
+
 DEPLOY_MANAGER: dict[str, Any] = {
     "CACHE": _scratch / "cache",
     "LOCAL_SERVERS": True,
+    "SECRETS_KEY_FILE": _keys,
     **json.loads(os.environ.get("TEST_DEPLOY_MANAGER", "{}")),
 }
 CELERY_BEAT_SCHEDULE = {

@@ -16,13 +16,13 @@ import pytest
 TOP = Path(__file__).parent.parent
 HOUSE = TOP / "deploy_manager"
 LAYERS = (
-    ("conf", "exceptions", "messages", "logs", "signals", "trust", "requester"),
+    ("conf", "exceptions", "messages", "logs", "masking", "signals", "trust", "requester"),
     ("refs", "sealing", "logins", "private_keys", "schedule", "rollout_size", "drift", "https"),
     ("requirements", "inventories"),
     ("wheels", "advisories", "tiers"),
     ("models", "recipes", "git"),
     ("hosts", "notifications", "row_checks", "isolation"),
-    ("credentials", "credential_checks", "addresses", "rotation", "auditing"),
+    ("credentials", "credential_checks", "addresses", "site_secrets", "rotation", "auditing"),
     ("packages", "watching", "inventory"),
     ("deployments",),
     ("upgrades",),

@@ -3,7 +3,8 @@
 A description is made when something is shown, confirmed and requested, and again before it is
 carried out: where the two differ, other people have changed what was confirmed. Every column of the
 tables in `DESCRIBED` counts unless `DECIDES_NOTHING` says why it does not, so that a new column
-can't be forgotten. Secret values are keyed hashes: a change is seen, a value is not.
+can't be forgotten. Secrets are their fingerprints, and plain variables hashes of their values: a
+change is seen, a value is not.
 """
 
 import hashlib
@@ -14,7 +15,6 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.site_tiers import tier_variables, tiers_on
@@ -32,6 +32,7 @@ from deploy_manager.models import (
     Project,
     Requirement,
     Schedule,
+    SecretVariable,
     Server,
     Tier,
     UpgradePolicy,
@@ -39,6 +40,8 @@ from deploy_manager.models import (
 from deploy_manager.models.processes import runs_on
 from deploy_manager.models.shapes import texts_in
 from deploy_manager.recipes.tiers import TIER_RECIPES
+from deploy_manager.sealing import Sealed
+from deploy_manager.site_secrets import unopened_secrets
 
 SALT = "deploy_manager.decided"
 HASHED = "hash:"
@@ -78,6 +81,11 @@ DECIDES_NOTHING: Mapping[type[models.Model], Mapping[str, str]] = {
     Server: {"id": _KEY, "name": _LABEL},
     Process: {"id": _KEY, "environment": _OWNER},
     Tier: {"id": _KEY, "environment": _OWNER},
+    SecretVariable: {
+        "id": _KEY,
+        "environment": _OWNER,
+        **dict.fromkeys(("changed_at", "changed_by_name"), _HISTORY),
+    },
     Requirement: {"id": _KEY, "environment": _OWNER},
     Override: {
         "id": _KEY,
@@ -114,7 +122,6 @@ DESCRIBED = tuple(DECIDES_NOTHING)
 
 SECRET: Mapping[type[models.Model], frozenset[str]] = {
     Environment: frozenset({"variables"}),
-    Tier: frozenset({"secret"}),
 }
 """Columns whose values are never kept: of an object each value alone is hashed."""
 
@@ -221,7 +228,7 @@ def describe(
     """
     read = (
         Environment.objects.select_related("project", "builder")
-        .prefetch_related("placements__server", "processes", "tiers")
+        .prefetch_related("placements__server", "processes", "tiers", "secret_variables")
         .get(pk=environment.pk)
     )
     everywhere = list(read.placements.all())
@@ -236,6 +243,7 @@ def describe(
         *(part_of(each, each.name) for each in _servers(read, chosen)),
         *(part_of(each, f"{each} of {read}") for each in read.processes.all()),
         *(part_of(each, f"{each} of {read}") for each in read.tiers.all()),
+        *(part_of(each, f"{each} of {read}") for each in read.secret_variables.all()),
         Part("tier_variables", "", str(read), _tier_variables(read)),
         *_actor(actor),
         *(_pins(read) if pins else []),
@@ -322,17 +330,18 @@ def _runs_on(process: Process, roles: Collection[str], known: Collection[str]) -
 
 def _tiers(placement: Placement) -> str:
     try:
-        return _hash(repr(tiers_on(placement)))
+        return _hash(repr(tiers_on(placement, unopened_secrets(placement.environment))))
     except DeployManagerError as error:
         return _hash(str(error))  # it stops when it is carried out, in these words
 
 
 def _tier_variables(environment: Environment) -> dict[str, str]:
     try:
-        found = tier_variables(environment)
+        # With the mask for their passwords, which count by the fingerprints of their rows.
+        found = tier_variables(environment, unopened_secrets(environment))
     except DeployManagerError as error:
         return {"": _hash(str(error))}
-    return {name: _hash(value) for name, value in found.items()}
+    return {name: _hash(secret.value) for name, secret in found.items()}
 
 
 def _servers(environment: Environment, placements: Sequence[Placement]) -> list[Server]:
@@ -386,6 +395,8 @@ def _fields(row: models.Model) -> dict[str, Any]:
 
 
 def _value(value: Any, *, is_secret: bool) -> Any:
+    if isinstance(value, Sealed):
+        return f"{HASHED}{value.fingerprint}"
     if is_secret:
         if isinstance(value, dict):
             return {name: _hash(each) for name, each in value.items()}
@@ -398,8 +409,9 @@ def _value(value: Any, *, is_secret: bool) -> Any:
 
 def _hash(value: Any) -> str:
     text = json.dumps(value, cls=DjangoJSONEncoder)
-    # Keyed: the hash of a short password could be guessed by trying.
-    return HASHED + salted_hmac(SALT, text, algorithm="sha256").hexdigest()[:32]
+    # Not keyed: web server and worker, who both make it, share no secret. What is declared secret
+    # is not hashed at all, since the hash of a short password could be guessed by trying.
+    return HASHED + hashlib.sha256(f"{SALT} {text}".encode()).hexdigest()[:32]
 
 
 def _sha256(data: Any) -> str:

@@ -3,7 +3,7 @@
 The code is looked up in the repository, as for a real one; a server's answers are not known.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +18,13 @@ from deploy_manager.deployments.site_commands import refuse_unfit_arguments
 from deploy_manager.deployments.waves import Planned, plan_steps
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.hosts.dry import DryHost
+from deploy_manager.logs import mask_text
+from deploy_manager.masking import masking
 from deploy_manager.models import Environment, LockFile, Placement, Release
 from deploy_manager.recipes import Pipeline, Site, Uses, get_recipe
 from deploy_manager.row_checks import check_environment, check_release
+from deploy_manager.sealing import Secret
+from deploy_manager.site_secrets import known_secrets, unopened_secrets
 
 NEW_RELEASE = "new-release"
 """The beginning of the name of a release that does not exist yet."""
@@ -48,6 +52,8 @@ def dry_run(environment: Environment, recipe: str, options: DeploymentOptions) -
     worker would.
     """
     check_environment(environment)
+    # It needs no values. To mask them in commands they are opened where that is possible.
+    secrets, hidden = unopened_secrets(environment), known_secrets(environment)
     pipeline = pipeline_for(environment, recipe)
     placements = choose_placements(environment, options.servers)
     planned = plan_steps(pipeline, environment, placements).without(options.without)
@@ -61,7 +67,7 @@ def dry_run(environment: Environment, recipe: str, options: DeploymentOptions) -
     steps = [(step, each) for each, fields in planned.steps.items() for step in fields]
     # Stable: within a stage each server's steps stay in their order.
     for step, placement in sorted(steps, key=lambda pair: pair[0]["stage"]):
-        site = site_of(placement, release, archive, options.forced_migrations)
+        site = site_of(placement, release, archive, options.forced_migrations, secrets=secrets)
         site = replace(site, arguments=tuple(options.arguments))
         if get_recipe(step["recipe"]).as_bootstrap:
             site = site_of_bootstrap(placement, site, "")
@@ -72,7 +78,7 @@ def dry_run(environment: Environment, recipe: str, options: DeploymentOptions) -
             heading=_heading(step, planned, placement),
             recipe=step["recipe"],
             title=step["title"],
-            lines=_lines(step["recipe"], placement, site),
+            lines=_lines(step["recipe"], placement, site, hidden),
         )
 
 
@@ -108,14 +114,22 @@ def _release(
     return None
 
 
-def _lines(recipe: str, placement: Placement, site: Site) -> tuple[str, ...]:
-    """Run a recipe dry. This is the border of a host: no error goes past it."""
+def _lines(
+    recipe: str, placement: Placement, site: Site, hidden: Iterable[Secret]
+) -> tuple[str, ...]:
+    """Run a recipe dry, with these masked. This is the border of a host: no error goes past it."""
     lines: list[str] = []
+    with masking(hidden):
+        _run_dry(recipe, DryHost(placement.server.name, lines.append), site, lines)
+    return tuple(lines)
+
+
+def _run_dry(recipe: str, host: DryHost, site: Site, lines: list[str]) -> None:
     try:
-        get_recipe(recipe).function(DryHost(placement.server.name, lines.append), site)
+        get_recipe(recipe).function(host, site)
     except DeployManagerError as error:
-        lines.append(gettext("It would stop here: %s") % error)
+        lines.append(gettext("It would stop here: %s") % mask_text(str(error)))
     except Exception as error:
         # Every answer is empty here, and a recipe may raise anything when it reads one.
-        lines.append(gettext("The rest depends on the server's answers: %s") % repr(error))
-    return tuple(lines)
+        why = mask_text(repr(error))
+        lines.append(gettext("The rest depends on the server's answers: %s") % why)

@@ -31,7 +31,7 @@ from deploy_manager.hosts.looking import LookingHost, open_looking
 from deploy_manager.hosts.opening import open_host
 from deploy_manager.hosts.running import no_sink
 from deploy_manager.isolation import explain
-from deploy_manager.logs import mask_text
+from deploy_manager.logs import log_error, mask_text
 from deploy_manager.messages import Message
 from deploy_manager.models import HostRun, State, Step
 from deploy_manager.models.runs import ACTIVATE, VERIFIED, is_verified
@@ -117,7 +117,7 @@ class HostWork:
         except ClaimLost:
             self.is_left_to_others = True
         except Exception as error:
-            logger.exception("%s stopped on an error", self.run)
+            log_error(logger, "%s stopped on an error", self.run)
             why = explain(error)
             # Unknown only if a command may still be running: without a connection none was sent.
             if isinstance(self._host, GuardedHost) and self.is_in_doubt:

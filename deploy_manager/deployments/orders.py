@@ -43,6 +43,8 @@ from deploy_manager.recipes.machine import PYTHON
 from deploy_manager.recipes.packing import oldest_python
 from deploy_manager.recipes.tiers import TIER_RECIPES
 from deploy_manager.row_checks import check_host_run, check_row
+from deploy_manager.sealing import Secret
+from deploy_manager.site_secrets import NO_SECRETS, SiteSecrets
 
 OLDEST_TO_PROVISION = (3, 10)
 """The system's own Python, which may be older than the one that the site runs on."""
@@ -94,7 +96,7 @@ class NoOrders:
 
 
 def orders_of(
-    held: Shard, prepared: Prepared, cancelled: Event
+    held: Shard, prepared: Prepared, cancelled: Event, secrets: SiteSecrets
 ) -> tuple[list[Orders], list[NoOrders]]:
     """Return the orders for each live host of a shard, and the hosts that get none.
 
@@ -112,7 +114,7 @@ def orders_of(
     # What has ended needs none: its server may have left since.
     for run in _with_places(held.host_runs.filter(state__in=LIVE)):
         try:
-            orders.append(_orders(run, held, prepared, releases, known, cancelled))
+            orders.append(_orders(run, held, prepared, releases, known, secrets, cancelled))
         except DeployManagerError as error:
             if not held.deployment.stage and run.placement is not None:
                 raise
@@ -142,14 +144,14 @@ def _without_the_changed(held: Shard, orders: list[Orders]) -> tuple[list[Orders
     return kept, changed
 
 
-def orders_for(host_run_id: int, prepared: Prepared) -> Orders:
+def orders_for(host_run_id: int, prepared: Prepared, secrets: SiteSecrets) -> Orders:
     """Return the orders of one host of a deployment that may have ended.
 
     Raises DeployManagerError if its server has left the environment, or its row is invalid.
     """
     run = _with_places(HostRun.objects.filter(pk=host_run_id)).get()
     held = Shard.objects.select_related("deployment__environment__project").get(pk=run.shard_id)
-    return _orders(run, held, prepared, {}, Known.load())
+    return _orders(run, held, prepared, {}, Known.load(), secrets)
 
 
 def _with_places(runs: QuerySet[HostRun]) -> QuerySet[HostRun]:
@@ -164,6 +166,7 @@ def _orders(
     prepared: Prepared,
     releases: dict[str, int],
     known: Known,
+    secrets: SiteSecrets,
     cancelled: Event | None = None,
 ) -> Orders:
     placement, deployment = run.placement, held.deployment
@@ -177,7 +180,9 @@ def _orders(
     # The one that was read already: else each host would read it, and its project, once more.
     placement.environment = deployment.environment
     forced = deployment.forced_migrations
-    site = site_of(placement, prepared.release, prepared.archive, forced, cancelled)
+    site = site_of(
+        placement, prepared.release, prepared.archive, forced, cancelled, secrets=secrets
+    )
     server, environment = placement.server, placement.environment
     is_bootstrap = _is_bootstrap([step.recipe for step in run.steps.all()])
     user = server.bootstrap_user if is_bootstrap else server.user
@@ -188,7 +193,7 @@ def _orders(
     )
     # Only for what works on them: a mistake in a web server's row stops no deployment.
     if any(step.recipe in TIER_RECIPES for step in run.steps.all()):
-        site = replace(site, tiers=tiers_on(placement))
+        site = replace(site, tiers=tiers_on(placement, secrets))
     # The virtualenv that is sent needs a newer Python than the guard does.
     recipes = [step.recipe for step in run.steps.all()]
     makes_environment = make_virtualenv.__name__ in recipes
@@ -248,11 +253,14 @@ def site_of(
     archive: Path | None = None,
     forced_migrations: Sequence[str] = (),
     cancelled: Event | None = None,
+    *,
+    secrets: SiteSecrets = NO_SECRETS,
 ) -> Site:
     """Return what a recipe needs to know of one environment on one server.
 
     `release` is the one to work on; None: the one that serves. `cancelled` stops what is built
-    elsewhere; without it nothing is fetched or built. Raises InvalidRow.
+    elsewhere; without it nothing is fetched or built. Without `secrets` it has none, which is
+    enough to look at. Raises InvalidRow.
     """
     environment = placement.environment
     check_row(placement)
@@ -265,8 +273,8 @@ def site_of(
         folder=environment.project.folder,
         python=environment.python,
         settings_module=environment.settings_module,
-        # Whatever was entered wins: a site may have its database elsewhere by now.
-        variables={**tier_variables(environment), **environment.variables},
+        variables=environment.variables,
+        secret_variables=_secret_variables(environment, secrets),
         shared=tuple(environment.shared),
         migrates=environment.migrate != Environment.Migrate.NEVER,
         migrate_databases=tuple(environment.migrate_databases),
@@ -308,6 +316,13 @@ def site_of(
         pins=pinned_in(release.lock.text),
         origins={pin.name: pin.url for pin in pins_in(release.lock.text) if pin.url},
     )
+
+
+def _secret_variables(environment: Environment, secrets: SiteSecrets) -> dict[str, Secret]:
+    """Return the variables that are secret, those of tiers among them."""
+    found = {**tier_variables(environment, secrets), **secrets.variables}
+    # Whatever was entered wins: a site may have its database elsewhere by now.
+    return {name: value for name, value in found.items() if name not in environment.variables}
 
 
 def _builder(environment: Environment, cancelled: Event) -> Builder | None:

@@ -25,10 +25,12 @@ from deploy_manager.exceptions import (
 from deploy_manager.hosts.guarded import open_replay
 from deploy_manager.hosts.opening import probe as read_journal
 from deploy_manager.isolation import isolated
+from deploy_manager.masking import masking
 from deploy_manager.messages import Message, message_of
 from deploy_manager.models import LIVE, ROLLBACK_PHASE, Deployment, HostRun, Problem, State, Step
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.recipes import get_recipe
+from deploy_manager.site_secrets import open_secrets
 
 PROBES_FOR = timedelta(hours=24)
 PROBES_EVERY = timedelta(seconds=15)
@@ -76,14 +78,13 @@ def _probe(host_run_id: int) -> State | None:
     if step is None or _only_looked(step):
         return None
     try:
-        orders = orders_for(run.pk, prepare_again(run.deployment))
+        secrets = open_secrets(run.deployment.environment)
+        orders = orders_for(run.pk, prepare_again(run.deployment), secrets)
     except DeployManagerError:
         return None  # there is no server any more to ask, or its row is invalid
-    found = _find_out(orders, step)
-    if found is None:
-        return None
-    state, message = found
-    return resolve(run, step, state, message)
+    with masking(secrets.all):
+        found = _find_out(orders, step)
+        return resolve(run, step, *found) if found else None
 
 
 def resolve(run: HostRun, step: Step, state: State, message: Message) -> State | None:

@@ -23,8 +23,11 @@ from deploy_manager.deployments.scheduling import note_outcome
 from deploy_manager.deployments.writer import HostEnd, Writer
 from deploy_manager.exceptions import ClaimLost, DeployManagerError, LeftAlone
 from deploy_manager.isolation import explain
+from deploy_manager.logs import log_error
+from deploy_manager.masking import carried, masking
 from deploy_manager.messages import Message, message_of
 from deploy_manager.models import Deployment, HostRun, Shard, State
+from deploy_manager.site_secrets import SiteSecrets, open_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +49,22 @@ def run_shard(shard_id: int, wake: Wake) -> bool:
     if held is None:
         logger.info("Shard %s is not free to claim: nothing to do.", shard_id)
         return False
+    try:
+        with _getting_ready(held):
+            secrets = open_secrets(held.deployment.environment)
+    except NotReadyError as error:
+        _give_up(held, State.FAILED, message_of(error))
+        return True
+    # Around all that may write something down about this work, and the threads that it begins.
+    with masking(secrets.all):
+        _see_through(held, wake, secrets)
+    return True
+
+
+def _see_through(held: Shard, wake: Wake, secrets: SiteSecrets) -> None:
     works: list[HostWork] = []
     try:
-        _carry_out(held, wake, works)
+        _carry_out(held, wake, works, secrets)
     except ClaimLost as error:
         logger.warning("%s: %s", held, error)
     except LeftAlone as error:
@@ -60,12 +76,11 @@ def run_shard(shard_id: int, wake: Wake) -> bool:
         _give_up(held, State.FAILED, message_of(error))
     except Exception as error:
         # The border of the task: no deployment stays "running" behind an error of ours.
-        logger.exception("%s stopped on an error", held)
+        log_error(logger, "%s stopped on an error", held)
         is_unknown = any(work.is_in_doubt for work in works)
         text = _("%(why)s. Look at the servers.") if is_unknown else "%(why)s."
         why = Message(text, why=explain(error))
         _give_up(held, State.LOST if is_unknown else State.FAILED, why)
-    return True
 
 
 class NotReadyError(Exception):
@@ -82,7 +97,7 @@ def _getting_ready(held: Shard) -> Iterator[None]:
     except DeployManagerError as error:
         raise NotReadyError(error.message) from error
     except Exception as error:
-        logger.exception("%s can't be made ready", held)
+        log_error(logger, "%s can't be made ready", held)
         raise NotReadyError(Message("%(why)s.", why=explain(error))) from error
 
 
@@ -119,12 +134,12 @@ def run(deployment_id: int) -> None:
         open_after_pause(deployment_id)
 
 
-def _carry_out(held: Shard, wake: Wake, works: list[HostWork]) -> None:
+def _carry_out(held: Shard, wake: Wake, works: list[HostWork], secrets: SiteSecrets) -> None:
     """Do what is open for the hosts of a shard; fills `works` with the work on each."""
     with Writer(held) as writer:
         with _getting_ready(held):
             prepared = prepare(held)
-            orders, without = orders_of(held, prepared, writer.stop)
+            orders, without = orders_of(held, prepared, writer.stop, secrets)
             # In place: run_shard has to see them if what follows fails.
             works += [HostWork(each, writer) for each in orders]
         for each in without:
@@ -148,7 +163,7 @@ def _run_stages(held: Shard, works: Sequence[HostWork], writer: Writer, wake: Wa
                 wake(shard_id)
             stage = verdict.stage
         # In the pool as well: a server that does not answer may delay its close.
-        list(pool.map(HostWork.close, works))
+        list(pool.map(carried(HostWork.close), works))
 
 
 def _run_stage(
@@ -158,7 +173,7 @@ def _run_stage(
     connection.close()
     busy = [work for work in works if work.has_work_in(stage)]
     # As a list: that waits for every host, and raises what one of them raised.
-    list(pool.map(HostWork.run_stage, busy, [stage] * len(busy)))
+    list(pool.map(carried(HostWork.run_stage), busy, [stage] * len(busy)))
     if any(work.is_left_to_others for work in works):
         # It has not arrived: who takes the shard over continues this stage.
         return Verdict()

@@ -13,6 +13,8 @@ from deploy_manager.models import Environment, Placement, Tier
 from deploy_manager.models.processes import serves_web
 from deploy_manager.models.shapes import texts_in
 from deploy_manager.row_checks import check_row
+from deploy_manager.sealing import Secret
+from deploy_manager.site_secrets import NO_SECRETS, SiteSecrets
 from deploy_manager.tiers.kinds import Facts, complete_options, get_kind, kinds
 from deploy_manager.tiers.listening import EVERYWHERE, PLACEHOLDER, Listen, parse_listen
 
@@ -21,24 +23,27 @@ THIS_SERVER = frozenset({LOOPBACK, "localhost", "[::1]"})
 ALL_ADDRESSES = frozenset({"0.0.0.0", "[::]", EVERYWHERE})  # noqa: S104  # only recognised
 
 
-def tiers_on(placement: Placement) -> tuple[Facts, ...]:
-    """Return the tiers of one server. Raises InvalidRow, ConfigurationError."""
+def tiers_on(placement: Placement, secrets: SiteSecrets = NO_SECRETS) -> tuple[Facts, ...]:
+    """Return the tiers of one server, with their passwords if these are given.
+
+    Raises InvalidRow, ConfigurationError.
+    """
     found = _tiers_of(placement.environment)
-    return tuple(_facts(tier, placement) for tier, places in found if placement in places)
+    return tuple(_facts(tier, placement, secrets) for tier, places in found if placement in places)
 
 
-def tier_variables(environment: Environment) -> dict[str, str]:
+def tier_variables(environment: Environment, secrets: SiteSecrets) -> dict[str, Secret]:
     """Return the variables by which a site's processes find its tiers, with their passwords.
 
     Raises InvalidRow, ConfigurationError.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Secret] = {}
     # Web servers have none: a mistake in the row of one stops no deployment.
     for tier, places in _tiers_of(environment, without_web=True):
         kind = get_kind(tier.kind)
         if name := tier.variable or kind.variable:
             # Of several servers the first one counts: a database has one, and a cache is no set.
-            found[name] = kind.url(_facts(tier, places[0]))
+            found[name] = Secret(kind.url(_facts(tier, places[0], secrets)))
     return found
 
 
@@ -88,7 +93,7 @@ def _places(environment: Environment) -> list[Placement]:
     return places
 
 
-def _facts(tier: Tier, placement: Placement) -> Facts:
+def _facts(tier: Tier, placement: Placement, secrets: SiteSecrets) -> Facts:
     environment, kind = placement.environment, get_kind(tier.kind)
     places = _places(environment)
     clients = () if kind.is_web else _clients(placement, places)
@@ -106,7 +111,7 @@ def _facts(tier: Tier, placement: Placement) -> Facts:
         certificate_key=tier.certificate_key,
         options=complete_options(kind, tier.options),
         lines=tier.lines.replace("\r\n", "\n").strip(),
-        secret=tier.secret,
+        secret=_secret_of(tier, secrets),
         has_code=placement.has_code,
         processes=environment.workers,
         clients=clients,
@@ -114,6 +119,17 @@ def _facts(tier: Tier, placement: Placement) -> Facts:
     if not kind.is_web:
         return facts
     return replace(facts, **_requests(facts, placement, places))  # type: ignore[arg-type]
+
+
+def _secret_of(tier: Tier, secrets: SiteSecrets) -> str:
+    """Return its password; blank if it has none. Raises ConfigurationError."""
+    if get_kind(tier.kind).has_secret and tier.secret is None:
+        raise ConfigurationError(
+            _("The tier %(tier)s of %(site)s has no password yet: save it in the admin."),
+            tier=tier,
+            site=tier.environment,
+        )
+    return secrets.tiers[tier.pk].value if tier.pk in secrets.tiers else ""
 
 
 def _listen(tier: Tier, placement: Placement, clients: Sequence[str]) -> tuple[Listen, ...]:

@@ -22,6 +22,7 @@ from django.db import InterfaceError, OperationalError, connection
 from deploy_manager.deployments.rollout import Verdict, arrive
 from deploy_manager.deployments.shutdown import process_ends
 from deploy_manager.logs import cut_lines
+from deploy_manager.masking import carried
 from deploy_manager.messages import Message
 from deploy_manager.models import (
     LIVE,
@@ -142,7 +143,8 @@ class Writer(AbstractContextManager["Writer"]):
         self._looked_at = 0.0
         self._wrote_at = 0.0
         self._is_over = False
-        self._thread = threading.Thread(target=self._run, name=f"writer of {held}")
+        # It writes down what hosts' threads report: with the masks of this one.
+        self._thread = threading.Thread(target=carried(self._run), name=f"writer of {held}")
 
     def __enter__(self) -> "Writer":
         self._thread.start()

@@ -16,6 +16,7 @@ from deploy_manager.exceptions import Cancelled, CommandFailed, RecipeError
 from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Sink, Stream
 from deploy_manager.hosts.running import Running, Watch, no_sink
+from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
 from deploy_manager.recipes.host import Command, Result
 
@@ -51,9 +52,11 @@ class ShellHost(ABC):
         """
         line = shell.line_of(command)
         self._raise_if_cancelled()
+        # Masked first: what is cut in the middle may be a secret.
+        shown = "" if quiet else shell.shown(mask_text(line))
         if not quiet:
-            self.say(f"$ {shell.shown(line)}")
-        name = UNSHOWN if quiet else f"`{shell.shown(line)}`"
+            self.say(f"$ {shown}")
+        name = UNSHOWN if quiet else f"`{shown}`"
         limit = get_settings().STEP_TIMEOUT if timeout is None else timeout
         script = shell.script_of(line, self._folder)
         result = self._see_through(script, stdin, name, limit, no_sink if quiet else self._sink)
@@ -91,7 +94,7 @@ class ShellHost(ABC):
             raise RecipeError(
                 _("%(name)s could not be read: %(stderr)s"),
                 name=name,
-                stderr=result.stderr.strip()[:1000],
+                stderr=mask_text(result.stderr.strip())[:1000],
             )
 
     @contextlib.contextmanager
@@ -164,7 +167,8 @@ def _bounded_sink(file: BinaryIO, name: str, most: int) -> Sink:
 def _failure(name: str, result: Result, quiet: bool) -> Message:
     words = {"name": name, "number": result.exit_code}
     # Some programs (pip check, for one) write what is wrong to stdout.
-    last = [] if quiet else (result.stderr or result.stdout).strip().splitlines()[-SHOWN_LINES:]
+    said = "" if quiet else mask_text(result.stderr or result.stdout)
+    last = said.strip().splitlines()[-SHOWN_LINES:]
     if not last:
         return Message(_("%(name)s ended with exit code %(number)d."), **words)
     text = "\n".join(last)[-SHOWN_ERROR_CHARACTERS:]

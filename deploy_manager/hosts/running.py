@@ -9,6 +9,7 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import Cancelled, CommandTimedOut, ConnectionLost
 from deploy_manager.hosts.address import Sink, Stream
+from deploy_manager.logs import mask_text
 from deploy_manager.recipes.host import Result
 
 KEPT_BYTES = 1024 * 1024
@@ -95,7 +96,9 @@ class Watch:
                     timeout=f"{self._timeout:g}",
                 )
             self._take(TICK)
-        return Result(exit_code, self._tails[Stream.STDOUT].text, self._tails[Stream.STDERR].text)
+        # What is printed there is for people: masked at once, whatever part of it is shown later.
+        said = mask_text(self._tails[Stream.STDERR].text)
+        return Result(exit_code, self._tails[Stream.STDOUT].text, said)
 
     def _ended(self) -> int | None:
         """Return the exit code once the command has ended and all of its output was read."""

@@ -25,6 +25,7 @@ from deploy_manager.models.requirements import LockFile, Requirement
 from deploy_manager.models.resolutions import Resolution
 from deploy_manager.models.runs import ROLLBACK_PHASE, HostRun, LogChunk, Step
 from deploy_manager.models.schedules import Notification, Schedule
+from deploy_manager.models.secret_variables import SecretVariable
 from deploy_manager.models.shards import Shard
 from deploy_manager.models.states import BROKEN, BUSY, LIVE, TO_RETRY, ShardState, State
 from deploy_manager.models.tiers import Tier
@@ -72,6 +73,7 @@ __all__ = [
     "Requirement",
     "Resolution",
     "Schedule",
+    "SecretVariable",
     "SeenProcess",
     "Server",
     "Shard",

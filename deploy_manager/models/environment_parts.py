@@ -3,6 +3,7 @@
 Each is an abstract model: the columns are those of `Environment`, and `clean` checks one part.
 """
 
+from collections.abc import Iterable
 from datetime import tzinfo
 
 from django.core.exceptions import ValidationError
@@ -23,6 +24,13 @@ TARGET_VALIDATORS = {
 """What `reload_target` must look like, by reload method."""
 
 SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
+
+IN_BOTH = _("%(names)s: a variable is either plain or secret. Remove it from one of the two.")
+
+
+def names_in_both(plain: object, secret: Iterable[str]) -> list[str]:
+    """Return the names that are among the plain variables and among the secret ones."""
+    return sorted(set(plain) & set(secret)) if isinstance(plain, dict) else []
 
 
 def check_target(method: str, target: str, field: str) -> None:
@@ -56,7 +64,7 @@ class SitePart(models.Model):
         help_text=_(
             'Set for every process of the site, like {"DEBUG": "0"}. They are plain text in'
             " the database: all who may change the secrets of the environment can read them here."
-            " On the servers only the account that deploys can."
+            " Passwords and keys are for the secret variables below."
         ),
     )
     shared = models.JSONField(

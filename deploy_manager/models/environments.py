@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, models
 from django.db.models import F
 from django.utils.translation import gettext_lazy as _
@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.messages import Message
 from deploy_manager.models import validators
 from deploy_manager.models.environment_parts import (
+    IN_BOTH,
     AllowedTimesPart,
     ApprovalPart,
     HealthPart,
@@ -19,6 +20,7 @@ from deploy_manager.models.environment_parts import (
     RolloutPart,
     ServingPart,
     SitePart,
+    names_in_both,
 )
 from deploy_manager.models.freezes import Freeze
 from deploy_manager.models.inventory import Project, Server
@@ -101,6 +103,12 @@ class Environment(
 
     def __str__(self) -> str:
         return f"{self.project.name}/{self.name}"
+
+    def clean(self) -> None:
+        super().clean()
+        secret = [each.name for each in self.secret_variables.all()] if self.pk else []
+        if both := names_in_both(self.variables, secret):
+            raise ValidationError({"variables": IN_BOTH % {"names": ", ".join(both)}})
 
     @property
     def reloads(self) -> set[tuple[str, str]]:

@@ -2,15 +2,19 @@
 
 import secrets
 from collections.abc import Collection
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.models import validators
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.secret_field import SecretField
 from deploy_manager.models.shapes import texts_in
+from deploy_manager.sealing import Secret, current_public_key
 from deploy_manager.tiers.kinds import complete_options, get_kind, kinds
 from deploy_manager.tiers.listening import parse_listen
 
@@ -33,9 +37,9 @@ variable_validator = RegexValidator(
 )
 
 
-def make_secret() -> str:
+def make_secret() -> Secret:
     # Without + and /: it stands in URLs, and in files of several programs.
-    return secrets.token_hex(24)
+    return Secret(secrets.token_hex(24))
 
 
 def validate_kind(value: str) -> None:
@@ -173,8 +177,7 @@ class Tier(models.Model):
             "Gets its URL in the site's processes. Blank: as its kind says, like DATABASE_URL."
         ),
     )
-    # Like the environment's variables it is readable in the database.
-    secret = models.CharField(_("password"), max_length=100, default=make_secret, editable=False)
+    secret = SecretField(_("password"))
 
     class Meta:
         ordering = ["name"]
@@ -190,6 +193,15 @@ class Tier(models.Model):
     def __str__(self) -> str:
         return self.name or self.kind
 
+    def save(self, *args: Any, **options: Any) -> None:
+        """Save it, with a password of its own if its kind needs one."""
+        kind = kinds().get(self.kind)
+        if kind is not None and kind.has_secret and self.secret is None:
+            self.secret = make_secret()
+            if (fields := options.get("update_fields")) is not None:
+                options["update_fields"] = {*fields, "secret"}
+        super().save(*args, **options)
+
     def clean(self) -> None:
         """Raise ValidationError for what its kind does not take."""
         self.roles, self.options = self.roles or [], self.options or {}
@@ -197,6 +209,8 @@ class Tier(models.Model):
         self.name = self.name or self.kind
         if (kind := kinds().get(self.kind)) is None or not isinstance(self.options, dict):
             return
+        if kind.has_secret and self.secret is None:
+            self._check_key()
         try:
             complete_options(kind, self.options)
         except ValueError as error:
@@ -209,6 +223,13 @@ class Tier(models.Model):
             self._check_web_server()
         elif len(self.listen) > 1 or any("://" in each for each in texts_in(self.listen)):
             raise ValidationError({"listen": _("Enter one address and port, or none.")})
+
+    def _check_key(self) -> None:
+        """Raise ValidationError if the password it needs can't be sealed."""
+        try:
+            current_public_key()
+        except ConfigurationError as error:
+            raise ValidationError({"kind": str(error)}) from None
 
     def _check_web_server(self) -> None:
         schemes = [text.partition("://")[0] for text in texts_in(self.listen) if "://" in text]

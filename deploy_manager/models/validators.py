@@ -22,6 +22,9 @@ from deploy_manager.schedule.slots import check_cron
 from deploy_manager.schedule.windows import check_zone, parse_windows
 
 # \Z at each end: $ would also take a newline after the value.
+variable_name_validator = RegexValidator(
+    r"^[A-Za-z_][A-Za-z0-9_]{0,199}\Z", _("Enter the name of a variable, like SECRET_KEY.")
+)
 name_validator = RegexValidator(
     r"^[a-z][a-z0-9_-]{0,49}\Z",
     _("Use lower case letters, digits, - and _, and begin with a letter: it is typed in a shell."),

@@ -23,6 +23,8 @@ from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import DeployManagerError, RecipeError
 from deploy_manager.hosts.address import Address
 from deploy_manager.hosts.in_time import run_in_time
+from deploy_manager.logs import log_error
+from deploy_manager.masking import carried, masking
 from deploy_manager.messages import Message, message_of
 from deploy_manager.models import InstalledPackage, Placement
 from deploy_manager.models.places import forget_moved
@@ -31,6 +33,7 @@ from deploy_manager.recipes import Command, Result
 from deploy_manager.recipes.holding import inventory_script
 from deploy_manager.requirements.targets import Target
 from deploy_manager.requirements.versions import parsed_version
+from deploy_manager.site_secrets import known_secrets, open_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +110,9 @@ def take_inventories(
 
     `at_once` limits how many, by default to MAX_HOSTS_AT_ONCE.
     """
-    found = placements.select_related("environment", "server__gateway")
+    found = placements.select_related("environment", "server__gateway").prefetch_related(
+        "environment__secret_variables", "environment__tiers"
+    )
     asked = [each for each in found if each.has_code]
     if not asked:
         return {}
@@ -124,19 +129,22 @@ def take_inventories(
                 asking[_begin(pool, placement)] = placement, begun
         for future in as_completed(asking):
             placement, begun = asking[future]
-            problems[placement.pk] = _note_answer(placement, begun, future)
+            with masking(known_secrets(placement.environment)):
+                problems[placement.pk] = _note_answer(placement, begun, future)
     return problems
 
 
 def _begin(pool: ThreadPoolExecutor, placement: Placement) -> "Future[Answer]":
     try:
         address = address_of(placement.server, environment=placement.environment)
+        secrets = open_secrets(placement.environment)
     except Exception as error:
         # An invalid row must not keep the other servers from being asked.
         failed: Future[Answer] = Future()
         failed.set_exception(error)
         return failed
-    return pool.submit(ask, address, placement.deploy_path)
+    with masking(secrets.all):
+        return pool.submit(carried(ask), address, placement.deploy_path)
 
 
 def _note_answer(placement: Placement, begun: datetime, future: "Future[Answer]") -> Message:
@@ -153,7 +161,7 @@ def _note_answer(placement: Placement, begun: datetime, future: "Future[Answer]"
     except Exception as error:
         # The border of a server: whatever happens with one, the others are written.
         if not isinstance(error, DeployManagerError):
-            logger.exception("%s could not be asked", placement)
+            log_error(logger, "%s could not be asked", placement)
         problem = (message_of(error) or Message(type(error).__name__)).masked(LONGEST_PROBLEM)
         _ours(placement, begun).update(inventory_problem=problem)
         return problem

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.credentials import index_of
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.isolation import one_by_one
+from deploy_manager.logs import log_error
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Resolution
 from deploy_manager.models.resolutions import LEASE, TAKEN_UP_AT_MOST
@@ -83,7 +84,7 @@ def take_up(resolution_id: int) -> bool:
         except DeployManagerError as error:
             return held.fail(error.message)
         except Exception as error:
-            logger.exception("%s could not be answered", held)
+            log_error(logger, "%s could not be answered", held)
             return held.fail(
                 Message(
                     _("This could not be worked out: %(why)s"),

@@ -16,6 +16,7 @@ from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
 from deploy_manager.credentials import Known, index_of
 from deploy_manager.exceptions import DeployManagerError, PinError
+from deploy_manager.logs import log_error
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, IndexedPackage, Placement
 from deploy_manager.models.shapes import texts_by_name
@@ -138,7 +139,7 @@ def _asked(placements: Sequence[Placement]) -> dict[str, Target]:
             logger.info("The Python of %s is not known: %s", name, error)
         except Exception:
             # The border of a server: whatever happens with one, the others are asked.
-            logger.exception("%s could not be asked about its Python", name)
+            log_error(logger, "%s could not be asked about its Python", name)
         return None
 
     with ThreadPoolExecutor(min(get_settings().MAX_HOSTS_AT_ONCE, len(addresses))) as pool:

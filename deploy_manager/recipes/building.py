@@ -11,6 +11,7 @@ from pathlib import Path
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import Cancelled, DeployManagerError, WheelError
+from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
 from deploy_manager.recipes.host import (
     PRINT_VERSION,
@@ -139,7 +140,7 @@ def _build(host: BuildHost, site: Site, source: Path | str, target: Path, folder
     # The index goes by stdin, since any account can read a command line in the process list.
     built = host.run(command, stdin=tool_facts(site, words), check=False)
     if not built.ok:
-        last_line = (built.stderr.strip() or built.stdout.strip())[-SHOWN_CHARACTERS:]
+        last_line = mask_text(built.stderr.strip() or built.stdout.strip())[-SHOWN_CHARACTERS:]
         raise WheelError(
             _("%(name)s could not be built on %(builder)s:\n%(last_line)s"),
             name=name,

@@ -44,7 +44,8 @@ def checkout_latest(host: Host, site: Site) -> None:
 
 def variables_text(site: Site) -> str:
     """Return a site's variables as quoted `export` lines for sh."""
-    variables = dict(site.variables)
+    secret = {name: each.value for name, each in site.secret_variables.items()}
+    variables = {**secret, **site.variables}
     if site.settings_module:
         variables["DJANGO_SETTINGS_MODULE"] = site.settings_module
     # Last: no variable of the site may pass for these.

@@ -18,6 +18,7 @@ from deploy_manager.exceptions import RecipeError
 from deploy_manager.logins import PasswordLogin
 from deploy_manager.messages import Message
 from deploy_manager.recipes.machine import Machine
+from deploy_manager.sealing import Secret
 from deploy_manager.tiers.kinds import Facts
 
 OLDEST_PYTHON = (3, 11)
@@ -224,6 +225,9 @@ class Site:
 
     settings_module: str = ""
     variables: dict[str, str] = field(default_factory=dict)
+    secret_variables: Mapping[str, Secret] = field(default_factory=dict)
+    """Further ones, whose values are masked wherever text leaves."""
+
     shared: tuple[str, ...] = ()
     """Folders and files of the release that live in shared/ (relative paths)."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CommandFailed, RecipeError
+from deploy_manager.logs import mask_text
 from deploy_manager.recipes.databases import DEFAULT, database_option, databases_of
 from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.registry import Scope, Uses, recipe
@@ -87,11 +88,11 @@ def _ask(host: Host, site: Site, *words: str, stdin: bytes = b"") -> Any:
         if result.ok:
             # The project's own code may print before it.
             return json.loads(result.stdout.splitlines()[-1])
-    last_line = (result.stderr or result.stdout).strip().rpartition("\n")[2][-SHOWN_CHARACTERS:]
+    said = mask_text(result.stderr or result.stdout).strip()
     raise RecipeError(
         _("The migrations of %(release_path)s could not be read: %(last_line)s"),
         release_path=site.release_path,
-        last_line=last_line,
+        last_line=said.rpartition("\n")[2][-SHOWN_CHARACTERS:],
     )
 
 

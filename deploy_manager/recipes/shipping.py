@@ -19,6 +19,7 @@ from deploy_manager.exceptions import (
     SecretUnreadable,
 )
 from deploy_manager.logins import explain, login_of_index
+from deploy_manager.logs import mask_text
 from deploy_manager.recipes.host import Host, Result, Site
 
 HASH_CHARACTERS = 12
@@ -149,7 +150,8 @@ def run_in_project(
 
 def said_by(result: Result) -> str:
     """Return why a script ended: its last words, or those of whatever stopped it."""
-    said = (result.stderr.strip() or result.stdout.strip())[-SHOWN_CHARACTERS:]
+    # Masked first: what is cut may be a secret.
+    said = mask_text(result.stderr.strip() or result.stdout.strip())[-SHOWN_CHARACTERS:]
     return said or f"exit code {result.exit_code}"
 
 

@@ -54,7 +54,7 @@ class Facts:
     lines: str = ""
     """Lines of the server's own configuration, as people entered them."""
 
-    secret: str = ""
+    secret: str = field(default="", repr=False)
     """The password that clients need, if the kind has one."""
 
     backends: tuple[str, ...] = ()
@@ -196,6 +196,9 @@ class Kind:
 
     variable: str = ""
     """The site's variable that gets `url`; blank: clients need none."""
+
+    has_secret: bool = False
+    """Whether clients need a password, which is made with the tier: `facts.secret`."""
 
     options: Mapping[str, Option] = {}
 

@@ -22,7 +22,7 @@ from deploy_manager.exceptions import CodeError, DeployManagerError, PinError
 from deploy_manager.git.amending import Change
 from deploy_manager.git.mirror import Mirror
 from deploy_manager.isolation import explain, one_by_one
-from deploy_manager.logs import mask_text, plain
+from deploy_manager.logs import log_error, mask_text, plain
 from deploy_manager.messages import Message
 from deploy_manager.models import (
     Environment,
@@ -138,7 +138,7 @@ def _hand_back(stage: UpgradeStage) -> Message:
     except Exception as error:
         # The border of a stage: any error is noted as the outcome, which ends the attempts.
         if not isinstance(error, DeployManagerError):
-            logger.exception("%s could not be handed back", stage)
+            log_error(logger, "%s could not be handed back", stage)
         text = _(
             "Upgrade #%(number)d succeeded, but its pins were not handed back to %(project)s"
             " (%(ref)s): %(reason)s"

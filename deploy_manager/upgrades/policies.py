@@ -19,6 +19,7 @@ from deploy_manager.deployments.owners import see_to
 from deploy_manager.deployments.scheduling import MOST_SLOTS
 from deploy_manager.exceptions import ClaimLost, DeployManagerError, Paused
 from deploy_manager.isolation import explain, one_by_one
+from deploy_manager.logs import log_error
 from deploy_manager.messages import Message
 from deploy_manager.models import PolicyRun, UpgradePolicy
 from deploy_manager.schedule.slots import next_slot, slots_between
@@ -79,7 +80,7 @@ def take_up(run_id: int) -> bool:
     except Exception as error:
         # The border of a run: any error becomes its outcome, which people read on the policy.
         if not isinstance(error, DeployManagerError):
-            logger.exception("%s stopped on an error", run)
+            log_error(logger, "%s stopped on an error", run)
         outcome = Message(_("Refused: %(reason)s"), reason=explain(error))
     return bool(_held(run).update(outcome=outcome))
 

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.deployments.owners import see_to
 from deploy_manager.exceptions import ClaimLost, DeployManagerError
 from deploy_manager.isolation import explain
+from deploy_manager.logs import log_error
 from deploy_manager.messages import Message, ngettext
 from deploy_manager.models import (
     Environment,
@@ -103,7 +104,7 @@ def _do_group_alone(
         raise
     except Exception as error:
         # The border of a group: the others are requested all the same.
-        logger.exception("%s could not do a group", run)
+        log_error(logger, "%s could not do a group", run)
         return Message(
             _("Not possible: %(names)s.\n%(problems)s"),
             names=few([each.name for each in requests]),

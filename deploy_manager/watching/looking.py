@@ -16,11 +16,14 @@ from django.utils import timezone
 from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import DeployManagerError
+from deploy_manager.logs import log_error
+from deploy_manager.masking import carried, masking
 from deploy_manager.messages import Message, message_of
 from deploy_manager.models import Placement, SeenProcess, Watch
 from deploy_manager.models.places import forget_moved
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.row_checks import check_row
+from deploy_manager.site_secrets import known_secrets, open_secrets
 from deploy_manager.watching.asking import Look, Place, look_at
 from deploy_manager.watching.judging import Context, State, judge
 
@@ -42,7 +45,9 @@ def look_at_all(
     other.
     """
     asked = list(
-        placements.select_related("environment__project", "server__gateway", "active_release")
+        placements.select_related(
+            "environment__project", "server__gateway", "active_release"
+        ).prefetch_related("environment__secret_variables", "environment__tiers")
     )
     return dict(_look_at_each(asked, at_once)) if asked else {}
 
@@ -63,7 +68,9 @@ def _look_at_each(
                 asking[_begin(pool, placement)] = placement, begun
         for future in as_completed(asking):
             placement, begun = asking[future]
-            yield placement, _note(placement, begun, future)
+            with masking(known_secrets(placement.environment)):
+                problem = _note(placement, begun, future)
+            yield placement, problem
 
 
 def place_of(placement: Placement) -> Place:
@@ -77,12 +84,14 @@ def place_of(placement: Placement) -> Place:
 def _begin(pool: ThreadPoolExecutor, placement: Placement) -> "Future[Look]":
     try:
         place = place_of(placement)
+        secrets = open_secrets(placement.environment)
     except Exception as error:
         # An invalid row must not keep the other servers from being asked.
         failed: Future[Look] = Future()
         failed.set_exception(error)
         return failed
-    return pool.submit(look_at, place)
+    with masking(secrets.all):
+        return pool.submit(carried(look_at), place)
 
 
 def _note(placement: Placement, begun: datetime, future: "Future[Look]") -> Message:
@@ -98,7 +107,7 @@ def _note(placement: Placement, begun: datetime, future: "Future[Look]") -> Mess
     except Exception as error:
         # The border of a server: whatever happens with one, the others are written.
         if not isinstance(error, DeployManagerError):
-            logger.exception("%s could not be asked for its processes", placement)
+            log_error(logger, "%s could not be asked for its processes", placement)
         problem = message_of(error) or Message(type(error).__name__)
         ours.update(problem=problem)
         return problem

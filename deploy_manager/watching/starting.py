@@ -14,8 +14,11 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import DeployManagerError
+from deploy_manager.logs import log_error
+from deploy_manager.masking import carried, masking
 from deploy_manager.messages import Message, message_of
 from deploy_manager.models import Deployment, Placement, SeenProcess, Watch
+from deploy_manager.site_secrets import known_secrets, open_secrets
 from deploy_manager.watching.asking import start_on
 from deploy_manager.watching.looking import place_of
 
@@ -45,7 +48,9 @@ def start_what_is_down(placements: Iterable[Placement]) -> list[int]:
     with ThreadPoolExecutor(min(get_settings().MAX_HOSTS_AT_ONCE, len(due))) as pool:
         starting = {_begin(pool, watch.placement): watch for watch in due}
         for future in as_completed(starting):
-            _note(starting[future], future)
+            watch = starting[future]
+            with masking(known_secrets(watch.placement.environment)):
+                _note(watch, future)
     return [watch.placement_id for watch in due]
 
 
@@ -81,11 +86,13 @@ def _claim(watch: Watch) -> bool:
 def _begin(pool: ThreadPoolExecutor, placement: Placement) -> "Future[bool]":
     try:
         place = place_of(placement)
+        secrets = open_secrets(placement.environment)
     except Exception as error:
         failed: Future[bool] = Future()
         failed.set_exception(error)
         return failed
-    return pool.submit(start_on, place)
+    with masking(secrets.all):
+        return pool.submit(carried(start_on), place)
 
 
 def _note(watch: Watch, future: "Future[bool]") -> None:
@@ -100,5 +107,5 @@ def _note(watch: Watch, future: "Future[bool]") -> None:
     except Exception as error:
         # The border of a server, as for a look.
         if not isinstance(error, DeployManagerError):
-            logger.exception("%s could not be told to start its processes", watch.placement)
+            log_error(logger, "%s could not be told to start its processes", watch.placement)
         row.update(start_problem=message_of(error) or Message(type(error).__name__))

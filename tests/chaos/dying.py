@@ -17,6 +17,7 @@ from deploy_manager.deployments.prepare import prepare_again
 from deploy_manager.exceptions import ClaimLost
 from deploy_manager.hosts.guarded import open_guarded
 from deploy_manager.models import Deployment, HostRun, LogChunk, Shard, State, Step
+from deploy_manager.site_secrets import NO_SECRETS
 from tests.chaos.judging import (
     demand_free_locks,
     judge_all,
@@ -93,7 +94,7 @@ def holder_stopped(world: World, count: int) -> str:
 
 def is_refused(run: HostRun) -> bool:
     """Whether a server refuses the token that the holder before had."""
-    orders = orders_for(run.pk, prepare_again(run.deployment))
+    orders = orders_for(run.pk, prepare_again(run.deployment), NO_SECRETS)
     stale = replace(orders.work, token=orders.work.token - 1)
     try:
         open_guarded(orders.address, stale, Unheard(), Event()).close()

@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from deploy_manager.admin.addresses import ids_in, run_url, site_command_url
@@ -36,7 +37,9 @@ from deploy_manager.admin.inventory.processes import (
     describe_each_process,
     describe_processes,
 )
+from deploy_manager.admin.inventory.secret_variables import SecretVariableInline
 from deploy_manager.admin.permissions import may_any, may_on, may_on_any, visible
+from deploy_manager.masking import looks_secret
 from deploy_manager.models import (
     Deployment,
     Environment,
@@ -57,6 +60,7 @@ from deploy_manager.models.environment_parts import (
     SitePart,
 )
 from deploy_manager.models.rights import Right, may
+from deploy_manager.models.shapes import texts_by_name
 from deploy_manager.schedule.windows import zone_or_utc
 
 TO_RUN = (Right.DEPLOY, Right.ROLL_BACK, Right.RUN_RECIPE, Right.UPGRADE)
@@ -77,6 +81,7 @@ class EnvironmentAdmin(ConfirmingAdmin[Environment]):
     readonly_fields = ("pins_now", "freezes", "processes_now")
     inlines = (
         PlacementInline,
+        SecretVariableInline,
         ProcessInline,
         TierInline,
         ScheduleInline,
@@ -236,6 +241,11 @@ class EnvironmentAdmin(ConfirmingAdmin[Environment]):
             *super().get_urls(),
         ]
 
+    # What is entered as a secret must not stand in the report of an error.
+    @method_decorator(sensitive_post_parameters())
+    def changeform_view(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
+        return super().changeform_view(request, *args, **options)
+
     def run_view(self, request: HttpRequest, recipe: str) -> HttpResponse:
         from deploy_manager.admin.deployments.start import run_view
 
@@ -301,6 +311,7 @@ class EnvironmentAdmin(ConfirmingAdmin[Environment]):
             "freeze": environment.active_freeze,
             "problems": shown_problems(Problem.objects.about(environment)),
             "paused": [shown_actor(request, each) for each in _enabled_schedules(environment)],
+            "look_secret": looks_secret(texts_by_name(environment.variables)),
         }
         name = "admin:deploy_manager_environment_"
         buttons = [

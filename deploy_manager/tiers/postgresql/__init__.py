@@ -23,6 +23,7 @@ class Postgresql(DataTier):
     stopped = ()
     usual_port = 5432
     variable = "DATABASE_URL"
+    has_secret = True
     takes_lines = False
     options = {
         "database": Option("", f"{WORD}|", _("Its name. Blank: that of the site.")),

@@ -14,6 +14,7 @@ class Redis(DataTier):
     stopped = ("redis-server.service",)
     usual_port = 6379
     variable = "REDIS_URL"
+    has_secret = True
     options = {
         "use": Option(
             "broker",
