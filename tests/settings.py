@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 _scratch = Path(tempfile.gettempdir()) / f"deploy_manager-tests-{os.getpid()}"
 
-SECRET_KEY = "only for tests"
+SECRET_KEY = os.environ.get("TEST_SECRET_KEY", "only for tests")
 USE_TZ = True
 ROOT_URLCONF = "tests.urls"
 ALLOWED_HOSTS = ["*"]

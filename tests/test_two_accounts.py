@@ -1,0 +1,125 @@
+"""The web server has no key that opens secrets or logs in, the worker none of the web server's."""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from deploy_manager.exceptions import ConfigurationError
+from deploy_manager.models import Credential, Deployment, Environment, SecretVariable, Server, State
+from deploy_manager.sealing import Secret, add_key, public_text
+from tests.inventory import Inventory, make_inventory
+from tests.parts.admin import url, visitor
+from tests.parts.admin_run import confirmed, run_page
+from tests.parts.processes import running
+from tests.parts.repository import Repository
+from tests.parts.served import wait_until
+from tests.parts.sshd import Sshd
+from tests.parts.worker import environment_of_a_worker
+from tests.test_over_ssh import place, reach_over_ssh
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TOKEN = "tell-nobody-0815"
+
+
+@pytest.fixture
+def of_the_web(tmp_path: Path, settings: Settings) -> Path:
+    """Settings of a web server alone; returns the worker's file of keys."""
+    keys = tmp_path / "secrets.key"
+    public = public_text(add_key(keys))
+    settings.DEPLOY_MANAGER = {"CACHE": tmp_path / "web", "SECRETS_PUBLIC_KEY": public}
+    return keys
+
+
+@pytest.fixture
+def site(
+    of_the_web: Path, repository: Repository, sshd: Sshd, tmp_path: Path, transactional_db: None
+) -> Inventory:
+    """A site without packages on a server that lets nobody in yet."""
+    repository.commit("Begin", {"manage.py": "", "requirements.txt": "", "smoke.sh": ""})
+    made = make_inventory(tmp_path, str(repository.path))
+    Environment.objects.update(
+        migrate="never", installer="uv", smoke_command='echo "the token is $TOKEN"'
+    )
+    made.environment.refresh_from_db()
+    SecretVariable.objects.put(made.environment, "TOKEN", Secret(TOKEN), "owner")
+    server = Server(name="web1")
+    reach_over_ssh(server, sshd)
+    place(made, server, sshd)
+    return made
+
+
+def test_a_click_on_the_web_server_is_carried_out_by_the_worker(
+    site: Inventory,
+    repository: Repository,
+    of_the_web: Path,
+    embedded_broker: None,
+    sshd: Sshd,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    owner = visitor("owner")
+    sent = {
+        "name": "key",
+        "kind": Credential.Kind.LOGIN,
+        "source": Credential.Source.HERE,
+        "_generate": "1",
+    }
+    assert owner.post(url("credential_add"), sent).status_code == 302
+    key = Credential.objects.get()
+    with authorized_keys(sshd).open("a") as file:
+        file.write(f"{key.public_key}\n")
+    with pytest.raises(ConfigurationError):
+        key.secret.open()  # type: ignore[union-attr]
+
+    with ExitStack() as stack:
+        start_worker(stack, of_the_web, settings, tmp_path)
+        assert TOKEN not in owner.get(run_page(site)).content.decode()
+        sent = confirmed(site, repository.head, servers=["web1"], shown_servers="web1")
+        assert owner.post(run_page(site), sent).status_code == 302
+        made = Deployment.objects.get()
+        wait_until(lambda: not Deployment.objects.live().filter(pk=made.pk).exists())
+
+    made.refresh_from_db()
+    assert (made.state, str(made.message)) == (State.SUCCEEDED, "")
+    (written,) = (sshd.home / "site/.deploy/environment").iterdir()
+    assert TOKEN in written.read_text()
+    log = b"".join(owner.get(url("deployment_log", made.pk)).streaming_content).decode()  # type: ignore[attr-defined]
+    assert "the token is [masked]" in log
+    assert TOKEN not in log
+
+
+def start_worker(stack: ExitStack, keys: Path, settings: Settings, folder: Path) -> None:
+    """Start a worker with the file of keys, and a SECRET_KEY of its own."""
+    own = {"CACHE": str(folder / "worker"), "SECRETS_KEY_FILE": str(keys)}
+    settings_of_web = settings.DEPLOY_MANAGER
+    settings.DEPLOY_MANAGER = own
+    environment = environment_of_a_worker(settings)
+    settings.DEPLOY_MANAGER = settings_of_web
+    log = folder / "worker.log"
+    stack.enter_context(
+        running(
+            [
+                sys.executable,
+                *["-m", "celery", "-A", "tests.celery_app", "worker", "--pool", "threads"],
+            ],
+            lambda: "ready." in log.read_text(errors="replace"),
+            log,
+            environment={**environment, "TEST_SECRET_KEY": "of the worker alone"},
+        )
+    )
+
+
+def authorized_keys(sshd: Sshd) -> Path:
+    """The file of the keys that a server lets in; the tests' own key is taken out."""
+    (line,) = (
+        line
+        for line in (sshd.home.parent / "sshd_config").read_text().splitlines()
+        if line.startswith("AuthorizedKeysFile")
+    )
+    path = Path(line.split(None, 1)[1])
+    path.write_text("")
+    return path
