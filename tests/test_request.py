@@ -166,7 +166,9 @@ def test_and_so_will_the_right_on_this_one(
 
 def test_to_view_or_change_an_environment_is_not_to_deploy_it(inventory: Inventory) -> None:
     user = make_user("viewer", "view_environment", "change_environment")
-    with pytest.raises(PermissionDenied, match="viewer lacks deploy_environment on shop/production"):
+    with pytest.raises(
+        PermissionDenied, match="viewer lacks deploy_environment on shop/production"
+    ):
         ask(inventory, user=user)
 
 

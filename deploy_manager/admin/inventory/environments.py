@@ -43,7 +43,6 @@ from deploy_manager.models.environment_parts import (
 from deploy_manager.models.rights import Right, may
 from deploy_manager.schedule.windows import zone_or_utc
 
-
 TO_RUN = (Right.DEPLOY, Right.ROLL_BACK, Right.RUN_RECIPE, Right.UPGRADE)
 
 

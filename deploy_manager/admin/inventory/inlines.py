@@ -56,7 +56,8 @@ class PlacementForm(KeepingForm):
     request: HttpRequest
 
     def add_error(self, field: str | None, error: Any) -> None:
-        for each in getattr(error, "error_list", ()):
+        of_fields = getattr(error, "error_dict", {None: getattr(error, "error_list", ())})
+        for each in (each for errors in of_fields.values() for each in errors):
             site = (each.params or {}).get("site")
             if isinstance(site, Environment) and not is_visible(self.request, site):
                 each.params["site"] = gettext("Another environment")
@@ -175,11 +176,12 @@ class ScheduleForm(ModelForm[Schedule]):
 
     def clean(self) -> dict[str, Any]:
         sent = super().clean() or {}
-        for recipe in {sent.get("recipe"), self.initial.get("recipe")} - {None}:
-            self._refuse_who_may_not(str(recipe))
+        if self.has_changed():
+            for recipe in {sent.get("recipe"), self.initial.get("recipe")} - {None}:
+                self.refuse_who_may_not(str(recipe))
         return sent
 
-    def _refuse_who_may_not(self, recipe: str) -> None:
+    def refuse_who_may_not(self, recipe: str) -> None:
         environment = self.instance.environment if self.instance.environment_id else None
         if not may(self.request.user, right_to(recipe), environment):
             raise ValidationError(
@@ -194,7 +196,7 @@ class ScheduleFormSet(InlineFormSet[Any, Any, Any]):
         super().clean()
         for form in self.deleted_forms:
             if form.instance.pk:
-                form._refuse_who_may_not(form.instance.recipe)
+                form.refuse_who_may_not(form.instance.recipe)
 
 
 class ScheduleInline(OfEnvironmentInline, TabularInline[Schedule, Environment]):
