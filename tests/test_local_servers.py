@@ -27,7 +27,7 @@ def usual(settings: Settings) -> None:
 def test_it_is_off_and_switched_by_nothing_but_true(settings: Settings) -> None:
     assert get_settings().LOCAL_SERVERS is False
     settings.DEPLOY_MANAGER = {"LOCAL_SERVERS": "no"}
-    with pytest.raises(ConfigurationError, match="LOCAL_SERVERS.* has to be True or False"):
+    with pytest.raises(ConfigurationError, match=r"LOCAL_SERVERS.* has to be True or False"):
         get_settings()
     with pytest.raises(ValidationError, match="has to be True or False"):
         Server(name="here", connection="local").full_clean()
