@@ -22,7 +22,7 @@ def test_a_lock_is_downloaded_as_a_file_that_reads_back(locks: list[LockFile]) -
     answer = owner.get(address)
     assert 'filename="requirements.txt"' in answer["Content-Disposition"]
     assert read_pins(answer.content.decode()) == read_pins(AFTER)
-    assert visitor("stranger").get(address).status_code == 403
+    assert visitor("stranger").get(address).status_code == 404
 
 
 def test_two_locks_are_compared(locks: list[LockFile]) -> None:
@@ -38,4 +38,4 @@ def test_two_locks_are_compared(locks: list[LockFile]) -> None:
         "The versions are the same"
         in owner.get(url("lockfile_comparison", after.pk, after.pk)).content.decode()
     )
-    assert visitor("stranger").get(address).status_code == 403
+    assert visitor("stranger").get(address).status_code == 404

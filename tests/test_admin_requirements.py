@@ -106,7 +106,7 @@ def test_what_is_pinned_is_downloaded_by_those_who_may_see_it(address: str) -> N
     refused = viewer.get(address, {"export": "pylock"})
     assert refused.status_code == 409
     assert b"a pylock.toml needs hashes" in refused.content
-    assert visitor("stranger").get(address, {"export": "requirements"}).status_code == 403
+    assert visitor("stranger").get(address, {"export": "requirements"}).status_code == 404
 
 
 @pytest.mark.parametrize(

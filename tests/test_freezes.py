@@ -80,7 +80,7 @@ def test_who_freezes_at_the_same_moment_does_not_win(
 def test_the_history_outlives_the_account_and_goes_with_the_environment(
     environment: Environment,
 ) -> None:
-    ana = User.objects.create_user("ana")
+    ana = User.objects.create_superuser("ana")
     environment.freeze("Sale", "ana", user=ana)
     ana.delete()
     frozen = environment.freezes.get()

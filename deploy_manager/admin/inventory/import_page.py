@@ -139,7 +139,7 @@ def changeable_environments(request: HttpRequest) -> QuerySet[Environment]:
 def import_view(admin: StyledAdmin[Server], request: HttpRequest) -> HttpResponse:
     """Show the form, then what would change, then write exactly that."""
     # Which of the servers there are may be changed is asked for each: see inventory.comparing.
-    if not admin.has_add_permission(request):
+    if not (admin.has_add_permission(request) and admin.has_change_permission(request)):
         raise PermissionDenied
     user = cast("User", request.user)
     if "seen" in request.POST:

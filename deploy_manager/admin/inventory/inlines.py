@@ -60,7 +60,8 @@ class PlacementForm(KeepingForm):
     request: HttpRequest
 
     def add_error(self, field: str | None, error: Any) -> None:
-        for each in getattr(error, "error_list", ()):
+        of_fields = getattr(error, "error_dict", {None: getattr(error, "error_list", ())})
+        for each in (each for errors in of_fields.values() for each in errors):
             site = (each.params or {}).get("site")
             if isinstance(site, Environment) and not is_visible(self.request, site):
                 each.params["site"] = gettext("Another environment")
