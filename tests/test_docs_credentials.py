@@ -1,7 +1,5 @@
 """The page on credentials can be followed."""
 
-import re
-
 import pytest
 
 from deploy_manager.conf import Settings
@@ -28,7 +26,6 @@ def test_the_page_speaks_of_what_there_is() -> None:
         assert setting in Settings.__dataclass_fields__
     shown = {str(label).partition(":")[0] for label in Credential.Kind.labels}
     shown |= {str(label) for label in Credential.Source.labels}
-    named = {re.sub(r":.*", "", each) for each in re.findall(r"\*([a-zA-Z' ]+[^*]*)\*", text)}
     for label in ("SSH login to servers", "git over HTTPS", "a file of the worker"):
         assert label in shown
-        assert label in named
+        assert f"*{label}*" in text
