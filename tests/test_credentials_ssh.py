@@ -5,7 +5,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,6 +16,8 @@ from pytest_django import Settings
 from deploy_manager.addresses import address_of
 from deploy_manager.exceptions import HostKeyMismatch, HostUnreachable
 from deploy_manager.hosts.link import connect, fetch_host_key
+from deploy_manager.hosts.opening import open_host
+from deploy_manager.hosts.running import no_sink
 from deploy_manager.models import Credential, Server
 from deploy_manager.private_keys import make_private_key
 from deploy_manager.sealing import Secret
@@ -62,10 +64,15 @@ def locked(key: Path, folder: Path, passphrase: str) -> str:
 def test_a_generated_key_opens_the_server_that_lets_it_in(start_sshd: StartSshd) -> None:
     sshd = start_sshd()
     key = make_private_key()
-    sshd.log_file.with_name("authorized_keys").write_text(f"{key.public_line}\n")
+    # As the admin shows the line.
+    line = f"restrict {key.public_line} deploy_manager/generated\n"
+    sshd.log_file.with_name("authorized_keys").write_text(line)
     server = row_of(sshd)
     add("generated", key.plain.value)
-    log_in(server)
+    with closing(open_host(address_of(server), no_sink, Event())) as host:
+        target = f"{sshd.new_folder()}/sent"
+        host.put(b"there", target)
+        assert host.run(["cat", target]).stdout == "there"
 
 
 def test_a_key_with_a_passphrase_needs_the_right_one(

@@ -36,7 +36,7 @@ from deploy_manager.messages import Message
 from deploy_manager.models import HostRun, State, Step
 from deploy_manager.models.runs import ACTIVATE, VERIFIED, is_verified
 from deploy_manager.recipes import get_recipe
-from deploy_manager.recipes.provisioning import FIND_PYTHON, GET_PYTHON
+from deploy_manager.recipes.provisioning import FIND_PYTHON, get_python
 
 StepHost = GuardedHost | LookingHost
 
@@ -268,7 +268,7 @@ class HostWork:
             if host.run(FIND_PYTHON, check=False, quiet=True).ok:
                 return
             self._log.note(b"Python is missing there: it is installed first.\n")
-            got = host.run(GET_PYTHON, check=False, quiet=True)
+            got = get_python(host, self._orders.site)
         if not got.ok:
             raise RecipeError(
                 _(

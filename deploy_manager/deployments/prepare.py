@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
-from deploy_manager.credentials import index_of
+from deploy_manager.credentials import Known, index_of
 from deploy_manager.deployments.bad_releases import (
     describe_mark,
     find_mark,
@@ -27,6 +27,8 @@ from deploy_manager.deployments.overtaken import (
 from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
 from deploy_manager.deployments.request import refuse_who_may_not
 from deploy_manager.exceptions import PinError, RequestRefused
+from deploy_manager.hosts.identity import logins_for, open_key
+from deploy_manager.logins import KeyLogin
 from deploy_manager.messages import Message
 from deploy_manager.models import (
     ROLLBACK_PHASE,
@@ -168,11 +170,17 @@ def _check_rows(deployment: Deployment, is_rollback: bool) -> None:
         return
     # One query and a prefetch for any number of servers.
     runs = deployment.host_runs.select_related("placement__server__gateway", "release_before")
+    known = Known.load()
+    logins: set[KeyLogin] = set()
     for run in runs.prefetch_related("steps"):
         if run.placement:
             check_row(run.placement)
-            address_of(run.placement.server)
+            server, site = run.placement.server, deployment.environment
+            logins |= logins_for(address_of(server, environment=site, known=known))
         check_host_run(run)
+    # Once each: a command may have to be asked for it.
+    for login in logins:
+        open_key(login)
 
 
 def _refuse_what_was_overtaken(deployment: Deployment, release: Release) -> None:

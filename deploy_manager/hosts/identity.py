@@ -51,6 +51,13 @@ def name_of_key(address: Address) -> str:
     return address.login.name if address.login else key_setting(address)[0]
 
 
+def logins_for(address: Address) -> set[KeyLogin]:
+    """Return the keys that are opened on the way to a server, those of its gateways too."""
+    gateway = logins_for(address.gateway) if address.gateway and not address.local else set()
+    has_key = address.login is not None and address.login.key is not None
+    return gateway | {address.login} if has_key and address.login else gateway
+
+
 def open_key(login: KeyLogin) -> PrivateKey:
     """Return the private key of a login, which has one. Raises HostUnreachable."""
     if login.key is None:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import cache
 
 from deploy_manager.exceptions import RecipeError
+from deploy_manager.recipes.becoming_root import sudo_password
 from deploy_manager.recipes.host import Host, Process, Result, Site
 from deploy_manager.recipes.shipping import remote_package, run_program, shipped_name, zipped
 
@@ -84,7 +85,10 @@ def run_processes(host: Host, site: Site, action: str, timeout: float | None = N
     """Run our program on the server with the facts of a site. Raises CommandFailed."""
     content = processes_archive()
     name = shipped_name("processes.pyz", content)
-    return run_program(host, site, content, name, facts_of(site, action), timeout)
+    facts = facts_of(site, action)
+    if password := sudo_password(site):
+        facts["sudo"] = password  # which the program neither stores nor passes on
+    return run_program(host, site, content, name, facts, timeout)
 
 
 def facts_of(site: Site, action: str) -> dict[str, object]:

@@ -10,7 +10,8 @@ from functools import cache
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CommandFailed
-from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.becoming_root import as_root
+from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.machine import PYTHON, Machine, describe
 from deploy_manager.recipes.registry import recipe
 from deploy_manager.recipes.shipping import remote_package, said_by, zipped
@@ -70,15 +71,24 @@ def provision(host: Host, site: Site) -> None:
     _run(host, site, changes=True)
 
 
+def get_python(host: Host, site: Site) -> Result:
+    """Install Python, which the guard itself needs, where there is none. Raises RecipeError."""
+    if site.sudo is None:
+        return host.run(GET_PYTHON, check=False, quiet=True)
+    root = as_root(host, site)
+    words = [*root.words, "sh", "-c", GET_PYTHON]
+    return host.run(words, stdin=root.stdin, check=False, quiet=True)
+
+
 def _run(host: Host, site: Site, *, changes: bool) -> None:
     program = provision_archive()
     facts = facts_of(site.machine, changes=changes)
     stdin = b"%d\n" % len(program) + program + json.dumps(facts).encode()
     # root needs no sudo, which a new server may not have.
     is_root = host.run('[ "$(id -u)" = 0 ]', check=False, quiet=True).ok
-    as_root = [] if is_root else ["sudo", "-n"]
-    command = [*as_root, PYTHON, "-I", "-c", START]
-    result = host.run(command, stdin=stdin, check=False)
+    root = as_root(host, site, is_root=is_root)
+    command = [*root.words, PYTHON, "-I", "-c", START]
+    result = host.run(command, stdin=root.stdin + stdin, check=False)
     if result.ok:
         return
     said = said_by(result)
@@ -86,7 +96,7 @@ def _run(host: Host, site: Site, *, changes: bool) -> None:
         raise CommandFailed(
             _(
                 "The bootstrap user of %(name)s may not become root: it needs sudo without a"
-                " password. %(said)s"
+                " password, or a credential with its sudo password. %(said)s"
             ),
             result.exit_code,
             name=host.name,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RecipeError
+from deploy_manager.recipes.becoming_root import as_root
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.processes import (
     apply_processes,
@@ -81,8 +82,13 @@ def restart_passenger(host: Host, site: Site) -> None:
 
 
 def reload_system_unit(host: Host, site: Site) -> None:
-    """Reload a system unit; through sudo without a password, unless we are root."""
+    """Reload a system unit; through sudo, unless we are root."""
     unit = shlex.quote(_target(site, "the systemd unit"))
+    if site.sudo is not None:
+        root = as_root(host, site)
+        words = [*root.words, "systemctl", "reload-or-restart", _target(site, "the systemd unit")]
+        host.run(words, stdin=root.stdin)
+        return
     host.run(
         'if [ "$(id -u)" = 0 ]; then as_root=; else as_root="sudo -n"; fi;'
         f" $as_root systemctl reload-or-restart {unit}"

@@ -20,6 +20,7 @@ from deploy_manager.exceptions import (
 )
 from deploy_manager.logins import explain, login_of_index
 from deploy_manager.logs import mask_text
+from deploy_manager.recipes.becoming_root import AsRoot
 from deploy_manager.recipes.host import Host, Result, Site
 
 HASH_CHARACTERS = 12
@@ -102,14 +103,16 @@ def run_program(
     name: str,
     facts: Mapping[str, object],
     timeout: float | None = None,
-    as_root: Sequence[str] = (),
+    as_root: AsRoot | None = None,
 ) -> Result:
     """As `run_shipped`, for a program of this content, which is sent under this name.
 
-    `as_root` are the words before it that make it root's, like `sudo -n`.
+    `as_root` is how it becomes root's, if it has to.
     """
-    command = [*as_root, site.python, _send_once(host, site, content, name, 0o644)]
-    result = host.run(command, stdin=json.dumps(facts).encode(), timeout=timeout, check=False)
+    root = as_root or AsRoot()
+    command = [*root.words, site.python, _send_once(host, site, content, name, 0o644)]
+    stdin = root.stdin + json.dumps(facts).encode()
+    result = host.run(command, stdin=stdin, timeout=timeout, check=False)
     if not result.ok:
         if said := result.stderr.strip():
             raise CommandFailed(_shortened(said), result.exit_code)

@@ -10,6 +10,7 @@ from importlib.resources import files
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CommandFailed, RecipeError
+from deploy_manager.recipes.becoming_root import AsRoot, as_root
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import Phase, Pipeline, Uses, add_pipeline, recipe
 from deploy_manager.recipes.shipping import remote_package, run_program, shipped_name, zipped
@@ -105,15 +106,17 @@ def _run_tiers(
 def _run_as_root(host: Host, site: Site, facts: dict[str, object]) -> None:
     """Run our program: sent along if the account may do anything, else the one that root owns."""
     if host.run('[ "$(id -u)" = 0 ]', check=False, quiet=True, assume=0).ok:
-        as_root: tuple[str, ...] = ()
+        root = AsRoot()
+    elif site.sudo is not None:
+        root = as_root(host, site, is_root=False)
     elif host.run(["sudo", "-n", "true"], check=False, quiet=True).ok:
-        as_root = ("sudo", "-n")
+        root = AsRoot(("sudo", "-n"))
     else:
         _run_installed(host, site, facts)
         return
     content = tiers_archive()
     name = shipped_name("tiers.pyz", content)
-    run_program(host, site, content, name, facts, as_root=as_root)
+    run_program(host, site, content, name, facts, as_root=root)
 
 
 def _run_installed(host: Host, site: Site, facts: dict[str, object]) -> None:

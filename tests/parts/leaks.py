@@ -1,6 +1,7 @@
 """Looking for a secret where none may be: command lines, variables, files."""
 
 import base64
+import os
 import threading
 import urllib.parse
 from collections.abc import Iterable, Iterator
@@ -61,11 +62,13 @@ class Leaks:
                     self._look(f"{name} of {process.name}", (process / name).read_bytes())
 
     def look_at_folders(self) -> None:
+        # By os.walk, which goes on where a folder vanishes.
         for folder in self.folders:
-            for path in folder.rglob("*"):
-                with suppress(OSError):
-                    if path.is_file():
-                        self._look(str(path), path.read_bytes())
+            for parent, _folders, names in os.walk(folder):
+                for path in (Path(parent) / name for name in names):
+                    with suppress(OSError):
+                        if path.is_file():
+                            self._look(str(path), path.read_bytes())
 
     def _look(self, where: str, content: bytes) -> None:
         if any(needle in content for needle in self.needles):

@@ -1,6 +1,6 @@
 """The form of a credential: secrets are written, checked while they are at hand, never shown."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -25,7 +25,7 @@ class WriteOnlyTextarea(forms.Textarea):
 
 class CredentialForm(ModelForm[Credential]):
     new_secret = forms.CharField(
-        label=gettext_lazy("new secret"),
+        label=gettext_lazy("New secret"),
         required=False,
         strip=False,
         max_length=MOST_BYTES,
@@ -43,7 +43,7 @@ class CredentialForm(ModelForm[Credential]):
         ),
     )
     new_passphrase = forms.CharField(
-        label=gettext_lazy("passphrase"),
+        label=gettext_lazy("Passphrase"),
         required=False,
         strip=False,
         max_length=1000,
@@ -57,6 +57,10 @@ class CredentialForm(ModelForm[Credential]):
             *("name", "kind", "host", "user", "source", "reference", "command"),
             *("public_key", "certificate", "known_hosts", "server", "environment", "project"),
         )
+        widgets: ClassVar = {
+            name: forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"})
+            for name in ("public_key", "certificate", "known_hosts")
+        }
 
     def clean(self) -> dict[str, Any]:
         """Take the secret that was entered or is to be generated, and check what goes with it."""

@@ -128,7 +128,7 @@ class CredentialAdmin(StyledAdmin[Credential]):
         from deploy_manager.private_keys import fingerprint_of
 
         shown = fingerprint_of(row.public_key) or (row.sealed.fingerprint if row.sealed else "")
-        return format_html("<code>{}</code>", shown) if shown else "-"
+        return format_html('<code class="dm-copy">{}</code>', shown) if shown else "-"
 
     @admin.display(description=_("for authorized_keys"))
     def line_for_servers(self, row: Credential) -> SafeString | str:

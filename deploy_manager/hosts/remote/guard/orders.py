@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import sys
 import tempfile
@@ -120,10 +121,10 @@ class Orders:
             self._stdin = None
 
     def _keep_input(self, payload: bytes) -> None:
-        """Keep all of a command's input before it begins, in an unnamed file."""
+        """Keep all of a command's input before it begins, in memory: it may have secrets."""
         try:
             if self._stdin is None:
-                self._stdin = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+                self._stdin = _unnamed_file(self._folder)
             self._stdin.write(payload)
             self._stdin.flush()
         except OSError as error:
@@ -278,3 +279,9 @@ class Orders:
             self._send(Kind.FAILED, {"reason": problem})
         else:
             self._send(Kind.PUT_DONE)
+
+
+def _unnamed_file(folder: str) -> BinaryIO:
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("input"), "w+b")
+    return tempfile.TemporaryFile(dir=folder)

@@ -21,7 +21,7 @@ from .boots import boot_id, booted_at
 from .gunicorn import make_secret
 from .place import Facts, Place
 from .starter import Starter
-from .supervisors import ServingError, State, Supervisor, choose
+from .supervisors import ServingError, State, Supervisor, become_root_with, choose
 from .systemd import Systemd
 from .wanted import BEAT, Process, wanted_here
 from .wsgi_file import write_wsgi_file
@@ -54,7 +54,9 @@ def main() -> None:
     elif words[:1] in (["look"], ["start"]):
         carry_out({**_stored_facts(words[1]), "action": words[0]})
     else:
-        carry_out(json.load(sys.stdin))
+        facts = json.load(sys.stdin)
+        become_root_with(facts.pop("sudo", ""))  # not among the facts, which are stored
+        carry_out(facts)
 
 
 def carry_out(facts: Facts) -> None:

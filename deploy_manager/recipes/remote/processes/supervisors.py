@@ -90,7 +90,18 @@ def is_lingering() -> bool:
     return os.path.exists(os.path.join(LINGERING, getpass.getuser()))
 
 
+_SUDO: dict[str, str] = {}
+"""The account's password, in memory only, if sudo asks for one."""
+
+
+def become_root_with(password: str) -> None:
+    """Give sudo this password from now on; blank: it asks for none."""
+    _SUDO["password"] = password
+
+
 def _may_sudo() -> bool:
+    if _SUDO.get("password"):
+        return True
     try:
         done = subprocess.run(
             ["sudo", "-n", "true"],
@@ -107,10 +118,13 @@ def call(*words: str) -> str:
     """Return what a program prints. Raises ServingError with its own words if it fails."""
     own = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     environment = {**os.environ, "XDG_RUNTIME_DIR": own, "LC_ALL": "C"}
+    password = _SUDO.get("password", "") if words[:2] == ("sudo", "-n") else ""
+    if password:
+        words = ("sudo", "-S", "-p", "", *words[2:])
     try:
         done = subprocess.run(
             words,
-            stdin=subprocess.DEVNULL,
+            input=f"{password}\n" if password else "",
             env=environment,
             capture_output=True,
             text=True,
