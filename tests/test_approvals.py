@@ -260,7 +260,10 @@ def test_a_stage_of_an_upgrade_waits_for_approval_there_and_returns_without(
     stage.refresh_from_db()
     assert stage.state == UpgradeState.RUNNING
     stage.deployment.request_cancel("me")
+    Environment.objects.filter(name="good").update(approvals_needed=0)
+    stage.environment.refresh_from_db()
     pair.bring(stage)
+    Environment.objects.filter(name="good").update(approvals_needed=1)
     upgrade.stages.update(state=UpgradeState.RETURNING)
     pair.reconcile()
     back = upgrade.stages.get().returned_by

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from deploy_manager.deployments.allowed import may_approve
+from deploy_manager.deployments.allowed import APPROVE, may_approve
 from deploy_manager.models import Deployment, Environment
 from deploy_manager.models.rights import may_deploy
 
@@ -59,11 +59,16 @@ def visible_environments(
 
 
 def visible_deployments(request: HttpRequest, found: QuerySet[Deployment]) -> QuerySet[Deployment]:
-    """Return all deployments with a permission on all, else those the user may deploy."""
+    """Return all deployments with a permission on all, else those to deploy or to approve."""
     user = request.user
-    if user.has_perm(_VIEW_DEPLOYMENT) or user.has_perm(_DEPLOY):
+    if any(map(user.has_perm, (_VIEW_DEPLOYMENT, _DEPLOY, APPROVE))):
         return found
-    return found.filter(environment__in=_deployable(request))
+    return found.filter(environment__in=_deployable(request) | _approvable(request))
+
+
+def may_approve_any(request: HttpRequest) -> bool:
+    """Return whether the user may decide about deployments anywhere."""
+    return request.user.has_perm(APPROVE) or bool(_approvable(request))
 
 
 def _sees_all(request: HttpRequest) -> bool:
@@ -72,6 +77,10 @@ def _sees_all(request: HttpRequest) -> bool:
 
 def _deployable(request: HttpRequest) -> frozenset[int]:
     return _ask_once(request, "_deployable_environments", may_deploy)
+
+
+def _approvable(request: HttpRequest) -> frozenset[int]:
+    return _ask_once(request, "_approvable_environments", may_approve)
 
 
 def _visible(request: HttpRequest) -> frozenset[int]:

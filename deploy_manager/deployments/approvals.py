@@ -209,6 +209,8 @@ def _decide(
         reason=reason,
         digest=digest,
     )
+    if why := why_not_approved(deployment):
+        Deployment.objects.note_wait(deployment.pk, why)
     if not approves:
         text = _("Denied by %(who)s: %(reason)s") if reason else _("Denied by %(who)s.")
         deployment.give_way(Message(text, "denied", who=user, reason=reason))

@@ -36,6 +36,7 @@ from deploy_manager.admin.base import EnvironmentFilter, HistoryAdmin, ReasonFil
 from deploy_manager.admin.deployments.approval_filter import ApprovalFilter
 from deploy_manager.admin.downloads import stream_download
 from deploy_manager.admin.permissions import (
+    may_approve_any,
     may_deploy_any,
     may_see_deployment,
     visible_deployments,
@@ -115,10 +116,13 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     def has_view_permission(self, request: HttpRequest, obj: Deployment | None = None) -> bool:
         if obj is not None:
             return may_see_deployment(request.user, obj)
-        return super().has_view_permission(request) or may_deploy_any(request)
+        return super().has_view_permission(request) or self._concerns(request)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return super().has_module_permission(request) or may_deploy_any(request)
+        return super().has_module_permission(request) or self._concerns(request)
+
+    def _concerns(self, request: HttpRequest) -> bool:
+        return may_deploy_any(request) or may_approve_any(request)
 
     def get_urls(self) -> list[URLPattern]:
         views = {
