@@ -28,6 +28,7 @@ from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run, run_shard
 from deploy_manager.exceptions import PlanChanged
 from deploy_manager.models import (
+    ConfirmedPlan,
     Deployment,
     Environment,
     Override,
@@ -295,6 +296,17 @@ def test_the_pins_listed_count_until_a_release_is_made(site: Environment) -> Non
     Deployment.objects.filter(pk=deployment.pk).update(release=pair_release)
     deployment.refresh_from_db()
     assert not changes_of(deployment)
+
+
+def test_what_was_only_shown_is_forgotten_after_a_while(pair: Pair) -> None:
+    deployment = pair.ask(pair.good)
+    shown = describe(pair.bad).save()
+    pair.reconcile()
+    assert ConfirmedPlan.objects.count() == 2
+    ConfirmedPlan.objects.update(created_at=timezone.now() - timedelta(days=31))
+    pair.reconcile()
+    assert shown.pk != deployment.plan_id
+    assert list(ConfirmedPlan.objects.values_list("pk", flat=True)) == [deployment.plan_id]
 
 
 def test_who_changed_it_is_named(inventory: Inventory) -> None:

@@ -136,15 +136,16 @@ def why_not_approved(deployment: Deployment) -> Message:
 def _waits(
     needed: int, given: list[Approval], by: datetime | None, environment: Environment | None
 ) -> Message:
-    words: dict[str, object] = {"given": len(given), "needed": needed}
-    if by is not None and environment is not None:
-        words["until"] = f"{by.astimezone(environment.zone):%Y-%m-%d %H:%M %Z}"
+    code, words = "waits_for_approval", {"given": len(given), "needed": needed}
+    waits = Message(_("Waits for approval: %(given)d of %(needed)d."), code, **words)
     if given:
-        words["who"] = few([each.user_name for each in given])
-        text = _("Waits for approval: %(given)d of %(needed)d, by %(who)s. It expires %(until)s.")
-    else:
-        text = _("Waits for approval: %(given)d of %(needed)d. It expires %(until)s.")
-    return Message(text, "waits_for_approval", **words)
+        who = few([each.user_name for each in given])
+        text = _("Waits for approval: %(given)d of %(needed)d, by %(who)s.")
+        waits = Message(text, code, who=who, **words)
+    if by is None or environment is None:
+        return waits
+    until = f"{by.astimezone(environment.zone):%Y-%m-%d %H:%M %Z}"
+    return Message(_("%(waits)s It expires %(until)s."), waits=waits, until=until)
 
 
 def waiting_for_approval() -> QuerySet[Deployment]:
