@@ -99,7 +99,7 @@ def other(field: "models.Field[Any, Any]", value: Any) -> Any:
     if field.related_model is User:
         return owner().pk
     if isinstance(field, models.ForeignKey):
-        rows = field.related_model._default_manager.exclude(pk=value)  # type: ignore[union-attr]
+        rows = field.related_model._default_manager.exclude(pk=value)
         found = rows.values_list("pk", flat=True).first()
         return found if found is not None else pytest.skip("there is no other row")
     if field.choices:
