@@ -77,9 +77,25 @@ def decide(deployment: Deployment, user: "User", **details: Any) -> Approval:
     """
     with transaction.atomic():
         approval = approvals.decide(deployment, user, **details)
-        act = partial(promote_next, deployment.environment, wake_for_shard)
-        transaction.on_commit(partial(do_alone, act, deployment), robust=True)
+        _begin_after_commit(deployment)
     return approval
+
+
+def break_glass(deployment: Deployment, **details: Any) -> None:
+    """Let a deployment go without the approvals that it waits for, tell people, and begin it.
+
+    For arguments and exceptions see `deployments.approvals.break_glass`.
+    """
+    with transaction.atomic():
+        approvals.break_glass(deployment, **details)
+        tell = partial(_tell_of_request, deployment)
+        transaction.on_commit(partial(do_alone, tell, deployment), robust=True)
+        _begin_after_commit(deployment)
+
+
+def _begin_after_commit(deployment: Deployment) -> None:
+    act = partial(promote_next, deployment.environment, wake_for_shard)
+    transaction.on_commit(partial(do_alone, act, deployment), robust=True)
 
 
 def request_upgrade(plan: UpgradePlan, **details: Any) -> Upgrade:

@@ -23,6 +23,7 @@ from deploy_manager.deployments.rollout import open_after_pause
 from deploy_manager.deployments.run import Wake
 from deploy_manager.isolation import job_round, one_by_one
 from deploy_manager.models import (
+    ConfirmedPlan,
     Deployment,
     Environment,
     Placement,
@@ -50,6 +51,9 @@ GIVEN_UP_AFTER = LEASE + timedelta(seconds=15)
 
 GIVEN_UP_AT_LAST = timedelta(minutes=5)
 """The same while other shards are held: their workers take it over once they have a thread free."""
+
+KEEPS_SHOWN = timedelta(days=30)
+"""For so long what a page showed is kept, so that a change of it can be named."""
 
 WOKEN, LOOKS = "woke workers again", "looked at lost servers"
 ABANDONED, OPENED = "ended abandoned deployments", "opened waves"
@@ -192,7 +196,7 @@ def _wake_for(deployment: Deployment, wake: Wake) -> int:
 
 
 def _forget_what_is_gone(wake: Wake) -> int:
-    """Delete the problems of rows, and of models, that do not exist any more."""
+    """Delete the problems of rows, and of models, that do not exist any more; and unused plans."""
     ours = apps.get_app_config("deploy_manager").get_models()
     models = {str(model._meta.model_name): model for model in ours}
     about_rows = Problem.objects.exclude(kind="")
@@ -200,6 +204,7 @@ def _forget_what_is_gone(wake: Wake) -> int:
     for kind in set(about_rows.values_list("kind", flat=True)):
         there = models[kind]._default_manager.values("pk")
         Problem.objects.filter(kind=kind).exclude(key__in=there).delete()
+    ConfirmedPlan.objects.unused(Now() - KEEPS_SHOWN).delete()
     return 0
 
 

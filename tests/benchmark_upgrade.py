@@ -37,6 +37,7 @@ from deploy_manager.upgrades.plan import UpgradeOptions, plan_upgrade
 from deploy_manager.upgrades.progress import advance_upgrade
 from deploy_manager.upgrades.requests import request_upgrade
 from tests.big_shop import Shop
+from tests.owners import owned
 from tests.parts.osv import OsvStub
 from tests.parts.plain_fabric import PlainServers
 from tests.parts.worker import StartScheduler, StartWorker, UseBroker
@@ -187,6 +188,7 @@ def test_from_an_advisory_to_all_servers(shop: Shop, osv: OsvStub, workers: None
         name="Security", cron="* * * * *", soak=0, looked_at=timezone.now()
     )
     policy.turns.create(environment=shop.environment)
+    owned(policy)
     for number in range(ROUNDS_OF_ADVISORIES):
         fixed = shop.release_a_version()
         AuditedVersion.objects.update(tried_at=None)  # LOOK_UP_EVERY is over

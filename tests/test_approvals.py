@@ -245,9 +245,7 @@ def test_the_owner_of_a_schedule_approves_nothing_that_it_asks_for(pair: Pair) -
     assert state_of(deployment) == State.QUEUED
 
 
-def test_a_stage_of_an_upgrade_waits_for_approval_there_and_returns_without(
-    pair: Pair, ann: User
-) -> None:
+def test_a_stage_of_an_upgrade_waits_for_approval_there(pair: Pair, ann: User) -> None:
     Environment.objects.filter(name="good").update(approvals_needed=1)
     upgrade = pair.upgrade(pair.good)
     pair.reconcile()
@@ -259,8 +257,12 @@ def test_a_stage_of_an_upgrade_waits_for_approval_there_and_returns_without(
     pair.reconcile()
     stage.refresh_from_db()
     assert stage.state == UpgradeState.RUNNING
-    stage.deployment.request_cancel("me")
-    pair.bring(stage)
+
+
+def test_an_upgrade_goes_back_without_approval(pair: Pair) -> None:
+    upgrade = pair.upgrade(pair.good)
+    pair.bring(upgrade.stages.get())
+    Environment.objects.filter(name="good").update(approvals_needed=1)
     upgrade.stages.update(state=UpgradeState.RETURNING)
     pair.reconcile()
     back = upgrade.stages.get().returned_by
@@ -343,6 +345,37 @@ def test_break_glass_needs_a_reason_and_is_told_everybody(
     assert "The shop is down." in page
     found = client.get(url("deployment_changelist"), {"approval": "glass"}).content.decode()
     assert f"#{deployment.pk} " in found
+
+
+def test_one_that_waits_may_be_let_through_by_who_may_deploy_with_a_reason(
+    guarded: Switching, asker: User, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def send(task: str, *_keys: object, **_options: object) -> str:
+        told.append(task)
+        return ""
+
+    monkeypatch.setattr(dispatch, "send", send)
+    guarded.inventory.environment.notifications.create(target="chat")
+    deployment = ask(guarded, asker)
+    told.clear()
+    approve = url("deployment_approve", deployment.pk)
+    reason = {"_break_glass": "1", "reason": "The shop is down."}
+    assert client_of(ann).post(approve, reason).status_code == 403, "she may approve only"
+    client_of(asker).post(approve, {"_break_glass": "1", "reason": " "})
+    assert state_of(deployment) == State.WAITING
+    assert told == []
+    client_of(asker).post(approve, reason)
+    assert state_of(deployment) == State.QUEUED
+    assert (deployment.breaks_glass, deployment.approvals.get().decision) == (True, "glass")
+    assert told == ["notify_request", "run_shard"]
+    page = client_of(asker).get(url("deployment_change", deployment.pk)).content.decode()
+    assert "Break-glass:" in page
+    assert "asker: let it run without approval (break-glass)" in page
+    assert "The shop is down." in page
+    with pytest.raises(CommandError, match="does not wait for approval any more"):
+        call_command("approve", str(deployment.pk), break_glass=True, reason="Again")
 
 
 def test_what_leaves_what_serves_as_it_is_needs_none(guarded: Switching, asker: User) -> None:

@@ -23,6 +23,7 @@ from deploy_manager.packages.overrides import LaidOver
 from deploy_manager.requirements.pins import Pin
 from tests.inventory import claim
 from tests.loop import Pair
+from tests.owners import owner
 from tests.parts.admin import url
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -116,7 +117,7 @@ def test_no_automatic_source_takes_a_release_that_was_marked_while_it_waited(
 ) -> None:
     release = make(pair, contents(), is_bad=True)
     deployment = pair.ask(pair.bad, "upgrade", release=release)
-    Deployment.objects.filter(pk=deployment.pk).update(source=source)
+    Deployment.objects.filter(pk=deployment.pk).update(source=source, requested_by=owner())
     with pytest.raises(RequestRefused, match="The till is broken"):
         preparing.prepare(claim(deployment))
 
@@ -128,7 +129,7 @@ def test_a_schedule_of_a_single_recipe_takes_the_newest_release_that_is_not_mark
     make(pair, contents())
     make(pair, contents(), is_bad=True)
     deployment = pair.ask(pair.bad, "collect_static")
-    Deployment.objects.filter(pk=deployment.pk).update(source="schedule")
+    Deployment.objects.filter(pk=deployment.pk).update(source="schedule", requested_by=owner())
     assert preparing.prepare(claim(deployment)).release == good
 
 

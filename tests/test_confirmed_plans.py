@@ -28,6 +28,7 @@ from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run, run_shard
 from deploy_manager.exceptions import PlanChanged
 from deploy_manager.models import (
+    ConfirmedPlan,
     Deployment,
     Environment,
     Override,
@@ -55,7 +56,8 @@ def site(inventory: Inventory) -> Environment:
     """`shop/production` with a row of each table that decides what runs."""
     environment = inventory.environment
     gateway = Server.objects.create(name="hop", address="198.51.100.1", user="hop")
-    Server.objects.filter(name="one").update(gateway=gateway)
+    one = {"gateway": gateway, "address": "198.51.100.2", "user": "deploy"}
+    Server.objects.filter(name="one").update(**one)
     builder = Server.objects.create(name="builder", connection="local")
     Environment.objects.filter(pk=environment.pk).update(
         builder=builder, pins_from="rows", variables={"TOKEN": "s3cret", "DEBUG": "0"}
@@ -97,7 +99,7 @@ def other(field: "models.Field[Any, Any]", value: Any) -> Any:
     if field.related_model is User:
         return owner().pk
     if isinstance(field, models.ForeignKey):
-        rows = field.related_model._default_manager.exclude(pk=value)  # type: ignore[union-attr]
+        rows = field.related_model._default_manager.exclude(pk=value)
         found = rows.values_list("pk", flat=True).first()
         return found if found is not None else pytest.skip("there is no other row")
     if field.choices:
@@ -127,12 +129,19 @@ def test_every_column_decides_or_is_listed_with_the_reason_why_it_does_not(
         row = Server.objects.get(name="one")
     if model is Environment:
         row = Environment.objects.get()
-    if name in ("environment", "project", "policy"):
-        assert name in DECIDES_NOTHING[model]
+    if name in ("environment", "project", "policy") and name in DECIDES_NOTHING[model]:
         return  # the row would leave what is looked at
+    if name.startswith("ended_"):
+        return  # see the next test: an end is written at once
     before, value = digest(site), other(field, getattr(row, field.attname))
     models.QuerySet.update(model._default_manager.filter(pk=row.pk), **{field.attname: value})
     assert (digest(site) == before) is (name in DECIDES_NOTHING[model])
+
+
+def test_an_override_counts_as_long_as_it_holds(site: Environment) -> None:
+    before = digest(site)
+    assert site.overrides.live().end(Override.End.LET_GO, "It breaks the till.", by="ana") == 1
+    assert digest(site) != before
 
 
 def test_the_list_names_columns_that_there_are_each_with_a_reason() -> None:
@@ -171,7 +180,7 @@ EDITS: dict[str, tuple[Callable[[], object], str]] = {
         "address of shop/production on one (placement): — → 127.0.0.1:9",
     ),
     "server": (
-        lambda: Server.objects.filter(name="one").update(host_key="ssh-ed25519 AAAA"),
+        lambda: Server.objects.update(host_key="ssh-ed25519 AAAA"),
         "host key of one (server): — → ssh-ed25519 AAAA",
     ),
     "process": (
@@ -287,6 +296,17 @@ def test_the_pins_listed_count_until_a_release_is_made(site: Environment) -> Non
     Deployment.objects.filter(pk=deployment.pk).update(release=pair_release)
     deployment.refresh_from_db()
     assert not changes_of(deployment)
+
+
+def test_what_was_only_shown_is_forgotten_after_a_while(pair: Pair) -> None:
+    deployment = pair.ask(pair.good)
+    shown = describe(pair.bad).save()
+    pair.reconcile()
+    assert ConfirmedPlan.objects.count() == 2
+    ConfirmedPlan.objects.update(created_at=timezone.now() - timedelta(days=31))
+    pair.reconcile()
+    assert shown.pk != deployment.plan_id
+    assert list(ConfirmedPlan.objects.values_list("pk", flat=True)) == [deployment.plan_id]
 
 
 def test_who_changed_it_is_named(inventory: Inventory) -> None:

@@ -23,6 +23,9 @@ for number, name in enumerate(("staging", "production"), 1):
     release = Release.objects.make(environment, "c" * 40, "Begin", lock)
     Placement.objects.create(environment=environment, server=server, active_release=release)
     policy.turns.create(environment=environment, order=number)
+from django.contrib.auth.models import User
+from deploy_manager.deployments.owners import take_over
+take_over(policy, User.objects.create_superuser("ana"))
 advisory = Advisory.objects.create(identifier="PYSEC-1", package="shopkit", fixed_in=["1.0.1"])
 AuditedVersion.objects.create(name="shopkit", version="1.0").advisories.add(advisory)
 """

@@ -16,6 +16,7 @@ from deploy_manager.packages.downgrades import confirmed_in
 from deploy_manager.packages.overrides import let_go
 from tests.commands import Worker, call, call_and_be_refused, events
 from tests.overrides import ADVISORY, HeldSite
+from tests.owners import owner
 from tests.parts.admin import url, visitor
 from tests.parts.admin_run import confirmed, run_page
 from tests.releases import activate
@@ -401,7 +402,11 @@ def test_a_page_that_hides_it_confirms_nothing(given_up: HeldSite, shown: str) -
 
 def test_a_schedule_takes_nothing_back(given_up: HeldSite) -> None:
     deployment = request(
-        given_up.environment, "deploy", source="schedule", requested_by_name="nightly"
+        given_up.environment,
+        "deploy",
+        source="schedule",
+        requested_by_name="nightly",
+        user=owner(),
     )
     with pytest.raises(RequestRefused, match="deploy it by hand"):
         given_up.prepared(deployment)

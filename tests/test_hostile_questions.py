@@ -33,7 +33,14 @@ ODD: list[Any] = [NULL, 5, "x", [], {}, [1], ["x"], [None], {"a": 1}, "\ud800", 
 MOVE: dict[str, Any] = {"name": "kit", "before": "1", "after": "2", "why": "x"}
 MOVE |= {"fixes": ["x"], "advisories": ["x"]}
 FEW_ODD: list[Any] = [NULL, 5, ["x"], {"a": 1}, "\ud800"]
-STAGE = {"environment": 1, "release_before": 1, "begun_from": "x", "lock": "", "moves": [MOVE]}
+STAGE = {
+    "environment": 1,
+    "release_before": 1,
+    "begun_from": "x",
+    "decided": "x",
+    "lock": "",
+    "moves": [MOVE],
+}
 
 
 def each_spoilt(value: Any) -> list[Any]:

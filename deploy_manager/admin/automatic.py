@@ -44,8 +44,11 @@ def shown_actor(request: HttpRequest, actor: Schedule | UpgradePolicy) -> ShownA
     return ShownActor(str(actor), str(why), shown_of(actor), **urls)
 
 
-def act_on(request: HttpRequest, actor: Schedule | UpgradePolicy, what: str) -> None:
-    """Take an actor over, or confirm it, as the page showed it. Raises Http404."""
+def act_on(request: HttpRequest, actor: Schedule | UpgradePolicy, what: str) -> bool:
+    """Take an actor over, or confirm it, as the page showed it; False if that is refused.
+
+    Raises Http404.
+    """
     from deploy_manager.deployments.owners import confirm_by, take_over
 
     acts = {TAKE_OVER: take_over, CONFIRM: confirm_by}
@@ -55,12 +58,13 @@ def act_on(request: HttpRequest, actor: Schedule | UpgradePolicy, what: str) -> 
         acts[what](actor, cast("User", request.user), request.POST.get("shown", "-"))
     except RequestRefused as error:
         messages.error(request, str(error))
-        return
+        return False
     if actor.paused:
         messages.warning(request, str(actor.paused))
     else:
         text = _("%(name)s acts again, in the name of %(who)s.")
         messages.success(request, text % {"name": actor, "who": actor.owner_name})
+    return True
 
 
 def back_to(name: str, pk: int) -> HttpResponseRedirect:

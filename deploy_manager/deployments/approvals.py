@@ -16,7 +16,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.deployments.allowed import may_approve
+from deploy_manager.deployments.allowed import may_approve, may_request
 from deploy_manager.deployments.confirming import refuse_what_changed
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 ONLY_LOOKING = frozenset({preview_tiers.__name__, test_tiers.__name__})
+
+NEEDS_REASON = _("Break-glass needs a reason: everybody is told it.")
 
 APPROVED, DENIED = Approval.Decision.APPROVED, Approval.Decision.DENIED
 
@@ -69,7 +71,7 @@ def approvals_for(environment: Environment, pipeline: Pipeline, asked: Asked) ->
         return Needed()
     if asked.breaks_glass:
         if not asked.reason.strip():
-            raise RequestRefused(_("Break-glass needs a reason: everybody is told it."))
+            raise RequestRefused(NEEDS_REASON)
         return Needed(needed, None, True, environment)
     by = timezone.now() + timedelta(hours=environment.approval_hours)
     return Needed(needed, by, False, environment)
@@ -136,15 +138,16 @@ def why_not_approved(deployment: Deployment) -> Message:
 def _waits(
     needed: int, given: list[Approval], by: datetime | None, environment: Environment | None
 ) -> Message:
-    words: dict[str, object] = {"given": len(given), "needed": needed}
-    if by is not None and environment is not None:
-        words["until"] = f"{by.astimezone(environment.zone):%Y-%m-%d %H:%M %Z}"
+    code, words = "waits_for_approval", {"given": len(given), "needed": needed}
+    waits = Message(_("Waits for approval: %(given)d of %(needed)d."), code, **words)
     if given:
-        words["who"] = few([each.user_name for each in given])
-        text = _("Waits for approval: %(given)d of %(needed)d, by %(who)s. It expires %(until)s.")
-    else:
-        text = _("Waits for approval: %(given)d of %(needed)d. It expires %(until)s.")
-    return Message(text, "waits_for_approval", **words)
+        who = few([each.user_name for each in given])
+        text = _("Waits for approval: %(given)d of %(needed)d, by %(who)s.")
+        waits = Message(text, code, who=who, **words)
+    if by is None or environment is None:
+        return waits
+    until = f"{by.astimezone(environment.zone):%Y-%m-%d %H:%M %Z}"
+    return Message(_("%(waits)s It expires %(until)s."), waits=waits, until=until)
 
 
 def waiting_for_approval() -> QuerySet[Deployment]:
@@ -209,10 +212,39 @@ def _decide(
         reason=reason,
         digest=digest,
     )
+    if why := why_not_approved(deployment):
+        Deployment.objects.note_wait(deployment.pk, why)
     if not approves:
         text = _("Denied by %(who)s: %(reason)s") if reason else _("Denied by %(who)s.")
         deployment.give_way(Message(text, "denied", who=user, reason=reason))
     return approval
+
+
+def break_glass(
+    deployment: Deployment, *, by: str, reason: str, user: "User | None" = None
+) -> None:
+    """Let a deployment that waits for approval go without; everybody is told who, and why.
+
+    No user means a command line, which is trusted. Raises PermissionDenied, and RequestRefused
+    without a reason or if it does not wait.
+    """
+    site = deployment.environment
+    if user is not None and not may_request(user, site, deployment.recipe):
+        raise PermissionDenied(f"{user} may not deploy {site}.")
+    if not (reason := mask_text(reason).strip()[:500]):
+        raise RequestRefused(NEEDS_REASON)
+    with brief_transaction():
+        waiting = waiting_for_approval().filter(pk=deployment.pk)
+        if not waiting.update(breaks_glass=True, sequence=F("sequence") + 1):
+            raise RequestRefused(_("It does not wait for approval any more."))
+        deployment.approvals.create(
+            user=user,
+            user_name=by[:200],
+            decision=Approval.Decision.GLASS,
+            reason=reason,
+            digest=digest_of(deployment),
+        )
+    deployment.breaks_glass = True
 
 
 def _is_late(deployment: Deployment) -> bool:

@@ -317,15 +317,11 @@ def _placement(
     known = {role for each in with_code for role in texts_in(each.roles)}
     own = texts_in(placement.roles)
     processes = placement.environment.processes.all()
-    here = [str(each.pk) for each in processes if _runs_on(each, own, known)]
+    here = [each.name for each in processes if runs_on(each, own, known)]
     fields = {**_fields(placement), "processes": here}
     if TIER_RECIPES.intersection(recipes):
         fields["tiers"] = _tiers(placement)
     return Part(_kind(Placement), str(placement.pk), str(placement), fields)
-
-
-def _runs_on(process: Process, roles: Collection[str], known: Collection[str]) -> bool:
-    return runs_on(process, roles, known)
 
 
 def _tiers(placement: Placement) -> str:

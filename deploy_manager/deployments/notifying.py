@@ -90,5 +90,7 @@ def text_of(deployment: Deployment, *, with_servers: bool = True) -> str:
         runs = deployment.host_runs.all()
         lines += [f"{run.server_name}: {run.get_state_display()}" for run in runs]
     if deployment.breaks_glass:
-        lines.append(_("It ran without the approvals that it needed (break-glass)."))
+        lines.append(_("It goes without the approvals that it needs (break-glass)."))
+        rows = deployment.approvals.filter(decision="glass")
+        lines += [f"{row.user_name}: {row.reason}" for row in rows]
     return "\n".join(filter(None, lines))

@@ -10,16 +10,18 @@ from deploy_manager.models.moments import MomentField
 
 
 class Approval(models.Model):
-    """One person's decision about one deployment, and what exactly was decided about."""
+    """One decision about one deployment, and what exactly was decided about."""
 
     class Decision(models.TextChoices):
         APPROVED = "approved", _("approved")
         DENIED = "denied", _("denied")
+        GLASS = "glass", _("let it run without approval (break-glass)")
 
     deployment = models.ForeignKey(
         Deployment, models.CASCADE, related_name="approvals", verbose_name=_("deployment")
     )
-    # Null once the account is deleted: the name stays, and the approval does not count any more.
+    # Null for break-glass on a command line, and once the account is deleted: the name stays, and
+    # the approval does not count any more.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,
@@ -47,7 +49,7 @@ class Approval(models.Model):
                 name="one_approval_per_person_and_plan",
             ),
             models.CheckConstraint(
-                condition=models.Q(decision__in=["approved", "denied"]),
+                condition=models.Q(decision__in=["approved", "denied", "glass"]),
                 name="an_approval_has_a_known_decision",
             ),
         ]

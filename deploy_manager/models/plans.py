@@ -13,6 +13,11 @@ class ConfirmedPlanQuerySet(models.QuerySet["ConfirmedPlan"]):
         """Return the plan of this digest; write it the first time."""
         return self.get_or_create(digest=digest, defaults={"parts": parts})[0]
 
+    def unused(self, before: Any) -> "ConfirmedPlanQuerySet":
+        """Plans from before a time that no row keeps: they were only shown."""
+        kept = ("deployments", "schedules", "policy_turns", "upgrade_stages")
+        return self.filter(created_at__lt=before, **dict.fromkeys(kept))
+
 
 class ConfirmedPlan(models.Model):
     """The rows that decide what runs, field by field: never changed, named by its hash.

@@ -89,7 +89,7 @@ def _write_advisory(folder: Path) -> None:
 def _upgrade(environment: Environment, ends: UpgradeState, serves: str) -> list[str]:
     """Run the policy and wait for its upgrade; return the differences from what should happen."""
     before = Upgrade.objects.count()
-    commands.run("policies", POLICY, "--run")
+    commands.run("policies", POLICY, "--owner", inventory.USER, "--run")
 
     def has_ended() -> bool:
         return Upgrade.objects.count() > before and not Upgrade.objects.live().exists()

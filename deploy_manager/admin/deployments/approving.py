@@ -10,6 +10,7 @@ from django.utils.translation import gettext
 from deploy_manager import dispatch
 from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.deployments.allowed import may_request
 from deploy_manager.deployments.approvals import (
     APPROVED,
     approvals_that_count,
@@ -39,6 +40,7 @@ class ShownApprovals:
     why_not: str = ""
     """Why this user may not decide; blank: they may."""
 
+    may_break_glass: bool = False
     changed: str = ""
     """What was changed since it was requested."""
 
@@ -69,6 +71,7 @@ def show_approvals(request: HttpRequest, deployment: Deployment) -> ShownApprova
         is_waiting=True,
         expires=f"{by.astimezone(deployment.environment.zone):%Y-%m-%d %H:%M %Z}" if by else "",
         why_not=str(why_not_decide(deployment, cast("User", request.user))),
+        may_break_glass=may_request(request.user, deployment.environment, deployment.recipe),
         changed=str(why_changed(changes, deployment.plan)) if changes else "",
         shown=digest_of(deployment),
     )
@@ -78,6 +81,8 @@ def approve_view(
     admin: StyledAdmin[Deployment], request: HttpRequest, deployment: Deployment
 ) -> HttpResponse:
     """Write the user's decision about exactly what the page showed. Raises PermissionDenied."""
+    if "_break_glass" in request.POST:
+        return _break_glass(admin, request, deployment)
     approves = "_approve" in request.POST
     try:
         dispatch.decide(
@@ -93,4 +98,19 @@ def approve_view(
         text = gettext("Approved.") if approves else gettext("Denied.")
         admin.log_change(request, deployment, text)
         messages.success(request, text)
+    return HttpResponseRedirect(deployment_url(deployment.pk))
+
+
+def _break_glass(
+    admin: StyledAdmin[Deployment], request: HttpRequest, deployment: Deployment
+) -> HttpResponse:
+    user, reason = cast("User", request.user), request.POST.get("reason", "")
+    try:
+        dispatch.break_glass(deployment, by=str(user), user=user, reason=reason)
+    except RequestRefused as error:
+        messages.error(request, str(error))
+    else:
+        text = gettext("Break-glass, without approval: %(why)s") % {"why": reason}
+        admin.log_change(request, deployment, text)
+        messages.warning(request, text)
     return HttpResponseRedirect(deployment_url(deployment.pk))

@@ -12,6 +12,7 @@ from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.badges import deployment_link
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.deployments.choices import retry
+from deploy_manager.deployments.confirming import changes_of, describe_for, why_changed
 from deploy_manager.deployments.request import DeploymentOptions, choose_placements
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.models import Deployment
@@ -19,6 +20,8 @@ from deploy_manager.models.deployments import ROLLBACK, right_to
 from deploy_manager.models.rights import may
 from deploy_manager.packages.downgrades import changed_pins, confirmed_in, describe_unconfirmed
 from deploy_manager.packages.pins import pins_in
+
+CHANGED_PAGE = "admin/deploy_manager/deployment/retry.html"
 
 
 def retry_label(deployment: Deployment) -> str:
@@ -36,9 +39,24 @@ def retry_label(deployment: Deployment) -> str:
 def retry_view(
     admin: StyledAdmin[Deployment], request: HttpRequest, deployment: Deployment
 ) -> HttpResponse:
-    """Request it again for the servers where it did not succeed, or show why that is refused."""
+    """Request it again for the servers where it did not succeed, or show why that is refused.
+
+    What was changed since it was requested is shown first, and requested as it was shown.
+    """
     if not may(request.user, right_to(deployment.recipe), deployment.environment):
         raise PermissionDenied
+    if changes := changes_of(deployment):
+        agreed = describe_for(deployment).digest
+        if request.POST.get("agreed") != agreed:
+            return admin.render_page(
+                request,
+                CHANGED_PAGE,
+                _("Retry"),
+                subtitle=str(deployment),
+                original=deployment,
+                agreed=agreed,
+                changed=why_changed(changes, deployment.plan),
+            )
     try:
         recipe, options = retry(deployment)
         _refuse_to_take_back(deployment, recipe, options)

@@ -1,6 +1,7 @@
 """The page that runs a management command of a site once: typed, shown as it runs, confirmed."""
 
 import json
+from functools import cached_property
 from typing import Any
 
 from django import forms
@@ -16,6 +17,7 @@ from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.badges import deployment_link
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.permissions import visible
+from deploy_manager.deployments.decided import describe
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.deployments.site_commands import refuse_unfit_arguments, split_words
 from deploy_manager.exceptions import RequestRefused
@@ -51,6 +53,7 @@ class SiteCommandForm(forms.Form):
 
     def __init__(self, environment: Environment, data: Any = None) -> None:
         super().__init__(data)
+        self._environment = environment
         found = environment.placements.select_related("server", "active_release")
         self.placements = {each.server.name: each for each in found}
         self.fields["server"].choices = [(name, name) for name in self.placements]  # type: ignore[attr-defined]
@@ -76,9 +79,15 @@ class SiteCommandForm(forms.Form):
 
     @property
     def to_show(self) -> str:
-        """What is confirmed: the words, the server and its release."""
+        """What is confirmed: the words, the server, its release, and what decides how they run."""
         words, release = self.cleaned_data["command"], self.placement.active_release
-        return json.dumps([words, self.cleaned_data["server"], str(release or "")])
+        return json.dumps([words, self.cleaned_data["server"], str(release or ""), self.plan])
+
+    @cached_property
+    def plan(self) -> str:
+        """The digest of what decides what runs there."""
+        decided = describe(self._environment, [self.placement], pins=False, recipes=[MANAGE_SITE])
+        return decided.save().digest
 
 
 def site_command_view(
@@ -134,7 +143,10 @@ def _request(
             requested_by_name=str(request.user),
             user=request.user,
             options=DeploymentOptions(
-                servers=[given["server"]], arguments=given["command"], reason=given["reason"]
+                servers=[given["server"]],
+                arguments=given["command"],
+                reason=given["reason"],
+                shown=form.plan,
             ),
         )
     except RequestRefused as error:

@@ -201,7 +201,10 @@ class _Page:
             link = deployment_link(busy) if busy else ""
             messages.error(self._request, format_html("{} {}", str(error), link))
             return None
-        self._admin.log_addition(self._request, deployment, _("Requested."))  # type: ignore[arg-type]
+        said = _("Requested.")
+        if deployment.breaks_glass:
+            said = _("Break-glass, without approval: %(why)s") % {"why": deployment.reason}
+        self._admin.log_addition(self._request, deployment, said)  # type: ignore[arg-type]
         link = deployment_link(deployment)
         if deployment.state == State.WAITING:
             text = format_html("{}: {}", link, deployment.message)

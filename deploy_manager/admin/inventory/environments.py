@@ -288,9 +288,9 @@ class EnvironmentAdmin(ConfirmingAdmin[Environment]):
         schedule = get_object_or_404(schedules, pk=schedule_pk, environment=pk)
         if not self.has_view_permission(request, schedule.environment):
             raise PermissionDenied
-        act_on(request, schedule, what)
-        text = gettext("Schedule %s: taken over, or confirmed.")
-        self.log_change(request, schedule.environment, text % schedule)
+        if act_on(request, schedule, what):
+            text = gettext("Schedule %s: taken over, or confirmed.")
+            self.log_change(request, schedule.environment, text % schedule)
         return back_to("environment", pk)
 
     def freeze_view(self, request: HttpRequest, pk: int) -> HttpResponse:

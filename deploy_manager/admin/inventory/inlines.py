@@ -199,19 +199,12 @@ class ScheduleInline(OfEnvironmentInline, TabularInline[Schedule, Environment]):
     model = Schedule
     formset = ScheduleFormSet
     extra = 0
-    fields = (
-        *("recipe", "cron", "time_zone", "deadline", "is_enabled"),
-        *("owned_by", "next_time", "last_run"),
-    )
-    readonly_fields = ("owned_by", "next_time", "last_run")
+    fields = ("recipe", "cron", "time_zone", "deadline", "is_enabled", "next_time", "last_run")
+    readonly_fields = ("next_time", "last_run")
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **options: Any) -> Any:
         formset = super().get_formset(request, obj, **options)
         return type("ScheduleFormSet", (formset,), {"user": request.user})
-
-    @admin.display(description=_("owner"))
-    def owned_by(self, schedule: Schedule) -> str:
-        return describe_owner(schedule)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
         # Annotated: asking each schedule for its deployments would be a query for each.
@@ -247,13 +240,17 @@ class ScheduleInline(OfEnvironmentInline, TabularInline[Schedule, Environment]):
         except ValueError as error:
             return str(error)
 
-    @admin.display(description=_("last run"))
+    @admin.display(description=_("last run, owner"))
     def last_run(self, schedule: Schedule) -> SafeString | str:
-        """Return the last deployment, or why there was none."""
+        """Return the last deployment, or why there was none; and in whose name it is requested."""
+        if not schedule.pk:
+            return ""
         last = getattr(schedule, "last", None)
-        if schedule.outcome or last is None:
-            return format_html('<span class="dm-lines">{}</span>', schedule.outcome)
-        return format_html('<a href="{}">#{}</a>', deployment_url(last), last)
+        shown = format_html('<span class="dm-lines">{}</span>', schedule.outcome)
+        if not schedule.outcome and last is not None:
+            shown = format_html('<a href="{}">#{}</a>', deployment_url(last), last)
+        by = gettext("in the name of %(who)s") % {"who": describe_owner(schedule)}
+        return format_html('{} <span class="dm-quiet">{}</span>', shown, by)
 
 
 class NotificationForm(ModelForm[Notification]):

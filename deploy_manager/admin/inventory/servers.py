@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.addresses import run_url
 from deploy_manager.admin.base import KeepingForm
-from deploy_manager.admin.confirming import ConfirmingAdmin
+from deploy_manager.admin.confirming import ConfirmingAdmin, confirming
 from deploy_manager.admin.inventory.processes import describe_processes
 from deploy_manager.admin.permissions import allowed, may_any, may_on_any, visible
 from deploy_manager.conf import get_settings
@@ -118,7 +118,8 @@ class ServerAdmin(ConfirmingAdmin[Server]):
     def host_key_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         from deploy_manager.admin.inventory.host_keys import host_key_view
 
-        return host_key_view(self, request, pk)
+        with confirming(request, Server.objects.filter(pk=pk).first()):
+            return host_key_view(self, request, pk)
 
     def host_keys_view(self, request: HttpRequest) -> HttpResponse:
         from deploy_manager.admin.inventory.many_host_keys import host_keys_view

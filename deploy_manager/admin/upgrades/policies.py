@@ -163,8 +163,8 @@ class UpgradePolicyAdmin(ConfirmingAdmin[UpgradePolicy]):
         policy = self.get_queryset(request).filter(pk=pk).first()
         if policy is None or not self.has_view_permission(request, policy):
             raise Http404(gettext("There is no such policy."))
-        act_on(request, policy, what)
-        self.log_change(request, policy, gettext("Taken over, or confirmed."))
+        if act_on(request, policy, what):
+            self.log_change(request, policy, gettext("Taken over, or confirmed."))
         return back_to("upgradepolicy", pk)
 
     def page_context(self, request: HttpRequest, policy: UpgradePolicy) -> dict[str, Any]:

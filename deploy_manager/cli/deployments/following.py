@@ -10,6 +10,7 @@ from types import FrameType
 from deploy_manager.cli.deployments.waves import Course
 from deploy_manager.cli.views.base import View
 from deploy_manager.deployments.progress import FROM_THE_START, read
+from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, HostRun, State
 
 POLL_SECONDS = 0.2
@@ -81,6 +82,7 @@ class Follower:
         self._cursor = after
         self._queued_since: float | None = None
         self._warned = False
+        self._waits_for: Message | str | None = None
 
     def follow(self) -> Deployment:
         """Return the deployment as it ended, or as it was when the watcher left."""
@@ -102,6 +104,7 @@ class Follower:
             deployment = self._update()
             for line in course.turns(deployment):
                 self._view.say(line)
+            self._tell_what_it_waits_for(deployment)
             if over or not deployment.is_live:
                 return deployment
             if self._interrupts.take() and not self._on_interrupt(deployment):
@@ -117,6 +120,16 @@ class Follower:
             self._view.update(progress)
             self._cursor, more = progress.cursor, progress.more
         return progress.deployment
+
+    def _tell_what_it_waits_for(self, deployment: Deployment) -> None:
+        """Say once what a waiting deployment waits for, and again when that is something else."""
+        if deployment.state != State.WAITING or deployment.message == self._waits_for:
+            return
+        # The first one was shown with the request.
+        if self._waits_for is not None:
+            self._view.remark(str(deployment.message))
+            self._view.write("waiting", deployment=deployment.pk, message=deployment.message)
+        self._waits_for = deployment.message
 
     def _warn_without_worker(self, deployment: Deployment) -> None:
         """Say once that no worker takes the deployment."""

@@ -37,7 +37,8 @@ class Command(ConsoleCommand):
             view.show(PoliciesReport(policies))
             return
         if not options["name"]:
-            refuse(f"Name the policy: {policy_names(policies)}.")
+            what = "run" if options["run"] else "take over"
+            refuse(f"Name the policy to {what}: {policy_names(policies)}.")
         if owns:
             own(policies[0], view, owner=options["owner"])
         if options["run"]:

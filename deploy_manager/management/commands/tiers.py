@@ -18,7 +18,6 @@ class Command(RequestCommand):
     def add_own_arguments(self, parser: ArgumentParser) -> None:
         add_servers(parser)
         parser.add_argument("--preview", action="store_true", help="show it only")
-        parser.add_argument("--yes", action="store_true", help="apply it without being asked")
 
     def handle(self, *args: Any, **options: Any) -> None:
         with refusals():
@@ -30,9 +29,10 @@ class Command(RequestCommand):
         for line in tiers:
             view.remark(str(line))
         if not options["yes"]:
-            self.run_recipe("preview_tiers", options)
+            # It only looks: what is asked comes after it.
+            self.run_recipe("preview_tiers", options | {"yes": True})
         if options["preview"] or options["dry_run"] or options["no_wait"]:
             return
         if not options["yes"] and not agrees("Apply this? [y/N] ", view):
             refuse("Nothing was applied: agree to it, or add --yes.")
-        self.run_recipe("tiers", options)
+        self.run_recipe("tiers", options | {"yes": True})
