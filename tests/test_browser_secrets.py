@@ -54,7 +54,7 @@ def _take_pictures(page: Page) -> None:
     for name, width in (("wide", 1300), ("phone", 390)):
         page.set_viewport_size({"width": width, "height": 900})
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             page.evaluate("scheme => document.documentElement.dataset.theme = scheme", scheme)
             section = page.locator("#secret_variables-group")
             section.scroll_into_view_if_needed()

@@ -72,7 +72,11 @@ def guestbook(request: HttpRequest):
 def health(request: HttpRequest):
     raise LookupError("of " + " ".join(os.environ[name] for name in ALL))
 """.replace("ALL", repr(list(PLANTED)))
-OUR_OWN = re.compile(rb"\b(uv|pip|git|ssh|sshd|sshd-session|virtualenv|unpack|guard)\b")
+OUR_OWN = re.compile(
+    rb"uv|pip3?|git|ssh|sshd|sshd-session|sftp-server"
+    rb"|(guard|launch|virtualenv|unpack|clean_up|run_tool|preflight)\b[\w.-]*"
+)
+"""Programs that work for a deployment and need no secret in their environment."""
 
 
 class Watched:
@@ -95,13 +99,16 @@ class Watched:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._over.wait(0.02):
+        while not self._over.wait(0.05):
             for pid in filter(str.isdigit, os.listdir("/proc")):
                 with suppress(OSError):
                     line = Path(f"/proc/{pid}/cmdline").read_bytes()
                     self.seen[f"{pid} {line[:60]!r}"] = line
-                    if OUR_OWN.search(line) and b"manage.py" not in line:
-                        self.seen[f"{pid} environ"] = Path(f"/proc/{pid}/environ").read_bytes()
+                    # The site's own have them in their environments: that is what these are for.
+                    names = (word.rpartition(b"/")[2] for word in line.split(b"\0")[:4])
+                    if any(map(OUR_OWN.fullmatch, names)):
+                        environ = Path(f"/proc/{pid}/environ").read_bytes()
+                        self.seen[f"{pid} environ of {line[:60]!r}"] = environ
 
 
 @pytest.fixture
@@ -237,7 +244,8 @@ def test_no_secret_is_readable_anywhere(
         },
         **{str(path): hits(path.read_bytes()) for path in files_below(worker_folder(settings))},
     }
-    assert {place: names for place, names in found.items() if names} == {}
+    assert sum("environ of" in place for place in found) > 5
+    assert [f"{place}: {sorted(names)}" for place, names in found.items() if names] == []
 
     # On the server only in files that its account alone can read.
     private = [path for path in files_below(sshd.home) if hits(path.read_bytes())]

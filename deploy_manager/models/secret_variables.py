@@ -14,6 +14,7 @@ from deploy_manager.models.environment_parts import (
     names_in_both,
 )
 from deploy_manager.models.environments import Environment
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.secret_field import SecretField
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.models.validators import variable_name_validator
@@ -74,7 +75,7 @@ class SecretVariable(models.Model):
     )
     name = models.CharField(_("name"), max_length=200, validators=[variable_name_validator])
     value = SecretField(_("value"))
-    changed_at = models.DateTimeField(_("changed at"), default=timezone.now, editable=False)
+    changed_at = MomentField(_("changed at"), default=timezone.now, editable=False)
     changed_by_name = models.CharField(_("changed by"), max_length=200, blank=True, editable=False)
 
     objects = SecretVariableQuerySet.as_manager()

@@ -16,16 +16,14 @@ from django.views.decorators.debug import sensitive_variables
 from deploy_manager.admin.base import ModelForm, TabularInline
 from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.models import Environment, SecretVariable
+from deploy_manager.models.rights import Right, may
 from deploy_manager.models.secret_variables import secret_of
 from deploy_manager.sealing import current_public_key
-
-RIGHT = "deploy_manager.change_secrets_environment"
 
 
 def may_change_secrets(request: HttpRequest, environment: Environment | None) -> bool:
     """Whether the user may set and delete secrets: of all environments, or of this one."""
-    user: Any = request.user
-    return user.has_perm(RIGHT) or (environment is not None and user.has_perm(RIGHT, environment))
+    return may(request.user, Right.CHANGE_SECRETS, environment)
 
 
 class SecretInput(forms.Textarea):
