@@ -1,19 +1,24 @@
 """The secrets of an environment, opened: for the worker only, before any server is touched."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from django.core.exceptions import ValidationError
+from django.db.models import Q
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.credentials import source_of
 from deploy_manager.exceptions import (
     ConfigurationError,
     DeployManagerError,
     InvalidRow,
     SecretUnreadable,
 )
+from deploy_manager.logins import InFile
+from deploy_manager.masking import SHORTEST
 from deploy_manager.messages import Message
-from deploy_manager.models import Environment, SecretVariable, Tier
+from deploy_manager.models import Credential, Environment, SecretVariable, Tier
 from deploy_manager.models.environment_parts import IN_BOTH, names_in_both
 from deploy_manager.models.secret_variables import secret_of
 from deploy_manager.row_checks import check_row
@@ -28,9 +33,12 @@ class SiteSecrets:
     tiers: Mapping[int, Secret] = field(default_factory=dict)
     """Passwords of its tiers, by the keys of their rows."""
 
+    logins: frozenset[Secret] = frozenset()
+    """What credentials log in with there, as far as it can be opened here: only to be masked."""
+
     @property
     def all(self) -> frozenset[Secret]:
-        return frozenset((*self.variables.values(), *self.tiers.values()))
+        return self.logins.union(self.variables.values(), self.tiers.values())
 
 
 NO_SECRETS = SiteSecrets()
@@ -48,7 +56,28 @@ def open_secrets(environment: Environment) -> SiteSecrets:
     tiers = {
         tier.pk: _open_tier(tier) for tier in environment.tiers.all() if tier.secret is not None
     }
-    return SiteSecrets(variables, tiers)
+    return SiteSecrets(variables, tiers, _open_logins(environment))
+
+
+def _open_logins(environment: Environment) -> frozenset[Secret]:
+    """Return the secrets of credentials that work on an environment may use.
+
+    Those that a command prints are left out: it would be run once more each time.
+    """
+    found = Credential.objects.filter(
+        Q(environment=None) | Q(environment=environment),
+        Q(project=None) | Q(project=environment.project_id),
+        Q(server=None) | Q(server__placements__environment=environment),
+    ).exclude(source=Credential.Source.COMMAND)
+    opened = set()
+    for row in found.distinct():
+        for source in (source_of(row), row.passphrase):
+            # What can't be opened is said where it is used: here nothing is logged in to.
+            with suppress(DeployManagerError):
+                secret = source.open() if isinstance(source, (InFile, Sealed)) else source
+                if isinstance(secret, Secret) and len(secret.value.strip()) >= SHORTEST:
+                    opened.add(secret)
+    return frozenset(opened)
 
 
 def known_secrets(environment: Environment) -> frozenset[Secret]:

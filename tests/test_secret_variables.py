@@ -17,13 +17,14 @@ from pytest_django import Settings
 
 from deploy_manager.admin.addresses import run_url
 from deploy_manager.exceptions import ConfigurationError, InvalidRow, SecretUnreadable
-from deploy_manager.models import Environment, SecretVariable, Tier
+from deploy_manager.models import Credential, Environment, SecretVariable, Tier
 from deploy_manager.models.secret_variables import secret_of
 from deploy_manager.sealing import Secret, add_key, private_keys, public_text, seal
 from deploy_manager.site_secrets import open_secrets
 from tests.commands import call_and_be_refused, events
 from tests.inventory import Inventory
 from tests.parts.admin import ObjectRights, make_user, url, visitor
+from tests.parts.packages import make_environment
 from tests.test_checks import found
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -233,6 +234,26 @@ def test_a_secret_that_cannot_be_opened_is_named(
         "SECRETS_PUBLIC_KEY": public,
     }
     assert "E020" not in found()
+
+
+def test_what_credentials_log_in_with_is_masked_where_they_may_be_used(
+    inventory: Inventory, tmp_path: Path
+) -> None:
+    kind, here = Credential.Kind.SUDO, Credential.Source.HERE
+    file = tmp_path / "password"
+    file.write_text("in-a-file-of-the-worker\n")
+    file.chmod(0o600)
+    mine, elsewhere = inventory.environment, make_environment("staging", project="blog")
+    Credential.objects.create(name="all", kind=kind, source=here, secret=Secret("for-all-of-them"))
+    Credential.objects.create(
+        name="mine", kind=kind, source="file", reference=str(file), environment=mine
+    )
+    Credential.objects.create(
+        name="other", kind=kind, source=here, secret=Secret("elsewhere-only"), environment=elsewhere
+    )
+    put(mine)
+    known = {secret.value.strip() for secret in open_secrets(mine).all}
+    assert known == {VALUE, "for-all-of-them", "in-a-file-of-the-worker"}
 
 
 def test_a_row_written_around_the_forms_is_checked_by_the_worker(inventory: Inventory) -> None:
