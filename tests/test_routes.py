@@ -44,6 +44,7 @@ deployment_progress            L..2222.2 LMMMMMMMM
 deployment_cancel              LMMMMMMMM L..XXX3.3
 deployment_retry               LMMMMMMMM L..XXX3.3
 deployment_log                 L..XXX2.2 LMMMMMMMM
+deployment_approve             LMMMMMMMM L..X3XX.3
 release_changelist             LX22222X2 LX22222X2
 release_add                    LXXXXXXXX LXXXXXXXX
 release_history                L--2222-2 L--2222-2
@@ -58,6 +59,7 @@ environment_change             LX-2222X2 LX-XX2XX2
 environment_run                L..XXX2.2 L..XXX2.2
 environment_access             L..XX2X.2 L..XX2X.2
 environment_freeze             L..XXX2.2 L..XXX3.3
+environment_schedule           LMMMMMMMM L..XXX3.3
 environment_command            L..XXX2.2 L..XXX2.2
 environment_requirements       L..XX2X.2 L..XX2X.2
 project_changelist             LX22222X2 LX22222X2
@@ -71,7 +73,7 @@ server_history                 L------22 L------22
 server_delete                  LXXXXXXX2 LXXXXXXX2
 server_change                  LXXXXXX22 LXXXXXX22
 server_access                  L......22 L......22
-server_host_key                L......22 L......33
+server_host_key                L......22 L......22
 server_host_keys               LXXXXXX33 LXXXXXX33
 server_import                  LXXXXXXX2 LXXXXXXX2
 advisory_changelist            LX22222X2 LX22222X2
@@ -117,19 +119,35 @@ upgradepolicy_history          L--2222-2 L--2222-2
 upgradepolicy_delete           LXXXXXXX2 LXXXXXXXX
 upgradepolicy_change           LX-2222X2 LXXXXXXX2
 upgradepolicy_run              L..XXXX.2 L..XXXX.3
+upgradepolicy_own              LMMMMMMMM L..XXX3.3
 policyrun_changelist           LX22222X2 LX22222X2
 policyrun_add                  LXXXXXXXX LXXXXXXXX
 policyrun_history              L--2222-2 L--2222-2
 policyrun_delete               LXXXXXXXX LXXXXXXXX
 policyrun_change               LX-2222X2 LXXXXXXXX
+credential_changelist          LXXXXXXX2 LXXXXXXX2
+credential_add                 LXXXXXXX2 LXXXXXXX2
+credential_history             L--XXXX-2 L--XXXX-2
+credential_delete              LXXXXXXX2 LXXXXXXX3
+credential_change              LXXXXXXX2 LXXXXXXX2
+auditevent_changelist          LXXXXXXX2 LXXXXXXX2
+auditevent_add                 LXXXXXXXX LXXXXXXXX
+auditevent_history             L--XXXX-2 L--XXXX-2
+auditevent_delete              LXXXXXXXX LXXXXXXXX
+auditevent_change              LXXXXXXX2 LXXXXXXXX
+auditevent_export              LXXXXXXX2 LXXXXXXX2
 """
 EXPECTED = {name: (get, post) for name, get, post in map(str.split, ROUTES.strip().splitlines())}
 
 KEYS = {
+    "auditevent_export": ("csv",),
+    "deployment_approve": ("waiting",),
     "deployment_cancel": ("waiting",),
+    "environment_schedule": ("environment", "schedule", "take-over"),
     "environment_run": ("ping",),
     "lockfile_comparison": ("lockfile", "lockfile2"),
     "upgradestage_patch": ("stage",),
+    "upgradepolicy_own": ("upgradepolicy", "take-over"),
     "upgradestage_commit": ("stage",),
 }
 """The rows, or words, in an address; else it is the row of the model, if any."""
@@ -148,6 +166,7 @@ environment    run_preview_provision nnnnnnnny
 environment    run_*               nnynnnyny
 environment    upgrade_packages    nnynnnyny
 environment    delete_selected     nnnnnnnny
+credential     delete_selected     nnnnnnnny
 project        delete_selected     nnnnnnnny
 release        mark_bad            nnynnnyny
 requirement    delete_selected     nnynnynny
@@ -160,6 +179,7 @@ upgradepolicy  delete_selected     nnnnnnnny
 """
 
 COMMANDS = {
+    *("approve", "audit_log", "retention", "rotate_secrets", "schedules", "secret", "secrets_key"),
     *("ansible_inventory", "audit", "cancel", "converge", "deploy", "export_requirements"),
     *("export_servers", "freeze", "host_keys", "import_requirements", "import_servers"),
     *("inventory", "manage_site", "overrides", "policies", "processes", "provision", "recipe"),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -47,13 +48,16 @@ def shown_actor(request: HttpRequest, actor: Schedule | UpgradePolicy) -> ShownA
 def act_on(request: HttpRequest, actor: Schedule | UpgradePolicy, what: str) -> bool:
     """Take an actor over, or confirm it, as the page showed it; False if that is refused.
 
-    Raises Http404.
+    Raises Http404, and PermissionDenied for who may not do what it does.
     """
+    from deploy_manager.deployments.allowed import sites_it_may_not
     from deploy_manager.deployments.owners import confirm_by, take_over
 
     acts = {TAKE_OVER: take_over, CONFIRM: confirm_by}
     if what not in acts:
         raise Http404
+    if sites_it_may_not(request.user, actor):
+        raise PermissionDenied
     try:
         acts[what](actor, cast("User", request.user), request.POST.get("shown", "-"))
     except RequestRefused as error:

@@ -12,6 +12,8 @@ from guardian.shortcuts import assign_perm
 
 from deploy_manager.models import (
     Advisory,
+    AuditEvent,
+    Credential,
     Deployment,
     Environment,
     InstalledPackage,
@@ -123,8 +125,12 @@ def write_rows(site: Environment, name: str) -> dict[str, models.Model]:
     upgrade = Upgrade.objects.create(wanted=[], requested_by_name="me@here", source="manage.py")
     policy = UpgradePolicy.objects.create(name=f"nightly {site}", cron="0 2 * * *")
     policy.turns.create(environment=site, order=1)
-    Schedule.objects.create(environment=site, recipe="ping", cron="0 3 * * *")
     return {
+        "schedule": Schedule.objects.create(environment=site, recipe="ping", cron="0 3 * * *"),
+        "credential": Credential.objects.create(
+            name=f"key of {site}", kind="sudo", source="file", reference="/x", environment=site
+        ),
+        "auditevent": AuditEvent.objects.filter(environment_key=site.pk)[0],
         "environment": site,
         "project": site.project,
         "server": placement.server,

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import JSONField, OuterRef, Prefetch, QuerySet, Subquery
 from django.forms import Script, Textarea
@@ -285,9 +284,8 @@ class EnvironmentAdmin(ConfirmingAdmin[Environment]):
     ) -> HttpResponse:
         """Take a schedule over, or confirm it as it was shown."""
         schedules = Schedule.objects.select_related("environment__project", "owner", "plan")
-        schedule = get_object_or_404(schedules, pk=schedule_pk, environment=pk)
-        if not self.has_view_permission(request, schedule.environment):
-            raise PermissionDenied
+        seen = visible(request, schedules)
+        schedule = get_object_or_404(seen, pk=schedule_pk, environment=pk)
         if act_on(request, schedule, what):
             text = gettext("Schedule %s: taken over, or confirmed.")
             self.log_change(request, schedule.environment, text % schedule)
