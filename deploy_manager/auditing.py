@@ -26,6 +26,7 @@ from django.utils.crypto import salted_hmac
 from deploy_manager.logs import mask_text, plain
 from deploy_manager.models import Deployment, Environment
 from deploy_manager.models.audit import AuditEvent, AuditEventQuerySet
+from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.secret_field import SecretField
 from deploy_manager.requester import requester_name
 from deploy_manager.sealing import Sealed
@@ -131,7 +132,7 @@ def record(
         action=action,
         kind=row._meta.model_name or "",
         key=str(row.pk or "")[:50],
-        name=plain(str(row))[:300],
+        name=plain(mask_text(str(row)))[:300],
         environment_key=environment,
         before=dict(before or {}),
         after=dict(after or {}),
@@ -185,12 +186,24 @@ def _shown(field: "models.Field[Any, Any]", row: models.Model) -> Any:
         return {name: f"value {fingerprint(each)}" for name, each in value.items()}
     if isinstance(field, models.ForeignKey) and value is not None:
         return _name_of(field, row, value)
+    if isinstance(field, MessageField):
+        return mask_text(str(value))[:LONGEST_VALUE]
     if isinstance(field, models.JSONField):
-        text = json.dumps(value, default=str)
-        return value if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE]
+        return _storable(value)
     if value is None or isinstance(value, bool | int):
         return value
     return mask_text(str(value))[:LONGEST_VALUE]
+
+
+def _storable(value: Any) -> Any:
+    """Return a JSON value in letters that every database accepts; a text in place of a long one."""
+    text = mask_text(json.dumps(value, ensure_ascii=False, default=str))
+    # PostgreSQL's JSON has no NUL, which is escaped here.
+    text = text.replace("\\u0000", "\N{REPLACEMENT CHARACTER}")
+    try:
+        return json.loads(text) if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE]
+    except ValueError:  # masked in the middle of an escape
+        return text
 
 
 def _name_of(field: "models.ForeignKey[Any, Any]", row: models.Model, key: Any) -> str:

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from deploy_manager.admin.inventory.access import LABELS, USERS_SHOWN, Access
 from deploy_manager.models import Environment
-from deploy_manager.models.rights import Right, may
+from deploy_manager.models.rights import ON_ENVIRONMENT, ON_SERVER, Right, may
 from tests.parts.admin import ObjectRights, make_user, url, visitor
 from tests.parts.rights import Team, make_people, make_team
 
@@ -78,7 +78,10 @@ def test_it_says_what_the_rights_themselves_say(team: Team) -> None:
 def test_a_backend_of_the_site_s_own_is_asked(
     team: Team, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.AUTHENTICATION_BACKENDS += ["tests.parts.admin.ObjectRights"]
+    settings.AUTHENTICATION_BACKENDS = [
+        *settings.AUTHENTICATION_BACKENDS,
+        "tests.parts.admin.ObjectRights",
+    ]
     monkeypatch.setattr(ObjectRights, "granted", set())
     ObjectRights.grant(make_user("ana"), "upgrade_environment", team.site)
     text = ("by the site's authentication backend",)
@@ -116,7 +119,7 @@ def test_its_button_is_for_those_who_may_change_the_row(team: Team) -> None:
 
 
 def test_every_right_has_a_label_and_a_row_in_its_model() -> None:
-    assert set(LABELS) == set(Right)
+    assert set(LABELS) == {*ON_ENVIRONMENT, *ON_SERVER}
     known = set(Permission.objects.values_list("codename", flat=True))
     assert {right.codename for right in Right} <= known
     assert Environment._meta.permissions

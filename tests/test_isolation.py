@@ -192,7 +192,8 @@ def test_a_row_that_fails_keeps_no_other_of_its_job_waiting(
 
 def test_every_job_of_the_reconcile_is_tried() -> None:
     assert CASES.keys() == {*reconciling.JOBS, reconciling.LOOKS} - {
-        "deleted problems of deleted rows"
+        "deleted problems of deleted rows",
+        "removed what is past its retention",
     }
 
 

@@ -157,7 +157,10 @@ def test_and_so_will_the_right_on_this_one(
     inventory: Inventory, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ObjectRights, "granted", set())
-    settings.AUTHENTICATION_BACKENDS += ["tests.parts.admin.ObjectRights"]
+    settings.AUTHENTICATION_BACKENDS = [
+        *settings.AUTHENTICATION_BACKENDS,
+        "tests.parts.admin.ObjectRights",
+    ]
     user = make_user("mate")
     assert not may(user, Right.DEPLOY, inventory.environment)
     ObjectRights.grant(user, "deploy_environment", inventory.environment)

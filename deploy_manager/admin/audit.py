@@ -80,12 +80,12 @@ class AuditEventAdmin(HistoryAdmin[AuditEvent]):
 
     @admin.display(description=_("before and after"))
     def differences(self, event: AuditEvent) -> SafeString:
-        return _differences(event, sorted({*event.before, *event.after}))
+        return _differences(event, _columns(event))
 
     @admin.display(description=_("before and after"))
     def first_differences(self, event: AuditEvent) -> SafeString:
         """Return some of them: a row that was added has a value in every column."""
-        names = sorted({*event.before, *event.after})
+        names = _columns(event)
         left = len(names) - MOST_SHOWN
         shown = _differences(event, names[:MOST_SHOWN])
         if left <= 0:
@@ -99,6 +99,12 @@ class AuditEventAdmin(HistoryAdmin[AuditEvent]):
             return ""
         number = event.deployment_number
         return format_html('<a href="{}">#{}</a>', deployment_url(number), number)
+
+
+def _columns(event: AuditEvent) -> list[str]:
+    # A row that was written around the app may have anything there.
+    sides = (side for side in (event.before, event.after) if isinstance(side, dict))
+    return sorted({name for side in sides for name in side})
 
 
 def _differences(event: AuditEvent, names: Sequence[str]) -> SafeString:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from deploy_manager.messages import Message
 from deploy_manager.models import (
+    Credential,
     Environment,
     LockFile,
     Override,
@@ -146,6 +147,7 @@ def _write_history(environment: Environment) -> None:
     policy.ignored.create(package="django", reason="later")
     PolicyRun.objects.create(policy=policy, slot=timezone.now())
     Schedule.objects.create(environment=environment, cron="1 2 * * *")
+    Credential.objects.create(name="sudo", kind="sudo", source="file", reference="/etc/password")
     Override.objects.create(environment=environment, name="django", version="5.2.8")
     environment.notifications.create(target="mailto://x@example.org")
     now = timezone.now()
@@ -166,6 +168,7 @@ def _write_history(environment: Environment) -> None:
 def _write(row: models.Model, field: "models.Field[Any, Any]", value: Any) -> None:
     try:
         with transaction.atomic():
-            type(row)._default_manager.filter(pk=row.pk).update(**{field.attname: value})
+            # Around the model: some tables refuse it themselves.
+            models.QuerySet(type(row)).filter(pk=row.pk).update(**{field.attname: value})
     except DatabaseError:
         return  # the database itself refuses it
