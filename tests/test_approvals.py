@@ -29,7 +29,7 @@ from tests.test_deployments import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-BOTH = ("approve_environment", "deploy_environment")
+BOTH = ("approve_environment", "deploy_environment", "run_recipe_environment")
 
 
 @pytest.fixture
@@ -404,7 +404,7 @@ def test_the_page_shows_who_has_approved_and_its_buttons_decide(
     assert "Approvals: 0 of 2" in page
     shown = page.partition('name="shown" value="')[2].partition('"')[0]
     approve = url("deployment_approve", deployment.pk)
-    assert client_of(person("nosy", "view_deployment")).post(approve).status_code == 403
+    assert client_of(person("nosy", "view_environment")).post(approve).status_code == 403
     theirs.post(approve, {"_approve": "1", "shown": shown, "reason": "Well."})
     page = theirs.get(address).content.decode()
     assert "Approvals: 1 of 2" in page

@@ -44,7 +44,8 @@ from deploy_manager.models import (
     UpgradePolicy,
     UpgradeState,
 )
-from deploy_manager.sealing import Secret
+from deploy_manager.models.secret_field import SecretField
+from deploy_manager.sealing import Secret, seal
 from tests.inventory import Inventory, claim
 from tests.loop import Pair
 from tests.owners import owned, owner
@@ -67,6 +68,7 @@ def site(inventory: Inventory) -> Environment:
     environment.processes.create(name="worker")
     Placement.objects.update(roles=["app", "cache"])
     environment.tiers.create(kind="redis", name="redis", roles=["cache"])
+    SecretVariable.objects.put(environment, "API_KEY", Secret("of the shop"), "somebody")
     environment.requirements.create(name="django", version="5.2.7")
     environment.overrides.create(name="celery", version="5.5")
     environment.schedules.create(cron="1 2 * * *", recipe="ping")
@@ -91,6 +93,7 @@ OTHERS: dict[type[Any], Callable[[Any], Any]] = {
     models.BooleanField: lambda value: not value,
     models.DateTimeField: lambda value: (value or timezone.now()) + timedelta(hours=1),
     models.DateField: lambda value: timezone.now().date(),
+    SecretField: lambda value: seal(Secret("another one")).text,
     models.UUIDField: lambda value: "0" * 32,
     models.IntegerField: lambda value: (value or 0) + 1,
 }
@@ -161,7 +164,7 @@ def test_no_secret_value_is_kept_and_web_server_and_worker_make_the_same(
     assert tier.secret is not None
     assert not [each for each in ("s3cret", "correct horse", tier.secret.box) if each in text]
     assert tier.secret.fingerprint in text
-    assert SecretVariable.objects.get().fingerprint in text
+    assert SecretVariable.objects.get(name="PASSWORD").fingerprint in text
     assert "TOKEN" in text
     settings.SECRET_KEY = "of the worker"
     assert str(describe(site).save().parts) == text

@@ -48,7 +48,7 @@ def test_each_credential_that_does_not_open_is_named(secrets_key: Path, tmp_path
     secrets_key.unlink()
     add_key(secrets_key)
     found = dict(told())
-    assert set(found) == {"W012"}
+    assert set(found) == {"W013"}
     texts = " ".join(text for _id, text in told())
     assert "secrets are sealed with an older key" in texts
     assert "root can't be opened here: A secret" in texts
@@ -61,7 +61,7 @@ def test_a_key_file_that_others_may_read_or_that_is_missing(secrets_key: Path) -
     secrets_key.chmod(0o640)
     assert told() == [("E006", f"Others may read SECRETS_KEY_FILE: chmod 600 {secrets_key}")]
     secrets_key.unlink()
-    assert tuple(sorted({each for each, _text in told()})) == ("E006", "W012")
+    assert tuple(sorted({each for each, _text in told()})) == ("E006", "W013")
 
 
 def test_a_web_server_is_asked_only_whether_it_can_seal(

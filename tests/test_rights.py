@@ -24,7 +24,7 @@ from tests.parts.rights import HIDDEN, Team, make_people, make_team
 
 pytestmark = pytest.mark.django_db
 
-SHOWN_TO_NOBODY = {"IndexedPackage", "AuditedVersion", "Resolution"}
+SHOWN_TO_NOBODY = {"IndexedPackage", "AuditedVersion", "ConfirmedPlan", "Resolution"}
 """Models without a page, and without an environment of their own."""
 
 
@@ -224,7 +224,7 @@ def test_a_schedule_is_saved_and_deleted_by_those_who_may_run_it(team: Team) -> 
     client, where = logged_in(user), url("environment_change", team.site.pk)
     hourly = {"schedules-0-cron": "0 * * * *"}
     page = client.post(where, form_of(client, team.site, **hourly)).content.decode()
-    assert "You may not run ping here" in page
+    assert "you may not run ping here" in page
     gone = {"schedules-0-DELETE": "on"}
     assert client.post(where, form_of(client, team.site, **gone)).status_code == 200
     # What one may not run stays as it is when other things are saved.

@@ -136,8 +136,9 @@ def test_the_log_of_the_reconcile_does_nothing_to_a_terminal(
 
 
 def test_a_policy_of_an_unknown_time_zone_is_listed_with_its_last_time_and_so_are_the_others(
-    pair: Pair,
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # so that no cell goes on in the next line
     bad, good = pair.policy(pair.bad), pair.policy(pair.good)
     for policy in (bad, good):
         policy.runs.create(slot=timezone.now(), outcome=f"Of {policy}")

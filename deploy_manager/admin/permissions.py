@@ -13,6 +13,7 @@ from django.http import HttpRequest
 
 from deploy_manager.models import (
     Advisory,
+    Approval,
     AuditEvent,
     Credential,
     Environment,
@@ -42,6 +43,7 @@ _Row = TypeVar("_Row", bound=Model)
 _Place = TypeVar("_Place", Environment, Server)
 
 OF_ENVIRONMENT: dict[type[Model], str] = {
+    Approval: "deployment__environment",
     HostRun: "deployment__environment",
     InstalledPackage: "placement__environment",
     LogChunk: "deployment__environment",

@@ -10,6 +10,7 @@ from django.db import DatabaseError, models, transaction
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
+from deploy_manager.exceptions import SecretUnreadable
 from deploy_manager.messages import Message
 from deploy_manager.models import (
     Credential,
@@ -170,5 +171,5 @@ def _write(row: models.Model, field: "models.Field[Any, Any]", value: Any) -> No
         with transaction.atomic():
             # Around the model: some tables refuse it themselves.
             models.QuerySet(type(row)).filter(pk=row.pk).update(**{field.attname: value})
-    except DatabaseError:
-        return  # the database itself refuses it
+    except (DatabaseError, SecretUnreadable):
+        return  # the database, or the column itself, refuses it

@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from deploy_manager.admin.base import ModelForm, TabularInline
+from deploy_manager.admin.base import ModelForm, OfEnvironmentInline, TabularInline
 from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.models import Environment, SecretVariable
 from deploy_manager.models.rights import Right, may
@@ -71,7 +71,7 @@ class SecretVariableForm(ModelForm[SecretVariable]):
     """The name of the user, set by the inline."""
 
 
-class SecretVariableInline(TabularInline[SecretVariable, Environment]):
+class SecretVariableInline(OfEnvironmentInline, TabularInline[SecretVariable, Environment]):
     model = SecretVariable
     form = SecretVariableForm
     extra = 0
@@ -88,9 +88,6 @@ class SecretVariableInline(TabularInline[SecretVariable, Environment]):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Who may only look has nothing to enter: the column itself is never shown.
         return self.fields if may_change_secrets(request, obj) else ("name", "stored")
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True  # who sees the environment sees which secrets it has
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may_change_secrets(request, obj)
