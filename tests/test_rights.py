@@ -115,7 +115,7 @@ def test_no_form_offers_what_is_hidden(team: Team) -> None:
             for fields in offered:
                 for name, field in fields.items():
                     if isinstance(field, ModelChoiceField):
-                        labels = {str(row) for row in field.queryset}
+                        labels = {str(row) for row in field.queryset or ()}
                         assert not [each for each in labels if HIDDEN in each], (model, name)
 
 

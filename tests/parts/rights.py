@@ -103,7 +103,8 @@ def make_team() -> Team:
             (Project.objects.create(name="secret", repository="/nowhere/x.git"), HIDDEN),
         )
     ]
-    team = Team(*sites, one)
+    production, staging, hidden = sites
+    team = Team(production, staging, hidden, one)
     hidden_server = Server.objects.create(
         name=f"server-of-{HIDDEN}", address="127.0.0.1", port=2, user="shop"
     )

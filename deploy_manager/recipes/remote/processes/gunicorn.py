@@ -162,7 +162,7 @@ class Gunicorn:
             # When we are stopped, the old one may not have heard of it yet, and starts it later.
             if new is None:
                 wait(lambda: bool(self.successors(old)), HEARD_SECONDS)
-            for pid in {new, *self.successors(old)} - {None}:
+            for pid in {*self.successors(old), *([new] if new else [])}:
                 self.call_off(pid)
             raise
         self.end(old, signal.SIGTERM, GRACEFUL_SECONDS)
