@@ -81,7 +81,7 @@ def confirm(page: Page) -> float:
     page.add_init_script(NOTE_FIRST_LINE)
     pressed = time.time()
     page.get_by_role("button", name="Deploy on shop/production").click()
-    page.wait_for_function("window.firstLineAt")
+    page.wait_for_function("() => window.firstLineAt")
     return float(page.evaluate("window.firstLineAt")) - pressed
 
 

@@ -43,7 +43,7 @@ def test_a_click_approves(page: Page, live_server: LiveServer, switching: Switch
     Environment.objects.update(approvals_needed=2)
     site = switching.inventory.environment
     site.refresh_from_db()
-    asker = person("asker", "deploy_environment")
+    asker = person("asker", "deploy_environment", "run_recipe_environment")
     deployment = request(
         site,
         PIPELINE,

@@ -23,7 +23,7 @@ def test_a_key_is_generated_and_can_be_copied(page: Page, live_server: LiveServe
     page.get_by_label("Name:").fill("servers")
     page.get_by_label("What for:").select_option("login")
     page.get_by_role("button", name="Generate key").click()
-    line = page.locator(".dm-copy")
+    line = page.locator(".dm-copy", has_text="restrict")
     expect(line).to_contain_text("restrict ssh-ed25519 AAAA")
     expect(page.get_by_label("New secret:")).to_have_value("")
     width = page.evaluate("document.documentElement.scrollWidth")

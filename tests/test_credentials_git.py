@@ -158,7 +158,8 @@ def test_a_deploy_key_stays_in_an_agent_that_ends_with_git(
     row = Credential(name="deploy-key", kind="git-key", host="127.0.0.1", known_hosts=host_key)
     row.put(Secret(text), Secret(passphrase) if passphrase else None)
     row.save()
-    body = max(key.plain.value.splitlines()[1:-1], key=len)
+    # Not the first line, which all keys of this kind have in common.
+    body = key.plain.value.splitlines()[1:-1][-2]
     leaks = Leaks.of(body, *filter(None, [passphrase]), folders=[tmp_path, Path("/dev/shm")])
     before = agents()
     with leaks.watched():

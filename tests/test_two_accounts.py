@@ -105,6 +105,7 @@ def start_worker(stack: ExitStack, keys: Path, settings: Settings, folder: Path)
             [
                 sys.executable,
                 *["-m", "celery", "-A", "tests.celery_app", "worker", "--pool", "threads"],
+                *["--loglevel", "info"],
             ],
             lambda: "ready." in log.read_text(errors="replace"),
             log,
