@@ -68,7 +68,7 @@ def test_a_token_is_told_to_the_server_alone(
             mirror.update()
     assert mirror.resolve("main").hash == commit
     assert server.wanted in server.seen
-    assert leaks.samples > 5
+    assert leaks.samples
     assert not leaks.found
 
 
