@@ -187,6 +187,7 @@ def files_below(folder: Path) -> Iterator[Path]:
                 yield path
 
 
+@pytest.mark.long
 def test_no_secret_is_readable_anywhere(
     telling: tuple[Inventory, Sshd],
     guestbook: Repository,
