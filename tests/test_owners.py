@@ -27,7 +27,7 @@ from deploy_manager.upgrades.policies import run_policy
 from deploy_manager.upgrades.progress import _succeed
 from tests.loop import Pair, ago
 from tests.owners import owned, owner, person
-from tests.parts.admin import url
+from tests.parts.admin import RUNS, url
 from tests.policies import Watched
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,7 +45,7 @@ losing = pytest.mark.parametrize(("lose", "code"), LOSSES.values(), ids=LOSSES)
 
 @pytest.fixture
 def eve() -> User:
-    return person("eve", "deploy_environment")
+    return person("eve", *RUNS)
 
 
 def again(schedule: Schedule) -> Schedule:
@@ -92,7 +92,7 @@ def test_what_a_schedule_has_requested_does_not_begin_without_its_owner(
     run(deployment.pk)
     deployment.refresh_from_db()
     assert deployment.state == State.FAILED
-    assert "may no longer deploy shop/good. No server was touched." in deployment.message
+    assert "may no longer run recipes on shop/good. No server was touched." in deployment.message
 
 
 @losing
@@ -225,7 +225,7 @@ def test_who_saves_a_schedule_owns_it_and_an_editor_without_the_right_can_t(pair
     answer = editor.post(address, page_fields(editor, site) | new_schedule())
     assert "you may not run ping here" in answer.content.decode()
     assert not Schedule.objects.exists()
-    deployer = client_of(person("eve", "deploy_environment", *RIGHTS, *SCHEDULES))
+    deployer = client_of(person("eve", *RUNS, *RIGHTS, *SCHEDULES))
     answer = deployer.post(address, page_fields(deployer, site) | new_schedule())
     assert answer.status_code == 302, answer.context["errors"]
     schedule = Schedule.objects.get()
@@ -238,7 +238,7 @@ def test_who_saves_a_schedule_owns_it_and_an_editor_without_the_right_can_t(pair
 def test_an_edit_of_the_site_confirms_itself_only_by_somebody_with_the_right(pair: Pair) -> None:
     site, schedule = pair.good, pair.schedule(pair.good)
     address = url("environment_change", site.pk)
-    deployer = client_of(person("eve", "deploy_environment", *RIGHTS))
+    deployer = client_of(person("eve", *RUNS, *RIGHTS))
     sent = page_fields(deployer, site) | {"health_path": "/up"}
     assert deployer.post(address, sent).status_code == 302
     pair.reconcile()
@@ -273,7 +273,7 @@ def test_an_edit_of_the_site_confirms_itself_only_by_somebody_with_the_right(pai
 
 def test_a_policy_is_deleted_by_those_only_who_may_upgrade_there(pair: Pair) -> None:
     policy = pair.policy(pair.good)
-    rights = ("delete_upgradepolicy", "view_upgradepolicy", "delete_policyenvironment")
+    rights = ("delete_upgradepolicy", "delete_policyenvironment", "view_environment")
     runs = PolicyRun.objects.count()
     janitor = client_of(person("janitor", *rights))
     address = url("upgradepolicy_delete", policy.pk)
@@ -282,7 +282,7 @@ def test_a_policy_is_deleted_by_those_only_who_may_upgrade_there(pair: Pair) -> 
     janitor.post(url("upgradepolicy_changelist"), marked)
     assert UpgradePolicy.objects.exists()
     User.objects.get(username="janitor").user_permissions.add(
-        Permission.objects.get(codename="deploy_environment")
+        Permission.objects.get(codename="upgrade_environment")
     )
     assert janitor.post(address, {"post": "yes"}).status_code == 302
     assert not UpgradePolicy.objects.exists()
