@@ -1,7 +1,7 @@
 """The web server has no key that opens secrets or logs in, the worker none of the web server's."""
 
-import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,10 @@ from deploy_manager.sealing import Secret, add_key, public_text
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import url, visitor
 from tests.parts.admin_run import confirmed, run_page
-from tests.parts.processes import running
 from tests.parts.repository import Repository
 from tests.parts.served import wait_until
 from tests.parts.sshd import Sshd
-from tests.parts.worker import environment_of_a_worker
+from tests.parts.worker import StartWorker
 from tests.test_over_ssh import PINS, place, reach_over_ssh
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,7 +55,8 @@ def test_a_click_on_the_web_server_is_carried_out_by_the_worker(
     site: Inventory,
     repository: Repository,
     of_the_web: Path,
-    embedded_broker: None,
+    start_worker: StartWorker,
+    monkeypatch: pytest.MonkeyPatch,
     sshd: Sshd,
     settings: Settings,
     tmp_path: Path,
@@ -75,13 +75,13 @@ def test_a_click_on_the_web_server_is_carried_out_by_the_worker(
     with pytest.raises(ConfigurationError):
         key.secret.open()  # type: ignore[union-attr]
 
-    with ExitStack() as stack:
-        start_worker(stack, of_the_web, settings, tmp_path)
-        assert TOKEN not in owner.get(run_page(site)).content.decode()
-        sent = confirmed(site, repository.head, servers=["web1"], shown_servers="web1")
-        assert owner.post(run_page(site), sent).status_code == 302
-        made = Deployment.objects.get()
-        wait_until(lambda: not Deployment.objects.live().filter(pk=made.pk).exists())
+    with settings_of_the_worker(of_the_web, settings, monkeypatch, tmp_path):
+        start_worker()
+    assert TOKEN not in owner.get(run_page(site)).content.decode()
+    sent = confirmed(site, repository.head, servers=["web1"], shown_servers="web1")
+    assert owner.post(run_page(site), sent).status_code == 302
+    made = Deployment.objects.get()
+    wait_until(lambda: not Deployment.objects.live().filter(pk=made.pk).exists())
 
     made.refresh_from_db()
     assert str(made.message) == ""
@@ -93,26 +93,16 @@ def test_a_click_on_the_web_server_is_carried_out_by_the_worker(
     assert TOKEN not in log
 
 
-def start_worker(stack: ExitStack, keys: Path, settings: Settings, folder: Path) -> None:
-    """Start a worker with the file of keys, and a SECRET_KEY of its own."""
-    own = {"CACHE": str(folder / "worker"), "SECRETS_KEY_FILE": str(keys)}
-    settings_of_web = settings.DEPLOY_MANAGER
-    settings.DEPLOY_MANAGER = own
-    environment = environment_of_a_worker(settings)
-    settings.DEPLOY_MANAGER = settings_of_web
-    log = folder / "worker.log"
-    stack.enter_context(
-        running(
-            [
-                sys.executable,
-                *["-m", "celery", "-A", "tests.celery_app", "worker", "--pool", "threads"],
-                *["--loglevel", "info"],
-            ],
-            lambda: "ready." in log.read_text(errors="replace"),
-            log,
-            environment={**environment, "TEST_SECRET_KEY": "of the worker alone"},
-        )
-    )
+@contextmanager
+def settings_of_the_worker(
+    keys: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> Iterator[None]:
+    """Let a worker that starts now have the file of keys, and a SECRET_KEY of its own."""
+    of_the_web = settings.DEPLOY_MANAGER
+    settings.DEPLOY_MANAGER = {"CACHE": str(folder / "worker"), "SECRETS_KEY_FILE": str(keys)}
+    monkeypatch.setenv("TEST_SECRET_KEY", "of the worker alone")
+    yield
+    settings.DEPLOY_MANAGER = of_the_web
 
 
 def authorized_keys(sshd: Sshd) -> Path:

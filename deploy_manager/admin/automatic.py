@@ -50,8 +50,7 @@ def act_on(request: HttpRequest, actor: Schedule | UpgradePolicy, what: str) -> 
 
     Raises Http404, and PermissionDenied for who may not do what it does.
     """
-    from deploy_manager.deployments.allowed import sites_it_may_not
-    from deploy_manager.deployments.owners import confirm_by, take_over
+    from deploy_manager.deployments.owners import confirm_by, sites_it_may_not, take_over
 
     acts = {TAKE_OVER: take_over, CONFIRM: confirm_by}
     if what not in acts:

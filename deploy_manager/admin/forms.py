@@ -24,6 +24,13 @@ class FutureField(forms.DateTimeField):
         return moment
 
 
+class WriteOnlyTextarea(forms.Textarea):
+    """Takes what a page never shows again: empty, also after an error elsewhere in the form."""
+
+    def format_value(self, value: Any) -> None:
+        return None
+
+
 class ReasonForm(forms.Form):
     """A required reason for what a page is about to do."""
 

@@ -16,12 +16,13 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.deployments.allowed import may_approve, may_request
 from deploy_manager.deployments.confirming import refuse_what_changed
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message, few
 from deploy_manager.models import Approval, Deployment, Environment, Release, State, Step
+from deploy_manager.models.deployments import right_to
+from deploy_manager.models.rights import Right, may
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.recipes import Pipeline, Uses
 from deploy_manager.recipes.tiers import TIER_RECIPES, preview_tiers, test_tiers
@@ -120,7 +121,7 @@ def approvals_that_count(deployment: Deployment) -> list[Approval]:
         for each in given.select_related("user")
         if each.user is not None
         and each.user_id != deployment.requested_by_id
-        and may_approve(each.user, deployment.environment)
+        and may(each.user, Right.APPROVE, deployment.environment)
     ]
 
 
@@ -160,7 +161,7 @@ def why_not_decide(deployment: Deployment, user: "User") -> Message:
     """Return why a user may not decide about a deployment; blank: they may."""
     if deployment.state != State.WAITING or not deployment.approvals_needed:
         return Message(_("It does not wait for approval."))
-    if not may_approve(user, deployment.environment):
+    if not may(user, Right.APPROVE, deployment.environment):
         return Message(_("You may not approve on %(site)s."), site=deployment.environment)
     if user.pk == deployment.requested_by_id:
         return Message(_("You requested it, or own what did: another person has to approve it."))
@@ -176,7 +177,7 @@ def decide(
     PlanChanged if it would not run as requested, and RequestRefused: it does not wait any more, is
     their own, has expired, or they have decided already.
     """
-    if not may_approve(user, deployment.environment):
+    if not may(user, Right.APPROVE, deployment.environment):
         raise PermissionDenied(f"{user} may not approve on {deployment.environment}.")
     try:
         with brief_transaction():
@@ -229,7 +230,7 @@ def break_glass(
     without a reason or if it does not wait.
     """
     site = deployment.environment
-    if user is not None and not may_request(user, site, deployment.recipe):
+    if user is not None and not may(user, right_to(deployment.recipe), site):
         raise PermissionDenied(f"{user} may not deploy {site}.")
     if not (reason := mask_text(reason).strip()[:500]):
         raise RequestRefused(NEEDS_REASON)

@@ -14,7 +14,6 @@ from django.apps import apps
 from django.db.models import Model, Q
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.deployments.allowed import may_request, may_upgrade
 from deploy_manager.deployments.decided import (
     FIXED_BY_REQUEST,
     PINS,
@@ -44,6 +43,8 @@ from deploy_manager.models import (
     UpgradeStage,
     UpgradeState,
 )
+from deploy_manager.models.deployments import right_to
+from deploy_manager.models.rights import Right, may
 from deploy_manager.recipes import Pipeline, Uses
 
 if TYPE_CHECKING:
@@ -234,8 +235,8 @@ def _is_changed(holder: Holder) -> bool:
 
 def _may(user: "User", holder: Holder) -> bool:
     if isinstance(holder, Schedule):
-        return may_request(user, holder.environment, holder.recipe)
-    return may_upgrade(user, holder.environment)
+        return may(user, right_to(holder.recipe), holder.environment)
+    return may(user, Right.UPGRADE, holder.environment)
 
 
 def _holders(row: Model) -> list[Holder]:

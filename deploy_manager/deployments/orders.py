@@ -184,7 +184,8 @@ def _orders(
         placement, prepared.release, prepared.archive, forced, cancelled, secrets=secrets
     )
     server, environment = placement.server, placement.environment
-    is_bootstrap = _is_bootstrap([step.recipe for step in run.steps.all()])
+    recipes = [step.recipe for step in run.steps.all()]
+    is_bootstrap = _is_bootstrap(recipes)
     user = server.bootstrap_user if is_bootstrap else server.user
     site = replace(
         site,
@@ -192,10 +193,9 @@ def _orders(
         sudo=sudo_login(known, server, environment, user),
     )
     # Only for what works on them: a mistake in a web server's row stops no deployment.
-    if any(step.recipe in TIER_RECIPES for step in run.steps.all()):
+    if TIER_RECIPES.intersection(recipes):
         site = replace(site, tiers=tiers_on(placement, secrets))
     # The virtualenv that is sent needs a newer Python than the guard does.
-    recipes = [step.recipe for step in run.steps.all()]
     makes_environment = make_virtualenv.__name__ in recipes
     oldest = oldest_python() if makes_environment else OLDEST_PYTHON
     if is_bootstrap:

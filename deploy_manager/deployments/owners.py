@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.deployments.allowed import sites_it_may_not
 from deploy_manager.deployments.confirming import (
     changed_since,
     confirm,
@@ -19,10 +18,12 @@ from deploy_manager.deployments.confirming import (
 )
 from deploy_manager.exceptions import Paused, PlanChanged, RequestRefused
 from deploy_manager.messages import Message, few
-from deploy_manager.models import PolicyEnvironment, Schedule, UpgradePolicy
+from deploy_manager.models import Environment, PolicyEnvironment, Schedule, UpgradePolicy
+from deploy_manager.models.deployments import right_to
+from deploy_manager.models.rights import Right, may
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
+    from django.contrib.auth.models import AnonymousUser, User
 
 Actor = Schedule | UpgradePolicy
 
@@ -35,6 +36,15 @@ MAY_NOT = _(
     "%(who)s, its owner, may not do this on %(sites)s: somebody with the right has to take it over."
 )
 UNCONFIRMED = _("Nobody with the right has confirmed it as it is.")
+
+
+def sites_it_may_not(user: "User | AnonymousUser", actor: Actor) -> list[Environment]:
+    """Return the environments on which a user may not do what a schedule or a policy does."""
+    if isinstance(actor, Schedule):
+        is_allowed = may(user, right_to(actor.recipe), actor.environment)
+        return [] if is_allowed else [actor.environment]
+    turns = actor.turns.select_related("environment__project")
+    return [each.environment for each in turns if not may(user, Right.UPGRADE, each.environment)]
 
 
 def why_no_owner(actor: Actor) -> Message:

@@ -60,7 +60,7 @@ def holdings() -> list[Holding]:
 
 def remove_past() -> dict[str, int]:
     """Remove what is past its time; return how much of each kind."""
-    return {kind: remove() for kind, remove in REMOVALS.items() if _days(kind) is not None}
+    return {kind: remove(before) for kind, remove in REMOVALS.items() if (before := _before(kind))}
 
 
 _last_round: float | None = None
@@ -106,21 +106,22 @@ def _holding(
     )
 
 
+def _ended(before: datetime) -> "QuerySet[Deployment]":
+    return Deployment.objects.exclude(state__in=LIVE).filter(finished_at__lt=before)
+
+
 # Logs
 
 
 def _past_logs(before: datetime) -> "QuerySet[LogChunk]":
-    ended = Deployment.objects.exclude(state__in=LIVE).filter(finished_at__lt=before)
-    return LogChunk.objects.filter(deployment__in=ended)
+    return LogChunk.objects.filter(deployment__in=_ended(before))
 
 
-def _remove_logs() -> int:
-    before = _before("logs")
-    if before is None:
-        return 0
+def _remove_logs(before: datetime) -> int:
     removed = 0
-    ended = Deployment.objects.exclude(state__in=LIVE).filter(finished_at__lt=before)
-    for pk in ended.filter(log_chunks__isnull=False).distinct().values_list("pk", flat=True):
+    for pk in (
+        _ended(before).filter(log_chunks__isnull=False).distinct().values_list("pk", flat=True)
+    ):
         # One deployment's at a time: a transaction of all would keep the writers waiting.
         removed += LogChunk.objects.filter(deployment=pk)._raw_delete(LogChunk.objects.db)
     return removed
@@ -136,17 +137,11 @@ def _past_deployments(before: datetime) -> "QuerySet[Deployment]":
     )
     audited = AuditEvent.objects.filter(deployment_number=OuterRef("pk"))
     serving = Release.objects.filter(pk=OuterRef("release"), active_on__isnull=False)
-    return (
-        Deployment.objects.exclude(state__in=LIVE)
-        .filter(Exists(later), ~Exists(audited), ~Exists(serving), finished_at__lt=before)
-        .order_by("pk")
-    )
+    needless = _ended(before).filter(Exists(later), ~Exists(audited), ~Exists(serving))
+    return needless.order_by("pk")
 
 
-def _remove_deployments() -> int:
-    before = _before("deployments")
-    if before is None:
-        return 0
+def _remove_deployments(before: datetime) -> int:
     removed = 0
     while some := list(_past_deployments(before).values_list("pk", flat=True)[:AT_ONCE]):
         with brief_transaction():
@@ -162,9 +157,8 @@ def _past_events(before: datetime) -> "QuerySet[AuditEvent]":
     return AuditEvent.objects.filter(at__lt=before)
 
 
-def _remove_events() -> int:
-    before = _before("audit")
-    return AuditEvent.objects.remove_before(before) if before else 0
+def _remove_events(before: datetime) -> int:
+    return AuditEvent.objects.remove_before(before)
 
 
 # Wheels
@@ -221,17 +215,15 @@ def _wheels_held() -> Holding:
     )
 
 
-def _remove_wheels() -> int:
-    before = _before("wheels")
-    removed = 0
-    for path in _past_wheels(before) if before else ():
+def _remove_wheels(before: datetime) -> int:
+    past = _past_wheels(before)
+    for path in past:
         # Whoever reads it at this moment goes on with it: what is missing is fetched again.
         path.unlink(missing_ok=True)
-        removed += 1
-    return removed
+    return len(past)
 
 
-REMOVALS: dict[str, Callable[[], int]] = {
+REMOVALS: dict[str, Callable[[datetime], int]] = {
     "logs": _remove_logs,
     "audit": _remove_events,
     "deployments": _remove_deployments,

@@ -8,10 +8,11 @@ import json
 import logging
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, cast
 
 from django.db.models import CharField, F, Q, QuerySet
@@ -26,14 +27,14 @@ from deploy_manager.hosts.in_time import run_in_time
 from deploy_manager.logs import log_error
 from deploy_manager.masking import carried, masking
 from deploy_manager.messages import Message, message_of
-from deploy_manager.models import InstalledPackage, Placement
+from deploy_manager.models import Environment, InstalledPackage, Placement
 from deploy_manager.models.places import forget_moved
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.recipes import Command, Result
 from deploy_manager.recipes.holding import inventory_script
 from deploy_manager.requirements.targets import Target
 from deploy_manager.requirements.versions import parsed_version
-from deploy_manager.site_secrets import known_secrets, open_secrets
+from deploy_manager.site_secrets import SiteSecrets, known_secrets, open_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,8 @@ def take_inventories(
     problems: dict[int, Message] = {}
     # The pool's threads only speak with servers; all queries are made by this thread.
     with ThreadPoolExecutor(min(at_once or get_settings().MAX_HOSTS_AT_ONCE, len(asked))) as pool:
+        # Once for each environment, which many of these servers have in common.
+        opened, known = cache(open_secrets), cache(known_secrets)
         asking = {}
         for placement in asked:
             row = Placement.objects.filter(pk=placement.pk)
@@ -126,18 +129,20 @@ def take_inventories(
             # The database's own time, by which `_ours` tells this attempt from later ones.
             begun = row.values_list("inventory_tried_at", flat=True).first()
             if begun is not None:
-                asking[_begin(pool, placement)] = placement, begun
+                asking[_begin(pool, placement, opened)] = placement, begun
         for future in as_completed(asking):
             placement, begun = asking[future]
-            with masking(known_secrets(placement.environment)):
+            with masking(known(placement.environment)):
                 problems[placement.pk] = _note_answer(placement, begun, future)
     return problems
 
 
-def _begin(pool: ThreadPoolExecutor, placement: Placement) -> "Future[Answer]":
+def _begin(
+    pool: ThreadPoolExecutor, placement: Placement, opened: Callable[[Environment], SiteSecrets]
+) -> "Future[Answer]":
     try:
         address = address_of(placement.server, environment=placement.environment)
-        secrets = open_secrets(placement.environment)
+        secrets = opened(placement.environment)
     except Exception as error:
         # An invalid row must not keep the other servers from being asked.
         failed: Future[Answer] = Future()

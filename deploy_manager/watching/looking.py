@@ -5,9 +5,10 @@ writes its answer.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import datetime, timedelta
+from functools import cache
 
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
@@ -19,11 +20,11 @@ from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.logs import log_error
 from deploy_manager.masking import carried, masking
 from deploy_manager.messages import Message, message_of
-from deploy_manager.models import Placement, SeenProcess, Watch
+from deploy_manager.models import Environment, Placement, SeenProcess, Watch
 from deploy_manager.models.places import forget_moved
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.row_checks import check_row
-from deploy_manager.site_secrets import known_secrets, open_secrets
+from deploy_manager.site_secrets import SiteSecrets, known_secrets, open_secrets
 from deploy_manager.watching.asking import Look, Place, look_at
 from deploy_manager.watching.judging import Context, State, judge
 
@@ -57,6 +58,8 @@ def _look_at_each(
 ) -> Iterator[tuple[Placement, Message]]:
     # The pool's threads only speak with servers; all queries are made by this thread.
     with ThreadPoolExecutor(min(at_once or get_settings().MAX_HOSTS_AT_ONCE, len(asked))) as pool:
+        # Once for each environment, which many of these servers have in common.
+        opened, known = cache(open_secrets), cache(known_secrets)
         asking = {}
         for placement in asked:
             Watch.objects.get_or_create(placement=placement)
@@ -65,10 +68,10 @@ def _look_at_each(
             # The database's own time, by which this attempt is told from later ones.
             begun = row.values_list("tried_at", flat=True).first()
             if begun is not None:
-                asking[_begin(pool, placement)] = placement, begun
+                asking[_begin(pool, placement, opened)] = placement, begun
         for future in as_completed(asking):
             placement, begun = asking[future]
-            with masking(known_secrets(placement.environment)):
+            with masking(known(placement.environment)):
                 problem = _note(placement, begun, future)
             yield placement, problem
 
@@ -81,10 +84,12 @@ def place_of(placement: Placement) -> Place:
     return Place(address, placement.deploy_path, placement.environment.python)
 
 
-def _begin(pool: ThreadPoolExecutor, placement: Placement) -> "Future[Look]":
+def _begin(
+    pool: ThreadPoolExecutor, placement: Placement, opened: Callable[[Environment], SiteSecrets]
+) -> "Future[Look]":
     try:
         place = place_of(placement)
-        secrets = open_secrets(placement.environment)
+        secrets = opened(placement.environment)
     except Exception as error:
         # An invalid row must not keep the other servers from being asked.
         failed: Future[Look] = Future()

@@ -10,7 +10,6 @@ from django.utils.translation import gettext
 from deploy_manager import dispatch
 from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.base import StyledAdmin
-from deploy_manager.deployments.allowed import may_request
 from deploy_manager.deployments.approvals import (
     APPROVED,
     approvals_that_count,
@@ -20,6 +19,8 @@ from deploy_manager.deployments.approvals import (
 from deploy_manager.deployments.confirming import changes_of, why_changed
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Approval, Deployment, State
+from deploy_manager.models.deployments import right_to
+from deploy_manager.models.rights import may
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -71,7 +72,7 @@ def show_approvals(request: HttpRequest, deployment: Deployment) -> ShownApprova
         is_waiting=True,
         expires=f"{by.astimezone(deployment.environment.zone):%Y-%m-%d %H:%M %Z}" if by else "",
         why_not=str(why_not_decide(deployment, cast("User", request.user))),
-        may_break_glass=may_request(request.user, deployment.environment, deployment.recipe),
+        may_break_glass=may(request.user, right_to(deployment.recipe), deployment.environment),
         changed=str(why_changed(changes, deployment.plan)) if changes else "",
         shown=digest_of(deployment),
     )

@@ -8,19 +8,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from deploy_manager.admin.base import ModelForm
+from deploy_manager.admin.forms import WriteOnlyTextarea
 from deploy_manager.exceptions import ConfigurationError, KeyUnusable
 from deploy_manager.models import Credential
 from deploy_manager.sealing import MOST_BYTES, Secret
 
 GENERATE = "_generate"
 """The button that saves the form with a new key."""
-
-
-class WriteOnlyTextarea(forms.Textarea):
-    """Comes back empty, also with a form that was refused."""
-
-    def format_value(self, value: Any) -> str | None:
-        return None
 
 
 class CredentialForm(ModelForm[Credential]):

@@ -38,8 +38,8 @@ from deploy_manager.models import (
     Schedule,
     Tier,
 )
-from deploy_manager.models.deployments import MANAGE_SITE
-from deploy_manager.models.rights import Right
+from deploy_manager.models.deployments import MANAGE_SITE, right_to
+from deploy_manager.models.rights import Right, may
 from deploy_manager.models.states import notified_of
 from deploy_manager.schedule.slots import next_slot
 from deploy_manager.schedule.windows import check_zone
@@ -179,8 +179,6 @@ class ScheduleFormSet(InlineFormSet[Any, Any, Any]):
     user: "User"
 
     def clean(self) -> None:
-        from deploy_manager.deployments.allowed import may_request
-
         super().clean()
         for form in self.forms:
             if not hasattr(form, "cleaned_data"):
@@ -188,7 +186,7 @@ class ScheduleFormSet(InlineFormSet[Any, Any, Any]):
             if not (form.has_changed() or form in self.deleted_forms):
                 continue
             recipes = {form.initial.get("recipe"), form.cleaned_data.get("recipe")} - {None}
-            if not all(may_request(self.user, self.instance, str(each)) for each in recipes):
+            if not all(may(self.user, right_to(str(each)), self.instance) for each in recipes):
                 raise ValidationError(
                     gettext("A schedule acts in your name, and you may not run %(recipe)s here.")
                     % {"recipe": ", ".join(sorted(map(str, recipes)))}

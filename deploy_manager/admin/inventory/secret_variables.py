@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from deploy_manager.admin.base import ModelForm, OfEnvironmentInline, TabularInline
+from deploy_manager.admin.forms import WriteOnlyTextarea
 from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.models import Environment, SecretVariable
 from deploy_manager.models.rights import Right, may
@@ -21,22 +22,13 @@ from deploy_manager.models.secret_variables import secret_of
 from deploy_manager.sealing import current_public_key
 
 
-def may_change_secrets(request: HttpRequest, environment: Environment | None) -> bool:
-    """Whether the user may set and delete secrets: of all environments, or of this one."""
-    return may(request.user, Right.CHANGE_SECRETS, environment)
-
-
-class SecretInput(forms.Textarea):
+class SecretInput(WriteOnlyTextarea):
     """Takes what a page never shows again. Of several lines, as a key may have."""
 
     def __init__(self) -> None:
         # Readable for nobody who looks at the screen; see admin.css.
         hidden = {"autocomplete": "off", "spellcheck": "false", "class": "dm-secret"}
         super().__init__({"rows": 1, "cols": 30, **hidden})
-
-    def format_value(self, value: Any) -> str:
-        # Also not after an error elsewhere in the form: it has to be entered again.
-        return ""
 
 
 class SecretVariableForm(ModelForm[SecretVariable]):
@@ -87,16 +79,11 @@ class SecretVariableInline(OfEnvironmentInline, TabularInline[SecretVariable, En
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Who may only look has nothing to enter: the column itself is never shown.
-        return self.fields if may_change_secrets(request, obj) else ("name", "stored")
+        return self.fields if self._may_change(request, obj) else ("name", "stored")
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return may_change_secrets(request, obj)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return may_change_secrets(request, obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return may_change_secrets(request, obj)
+    def _may_change(self, request: HttpRequest, environment: Environment | None) -> bool:
+        # Also on the page that adds one: the right to change it is not that to its secrets.
+        return may(request.user, Right.CHANGE_SECRETS, environment)
 
     @admin.display(description=_("stored"))
     def stored(self, variable: SecretVariable) -> SafeString | str:

@@ -37,7 +37,7 @@ from deploy_manager.models import (
     UpgradePolicy,
     UpgradeStage,
 )
-from deploy_manager.models.rights import Right, may
+from deploy_manager.models.rights import Right
 from deploy_manager.schedule.windows import check_zone
 
 RUN_PAGE = "admin/deploy_manager/upgradepolicy/run.html"
@@ -284,8 +284,9 @@ def describe_outcome(run: PolicyRun) -> str:
 
 
 def _may_upgrade_all(request: HttpRequest, policy: UpgradePolicy | None) -> bool:
-    turns = policy.turns.select_related("environment__project") if policy else ()
-    return all(may(request.user, Right.UPGRADE, turn.environment) for turn in turns)
+    from deploy_manager.deployments.owners import sites_it_may_not
+
+    return policy is None or not sites_it_may_not(request.user, policy)
 
 
 def _times(policy: UpgradePolicy, count: int) -> list[str]:
