@@ -113,7 +113,7 @@ def test_a_server_that_cannot_be_reached_keeps_what_was_seen_last(
     # Its row stays as it is: another port would be another place, of which nothing is known.
     closed = replace(address_of(web1.placement.server), port=port)
     with monkeypatch.context() as patch:
-        patch.setattr("deploy_manager.packages.inventory.address_of", lambda server: closed)
+        patch.setattr("deploy_manager.packages.inventory.address_of", lambda server, **_: closed)
         assert "refuses connections" in problem_of(web1)
     assert (web1.installed, web1.refresh().inventory_at) == ({"django": "5.2.8"}, seen)
     assert web1.placement.inventory_tried_at != seen
