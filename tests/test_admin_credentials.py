@@ -157,7 +157,7 @@ def test_without_a_key_to_seal_with_nothing_is_stored(settings: Settings) -> Non
 
 def test_who_may_not_use_credentials_attaches_none() -> None:
     client = Client()
-    rights = ("add_credential", "change_credential", "view_credential")
+    rights = ("add_credential", "change_credential", "view_credential", "view_project")
     client.force_login(make_user("editor", *rights))
     assert "may not attach credentials" in add(client)
     add(visitor("owner"))

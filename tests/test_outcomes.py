@@ -68,7 +68,7 @@ def test_an_error_of_ours_before_any_server_loses_none(
     error: Exception,
     where: tuple[Any, str],
 ) -> None:
-    def fail(*args: Any) -> None:
+    def fail(*args: Any, **named: Any) -> None:
         raise error
 
     deployment = inventory.request("ping")

@@ -211,7 +211,7 @@ def test_a_right_that_was_taken_after_the_click_stops_it(inventory: Inventory) -
     run(deployment.pk)
     deployment.refresh_from_db()
     assert deployment.state == State.FAILED
-    assert "gone may no longer deploy" in deployment.message
+    assert "gone may no longer run recipes on shop/production" in deployment.message
 
 
 def test_what_serves_is_seen_on_the_server(inventory: Inventory) -> None:

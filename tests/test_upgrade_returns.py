@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from deploy_manager.deployments import request as requests
 from deploy_manager.deployments.choices import converge, retry
+from deploy_manager.deployments.confirming import confirming_own_edits
 from deploy_manager.deployments.ending import cancel
 from deploy_manager.deployments.probing import probe, resolve
 from deploy_manager.deployments.run import run
@@ -334,9 +335,21 @@ def test_an_upgrade_that_is_found_to_serve_later_has_succeeded(held: HeldSite) -
 
 def test_a_server_that_joined_stops_no_return(held: HeldSite, second: Environment) -> None:
     made = upgrade(held, held.environment, second)
-    held.inventory.add_server("two")
+    with confirming_own_edits(held.environment):
+        held.inventory.add_server("two")
     fail(made, second)
     went_back(made, held)
+
+
+def test_a_server_that_nobody_with_the_right_has_confirmed_stops_a_return(
+    held: HeldSite, second: Environment
+) -> None:
+    made = upgrade(held, held.environment, second)
+    held.inventory.add_server("two")
+    fail(made, second)
+    stage = stage_of(made, held.environment)
+    assert (stage.state, stage.message.codes) == (UpgradeState.FAILED, ["plan_changed"])
+    assert "server two was added" in stage.message
 
 
 def test_a_server_without_the_release_before_is_given_it(
@@ -344,7 +357,8 @@ def test_a_server_without_the_release_before_is_given_it(
 ) -> None:
     made = upgrade(held, held.environment, second)
     before = stage_of(made, held.environment).release_before
-    held.inventory.add_server("two")
+    with confirming_own_edits(held.environment):
+        held.inventory.add_server("two")
     joined = held.request("converge", **vars(converge(held.environment, ["two"])))
     assert held.see_through(joined).state == State.SUCCEEDED
     fail(made, second)
@@ -364,7 +378,8 @@ def test_a_server_that_moved_stops_no_return(
     (tmp_path / "elsewhere").mkdir()
     two = held.environment.placements.get(server__name="two")
     two.own_deploy_path = str(tmp_path / "elsewhere")
-    two.save()
+    with confirming_own_edits(two):
+        two.save()
     fail(made, second)
     went_back(made, held)
 

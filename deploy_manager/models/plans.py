@@ -22,7 +22,7 @@ class ConfirmedPlanQuerySet(models.QuerySet["ConfirmedPlan"]):
 class ConfirmedPlan(models.Model):
     """The rows that decide what runs, field by field: never changed, named by its hash.
 
-    Secret values are in it as keyed hashes only; see deployments.decided.
+    No secret value is in it; see deployments.decided.
     """
 
     digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from deploy_manager.admin.base import StyledAdmin
+from deploy_manager.admin.confirming import confirming
 from deploy_manager.admin.permissions import allowed
 from deploy_manager.exceptions import InventoryError
 from deploy_manager.inventories.formats import FORMATS, read_inventory
@@ -229,7 +230,9 @@ def _confirm(admin: StyledAdmin[Server], request: HttpRequest, user: "User") -> 
     wanted = Wanted(environment, roles, seen["change_roles"], seen["user"], by=user)
     inventory = _read_seen(seen)
     try:
-        plan = write_import(inventory, wanted, seen["digest"])
+        # Servers that somebody who may deploy there adds pause nothing that acts there.
+        with confirming(request, environment):
+            plan = write_import(inventory, wanted, seen["digest"])
     except ImportChanged as error:
         admin.message_user(request, str(error), WARNING)
         return _preview(admin, request, plan_import(inventory, wanted), user)

@@ -2,6 +2,7 @@
 
 import sys
 from argparse import ArgumentParser
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from deploy_manager.cli.inventory.environments import find_environment
 from deploy_manager.cli.inventory.importing import ImportReport, describe, read_bytes, read_roles
 from deploy_manager.cli.packages.pins import agrees
 from deploy_manager.cli.views.base import View
+from deploy_manager.deployments.confirming import confirming_own_edits
 from deploy_manager.inventories.formats import FORMATS, read_inventory
 from deploy_manager.inventory.changes import REFUSED, Plan, Wanted
 from deploy_manager.inventory.comparing import plan_import
@@ -82,8 +84,7 @@ def _wanted(options: dict[str, Any]) -> Wanted:
 def _write(plan: Plan, view: View, is_sure: bool) -> Plan:
     """Show what would be written, ask, and write exactly that. Raises CommandError."""
     if is_sure:
-        with refusals():
-            written = write_import(plan.inventory, plan.wanted, plan.digest)
+        written = _write_confirmed(plan)
         view.show(ImportReport(written, written=True))
         return written
     if not view.can_ask:
@@ -92,7 +93,15 @@ def _write(plan: Plan, view: View, is_sure: bool) -> Plan:
     view.show(ImportReport(plan))
     if not agrees(QUESTION, view):
         refuse("Nothing was written.")
-    with refusals():
-        written = write_import(plan.inventory, plan.wanted, plan.digest)
+    written = _write_confirmed(plan)
     view.remark(f"Written: {describe(written)}")
     return written
+
+
+def _write_confirmed(plan: Plan) -> Plan:
+    """Write exactly this plan. Raises CommandError if it would do anything else by now."""
+    environment = plan.wanted.environment
+    # Who runs this command may do all that automatic deployments do: none is to pause for it.
+    confirmed = confirming_own_edits(environment) if environment else nullcontext()
+    with refusals(), confirmed:
+        return write_import(plan.inventory, plan.wanted, plan.digest)

@@ -11,6 +11,7 @@ from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.deployments.provisioning import STEPS, Addition
 from deploy_manager.cli.exits import refusals, refuse
 from deploy_manager.cli.inventory.provisioning import NeedsReport, pin_host_keys
+from deploy_manager.deployments.confirming import confirming_own_edits
 from deploy_manager.deployments.provisioning import refuse_to_provision
 from deploy_manager.deployments.request import choose_placements
 from deploy_manager.models import Environment, Placement, Server
@@ -113,7 +114,8 @@ def add_server(environment: Environment, names: Sequence[str], options: dict[str
         placement.clean_fields(exclude=["server"])
     except ValidationError as error:
         refuse("\n".join(error.messages))
-    with transaction.atomic():
+    # Who runs this command may do all that automatic deployments do: none is to pause for it.
+    with transaction.atomic(), confirming_own_edits(environment):
         server.save()
         placement.server = server
         placement.save()
