@@ -26,11 +26,13 @@ from deploy_manager.models import (
     Deployment,
     Environment,
     PolicyRun,
+    Project,
     Resolution,
     Shard,
     State,
     Upgrade,
 )
+from deploy_manager.packages.fetching import FETCHED_WITHIN
 from deploy_manager.packages.gathering import Gatherers, ask_after, ask_servers
 from deploy_manager.packages.gathering import gather as gather_facts
 from deploy_manager.packages.resolutions import describe_not_woken, note_not_woken
@@ -38,6 +40,7 @@ from deploy_manager.reconcile import promote_next
 from deploy_manager.signals import (
     deployment_ended,
     deployment_requested,
+    fetch_due,
     policy_run_due,
     resolution_due,
 )
@@ -239,3 +242,9 @@ def _wake_for_resolution(resolution: Resolution, **details: Any) -> None:
     if why := send("resolve", resolution.pk):
         note_not_woken(resolution, why)
         logger.warning("%s waits, but no worker was woken: %s", resolution, why)
+
+
+@receiver(fetch_due, dispatch_uid="deploy_manager.dispatch")
+def _wake_for_fetch(project: Project, **details: Any) -> str:
+    # Who asks waits no longer.
+    return send("fetch", project.pk, expires=FETCHED_WITHIN)

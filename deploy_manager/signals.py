@@ -13,3 +13,6 @@ resolution_due = Signal()
 
 policy_run_due = Signal()
 """A policy run waits for a worker. Sent with `run`, again until a worker takes it."""
+
+fetch_due = Signal()
+"""A worker is to fetch a repository. Sent with `project`; a receiver returns why it asked none."""

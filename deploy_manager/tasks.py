@@ -18,6 +18,7 @@ from deploy_manager.models import Placement, Upgrade
 from deploy_manager.packages.auditing import audit as audit_versions
 from deploy_manager.packages.inventory import take_inventories
 from deploy_manager.packages.looking_up import look_up_due
+from deploy_manager.packages.repository import fetch_for_others
 from deploy_manager.packages.resolutions import take_up as take_up_resolution
 from deploy_manager.reconcile import reconcile as reconcile_rows
 from deploy_manager.upgrades.policies import take_up
@@ -98,6 +99,12 @@ def run_policy(policy_run_id: int) -> None:
     if take_up(policy_run_id):
         for upgrade in Upgrade.objects.live().filter(policy_run=policy_run_id):
             do_alone(partial(advance, upgrade.pk), upgrade)
+
+
+@shared_task(name="deploy_manager.fetch", ignore_result=True)
+def fetch(project_id: int) -> None:
+    """Fetch a repository for a web server that can't log in to it; see packages.fetching."""
+    fetch_for_others(project_id)
 
 
 @shared_task(name="deploy_manager.resolve", ignore_result=True)

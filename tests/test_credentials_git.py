@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -13,18 +14,26 @@ from deploy_manager.credentials import git_login
 from deploy_manager.exceptions import CodeError, InvalidRow
 from deploy_manager.models import Credential, Project
 from deploy_manager.models.validators import validate_direct_url, validate_repository
-from deploy_manager.packages.repository import mirror_of
+from deploy_manager.packages import fetching
+from deploy_manager.packages.fetching import note_of
+from deploy_manager.packages.repository import fetch_for_others, mirror_of, own_mirror_of
 from deploy_manager.private_keys import make_private_key
 from deploy_manager.sealing import Secret
 from tests.parts.git_server import serving
 from tests.parts.leaks import Leaks
 from tests.parts.repository import Repository
 from tests.parts.secret_keys import as_web_server
-from tests.parts.sshd import StartSshd
+from tests.parts.sshd import StartSshd, open_folder
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("secrets_key")]
 
-TOKEN = "glpat-Zm9v/needle+Yg&x"
+GROUP = 65431
+"""Of an account that does not exist otherwise."""
+
+TOKEN = f"glpat-Zm9v/{token_hex(4)}+Yg&x"
+"""Of this run alone: other runs, and copies of this file, lie in the folders that are searched."""
+
+PASSPHRASE = f"pass phrase & {token_hex(4)}"
 
 
 @pytest.fixture(autouse=True)
@@ -96,17 +105,54 @@ def test_a_refused_token_names_its_credential(
     assert TOKEN not in str(told.value)
 
 
-def test_a_web_server_reads_the_mirror_and_says_that_it_can_not_fetch(
-    repository: Repository, tmp_path: Path, settings: Settings, secrets_key: Path
+def test_a_web_server_reads_the_mirror_and_says_that_no_worker_fetches(
+    repository: Repository,
+    tmp_path: Path,
+    settings: Settings,
+    secrets_key: Path,
+    embedded_broker: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(fetching, "FETCHED_WITHIN", 0.2)
     with serving(tmp_path, "oauth2", TOKEN) as server:
         project = make_project(settings, f"{server.url}/shop/.git")
         token()
         mirror_of(project).update()
         as_web_server(settings, secrets_key)
         assert mirror_of(project).resolve("main").hash == repository.head
-        with pytest.raises(CodeError, match=r"credential forge can't be opened here.*secrets_key"):
+        with pytest.raises(CodeError, match="Check that one runs"):
             mirror_of(project).update()
+
+
+@pytest.mark.as_root
+def test_a_cache_for_two_accounts_is_readable_for_the_group_whatever_the_umask(
+    repository: Repository, settings: Settings
+) -> None:
+    with open_folder() as cache, serving(repository.path.parent, "oauth2", TOKEN) as server:
+        os.chown(cache, 0, GROUP)
+        cache.chmod(0o2750)
+        settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "CACHE": cache}
+        project = make_project(settings, f"{server.url}/shop/.git")
+        token()
+        before = os.umask(0o077)
+        try:
+            fetch_for_others(project.pk)
+            repository.commit("Second", {"b.txt": "2"})
+            fetch_for_others(project.pk)
+        finally:
+            os.umask(before)
+        mirror = own_mirror_of(project)
+        show = ["git", "--git-dir", str(mirror.folder), "show", "main:b.txt"]
+        shown = run_as(GROUP, show)
+        assert (shown.stdout, shown.stderr) == (b"2", b"")
+        assert run_as(GROUP, ["cat", str(note_of(mirror))]).stdout == b"[]"
+        assert run_as(GROUP + 1, show).returncode
+
+
+def run_as(account: int, words: list[str]) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        words, capture_output=True, check=False, user=account, group=account, extra_groups=[]
+    )
 
 
 def test_the_token_of_the_project_goes_before_that_of_all(settings: Settings) -> None:
@@ -138,7 +184,7 @@ def deploy_key_server(start_sshd: StartSshd, repository: Repository) -> tuple[st
     return url, f"[{server.address}]:{server.port} {server.host_key}", authorized
 
 
-@pytest.mark.parametrize("passphrase", ["", "pass phrase & more"], ids=["plain", "locked"])
+@pytest.mark.parametrize("passphrase", ["", PASSPHRASE], ids=["plain", "locked"])
 def test_a_deploy_key_stays_in_an_agent_that_ends_with_git(
     deploy_key_server: tuple[str, str, Path], tmp_path: Path, settings: Settings, passphrase: str
 ) -> None:

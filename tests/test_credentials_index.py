@@ -1,6 +1,7 @@
 """A private package index: its password is on no command line, in no variable, on no disk."""
 
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 import requests
@@ -22,7 +23,8 @@ from tests.wheel_site import MakeServer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("secrets_key")]
 
-PASSWORD = "pypi-needle+Zm9v/Yg&x%41"
+PASSWORD = f"pypi-{token_hex(4)}+Zm9v/Yg&x%41"
+"""Of this run alone: copies of this file lie in the folders that are searched."""
 
 
 @pytest.fixture

@@ -8,11 +8,20 @@ import pytest
 from pytest_django import Settings
 
 from deploy_manager.exceptions import ConfigurationError
-from deploy_manager.models import Credential, Deployment, Environment, SecretVariable, Server, State
+from deploy_manager.models import (
+    Credential,
+    Deployment,
+    Environment,
+    Project,
+    SecretVariable,
+    Server,
+    State,
+)
 from deploy_manager.sealing import Secret, add_key, public_text
 from tests.inventory import Inventory, make_inventory
 from tests.parts.admin import url, visitor
 from tests.parts.admin_run import confirmed, run_page
+from tests.parts.git_server import serving
 from tests.parts.repository import Repository
 from tests.parts.served import wait_until
 from tests.parts.sshd import Sshd
@@ -93,13 +102,45 @@ def test_a_click_on_the_web_server_is_carried_out_by_the_worker(
     assert TOKEN not in log
 
 
+def test_a_private_repository_is_fetched_by_the_worker(
+    site: Inventory,
+    repository: Repository,
+    of_the_web: Path,
+    start_worker: StartWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    with serving(repository.path.parent, "oauth2", "right") as server:
+        for_both = {"INSECURE_REPOSITORIES": ["127.0.0.1"], "CACHE": tmp_path / "cache"}
+        settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, **for_both}
+        address = f"{server.url}/{repository.path.name}"
+        Project.objects.update(repository=address)
+        row = Credential(name="forge", kind="git-token", host="127.0.0.1", user="oauth2")
+        row.put(Secret("wrong"))
+        row.save()
+        with settings_of_the_worker(of_the_web, settings, monkeypatch, tmp_path, **for_both):
+            start_worker()
+        owner = visitor("owner")
+        assert "credential forge is refused" in owner.get(run_page(site)).content.decode()
+        row.put(Secret("right"))
+        row.save()
+        assert repository.head[:8] in owner.get(run_page(site)).content.decode()
+        commit = repository.commit("Go on", {"manage.py": "pass"})
+        assert commit[:8] in owner.get(run_page(site)).content.decode()
+
+
 @contextmanager
 def settings_of_the_worker(
-    keys: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path
+    keys: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path, **more: object
 ) -> Iterator[None]:
     """Let a worker that starts now have the file of keys, and a SECRET_KEY of its own."""
     of_the_web = settings.DEPLOY_MANAGER
-    settings.DEPLOY_MANAGER = {"CACHE": str(folder / "worker"), "SECRETS_KEY_FILE": str(keys)}
+    settings.DEPLOY_MANAGER = {
+        "CACHE": folder / "worker",
+        "SECRETS_KEY_FILE": str(keys),
+        **more,
+    }
     monkeypatch.setenv("TEST_SECRET_KEY", "of the worker alone")
     yield
     settings.DEPLOY_MANAGER = of_the_web

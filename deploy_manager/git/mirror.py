@@ -8,9 +8,10 @@ import fcntl
 import hashlib
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -219,8 +220,11 @@ class Mirror:
         self._log_in_and_run(("--git-dir", str(self._folder), *words), lock)
 
     def _log_in_and_run(self, words: Sequence[str], lock: int) -> None:
+        # Else what is fetched has the modes of this account's umask.
+        shared = self._folder.parent.stat().st_mode & stat.S_ISGID
+        modes = ("-c", "core.sharedRepository=0640") if shared else ()
         with logged_in(self._repository, self._login) as access:
-            self._git.run(*words, keep_open=[lock], access=access)
+            self._git.run(*modes, *words, keep_open=[lock], access=access)
 
     def _named_commit(self, ref: str) -> str:
         """Return the commit of a branch or tag; `heads/…` and `tags/…` distinguish them."""
@@ -302,7 +306,7 @@ class Mirror:
         git inherits the lock: if it outlives us, the mirror stays locked until it ends.
         """
         try:
-            self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._make_room()
             lock = self._folder.with_suffix(".lock").open("w")
         except OSError as error:
             raise CodeError(
@@ -328,6 +332,19 @@ class Mirror:
                         ) from None
                     time.sleep(0.05)
             yield lock.fileno()
+
+    def _make_room(self) -> None:
+        """Make the folder of mirrors: private, or for the group if the cache has the setgid bit.
+
+        With that bit somebody has set the cache up for two accounts, of which one only reads.
+        """
+        above = self._folder.parent.parent
+        above.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            self._folder.parent.mkdir(mode=0o700)
+            if above.stat().st_mode & stat.S_ISGID:
+                # Afterwards, since the umask would take it from what mkdir makes.
+                self._folder.parent.chmod(0o2750)
 
     def _ask(self, command: str, *arguments: str) -> str:
         return self._run(command, *arguments).decode(errors="replace")
