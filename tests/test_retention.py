@@ -23,7 +23,7 @@ from deploy_manager.models import (
     Step,
 )
 from tests.inventory import Inventory
-from tests.parts.admin import write_deployment, write_output
+from tests.parts.admin import url, visitor, write_deployment, write_output
 
 pytestmark = pytest.mark.django_db
 
@@ -153,3 +153,27 @@ def test_a_setting_that_can_not_be_right_is_refused(settings: Settings, wrong: o
     settings.DEPLOY_MANAGER = {"RETENTION": wrong}
     with pytest.raises(ConfigurationError, match="RETENTION"):
         get_settings()
+
+
+def test_the_page_of_a_deployment_says_that_its_log_was_removed(inventory: Inventory) -> None:
+    placement = inventory.add_server("web1")
+    serving(placement)
+    old = written(inventory, 1)
+    write_output(Step.objects.filter(host_run__deployment=old)[0], b"hello\n")
+    written(inventory, 2)
+    AuditEvent.objects.create(deployment_number=old.pk)
+    page = url("deployment_change", old.pk)
+    assert "The log was removed" not in visitor("owner").get(page).content.decode()
+    remove_past()
+    assert "logs are kept for 90 days" in visitor("owner").get(page).content.decode()
+
+
+def test_the_page_of_what_is_kept_counts_it(inventory: Inventory) -> None:
+    inventory.add_server("web1")
+    written(inventory, 1)
+    written(inventory, 2)
+    page = url("auditevent_retention")
+    shown = visitor("owner").get(page).content.decode()
+    assert "90 days" in shown
+    assert '<td data-head="Past its time">1</td>' in shown
+    assert visitor("viewer").get(page).status_code == 403

@@ -136,11 +136,13 @@ auditevent_history             L--XXXX-2 L--XXXX-2
 auditevent_delete              LXXXXXXXX LXXXXXXXX
 auditevent_change              LXXXXXXX2 LXXXXXXXX
 auditevent_export              LXXXXXXX2 LXXXXXXX2
+auditevent_retention           LXXXXXXX2 LXXXXXXX2
 """
 EXPECTED = {name: (get, post) for name, get, post in map(str.split, ROUTES.strip().splitlines())}
 
 KEYS = {
     "auditevent_export": ("csv",),
+    "auditevent_retention": (),
     "deployment_approve": ("waiting",),
     "deployment_cancel": ("waiting",),
     "environment_schedule": ("environment", "schedule", "take-over"),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 from django.contrib import admin
@@ -17,6 +18,7 @@ from django.utils.translation import ngettext
 from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.downloads import stream_download
+from deploy_manager.admin.retention import retention_view
 from deploy_manager.auditing import as_csv, as_json_lines
 from deploy_manager.models import AuditEvent
 from deploy_manager.models.audit import AuditEventQuerySet
@@ -54,6 +56,11 @@ class AuditEventAdmin(HistoryAdmin[AuditEvent]):
         export = self.admin_site.admin_view(self.export_view)
         return [
             path("export/<slug:form>/", export, name="deploy_manager_auditevent_export"),
+            path(
+                "retention/",
+                self.admin_site.admin_view(partial(retention_view, self)),
+                name="deploy_manager_auditevent_retention",
+            ),
             *super().get_urls(),
         ]
 

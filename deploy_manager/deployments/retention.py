@@ -22,6 +22,7 @@ from packaging.utils import (
 )
 
 from deploy_manager.conf import get_settings
+from deploy_manager.messages import Message
 from deploy_manager.models import LIVE, AuditEvent, Deployment, LogChunk, Release
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.packages.pins import pins_in
@@ -61,6 +62,16 @@ def holdings() -> list[Holding]:
 def remove_past() -> dict[str, int]:
     """Remove what is past its time; return how much of each kind."""
     return {kind: remove(before) for kind, remove in REMOVALS.items() if (before := _before(kind))}
+
+
+def why_no_log(deployment: Deployment) -> Message:
+    """Say that the log of a deployment was removed; nothing if it was not."""
+    days, ended = _days("logs"), deployment.finished_at
+    if days is None or ended is None or ended > timezone.now() - timedelta(days=days):
+        return Message()
+    if deployment.log_chunks.exists():
+        return Message()
+    return Message(_("The log was removed: logs are kept for %(days)d days."), days=days)
 
 
 _last_round: float | None = None

@@ -128,6 +128,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         from deploy_manager.admin.deployments.logs import read_tails
         from deploy_manager.admin.deployments.matrix import make_matrix
         from deploy_manager.admin.deployments.next_step import next_step
+        from deploy_manager.deployments.retention import why_no_log
         from deploy_manager.packages.downgrades import confirmed_in
 
         # Django's view of a change form would write on a POST.
@@ -151,6 +152,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         if may(request.user, Right.VIEW_LOG, deployment.environment):
             runs = [row.host_run for row in matrix.rows]
             context |= {"may_view_log": True, "tails": read_tails(deployment, runs)}
+            context["why_no_log"] = why_no_log(deployment)
         return self.render_page(
             request,
             self.change_form_template or "",
