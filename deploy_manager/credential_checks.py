@@ -11,7 +11,7 @@ from deploy_manager.conf import get_settings
 from deploy_manager.credentials import login_of
 from deploy_manager.exceptions import ConfigurationError, DeployManagerError
 from deploy_manager.logins import KeyLogin, explain
-from deploy_manager.messages import Message
+from deploy_manager.messages import Message, ngettext
 from deploy_manager.models import Credential
 from deploy_manager.private_keys import check_user_certificate, read_private_key
 from deploy_manager.rotation import keys_in_use, require_one_current_key
@@ -92,8 +92,9 @@ def _of_old_keys() -> Iterator[CredentialProblem]:
     old = sum(use.secrets for use in keys_in_use() if not use.is_current)
     if old:
         yield CredentialProblem(
-            Message(
+            ngettext(
+                _("One secret is sealed with an older key: run manage.py rotate_secrets."),
                 _("%(count)d secrets are sealed with an older key: run manage.py rotate_secrets."),
-                count=old,
+                old,
             )
         )

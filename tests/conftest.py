@@ -21,6 +21,7 @@ sys.dont_write_bytecode = False
 pytest_plugins = [
     "tests.commands",
     "tests.inventory",
+    "tests.parts.flushing",
     "tests.parts.kept",  # after the inventory that it imports
     "tests.releases",
     "tests.loop",  # after the inventory that it imports

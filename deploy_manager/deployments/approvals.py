@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ONLY_LOOKING = frozenset({preview_tiers.__name__, test_tiers.__name__})
 
-NEEDS_REASON = _("Break-glass needs a reason: everybody is told it.")
+NEEDS_REASON = _("Break-glass needs a reason, which everybody will read.")
 
 APPROVED, DENIED = Approval.Decision.APPROVED, Approval.Decision.DENIED
 
@@ -164,7 +164,12 @@ def why_not_decide(deployment: Deployment, user: "User") -> Message:
     if not may(user, Right.APPROVE, deployment.environment):
         return Message(_("You may not approve on %(site)s."), site=deployment.environment)
     if user.pk == deployment.requested_by_id:
-        return Message(_("You requested it, or own what did: another person has to approve it."))
+        return Message(
+            _(
+                "You requested it, or own the schedule or policy that did: another person has to"
+                " approve it."
+            )
+        )
     return Message()
 
 

@@ -52,7 +52,7 @@ class Holding:
 def holdings() -> list[Holding]:
     """Return what is kept here, and what is past its time."""
     return [
-        _holding("logs", _("pieces of logs"), LogChunk.objects.all(), _past_logs, "data"),
+        _holding("logs", _("log entries"), LogChunk.objects.all(), _past_logs, "data"),
         _holding("deployments", _("deployments"), Deployment.objects.all(), _past_deployments),
         _holding("audit", _("audit events"), AuditEvent.objects.all(), _past_events),
         _wheels_held(),
@@ -218,7 +218,7 @@ def _wheels_held() -> Holding:
     before = _before("wheels")
     return Holding(
         "wheels",
-        _("files of packages on this machine"),
+        _("packages cached on this machine"),
         _days("wheels"),
         len(files),
         sum(size for _path, size, _changed in files),

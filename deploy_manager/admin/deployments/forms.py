@@ -80,7 +80,9 @@ class OccasionForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         sent = super().clean() or self.cleaned_data
         if sent.get("breaks_glass") and not sent.get("reason", "").strip():
-            self.add_error("reason", gettext("Break-glass needs a reason: everybody is told it."))
+            self.add_error(
+                "reason", gettext("Break-glass needs a reason, which everybody will read.")
+            )
         return sent
 
 

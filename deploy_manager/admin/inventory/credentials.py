@@ -32,7 +32,7 @@ class CredentialAdmin(StyledAdmin[Credential]):
     autocomplete_fields = ("server", "project")
     readonly_fields = ("fingerprint", "line_for_servers", "sealed_by", "changed_at")
     SHOWN = (
-        _("What may be known of it"),
+        _("What is not secret"),
         {"fields": ("fingerprint", "line_for_servers", "sealed_by", "changed_at")},
     )
     WRITTEN: Any = [
@@ -51,13 +51,14 @@ class CredentialAdmin(StyledAdmin[Credential]):
             _("Only for"),
             {
                 "description": _(
-                    "Blank: for all that have none of their own. A server in an environment goes"
-                    " before the server, then come the environment, its project, and all others."
+                    "Blank: for all that have none of their own. The most particular one counts:"
+                    " that of a server in an environment, then that of the server, of the"
+                    " environment, of its project, and last the one for all."
                 ),
                 "fields": SCOPE,
             },
         ),
-        (_("What goes with a key"), {"fields": ("public_key", "certificate", "known_hosts")}),
+        (_("Belonging to a key"), {"fields": ("public_key", "certificate", "known_hosts")}),
     ]
 
     def get_fieldsets(self, request: HttpRequest, obj: Credential | None = None) -> Any:
@@ -110,7 +111,7 @@ class CredentialAdmin(StyledAdmin[Credential]):
         """Redirect to the page with the public part of a key that was generated just now."""
         if GENERATE not in request.POST:
             return None
-        text = gettext("Generated a key: add its public part where %(name)s shall be let in.")
+        text = gettext("A key was generated: add its public part wherever %(name)s is to log in.")
         self.message_user(request, text % {"name": row}, messages.SUCCESS)
         return HttpResponseRedirect(
             reverse("admin:deploy_manager_credential_change", args=[row.pk])
