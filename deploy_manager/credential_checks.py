@@ -93,8 +93,8 @@ def _of_old_keys() -> Iterator[CredentialProblem]:
     if old:
         yield CredentialProblem(
             ngettext(
-                _("One secret is sealed with an older key: run manage.py rotate_secrets."),
-                _("%(count)d secrets are sealed with an older key: run manage.py rotate_secrets."),
+                "One secret is sealed with an older key: run manage.py rotate_secrets.",
+                "%(count)d secrets are sealed with an older key: run manage.py rotate_secrets.",
                 old,
             )
         )
