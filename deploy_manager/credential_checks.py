@@ -93,7 +93,7 @@ def _of_old_keys() -> Iterator[CredentialProblem]:
     if old:
         yield CredentialProblem(
             ngettext(
-                "One secret is sealed with an older key: run manage.py rotate_secrets.",
+                "%(count)d secret is sealed with an older key: run manage.py rotate_secrets.",
                 "%(count)d secrets are sealed with an older key: run manage.py rotate_secrets.",
                 old,
             )

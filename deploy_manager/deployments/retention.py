@@ -52,7 +52,7 @@ class Holding:
 def holdings() -> list[Holding]:
     """Return what is kept here, and what is past its time."""
     return [
-        _holding("logs", _("log entries"), LogChunk.objects.all(), _past_logs, "data"),
+        _holding("logs", _("pieces of output"), LogChunk.objects.all(), _past_logs, "data"),
         _holding("deployments", _("deployments"), Deployment.objects.all(), _past_deployments),
         _holding("audit", _("audit events"), AuditEvent.objects.all(), _past_events),
         _wheels_held(),
