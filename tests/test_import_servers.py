@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 from django.utils import translation
 
+from deploy_manager.deployments.confirming import changed_since
 from deploy_manager.inventories.formats import read_inventory
 from deploy_manager.inventory.changes import NEW, REFUSED, UNCHANGED, Wanted
 from deploy_manager.inventory.comparing import plan_import
 from deploy_manager.inventory.exporting import export, servers_to_export
 from deploy_manager.inventory.writing import ImportChanged, write_import
-from deploy_manager.models import Environment, Placement, Project, Server
+from deploy_manager.models import Environment, Placement, Project, Schedule, Server
 from tests.commands import call, call_and_be_refused, call_and_fail, events
 from tests.inventory_files import MAKERS, machines
+from tests.owners import owned
 
 pytestmark = pytest.mark.django_db
 
@@ -211,6 +213,16 @@ def test_a_group_can_have_several_roles(tmp_path: Path, shop: Environment) -> No
     words = ("--environment=shop/production", "--roles=dbservers=database,cache")
     call("import_servers", file, *words, "--yes")
     assert Placement.objects.get(environment=shop).roles == ["database", "cache"]
+
+
+def test_servers_that_are_imported_pause_no_schedule(tmp_path: Path, shop: Environment) -> None:
+    nightly = owned(Schedule.objects.create(environment=shop, recipe="ping", cron="0 3 * * *"))
+    file = write(tmp_path, "name,address,user,groups\nnew,10.0.0.9,shop,dbservers\n")
+    call("import_servers", file, "--environment=shop/production", "--roles=dbservers=app", "--yes")
+    assert shop.placements.filter(server__name="new").exists()
+    assert changed_since(nightly) == []
+    Server.objects.filter(name="new").update(user="eve")
+    assert changed_since(nightly) != []
 
 
 def test_nothing_is_written_where_nobody_can_agree(tmp_path: Path) -> None:
