@@ -220,6 +220,7 @@ def test_servers_that_are_imported_pause_no_schedule(tmp_path: Path, shop: Envir
     file = write(tmp_path, "name,address,user,groups\nnew,10.0.0.9,shop,dbservers\n")
     call("import_servers", file, "--environment=shop/production", "--roles=dbservers=app", "--yes")
     assert shop.placements.filter(server__name="new").exists()
+    nightly.refresh_from_db()
     assert changed_since(nightly) == []
     Server.objects.filter(name="new").update(user="eve")
     assert changed_since(nightly) != []
