@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy_manager.logs import MAX_LINE, LineBuffer, mask, mask_text
-from deploy_manager.masking import Masker, carried, looks_secret, masker, masking
+from deploy_manager.masking import Masker, carried, learn, looks_secret, masker, masking
 from deploy_manager.sealing import Secret
 from tests.planted import PLANTED, hits
 
@@ -163,6 +163,41 @@ def test_the_password_of_a_declared_url_is_masked_alone_as_well() -> None:
         assert mask_text("PASSWORD: 'p@ss/word', or p%40ss%2Fword") == (
             "PASSWORD: '[masked]', or [masked]"
         )
+
+
+def test_a_token_in_place_of_the_user_of_a_declared_url_is_masked_alone_as_well() -> None:
+    with masking([Secret("https://tok3n%2Fof-the-api@api.example/v1")]):
+        assert mask_text("user tok3n/of-the-api, tok3n%2Fof-the-api") == "user [masked], [masked]"
+    with masking([Secret("https://git@api.example/v1")]):
+        assert mask_text("git clone") == "git clone"
+
+
+def test_a_secret_that_is_opened_later_is_masked_from_then_on() -> None:
+    with masking([Secret("declared-before")]):
+        buffer = LineBuffer()
+        assert buffer.feed(b"opened-") == b""
+        carried(learn)(Secret("opened-later"))
+        assert buffer.feed(b"later\n") == b"[masked]\n"
+        assert mask_text("declared-before opened-later") == "[masked] [masked]"
+        learn(Secret("x"))
+        assert mask_text("x") == "x"
+
+
+def test_what_one_thread_opens_is_masked_in_all_that_its_work_writes_down() -> None:
+    with masking([]):
+        with masking([Secret("secret-of-one")]):
+            ask = carried(learn)
+        with masking([Secret("secret-of-two")]):
+            ask(Secret("opened-later"))
+        with masking([Secret("secret-of-one")]):
+            assert mask_text("opened-later") == "[masked]"
+    assert mask_text("opened-later") == "opened-later"
+
+
+def test_outside_of_a_work_nothing_is_learnt() -> None:
+    learn(Secret("opened-by-a-page"))
+    assert mask_text("opened-by-a-page") == "opened-by-a-page"
+    assert not masker()
 
 
 def test_one_work_does_not_mask_the_secrets_of_another() -> None:

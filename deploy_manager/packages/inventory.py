@@ -118,8 +118,10 @@ def take_inventories(
     if not asked:
         return {}
     problems: dict[int, Message] = {}
-    # The pool's threads only speak with servers; all queries are made by this thread.
-    with ThreadPoolExecutor(min(at_once or get_settings().MAX_HOSTS_AT_ONCE, len(asked))) as pool:
+    most = min(at_once or get_settings().MAX_HOSTS_AT_ONCE, len(asked))
+    # The pool's threads only speak with servers; all queries are made by this thread. Masked in a
+    # row is also what one of them opened on its way to a server: all is one work.
+    with masking(()), ThreadPoolExecutor(most) as pool:
         # Once for each environment, which many of these servers have in common.
         opened, known = cache(open_secrets), cache(known_secrets)
         asking = {}
