@@ -82,9 +82,7 @@ def needles(value: str | bytes) -> frozenset[bytes]:
     found = set()
     for form in map(_folded, searched_for(value)):
         starts = (0, (len(form) - _PIECE) // 2, len(form) - _PIECE)
-        found |= (
-            {form} if len(form) <= 2 * _PIECE else {form[start:][:_PIECE] for start in starts}
-        )
+        found |= {form} if len(form) <= 2 * _PIECE else {form[start:][:_PIECE] for start in starts}
     return frozenset(form for form in found if len(form) >= 4)
 
 
@@ -126,6 +124,15 @@ class Search:
         if names:
             self.found.append(f"{place}: {', '.join(sorted(names))}")
         return bool(names)
+
+    def look_at_many(self, contents: Mapping[str, bytes]) -> None:
+        """Look through many small contents: one by one only if there is something in them."""
+        if hits(b"\0".join(contents.values()), self.secrets.items()):
+            for place, content in contents.items():
+                self.look(place, content)
+        else:
+            self.places += len(contents)
+            self.size += sum(map(len, contents.values()))
 
     def __str__(self) -> str:
         return f"{len(self.secrets)} secrets, {self.places} places, {self.size:,} bytes"
