@@ -7,6 +7,7 @@ import random
 import shlex
 import textwrap
 from collections.abc import Callable
+from subprocess import CompletedProcess
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 
 from deploy_manager.logs import MAX_LINE, LineBuffer, mask, mask_text
 from deploy_manager.masking import Masker, carried, learn, looks_secret, masker, masking
+from deploy_manager.recipes.remote.processes.place import end_of
+from deploy_manager.recipes.remote.tiers.running import said_by
 from deploy_manager.sealing import Secret
 from tests.planted import PLANTED, hits
 
@@ -146,6 +149,29 @@ def test_what_is_left_of_a_secret_that_was_cut_off_is_masked() -> None:
     with masking([Secret("hunter2-and-more-letters")]):
         assert mask_text("it said: hunter2-and-mo") == "it said: [masked]"
         assert mask_text("and-more-letters, it said") == "[masked], it said"
+
+
+def test_the_end_of_a_log_on_a_server_begins_with_no_part_of_a_line() -> None:
+    secret = "hunter2-and-more-letters"
+    log = f"began\nthe key is {secret}, which is wrong\nended\n".encode()
+    for most in range(1, len(log) + 1):
+        with masking([Secret(secret)]):
+            shown = mask_text(f"It ended: {end_of(log, most)}")
+        assert not any(secret[at:][:8] in shown for at in range(len(secret) - 8))
+    assert end_of(log, len(log)).startswith("began\nthe key")
+    assert end_of(log, 10) == "ended"
+    assert "too long" in end_of(log.replace(b"\n", b" "), 10)
+
+
+def test_what_a_program_of_a_tier_said_begins_with_no_part_of_a_line() -> None:
+    secret = "hunter2-and-more-letters"
+    for number in range(420, 432):
+        said = f"the key is {secret}\n" + "a line\n" * number
+        with masking([Secret(secret)]):
+            shown = mask_text(f"redis: {said_by(CompletedProcess([], 1, '', said))}")
+        assert not any(secret[at:][:8] in shown for at in range(len(secret) - 8))
+    assert said_by(CompletedProcess([], 1, "short", "")) == "short"
+    assert "too long" in said_by(CompletedProcess([], 1, secret * 200, ""))
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])

@@ -24,7 +24,7 @@ from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import DeployManagerError, RecipeError
 from deploy_manager.hosts.address import Address
 from deploy_manager.hosts.in_time import run_in_time
-from deploy_manager.logs import log_error
+from deploy_manager.logs import log_error, mask_text
 from deploy_manager.masking import carried, masking
 from deploy_manager.messages import Message, message_of
 from deploy_manager.models import Environment, InstalledPackage, Placement
@@ -238,7 +238,7 @@ def _read(server: str, result: Result) -> Answer:
         raise RecipeError(NOT_DEPLOYED)
     if not result.ok:
         # An account that may run no commands often says so on standard output.
-        words = result.stderr.strip() or result.stdout.strip()
+        words = mask_text(result.stderr.strip() or result.stdout.strip())
         last_line = words.rpartition("\n")[2] or Message(
             _("exit code %(number)d"), number=result.exit_code
         )
