@@ -49,15 +49,15 @@ class Watched:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._over.wait(0.05):
+        while not self._over.wait(0.1):
             for pid in filter(str.isdigit, os.listdir("/proc")):
                 with suppress(OSError):
                     self._look_at(pid)
             for folder in {Path(tempfile.gettempdir()), Path("/tmp"), Path("/dev/shm")}:
-                for path in folder.glob("deploy_manager-*/**/*"):
-                    with suppress(OSError):
-                        if path.is_file():
-                            self.seen[str(path)] = path.read_bytes()
+                for path in folder.glob("deploy_manager-*"):
+                    for file in files_below(path):
+                        with suppress(OSError):
+                            self.seen[str(file)] = file.read_bytes()
 
     def _look_at(self, pid: str) -> None:
         line = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -174,10 +174,12 @@ def _look_at_page(search: Search, visitor: Client, address: str, may_be: tuple[i
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            if path.is_file() and not path.is_symlink():
-                yield path
+    # By os.walk, which goes on where a folder vanishes.
+    for parent, _folders, names in os.walk(folder):
+        for path in (Path(parent) / name for name in names):
+            with suppress(OSError):
+                if path.is_file() and not path.is_symlink():
+                    yield path
 
 
 def look_through_disk(search: Search, folder: Path) -> list[Path]:
