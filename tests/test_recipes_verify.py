@@ -106,7 +106,7 @@ def test_a_missing_text_fails(served: Served, web: str) -> None:
 
 
 def test_of_a_long_text_only_whole_words_are_shown(served: Served, web: str) -> None:
-    with pytest.raises(CommandFailed, match="is not in it: Host is .* word …") as told:
+    with pytest.raises(CommandFailed, match=r"is not in it: Host is .* word …") as told:
         verify(served.host, _site(served, f"{web}/long", text="Welcome"))
     assert "secret" not in str(told.value)
 
