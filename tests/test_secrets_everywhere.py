@@ -56,6 +56,7 @@ from tests.planted import PLANTED, Search
 from tests.searched_places import (
     Overheard,
     Watched,
+    log_of,
     look_through_database,
     look_through_disk,
     look_through_pages,
@@ -120,10 +121,6 @@ IFS= read -r given
 echo "sudo: $given is not the password: $given" >&2
 exit 1
 """
-
-
-def log_of(deployment: Deployment) -> bytes:
-    return b"".join(map(bytes, deployment.log_chunks.values_list("data", flat=True)))
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
