@@ -20,6 +20,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError, DeployManagerError, SecretUnreadable
 from deploy_manager.logs import mask_text, plain
+from deploy_manager.masking import learn
 from deploy_manager.messages import Message
 from deploy_manager.sealing import MOST_BYTES, Secret
 
@@ -149,7 +150,10 @@ def _without(printed: bytes, said: bytes) -> str:
 
 
 def _checked(text: str, where: str) -> Secret:
-    """Return a secret without the newline at its end, which a file or a command adds."""
+    """Return a secret without the newline at its end, which a file or a command adds.
+
+    Nobody knew it before, and a file may have another one by now: from here on it is masked.
+    """
     secret = text.rstrip("\r\n")
     if not secret or len(text.encode()) > MOST_BYTES:
         raise SecretUnreadable(
@@ -157,7 +161,9 @@ def _checked(text: str, where: str) -> Secret:
             where=where,
             most=MOST_BYTES,
         )
-    return Secret(secret)
+    opened = Secret(secret)
+    learn(opened)
+    return opened
 
 
 @dataclass(frozen=True)

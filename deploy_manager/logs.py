@@ -4,7 +4,7 @@ import logging
 import traceback
 from collections.abc import Iterator
 
-from deploy_manager.masking import mask_logins, masker, place_in, replaced
+from deploy_manager.masking import Masker, mask_logins, masker, place_in, replaced, work
 
 KEPT_BEFORE = 3
 """Bytes; a line that ends with more of a secret is held back."""
@@ -73,10 +73,15 @@ class LineBuffer:
     """
 
     def __init__(self) -> None:
-        self._masker = masker()
+        self._work = work()
         self._rest = b""
         self._before = b""
         """The last letters that were given back: too few to hold a line back for them."""
+
+    @property
+    def _masker(self) -> Masker:
+        # Asked each time: the work may have opened another secret meanwhile.
+        return self._work.masker
 
     @property
     def held(self) -> int:

@@ -1,7 +1,8 @@
 """Declared secrets leave no text: a masker finds them in every form that programs print.
 
-It is made once of the secrets of a work, and applies where text leaves that work: log, message,
-exception. Threads do not inherit it: they are begun through `carried`.
+It is made of the secrets of a work, and applies where text leaves that work: log, message,
+exception. What is opened only later is added by `learn`. Threads do not inherit it: they are begun
+through `carried`.
 """
 
 import base64
@@ -9,6 +10,7 @@ import html
 import json
 import re
 import shlex
+import threading
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -245,11 +247,14 @@ def _parts_of(value: str) -> Iterator[str]:
 
 def _passwords_of(url: str) -> Iterator[str]:
     try:
-        password = urlsplit(url.strip()).password or ""
+        parts = urlsplit(url.strip())
+        user, password = parts.username or "", parts.password or ""
     except ValueError:
         return
     if len(password) >= SHORTEST:
         yield from (password, unquote(password))
+    elif not password and parts.scheme in ("http", "https") and len(user) >= SHORTEST_PART:
+        yield from (user, unquote(user))  # a token that stands in the user's place
 
 
 def _secrets_in(data: Any, name: str = "") -> Iterator[str]:
@@ -313,25 +318,58 @@ def _masker_of(secrets: frozenset[Declared]) -> Masker:
     return Masker(secrets)
 
 
-_NOTHING = Masker()
-_in_force: ContextVar[Masker] = ContextVar("masker", default=_NOTHING)
+class Work:
+    """What masks the texts of one work, in all of its threads."""
+
+    def __init__(self, masker: Masker, around: "Work | None" = None) -> None:
+        self.masker = masker
+        self._around = around
+        self._lock = threading.Lock()
+
+    def learn(self, secrets: frozenset[Declared]) -> None:
+        """Mask these, too, from now on: here and in what is around it, but the outermost."""
+        if self._around is None:
+            return
+        with self._lock:
+            # Opened for each of many hosts, it is mostly known already.
+            if not secrets <= self.masker.secrets:
+                self.masker = _masker_of(self.masker.secrets | secrets)
+        self._around.learn(secrets)
+
+
+_NO_WORK = Work(Masker())
+"""In force where nothing was declared: it learns nothing, since it would never forget it."""
+
+_in_force: ContextVar[Work] = ContextVar("work", default=_NO_WORK)
+
+
+def work() -> Work:
+    """Return the work that this thread does: what is begun now asks it for its masker later."""
+    return _in_force.get()
 
 
 def masker() -> Masker:
     """Return the masker of the work that this thread does."""
-    return _in_force.get()
+    return _in_force.get().masker
 
 
 @contextmanager
-def masking(secrets: Iterable[Declared]) -> Iterator[Masker]:
+def masking(secrets: Iterable[Declared]) -> Iterator[None]:
     """Mask these secrets, too, in all that this thread writes down during a block."""
-    before = _in_force.get()
-    more = frozenset(each for each in secrets if each.value) - before.secrets
-    token = _in_force.set(_masker_of(before.secrets | more) if more else before)
+    around = _in_force.get()
+    more = frozenset(each for each in secrets if each.value) - around.masker.secrets
+    inner = _masker_of(around.masker.secrets | more) if more else around.masker
+    token = _in_force.set(Work(inner, around))
     try:
-        yield _in_force.get()
+        yield
     finally:
         _in_force.reset(token)
+
+
+def learn(secret: Declared) -> None:
+    """Mask a secret that was opened only now, until the works that need it have ended."""
+    if len(secret.value.strip()) >= SHORTEST:
+        _in_force.get().learn(frozenset({secret}))
 
 
 def carried(function: Callable[P, T]) -> Callable[P, T]:

@@ -62,7 +62,8 @@ def open_secrets(environment: Environment) -> SiteSecrets:
 def _open_logins(environment: Environment) -> frozenset[Secret]:
     """Return the secrets of credentials that work on an environment may use.
 
-    Those that a command prints are left out: it would be run once more each time.
+    Those that a command prints are left out: it would be run once more each time. They are masked
+    from the moment that they are used; see logins.FromCommand.
     """
     found = Credential.objects.filter(
         Q(environment=None) | Q(environment=environment),

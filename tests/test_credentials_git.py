@@ -105,6 +105,18 @@ def test_a_refused_token_names_its_credential(
     assert TOKEN not in str(told.value)
 
 
+def test_a_server_that_repeats_the_token_is_quoted_without_it(
+    repository: Repository, tmp_path: Path, settings: Settings
+) -> None:
+    with serving(tmp_path, "", "") as server:
+        server.refusal = f"the token {TOKEN} has expired"
+        project = make_project(settings, f"{server.url}/shop/.git")
+        token()
+        with pytest.raises(CodeError, match="has expired") as told:
+            mirror_of(project).update()
+    assert TOKEN not in str(told.value)
+
+
 def test_a_web_server_reads_the_mirror_and_says_that_no_worker_fetches(
     repository: Repository,
     tmp_path: Path,

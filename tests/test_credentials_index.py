@@ -8,13 +8,16 @@ import requests
 from pytest_django import Settings
 
 from deploy_manager.credentials import index_at, index_of
-from deploy_manager.exceptions import IndexUnreachable, PinError, RecipeError
+from deploy_manager.exceptions import IndexUnreachable, PinError, RecipeError, WheelError
 from deploy_manager.models import Credential, Environment
 from deploy_manager.requirements.completing import complete_pins
 from deploy_manager.requirements.exporting import export_pylock
 from deploy_manager.requirements.index_facts import look_up, open_index
-from deploy_manager.requirements.pins import lock_digest, lock_text
+from deploy_manager.requirements.pins import Pin, lock_digest, lock_text
 from deploy_manager.sealing import Secret
+from deploy_manager.wheels.cache import Cache
+from deploy_manager.wheels.fetching import fetch
+from deploy_manager.wheels.python import own_python
 from tests.inventory import Inventory
 from tests.parts.index import Index
 from tests.parts.leaks import Leaks
@@ -67,6 +70,21 @@ def test_without_its_credential_it_is_refused(site: Environment, settings: Setti
     with pytest.raises(IndexUnreachable):
         look_up("shopkit", site.index_url)
     assert look_up("shopkit", index_at(site.index_url)).versions
+
+
+def test_an_index_that_repeats_the_password_is_quoted_without_it(
+    site: Environment, private_index: Index, tmp_path: Path
+) -> None:
+    private_index.refusal = f"the password {PASSWORD} has expired"
+    with pytest.raises(IndexUnreachable, match="has expired") as told:
+        look_up("shopkit", index_of(site))
+    assert PASSWORD not in str(told.value)
+    with pytest.raises(PinError) as resolved:
+        complete_pins("shopkit\n", index_url=index_of(site))
+    assert PASSWORD not in str(resolved.value)
+    with open_index(index_of(site)) as client, pytest.raises(WheelError) as fetched:
+        fetch(client, Pin("shopkit", "1.0"), own_python(), Cache(tmp_path / "wheels"), "key")
+    assert PASSWORD not in str(fetched.value)
 
 
 def test_another_host_gets_no_password(site: Environment) -> None:

@@ -7,6 +7,7 @@ import random
 import shlex
 import textwrap
 from collections.abc import Callable
+from subprocess import CompletedProcess
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -14,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy_manager.logs import MAX_LINE, LineBuffer, mask, mask_text
-from deploy_manager.masking import Masker, carried, looks_secret, masker, masking
+from deploy_manager.masking import Masker, carried, learn, looks_secret, masker, masking
+from deploy_manager.recipes.remote.processes.place import end_of
+from deploy_manager.recipes.remote.tiers.running import said_by
 from deploy_manager.sealing import Secret
 from tests.planted import PLANTED, hits
 
@@ -148,6 +151,29 @@ def test_what_is_left_of_a_secret_that_was_cut_off_is_masked() -> None:
         assert mask_text("and-more-letters, it said") == "[masked], it said"
 
 
+def test_the_end_of_a_log_on_a_server_begins_with_no_part_of_a_line() -> None:
+    secret = "hunter2-and-more-letters"
+    log = f"began\nthe key is {secret}, which is wrong\nended\n".encode()
+    for most in range(1, len(log) + 1):
+        with masking([Secret(secret)]):
+            shown = mask_text(f"It ended: {end_of(log, most)}")
+        assert not any(secret[at:][:8] in shown for at in range(len(secret) - 8))
+    assert end_of(log, len(log)).startswith("began\nthe key")
+    assert end_of(log, 10) == "ended"
+    assert "too long" in end_of(log.replace(b"\n", b" "), 10)
+
+
+def test_what_a_program_of_a_tier_said_begins_with_no_part_of_a_line() -> None:
+    secret = "hunter2-and-more-letters"
+    for number in range(420, 432):
+        said = f"the key is {secret}\n" + "a line\n" * number
+        with masking([Secret(secret)]):
+            shown = mask_text(f"redis: {said_by(CompletedProcess([], 1, '', said))}")
+        assert not any(secret[at:][:8] in shown for at in range(len(secret) - 8))
+    assert said_by(CompletedProcess([], 1, "short", "")) == "short"
+    assert "too long" in said_by(CompletedProcess([], 1, secret * 200, ""))
+
+
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_a_secret_in_short_lines_does_not_come_through_whole(width: int) -> None:
     secret = "hunter2-and-more"
@@ -163,6 +189,41 @@ def test_the_password_of_a_declared_url_is_masked_alone_as_well() -> None:
         assert mask_text("PASSWORD: 'p@ss/word', or p%40ss%2Fword") == (
             "PASSWORD: '[masked]', or [masked]"
         )
+
+
+def test_a_token_in_place_of_the_user_of_a_declared_url_is_masked_alone_as_well() -> None:
+    with masking([Secret("https://tok3n%2Fof-the-api@api.example/v1")]):
+        assert mask_text("user tok3n/of-the-api, tok3n%2Fof-the-api") == "user [masked], [masked]"
+    with masking([Secret("https://git@api.example/v1")]):
+        assert mask_text("git clone") == "git clone"
+
+
+def test_a_secret_that_is_opened_later_is_masked_from_then_on() -> None:
+    with masking([Secret("declared-before")]):
+        buffer = LineBuffer()
+        assert buffer.feed(b"opened-") == b""
+        carried(learn)(Secret("opened-later"))
+        assert buffer.feed(b"later\n") == b"[masked]\n"
+        assert mask_text("declared-before opened-later") == "[masked] [masked]"
+        learn(Secret("x"))
+        assert mask_text("x") == "x"
+
+
+def test_what_one_thread_opens_is_masked_in_all_that_its_work_writes_down() -> None:
+    with masking([]):
+        with masking([Secret("secret-of-one")]):
+            ask = carried(learn)
+        with masking([Secret("secret-of-two")]):
+            ask(Secret("opened-later"))
+        with masking([Secret("secret-of-one")]):
+            assert mask_text("opened-later") == "[masked]"
+    assert mask_text("opened-later") == "opened-later"
+
+
+def test_outside_of_a_work_nothing_is_learnt() -> None:
+    learn(Secret("opened-by-a-page"))
+    assert mask_text("opened-by-a-page") == "opened-by-a-page"
+    assert not masker()
 
 
 def test_one_work_does_not_mask_the_secrets_of_another() -> None:

@@ -38,7 +38,8 @@ class Handler(BaseHTTPRequestHandler):
         if moved:
             self.send_header("Location", "/elsewhere")
         self.end_headers()
-        self.wfile.write(f"Host is {self.headers['Host']}".encode())
+        more = f" {'word ' * 35}{'secret-of-many-letters' * 4}" if self.path == "/long" else ""
+        self.wfile.write(f"Host is {self.headers['Host']}{more}".encode())
 
     def log_message(self, *_words: object) -> None:
         """Nothing is written."""
@@ -102,6 +103,12 @@ def test_a_redirect_is_not_followed(served: Served, web: str) -> None:
 def test_a_missing_text_fails(served: Served, web: str) -> None:
     with pytest.raises(CommandFailed, match="the text 'Welcome' is not in it: Host is"):
         verify(served.host, _site(served, web, text="Welcome"))
+
+
+def test_of_a_long_text_only_whole_words_are_shown(served: Served, web: str) -> None:
+    with pytest.raises(CommandFailed, match=r"is not in it: Host is .* word …") as told:
+        verify(served.host, _site(served, f"{web}/long", text="Welcome"))
+    assert "secret" not in str(told.value)
 
 
 def test_nobody_listening_fails_at_the_deadline(served: Served) -> None:

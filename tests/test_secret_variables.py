@@ -16,7 +16,10 @@ from django.utils.log import AdminEmailHandler
 from pytest_django import Settings
 
 from deploy_manager.admin.addresses import run_url
+from deploy_manager.credentials import Known, sudo_login
 from deploy_manager.exceptions import ConfigurationError, InvalidRow, SecretUnreadable
+from deploy_manager.logs import mask
+from deploy_manager.masking import masking
 from deploy_manager.models import Credential, Environment, SecretVariable, Tier
 from deploy_manager.models.secret_variables import secret_of
 from deploy_manager.sealing import Secret, add_key, private_keys, public_text, seal
@@ -25,6 +28,7 @@ from tests.commands import call_and_be_refused, events
 from tests.inventory import Inventory
 from tests.parts.admin import ObjectRights, make_user, url, visitor
 from tests.parts.packages import make_environment
+from tests.planted import PLANTED, hits
 from tests.test_checks import found
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -254,6 +258,40 @@ def test_what_credentials_log_in_with_is_masked_where_they_may_be_used(
     put(mine)
     known = {secret.value.strip() for secret in open_secrets(mine).all}
     assert known == {VALUE, "for-all-of-them", "in-a-file-of-the-worker"}
+
+
+@pytest.mark.parametrize("kind", Credential.Kind.values)
+def test_secrets_of_every_kind_are_masked_whatever_credential_has_them(
+    inventory: Inventory, kind: str
+) -> None:
+    host = "127.0.0.1" if kind in Credential.OF_HOSTS else ""
+    row = Credential(name="one", kind=kind, source=Credential.Source.HERE, host=host)
+    for name, value in PLANTED.items():
+        row.put(Secret(value), Secret(f"{name} of {value}"))
+        row.save()
+        with masking(open_secrets(inventory.environment).all):
+            assert hits(mask(value.encode())) == set()
+            assert mask(f"{name} of {value}".encode()).startswith(b"[masked]")
+
+
+def test_secrets_of_every_kind_are_masked_once_a_command_has_printed_them(
+    inventory: Inventory, settings: Settings, tmp_path: Path
+) -> None:
+    commands = {"vault": ["cat", "{}"]}
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "SECRET_COMMANDS": commands}
+    file = tmp_path / "secret"
+    Credential.objects.create(
+        name="root", kind="sudo", source="command", command="vault", reference=str(file)
+    )
+    placement = inventory.environment.placements.get()
+    login = sudo_login(Known.load(), placement.server, inventory.environment, "deploy")
+    assert login
+    for value in PLANTED.values():
+        file.write_text(value)
+        with masking(open_secrets(inventory.environment).all):
+            assert "://" in value or hits(mask(value.encode()))  # logins in URLs always are
+            login.password.open()
+            assert hits(mask(value.encode())) == set()
 
 
 def test_a_row_written_around_the_forms_is_checked_by_the_worker(inventory: Inventory) -> None:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CodeError, ConfigurationError, KeyUnusable, SecretUnreadable
 from deploy_manager.logins import KeyLogin, Login, PasswordLogin, explain, in_memory, path_of
+from deploy_manager.masking import masking
 from deploy_manager.private_keys import read_private_key
 
 ANY_PROTOCOL = "https:http:ssh:git:file"
@@ -76,8 +77,10 @@ def _by_password(repository: str, login: PasswordLogin, protocols: str) -> Itera
         raise CodeError(
             _("The credential %(name)s is for %(host)s only."), name=login.name, host=login.host
         )
-    told = f"username={login.user}\npassword={login.open().value}\n"
-    with in_memory(told.encode()) as file:
+    password = login.open()
+    told = f"username={login.user}\npassword={password.value}\n"
+    # A server's reasons may repeat what it was told, also where no deployment masks it: for a page.
+    with masking([password]), in_memory(told.encode()) as file:
         # A helper's answer counts for this host alone, also after a redirect. The first line ends
         # the account's own helpers, which could store what they are told.
         helper = f"!cat {shlex.quote(path_of(file))} #"

@@ -24,7 +24,7 @@ from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import DeployManagerError, RecipeError
 from deploy_manager.hosts.address import Address
 from deploy_manager.hosts.in_time import run_in_time
-from deploy_manager.logs import log_error
+from deploy_manager.logs import log_error, mask_text
 from deploy_manager.masking import carried, masking
 from deploy_manager.messages import Message, message_of
 from deploy_manager.models import Environment, InstalledPackage, Placement
@@ -118,8 +118,10 @@ def take_inventories(
     if not asked:
         return {}
     problems: dict[int, Message] = {}
-    # The pool's threads only speak with servers; all queries are made by this thread.
-    with ThreadPoolExecutor(min(at_once or get_settings().MAX_HOSTS_AT_ONCE, len(asked))) as pool:
+    most = min(at_once or get_settings().MAX_HOSTS_AT_ONCE, len(asked))
+    # The pool's threads only speak with servers; all queries are made by this thread. Masked in a
+    # row is also what one of them opened on its way to a server: all is one work.
+    with masking(()), ThreadPoolExecutor(most) as pool:
         # Once for each environment, which many of these servers have in common.
         opened, known = cache(open_secrets), cache(known_secrets)
         asking = {}
@@ -236,7 +238,7 @@ def _read(server: str, result: Result) -> Answer:
         raise RecipeError(NOT_DEPLOYED)
     if not result.ok:
         # An account that may run no commands often says so on standard output.
-        words = result.stderr.strip() or result.stdout.strip()
+        words = mask_text(result.stderr.strip() or result.stdout.strip())
         last_line = words.rpartition("\n")[2] or Message(
             _("exit code %(number)d"), number=result.exit_code
         )

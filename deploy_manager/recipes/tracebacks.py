@@ -5,6 +5,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from deploy_manager.exceptions import CommandFailed, RecipeError
+from deploy_manager.logs import mask_text
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.shipping import run_in_project
 
@@ -32,5 +33,7 @@ def show_traceback(host: Host, site: Site, error: CommandFailed) -> None:
     except RecipeError as why:
         host.say(f"Why could not be found out: {why}")
         return
-    for line in (result.stdout if result.ok else result.stderr).splitlines()[-SHOWN_LINES:]:
+    # Masked first: what is cut may be a secret.
+    said = mask_text(result.stdout if result.ok else result.stderr)
+    for line in said.splitlines()[-SHOWN_LINES:]:
         host.say(line)

@@ -1,5 +1,6 @@
 """Speaking with a package index, whose certificate is trusted as the system does."""
 
+from contextlib import AbstractContextManager
 from urllib.parse import urlsplit
 
 from pypi_simple import PyPISimple
@@ -9,6 +10,7 @@ from requests.utils import get_netrc_auth
 
 from deploy_manager.https import open_session
 from deploy_manager.logins import login_of_index
+from deploy_manager.masking import masking
 from deploy_manager.sealing import Secret
 
 
@@ -16,6 +18,7 @@ class _OnlyThere(AuthBase):
     """Sends a user and a password to one host only: an index may list files of others."""
 
     def __init__(self, host: str, user: str, password: Secret) -> None:
+        self.password = password
         self._host = host
         self._basic = HTTPBasicAuth(user.encode(), password.value.encode())
 
@@ -36,3 +39,9 @@ def open_client(index_url: str) -> PyPISimple:
     login = login_of_index(index_url)
     auth = _OnlyThere(login.host, login.user, login.open()) if login else None
     return PyPISimple(str(index_url), auth=auth, session=open_session())
+
+
+def login_masked(client: PyPISimple) -> AbstractContextManager[None]:
+    """Mask what a client logs in with: an index may repeat it, also where no deployment does."""
+    auth = client.s.auth
+    return masking([auth.password] if isinstance(auth, _OnlyThere) else [])

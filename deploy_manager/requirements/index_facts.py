@@ -28,7 +28,7 @@ from pypi_simple import (
 from deploy_manager.exceptions import ConfigurationError, IndexUnreachable, SecretUnreadable
 from deploy_manager.logins import explain, login_of_index
 from deploy_manager.messages import Message
-from deploy_manager.requirements.index_client import open_client
+from deploy_manager.requirements.index_client import login_masked, open_client
 from deploy_manager.requirements.versions import parsed_version
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 15.0
@@ -233,7 +233,8 @@ def _tried(client: PyPISimple, name: str) -> PackageFacts | IndexProblem:
         return IndexProblem(error.message)
     except Exception as error:
         # The border of a package: whatever happens with one, the others are looked up.
-        return IndexProblem(Message(f"{type(error).__name__}: {error}").masked())
+        with login_masked(client):
+            return IndexProblem(Message(f"{type(error).__name__}: {error}").masked())
 
 
 def project_page(client: PyPISimple, name: str) -> ProjectPage:
@@ -264,9 +265,10 @@ def project_page(client: PyPISimple, name: str) -> ProjectPage:
 def _unreachable(client: PyPISimple, reason: str, **words: object) -> IndexUnreachable:
     words["index"] = client.endpoint
     in_one_line = {name: " ".join(str(word).split()) for name, word in words.items()}
-    return IndexUnreachable(
-        Message(reason, IndexUnreachable.code, **in_one_line).masked(LONGEST_REASON)
-    )
+    with login_masked(client):
+        return IndexUnreachable(
+            Message(reason, IndexUnreachable.code, **in_one_line).masked(LONGEST_REASON)
+        )
 
 
 def _facts(page: ProjectPage) -> PackageFacts:

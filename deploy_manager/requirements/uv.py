@@ -26,7 +26,9 @@ from deploy_manager.exceptions import (
 )
 from deploy_manager.logins import explain, in_memory, login_of_index, path_of
 from deploy_manager.logs import mask
+from deploy_manager.masking import masking
 from deploy_manager.requirements.index_facts import own_index_url
+from deploy_manager.sealing import Secret
 
 TIMEOUT = 120.0
 """Seconds."""
@@ -107,20 +109,23 @@ def run_uv(
                 env=minimal_environment(Path(home)) | _index(words, index_url) | netrc,
                 pass_fds=descriptors,
             )
+            # Here, where the index's password is masked.
+            said = mask(done.stderr.strip()).decode(errors="replace")
         except subprocess.TimeoutExpired:
             raise PinError(
                 _("uv did not finish within %(timeout)s s."), timeout=f"{timeout:g}"
             ) from None
     if not done.returncode:
         return ""
-    return mask(done.stderr.strip()).decode(errors="replace") or "uv gave no reason."
+    return said or "uv gave no reason."
 
 
 @contextmanager
 def _netrc(index_url: str) -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
     """Yield the descriptors and variables by which uv logs in to an index. Raises PinError.
 
-    The file is in memory, and has what the account's own ~/.netrc has, too.
+    The file is in memory, and has what the account's own ~/.netrc has, too. During the block the
+    password is masked: an index may repeat it.
     """
     login = login_of_index(index_url)
     if login is None:
@@ -128,9 +133,10 @@ def _netrc(index_url: str) -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
         return
     try:
         line = login.netrc().value
+        password = Secret(line.split()[-1])
     except (ConfigurationError, SecretUnreadable) as error:
         raise PinError(explain(login.name, error)) from None
-    with in_memory(own_netrc() + line.encode()) as file:
+    with masking([password]), in_memory(own_netrc() + line.encode()) as file:
         yield (file.fileno(),), {"NETRC": path_of(file)}
 
 

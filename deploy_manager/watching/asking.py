@@ -15,6 +15,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.hosts.address import Address
 from deploy_manager.hosts.in_time import run_in_time
+from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
 from deploy_manager.models.shapes import fits
 from deploy_manager.models.watches import LONGEST_MESSAGE, LONGEST_NAME
@@ -119,7 +120,8 @@ def start_on(place: Place) -> bool:
     if result.exit_code == IN_USE:
         return False
     if not result.ok and result.exit_code != NOTHING_HERE:
-        raise RecipeError(_plain(result.stderr.strip() or result.stdout.strip())[-LONGEST_MESSAGE:])
+        words = _plain(mask_text(result.stderr.strip() or result.stdout.strip()))
+        raise RecipeError(words[-LONGEST_MESSAGE:])
     return True
 
 
@@ -138,7 +140,7 @@ def _run(place: Place, word: str, seconds: float, late: Message) -> Result:
 def _read(server: str, result: Result) -> Look:
     """Return a server's answer, safe to write to the rows. Raises RecipeError."""
     if not result.ok:
-        words = result.stderr.strip() or result.stdout.strip()
+        words = mask_text(result.stderr.strip() or result.stdout.strip())
         last_line = _plain(words.rpartition("\n")[2])[:LONGEST_MESSAGE] or Message(
             _("exit code %(number)d"), number=result.exit_code
         )

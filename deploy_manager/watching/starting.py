@@ -45,7 +45,8 @@ def start_what_is_down(placements: Iterable[Placement]) -> list[int]:
     due = [watch for watch in map(_watch_to_start, placements) if watch and _claim(watch)]
     if not due:
         return []
-    with ThreadPoolExecutor(min(get_settings().MAX_HOSTS_AT_ONCE, len(due))) as pool:
+    # Masked in a row is also what a server's thread opened on its way there: all is one work.
+    with masking(()), ThreadPoolExecutor(min(get_settings().MAX_HOSTS_AT_ONCE, len(due))) as pool:
         starting = {_begin(pool, watch.placement): watch for watch in due}
         for future in as_completed(starting):
             watch = starting[future]

@@ -15,6 +15,7 @@ from pypi_simple import (
 
 from deploy_manager.exceptions import WheelError
 from deploy_manager.messages import Message
+from deploy_manager.requirements.index_client import login_masked
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.wheels.cache import Cache, Kept, digest_of
 from deploy_manager.wheels.choosing import choose
@@ -68,7 +69,8 @@ def _explained(client: PyPISimple, pin: Pin) -> Iterator[None]:
             index=client.endpoint,
             error=" ".join(str(error).split()),
         )
-        raise WheelError(why.masked(LONGEST_REASON)) from None
+        with login_masked(client):
+            raise WheelError(why.masked(LONGEST_REASON)) from None
     except OSError as error:
         raise WheelError(
             _("%(name)s could not be written to the cache: %(error)s"), name=pin.name, error=error

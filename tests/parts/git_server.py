@@ -22,6 +22,9 @@ class GitServer(ThreadingHTTPServer):
         self.redirect_to = ""
         """Where every request is sent on to, if anywhere."""
 
+        self.refusal = ""
+        """What every request is refused with, if with anything."""
+
         self.seen: list[str] = []
         """The Authorization of each request."""
 
@@ -39,12 +42,24 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", self.server.redirect_to + self.path)
             self.end_headers()
+        elif self.server.refusal:
+            self._refuse(self.server.refusal)
         elif self.headers.get("Authorization") != self.server.wanted:
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')
             self.end_headers()
         else:
             self._serve()
+
+    def _refuse(self, why: str) -> None:
+        """Answer with an error of git's protocol, which git repeats."""
+        kind = "git-upload-pack"
+        lines = (f"# service={kind}\n", f"ERR {why}\n")
+        first, second = (f"{len(line) + 4:04x}{line}" for line in lines)
+        self.send_response(200)
+        self.send_header("Content-Type", f"application/x-{kind}-advertisement")
+        self.end_headers()
+        self.wfile.write(f"{first}0000{second}".encode())
 
     def _serve(self) -> None:
         path, _mark, query = self.path.partition("?")

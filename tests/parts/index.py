@@ -40,6 +40,9 @@ class Index:
         self.down = False
         """Whether every answer is 503."""
 
+        self.refusal = ""
+        """What every request is refused with, if with anything."""
+
         self.speaks_json = True
         """False: like an old index, HTML only, without upload times."""
 
@@ -170,6 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
         match self.path.split("/"):
             case _ if index.down:
                 self._send(503, b"down", "text/plain")
+            case _ if index.refusal:
+                self._send(403, b"no", "text/plain", index.refusal)
             case _ if not self._may_enter():
                 self._send(401, b"who are you?", "text/plain")
             case ["", "simple", ""]:
@@ -220,8 +225,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(404, b"not found", "text/plain")
 
-    def _send(self, status: int, content: bytes, kind: str) -> None:
-        self.send_response(status)
+    def _send(self, status: int, content: bytes, kind: str, reason: str | None = None) -> None:
+        self.send_response(status, reason)
         if status == 401:
             self.send_header("WWW-Authenticate", 'Basic realm="index"')
         self.send_header("Content-Type", kind)

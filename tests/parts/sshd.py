@@ -123,7 +123,10 @@ def sshd(ssh_key: Path) -> Iterator[Sshd]:
 
 @pytest.fixture
 def start_sshd(ssh_key: Path) -> Iterator[StartSshd]:
-    """A maker of servers of a test's own; keywords are those of sshd_config(5), None drops one."""
+    """A maker of servers of a test's own; keywords are those of sshd_config(5), None drops one.
+
+    `programs` is a folder whose programs go before those of the machine.
+    """
     with contextlib.ExitStack() as stack:
         yield lambda **options: stack.enter_context(running_sshd(ssh_key, **options))
 
@@ -154,13 +157,14 @@ def _start(folder: Path, user: str, ssh_key: Path, options: dict[str, str | None
     shutil.chown(home, user)
     listen = options.pop("ListenAddress", None) or "127.0.0.1"
     key_type = options.pop("key_type", None) or "ed25519"
+    programs = options.pop("programs", None)
     host_key = make_key(folder / "host", key_type)
     port = free_port(listen)
     configuration = {
         "ListenAddress": f"{listen}:{port}",
         "HostKey": str(host_key),
         "AuthorizedKeysFile": str(_authorize(folder, ssh_key)),
-        **_defaults(user, home),
+        **_defaults(user, home, programs),
         **options,
     }
     lines = [f"{name} {value}\n" for name, value in configuration.items() if value is not None]
@@ -178,9 +182,10 @@ def _start(folder: Path, user: str, ssh_key: Path, options: dict[str, str | None
     return Sshd(listen, port, user, line, ssh_key, home, log_file, process)
 
 
-def _defaults(user: str, home: Path) -> dict[str, str]:
+def _defaults(user: str, home: Path, programs: str | None) -> dict[str, str]:
     passed_on = ways_out.environment().items()
     words = [f'"{name}={value}"' for name, value in passed_on if '"' not in value]
+    words += [f'"PATH={programs}:/usr/local/bin:/usr/bin:/bin"'] if programs else []
     defaults = {
         "PidFile": "none",
         "StrictModes": "no",  # /tmp is writable for everybody

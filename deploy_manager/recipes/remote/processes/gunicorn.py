@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from . import seen
-from .place import Place, read, write
+from .place import Place, end_of, read, write
 from .supervisors import ServingError
 
 START_SECONDS = 60
@@ -99,8 +99,9 @@ class Gunicorn:
         if not os.path.exists(self.log):
             return ""
         with open(self.log, "rb") as file:
-            file.seek(max(self.log_start, os.path.getsize(self.log) - TAIL_BYTES))
-            return file.read().decode("utf-8", "replace").strip()
+            # One byte more, by which it is seen whether there is more than that.
+            file.seek(max(self.log_start, os.path.getsize(self.log) - TAIL_BYTES - 1))
+            return end_of(file.read(), TAIL_BYTES)
 
     # Starting, replacing and ending them
 

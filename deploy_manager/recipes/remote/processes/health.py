@@ -162,7 +162,10 @@ def _ask(place: Place, facts: dict[str, Any], is_named: bool, timeout: float) ->
         to = f" to {answer.getheader('Location')}" if answer.getheader("Location") else ""
         return False, f"{seen}{to} where {facts['status']} is expected.{_hint(answer.status)}"
     if facts["text"] not in text:
-        start = " ".join(text.split())[:SHOWN_CHARACTERS]
+        # In whole words: one that was cut could be a secret, of which only a part is not known.
+        start = " ".join(text.split())
+        if len(start) > SHOWN_CHARACTERS:
+            start = f"{start[:SHOWN_CHARACTERS].rpartition(' ')[0]} …".strip()
         return False, f"{seen}, but the text {facts['text']!r} is not in it: {start}"
     serving, wanted = answer.getheader("X-Deploy-Release"), place.release
     if serving == wanted:

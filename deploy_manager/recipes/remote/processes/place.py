@@ -108,6 +108,16 @@ def read(path: str) -> bytes:
     return b""
 
 
+def end_of(data: bytes, most: int) -> str:
+    """Return the end of a log, at most so many bytes, in whole lines.
+
+    What began within a line could begin within a secret: the worker would not know it as one.
+    """
+    if len(data) > most:
+        data = data[-most:].partition(b"\n")[2] or b"(The last line is too long to be shown.)"
+    return data.decode("utf-8", "replace").strip()
+
+
 def write(path: str, text: str, mode: int = 0o600) -> None:
     """Write a file that appears complete or not at all."""
     beside = f"{path}.{os.getpid()}"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from . import seen
 from .health import await_health, why_no_answer, why_not_all
 from .launch import application_of, environment_for
-from .place import Facts, Place
+from .place import Facts, Place, end_of
 from .supervisors import ServingError, State, Supervisor, call
 from .systemd import state_of_unit
 from .wanted import Process
@@ -267,7 +267,7 @@ class Prover:
             )
         except subprocess.TimeoutExpired:
             return f"no answer within {CHECK_SECONDS} seconds."
-        said = done.stdout.decode("utf-8", "replace").strip()[-2000:]
+        said = end_of(done.stdout, 2000)
         return said or f"exit code {done.returncode}" if done.returncode else ""
 
     def _environment(self, process: Process) -> dict[str, str]:

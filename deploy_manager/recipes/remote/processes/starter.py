@@ -19,7 +19,7 @@ from typing import Any
 
 from . import seen
 from .gunicorn import Gunicorn, wait
-from .place import Facts, Place, read, write
+from .place import Facts, Place, end_of, read, write
 from .supervisors import STARTED_BY, ServingError, State
 from .wanted import Process, is_one_program
 
@@ -103,7 +103,7 @@ class Starter:
             path = os.path.join(self.place.tools, "gunicorn.log")
         else:
             path = self._log(process.name, instance)
-        return read(path)[-TAIL_BYTES:].decode("utf-8", "replace").strip()
+        return end_of(read(path), TAIL_BYTES)
 
     def keep_after_reboot(self) -> str:
         """Have cron start the site after a reboot; return what is to be said of that."""

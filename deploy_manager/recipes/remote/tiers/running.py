@@ -11,6 +11,8 @@ TIMEOUT = 120.0
 """Seconds: a database may take that long to start."""
 
 MASK = "********"
+MOST_SHOWN = 3000
+"""Characters of what a program said."""
 
 
 class TierError(Exception):
@@ -52,7 +54,12 @@ def call(*words: str, stdin: str = "") -> str:
 
 
 def said_by(done: subprocess.CompletedProcess[str]) -> str:
-    return (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}")[-3000:]
+    """Return the end of what a program said."""
+    said = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
+    if len(said) <= MOST_SHOWN:
+        return said
+    # In whole lines: what began within one could begin within a secret, unknown as such.
+    return said[-MOST_SHOWN:].partition("\n")[2] or "(Its last line is too long to be shown.)"
 
 
 def masked(text: str, secrets: Sequence[str]) -> str:
