@@ -179,32 +179,43 @@ def _orders(
     check_host_run(run)
     # The one that was read already: else each host would read it, and its project, once more.
     placement.environment = deployment.environment
-    forced = deployment.forced_migrations
-    site = site_of(
-        placement, prepared.release, prepared.archive, forced, cancelled, secrets=secrets
-    )
     server, environment = placement.server, placement.environment
     recipes = [step.recipe for step in run.steps.all()]
     is_bootstrap = _is_bootstrap(recipes)
     user = server.bootstrap_user if is_bootstrap else server.user
+    forced = deployment.forced_migrations
     site = replace(
-        site,
+        site_of(placement, prepared.release, prepared.archive, forced, cancelled, secrets=secrets),
         arguments=texts_in(deployment.arguments),
         sudo=sudo_login(known, server, environment, user),
     )
     # Only for what works on them: a mistake in a web server's row stops no deployment.
     if TIER_RECIPES.intersection(recipes):
         site = replace(site, tiers=tiers_on(placement, secrets))
-    # The virtualenv that is sent needs a newer Python than the guard does.
-    makes_environment = make_virtualenv.__name__ in recipes
-    oldest = oldest_python() if makes_environment else OLDEST_PYTHON
     if is_bootstrap:
         key = public_key(key_login(known, server, environment))
-        site, oldest = site_of_bootstrap(placement, site, key), OLDEST_TO_PROVISION
-    work = Work(
+        site = site_of_bootstrap(placement, site, key)
+    return Orders(
+        run=run,
+        placement=placement,
+        site=site,
+        address=address_of(server, as_bootstrap=is_bootstrap, environment=environment, known=known),
+        work=_work(held, site, _oldest_python(recipes, is_bootstrap)),
+        is_bootstrap=is_bootstrap,
+        only_looks=is_bootstrap and all(get_recipe(name).only_looks for name in recipes),
+        releases=releases,
+        rolls_back=deployment.rolls_back,
+        before=run.release_before.name if run.release_before else "",
+    )
+
+
+def _work(held: Shard, site: Site, oldest: tuple[int, int]) -> Work:
+    """Return what the guard on a server has to know of a deployment."""
+    deployment = held.deployment
+    return Work(
         folder=site.tools_path,
         python=site.python,
-        key=placement.environment.key.hex,
+        key=deployment.environment.key.hex,
         deployment=deployment.pk,
         begin_number=deployment.begin_number,
         token=held.token,
@@ -212,18 +223,14 @@ def _orders(
         what=str(deployment),
         oldest_python=oldest,
     )
-    return Orders(
-        run=run,
-        placement=placement,
-        site=site,
-        address=address_of(server, as_bootstrap=is_bootstrap, environment=environment, known=known),
-        work=work,
-        is_bootstrap=is_bootstrap,
-        only_looks=is_bootstrap and all(get_recipe(name).only_looks for name in recipes),
-        releases=releases,
-        rolls_back=deployment.rolls_back,
-        before=run.release_before.name if run.release_before else "",
-    )
+
+
+def _oldest_python(recipes: Sequence[str], is_bootstrap: bool) -> tuple[int, int]:
+    """Return the oldest Python that these recipes can do with on a server."""
+    if is_bootstrap:
+        return OLDEST_TO_PROVISION
+    # The virtualenv that is sent needs a newer one than the guard does.
+    return oldest_python() if make_virtualenv.__name__ in recipes else OLDEST_PYTHON
 
 
 def _is_bootstrap(recipes: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ from deploy_manager.deployments.freezes import why_not_now
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
 from deploy_manager.deployments.site_commands import refuse_unfit_arguments
-from deploy_manager.deployments.waves import plan_steps, strategy_of
+from deploy_manager.deployments.waves import Planned, plan_steps, strategy_of
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
@@ -122,8 +122,7 @@ def request(
     """Write the deployment, its hosts and their steps, and return it: *queued*, or *waiting*.
 
     `user` is the person of the admin, or the owner of what acts automatically; a command line has
-    none and is trusted. Everything else is
-    in `options`, or in keywords of the names of their fields.
+    none and is trusted. Everything else is in `options`, or in keywords of the names of its fields.
     Raises UnknownRecipe, RequestRefused, PlanChanged, PermissionDenied.
     """
     right = right_to(recipe)
@@ -131,15 +130,7 @@ def request(
         raise PermissionDenied(f"{user} lacks {right.codename} on {environment}.")
     options = options or DeploymentOptions(**fields)  # type: ignore[arg-type]
     pipeline = pipeline_for(environment, recipe)
-    if pipeline.uses is Uses.GIVEN and options.release is None:
-        raise RequestRefused(_("%(recipe)s needs a release: name one."), recipe=pipeline.name)
-    planned = plan_steps(pipeline, environment, choose_placements(environment, options.servers))
-    planned = planned.without(options.without)
-    refuse_unfit_arguments(pipeline.name, options.arguments, options.servers, planned.steps)
-    if not planned.steps:
-        raise RequestRefused(_("None of the chosen servers has a role for this recipe."))
-    if is_as_bootstrap(each.name for each in pipeline.recipes):
-        refuse_to_provision(planned.steps, user)
+    planned = _plan(environment, pipeline, options, user)
     strategy = strategy_of(environment, pipeline.name)
     takes_code = pipeline.uses is Uses.NEW and options.release is None
     decided = describe_request(environment, pipeline, planned, options.release)
@@ -171,6 +162,22 @@ def request(
         breaks_glass=approvals.breaks_glass,
         **_fields(options),
     )
+
+
+def _plan(
+    environment: Environment, pipeline: Pipeline, options: DeploymentOptions, user: "User | None"
+) -> Planned:
+    """Return the steps and waves of what is asked for. Raises RequestRefused, PermissionDenied."""
+    if pipeline.uses is Uses.GIVEN and options.release is None:
+        raise RequestRefused(_("%(recipe)s needs a release: name one."), recipe=pipeline.name)
+    planned = plan_steps(pipeline, environment, choose_placements(environment, options.servers))
+    planned = planned.without(options.without)
+    refuse_unfit_arguments(pipeline.name, options.arguments, options.servers, planned.steps)
+    if not planned.steps:
+        raise RequestRefused(_("None of the chosen servers has a role for this recipe."))
+    if is_as_bootstrap(each.name for each in pipeline.recipes):
+        refuse_to_provision(planned.steps, user)
+    return planned
 
 
 def _fields(options: DeploymentOptions) -> dict[str, Any]:
