@@ -4,7 +4,10 @@ import argparse
 import io
 import json
 import re
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import iter_modules
 
@@ -17,6 +20,7 @@ from deploy_manager.models import Environment
 from tests.parts.hostile import make_rows
 from tests.parts.injection import CANARY, VALUES
 from tests.parts.matrices import few
+from tests.parts.own_project import OwnProject
 from tests.test_command_hostile_rows import commands
 from tests.test_hostile_pages import TURNS, spoil
 
@@ -159,3 +163,48 @@ def test_hostile_arguments_are_refused_in_words_or_taken_as_they_are(
             wrong += [f"{words}: {each!r}" for each in orders_in(printed.out + printed.err)]
     assert not wrong
     assert tried > 120
+
+
+@dataclass(frozen=True)
+class FabLine:
+    """A command line of fab with hostile words, and whether a task of it may run."""
+
+    words: tuple[str, ...]
+    code: int
+
+
+def fab_lines(values: Sequence[str]) -> Iterator[FabLine]:
+    first, second, third, fourth = values
+    yield FabLine(("production", "greet_all", f"--reason={first}"), 0)
+    yield FabLine(("production", "greet_all", f"--server={second}"), 2)
+    yield FabLine(("production", "checkout_latest", f"--ref={third}", "--dry-run"), 2)
+    yield FabLine(("production", "manage_site", f"--command={fourth}", "--dry-run"), 2)
+    yield FabLine(("production", "rollback", f"--to={first}", f"--force-migration={second}"), 2)
+    yield FabLine(("production", "retry", f"--deployment={third}", f"--reason={fourth}"), 2)
+    yield FabLine(("production", "upgrade", f"--package={first}", f"--soak={second}"), 2)
+    yield FabLine((third, "greet_all"), 2)
+
+
+TYPED = [value for value in VALUES if "\0" not in value and "\ud800" not in value]
+
+
+@pytest.mark.parametrize("part", few(*range(12)))
+def test_hostile_words_of_fab_are_refused_or_taken_as_they_are(
+    own_project: OwnProject, part: int
+) -> None:
+    lines = list(fab_lines([TYPED[(part * 37 + number * 101) % len(TYPED)] for number in range(4)]))
+    # Each starts a process: two of them each time, all with --long.
+    for line in lines if part else lines[:2]:
+        code, printed = own_project.run("fab", *line.words)
+        assert "Traceback" not in printed
+        assert not orders_in(printed), line
+        assert code == line.code or (line.code and code), (line, printed)
+
+
+def test_fab_lists_what_is_written_around_forms_without_orders(own_project: OwnProject) -> None:
+    with closing(sqlite3.connect(own_project.folder / "db.sqlite3")) as database, database:
+        names = "UPDATE deploy_manager_environment SET name = ? || id"
+        database.execute(names, [f"\x1b]0;x\x07\x9b2J$(touch {CANARY})"])
+    code, printed = own_project.run("fab", "--list")
+    assert code == 0, printed
+    assert not orders_in(printed)
