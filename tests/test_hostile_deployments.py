@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -168,8 +169,8 @@ def test_what_no_form_takes_reaches_no_server_however_it_was_written(
 def is_taken(known: Known, value: object, environment: Environment) -> bool:
     # The last one: of the servers, that which is not only a gateway.
     order = "pk" if known.model is Environment else "-pk"
-    newest = models.QuerySet(known.model).order_by(order).values("pk")[:1]
-    rows = models.QuerySet(known.model).filter(pk__in=newest)
+    table: models.QuerySet[Any] = models.QuerySet(known.model)
+    rows = table.filter(pk__in=table.order_by(order).values("pk")[:1])
     with transaction.atomic():
         try:
             with transaction.atomic():
@@ -264,7 +265,7 @@ class Turn:
     def some(self, count: int, place: int, among: Sequence[str] = TYPED) -> list[str]:
         """Return values for one place: in all turns together, each value is in each place."""
         first = (self.number * count + place * 31) % len(among)
-        return list((among + among)[first : first + count])
+        return [*among, *among][first : first + count]
 
     def one(self, place: int, among: Sequence[str] = TYPED) -> str:
         return self.some(1, place, among)[0]

@@ -55,7 +55,7 @@ def owner(environment: Environment) -> Client:
 def spoil(turn: int) -> None:
     """Write hostile text into every column that has text, in all tables."""
     for number, known in enumerate(table().values()):
-        rows = models.QuerySet(known.model)
+        rows: models.QuerySet[Any] = models.QuerySet(known.model)
         if known.field.choices and turn % 4:
             continue  # a choice that is none hides what else its row shows
         for value in hostile_for(known, turn + number):
@@ -187,8 +187,9 @@ def as_bytes(value: str) -> bytes:
 def rows_now() -> str:
     """Return all rows but those of the audit, which keeps what was tried as well."""
     models_of = [model for model in own_models() if model.__name__ != "AuditEvent"]
-    rows = [row for model in models_of for row in models.QuerySet(model).order_by("pk")]
-    return serializers.serialize("json", rows)
+    tables: list[models.QuerySet[Any]] = [models.QuerySet(model) for model in models_of]
+    rows = [row for each in tables for row in each.order_by("pk")]
+    return str(serializers.serialize("json", rows))
 
 
 def with_new_rows(form: Form) -> dict[str, str]:

@@ -34,7 +34,8 @@ from tests.parts.hostile_fields import (
 from tests.parts.injection import CANARY, VALUES
 from tests.parts.matrices import few
 
-FormClass = type["forms.BaseModelForm[Any]"]
+FormClass = Any
+"""A class of forms of a model, as the admin makes it."""
 
 OF_FORMS, OF_ROWS, OF_DUMPS = (few(*range(number)) for number in (24, 40, 60))
 """Slices of the values: those of the first one are tried each time, the others with --long."""
@@ -199,7 +200,9 @@ def texts_known_of(model: type[models.Model]) -> list[Known]:
 
 
 def assert_written(row: models.Model, field: "models.Field[Any, Any]", value: object) -> None:
-    table_of = models.QuerySet(type(row)).filter(pk=row.pk)  # around what some tables refuse
+    table_of: models.QuerySet[Any] = models.QuerySet(type(row)).filter(
+        pk=row.pk
+    )  # around what some tables refuse
     try:
         with transaction.atomic():
             table_of.update(**{field.attname: value})
