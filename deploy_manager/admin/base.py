@@ -10,6 +10,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin import RelatedFieldListFilter
 from django.contrib.admin.utils import NestedObjects
+from django.contrib.admin.views.main import ChangeList
 from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models.fields.json import KT
 from django.http import HttpRequest
@@ -176,7 +177,7 @@ class StyledAdmin(VisibleChoices, ModelAdmin[_Model]):
             return found
         return [], {}, set(), [gettext("rows that you may not see")]
 
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Return the list, without its links to years if those of its rows can't be told.
 
         Databases convert the very first and last moments to no other zone: the list would fail.
