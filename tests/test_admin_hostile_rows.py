@@ -52,6 +52,8 @@ def test_no_page_fails_by_what_stands_in_a_row(environment: Environment, hostile
     failed = [
         f"{address}: {vars(answer)['exc_info'][1]!r}"
         for address in [*addresses(), *asking]
-        if (answer := client.get(address, {} if address in asking else chosen)).status_code == 500
+        # A list that has no such filters leads to itself without them.
+        if (answer := client.get(address, {} if address in asking else chosen, follow=True))
+        and answer.status_code == 500
     ]
     assert not failed

@@ -17,7 +17,10 @@ TOP = Path(__file__).parent.parent
 HOUSE = TOP / "deploy_manager"
 LAYERS = (
     ("conf", "exceptions", "messages", "logs", "masking", "signals", "trust", "requester"),
-    ("refs", "sealing", "logins", "private_keys", "schedule", "rollout_size", "drift", "https"),
+    (
+        *("refs", "pin_parts", "sealing", "logins", "private_keys", "schedule", "rollout_size"),
+        *("drift", "https"),
+    ),
     ("requirements", "inventories"),
     ("wheels", "advisories", "tiers"),
     ("models", "recipes", "git"),
@@ -49,7 +52,7 @@ PURE = {
 
 NOT_KNOWN = {
     *((room, "models") for room in PURE),
-    *permutations(("logs", "refs", "schedule", "rollout_size", "drift", "https"), 2),
+    *permutations(("logs", "refs", "pin_parts", "schedule", "rollout_size", "drift", "https"), 2),
     *permutations(("wheels", "advisories", "tiers"), 2),
     *permutations(("models", "recipes", "git"), 2),
     *permutations(("hosts", "notifications"), 2),

@@ -20,7 +20,7 @@ def environment(db: None) -> Environment:
 def commands(site: str) -> list[list[str]]:
     """Return the commands that list something or say what they would do."""
     deployment, upgrade = Deployment.objects.get(), Upgrade.objects.get()
-    listing = [["policies"], ["audit"], ["overrides"], ["inventory"], ["processes"]]
+    listing = [["policies"], ["audit"], ["inventory"], ["processes"]]
     listing += [[name, site] for name in ("releases", "overrides", "audit", "inventory")]
     planning = [[name, site] for name in ("deploy", "rollback", "converge", "upgrade")]
     planning += [["recipe", site, "ping"], ["retry", str(deployment.pk)]]

@@ -1,6 +1,7 @@
 """Bases of the admins of this app: style sheet, pages, read-only history, shared filter."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import wraps
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,6 +10,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin import RelatedFieldListFilter
 from django.contrib.admin.utils import NestedObjects
+from django.contrib.admin.views.main import ChangeList
 from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models.fields.json import KT
 from django.http import HttpRequest
@@ -67,6 +69,9 @@ else:
 
         __class_getitem__ = classmethod(lambda cls, models: cls)
 
+
+FIRST_YEAR, LAST_YEAR = datetime(2, 1, 1, tzinfo=UTC), datetime(9998, 12, 31, tzinfo=UTC)
+"""Between them each moment has a year in every time zone."""
 
 LOOKED_AT = 1000
 """Rows whose reasons are offered in a filter."""
@@ -171,6 +176,18 @@ class StyledAdmin(VisibleChoices, ModelAdmin[_Model]):
         if all(is_visible(request, row) for row in rows):
             return found
         return [], {}, set(), [gettext("rows that you may not see")]
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Return the list, without its links to years if those of its rows can't be told.
+
+        Databases convert the very first and last moments to no other zone: the list would fail.
+        """
+        found = super().get_changelist_instance(request)
+        if name := found.date_hierarchy:
+            odd = models.Q(**{f"{name}__lt": FIRST_YEAR}) | models.Q(**{f"{name}__gt": LAST_YEAR})
+            if found.queryset.filter(odd).exists():
+                found.date_hierarchy = None
+        return found
 
     @property
     def urls(self) -> list[URLPattern]:

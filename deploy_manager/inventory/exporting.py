@@ -12,12 +12,15 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from deploy_manager.logs import plain
 from deploy_manager.models import Environment, Placement, Server
 from deploy_manager.models.shapes import texts_in
 
 COLUMNS = ("name", "connection", "address", "port", "user", "gateway", "groups")
 _NOT_IN_A_GROUP = re.compile(r"[^A-Za-z0-9_]")
+# ssh takes *, !, quotes and % for more than they are, and Ansible evaluates what is in braces, on
+# the machine that runs it.
+_IN_NO_VALUE = re.compile(r"[^A-Za-z0-9_.+@~:/-]|^-")
+"""What no form accepts in any of the values that are exported."""
 
 Rows = Sequence[Server]
 
@@ -87,9 +90,17 @@ def hops_of(server: Server) -> list[Server]:
     return [each for each in way if not each.is_local]
 
 
+def inert(text: str) -> str:
+    """Return a value for another tool; in what no form accepts, signs are replaced.
+
+    The sign for that is in no sound name, so that no row takes the place of another.
+    """
+    return _IN_NO_VALUE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def _as_hop(server: Server) -> str:
-    address = f"[{server.address}]" if ":" in server.address else server.address
-    return f"{server.user}@{address}:{server.port}"
+    address = inert(server.address)
+    return f"{inert(server.user)}@{f'[{address}]' if ':' in address else address}:{server.port}"
 
 
 def host_variables(server: Server) -> dict[str, Any]:
@@ -99,19 +110,19 @@ def host_variables(server: Server) -> dict[str, Any]:
     else:
         variables = {
             "ansible_connection": "ssh",
-            "ansible_host": server.address,
+            "ansible_host": inert(server.address),
             "ansible_port": server.port,
-            "ansible_user": server.user,
+            "ansible_user": inert(server.user),
         }
     if not server.is_local and (way := hops_of(server)):
         jump = ",".join(map(_as_hop, way))
         variables["ansible_ssh_common_args"] = shlex.join(["-o", f"ProxyJump={jump}"])
     sites = [
         {
-            "environment": str(placement.environment),
-            "deploy_path": placement.deploy_path,
-            "python": placement.environment.python,
-            "roles": list(texts_in(placement.roles)),
+            "environment": inert(str(placement.environment)),
+            "deploy_path": inert(placement.deploy_path),
+            "python": inert(placement.environment.python),
+            "roles": [inert(role) for role in texts_in(placement.roles)],
         }
         for placement in _placements(server)
     ]
@@ -132,8 +143,8 @@ def as_ansible_list(servers: Rows) -> dict[str, Any]:
     groups: dict[str, list[str]] = {}
     for server in servers:
         for group in groups_of(server) or {"ungrouped": None}:
-            groups.setdefault(group, []).append(server.name)
-    variables = {server.name: host_variables(server) for server in servers}
+            groups.setdefault(group, []).append(inert(server.name))
+    variables = {inert(server.name): host_variables(server) for server in servers}
     return {
         "_meta": {"hostvars": variables},
         "all": {"children": list(groups)},
@@ -146,8 +157,8 @@ def _export_ansible(servers: Rows) -> str:
     groups: dict[str, Any] = {}
     for server in servers:
         for group in groups_of(server):
-            groups.setdefault(group, {"hosts": {}})["hosts"][server.name] = {}
-    hosts = {server.name: host_variables(server) for server in servers}
+            groups.setdefault(group, {"hosts": {}})["hosts"][inert(server.name)] = {}
+    hosts = {inert(server.name): host_variables(server) for server in servers}
     return _json({"all": {"hosts": hosts, "children": groups}})
 
 
@@ -197,8 +208,8 @@ def _ssh_block(server: Server) -> Iterator[str]:
 
 
 def _word(text: str) -> str:
-    """Return a word of ssh_config; what no form accepts can't begin another line."""
-    return re.sub(r"\s", "_", plain(text)) or "-"
+    """Return a word of ssh_config, where nothing may be missing."""
+    return inert(text) or "-"
 
 
 def _json(value: object) -> str:

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.models.states import notified_of
+from deploy_manager.pin_parts import ENDS_A_MARKER, EXTRA
 from deploy_manager.refs import is_ref_name
 from deploy_manager.rollout_size import cut_waves, parse_rollout_size
 from deploy_manager.schedule.slots import check_cron
@@ -134,11 +135,8 @@ _LOGIN_IN_REPOSITORY = re.compile(r"https?://[^/]*@|[a-z]+://[^/@]*:[^/]*@", re.
 # Those that pip takes: its hash-checking mode refuses md5 and sha1.
 _STRONG_HASH = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _VERSION_LETTERS = re.compile(r"[A-Za-z0-9.!+_-]+")
-_EXTRA = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MIGRATION = re.compile(r"[A-Za-z_]\w{0,99}\.\w{1,255}", re.ASCII)
 _DATABASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,49}", re.ASCII)
-_ENDS_A_MARKER = re.compile(r"[#\\$\x00-\x1f\x7f-\x9f\u2028\u2029]|\s-")
-"""After these, pip reads the rest of a line as a comment, an option or another line."""
 
 # Marks of direction let a text read otherwise than it runs: CVE-2021-42574.
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -423,7 +421,7 @@ def validate_marker(value: str) -> None:
         # RecursionError: thousands of nested parentheses.
         valid = False
     else:
-        valid = not _ENDS_A_MARKER.search(value)
+        valid = not ENDS_A_MARKER.search(value)
     if not valid:
         raise ValidationError(_("Enter a marker, like python_version < '3.12'."))
 
@@ -431,7 +429,7 @@ def validate_marker(value: str) -> None:
 def validate_extras(value: object) -> None:
     """Take a JSON list of a package's extras. Raises ValidationError."""
     if not isinstance(value, list) or not all(
-        isinstance(extra, str) and _EXTRA.fullmatch(extra) for extra in value
+        isinstance(extra, str) and EXTRA.fullmatch(extra) for extra in value
     ):
         raise ValidationError(_('Enter a JSON list of extras, like ["argon2"].'))
 

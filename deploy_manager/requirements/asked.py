@@ -3,9 +3,12 @@
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
+from django.utils.translation import gettext_noop as _
 from packaging.specifiers import SpecifierSet
 
 from deploy_manager.logs import mask_text
+from deploy_manager.messages import Message
+from deploy_manager.pin_parts import ENDS_A_MARKER, EXTRA
 from deploy_manager.sealing import Secret
 
 NONE = Secret("")
@@ -79,6 +82,11 @@ class Asked:
     line: int = 0
     text: str = ""
     """The line, without secrets, for messages."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what would end a line: a lock file has one for each pin."""
+        if ENDS_A_MARKER.search(self.marker) or not all(map(EXTRA.fullmatch, self.extras)):
+            raise ValueError(Message(_("its marker or one of its extras would end the line")))
 
 
 @dataclass(frozen=True)

@@ -189,13 +189,13 @@ def _asked(package: Package, path: str, line: int, direct: bool) -> Asked | Prob
             line,
             f"{package.name} belongs only to an extra or a group: lock these into another file",
         )
-    asked = Asked(package.name, marker=marker, direct=direct, file=path, line=line)
-    asked = replace(asked, text=package.name, **_noted(package.tool or {}))
-    if package.is_direct:
-        listed = (package.archive.hashes if package.archive else {}).items()
-        hashes = tuple(f"{name}:{one}" for name, one in listed if name == "sha256")
-        return replace(asked, address=_address(package), hashes=hashes)
     try:
+        asked = Asked(package.name, marker=marker, direct=direct, file=path, line=line)
+        asked = replace(asked, text=package.name, **_noted(package.tool or {}))
+        if package.is_direct:
+            listed = (package.archive.hashes if package.archive else {}).items()
+            hashes = tuple(f"{name}:{one}" for name, one in listed if name == "sha256")
+            return replace(asked, address=_address(package), hashes=hashes)
         specifier = SpecifierSet(f"=={_version(package)}")
     except ValueError as error:
         return Problem(path, line, f"{package.name}: {shown(str(error))}")

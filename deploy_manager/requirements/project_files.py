@@ -88,24 +88,22 @@ class _Reader:
         line = self.text.count("\n", 0, at) + 1 if str(one) and at >= 0 else 0
         try:
             found = Requirement(one if isinstance(one, str) else "")
-            address = Address.of(found.url) if found.url else None
+            asked = Asked(
+                canonicalize_name(found.name),
+                found.specifier,
+                tuple(sorted({canonicalize_name(extra) for extra in found.extras})),
+                str(found.marker or ""),
+                address=Address.of(found.url) if found.url else None,
+                file=self.path,
+                line=line,
+                text=shown(str(one)),
+            )
         except (InvalidRequirement, ValueError, RecursionError) as error:
             cause = shown(str(error).partition("\n")[0])
             reason = f"{shown(str(one))} is not a valid requirement: {cause}"
             self.problems.append(Problem(self.path, line, reason))
             return
-        self.asked.append(
-            Asked(
-                canonicalize_name(found.name),
-                found.specifier,
-                tuple(sorted({canonicalize_name(extra) for extra in found.extras})),
-                str(found.marker or ""),
-                address=address,
-                file=self.path,
-                line=line,
-                text=shown(str(one)),
-            )
-        )
+        self.asked.append(asked)
 
     def _refuse(self, reason: str) -> None:
         self.problems.append(Problem(self.path, 0, reason))

@@ -13,11 +13,15 @@ from django.utils import timezone
 from deploy_manager.exceptions import SecretUnreadable
 from deploy_manager.messages import Message
 from deploy_manager.models import (
+    AuditEvent,
+    ConfirmedPlan,
     Credential,
+    Deployment,
     Environment,
     LockFile,
     Override,
     PolicyRun,
+    Problem,
     Release,
     Resolution,
     Schedule,
@@ -28,6 +32,7 @@ from deploy_manager.models import (
     UpgradeStage,
     Watch,
 )
+from deploy_manager.sealing import Secret
 from tests.parts.admin import write_deployment, write_output
 from tests.parts.matrices import few
 from tests.parts.packages import advise, audit, index, make_environment, pin, place, see
@@ -164,6 +169,29 @@ def _write_history(environment: Environment) -> None:
     environment.freezes.create(reason="Sale", frozen_by_name="me", ended_at=timezone.now())
     asker = User.objects.create(username="asker")
     Resolution.objects.create(kind=Resolution.Kind.PINS, requested_by=asker)
+    _write_parts(environment, deployment, asker)
+
+
+def _write_parts(environment: Environment, deployment: Deployment, who: User) -> None:
+    environment.secret_variables.create(name="API_KEY", value=Secret("not known"))
+    environment.processes.create(name="worker", command="sleep 1000")
+    environment.tiers.create(
+        kind="nginx", name="nginx", listen=["http://*:80"], names=["shop.example.org"]
+    )
+    ConfirmedPlan.objects.of("0" * 64, [{"kind": "project", "name": "shop", "values": {}}])
+    deployment.approvals.create(
+        user=who, user_name=str(who), decision="approved", reason="Good", digest="0" * 64
+    )
+    Problem.objects.create(
+        job="beginning",
+        kind="environment",
+        key=environment.pk,
+        environment=environment,
+        text=Message("It is odd."),
+    )
+    AuditEvent.objects.create(
+        who="me", source="admin", action="changed", kind="environment", key=str(environment.pk)
+    )
 
 
 def _write(row: models.Model, field: "models.Field[Any, Any]", value: Any) -> None:

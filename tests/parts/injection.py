@@ -25,7 +25,9 @@ AROUND = (
     "a;{}${{IFS}}b", "^{}^", "!!", "!$", "%s%n{}", "%({})s", "{0.__class__}",
     "import os; os.system('{}')", "__import__('os').system('{}')", "os.system('{}')\n", "%{}%",
     "<?php system('{}') ?>", "'; DROP TABLE x; -- {}", "]] && {}", "]]>{}", "EOF\n{}\nEOF",
-    "END\n{}",
+    "END\n{}", "</script><script>{}</script>", "</textarea><script>{}</script>",
+    "' onmouseover='{}", '" autofocus onfocus="{}', "javascript:{}//", "<!--{}", "<svg/onload={}>",
+    "]]><style>{}", "\x9b2J{}", "\x1b[2J\x1b[H{}",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from deploy_manager.admin.confirming import ConfirmingAdmin
 from deploy_manager.admin.permissions import may_on, may_on_any
 from deploy_manager.models import Requirement
 from deploy_manager.models.rights import Right
+from deploy_manager.models.shapes import texts_in
 
 
 @admin.register(Requirement)
@@ -50,4 +51,4 @@ class RequirementAdmin(ConfirmingAdmin[Requirement]):
 
     @admin.display(description=_("hashes"))
     def hash_count(self, requirement: Requirement) -> int:
-        return len(requirement.hashes)
+        return len(texts_in(requirement.hashes))
