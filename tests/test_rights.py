@@ -219,6 +219,29 @@ def test_values_of_variables_are_for_those_who_may_change_secrets(team: Team) ->
     assert team.site.variables == {"API_KEY": "fresh"}
 
 
+def test_a_list_is_filtered_by_nothing_that_its_user_is_not_shown(team: Team) -> None:
+    Environment.objects.filter(pk=team.site.pk).update(variables={"API_KEY": "s3cret"})
+    client = logged_in(person("viewer", view_environment=team.site))
+    sites = url("environment_changelist")
+    assert client.get(f"{sites}?project__id__exact={team.site.project_id}").status_code == 200
+    for guess in ("s", "x"):
+        asked = client.get(f"{sites}?variables__API_KEY__startswith={guess}")
+        assert asked.status_code == 400, "who may not see a value can find it by guessing"
+
+
+def test_no_list_takes_a_filter_that_it_does_not_offer(team: Team) -> None:
+    request = request_of(make_user("administrator", superuser=True))
+    for model, registered in admin.site._registry.items():
+        if model._meta.app_label != APP:
+            continue
+        filters = (*registered.list_filter, registered.date_hierarchy)
+        offered = {getattr(each, "parameter_name", each) for each in filters}
+        for field in model._meta.get_fields():
+            for lookup in (field.name, f"{field.name}__startswith"):
+                taken = registered.lookup_allowed(lookup, "x", request)
+                assert taken == (field.name in offered), f"{model.__name__}: {lookup}"
+
+
 def test_a_schedule_is_saved_and_deleted_by_those_who_may_run_it(team: Team) -> None:
     user = person("editor", change_environment=team.site)
     client, where = logged_in(user), url("environment_change", team.site.pk)
