@@ -24,7 +24,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save, pre_sa
 from django.utils.crypto import salted_hmac
 
 from deploy_manager.logs import mask_text, plain
-from deploy_manager.models import Deployment, Environment
+from deploy_manager.models import Approval, Deployment, Environment
 from deploy_manager.models.audit import AuditEvent, AuditEventQuerySet
 from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.secret_field import SecretField
@@ -69,6 +69,9 @@ NOT_AUDITED = {
 
 _OF_ACCOUNTS = {"last_login"}
 """Columns of accounts that say nothing about rights."""
+
+GUARDIAN = "guardian"
+"""django-guardian, whose tables give people rights on single rows."""
 
 _BEFORE = "_audited_before"
 
@@ -216,6 +219,12 @@ def _name_of(field: "models.ForeignKey[Any, Any]", row: models.Model, key: Any) 
 def _environment_of(row: models.Model) -> int | None:
     if isinstance(row, Environment):
         return row.pk
+    if isinstance(row, Approval):
+        return row.deployment.environment_id
+    if row._meta.app_label == GUARDIAN:
+        # A right on one row: its key is a text there, as it may be of any table.
+        is_of_one = row.content_type.model_class() is Environment  # type: ignore[attr-defined]
+        return int(row.object_pk) if is_of_one else None  # type: ignore[attr-defined]
     key = getattr(row, "environment_id", None)
     return key if isinstance(key, int) else None
 
@@ -302,10 +311,10 @@ def audited_models() -> list[type[models.Model]]:
         if model._meta.model_name not in NOT_AUDITED
     ]
     rights: list[type[models.Model]] = [get_user_model(), Group]
-    if apps.is_installed("guardian"):
+    if apps.is_installed(GUARDIAN):
         rights += [
             model
-            for model in apps.get_app_config("guardian").get_models()
+            for model in apps.get_app_config(GUARDIAN).get_models()
             if model._meta.model_name in ("userobjectpermission", "groupobjectpermission")
         ]
     return [*ours, *rights]

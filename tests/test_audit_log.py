@@ -10,17 +10,26 @@ from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
 from django.test import Client
+from guardian.shortcuts import assign_perm
 from pytest_django import Settings
 
 from deploy_manager.auditing import NOT_AUDITED, audited_models
 from deploy_manager.deployments.request import request
-from deploy_manager.models import AuditEvent, Project, Server
+from deploy_manager.models import (
+    AuditEvent,
+    Credential,
+    Deployment,
+    Project,
+    Server,
+    UpgradePolicy,
+)
 from deploy_manager.models.audit import AppendOnlyError
 from deploy_manager.packages.pins import replace_pins
 from deploy_manager.requester import requester_name
 from deploy_manager.requirements.reading import read_pins
 from tests.inventory import Inventory
-from tests.parts.admin import ObjectRights, url, visitor
+from tests.parts.admin import ObjectRights, make_user, url, visitor
+from tests.parts.rights import HIDDEN, Team, make_team
 
 pytestmark = pytest.mark.django_db
 
@@ -28,6 +37,11 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def project() -> Project:
     return Project.objects.create(name="shop", repository="/srv/shop.git")
+
+
+@pytest.fixture
+def team(db: None) -> Team:
+    return make_team()
 
 
 def last() -> AuditEvent:
@@ -210,6 +224,31 @@ def test_events_of_hidden_environments_do_not_exist(
     assert client.get(url("auditevent_change", hidden.pk)).status_code == 302
     ObjectRights.grant(user, "view_environment", inventory.environment)
     assert str(inventory.environment) in page_of(client)
+
+
+def test_an_event_is_of_the_environment_or_server_that_its_row_belongs_to(team: Team) -> None:
+    deployment = Deployment.objects.filter(environment=team.hidden)[0]
+    deployment.approvals.create(user_name="ann", decision="approved", digest="0" * 64)
+    somebody = User.objects.create_user("somebody")
+    for row in (team.hidden, Server.objects.get(name__contains=HIDDEN)):
+        assign_perm(f"view_{row._meta.model_name}", somebody, row)
+        row.save()
+    team.hidden.project.folder = "src"
+    team.hidden.project.save()
+    UpgradePolicy.objects.get(name__contains=HIDDEN).ignored.create(package=f"kit-of-{HIDDEN}")
+    server = Server.objects.get(name__contains=HIDDEN)
+    Credential.objects.create(name="key", kind="sudo", source="file", server=server)
+    reader = make_user("reader", "view_auditevent")
+    assign_perm("view_environment", reader, team.site)
+    client = Client()
+    client.force_login(reader, backend="django.contrib.auth.backends.ModelBackend")
+    seen = client.get(url("auditevent_export", "jsonl")).getvalue().decode()
+    told = [line for line in seen.splitlines() if HIDDEN in line or '"name": "secret"' in line]
+    assert not told
+    assert f'"name": "{team.site}"' in seen
+    assert '"name": "somebody"' in seen, "accounts belong to no environment"
+    administrator = visitor("owner").get(url("auditevent_export", "jsonl"))
+    assert HIDDEN in administrator.getvalue().decode()
 
 
 def page_of(client: Client) -> str:

@@ -17,7 +17,7 @@ from deploy_manager.admin.permissions import APP, visible
 from deploy_manager.inventories.formats import read_inventory
 from deploy_manager.inventory.changes import NEW, REFUSED, Wanted
 from deploy_manager.inventory.comparing import plan_import
-from deploy_manager.models import Environment, Placement, Requirement, Server
+from deploy_manager.models import Credential, Environment, Placement, Requirement, Server
 from deploy_manager.models.rights import Right, may
 from tests.parts.admin import make_user, url
 from tests.parts.rights import HIDDEN, Team, make_people, make_team
@@ -240,6 +240,19 @@ def test_no_list_takes_a_filter_that_it_does_not_offer(team: Team) -> None:
             for lookup in (field.name, f"{field.name}__startswith"):
                 taken = registered.lookup_allowed(lookup, "x", request)
                 assert taken == (field.name in offered), f"{model.__name__}: {lookup}"
+
+
+def test_a_credential_is_seen_with_all_that_it_is_for(team: Team) -> None:
+    server, project = Server.objects.get(name__contains=HIDDEN), team.hidden.project
+    for name, place in (("of-server", {"server": server}), ("of-project", {"project": project})):
+        Credential.objects.create(name=name, kind="sudo", source="file", **place)
+    keeper = make_user("keeper", "view_credential")
+    assign_perm("view_environment", keeper, team.site)
+    seen = visible(request_of(keeper), Credential.objects.all())
+    assert {each.name for each in seen} == {f"key of {team.site}"}
+    of_all = make_user("of-all", "view_credential", "view_environment")
+    seen = visible(request_of(of_all), Credential.objects.filter(name__startswith="of-"))
+    assert {each.name for each in seen} == {"of-project"}, "no right on any server"
 
 
 def test_a_schedule_is_saved_and_deleted_by_those_who_may_run_it(team: Team) -> None:
