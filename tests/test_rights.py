@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.forms import ModelChoiceField
 from django.http import HttpRequest
@@ -197,6 +197,18 @@ def test_pins_move_to_no_environment_that_may_not_be_changed(team: Team) -> None
     gone = logged_in(user).post(url("requirement_change", theirs.pk), {"version": "6.6.6"})
     assert gone.status_code == 302
     assert not Requirement.objects.filter(version="6.6.6").exists()
+
+
+def test_an_environment_stays_with_its_project_unless_its_editor_might_add_one(team: Team) -> None:
+    user = person("editor", change_environment=team.site, view_environment=team.hidden)
+    client, where = logged_in(user), url("environment_change", team.site.pk)
+    own, theirs = team.site.project, team.hidden.project
+    for right, project in (("view_environment", own), ("add_environment", theirs)):
+        user.user_permissions.add(Permission.objects.get(codename=right))
+        sent = form_of(client, team.site, project=theirs.pk)
+        assert client.post(where, sent).status_code == 302
+        team.site.refresh_from_db()
+        assert team.site.project == project, "its code, its deploy key, its credentials"
 
 
 def test_values_of_variables_are_for_those_who_may_change_secrets(team: Team) -> None:
