@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
-from django.db import models
+from django.db import models, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 from django.utils.crypto import salted_hmac
 
 from deploy_manager.logs import mask_text, plain
-from deploy_manager.models import Approval, Deployment, Environment
+from deploy_manager.models import Approval, Deployment, Environment, Upgrade
 from deploy_manager.models.audit import AuditEvent, AuditEventQuerySet
 from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.secret_field import SecretField
@@ -56,8 +56,8 @@ NOT_AUDITED = {
     "deployment": "recorded when it is requested; its own row says how it went",
     "release": "made by deployments; marks are recorded where they are set",
     "lockfile": "immutable, named by its hash",
-    "upgradestage": "part of an upgrade, which is history itself",
-    "upgrade": "recorded when it is requested; its own row says how it went",
+    "upgradestage": "recorded when it is requested; its own row says how it went",
+    "upgrade": "recorded with each of its stages, which belong to one environment each",
     "policyrun": "history of a policy",
     "resolution": "a question and its answer, which change nothing",
     "confirmedplan": "what was shown, kept with what it is confirmed for",
@@ -158,6 +158,32 @@ def record_change(
     )
 
 
+@contextmanager
+def noting(rows: "models.QuerySet[Any]", *columns: str) -> Iterator[None]:
+    """Note what an UPDATE of these rows in the block changes: it sends no signal.
+
+    `columns` count besides those that forms have.
+    """
+    with transaction.atomic():
+        before = {row.pk: _values_with(row, columns) for row in rows.all()}
+        yield
+        # By their keys: changed rows may not be among those that were asked for any more.
+        for row in rows.model._base_manager.filter(pk__in=before):
+            if (after := _values_with(row, columns)) != before[row.pk]:
+                record_change(row, before[row.pk], after)
+
+
+def _values_with(row: models.Model, columns: Sequence[str]) -> dict[str, Any]:
+    more = {name: _shown(row._meta.get_field(name), row) for name in columns}  # type: ignore[arg-type]
+    return values_of(row) | {name: value for name, value in more.items() if value}
+
+
+def note_added(rows: Iterable[models.Model]) -> None:
+    """Note rows that were written by `bulk_create`, which sends no signal."""
+    for row in rows:
+        record(ADDED, row, after=values_of(row))
+
+
 def fingerprint(value: object) -> str:
     """Return what tells two values apart, and nothing else of them."""
     return salted_hmac("deploy_manager.audit", json.dumps(value, default=str)).hexdigest()[:12]
@@ -175,8 +201,9 @@ def values_of(row: models.Model) -> dict[str, Any]:
 def _counts(field: "models.Field[Any, Any]") -> bool:
     if isinstance(field, SecretField):
         return True
-    # What can't be edited was seen, or counts something.
-    return field.editable and not field.primary_key and field.name not in _OF_ACCOUNTS
+    # What can't be edited was seen, or counts something; but owners lend their rights.
+    is_said = field.editable or field.name == "owner_name"
+    return is_said and not field.primary_key and field.name not in _OF_ACCOUNTS
 
 
 def _shown(field: "models.Field[Any, Any]", row: models.Model) -> Any:
@@ -283,13 +310,7 @@ def _note_members(
 
 
 def _note_request(deployment: Deployment, **_: Any) -> None:
-    actor = Actor(
-        deployment.requested_by_name,
-        deployment.source,
-        deployment.requested_by_id,
-        current_actor().address,
-    )
-    with acting(actor):
+    with acting(_requester(deployment)):
         record(
             REQUESTED,
             deployment,
@@ -301,6 +322,19 @@ def _note_request(deployment: Deployment, **_: Any) -> None:
             },
             deployment=deployment,
         )
+
+
+def note_upgrade(upgrade: Upgrade) -> None:
+    """Note the request of an upgrade, on each of its environments."""
+    with acting(_requester(upgrade)):
+        for stage in upgrade.stages.select_related("environment__project"):
+            after = {"moves": _storable(stage.moves), "reason": upgrade.reason}
+            record(REQUESTED, stage, after=after)
+
+
+def _requester(asked: Deployment | Upgrade) -> Actor:
+    address = current_actor().address
+    return Actor(asked.requested_by_name, asked.source, asked.requested_by_id, address)
 
 
 def audited_models() -> list[type[models.Model]]:

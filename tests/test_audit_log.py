@@ -14,16 +14,24 @@ from guardian.shortcuts import assign_perm
 from pytest_django import Settings
 
 from deploy_manager.auditing import NOT_AUDITED, audited_models
+from deploy_manager.deployments.owners import confirm_by, take_over
 from deploy_manager.deployments.request import request
+from deploy_manager.inventories.formats import read_inventory
+from deploy_manager.inventory.changes import Wanted
+from deploy_manager.inventory.comparing import plan_import
+from deploy_manager.inventory.host_keys import pin, server_facts
+from deploy_manager.inventory.writing import write_import
 from deploy_manager.models import (
     AuditEvent,
     Credential,
     Deployment,
     Project,
+    Schedule,
     Server,
     UpgradePolicy,
 )
 from deploy_manager.models.audit import AppendOnlyError
+from deploy_manager.packages.overrides import let_go
 from deploy_manager.packages.pins import replace_pins
 from deploy_manager.requester import requester_name
 from deploy_manager.requirements.reading import read_pins
@@ -132,6 +140,59 @@ def test_a_list_of_pins_is_one_event(inventory: Inventory) -> None:
     first, second = AuditEvent.objects.filter(kind="environment", action="changed").order_by("pk")
     assert set(first.after) == {"django", "celery"}
     assert (second.before, second.after) == ({"django": "5.2.7"}, {"django": "5.2.8"})
+
+
+def test_servers_that_are_imported_are_events(inventory: Inventory) -> None:
+    text = "[app]\nweb1 ansible_host=192.0.2.1 ansible_user=shop\n"
+    wanted, before = Wanted(inventory.environment, (("all", "app"),)), last().pk
+    for changed in (text, text.replace("192.0.2.1", "192.0.2.2")):
+        found = read_inventory(changed.encode(), "")
+        write_import(found, wanted, plan_import(found, wanted).digest)
+    server, place, moved = AuditEvent.objects.filter(pk__gt=before).order_by("pk")
+    assert (server.action, server.name, server.after["address"]) == ("added", "web1", "192.0.2.1")
+    assert (place.action, place.environment_key) == ("added", inventory.environment.pk)
+    assert place.after["roles"] == ["app"]
+    assert (moved.before, moved.after) == ({"address": "192.0.2.1"}, {"address": "192.0.2.2"})
+
+
+def test_a_host_key_that_is_pinned_is_an_event() -> None:
+    server = Server.objects.create(name="one", address="192.0.2.1", user="shop")
+    assert pin(server_facts(server), "ssh-ed25519 AAAA")
+    assert (last().kind, last().name, last().action) == ("server", "one", "changed")
+    assert (last().before, last().after) == ({"host_key": None}, {"host_key": "ssh-ed25519 AAAA"})
+
+
+def test_a_thaw_is_an_event(inventory: Inventory) -> None:
+    call_command("freeze", str(inventory.environment), "--reason", "inventory")
+    call_command("thaw", str(inventory.environment))
+    assert (last().kind, last().source) == ("freeze", "manage.py thaw")
+    assert last().environment_key == inventory.environment.pk
+    assert last().after["ended_by_name"] == requester_name()
+
+
+def test_an_override_that_is_let_go_is_an_event(inventory: Inventory) -> None:
+    inventory.environment.overrides.create(name="celery", version="5.5")
+    let_go(inventory.environment, "celery", by="ann", reason="not needed")
+    assert (last().kind, last().action) == ("override", "changed")
+    assert (last().after["ended_by_name"], last().after["ended_why"]) == ("ann", "not needed")
+
+
+def test_a_release_that_is_marked_as_bad_is_an_event(team: Team) -> None:
+    release = team.rows["release"]
+    page = f"{url('release_mark_bad')}?on={release.pk}"
+    assert visitor("owner").post(page, {"reason": "It hangs."}).status_code == 302
+    assert (last().kind, last().who, last().action) == ("release", "owner", "changed")
+    assert "It hangs." in last().after["bad_reason"]
+
+
+def test_who_takes_a_schedule_over_is_an_event(team: Team) -> None:
+    schedule = Schedule.objects.get(environment=team.site)
+    ann = make_user("ann", superuser=True)
+    take_over(schedule, ann)
+    confirmed, owned = AuditEvent.objects.filter(kind="schedule")[:2]
+    assert (owned.after, list(confirmed.after)) == ({"owner_name": "ann"}, ["confirmed"])
+    confirm_by(schedule, ann)
+    assert (last().kind, list(last().after)) == ("schedule", ["confirmed"])
 
 
 def test_rows_of_the_audit_are_neither_changed_nor_deleted(project: Project) -> None:
