@@ -39,7 +39,12 @@ change them."""
 ADDED, CHANGED, DELETED, REQUESTED = "added", "changed", "deleted", "requested"
 LONGEST_VALUE = 2000
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = (
+    *("=", "+", "-", "@", "\t", "\r", "\n"),
+    # For spreadsheets in Japanese.
+    *("\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}"),
+    *("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}"),
+)
 """What a spreadsheet takes for the beginning of a formula: OWASP, CSV injection."""
 
 NOT_AUDITED = {
