@@ -48,11 +48,12 @@ def fetch_host_key_in_time(address: Address, seconds: float) -> HostKey:
 
 
 def unless_foreign(path: str) -> str:
-    """Return the line of sh that ends with FOREIGN unless the account owns what a path leads to.
+    """Return the line of sh that ends with FOREIGN unless the account, or root, owns what is there.
 
     Whoever moves a row to another folder must not have a program run that lies there.
     """
-    return f"test -O {path} || exit {FOREIGN}"
+    of_root = f'test "$(find -H {path} -prune -user 0)"'
+    return f"test -O {path} || {of_root} || exit {FOREIGN}"
 
 
 def refuse_foreign(server: str, result: Result) -> None:
