@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
-from django.db import models
+from django.db import models, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 from django.utils.crypto import salted_hmac
 
 from deploy_manager.logs import mask_text, plain
-from deploy_manager.models import Deployment, Environment
+from deploy_manager.models import Approval, Deployment, Environment, Upgrade
 from deploy_manager.models.audit import AuditEvent, AuditEventQuerySet
 from deploy_manager.models.message_field import MessageField
 from deploy_manager.models.secret_field import SecretField
@@ -39,7 +39,12 @@ change them."""
 ADDED, CHANGED, DELETED, REQUESTED = "added", "changed", "deleted", "requested"
 LONGEST_VALUE = 2000
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = (
+    *("=", "+", "-", "@", "\t", "\r", "\n"),
+    # For spreadsheets in Japanese.
+    *("\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}"),
+    *("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}"),
+)
 """What a spreadsheet takes for the beginning of a formula: OWASP, CSV injection."""
 
 NOT_AUDITED = {
@@ -56,8 +61,8 @@ NOT_AUDITED = {
     "deployment": "recorded when it is requested; its own row says how it went",
     "release": "made by deployments; marks are recorded where they are set",
     "lockfile": "immutable, named by its hash",
-    "upgradestage": "part of an upgrade, which is history itself",
-    "upgrade": "recorded when it is requested; its own row says how it went",
+    "upgradestage": "recorded when it is requested; its own row says how it went",
+    "upgrade": "recorded with each of its stages, which belong to one environment each",
     "policyrun": "history of a policy",
     "resolution": "a question and its answer, which change nothing",
     "confirmedplan": "what was shown, kept with what it is confirmed for",
@@ -69,6 +74,9 @@ NOT_AUDITED = {
 
 _OF_ACCOUNTS = {"last_login"}
 """Columns of accounts that say nothing about rights."""
+
+GUARDIAN = "guardian"
+"""django-guardian, whose tables give people rights on single rows."""
 
 _BEFORE = "_audited_before"
 
@@ -155,6 +163,32 @@ def record_change(
     )
 
 
+@contextmanager
+def noting(rows: "models.QuerySet[Any]", *columns: str) -> Iterator[None]:
+    """Note what an UPDATE of these rows in the block changes: it sends no signal.
+
+    `columns` count besides those that forms have.
+    """
+    with transaction.atomic():
+        before = {row.pk: _values_with(row, columns) for row in rows.all()}
+        yield
+        # By their keys: changed rows may not be among those that were asked for any more.
+        for row in rows.model._base_manager.filter(pk__in=before):
+            if (after := _values_with(row, columns)) != before[row.pk]:
+                record_change(row, before[row.pk], after)
+
+
+def _values_with(row: models.Model, columns: Sequence[str]) -> dict[str, Any]:
+    more = {name: _shown(row._meta.get_field(name), row) for name in columns}  # type: ignore[arg-type]
+    return values_of(row) | {name: value for name, value in more.items() if value}
+
+
+def note_added(rows: Iterable[models.Model]) -> None:
+    """Note rows that were written by `bulk_create`, which sends no signal."""
+    for row in rows:
+        record(ADDED, row, after=values_of(row))
+
+
 def fingerprint(value: object) -> str:
     """Return what tells two values apart, and nothing else of them."""
     return salted_hmac("deploy_manager.audit", json.dumps(value, default=str)).hexdigest()[:12]
@@ -172,8 +206,9 @@ def values_of(row: models.Model) -> dict[str, Any]:
 def _counts(field: "models.Field[Any, Any]") -> bool:
     if isinstance(field, SecretField):
         return True
-    # What can't be edited was seen, or counts something.
-    return field.editable and not field.primary_key and field.name not in _OF_ACCOUNTS
+    # What can't be edited was seen, or counts something; but owners lend their rights.
+    is_said = field.editable or field.name == "owner_name"
+    return is_said and not field.primary_key and field.name not in _OF_ACCOUNTS
 
 
 def _shown(field: "models.Field[Any, Any]", row: models.Model) -> Any:
@@ -216,6 +251,12 @@ def _name_of(field: "models.ForeignKey[Any, Any]", row: models.Model, key: Any) 
 def _environment_of(row: models.Model) -> int | None:
     if isinstance(row, Environment):
         return row.pk
+    if isinstance(row, Approval):
+        return row.deployment.environment_id
+    if row._meta.app_label == GUARDIAN:
+        # A right on one row: its key is a text there, as it may be of any table.
+        is_of_one = row.content_type.model_class() is Environment  # type: ignore[attr-defined]
+        return int(row.object_pk) if is_of_one else None  # type: ignore[attr-defined]
     key = getattr(row, "environment_id", None)
     return key if isinstance(key, int) else None
 
@@ -274,13 +315,7 @@ def _note_members(
 
 
 def _note_request(deployment: Deployment, **_: Any) -> None:
-    actor = Actor(
-        deployment.requested_by_name,
-        deployment.source,
-        deployment.requested_by_id,
-        current_actor().address,
-    )
-    with acting(actor):
+    with acting(_requester(deployment)):
         record(
             REQUESTED,
             deployment,
@@ -294,6 +329,19 @@ def _note_request(deployment: Deployment, **_: Any) -> None:
         )
 
 
+def note_upgrade(upgrade: Upgrade) -> None:
+    """Note the request of an upgrade, on each of its environments."""
+    with acting(_requester(upgrade)):
+        for stage in upgrade.stages.select_related("environment__project"):
+            after = {"moves": _storable(stage.moves), "reason": upgrade.reason}
+            record(REQUESTED, stage, after=after)
+
+
+def _requester(asked: Deployment | Upgrade) -> Actor:
+    address = current_actor().address
+    return Actor(asked.requested_by_name, asked.source, asked.requested_by_id, address)
+
+
 def audited_models() -> list[type[models.Model]]:
     """Return the tables whose rows make events: ours, and those that give people rights."""
     ours = [
@@ -302,10 +350,10 @@ def audited_models() -> list[type[models.Model]]:
         if model._meta.model_name not in NOT_AUDITED
     ]
     rights: list[type[models.Model]] = [get_user_model(), Group]
-    if apps.is_installed("guardian"):
+    if apps.is_installed(GUARDIAN):
         rights += [
             model
-            for model in apps.get_app_config("guardian").get_models()
+            for model in apps.get_app_config(GUARDIAN).get_models()
             if model._meta.model_name in ("userobjectpermission", "groupobjectpermission")
         ]
     return [*ours, *rights]

@@ -87,6 +87,27 @@ def test_a_blank_secret_stays_as_it_is() -> None:
     assert (changed.user, changed.sealed) == ("other", row.sealed)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"host": "elsewhere.example.org"},
+        {"kind": "index"},
+        {"kind": "sudo", "host": ""},
+    ],
+    ids=["host", "kind", "to servers"],
+)
+def test_a_secret_goes_to_no_other_place_than_it_was_entered_for(changes: dict[str, str]) -> None:
+    client = visitor("owner")
+    add(client)
+    address = url("credential_change", Credential.objects.get().pk)
+    answer = client.post(address, form(new_secret="", **changes))
+    assert "Enter the secret again" in answer.content.decode()
+    row = Credential.objects.get()
+    assert (row.kind, row.host) == ("git-token", "git.example.org")
+    assert client.post(address, form(**changes)).status_code == 302
+    assert client.post(address, form(new_secret="", user="other", **changes)).status_code == 302
+
+
 def test_a_key_is_generated_and_its_public_part_shown() -> None:
     page = add(visitor("owner"), kind="login", host="", new_secret="", _generate="Generate key")
     row = Credential.objects.get()

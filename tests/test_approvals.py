@@ -15,11 +15,12 @@ from django.utils import timezone
 from deploy_manager import dispatch
 from deploy_manager.deployments import notifying
 from deploy_manager.deployments.approvals import approvals_that_count, decide, why_not_approved
-from deploy_manager.deployments.owners import take_over
+from deploy_manager.deployments.confirming import confirming_own_edits
+from deploy_manager.deployments.owners import confirm_by, take_over
 from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run, run_shard
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Approval, Deployment, Environment, State, UpgradeState
+from deploy_manager.models import Approval, Deployment, Environment, Schedule, State, UpgradeState
 from deploy_manager.reconcile import reconcile
 from tests.loop import Pair, ago
 from tests.owners import owner, person
@@ -238,11 +239,33 @@ def test_the_owner_of_a_schedule_approves_nothing_that_it_asks_for(pair: Pair) -
     pair.reconcile()
     deployment = schedule.deployments.get()
     assert (deployment.state, deployment.message.code) == (State.WAITING, "waits_for_approval")
-    with pytest.raises(RequestRefused, match="own what did"):
+    with pytest.raises(RequestRefused, match="own the schedule or policy that did"):
         decide(deployment, eve, approves=True)
     decide(deployment, owner(), approves=True)
     pair.reconcile()
     assert state_of(deployment) == State.QUEUED
+
+
+def test_nobody_approves_what_they_changed_under_the_schedule_of_somebody_else(
+    pair: Pair,
+) -> None:
+    Environment.objects.filter(pk=pair.good.pk).update(approvals_needed=1)
+    pair.good.refresh_from_db()
+    schedule = pair.schedule(pair.good, "collect_static")
+    eve = person("eve", *BOTH, "change_environment")
+    with confirming_own_edits(pair.good, eve):
+        Environment.objects.filter(pk=pair.good.pk).update(smoke_command="evil")
+    pair.reconcile()
+    schedule.refresh_from_db()
+    assert schedule.paused.codes == ["plan_changed"]
+    assert not schedule.deployments.exists()
+
+    confirm_by(schedule, eve)
+    assert schedule.owner == eve
+    Schedule.objects.filter(pk=schedule.pk).update(looked_at=ago(minutes=2))
+    pair.reconcile()
+    with pytest.raises(RequestRefused, match="own the schedule or policy that did"):
+        decide(schedule.deployments.get(), eve, approves=True)
 
 
 def test_a_stage_of_an_upgrade_waits_for_approval_there(pair: Pair, ann: User) -> None:

@@ -10,17 +10,34 @@ from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
 from django.test import Client
+from guardian.shortcuts import assign_perm
 from pytest_django import Settings
 
-from deploy_manager.auditing import NOT_AUDITED, audited_models
+from deploy_manager.auditing import FORMULA, NOT_AUDITED, audited_models
+from deploy_manager.deployments.owners import confirm_by, take_over
 from deploy_manager.deployments.request import request
-from deploy_manager.models import AuditEvent, Project, Server
+from deploy_manager.inventories.formats import read_inventory
+from deploy_manager.inventory.changes import Wanted
+from deploy_manager.inventory.comparing import plan_import
+from deploy_manager.inventory.host_keys import pin, server_facts
+from deploy_manager.inventory.writing import write_import
+from deploy_manager.models import (
+    AuditEvent,
+    Credential,
+    Deployment,
+    Project,
+    Schedule,
+    Server,
+    UpgradePolicy,
+)
 from deploy_manager.models.audit import AppendOnlyError
+from deploy_manager.packages.overrides import let_go
 from deploy_manager.packages.pins import replace_pins
 from deploy_manager.requester import requester_name
 from deploy_manager.requirements.reading import read_pins
 from tests.inventory import Inventory
-from tests.parts.admin import ObjectRights, url, visitor
+from tests.parts.admin import ObjectRights, make_user, url, visitor
+from tests.parts.rights import HIDDEN, Team, make_team
 
 pytestmark = pytest.mark.django_db
 
@@ -28,6 +45,11 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def project() -> Project:
     return Project.objects.create(name="shop", repository="/srv/shop.git")
+
+
+@pytest.fixture
+def team(db: None) -> Team:
+    return make_team()
 
 
 def last() -> AuditEvent:
@@ -120,6 +142,59 @@ def test_a_list_of_pins_is_one_event(inventory: Inventory) -> None:
     assert (second.before, second.after) == ({"django": "5.2.7"}, {"django": "5.2.8"})
 
 
+def test_servers_that_are_imported_are_events(inventory: Inventory) -> None:
+    text = "[app]\nweb1 ansible_host=192.0.2.1 ansible_user=shop\n"
+    wanted, before = Wanted(inventory.environment, (("all", "app"),)), last().pk
+    for changed in (text, text.replace("192.0.2.1", "192.0.2.2")):
+        found = read_inventory(changed.encode(), "")
+        write_import(found, wanted, plan_import(found, wanted).digest)
+    server, place, moved = AuditEvent.objects.filter(pk__gt=before).order_by("pk")
+    assert (server.action, server.name, server.after["address"]) == ("added", "web1", "192.0.2.1")
+    assert (place.action, place.environment_key) == ("added", inventory.environment.pk)
+    assert place.after["roles"] == ["app"]
+    assert (moved.before, moved.after) == ({"address": "192.0.2.1"}, {"address": "192.0.2.2"})
+
+
+def test_a_host_key_that_is_pinned_is_an_event() -> None:
+    server = Server.objects.create(name="one", address="192.0.2.1", user="shop")
+    assert pin(server_facts(server), "ssh-ed25519 AAAA")
+    assert (last().kind, last().name, last().action) == ("server", "one", "changed")
+    assert (last().before, last().after) == ({"host_key": None}, {"host_key": "ssh-ed25519 AAAA"})
+
+
+def test_a_thaw_is_an_event(inventory: Inventory) -> None:
+    call_command("freeze", str(inventory.environment), "--reason", "inventory")
+    call_command("thaw", str(inventory.environment))
+    assert (last().kind, last().source) == ("freeze", "manage.py thaw")
+    assert last().environment_key == inventory.environment.pk
+    assert last().after["ended_by_name"] == requester_name()
+
+
+def test_an_override_that_is_let_go_is_an_event(inventory: Inventory) -> None:
+    inventory.environment.overrides.create(name="celery", version="5.5")
+    let_go(inventory.environment, "celery", by="ann", reason="not needed")
+    assert (last().kind, last().action) == ("override", "changed")
+    assert (last().after["ended_by_name"], last().after["ended_why"]) == ("ann", "not needed")
+
+
+def test_a_release_that_is_marked_as_bad_is_an_event(team: Team) -> None:
+    release = team.rows["release"]
+    page = f"{url('release_mark_bad')}?on={release.pk}"
+    assert visitor("owner").post(page, {"reason": "It hangs."}).status_code == 302
+    assert (last().kind, last().who, last().action) == ("release", "owner", "changed")
+    assert "It hangs." in last().after["bad_reason"]
+
+
+def test_who_takes_a_schedule_over_is_an_event(team: Team) -> None:
+    schedule = Schedule.objects.get(environment=team.site)
+    ann = make_user("ann", superuser=True)
+    take_over(schedule, ann)
+    confirmed, owned = AuditEvent.objects.filter(kind="schedule")[:2]
+    assert (owned.after, list(confirmed.after)) == ({"owner_name": "ann"}, ["confirmed"])
+    confirm_by(schedule, ann)
+    assert (last().kind, list(last().after)) == ("schedule", ["confirmed"])
+
+
 def test_rows_of_the_audit_are_neither_changed_nor_deleted(project: Project) -> None:
     event = last()
     event.who = "somebody else"
@@ -155,7 +230,7 @@ def test_every_table_is_audited_or_says_why_not() -> None:
     assert ours - set(NOT_AUDITED) <= {model._meta.model_name for model in audited_models()}
 
 
-EVIL = ("=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "<b>&")
+EVIL = ("=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\N{FULLWIDTH EQUALS SIGN}1", "<b>&")
 
 
 def test_an_export_has_what_the_filters_leave_and_no_formulas(project: Project) -> None:
@@ -166,7 +241,7 @@ def test_an_export_has_what_the_filters_leave_and_no_formulas(project: Project) 
     answer = b"".join(owner.get(chosen).streaming_content).decode()  # type: ignore[attr-defined]
     rows = list(csv.DictReader(io.StringIO(answer)))
     assert [row["kind"] for row in rows] == ["server"] * len(EVIL)
-    assert not [cell for row in rows for cell in row.values() if cell[:1] in "=+-@\t" and cell]
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(FORMULA)]
     lines = owner.get(url("auditevent_export", "jsonl")).streaming_content  # type: ignore[attr-defined]
     names = [json.loads(line)["name"] for line in b"".join(lines).splitlines()]
     assert EVIL[0] in names
@@ -210,6 +285,31 @@ def test_events_of_hidden_environments_do_not_exist(
     assert client.get(url("auditevent_change", hidden.pk)).status_code == 302
     ObjectRights.grant(user, "view_environment", inventory.environment)
     assert str(inventory.environment) in page_of(client)
+
+
+def test_an_event_is_of_the_environment_or_server_that_its_row_belongs_to(team: Team) -> None:
+    deployment = Deployment.objects.filter(environment=team.hidden)[0]
+    deployment.approvals.create(user_name="ann", decision="approved", digest="0" * 64)
+    somebody = User.objects.create_user("somebody")
+    for row in (team.hidden, Server.objects.get(name__contains=HIDDEN)):
+        assign_perm(f"view_{row._meta.model_name}", somebody, row)
+        row.save()
+    team.hidden.project.folder = "src"
+    team.hidden.project.save()
+    UpgradePolicy.objects.get(name__contains=HIDDEN).ignored.create(package=f"kit-of-{HIDDEN}")
+    server = Server.objects.get(name__contains=HIDDEN)
+    Credential.objects.create(name="key", kind="sudo", source="file", server=server)
+    reader = make_user("reader", "view_auditevent")
+    assign_perm("view_environment", reader, team.site)
+    client = Client()
+    client.force_login(reader, backend="django.contrib.auth.backends.ModelBackend")
+    seen = client.get(url("auditevent_export", "jsonl")).getvalue().decode()
+    told = [line for line in seen.splitlines() if HIDDEN in line or '"name": "secret"' in line]
+    assert not told
+    assert f'"name": "{team.site}"' in seen
+    assert '"name": "somebody"' in seen, "accounts belong to no environment"
+    administrator = visitor("owner").get(url("auditevent_export", "jsonl"))
+    assert HIDDEN in administrator.getvalue().decode()
 
 
 def page_of(client: Client) -> str:

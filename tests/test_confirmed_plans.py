@@ -12,6 +12,9 @@ from django.db import models
 from django.utils import timezone
 from pytest_django import Settings
 
+from deploy_manager.deployments import contents as contents_module
+from deploy_manager.deployments import prepare as prepare_module
+from deploy_manager.deployments import run as run_module
 from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.confirming import (
     changed_since,
@@ -24,9 +27,12 @@ from deploy_manager.deployments.decided import (
     DESCRIBED,
     describe,
 )
+from deploy_manager.deployments.deploy_file import read_build_commands
+from deploy_manager.deployments.prepare import prepare
 from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run, run_shard
 from deploy_manager.exceptions import PlanChanged
+from deploy_manager.git.mirror import Mirror
 from deploy_manager.models import (
     ConfirmedPlan,
     Deployment,
@@ -46,9 +52,11 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.secret_field import SecretField
 from deploy_manager.sealing import Secret, seal
-from tests.inventory import Inventory, claim
+from deploy_manager.site_secrets import SiteSecrets, open_secrets
+from tests.inventory import Inventory, claim, make_inventory
 from tests.loop import Pair
 from tests.owners import owned, owner
+from tests.parts.repository import Repository
 from tests.releases import Switching
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -425,3 +433,81 @@ def test_own_edits_confirm_only_themselves(site: Environment) -> None:
     with confirming_own_edits(site, stranger):
         Environment.objects.update(keep_releases=6)
     assert [change.name for change in changed_since(schedule)] == ["keep_releases"]
+
+
+EDITS_BACK: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+    "environment": (
+        lambda: Environment.objects.update(reload_method="command", reload_target="evil"),
+        lambda: Environment.objects.update(reload_method="none", reload_target=""),
+    ),
+    "process": (
+        lambda: Environment.objects.get().processes.create(name="evil", command="evil"),
+        lambda: Process.objects.all().delete(),
+    ),
+    "secret": (
+        lambda: SecretVariable.objects.update(name="PATH"),
+        lambda: SecretVariable.objects.update(name="API_KEY"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "undo"), EDITS_BACK.values(), ids=EDITS_BACK)
+def test_an_edit_that_is_undone_once_the_worker_has_read_it_stops_it_too(
+    switching: Switching,
+    monkeypatch: pytest.MonkeyPatch,
+    edit: Callable[[], object],
+    undo: Callable[[], object],
+) -> None:
+    SecretVariable.objects.put(
+        switching.inventory.environment, "API_KEY", Secret("of the shop"), "somebody"
+    )
+    deployment = switching.request("new")
+    edit()
+
+    def opened(environment: Environment) -> SiteSecrets:
+        found = open_secrets(environment)
+        undo()
+        return found
+
+    monkeypatch.setattr(run_module, "open_secrets", opened)
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.message.code) == (State.FAILED, "plan_changed")
+    assert switching.told("one") == []
+
+
+@pytest.mark.parametrize("is_undone", [False, True])
+def test_pins_edited_while_the_repository_is_fetched_are_not_installed(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, db: None, is_undone: bool
+) -> None:
+    repository.commit("Site", {"manage.py": "", "requirements.txt": ""})
+    inventory = make_inventory(repository.path.parent, str(repository.path))
+    inventory.add_server("one")
+    environment = inventory.environment
+    Environment.objects.update(pins_from="rows")
+    environment.requirements.create(name="django", version="5.2.7")
+    environment.refresh_from_db()
+    deployment = request(environment, source="manage.py", requested_by_name="me@here")
+    fetch = Mirror.update
+
+    def fetch_slowly(mirror: Mirror) -> None:
+        Requirement.objects.update(version="6.6.6")
+        fetch(mirror)
+
+    def read_the_rest(*args: Any) -> Any:
+        if is_undone:
+            Requirement.objects.update(version="5.2.7")
+        return read_build_commands(*args)
+
+    monkeypatch.setattr(Mirror, "update", fetch_slowly)
+    monkeypatch.setattr(contents_module, "read_build_commands", read_the_rest)
+    monkeypatch.setattr(prepare_module, "refuse_what_would_fail", lambda *facts: ())
+    held = claim(deployment)
+    if is_undone:
+        release = prepare(held).release
+        assert release is not None
+        assert "django==5.2.7" in release.lock.text
+        return
+    with pytest.raises(PlanChanged, match="django"):
+        prepare(held)
+    assert not environment.releases.exists()

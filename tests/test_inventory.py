@@ -1,5 +1,6 @@
 """What is installed on servers is asked of them over SSH, and kept on the rows."""
 
+import os
 import socket
 import subprocess
 from dataclasses import replace
@@ -64,6 +65,16 @@ def test_a_local_server_is_asked_the_same_way(inventory: Inventory) -> None:
     machine.install("celery", "5.5.0")
     assert take_inventory(placement.pk)
     assert machine.installed == {"celery": "5.5.0"}
+
+
+@pytest.mark.as_root
+def test_nothing_is_run_that_another_account_has_put_there(inventory: Inventory) -> None:
+    placement = inventory.environment.placements.get()
+    make_release(inventory.folder / "one")
+    machine = Machine(placement, inventory.folder / "one")
+    let_python_print(machine, "mine now")
+    os.chown((machine.folder / "current/venv").resolve(), 54321, 54321)
+    assert "belongs to another account" in problem_of(machine)
 
 
 def test_nothing_is_written_on_the_server(site: Site) -> None:

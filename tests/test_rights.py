@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.forms import ModelChoiceField
 from django.http import HttpRequest
@@ -17,7 +17,7 @@ from deploy_manager.admin.permissions import APP, visible
 from deploy_manager.inventories.formats import read_inventory
 from deploy_manager.inventory.changes import NEW, REFUSED, Wanted
 from deploy_manager.inventory.comparing import plan_import
-from deploy_manager.models import Environment, Placement, Requirement, Server
+from deploy_manager.models import Credential, Environment, Placement, Requirement, Server
 from deploy_manager.models.rights import Right, may
 from tests.parts.admin import make_user, url
 from tests.parts.rights import HIDDEN, Team, make_people, make_team
@@ -199,6 +199,18 @@ def test_pins_move_to_no_environment_that_may_not_be_changed(team: Team) -> None
     assert not Requirement.objects.filter(version="6.6.6").exists()
 
 
+def test_an_environment_stays_with_its_project_unless_its_editor_might_add_one(team: Team) -> None:
+    user = person("editor", change_environment=team.site, view_environment=team.hidden)
+    client, where = logged_in(user), url("environment_change", team.site.pk)
+    own, theirs = team.site.project, team.hidden.project
+    for right, project in (("view_environment", own), ("add_environment", theirs)):
+        user.user_permissions.add(Permission.objects.get(codename=right))
+        sent = form_of(client, team.site, project=theirs.pk)
+        assert client.post(where, sent).status_code == 302
+        team.site.refresh_from_db()
+        assert team.site.project == project, "its code, its deploy key, its credentials"
+
+
 def test_values_of_variables_are_for_those_who_may_change_secrets(team: Team) -> None:
     Environment.objects.filter(pk=team.site.pk).update(variables={"API_KEY": "s3cret"})
     team.site.refresh_from_db()
@@ -217,6 +229,42 @@ def test_values_of_variables_are_for_those_who_may_change_secrets(team: Team) ->
     assert client.post(url("environment_change", team.site.pk), sent).status_code == 302
     team.site.refresh_from_db()
     assert team.site.variables == {"API_KEY": "fresh"}
+
+
+def test_a_list_is_filtered_by_nothing_that_its_user_is_not_shown(team: Team) -> None:
+    Environment.objects.filter(pk=team.site.pk).update(variables={"API_KEY": "s3cret"})
+    client = logged_in(person("viewer", view_environment=team.site))
+    sites = url("environment_changelist")
+    assert client.get(f"{sites}?project__id__exact={team.site.project_id}").status_code == 200
+    for guess in ("s", "x"):
+        asked = client.get(f"{sites}?variables__API_KEY__startswith={guess}")
+        assert asked.status_code == 400, "who may not see a value can find it by guessing"
+
+
+def test_no_list_takes_a_filter_that_it_does_not_offer(team: Team) -> None:
+    request = request_of(make_user("administrator", superuser=True))
+    for model, registered in admin.site._registry.items():
+        if model._meta.app_label != APP:
+            continue
+        filters = (*registered.list_filter, registered.date_hierarchy)
+        offered = {getattr(each, "parameter_name", each) for each in filters}
+        for field in model._meta.get_fields():
+            for lookup in (field.name, f"{field.name}__startswith"):
+                taken = registered.lookup_allowed(lookup, "x", request)
+                assert taken == (field.name in offered), f"{model.__name__}: {lookup}"
+
+
+def test_a_credential_is_seen_with_all_that_it_is_for(team: Team) -> None:
+    server, project = Server.objects.get(name__contains=HIDDEN), team.hidden.project
+    for name, place in (("of-server", {"server": server}), ("of-project", {"project": project})):
+        Credential.objects.create(name=name, kind="sudo", source="file", **place)
+    keeper = make_user("keeper", "view_credential")
+    assign_perm("view_environment", keeper, team.site)
+    seen = visible(request_of(keeper), Credential.objects.all())
+    assert {each.name for each in seen} == {f"key of {team.site}"}
+    of_all = make_user("of-all", "view_credential", "view_environment")
+    seen = visible(request_of(of_all), Credential.objects.filter(name__startswith="of-"))
+    assert {each.name for each in seen} == {"of-project"}, "no right on any server"
 
 
 def test_a_schedule_is_saved_and_deleted_by_those_who_may_run_it(team: Team) -> None:

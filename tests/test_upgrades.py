@@ -8,6 +8,7 @@ import pytest
 from deploy_manager.deployments.run import run_shard
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import (
+    AuditEvent,
     Deployment,
     Environment,
     IndexedPackage,
@@ -245,6 +246,9 @@ def test_an_environment_is_in_one_upgrade_at_a_time(four: Site4) -> None:
     four.index.add("shopkit", "1.1")
     plan = plan_upgrade([four.environment], four.options("shopkit"))
     first = request_upgrade(plan, source="manage.py", requested_by_name="me@here")
+    event = AuditEvent.objects.get(action="requested", kind="upgradestage")
+    assert (event.who, event.environment_key) == ("me@here", four.environment.pk)
+    assert "shopkit" in str(event.after["moves"])
     with pytest.raises(RequestRefused, match=f"part of upgrade #{first.pk}"):
         request_upgrade(plan, source="manage.py", requested_by_name="me@here")
 

@@ -202,3 +202,12 @@ def test_nothing_is_started_while_the_deploy_path_is_locked(server: Server) -> N
         flock(lock, LOCK_EX)
         assert not start_on(server.place)
     assert server.pids() == {}
+
+
+@pytest.mark.as_root
+def test_no_program_is_run_that_another_account_has_put_there(server: Server) -> None:
+    server.deploy("r1", web="sleep 100")
+    server.answer(json.dumps(ANSWER))
+    os.chown(server.tools / "processes.pyz", 54321, 54321)
+    with pytest.raises(RecipeError, match="belongs to another account"):
+        look_at(server.place)

@@ -12,6 +12,7 @@ from django.contrib.admin import RelatedFieldListFilter
 from django.contrib.admin.utils import NestedObjects
 from django.contrib.admin.views.main import ChangeList
 from django.db import DEFAULT_DB_ALIAS, models
+from django.db.models.constants import LOOKUP_SEP
 from django.db.models.fields.json import KT
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -153,6 +154,16 @@ class StyledAdmin(VisibleChoices, ModelAdmin[_Model]):
     def _visible_filter(self, given: Any) -> Any:
         is_relation = isinstance(given, str) and self.opts.get_field(given).is_relation
         return (given, VisibleFilter) if is_relation else given
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        """Take the filters that the list offers, and no other column of its table.
+
+        Django would take each of them: who is not shown a value could find it by guessing.
+        """
+        offered = self.list_filter if request is None else super().get_list_filter(request)
+        names = {getattr(each, "parameter_name", each) for each in (*offered, self.date_hierarchy)}
+        is_offered = lookup.partition(LOOKUP_SEP)[0] in names
+        return is_offered and super().lookup_allowed(lookup, value, request)
 
     def has_view_permission(self, request: HttpRequest, obj: _Model | None = None) -> bool:
         """Whoever may see any environment may see the rows that belong to those they may see."""

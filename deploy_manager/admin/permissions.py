@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet, TextField
+from django.db.models.functions import Cast
 from django.http import HttpRequest
 
+from deploy_manager.auditing import GUARDIAN, audited_models
 from deploy_manager.models import (
     Advisory,
     Approval,
@@ -54,6 +56,12 @@ OF_ENVIRONMENT: dict[type[Model], str] = {
 }
 """The way to the one environment of a row, where that is not the model's own `environment`."""
 
+OF_SERVERS_TOO = (AuditEvent, Credential)
+"""Models whose rows may be about a server: all environments are not enough to see all of them."""
+
+OF_NO_ENVIRONMENT = (Credential, IgnoredPackage, Project, Server, UpgradePolicy)
+"""Models in the audit whose rows may belong to no environment, or to several."""
+
 Seen = Callable[[QuerySet[Environment]], Q]
 
 
@@ -93,8 +101,6 @@ def _of_advisory(seen: QuerySet[Environment]) -> Q:
 
 OF_SEVERAL: dict[type[Model], Seen] = {
     Advisory: _of_advisory,
-    # What belongs to no environment is for all who may read the audit.
-    AuditEvent: lambda seen: Q(environment_key__isnull=True) | Q(environment_key__in=seen),
     IgnoredPackage: lambda seen: _of_policy(seen, "policy"),
     LockFile: _of_lock_file,
     PolicyRun: lambda seen: _of_policy(seen, "policy"),
@@ -118,18 +124,11 @@ def visible(request: HttpRequest, found: QuerySet[_Row]) -> QuerySet[_Row]:
         return _of_places(request, found, Environment, Right.VIEW)
     if model is Server:
         return _of_places(request, found, Server, Right.VIEW_SERVER)
-    if model._meta.app_label != APP or sees_all(request):
+    if model._meta.app_label != APP or _sees_all_of(request, model):
         return found
     environments = allowed(request, Right.VIEW, Environment.objects.order_by())
-    if model is Project:
-        own = Environment.objects.filter(project=OuterRef("pk"), pk__in=environments)
-        return found if _may_see_projects(request) else found.filter(Exists(own))
-    if model is Credential:
-        servers = visible(request, Server.objects.order_by())
-        return found.filter(
-            Q(environment=None) | Q(environment__in=environments),
-            Q(server=None) | Q(server__in=servers),
-        )
+    if model in OF_MORE_RIGHTS:
+        return found.filter(OF_MORE_RIGHTS[model](request, environments))
     if way := way_to_environment(model):
         return found.filter(**{f"{way}__in": environments})
     if model in OF_SEVERAL:
@@ -150,7 +149,54 @@ def is_visible(request: HttpRequest, row: Model) -> bool:
     if isinstance(row, Server):
         return may(request.user, Right.VIEW_SERVER, row)
     found = type(row)._base_manager.filter(pk=row.pk)
-    return sees_all(request) or visible(request, found).exists()
+    return _sees_all_of(request, type(row)) or visible(request, found).exists()
+
+
+def _sees_all_of(request: HttpRequest, model: type[Model]) -> bool:
+    return sees_all(request) and (
+        model not in OF_SERVERS_TOO or may(request.user, Right.VIEW_SERVER, None)
+    )
+
+
+def _of_projects(request: HttpRequest, seen: QuerySet[Environment]) -> Q:
+    if _may_see_projects(request):
+        return Q()
+    return Q(Exists(seen.filter(project=OuterRef("pk"))))
+
+
+def _of_credentials(request: HttpRequest, seen: QuerySet[Environment]) -> Q:
+    servers = visible(request, Server.objects.order_by())
+    projects = visible(request, Project.objects.order_by())
+    return (
+        (Q(environment=None) | Q(environment__in=seen))
+        & (Q(server=None) | Q(server__in=servers))
+        & (Q(project=None) | Q(project__in=projects))
+    )
+
+
+def _of_events(request: HttpRequest, seen: QuerySet[Environment]) -> Q:
+    """Return the events of environments that may be seen, and those of other rows that may be.
+
+    Events of accounts and groups are for all who may read the audit.
+    """
+    of_rows = [model for model in audited_models() if model._meta.app_label in (APP, GUARDIAN)]
+    rest = ~Q(kind__in=[model._meta.model_name for model in of_rows])
+    for model in of_rows:
+        # Of the others it is known which environment each belongs to.
+        if model in OF_NO_ENVIRONMENT:
+            rows = visible(request, model._default_manager.order_by())
+            keys = rows.annotate(_key=Cast("pk", TextField())).values("_key")
+            rest |= Q(kind=model._meta.model_name, key__in=keys)
+    known = Q(environment_key__isnull=False) if sees_all(request) else Q(environment_key__in=seen)
+    return known | (Q(environment_key__isnull=True) & rest)
+
+
+OF_MORE_RIGHTS: dict[type[Model], Callable[[HttpRequest, QuerySet[Environment]], Q]] = {
+    AuditEvent: _of_events,
+    Credential: _of_credentials,
+    Project: _of_projects,
+}
+"""Models whose rows depend on more rights than those on environments."""
 
 
 def sees_all(request: HttpRequest) -> bool:

@@ -8,6 +8,7 @@ author is not known, as by a command or SQL, confirms nothing.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django.apps import apps
@@ -19,6 +20,7 @@ from deploy_manager.deployments.decided import (
     PINS,
     Change,
     Description,
+    as_read,
     describe,
     differences,
     gateways_of,
@@ -97,6 +99,20 @@ def changes_of(deployment: Deployment) -> list[Change]:
     return differences(_still_there(kept(deployment.plan), now), now, FIXED_BY_REQUEST)
 
 
+def _changed_while_read(read: Description, now: Description) -> list[Change]:
+    """Return what was read otherwise than it is now: an edit that was taken back meanwhile."""
+    ours = {part.id: part for part in read.parts}
+    there = (
+        # Of a placement there is more than its row.
+        replace(part, fields={name: part.fields.get(name) for name in ours[part.id].fields})
+        if part.kind == Placement._meta.model_name
+        else part
+        for part in now.parts
+        if part.id in ours
+    )
+    return differences(Description(tuple(there)), read, FIXED_BY_REQUEST)
+
+
 def _still_there(before: Description, now: Description) -> Description:
     """Leave out servers that left, and pins once they are in the deployment's own lock file."""
     there = {part.id for part in now.parts}
@@ -111,14 +127,29 @@ def refuse_what_changed(deployment: Deployment) -> None:
         raise PlanChanged(why_changed(changes, deployment.plan))
 
 
+def refuse_other_pins(deployment: Deployment) -> None:
+    """Raise PlanChanged if the pins that were read are not those that were confirmed.
+
+    The environment's requirements have to be fetched along with it, before they are read.
+    """
+    refuse_what_changed(deployment)
+    read = as_read(deployment.environment, pins=True)
+    if changes := _changed_while_read(read, describe_for(deployment)):
+        raise PlanChanged(why_changed(changes, deployment.plan))
+
+
 def split_by_server(
     deployment: Deployment, placements: Iterable[Placement]
 ) -> tuple[list[Change], dict[int, list[Change]]]:
-    """Return the changes that concern all servers, and those of single placements by their keys."""
-    changes = changes_of(deployment)
-    if not changes:
+    """Return the changes that concern all servers, and those of single placements by their keys.
+
+    The placements, and their environment, are those that were read to be worked on.
+    """
+    if deployment.plan is None:
         return [], {}
-    now = describe_for(deployment)
+    placements, now = list(placements), describe_for(deployment)
+    changes = changes_of(deployment)
+    changes += _changed_while_read(as_read(deployment.environment, placements), now)
     builder = deployment.environment.builder_id
     builds = gateways_of(now, str(builder)) if builder else set()
     everybody: list[Change] = []
@@ -234,9 +265,22 @@ def _is_changed(holder: Holder) -> bool:
 
 
 def _may(user: "User", holder: Holder) -> bool:
+    # Where people approve, an edit confirmed by its author could be approved by its author: what it
+    # brings is requested in the owner's name, who alone may not approve.
+    if holder.environment.approvals_needed and user.pk != _owner_of(holder):
+        return False
     if isinstance(holder, Schedule):
         return may(user, right_to(holder.recipe), holder.environment)
     return may(user, Right.UPGRADE, holder.environment)
+
+
+def _owner_of(holder: Holder) -> int | None:
+    """Return the user in whose name a holder's deployments are requested."""
+    if isinstance(holder, Schedule):
+        return holder.owner_id
+    if isinstance(holder, PolicyEnvironment):
+        return holder.policy.owner_id
+    return holder.upgrade.requested_by_id
 
 
 def _holders(row: Model) -> list[Holder]:
@@ -253,7 +297,7 @@ def _holders(row: Model) -> list[Holder]:
     return [
         *schedules.select_related(*related),
         *turns.select_related("policy", *related),
-        *live.select_related(*related),
+        *live.select_related("upgrade", *related),
     ]
 
 

@@ -251,6 +251,27 @@ def describe(
     return Description(tuple(sorted(parts, key=lambda part: part.id)))
 
 
+def as_read(
+    environment: Environment, placements: Iterable[Placement] = (), *, pins: bool = False
+) -> Description:
+    """Describe rows as these objects have them: what is done is made of them, and not read again.
+
+    With `pins`, those that are listed count, too. Nothing is read that was read already.
+    """
+    chosen = list(placements)
+    servers: dict[int, Server] = {}
+    for each in (*(each.server for each in chosen), environment.builder):
+        hop = each
+        while hop is not None and hop.pk not in servers:
+            servers[hop.pk] = hop
+            hop = hop.gateway
+    rows: list[models.Model] = [environment.project, environment, *chosen, *servers.values()]
+    for of_it in (environment.processes, environment.tiers, environment.secret_variables):
+        rows += of_it.all()
+    parts = [*(part_of(each, str(each)) for each in rows), *(_pins(environment) if pins else ())]
+    return Description(tuple(parts))
+
+
 def _actor(actor: Schedule | UpgradePolicy | None) -> Iterator[Part]:
     if actor is not None:
         yield part_of(actor, str(actor))

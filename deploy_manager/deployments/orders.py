@@ -128,7 +128,7 @@ def orders_of(
 
 def _without_the_changed(held: Shard, orders: list[Orders]) -> tuple[list[Orders], list[NoOrders]]:
     """Leave out the servers that are not as they were confirmed. Raises PlanChanged."""
-    # After the rows were read, so that what the orders were made of is what is compared.
+    # After the rows were read: what the orders were made of, and what stands there by now.
     deployment = held.deployment
     everybody, alone = split_by_server(deployment, [each.placement for each in orders])
     if not deployment.stage:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.auditing import noting, record_change
 from deploy_manager.deployments.confirming import (
     changed_since,
     confirm,
@@ -107,11 +108,18 @@ def take_over(actor: Actor, user: "User", shown: str = "") -> None:
 
 
 def confirm_by(actor: Actor, user: "User", shown: str = "") -> None:
-    """Let what decides now be what is confirmed; its owner stays. Raises as `take_over`."""
-    refuse_as_owner(actor, user)
-    _refuse_unseen(actor, shown)
-    with transaction.atomic():
-        _let_act(actor)
+    """Let what decides now be what is confirmed; its owner stays. Raises as `take_over`.
+
+    Where people approve, who confirms becomes the owner: nobody may approve what they confirmed.
+    """
+    needs_approval = any(each.environment.approvals_needed for each in holders_of(actor))
+    if needs_approval and user.pk != actor.owner_id:
+        take_over(actor, user, shown)
+    else:
+        refuse_as_owner(actor, user)
+        _refuse_unseen(actor, shown)
+        with transaction.atomic():
+            _let_act(actor)
 
 
 def _refuse_unseen(actor: Actor, shown: str) -> None:
@@ -135,13 +143,15 @@ def _let_act(actor: Actor, **fields: object) -> None:
     # First the row, which is itself a part of what is confirmed.
     if isinstance(actor, Schedule):
         fields = {**fields, "outcome": ""}
-    if fields:
-        type(actor).objects.filter(pk=actor.pk).update(**fields)
+    with noting(type(actor).objects.filter(pk=actor.pk)):
+        if fields:
+            type(actor).objects.filter(pk=actor.pk).update(**fields)
     for holder in holders_of(actor):
         confirm(holder)
     fresh = type(actor).objects.select_related("owner").get(pk=actor.pk)
     type(actor).objects.filter(pk=actor.pk).update(paused=why_paused(fresh))
     actor.refresh_from_db()
+    record_change(actor, {}, {"confirmed": shown_of(actor)[:12]})
 
 
 def confirm_what_is_new(actor: Actor) -> None:

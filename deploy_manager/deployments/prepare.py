@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.db.models import Q
+from django.db.models import Q, prefetch_related_objects
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
@@ -15,7 +15,7 @@ from deploy_manager.deployments.bad_releases import (
     is_automatic,
     refuse_marked,
 )
-from deploy_manager.deployments.confirming import refuse_what_changed
+from deploy_manager.deployments.confirming import refuse_other_pins, refuse_what_changed
 from deploy_manager.deployments.contents import check_code, find_contents, make_archive
 from deploy_manager.deployments.foreseeing import refuse_what_would_fail
 from deploy_manager.deployments.leaving import leave_out_who_left
@@ -258,7 +258,11 @@ def _release_for(held: Shard) -> tuple[Release | None, tuple[Message, ...]]:
 
 def _new_release(deployment: Deployment) -> tuple[Release, tuple[Message, ...]]:
     environment = deployment.environment
+    # Once: what is installed is what is compared.
+    prefetch_related_objects([environment], "requirements")
     contents = find_contents(environment, deployment.commit or deployment.ref)
+    # Again, as fetching took its time: the pins are fixed from here on.
+    refuse_other_pins(deployment)
     # The environment's own branch is resolved only now: its newest commit takes nothing back.
     if deployment.commit or deployment.ref != environment.ref:
         refuse_to_go_back(deployment, None, contents.commit.hash)

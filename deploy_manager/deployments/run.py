@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from django.db import connection
+from django.db.models import prefetch_related_objects
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
@@ -51,6 +52,9 @@ def run_shard(shard_id: int, wake: Wake) -> bool:
         return False
     try:
         with _getting_ready(held):
+            # Once: what is worked with is what is compared with what was confirmed.
+            of_it = ("processes", "tiers", "secret_variables")
+            prefetch_related_objects([held.deployment.environment], *of_it)
             secrets = open_secrets(held.deployment.environment)
     except NotReadyError as error:
         _give_up(held, State.FAILED, message_of(error))

@@ -14,6 +14,9 @@ from deploy_manager.hosts.opening import open_host
 from deploy_manager.messages import Message
 from deploy_manager.recipes.host import Command, Result
 
+FOREIGN = 46
+"""Exit code: what was to be run belongs to another account."""
+
 
 def run_in_time(
     address: Address, command: Command, seconds: float, late: Message, stdin: bytes = b""
@@ -42,6 +45,27 @@ def fetch_host_key_in_time(address: Address, seconds: float) -> HostKey:
             server=address.described,
             seconds=f"{seconds:g}",
         ) from None
+
+
+def unless_foreign(path: str) -> str:
+    """Return the line of sh that ends with FOREIGN unless the account, or root, owns what is there.
+
+    Whoever moves a row to another folder must not have a program run that lies there.
+    """
+    of_root = f'test "$(find -H {path} -prune -user 0)"'
+    return f"test -O {path} || {of_root} || exit {FOREIGN}"
+
+
+def refuse_foreign(server: str, result: Result) -> None:
+    """Raise RecipeError if a command ended at such a line."""
+    if result.exit_code == FOREIGN:
+        raise RecipeError(
+            _(
+                "What lies in the deploy path of %(server)s belongs to another account than the"
+                " one that logs in: nothing of it is run."
+            ),
+            server=server,
+        )
 
 
 @contextmanager

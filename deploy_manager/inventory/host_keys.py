@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
+from deploy_manager.auditing import noting
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.hosts.address import Address
 from deploy_manager.hosts.in_time import fetch_host_key_in_time
@@ -110,7 +111,8 @@ def pin(facts: dict[str, Any], line: str) -> bool:
     found = Server.objects.filter(
         pk=server.pk, host_key=server.host_key, address=server.address, port=server.port
     )
-    return bool(found.update(host_key=line))
+    with noting(found):
+        return bool(found.update(host_key=line))
 
 
 def by_distance(servers: Sequence[Server]) -> list[list[Server]]:

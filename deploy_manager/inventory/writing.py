@@ -1,11 +1,13 @@
 """Write what an import was seen to do: all of it in one transaction, or nothing."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.auditing import note_added, noting
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.inventories.found import Inventory
 from deploy_manager.inventory.changes import CHANGED, NEW, Plan, Planned, Wanted
@@ -65,7 +67,15 @@ def _write_servers(planned: Iterable[Planned]) -> None:
     through = [each.server for each in written if each.state == NEW and each.gateway]
     Server.objects.bulk_update([each for each in through if each], ["gateway"], batch_size=500)
     # It moves placements as saving each would, but all at once; see models/places.py.
-    Server.objects.bulk_update(changed, [*FIELDS, "gateway"], batch_size=500)
+    with noting(_rows(Server, changed)):
+        Server.objects.bulk_update(changed, [*FIELDS, "gateway"], batch_size=500)
+    note_added(_rows(Server, new).select_related("gateway"))
+
+
+def _rows(model: type[Any], written: Iterable[Any]) -> QuerySet[Any]:
+    keys = [each.pk for each in written if each]
+    found: QuerySet[Any] = model.objects.filter(pk__in=keys).order_by("pk")
+    return found
 
 
 def _write_places(placed: Iterable[Planned], environment: Environment) -> None:
@@ -88,4 +98,6 @@ def _write_places(placed: Iterable[Planned], environment: Environment) -> None:
             row.clean_fields(exclude={"environment", "server"})
             new.append(row)
     Placement.objects.bulk_create(new, batch_size=500)
-    Placement.objects.bulk_update(changed, ["roles"], batch_size=500)
+    with noting(_rows(Placement, changed).select_related("environment__project", "server")):
+        Placement.objects.bulk_update(changed, ["roles"], batch_size=500)
+    note_added(_rows(Placement, new).select_related("environment__project", "server"))

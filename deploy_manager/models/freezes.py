@@ -12,6 +12,9 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.messages import Message
 from deploy_manager.models.moments import MomentField
 
+ENDED = ("ended_at", "ended_by_name")
+"""The columns that say how a freeze was ended."""
+
 
 class FreezeQuerySet(models.QuerySet["Freeze"]):
     def open(self) -> "FreezeQuerySet":

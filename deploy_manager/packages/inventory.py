@@ -23,7 +23,7 @@ from deploy_manager.addresses import address_of
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import DeployManagerError, RecipeError
 from deploy_manager.hosts.address import Address
-from deploy_manager.hosts.in_time import run_in_time
+from deploy_manager.hosts.in_time import refuse_foreign, run_in_time, unless_foreign
 from deploy_manager.logs import log_error, mask_text
 from deploy_manager.masking import carried, masking
 from deploy_manager.messages import Message, message_of
@@ -66,7 +66,9 @@ _VERSION = re.compile(r"[!-~]+")
 # locale, mostly C over SSH, says how names are encoded (PEP 540).
 _COMMAND = """\
 test -e {current} || exit {nothing_there}
-cd -P {current}/venv && exec "$PWD/bin/python" -I -X utf8 -"""
+cd -P {current}/venv || exit
+{unless_foreign}
+exec "$PWD/bin/python" -I -X utf8 -"""
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,9 @@ def ask(address: Address, deploy_path: str) -> Answer:
     an inventory.
     """
     current = shlex.quote(f"{deploy_path}/current")
-    command = _COMMAND.format(current=current, nothing_there=NOTHING_THERE)
+    command = _COMMAND.format(
+        current=current, nothing_there=NOTHING_THERE, unless_foreign=unless_foreign(".")
+    )
     return _read(address.name, _run(address, command))
 
 
@@ -236,6 +240,7 @@ def _read(server: str, result: Result) -> Answer:
     """Return a server's answer, safe to write to the rows. Raises RecipeError."""
     if result.exit_code == NOTHING_THERE:
         raise RecipeError(NOT_DEPLOYED)
+    refuse_foreign(server, result)
     if not result.ok:
         # An account that may run no commands often says so on standard output.
         words = mask_text(result.stderr.strip() or result.stdout.strip())

@@ -12,6 +12,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils.translation import gettext_noop as _
 from packaging.utils import is_normalized_name
 
+from deploy_manager.auditing import noting
 from deploy_manager.credentials import index_of
 from deploy_manager.exceptions import DeployManagerError, PinError, RequestRefused
 from deploy_manager.logs import mask_text
@@ -311,7 +312,9 @@ def let_go(environment: Environment, name: str, *, by: str, reason: str) -> int:
     if not reason:
         raise RequestRefused(_("Give a reason for letting it go: it is kept in the history."))
     found = environment.overrides.filter(name=name)
-    if ended := found.end(Override.End.LET_GO, reason, by):
+    with noting(found.live(), "ended_how", "ended_why", "ended_by_name"):
+        ended = found.end(Override.End.LET_GO, reason, by)
+    if ended:
         return ended
     live = sorted(set(environment.overrides.live().values_list("name", flat=True)))
     raise RequestRefused(

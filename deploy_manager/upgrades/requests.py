@@ -10,6 +10,7 @@ from django.db import IntegrityError
 from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.auditing import note_upgrade
 from deploy_manager.deployments.confirming import refuse_another_plan
 from deploy_manager.deployments.decided import describe
 from deploy_manager.deployments.ending import cancel
@@ -82,6 +83,7 @@ def request_upgrade(
                 )
                 for number, stage in enumerate(plan.stages, 1)
             )
+            note_upgrade(upgrade)
     except IntegrityError:
         # A partial unique index allows one live upgrade in an environment.
         raise RequestRefused(_describe_as_busy(plan)) from None

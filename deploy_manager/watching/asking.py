@@ -14,7 +14,7 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.hosts.address import Address
-from deploy_manager.hosts.in_time import run_in_time
+from deploy_manager.hosts.in_time import refuse_foreign, run_in_time, unless_foreign
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
 from deploy_manager.models.shapes import fits
@@ -57,6 +57,7 @@ _UNPRINTABLE = re.compile(r"[^\t\n -~\u00a0-\ud7ff\ue000-\U0010ffff]")
 # encoded.
 _COMMAND = """\
 test -e {program} || exit {nothing_here}
+{unless_foreign}
 exec {python} -I -S -X utf8 {program} {word} {path}"""
 
 
@@ -130,11 +131,14 @@ def _run(place: Place, word: str, seconds: float, late: Message) -> Result:
     command = _COMMAND.format(
         program=program,
         nothing_here=NOTHING_HERE,
+        unless_foreign=unless_foreign(program),
         python=shlex.quote(place.python),
         word=word,
         path=shlex.quote(place.path),
     )
-    return run_in_time(place.address, command, seconds, late)
+    result = run_in_time(place.address, command, seconds, late)
+    refuse_foreign(place.address.name, result)
+    return result
 
 
 def _read(server: str, result: Result) -> Look:

@@ -19,6 +19,7 @@ from deploy_manager.admin.badges import short_commit, short_time
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.forms import ReasonForm
 from deploy_manager.admin.permissions import may_on_any, visible
+from deploy_manager.auditing import noting
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
 from deploy_manager.models import Release
@@ -127,7 +128,9 @@ class ReleaseAdmin(HistoryAdmin[Release]):
 
     def _mark(self, request: HttpRequest, releases: Sequence[Release], reason: str) -> None:
         why = Message(_("%(reason)s (marked by %(who)s)"), reason=reason, who=request.user)
-        marked = [release for release in releases if release.mark_bad(why)]
+        chosen = Release.objects.filter(pk__in=[release.pk for release in releases])
+        with noting(chosen, "bad_since", "bad_reason"):
+            marked = [release for release in releases if release.mark_bad(why)]
         for release in marked:
             text = gettext("Marked as bad: %(reason)s") % {"reason": reason}
             self.log_change(request, release, text)

@@ -68,6 +68,7 @@ class CredentialForm(ModelForm[Credential]):
                 self._generate(kind, cleaned)
             elif cleaned.get("new_secret"):
                 self._take(kind, cleaned)
+            self._refuse_another_place(kind)
             self._take_passphrase(cleaned)
             self._check_certificate(cleaned)
             self._require_key_to_seal()
@@ -111,6 +112,20 @@ class CredentialForm(ModelForm[Credential]):
             cleaned.get("name", ""), cleaned.get("user", ""), secret, is_in_netrc=is_in_netrc
         ):
             raise ValidationError(str(problem))
+
+    def _refuse_another_place(self, kind: str) -> None:
+        """Have a stored password entered again before it is sent to another host.
+
+        Otherwise whoever may change the row, and reads no secret, could have it sent to themselves.
+        """
+        # A key is shown to nobody whom it is used at.
+        are_keys = {self.initial.get("kind"), kind} <= Credential.KEYS
+        is_elsewhere = not {"kind", "host"}.isdisjoint(self.changed_data)
+        # What was entered now is not sealed yet.
+        if self.instance.sealed and is_elsewhere and not are_keys:
+            raise ValidationError(
+                _("Enter the secret again: it was entered for another host or purpose.")
+            )
 
     def _take_passphrase(self, cleaned: dict[str, Any]) -> None:
         # With a new secret it was taken already; alone it is for a key that can't be read here.

@@ -191,10 +191,14 @@ class EnvironmentAdmin(ConfirmingAdmin[Environment]):
     def get_readonly_fields(
         self, request: HttpRequest, obj: Environment | None = None
     ) -> tuple[str, ...]:
-        """Keep the approvals from those who need them."""
+        """Keep the approvals from those who need them, and its project from who adds none.
+
+        Another project is another code with its deploy key and credentials, as on a new one.
+        """
         may_approve = may(request.user, Right.APPROVE, obj)
         kept = () if may_approve else fields_of(ApprovalPart)
-        return (*self.readonly_fields, "variable_names", *kept)
+        stays = ("project",) if obj is not None and not self.has_add_permission(request) else ()
+        return (*self.readonly_fields, "variable_names", *kept, *stays)
 
     def get_fieldsets(self, request: HttpRequest, obj: Environment | None = None) -> Any:
         """Show the names of the variables instead of their values to those who may not have them.

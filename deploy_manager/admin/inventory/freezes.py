@@ -17,8 +17,10 @@ from django.utils.translation import gettext_lazy
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.forms import FutureField
 from deploy_manager.admin.permissions import visible
+from deploy_manager.auditing import noting
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Environment, Freeze
+from deploy_manager.models.freezes import ENDED
 from deploy_manager.models.rights import Right, may
 
 if TYPE_CHECKING:
@@ -61,7 +63,9 @@ def freeze_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) 
     back = reverse("admin:deploy_manager_environment_change", args=[environment.pk])
     by, user = str(request.user), cast("User", request.user)
     if request.method == "POST" and "_thaw" in request.POST:
-        if environment.thaw(by, user):
+        with noting(environment.freezes.open(), *ENDED):
+            is_thawed = environment.thaw(by, user)
+        if is_thawed:
             admin.log_change(request, environment, _("Thawed."))
             messages.success(request, _("%(site)s may change again.") % {"site": environment})
         else:
@@ -76,7 +80,9 @@ def freeze_view(admin: StyledAdmin[Environment], request: HttpRequest, pk: int) 
         is_valid = form.is_valid()
     if is_valid:
         reason, until = mask_text(form.cleaned_data["reason"]), form.cleaned_data["until"]
-        if environment.freeze(reason, by, until, user):
+        with noting(environment.freezes.open(), *ENDED):
+            is_frozen = environment.freeze(reason, by, until, user)
+        if is_frozen:
             admin.log_change(request, environment, str(environment.describe_freeze()))
             messages.success(request, str(environment.describe_freeze()))
         else:

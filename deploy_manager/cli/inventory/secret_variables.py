@@ -8,6 +8,7 @@ from pathlib import Path
 
 from django.core.exceptions import ValidationError
 
+from deploy_manager.auditing import noting
 from deploy_manager.cli.exits import refuse
 from deploy_manager.cli.views.base import Report, View
 from deploy_manager.exceptions import ConfigurationError
@@ -108,7 +109,8 @@ def seal_plain(environment: Environment, names: Sequence[str], by: str) -> list[
         # Both or none: without its value the site would not start.
         with brief_transaction():
             left = {key: text for key, text in plain.items() if key != name}
-            Environment.objects.filter(pk=environment.pk).update(variables=left)
+            with noting(Environment.objects.filter(pk=environment.pk)):
+                Environment.objects.filter(pk=environment.pk).update(variables=left)
             put_secret(environment, name, value, by)
         plain = left
     return chosen

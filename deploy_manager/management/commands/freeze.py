@@ -3,10 +3,12 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from deploy_manager.auditing import noting
 from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.exits import refusals
 from deploy_manager.cli.inventory.freezes import FreezeReport, check_reason
 from deploy_manager.cli.times import parse_moment
+from deploy_manager.models.freezes import ENDED
 from deploy_manager.requester import requester_name
 
 
@@ -32,6 +34,8 @@ class Command(EnvironmentCommand):
         view = self.make_view(options)
         if before := environment.active_freeze:
             view.say(f"This replaces another freeze: {before.describe()}")
-        if not environment.freeze(reason, requester_name(), until):
+        with noting(environment.freezes.open(), *ENDED):
+            is_frozen = environment.freeze(reason, requester_name(), until)
+        if not is_frozen:
             view.say("Someone else froze it at the same moment: that freeze holds.")
         view.show(FreezeReport(environment))

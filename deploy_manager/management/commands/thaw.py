@@ -5,9 +5,11 @@ from typing import Any
 from django.utils import timezone
 
 from deploy_manager import dispatch
+from deploy_manager.auditing import noting
 from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.inventory.freezes import FreezeReport, describe_begin
 from deploy_manager.models import Deployment, State
+from deploy_manager.models.freezes import ENDED
 from deploy_manager.reconcile import promote_next
 from deploy_manager.requester import requester_name
 
@@ -18,7 +20,9 @@ class Command(EnvironmentCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         environment = self.find_environment(options)
         view = self.make_view(options)
-        if not environment.thaw(requester_name()):
+        with noting(environment.freezes.open(), *ENDED):
+            is_thawed = environment.thaw(requester_name())
+        if not is_thawed:
             view.say("It was not frozen.")
         # Also then: an earlier command may have been killed between the two.
         if promote_next(environment, dispatch.wake_for_shard):
