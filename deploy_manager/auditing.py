@@ -36,7 +36,8 @@ logger = logging.getLogger("deploy_manager.audit")
 """Each event, too, as a line of JSON: for whoever keeps logs where this database's owner can't
 change them."""
 
-ADDED, CHANGED, DELETED, REQUESTED = "added", "changed", "deleted", "requested"
+ADDED, CHANGED, DELETED = "added", "changed", "deleted"
+REQUESTED, CANCELLED = "requested", "cancelled"
 LONGEST_VALUE = 2000
 
 FORMULA = (
@@ -315,18 +316,16 @@ def _note_members(
 
 
 def _note_request(deployment: Deployment, **_: Any) -> None:
+    asked = {
+        "recipe": deployment.recipe,
+        "commit": deployment.commit,
+        "arguments": [mask_text(str(each)) for each in deployment.arguments or ()],
+        "reason": deployment.reason,
+    }
+    if deployment.breaks_glass:
+        asked["decision"] = Approval.Decision.GLASS.value
     with acting(_requester(deployment)):
-        record(
-            REQUESTED,
-            deployment,
-            after={
-                "recipe": deployment.recipe,
-                "commit": deployment.commit,
-                "arguments": [mask_text(str(each)) for each in deployment.arguments or ()],
-                "reason": deployment.reason,
-            },
-            deployment=deployment,
-        )
+        record(REQUESTED, deployment, after=asked, deployment=deployment)
 
 
 def note_upgrade(upgrade: Upgrade) -> None:

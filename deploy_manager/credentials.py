@@ -2,8 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from django.utils.translation import gettext_noop as _
+
+from deploy_manager.conf import get_settings
+from deploy_manager.exceptions import InvalidRow
 from deploy_manager.logins import (
     FromCommand,
     Index,
@@ -90,7 +95,28 @@ def index_login(environment: Environment) -> PasswordLogin | None:
     found = Credential.objects.for_places(None, environment, environment.project)
     rows = found.filter(kind=Kind.INDEX)
     row = most_particular(each for each in rows if each.host.lower() == host)
-    return _as_password(row) if row else None
+    if row is None:
+        return None
+    # Whoever may enter the index's URL may not have the password sent for all on the way to read.
+    if scheme == "http" and not _is_safe_unencrypted(host):
+        raise InvalidRow(
+            _(
+                "%(index)s is not encrypted, so the password of %(name)s is not sent there. Use"
+                " https://, or name the host %(host)s in DEPLOY_MANAGER['INSECURE_REPOSITORIES']."
+            ),
+            index=environment.index_url,
+            name=row.name,
+            host=host,
+        )
+    return _as_password(row)
+
+
+def _is_safe_unencrypted(host: str) -> bool:
+    try:
+        is_here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        is_here = False
+    return is_here or host in {each.lower() for each in get_settings().INSECURE_REPOSITORIES}
 
 
 def index_of(environment: Environment) -> str:

@@ -7,7 +7,6 @@ where it is used, which only the worker can do.
 import os
 import re
 import signal
-import stat
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -50,7 +49,7 @@ class InFile:
         """Return what the file has. Raises SecretUnreadable, also if others may read it."""
         try:
             with Path(self.path).expanduser().open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                facts = os.fstat(file.fileno())
                 content = file.read(MOST_BYTES + 1)
             text = content.decode()
         except (OSError, RuntimeError, ValueError) as error:
@@ -60,11 +59,25 @@ class InFile:
                 path=self.path,
                 reason=reason,
             ) from None
-        if mode & 0o077:
+        if _has_our_keys(facts):
+            raise SecretUnreadable(
+                _("%(path)s has the keys for all secrets: no credential may be that file."),
+                path=self.path,
+            )
+        if facts.st_mode & 0o077:
             raise SecretUnreadable(
                 _("Others may read the secret in %(path)s: chmod 600 %(path)s"), path=self.path
             )
         return _checked(text, self.path)
+
+
+def _has_our_keys(facts: os.stat_result) -> bool:
+    """Whether a file is that of SECRETS_KEY_FILE, by whatever name.
+
+    As a token it would be sent to a host that whoever may add credentials chooses.
+    """
+    keys = get_settings().SECRETS_KEY_FILE
+    return keys is not None and keys.exists() and os.path.samestat(facts, keys.stat())
 
 
 @dataclass(frozen=True)

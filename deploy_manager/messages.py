@@ -275,10 +275,12 @@ def _read(part: object, depth: int) -> Part:
     if not isinstance(part, dict):
         return Part(text=mask_text(part if isinstance(part, str) else json.dumps(part)))
     code, text, params, plural = (part.get(key) for key in ("code", "text", "params", "plural"))
+    code = code if isinstance(code, str) else ""
     if not isinstance(text, str):
         return Part(text=mask_text(json.dumps(part)))
     return Part(
-        code=mask_text(code)[:LONGEST_CODE] if isinstance(code, str) else "",
+        # A reason of ours is no secret, even if a secret of a site is the same word.
+        code=code if code in REASONS else mask_text(code)[:LONGEST_CODE],
         text=mask_text(text),
         params={
             mask_text(name): _read_param(value, depth)

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
-from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.utils import timezone
 from pytest_django import Settings
 
+from deploy_manager.auditing import Actor, acting
 from deploy_manager.deployments import contents as contents_module
 from deploy_manager.deployments import prepare as prepare_module
 from deploy_manager.deployments import run as run_module
@@ -325,19 +325,29 @@ def test_what_was_only_shown_is_forgotten_after_a_while(pair: Pair) -> None:
     assert list(ConfirmedPlan.objects.values_list("pk", flat=True)) == [deployment.plan_id]
 
 
-def test_who_changed_it_is_named(inventory: Inventory) -> None:
+def test_who_changed_it_is_named_and_nobody_who_changed_something_else(
+    inventory: Inventory,
+) -> None:
     deployment = inventory.request("ping")
-    Environment.objects.update(reload_target="x")
-    eve = User.objects.create_user("eve")
-    LogEntry.objects.create(
-        user=eve,
-        content_type=ContentType.objects.get_for_model(Environment),
-        object_id=str(inventory.environment.pk),
-        action_flag=CHANGE,
-        action_time=timezone.now(),
-    )
+    site = inventory.environment
+    for who, column in (("eve", "reload_target"), ("bob", "batch")):
+        with acting(Actor(who, "admin")):
+            setattr(site, column, "2")
+            site.save()
     with pytest.raises(PlanChanged, match=r"Changed by eve\."):
         refuse_what_changed(deployment)
+
+
+@pytest.mark.parametrize("tail", ["production", "/production", "production-abc12345"])
+def test_a_secret_that_has_a_name_of_the_site_in_it_changes_nothing(
+    inventory: Inventory, secrets_key: Path, tail: str
+) -> None:
+    value = Secret(f"postgres://shop:Xk29fqP@db.example.org:5432{tail}" if "/" in tail else tail)
+    SecretVariable.objects.put(inventory.environment, "DATABASE_URL", value, "somebody")
+    deployment = inventory.request("ping")
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    assert (str(deployment.message), deployment.state) == ("", State.SUCCEEDED)
 
 
 def test_what_was_shown_is_what_is_requested_or_it_is_refused(inventory: Inventory) -> None:

@@ -122,3 +122,13 @@ def test_a_secret_in_a_file_has_no_newline_at_its_end(tmp_path: Path) -> None:
     file.touch(0o600)
     file.write_text("hunter2\n")
     assert InFile(str(file)).open() == Secret("hunter2")
+
+
+def test_the_file_of_keys_is_no_credential_by_whatever_name(
+    secrets_key: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "token").symlink_to(secrets_key)
+    (tmp_path / "another").hardlink_to(secrets_key)
+    for path in (secrets_key, tmp_path / "token", tmp_path / "another"):
+        with pytest.raises(SecretUnreadable, match="keys for all secrets"):
+            InFile(str(path)).open()

@@ -8,7 +8,14 @@ import requests
 from pytest_django import Settings
 
 from deploy_manager.credentials import index_at, index_of
-from deploy_manager.exceptions import IndexUnreachable, PinError, RecipeError, WheelError
+from deploy_manager.exceptions import (
+    IndexUnreachable,
+    InvalidRow,
+    PinError,
+    RecipeError,
+    WheelError,
+)
+from deploy_manager.logins import login_of_index
 from deploy_manager.models import Credential, Environment
 from deploy_manager.requirements.completing import complete_pins
 from deploy_manager.requirements.exporting import export_pylock
@@ -149,3 +156,15 @@ def test_a_server_is_told_nothing_by_a_worker_without_the_key(
         make_server(private_index).install(
             lock=text, lock_digest=lock_digest(text), index_url=index, wheels="index"
         )
+
+
+def test_a_password_is_sent_unencrypted_to_hosts_that_the_settings_name_only(
+    site: Environment, settings: Settings
+) -> None:
+    Credential.objects.update(host="pypi.example.org")
+    site.index_url = "http://pypi.example.org:9999/simple/"
+    with pytest.raises(InvalidRow, match="is not encrypted"):
+        index_of(site)
+    named = {"INSECURE_REPOSITORIES": ["PyPI.example.org"]}
+    settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, **named}
+    assert login_of_index(index_of(site))

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from django.apps import apps
 from django.db.models import Model, Q
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.auditing import ADDED, CHANGED, DELETED
 from deploy_manager.deployments.decided import (
     FIXED_BY_REQUEST,
     PINS,
@@ -32,6 +32,7 @@ from deploy_manager.exceptions import DeployManagerError, PlanChanged
 from deploy_manager.messages import Message, few
 from deploy_manager.models import (
     UPGRADE_LIVE,
+    AuditEvent,
     ConfirmedPlan,
     Deployment,
     Environment,
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 5
 """Changes in one message."""
+
+PIN_ROWS = ("override",)
+"""Tables whose rows are pins, as the audit names them; requirements change with an environment."""
 
 Holder = Schedule | PolicyEnvironment | UpgradeStage
 """A row that keeps what was confirmed, for what it does later."""
@@ -188,19 +192,27 @@ def why_changed(changes: Sequence[Change], plan: ConfirmedPlan | None) -> Messag
 
 
 def _editors(changes: Sequence[Change], plan: ConfirmedPlan | None) -> list[str]:
-    """Return who saved these rows in the admin since then, or the environment they belong to."""
-    if plan is None or not apps.is_installed("django.contrib.admin"):
+    """Return who has made these changes since then, as the audit has it; the last one first."""
+    if plan is None:
         return []
-    log = apps.get_model("admin", "LogEntry")
-    rows = {(each.part.kind, each.part.key) for each in changes}
-    rows |= {("environment", str(key)) for key in _environments_in(plan)}
-    of_rows = Q()
-    for kind, key in rows:
-        of_rows |= Q(content_type__model=kind, object_id=key)
-    found = log.objects.filter(of_rows, content_type__app_label="deploy_manager")
-    # The author of the last save of each of them; a plan of a later date was confirmed with it.
-    found = found.filter(action_time__gt=plan.created_at).select_related("user")
-    return list(dict.fromkeys(str(entry.user) for entry in found.order_by("-action_time")))
+    of_rows = Q(kind__in=PIN_ROWS, environment_key__in=_environments_in(plan))
+    if not any(each.part.kind in PINS for each in changes):
+        of_rows = Q()
+    for kind, key in {(each.part.kind, each.part.key) for each in changes}:
+        of_rows |= Q(kind=kind, key=key)
+    events = AuditEvent.objects.filter(
+        of_rows, action__in=(ADDED, CHANGED, DELETED), at__gt=plan.created_at
+    )
+    made = (event.who for event in events.order_by("-at") if _is_of(event, changes))
+    return list(dict.fromkeys(made))
+
+
+def _is_of(event: AuditEvent, changes: Sequence[Change]) -> bool:
+    """Whether an event made one of these changes, not another one of the same row."""
+    if event.action != CHANGED or event.kind in PIN_ROWS:
+        return True
+    of_it = [each for each in changes if (each.part.kind, each.part.key) == (event.kind, event.key)]
+    return any(not each.name or each.name in {*event.before, *event.after} for each in of_it)
 
 
 def _environments_in(plan: ConfirmedPlan) -> list[str]:

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.site_tiers import tier_variables, tiers_on
 from deploy_manager.exceptions import DeployManagerError
-from deploy_manager.logs import mask_text
+from deploy_manager.masking import mask_logins
 from deploy_manager.messages import Message
 from deploy_manager.models import (
     ConfirmedPlan,
@@ -419,9 +419,10 @@ def _value(value: Any, *, is_secret: bool) -> Any:
             return {name: _hash(each) for name, each in value.items()}
         return _hash(value)
     plain = json.loads(json.dumps(value, cls=DjangoJSONEncoder))
-    text = plain if isinstance(plain, str) else json.dumps(plain)
-    # What masking would take out is a secret in a place where none should be.
-    return plain if len(text) <= LONGEST and mask_text(text) == text else _hash(value)
+    text = (plain if isinstance(plain, str) else json.dumps(plain)).encode()
+    # A login in a URL is a secret in a place where none should be. What else is masked depends on
+    # who describes: a worker knows the site's secrets, and must come to the same as the web server.
+    return plain if len(text) <= LONGEST and mask_logins(text) == text else _hash(value)
 
 
 def _hash(value: Any) -> str:

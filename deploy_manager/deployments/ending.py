@@ -4,6 +4,7 @@ One that may have switched servers is always ended here: a worker that died betw
 would leave a list of pins that do not serve.
 """
 
+from deploy_manager.auditing import CANCELLED, record
 from deploy_manager.deployments.confirming import confirming_own_edits
 from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Shard, State
@@ -36,6 +37,8 @@ def cancel(deployment: Deployment, by: str) -> bool:
         # The row was read again: it is over already if no worker was at work on it.
         if asked and not deployment.is_live:
             _note_pins(deployment)
+        if asked:
+            record(CANCELLED, deployment, after={"by": by}, deployment=deployment)
     return asked
 
 

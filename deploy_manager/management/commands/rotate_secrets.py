@@ -10,6 +10,11 @@ from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.logs import plain
 from deploy_manager.rotation import keys_in_use, rotate
 
+NOT_NEEDED = (
+    "not needed: its line can be removed once each web server has the current public key and was"
+    " started again"
+)
+
 
 class Command(OwnCommand):
     help = (
@@ -52,7 +57,7 @@ class Command(OwnCommand):
             elif not use.is_in_file:
                 what = "missing: these secrets can't be opened"
             else:
-                what = "needed" if use.secrets else "not needed: its line can be removed"
+                what = "needed" if use.secrets else NOT_NEEDED
             left += 0 if use.is_current else use.secrets
             self.stdout.write(f"key {use.key_id or '-'}: {use.secrets} secrets, {what}")
         return left
