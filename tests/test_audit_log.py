@@ -25,6 +25,7 @@ from deploy_manager.models import (
     AuditEvent,
     Credential,
     Deployment,
+    Environment,
     Project,
     Schedule,
     Server,
@@ -100,6 +101,28 @@ def test_a_request_is_recorded_with_what_it_runs(
     event = AuditEvent.objects.get(action="requested")
     assert (event.who, event.deployment_number) == ("ops@manager", made.pk)
     assert event.after["recipe"] == "ping"
+
+
+def test_who_breaks_the_glass_at_once_and_who_cancels_is_recorded(
+    inventory: Inventory, django_capture_on_commit_callbacks: object
+) -> None:
+    Environment.objects.update(approvals_needed=1)
+    inventory.environment.refresh_from_db()
+    with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
+        made = request(
+            inventory.environment,
+            "deploy",
+            source="manage.py",
+            requested_by_name="ops@manager",
+            breaks_glass=True,
+            reason="The shop is down",
+        )
+    event = AuditEvent.objects.get(action="requested")
+    assert (event.who, event.after["decision"]) == ("ops@manager", "glass")
+    assert event.after["reason"] == "The shop is down"
+    assert visitor("owner").post(url("deployment_cancel", made.pk)).status_code == 302
+    event = AuditEvent.objects.get(action="cancelled")
+    assert (event.who, event.source, event.deployment_number) == ("owner", "admin", made.pk)
 
 
 def test_values_that_may_be_secret_are_fingerprints(inventory: Inventory) -> None:
