@@ -401,6 +401,24 @@ def test_one_that_waits_may_be_let_through_by_who_may_deploy_with_a_reason(
         call_command("approve", str(deployment.pk), break_glass=True, reason="Again")
 
 
+def test_a_changed_plan_goes_by_no_break_glass(
+    guarded: Switching, asker: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def send(task: str, *_keys: object, **_options: object) -> str:
+        told.append(task)
+        return ""
+
+    deployment = ask(guarded, asker)
+    Environment.objects.update(smoke_command="evil")
+    monkeypatch.setattr(dispatch, "send", send)
+    with pytest.raises(RequestRefused, match="Changed since it was confirmed"):
+        dispatch.break_glass(deployment, by="ann", reason="The shop is down.")
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.breaks_glass, told) == (State.WAITING, False, [])
+
+
 def test_what_leaves_what_serves_as_it_is_needs_none(guarded: Switching, asker: User) -> None:
     site = guarded.inventory.environment
     asked = request(site, "ping", source="admin", requested_by_name="asker", user=asker)

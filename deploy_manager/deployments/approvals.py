@@ -232,7 +232,7 @@ def break_glass(
     """Let a deployment that waits for approval go without; everybody is told who, and why.
 
     No user means a command line, which is trusted. Raises PermissionDenied, and RequestRefused
-    without a reason or if it does not wait.
+    without a reason, if it does not wait, or if it would not run as it was requested.
     """
     site = deployment.environment
     if user is not None and not may(user, right_to(deployment.recipe), site):
@@ -243,6 +243,8 @@ def break_glass(
         waiting = waiting_for_approval().filter(pk=deployment.pk)
         if not waiting.update(breaks_glass=True, sequence=F("sequence") + 1):
             raise RequestRefused(_("It does not wait for approval any more."))
+        # It would be stopped for that as soon as it began, after everybody had been told.
+        refuse_what_changed(deployment)
         deployment.approvals.create(
             user=user,
             user_name=by[:200],
