@@ -104,7 +104,7 @@ class HostKeyReport(Report):
         return all(each.is_pinned for each in self.outcomes)
 
     def print_on(self, view: View) -> None:
-        table = make_table("server", "address", "", "its key", "pinned")
+        table = make_table("server", "address", "", "its key", "pinned before")
         for each in self.outcomes:
             seen = each.seen
             server = seen.server
