@@ -1,11 +1,9 @@
 """Logging in to servers by credentials: keys, passphrases, certificates; and host keys."""
 
 import re
-import socket
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -24,6 +22,7 @@ from deploy_manager.sealing import Secret
 from tests.inventory import Inventory
 from tests.parts.secret_keys import as_web_server
 from tests.parts.sshd import Sshd, StartSshd, make_key, running_sshd
+from tests.parts.wire import Relay
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("secrets_key")]
 
@@ -192,30 +191,10 @@ def test_a_web_server_fetches_a_host_key_and_logs_in_nowhere(
 
 
 @contextmanager
-def relayed(to: Sshd, **options: str) -> Iterator[int]:
+def relayed(to: Sshd) -> Iterator[int]:
     """A port that passes everything on to a server, as one in the middle could: yields it."""
-    with socket.create_server(("127.0.0.1", 0)) as listening, suppress(OSError):
-        over = Event()
-
-        def pass_on(source: socket.socket, target: socket.socket) -> None:
-            with suppress(OSError):
-                while data := source.recv(65536):
-                    target.sendall(data)
-            target.close()
-
-        def accept() -> None:
-            while not over.is_set():
-                with suppress(OSError):
-                    client, _address = listening.accept()
-                    server = socket.create_connection((to.address, to.port))
-                    for pair in ((client, server), (server, client)):
-                        threading.Thread(target=pass_on, args=pair, daemon=True).start()
-
-        threading.Thread(target=accept, daemon=True).start()
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            over.set()
+    with closing(Relay((to.address, to.port))) as relay:
+        yield relay.port
 
 
 @pytest.fixture(scope="module")

@@ -49,8 +49,10 @@ class Relay:
                 self._connect(client)
 
     def _connect(self, client: socket.socket) -> None:
+        # Each at once: what is not in the list is closed by nobody if the next line fails.
+        self._sockets.append(client)
         target = socket.create_connection(self._target)
-        self._sockets += [client, target]
+        self._sockets.append(target)
         for ends in ((client, target), (target, client)):
             self._threads.append(Thread(target=self._pass_on, args=ends, daemon=True))
             self._threads[-1].start()
