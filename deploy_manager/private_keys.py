@@ -72,7 +72,8 @@ def _load(data: bytes, passphrase: bytes | None) -> Any:
             if passphrase is None:
                 raise KeyUnusable(_("The private key needs a passphrase: enter it.")) from error
             return _load(data, None)
-        except Exception:  # noqa: S112  its parsers raise many kinds; see below
+        # Its parsers raise many kinds of errors: what is wrong is said below.
+        except Exception:  # noqa: S112  # nosec B112
             continue
     # Only whether it looks like one is told: the text may be a secret of another kind.
     if b"PRIVATE KEY-----" in data and passphrase is not None:
@@ -111,7 +112,8 @@ def read_certificate(line: str) -> SSHCertificate:
         if isinstance(read, SSHCertificate):
             read.verify_cert_signature()
             return read
-    except Exception:  # noqa: S110  its parsers raise many kinds; what is wrong is said below
+    # Its parsers raise many kinds of errors: what is wrong is said below.
+    except Exception:  # noqa: S110  # nosec B110
         pass
     raise KeyUnusable(
         _("This is not a certificate: paste the line of the file that ends with -cert.pub.")
