@@ -99,8 +99,11 @@ def changes_of(deployment: Deployment) -> list[Change]:
     """Return what was changed since a deployment was requested, except on servers that left."""
     if deployment.plan is None:
         return []
-    now = describe_for(deployment)
-    return differences(_still_there(kept(deployment.plan), now), now, FIXED_BY_REQUEST)
+    return _changes_since(deployment.plan, describe_for(deployment))
+
+
+def _changes_since(plan: ConfirmedPlan, now: Description) -> list[Change]:
+    return differences(_still_there(kept(plan), now), now, FIXED_BY_REQUEST)
 
 
 def _changed_while_read(read: Description, now: Description) -> list[Change]:
@@ -152,7 +155,7 @@ def split_by_server(
     if deployment.plan is None:
         return [], {}
     placements, now = list(placements), describe_for(deployment)
-    changes = changes_of(deployment)
+    changes = _changes_since(deployment.plan, now)
     changes += _changed_while_read(as_read(deployment.environment, placements), now)
     builder = deployment.environment.builder_id
     builds = gateways_of(now, str(builder)) if builder else set()

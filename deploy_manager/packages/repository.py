@@ -19,10 +19,11 @@ def mirror_of(project: Project) -> Mirror:
 
     Where there is no key to log in with, a worker updates it.
     """
-    check_row(project)
     settings = get_settings()
-    has_key = settings.SECRETS_KEY_FILE or not settings.SECRETS_PUBLIC_KEY
-    if has_key or (_needs_no_login(project) and _may_write(settings.CACHE)):
+    if settings.SECRETS_KEY_FILE or not settings.SECRETS_PUBLIC_KEY:
+        return own_mirror_of(project)
+    check_row(project)
+    if _needs_no_login(project) and _may_write(settings.CACHE):
         return own_mirror_of(project)
     mirror = WorkersMirror(project.repository, settings.CACHE / "git", settings.GIT_TIMEOUT)
     mirror.project = project
