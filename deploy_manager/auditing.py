@@ -70,6 +70,10 @@ NOT_AUDITED = {
     "problem": "what reconcile could not do",
     "requirement": "recorded as a list when it changes, not row by row",
     "auditevent": "itself",
+    "commitstatus": "what a CI says of commits",
+    "idempotencykey": "answers to requests, which have events of their own",
+    "webhookdelivery": "what a forge sent; what came of it has events of its own",
+    "outgoingdelivery": "messages about deployments, which are history themselves",
 }
 """Tables of ours whose rows make no events, and why."""
 

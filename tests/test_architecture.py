@@ -25,7 +25,10 @@ LAYERS = (
     ("wheels", "advisories", "tiers"),
     ("models", "recipes", "git"),
     ("hosts", "notifications", "row_checks", "isolation"),
-    ("credentials", "credential_checks", "addresses", "site_secrets", "rotation", "auditing"),
+    (
+        *("credentials", "credential_checks", "addresses", "site_secrets", "rotation", "auditing"),
+        "visibility",
+    ),
     ("packages", "watching", "inventory"),
     ("deployments",),
     ("upgrades",),

@@ -13,12 +13,12 @@ from django.test import Client, RequestFactory
 from guardian.shortcuts import assign_perm
 
 from deploy_manager.admin.base import StyledAdmin, VisibleChoices
-from deploy_manager.admin.permissions import APP, visible
 from deploy_manager.inventories.formats import read_inventory
 from deploy_manager.inventory.changes import NEW, REFUSED, Wanted
 from deploy_manager.inventory.comparing import plan_import
 from deploy_manager.models import Credential, Environment, Placement, Requirement, Server
 from deploy_manager.models.rights import Right, may
+from deploy_manager.visibility import APP, visible
 from tests.parts.admin import make_user, url
 from tests.parts.rights import HIDDEN, Team, make_people, make_team
 

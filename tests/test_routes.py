@@ -16,8 +16,8 @@ from django.template.response import SimpleTemplateResponse
 from django.test import Client
 from guardian.shortcuts import assign_perm
 
-from deploy_manager.admin.permissions import APP
 from deploy_manager.models.rights import ON_ENVIRONMENT, ON_SERVER, Right
+from deploy_manager.visibility import APP
 from tests.parts.admin import make_user, url
 from tests.parts.rights import (
     HIDDEN,

@@ -23,17 +23,17 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.actors import as_actor
 from deploy_manager.admin.headers import View, with_headers
-from deploy_manager.admin.permissions import (
+from deploy_manager.messages import label_of
+from deploy_manager.models import Environment, Problem
+from deploy_manager.models.problems import ProblemQuerySet
+from deploy_manager.models.rights import Right, may
+from deploy_manager.visibility import (
     allowed,
     is_visible,
     may_on_any,
     sees_all,
     visible,
 )
-from deploy_manager.messages import label_of
-from deploy_manager.models import Environment, Problem
-from deploy_manager.models.problems import ProblemQuerySet
-from deploy_manager.models.rights import Right, may
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin

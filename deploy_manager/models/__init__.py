@@ -3,6 +3,7 @@
 from deploy_manager.models.advisories import Advisory, AuditedVersion
 from deploy_manager.models.approvals import Approval
 from deploy_manager.models.audit import AuditEvent
+from deploy_manager.models.commit_statuses import CommitStatus
 from deploy_manager.models.credentials import Credential
 from deploy_manager.models.deployments import Deployment
 from deploy_manager.models.environments import Environment
@@ -29,6 +30,7 @@ from deploy_manager.models.secret_variables import SecretVariable
 from deploy_manager.models.shards import Shard
 from deploy_manager.models.states import BROKEN, BUSY, LIVE, TO_RETRY, ShardState, State
 from deploy_manager.models.tiers import Tier
+from deploy_manager.models.tokens import IdempotencyKey, Token
 from deploy_manager.models.upgrades import (
     UPGRADE_LIVE,
     OnFailure,
@@ -37,6 +39,12 @@ from deploy_manager.models.upgrades import (
     UpgradeState,
 )
 from deploy_manager.models.watches import SeenProcess, Watch
+from deploy_manager.models.webhooks import (
+    IncomingWebhook,
+    OutgoingDelivery,
+    OutgoingWebhook,
+    WebhookDelivery,
+)
 
 __all__ = [
     "BROKEN",
@@ -49,19 +57,24 @@ __all__ = [
     "Approval",
     "AuditEvent",
     "AuditedVersion",
+    "CommitStatus",
     "ConfirmedPlan",
     "Credential",
     "Deployment",
     "Environment",
     "Freeze",
     "HostRun",
+    "IdempotencyKey",
     "IgnoredPackage",
+    "IncomingWebhook",
     "IndexedPackage",
     "InstalledPackage",
     "LockFile",
     "LogChunk",
     "Notification",
     "OnFailure",
+    "OutgoingDelivery",
+    "OutgoingWebhook",
     "Override",
     "Placement",
     "PolicyEnvironment",
@@ -81,9 +94,11 @@ __all__ = [
     "State",
     "Step",
     "Tier",
+    "Token",
     "Upgrade",
     "UpgradePolicy",
     "UpgradeStage",
     "UpgradeState",
     "Watch",
+    "WebhookDelivery",
 ]

@@ -167,7 +167,7 @@ class Deployment(Decided):
         max_length=200,
         help_text=_("The user's name, or user@host of the command line."),
     )
-    source = models.CharField(_("source"), max_length=20, help_text=_("admin, manage.py or fab"))
+    source = models.CharField(_("source"), max_length=20, help_text=_("admin, manage.py, api …"))
     reason = models.CharField(_("reason"), max_length=500, blank=True)
     # Null until it is made or chosen, and once it is deleted.
     release = models.ForeignKey(
@@ -219,6 +219,33 @@ class Deployment(Decided):
         blank=True,
         related_name="retries",
         verbose_name=_("retry of"),
+    )
+    # The release of another environment, whose commit and lock file it brings. Null: none, and once
+    # that one is deleted.
+    promotes = models.ForeignKey(
+        Release,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="promotions",
+        verbose_name=_("promotes"),
+    )
+    # Null for what no program asked for. Tokens are revoked, not deleted.
+    token = models.ForeignKey(
+        "Token",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="deployments",
+        verbose_name=_("token"),
+    )
+    webhook = models.ForeignKey(
+        "IncomingWebhook",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="deployments",
+        verbose_name=_("webhook"),
     )
     forced_migrations = models.JSONField(
         _("forced migrations"),
@@ -302,6 +329,13 @@ class Deployment(Decided):
             # schedule are free, since nulls are never equal.
             models.UniqueConstraint(
                 fields=["schedule", "slot"], name="one_deployment_per_schedule_and_slot"
+            ),
+            # Two pushes of a commit, or two webhooks: the second insert fails. A rollback is final,
+            # too: the commit it left is not deployed again by a push.
+            models.UniqueConstraint(
+                fields=["environment", "commit"],
+                condition=Q(source="webhook", retry_of=None),
+                name="one_deployment_per_pushed_commit",
             ),
             ends_with_a_time("a_deployment_ends_with_a_time"),
         ]

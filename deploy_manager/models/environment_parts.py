@@ -439,6 +439,24 @@ class ApprovalPart(models.Model):
         abstract = True
 
 
+class GatePart(models.Model):
+    """What the CI has to say of new code before it may come here."""
+
+    required_statuses = models.JSONField(
+        _("required checks"),
+        default=list,
+        blank=True,
+        validators=[validators.validate_contexts],
+        help_text=_(
+            'Checks of the CI that have to have succeeded for a commit, like ["tests"]. Empty:'
+            " none."
+        ),
+    )
+
+    class Meta:
+        abstract = True
+
+
 class AllowedTimesPart(models.Model):
     """When releases may change; see also models.freezes."""
 

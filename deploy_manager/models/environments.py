@@ -15,6 +15,7 @@ from deploy_manager.models.environment_parts import (
     IN_BOTH,
     AllowedTimesPart,
     ApprovalPart,
+    GatePart,
     HealthPart,
     PackagesPart,
     RolloutPart,
@@ -54,6 +55,7 @@ class Environment(
     HealthPart,
     RolloutPart,
     ApprovalPart,
+    GatePart,
     AllowedTimesPart,
 ):
     """One site of a project (production, staging, …): one deploy path, one set of pins."""
@@ -77,6 +79,19 @@ class Environment(
     )
     servers: "models.ManyToManyField[Server, Any]" = models.ManyToManyField(
         Server, through="Placement", related_name="environments", verbose_name=_("servers")
+    )
+
+    promotes_from = models.ForeignKey(
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="promotes_to",
+        verbose_name=_("promotes from"),
+        help_text=_(
+            "New code comes from this environment only, exactly as it serves it: commit and lock"
+            " file. Blank: from the repository."
+        ),
     )
 
     objects = EnvironmentQuerySet.as_manager()
@@ -109,6 +124,22 @@ class Environment(
         secret = [each.name for each in self.secret_variables.all()] if self.pk else []
         if both := names_in_both(self.variables, secret):
             raise ValidationError({"variables": IN_BOTH % {"names": ", ".join(both)}})
+        self._check_where_code_comes_from()
+
+    def _check_where_code_comes_from(self) -> None:
+        """Raise ValidationError unless code comes from another environment of the project."""
+        seen, before = {self.pk}, self.promotes_from
+        while before is not None:
+            if before.project_id != self.project_id:
+                raise ValidationError(
+                    {"promotes_from": _("Choose an environment of the same project.")}
+                )
+            if before.pk in seen:
+                raise ValidationError(
+                    {"promotes_from": _("Code would go round in a circle: choose another one.")}
+                )
+            seen.add(before.pk)
+            before = before.promotes_from
 
     @property
     def reloads(self) -> set[tuple[str, str]]:

@@ -4,8 +4,9 @@ Every engine and page asks `may`. A right is given on all rows, or on a single o
 authentication backend of the site that knows objects, like django-guardian's.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.utils.translation import gettext_noop as _
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
     from deploy_manager.models.credentials import Credential
     from deploy_manager.models.environments import Environment
-    from deploy_manager.models.inventory import Server
+    from deploy_manager.models.inventory import Project, Server
+
+    Place: TypeAlias = Environment | Server | Project | Credential
 
 
 class Right(StrEnum):
@@ -40,6 +43,8 @@ class Right(StrEnum):
     DELETE_SERVER = "deploy_manager.delete_server"
 
     USE_CREDENTIAL = "deploy_manager.use_credential"
+
+    REPORT = "deploy_manager.add_commitstatus"
 
     @property
     def codename(self) -> str:
@@ -67,10 +72,47 @@ NO_LONGER = {
 }
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a token lets its user do at most: these rights, and on these rows; None: on all."""
+
+    rights: frozenset[Right]
+    environments: frozenset[int] | None = None
+    projects: frozenset[int] | None = None
+    servers: frozenset[int] | None = None
+
+    def allow(self, enough: "tuple[Right, ...]", row: "Place | None") -> bool:
+        """Whether one of these rights is among its own, and a row among its own; None: all are."""
+        if self.rights.isdisjoint(enough):
+            return False
+        if self.environments is None:
+            return True
+        by_kind = {
+            "environment": self.environments,
+            "project": self.projects,
+            "server": self.servers,
+        }
+        kind = row._meta.model_name if row is not None else None
+        return row is not None and row.pk in (by_kind.get(kind or "") or ())
+
+
+def limit(user: "User", limits: Limits) -> None:
+    """Let `may` allow this user no more than the limits: it is a token's request."""
+    setattr(user, _LIMITS, limits)
+
+
+def is_limited(user: "User | AnonymousUser | Any") -> bool:
+    """Whether a user acts by a token, so that rights which `may` is not asked about do not hold."""
+    return getattr(user, _LIMITS, None) is not None
+
+
+_LIMITS = "_deploy_manager_limits"
+
+
 def may(
     user: "User | AnonymousUser | Any",
     right: Right,
-    row: "Environment | Server | Credential | None",
+    row: "Place | None",
 ) -> bool:
     """Whether a user has a right on all rows or on this one; None: on all. Nobody inactive has any.
 
@@ -79,6 +121,9 @@ def may(
     if not user.is_active:
         return False
     enough = GIVEN_BY.get(right, (right,))
+    limits: Limits | None = getattr(user, _LIMITS, None)
+    if limits is not None and not limits.allow(enough, row):
+        return False
     # Both: Django's ModelBackend answers no for any object, and others may know objects only.
     return any(user.has_perm(each) for each in enough) or (
         row is not None and any(user.has_perm(each, row) for each in enough)

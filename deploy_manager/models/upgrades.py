@@ -78,6 +78,14 @@ class Upgrade(models.Model):
     )
     requested_by_name = models.CharField(_("requested as"), max_length=200)
     source = models.CharField(_("source"), max_length=20)
+    token = models.ForeignKey(
+        "Token",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="upgrades",
+        verbose_name=_("token"),
+    )
     policy_run = models.ForeignKey(
         "PolicyRun",
         models.SET_NULL,

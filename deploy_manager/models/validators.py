@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError
-from deploy_manager.models.states import notified_of
+from deploy_manager.models.states import State, notified_of
 from deploy_manager.pin_parts import ENDS_A_MARKER, EXTRA
 from deploy_manager.refs import is_ref_name
 from deploy_manager.rollout_size import cut_waves, parse_rollout_size
@@ -469,6 +469,38 @@ def validate_states(value: object) -> None:
     if not isinstance(value, list) or not all(state in known for state in value):
         raise ValidationError(
             _("Enter a JSON list of these: %(known)s."), params={"known": ", ".join(known)}
+        )
+
+
+def validate_ends(value: object) -> None:
+    """Take a JSON list of states in which a deployment ends. Raises ValidationError."""
+    known = [state.value for state in State if not state.is_live and state is not State.SKIPPED]
+    if not isinstance(value, list) or not all(state in known for state in value):
+        raise ValidationError(
+            _("Enter a JSON list of these: %(known)s."), params={"known": ", ".join(known)}
+        )
+
+
+def validate_contexts(value: object) -> None:
+    """Take a JSON list of names of a CI's checks. Raises ValidationError."""
+    if not isinstance(value, list) or not all(
+        isinstance(each, str) and each.strip() and each.isprintable() and len(each) <= 200
+        for each in value
+    ):
+        raise ValidationError(_('Enter a JSON list of names of checks, like ["tests"].'))
+
+
+def validate_webhook_address(value: str) -> None:
+    """Take an address that a webhook can be sent to. Raises ValidationError."""
+    try:
+        parts = urlsplit(value)
+        is_fit = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_fit = is_fit and (parts.port is None or parts.port > 0) and not parts.username
+    except ValueError:
+        is_fit = False
+    if not is_fit or parts.fragment or not value.isascii() or not value.isprintable():
+        raise ValidationError(
+            _("Enter an address like https://example.org/hook, without a user and a password.")
         )
 
 

@@ -34,12 +34,12 @@ from deploy_manager.admin.badges import (
 from deploy_manager.admin.base import HistoryAdmin, ReasonFilter, shown_problems
 from deploy_manager.admin.deployments.approval_filter import ApprovalFilter
 from deploy_manager.admin.downloads import stream_download
-from deploy_manager.admin.permissions import visible
 from deploy_manager.deployments import progress
 from deploy_manager.models import Deployment, Problem, State
 from deploy_manager.models.deployments import right_to
 from deploy_manager.models.rights import Right, may
 from deploy_manager.models.shapes import texts_in
+from deploy_manager.visibility import visible
 
 
 @admin.register(Deployment)

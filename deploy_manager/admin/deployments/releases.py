@@ -18,13 +18,13 @@ from deploy_manager.admin.addresses import ids_in
 from deploy_manager.admin.badges import short_commit, short_time
 from deploy_manager.admin.base import HistoryAdmin
 from deploy_manager.admin.forms import ReasonForm
-from deploy_manager.admin.permissions import may_on_any, visible
 from deploy_manager.auditing import noting
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
 from deploy_manager.models import Release
 from deploy_manager.models.rights import Right, may
 from deploy_manager.models.serving import with_unproven
+from deploy_manager.visibility import may_on_any, visible
 
 TEMPLATE = "admin/deploy_manager/release/mark_bad.html"
 CHANGELIST = "admin:deploy_manager_release_changelist"

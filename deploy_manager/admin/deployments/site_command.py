@@ -16,7 +16,6 @@ from deploy_manager import dispatch
 from deploy_manager.admin.addresses import deployment_url
 from deploy_manager.admin.badges import deployment_link
 from deploy_manager.admin.base import StyledAdmin
-from deploy_manager.admin.permissions import visible
 from deploy_manager.deployments.decided import describe
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.deployments.site_commands import refuse_unfit_arguments, split_words
@@ -24,6 +23,7 @@ from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Placement
 from deploy_manager.models.deployments import MANAGE_SITE
 from deploy_manager.models.rights import Right, may
+from deploy_manager.visibility import visible
 
 TEMPLATE = "admin/deploy_manager/environment/site_command.html"
 

@@ -28,7 +28,6 @@ from deploy_manager.admin.badges import deployment_link
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.deployments.forms import OccasionForm, RunForm, goes_back
 from deploy_manager.admin.deployments.proposal import propose, rehearse
-from deploy_manager.admin.permissions import visible
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments.approvals import needs_approval
 from deploy_manager.deployments.provisioning import PREVIEW, PROVISION
@@ -44,6 +43,7 @@ from deploy_manager.models.deployments import (
 )
 from deploy_manager.models.rights import Right, may
 from deploy_manager.recipes import Pipeline, all_pipelines, get_pipeline
+from deploy_manager.visibility import visible
 
 CHANGELIST = "admin:deploy_manager_environment_changelist"
 TEMPLATE = "admin/deploy_manager/environment/run.html"

@@ -37,7 +37,6 @@ from deploy_manager.admin.inventory.processes import (
     describe_processes,
 )
 from deploy_manager.admin.inventory.secret_variables import SecretVariableInline
-from deploy_manager.admin.permissions import may_any, may_on, may_on_any, visible
 from deploy_manager.masking import looks_secret
 from deploy_manager.models import (
     Deployment,
@@ -61,6 +60,7 @@ from deploy_manager.models.environment_parts import (
 from deploy_manager.models.rights import Right, may
 from deploy_manager.models.shapes import texts_by_name
 from deploy_manager.schedule.windows import zone_or_utc
+from deploy_manager.visibility import may_any, may_on, may_on_any, visible
 
 TO_RUN = (Right.DEPLOY, Right.ROLL_BACK, Right.RUN_RECIPE, Right.UPGRADE)
 

@@ -16,12 +16,12 @@ from django.utils.translation import gettext_lazy
 
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.forms import FutureField
-from deploy_manager.admin.permissions import visible
 from deploy_manager.auditing import noting
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Environment, Freeze
 from deploy_manager.models.freezes import ENDED
 from deploy_manager.models.rights import Right, may
+from deploy_manager.visibility import visible
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -13,12 +13,12 @@ from django.utils.translation import gettext as _
 
 from deploy_manager.addresses import address_of
 from deploy_manager.admin.base import StyledAdmin
-from deploy_manager.admin.permissions import visible
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.hosts.keys import fingerprint
 from deploy_manager.hosts.link import fetch_host_key
 from deploy_manager.inventory.host_keys import pin, server_facts
 from deploy_manager.models import Server
+from deploy_manager.visibility import visible
 
 TEMPLATE = "admin/deploy_manager/server/host_key.html"
 SALT = "deploy_manager.host_key"

@@ -16,7 +16,6 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.confirming import confirming
-from deploy_manager.admin.permissions import allowed
 from deploy_manager.exceptions import InventoryError
 from deploy_manager.inventories.formats import FORMATS, read_inventory
 from deploy_manager.inventories.found import FoundServer, Inventory, LeftOut
@@ -26,6 +25,7 @@ from deploy_manager.inventory.writing import ImportChanged, write_import
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Server
 from deploy_manager.models.rights import Right
+from deploy_manager.visibility import allowed
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -26,7 +26,6 @@ from deploy_manager.admin.base import (
     StackedInline,
     TabularInline,
 )
-from deploy_manager.admin.permissions import is_visible
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.models import (
@@ -43,6 +42,7 @@ from deploy_manager.models.rights import Right, may
 from deploy_manager.models.states import notified_of
 from deploy_manager.schedule.slots import next_slot
 from deploy_manager.schedule.windows import check_zone
+from deploy_manager.visibility import is_visible
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

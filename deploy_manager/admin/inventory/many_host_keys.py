@@ -13,11 +13,11 @@ from django.utils.translation import ngettext
 
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.inventory.host_keys import VALID_SECONDS, shown_fingerprint
-from deploy_manager.admin.permissions import allowed
 from deploy_manager.inventory.host_keys import CHANGED, NEW, SeenKey, fetch_host_keys, pin
 from deploy_manager.inventory.host_keys import server_facts as facts_of
 from deploy_manager.models import Server
 from deploy_manager.models.rights import Right
+from deploy_manager.visibility import allowed
 
 TEMPLATE = "admin/deploy_manager/server/host_keys.html"
 SALT = "deploy_manager.host_keys"

@@ -11,9 +11,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from deploy_manager.admin.confirming import ConfirmingAdmin
-from deploy_manager.admin.permissions import visible
 from deploy_manager.logs import mask_text
 from deploy_manager.models import Environment, Project
+from deploy_manager.visibility import visible
 
 
 @admin.register(Project)

@@ -15,11 +15,11 @@ from deploy_manager.admin.addresses import run_url
 from deploy_manager.admin.base import KeepingForm
 from deploy_manager.admin.confirming import ConfirmingAdmin, confirming
 from deploy_manager.admin.inventory.processes import describe_processes
-from deploy_manager.admin.permissions import allowed, may_any, may_on_any, visible
 from deploy_manager.conf import get_settings
 from deploy_manager.models import Environment, Placement, Server
 from deploy_manager.models.deployments import CONVERGE, right_to
 from deploy_manager.models.rights import Right, may
+from deploy_manager.visibility import allowed, may_any, may_on_any, visible
 
 
 @admin.register(Server)

@@ -20,7 +20,6 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.admin.addresses import start_upgrade_url
 from deploy_manager.admin.badges import few
 from deploy_manager.admin.base import HistoryAdmin
-from deploy_manager.admin.permissions import visible
 from deploy_manager.models import (
     Advisory,
     AuditedVersion,
@@ -29,6 +28,7 @@ from deploy_manager.models import (
     Requirement,
 )
 from deploy_manager.models.rights import Right, may
+from deploy_manager.visibility import visible
 
 if TYPE_CHECKING:
     from deploy_manager.packages.exposure import Exposure

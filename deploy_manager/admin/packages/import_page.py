@@ -16,7 +16,6 @@ from django.utils.translation import gettext_lazy, ngettext
 from deploy_manager.admin.base import StyledAdmin
 from deploy_manager.admin.confirming import confirming
 from deploy_manager.admin.downloads import as_download, plain_refusal
-from deploy_manager.admin.permissions import visible
 from deploy_manager.admin.waiting import waiting_page
 from deploy_manager.credentials import index_of
 from deploy_manager.exceptions import DeployManagerError, PinError
@@ -31,6 +30,7 @@ from deploy_manager.requirements.decoding import decode
 from deploy_manager.requirements.exporting import export_pylock, export_requirements
 from deploy_manager.requirements.pins import Pin, compare_wholly
 from deploy_manager.requirements.reading import check_whole, read_pins
+from deploy_manager.visibility import visible
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

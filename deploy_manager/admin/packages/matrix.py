@@ -15,9 +15,9 @@ from django.views.decorators.http import require_POST
 
 from deploy_manager.admin.addresses import read_id
 from deploy_manager.admin.base import HistoryAdmin
-from deploy_manager.admin.permissions import may_on_any, visible
 from deploy_manager.models import Environment, InstalledPackage, Placement
 from deploy_manager.models.rights import Right, may
+from deploy_manager.visibility import may_on_any, visible
 
 TEMPLATE = "admin/deploy_manager/installedpackage/matrix.html"
 MATRIX = "admin:deploy_manager_installedpackage_changelist"

@@ -10,10 +10,10 @@ from django.utils.translation import gettext_lazy as _
 from deploy_manager.admin.addresses import start_upgrade_url
 from deploy_manager.admin.base import KeepingForm
 from deploy_manager.admin.confirming import ConfirmingAdmin
-from deploy_manager.admin.permissions import may_on, may_on_any
 from deploy_manager.models import Requirement
 from deploy_manager.models.rights import Right
 from deploy_manager.models.shapes import texts_in
+from deploy_manager.visibility import may_on, may_on_any
 
 
 @admin.register(Requirement)

@@ -21,7 +21,6 @@ from deploy_manager.admin.addresses import COMMIT_URL_NAME, PATCH_URL_NAME, patc
 from deploy_manager.admin.badges import short_time, spell_duration, state_badge, upgrade_badge
 from deploy_manager.admin.base import HistoryAdmin, ReasonFilter, shown_problems
 from deploy_manager.admin.downloads import as_download, plain_refusal
-from deploy_manager.admin.permissions import may_on_any, visible
 from deploy_manager.exceptions import DeployManagerError
 from deploy_manager.models import (
     HostRun,
@@ -31,6 +30,7 @@ from deploy_manager.models import (
     UpgradeState,
 )
 from deploy_manager.models.rights import Right, may
+from deploy_manager.visibility import may_on_any, visible
 
 PAGE = "admin/deploy_manager/upgrade/page.html"
 

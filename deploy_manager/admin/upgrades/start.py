@@ -10,7 +10,6 @@ from django.utils.translation import gettext as _
 from deploy_manager import dispatch
 from deploy_manager.admin.addresses import upgrade_url
 from deploy_manager.admin.base import StyledAdmin
-from deploy_manager.admin.permissions import may_on_any
 from deploy_manager.admin.upgrades.forms import UpgradeForm, initial_of
 from deploy_manager.admin.waiting import waiting_page
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
@@ -20,6 +19,7 @@ from deploy_manager.models.shapes import keys_in, object_in
 from deploy_manager.packages.resolutions import ask, find_asked
 from deploy_manager.upgrades.plan import UpgradePlan
 from deploy_manager.upgrades.stored import options_from_json, options_to_json, plan_from_json
+from deploy_manager.visibility import may_on_any
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -1,7 +1,7 @@
 """What a user may see: of each model, the rows of the environments and servers they may see.
 
 What one may not see does not exist: not in a list, a choice, a filter, a count or a message. So
-every page and form of the admin takes its rows from `visible`.
+every page and form of the admin, and every answer of the API, takes its rows from `visible`.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,13 +17,16 @@ from deploy_manager.models import (
     Advisory,
     Approval,
     AuditEvent,
+    CommitStatus,
     Credential,
     Environment,
     HostRun,
     IgnoredPackage,
+    IncomingWebhook,
     InstalledPackage,
     LockFile,
     LogChunk,
+    OutgoingDelivery,
     PolicyEnvironment,
     PolicyRun,
     Project,
@@ -33,12 +36,14 @@ from deploy_manager.models import (
     Server,
     Shard,
     Step,
+    Token,
     Upgrade,
     UpgradePolicy,
     UpgradeStage,
     Watch,
+    WebhookDelivery,
 )
-from deploy_manager.models.rights import Right, may
+from deploy_manager.models.rights import Right, is_limited, may
 
 APP = "deploy_manager"
 _Row = TypeVar("_Row", bound=Model)
@@ -49,6 +54,7 @@ OF_ENVIRONMENT: dict[type[Model], str] = {
     HostRun: "deployment__environment",
     InstalledPackage: "placement__environment",
     LogChunk: "deployment__environment",
+    OutgoingDelivery: "webhook__environment",
     SeenProcess: "watch__placement__environment",
     Shard: "deployment__environment",
     Step: "host_run__deployment__environment",
@@ -59,7 +65,10 @@ OF_ENVIRONMENT: dict[type[Model], str] = {
 OF_SERVERS_TOO = (AuditEvent, Credential)
 """Models whose rows may be about a server: all environments are not enough to see all of them."""
 
-OF_NO_ENVIRONMENT = (Credential, IgnoredPackage, Project, Server, UpgradePolicy)
+OF_NO_ENVIRONMENT = (
+    *(Credential, IgnoredPackage, IncomingWebhook, Project, Server, Token),
+    UpgradePolicy,
+)
 """Models in the audit whose rows may belong to no environment, or to several."""
 
 Seen = Callable[[QuerySet[Environment]], Q]
@@ -153,8 +162,10 @@ def is_visible(request: HttpRequest, row: Model) -> bool:
 
 
 def _sees_all_of(request: HttpRequest, model: type[Model]) -> bool:
-    return sees_all(request) and (
-        model not in OF_SERVERS_TOO or may(request.user, Right.VIEW_SERVER, None)
+    return (
+        sees_all(request)
+        and model is not Token
+        and (model not in OF_SERVERS_TOO or may(request.user, Right.VIEW_SERVER, None))
     )
 
 
@@ -191,10 +202,33 @@ def _of_events(request: HttpRequest, seen: QuerySet[Environment]) -> Q:
     return known | (Q(environment_key__isnull=True) & rest)
 
 
+def _of_project(request: HttpRequest, seen: QuerySet[Environment]) -> Q:
+    return Q(project__in=visible(request, Project.objects.order_by()))
+
+
+def _of_webhooks(request: HttpRequest, seen: QuerySet[Environment]) -> Q:
+    deploys = IncomingWebhook.environments.through.objects.filter(incomingwebhook=OuterRef("pk"))
+    return _of_project(request, seen) & ~Q(Exists(deploys.exclude(environment__in=seen)))
+
+
+def _of_tokens(request: HttpRequest, seen: QuerySet[Environment]) -> Q:
+    """Return a user's own tokens; those of all people for whom keeps them."""
+    user: Any = request.user
+    if user.is_active and not is_limited(user) and user.has_perm(f"{APP}.change_token"):
+        return Q()
+    return Q(user=user.pk)
+
+
 OF_MORE_RIGHTS: dict[type[Model], Callable[[HttpRequest, QuerySet[Environment]], Q]] = {
     AuditEvent: _of_events,
+    CommitStatus: _of_project,
     Credential: _of_credentials,
+    IncomingWebhook: _of_webhooks,
     Project: _of_projects,
+    Token: _of_tokens,
+    WebhookDelivery: lambda request, seen: Q(
+        webhook__in=visible(request, IncomingWebhook.objects.order_by())
+    ),
 }
 """Models whose rows depend on more rights than those on environments."""
 
@@ -239,6 +273,8 @@ def _of_places(
 
 def _may_see_projects(request: HttpRequest) -> bool:
     user: Any = request.user
+    if is_limited(user):
+        return may(user, Right.VIEW, None)
     rights = (f"{APP}.{verb}_project" for verb in ("view", "change", "add"))
     return bool(user.is_active and any(user.has_perm(right) for right in rights))
 
