@@ -1,6 +1,5 @@
 """Deployments: planned, requested, watched, stopped, decided about."""
 
-import json
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from ninja import Path, Query, Router
 from deploy_manager import dispatch
 from deploy_manager.api import shapes
 from deploy_manager.api.access import SOURCE, find, find_environment, need, token_of, user_of
+from deploy_manager.api.answers import as_it_is
 from deploy_manager.api.once import KEY, once
 from deploy_manager.api.problems import problem
 from deploy_manager.deployments.approvals import approvals_that_count, digest_of
@@ -18,6 +18,7 @@ from deploy_manager.deployments.arguments import Arguments, options_for, options
 from deploy_manager.deployments.as_json import iso, plan_as_json, read_events
 from deploy_manager.deployments.checking import as_planned, check_plan
 from deploy_manager.deployments.ending import cancel
+from deploy_manager.deployments.notes import notes_of
 from deploy_manager.deployments.plan import Plan
 from deploy_manager.deployments.progress import FROM_THE_START, log_of, whole_log
 from deploy_manager.deployments.request import DeploymentOptions
@@ -205,7 +206,7 @@ def watch_deployment(
         "more": found.more,
         "live": found.deployment.is_live,
     }
-    return HttpResponse(json.dumps(told), content_type="application/json")
+    return as_it_is(told)
 
 
 @router.get("/deployments/{number}/log", operation_id="get_log", response=None)
@@ -226,6 +227,28 @@ def get_log(
             return problem(404, code="not_found")
         content = log_of(run)
     return StreamingHttpResponse(content, content_type="text/plain; charset=utf-8")
+
+
+@router.get("/deployments/{number}/notes", response=shapes.NotesOut, operation_id="get_notes")
+def get_notes(request: HttpRequest, number: Annotated[shapes.Number, Path()]) -> dict[str, Any]:
+    """Show the commits between what served before and what came: release notes."""
+    notes = notes_of(_find(request, number))
+    return {
+        "deployment": number,
+        "before": notes.before,
+        "after": notes.after,
+        "commits": [
+            {
+                "hash": each.hash,
+                "subject": each.subject,
+                "author": each.author,
+                "committed_at": each.committed_at,
+            }
+            for each in notes.commits
+        ],
+        "more": notes.has_more,
+        "markdown": notes.markdown,
+    }
 
 
 @router.post(

@@ -13,7 +13,8 @@ from invoke.exceptions import Exit
 from deploy_manager.cli.console import make_console
 from deploy_manager.cli.deployments.following import Follower, Interrupts
 from deploy_manager.cli.exits import FAILED, refusals, refuse
-from deploy_manager.cli.upgrades.options import UpgradeArguments, plan_for_arguments
+from deploy_manager.cli.upgrades.options import plan_for_arguments
+from deploy_manager.upgrades.arguments import UpgradeArguments
 from deploy_manager.cli.upgrades.watching import UpgradeWatcher
 from deploy_manager.cli.views.terminal import make_view
 from deploy_manager.deployments.run import run
