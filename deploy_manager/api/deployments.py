@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext_noop as _
 from ninja import Path, Query, Router
 
 from deploy_manager import dispatch
@@ -22,8 +23,8 @@ from deploy_manager.deployments.notes import notes_of
 from deploy_manager.deployments.plan import Plan
 from deploy_manager.deployments.progress import FROM_THE_START, log_of, whole_log
 from deploy_manager.deployments.request import DeploymentOptions
-from deploy_manager.exceptions import RequestRefused
-from deploy_manager.messages import in_words
+from deploy_manager.exceptions import PlanChanged, RequestRefused
+from deploy_manager.messages import Message, in_words
 from deploy_manager.models import Deployment, Environment, State
 from deploy_manager.models.deployments import right_to
 from deploy_manager.models.rights import Right, may
@@ -45,7 +46,7 @@ def plan(request: HttpRequest, asked: shapes.Asked) -> dict[str, Any]:
     environment = find_environment(request, asked.environment)
     need(request, right_to(asked.recipe), environment)
     options = _options(environment, asked)
-    planned = check_plan(environment, asked.recipe, options)
+    planned = check_plan(environment, asked.recipe, options, asks_gate=False)
     return {
         **in_words(plan_as_json(planned, options)),
         "to_confirm": [pin_as_json(pin) for pin in planned.to_confirm],
@@ -94,6 +95,7 @@ def _prepared(
     if shown:
         options = replace(options, shown=shown.partition(":")[0])
     token = token_of(request)
+    options = replace(options, token=token)
 
     def write() -> dict[str, Any]:
         deployment = dispatch.request(
@@ -104,7 +106,6 @@ def _prepared(
             user=user_of(request),
             options=options,
         )
-        Deployment.objects.filter(pk=deployment.pk).update(token=token)
         return {"deployment": _detail(request, deployment.pk)}
 
     return write
@@ -120,6 +121,8 @@ def _options(
         forced_migrations=asked.forced_migrations,
         words=asked.arguments,
         breaks_glass=asked.break_glass,
+        promotes=asked.promote,
+        source=asked.from_,
         reason=occasion.reason if occasion else "",
         waits=bool(occasion and occasion.wait),
         at=occasion.at if occasion else "",
@@ -129,7 +132,8 @@ def _options(
 
 def _shown(planned: Plan, options: DeploymentOptions) -> str:
     """Return what names a plan: what decides, the commit and the release."""
-    release = options.release.name if options.release else ""
+    given = options.release or options.promotes
+    release = given.name if given else ""
     return f"{options.shown}:{planned.commit.hash if planned.commit else ''}:{release}"
 
 
@@ -139,6 +143,12 @@ def _as_shown(
     """Return the options for the commit and the release that were shown."""
     _digest, _colon, rest = shown.partition(":")
     commit, _colon, name = rest.partition(":")
+    if options.promotes is not None:
+        if name and name != options.promotes.name:
+            raise PlanChanged(
+                Message(_("Another release serves there by now: look again."), "promotion_changed")
+            )
+        return options
     if options.release is None:
         return replace(options, commit=commit)
     if name and name != options.release.name:

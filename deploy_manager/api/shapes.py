@@ -198,6 +198,8 @@ class PlanOut(Schema):
     foreseen: list[str]
     left_behind: list[str]
     approvals: str = Field(description="The approvals that it would wait for; blank: none.")
+    promotes: str = Field(description="Whose release it brings; blank: none.")
+    gate: str = Field(description="What its code did not pass; blank: nothing.")
     not_now: str = Field(description="What it would have to wait for; blank: nothing.")
     reason: list[str] = Field([], description="The codes of the sentences above.")
     to_confirm: list[Pin] = Field(description="What `take_back` would have to agree to.")
@@ -214,6 +216,8 @@ class Asked(Body):
     to: Text = Field(
         "", description="A release, or the beginning of its commit; for a rollback, blank: before."
     )
+    promote: bool = Field(False, description="Bring exactly what another environment serves.")
+    from_: Text = Field("", alias="from", description="Whose; blank: the one it is promoted from.")
     forced_migrations: list[Name] = Field([], max_length=100)
     arguments: list[Word] = Field([], max_length=100, description="Of the recipe manage_site.")
     break_glass: bool = Field(False, description="Do without the approvals; needs a reason.")

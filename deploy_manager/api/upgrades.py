@@ -178,9 +178,7 @@ def get_upgrade(request: HttpRequest, number: Annotated[shapes.Number, Path()]) 
     return _facts(request, _find(request, number))
 
 
-@router.post(
-    "/upgrades/{number}/cancel", response=shapes.UpgradeOut, operation_id="cancel_upgrade"
-)
+@router.post("/upgrades/{number}/cancel", response=shapes.UpgradeOut, operation_id="cancel_upgrade")
 def cancel(request: HttpRequest, number: Annotated[shapes.Number, Path()]) -> Any:
     """Stop an upgrade: servers that were switched go back, what waits never begins."""
     found = _find(request, number)

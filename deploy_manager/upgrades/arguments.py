@@ -40,9 +40,7 @@ class UpgradeArguments:
     """Whether it is agreed that packages that were not named undo an upgrade or a fix."""
 
 
-def options_for(
-    environments: Sequence[Environment], arguments: UpgradeArguments
-) -> UpgradeOptions:
+def options_for(environments: Sequence[Environment], arguments: UpgradeArguments) -> UpgradeOptions:
     """Return the options that the arguments mean; without pins, there is nothing to do.
 
     Raises RequestRefused for words without a meaning, and PinError.

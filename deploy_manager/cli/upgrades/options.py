@@ -1,10 +1,6 @@
 """The options of an upgrade, from the arguments of a command line, and the plan they lead to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-
-from django.utils import timezone
 
 from deploy_manager.cli.exits import refusals, refuse
 from deploy_manager.cli.packages.pins import agree_to_take_back
@@ -12,12 +8,10 @@ from deploy_manager.cli.text import shorten
 from deploy_manager.cli.upgrades.reports import UpgradePlanReport, write_nothing_requested
 from deploy_manager.cli.views.base import View
 from deploy_manager.messages import Message
-from deploy_manager.models import Environment, OnFailure
+from deploy_manager.models import Environment
 from deploy_manager.packages.exposure import KnownPackages
-from deploy_manager.requirements.reach import Reach
 from deploy_manager.upgrades.arguments import UpgradeArguments, options_for
 from deploy_manager.upgrades.plan import UpgradePlan, plan_upgrade
-from deploy_manager.upgrades.words import pin_requests_for
 
 REACH_HELP = {
     "security": "vulnerable packages only, to the lowest version that is fixed",

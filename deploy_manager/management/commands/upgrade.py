@@ -14,8 +14,8 @@ from deploy_manager.cli.upgrades.options import HELP, REACH_HELP, plan_for_argum
 from deploy_manager.cli.upgrades.reports import OutcomeReport, show_upgrade_request
 from deploy_manager.cli.upgrades.watching import UpgradeWatcher
 from deploy_manager.models import UpgradeState
-from deploy_manager.upgrades.arguments import UpgradeArguments
 from deploy_manager.requester import requester_name
+from deploy_manager.upgrades.arguments import UpgradeArguments
 
 
 class Command(ConsoleCommand):
