@@ -23,6 +23,7 @@ from deploy_manager.isolation import drop_a_broken_connection
 from deploy_manager.logs import log_error
 from deploy_manager.models import (
     Approval,
+    CommitStatus,
     Deployment,
     Environment,
     PolicyRun,
@@ -99,6 +100,11 @@ def break_glass(deployment: Deployment, **details: Any) -> None:
 def _begin_after_commit(deployment: Deployment) -> None:
     act = partial(promote_next, deployment.environment, wake_for_shard)
     transaction.on_commit(partial(do_alone, act, deployment), robust=True)
+
+
+def report_status(project: Project, commit: str, context: str, state: str, **details: Any) -> bool:
+    """Write what a CI says of a commit; False if a later word is known already."""
+    return CommitStatus.objects.report(project, commit, context, state, **details)
 
 
 def request_upgrade(plan: UpgradePlan, **details: Any) -> Upgrade:

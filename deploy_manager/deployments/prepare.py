@@ -25,6 +25,7 @@ from deploy_manager.deployments.overtaken import (
     refuse_what_turned_out_bad,
 )
 from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
+from deploy_manager.deployments.pushed import refuse_what_is_behind, refuse_without_its_webhook
 from deploy_manager.deployments.request import refuse_who_may_not
 from deploy_manager.exceptions import PinError, RequestRefused
 from deploy_manager.hosts.identity import logins_for, open_key
@@ -82,6 +83,7 @@ def prepare(held: Shard) -> Prepared:
     notices: tuple[Message, ...] = ()
     is_rollback = _is_rollback(deployment)
     if not is_rollback:
+        refuse_without_its_webhook(deployment)
         # Rights may have been lost since the request; a command line has no user to lose them.
         refuse_who_may_not(
             deployment.source,
@@ -266,6 +268,7 @@ def _new_release(deployment: Deployment) -> tuple[Release, tuple[Message, ...]]:
     # The environment's own branch is resolved only now: its newest commit takes nothing back.
     if deployment.commit or deployment.ref != environment.ref:
         refuse_to_go_back(deployment, None, contents.commit.hash)
+    refuse_what_is_behind(deployment, contents.commit.hash)
     if is_automatic(deployment):
         refuse_marked(environment, contents.commit.hash, contents.digest)
     refuse_what_turned_out_bad(deployment, contents.commit.hash, contents.digest)

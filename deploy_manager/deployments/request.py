@@ -20,7 +20,15 @@ from deploy_manager.deployments.waves import Planned, plan_steps, strategy_of
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
-from deploy_manager.models import Deployment, Environment, Placement, Release, Schedule, State
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    IncomingWebhook,
+    Placement,
+    Release,
+    Schedule,
+    State,
+)
 from deploy_manager.models.deployments import right_to
 from deploy_manager.models.rights import Right, may, no_longer
 from deploy_manager.recipes import Pipeline, Uses
@@ -104,6 +112,9 @@ class DeploymentOptions:
 
     returns: bool = False
     """Whether it takes back what was begun: that waits for no approval."""
+
+    webhook: IncomingWebhook | None = None
+    """The webhook that asks for it."""
 
     soak: int = 0
     """Seconds between two waves, if that is longer than the environment's pause."""
@@ -198,6 +209,7 @@ def _fields(options: DeploymentOptions) -> dict[str, Any]:
         "schedule": options.schedule,
         "slot": options.slot,
         "retry_of": options.retry_of,
+        "webhook": options.webhook,
         "take_back": [dict(each) for each in options.take_back],
     }
 
