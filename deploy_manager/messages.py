@@ -68,6 +68,7 @@ REASONS = {
     "unexpected_error": _("Unexpected error"),
     "unknown_recipe": _("Unknown recipe"),
     "waits_for_approval": _("Waits for approval"),
+    "webhook_failed": _("Webhook failed"),
     "wheel_error": _("Wheels"),
     "worker_silent": _("Worker fell silent"),
 }

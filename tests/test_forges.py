@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 
 from deploy_manager.forges.gitlab import signing_token_of
 from deploy_manager.forges.known import FORGES
-from deploy_manager.forges.said import Event, Push, Status, Unreadable
+from deploy_manager.forges.said import Event, Push, Status, UnreadableError
 from deploy_manager.models import IncomingWebhook
 from tests.forges import AFTER, BEFORE, EVENTS, body_of, payload, sign, sign_as_gitlab
 from tests.parts.matrices import few
@@ -142,7 +142,7 @@ def test_a_token_does_not_make_up_for_a_wrong_signature() -> None:
 @pytest.mark.parametrize("name", sorted(EVENTS))
 @pytest.mark.parametrize("body", few(b"", b"[]", b"null", b"{", b"[" * 100_000, b"\xff"))
 def test_what_is_no_object_is_refused(name: str, body: bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableError):
         FORGES[name.partition("_")[0]].read(lower(sign(name, body, SECRET)), body)
 
 
@@ -151,10 +151,11 @@ def test_any_value_in_place_of_another_is_read_or_refused(name: str) -> None:
     """Never another error: a forge may change, and whoever has the secret may send anything."""
     whole = payload(name)
     for key in whole:
+        value: Any
         for value in (None, 0, [], {}, [None], {"id": []}, "\ud800", "x" * 100_000, True):
             try:
                 said = read(name, **{key: value}).said
-            except Unreadable:
+            except UnreadableError:
                 continue
             if isinstance(said, Status):
                 assert len(said.context) <= 200

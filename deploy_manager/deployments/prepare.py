@@ -265,10 +265,10 @@ def _new_release(deployment: Deployment) -> tuple[Release, tuple[Message, ...]]:
     contents = find_contents(environment, deployment.commit or deployment.ref)
     # Again, as fetching took its time: the pins are fixed from here on.
     refuse_other_pins(deployment)
+    refuse_what_is_behind(deployment, contents.commit.hash)
     # The environment's own branch is resolved only now: its newest commit takes nothing back.
     if deployment.commit or deployment.ref != environment.ref:
         refuse_to_go_back(deployment, None, contents.commit.hash)
-    refuse_what_is_behind(deployment, contents.commit.hash)
     if is_automatic(deployment):
         refuse_marked(environment, contents.commit.hash, contents.digest)
     refuse_what_turned_out_bad(deployment, contents.commit.hash, contents.digest)

@@ -39,7 +39,7 @@ def deploy_push(webhook: IncomingWebhook, push: Push, wake: Wake) -> Message:
         return why
     sites = webhook.environments.select_related("project").order_by("pk")
     # By the project, too: an environment may have been moved to another one since.
-    following = [each for each in sites.filter(project=webhook.project_id, ref=push.branch)]
+    following = list(sites.filter(project=webhook.project_id, ref=push.branch))
     if not following:
         return Message(
             _("Nothing to do: none of its environments follows the branch %(branch)s."),

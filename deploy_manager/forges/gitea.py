@@ -1,7 +1,7 @@
 """Gitea and Forgejo: https://docs.gitea.com/usage/webhooks."""
 
 from deploy_manager.forges.github import STATES
-from deploy_manager.forges.said import SUCCESS, Event, Headers, Unreadable, push_of, status_of
+from deploy_manager.forges.said import SUCCESS, Event, Headers, UnreadableError, push_of, status_of
 from deploy_manager.forges.signatures import (
     JSON,
     content_type,
@@ -23,7 +23,7 @@ class Gitea:
 
     def read(self, headers: Headers, body: bytes) -> Event:
         if content_type(headers) != JSON:
-            raise Unreadable(f"its content type is not {JSON}")
+            raise UnreadableError(f"its content type is not {JSON}")
         payload, name = read_json(body), header(headers, "x-forgejo-event", "x-gitea-event")
         match name:
             case "push":
@@ -34,7 +34,7 @@ class Gitea:
                 states = {**STATES, "warning": SUCCESS}
                 state = states.get(payload.text("state"), "")
                 if not state:
-                    raise Unreadable("“state” is none that Gitea documents")
+                    raise UnreadableError("“state” is none that Gitea documents")
                 times = ("updated_at", "created_at")
                 context = payload.text("context")
                 return Event(name, status_of(payload, "sha", context, state, *times))

@@ -10,7 +10,7 @@ from deploy_manager.forges.said import (
     Headers,
     Payload,
     Status,
-    Unreadable,
+    UnreadableError,
     push_of,
     status_of,
 )
@@ -62,14 +62,14 @@ def _payload(headers: Headers, body: bytes) -> Payload:
             try:
                 return read_json(parse_qs(body.decode(), max_num_fields=10)["payload"][0])
             except (ValueError, KeyError):
-                raise Unreadable("the form has no payload") from None
-    raise Unreadable(f"its content type is neither {JSON} nor {FORM}")
+                raise UnreadableError("the form has no payload") from None
+    raise UnreadableError(f"its content type is neither {JSON} nor {FORM}")
 
 
 def _status(payload: Payload) -> Status:
     state = STATES.get(payload.text("state"), "")
     if not state:
-        raise Unreadable("“state” is none that GitHub documents")
+        raise UnreadableError("“state” is none that GitHub documents")
     return status_of(payload, "sha", payload.text("context"), state, "updated_at", "created_at")
 
 

@@ -12,7 +12,7 @@ from deploy_manager.forges.said import (
     Headers,
     Payload,
     Status,
-    Unreadable,
+    UnreadableError,
     push_of,
     status_of,
 )
@@ -65,7 +65,7 @@ class GitLab:
         key = _key_of(signing_token_of(secret))
         wanted = standard_signature(key, message_id, timestamp, body)
         # While tokens are changed there may be several.
-        is_signed = any([same(each, wanted) for each in signature.split(" ")[:5]])
+        is_signed = any(same(each, wanted) for each in signature.split(" ")[:5])
         has_token = same(headers.get("x-gitlab-token", ""), secret)
         return is_signed and _is_now(timestamp) if signature else has_token
 
@@ -75,7 +75,7 @@ class GitLab:
 
     def read(self, headers: Headers, body: bytes) -> Event:
         if content_type(headers) != JSON:
-            raise Unreadable(f"its content type is not {JSON}")
+            raise UnreadableError(f"its content type is not {JSON}")
         payload, name = read_json(body), header(headers, "x-gitlab-event")
         match name:
             case "Push Hook" | "Tag Push Hook":
@@ -102,7 +102,7 @@ def _is_now(timestamp: str) -> bool:
 
 def _state(status: str) -> str:
     if status not in STATES:
-        raise Unreadable("its status is none that GitLab documents")
+        raise UnreadableError("its status is none that GitLab documents")
     return STATES[status]
 
 

@@ -14,7 +14,7 @@ _HASH_LENGTHS = (40, 64)
 _HEADS = "refs/heads/"
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """A body that is not what its forge documents; the message says what is wrong with it."""
 
 
@@ -31,7 +31,7 @@ class Push:
 
     pusher: str = ""
     commits: frozenset[str] = frozenset()
-    """Those that came with it, as far as the forge names them: all are in the history of `after`."""
+    """Those that came with it, as far as the forge names them."""
 
     @property
     def branch(self) -> str:
@@ -78,7 +78,7 @@ class Forge(Protocol):
         """Return what tells this delivery from any other, and is the same when it is repeated."""
 
     def read(self, headers: Headers, body: bytes) -> Event:
-        """Return what it says. Raises Unreadable."""
+        """Return what it says. Raises UnreadableError."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,12 @@ class Payload:
         return "".join(each if each.isprintable() else " " for each in text).strip()[:longest]
 
     def hash(self, name: str) -> str:
-        """Return a commit; blank for zeros, which stand for none. Raises Unreadable."""
+        """Return a commit; blank for zeros, which stand for none. Raises UnreadableError."""
         text = self.text(name)
         if not text or not text.strip("0"):
             return ""
         if len(text) not in _HASH_LENGTHS or set(text) - set("0123456789abcdef"):
-            raise Unreadable(f"“{name}” is not a commit")
+            raise UnreadableError(f"“{name}” is not a commit")
         return text
 
     def address(self, *names: str) -> str:
@@ -130,20 +130,20 @@ class Payload:
 
 
 def push_of(payload: Payload, pusher: str) -> Push:
-    """Return a push, whose names are the same with all forges. Raises Unreadable."""
+    """Return a push, whose names are the same with all forges. Raises UnreadableError."""
     ref = payload.text("ref", longest=300)
     if not ref:
-        raise Unreadable("“ref” is missing")
+        raise UnreadableError("“ref” is missing")
     before, after = payload.hash("before"), payload.hash("after")
     return Push(ref, before, after, pusher, payload.commits("commits"))
 
 
 def status_of(payload: Payload, commit: str, context: str, state: str, *times: str) -> Status:
-    """Return a status; `times` are the names under which it may have its time. Raises Unreadable."""
+    """Return a status; `times` are names that its time may have. Raises UnreadableError."""
     if not (hash_ := payload.hash(commit)):
-        raise Unreadable(f"“{commit}” is missing")
+        raise UnreadableError(f"“{commit}” is missing")
     if not context:
-        raise Unreadable("the check has no name")
+        raise UnreadableError("the check has no name")
     return Status(
         commit=hash_,
         context=context[:LONGEST_CONTEXT],

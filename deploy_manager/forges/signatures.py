@@ -6,7 +6,7 @@ import json
 from base64 import b64encode
 from typing import Any
 
-from deploy_manager.forges.said import LONGEST_KEY, Headers, Payload, Unreadable
+from deploy_manager.forges.said import LONGEST_KEY, Headers, Payload, UnreadableError
 
 JSON = "application/json"
 
@@ -32,14 +32,14 @@ def content_type(headers: Headers) -> str:
 
 
 def read_json(text: bytes | str) -> Payload:
-    """Return a JSON object. Raises Unreadable."""
+    """Return a JSON object. Raises UnreadableError."""
     try:
         data: Any = json.loads(text)
     # A RecursionError is what thousands of brackets make of a parser.
     except (ValueError, RecursionError):
-        raise Unreadable("the body is not JSON") from None
+        raise UnreadableError("the body is not JSON") from None
     if not isinstance(data, dict):
-        raise Unreadable("the body is not an object")
+        raise UnreadableError("the body is not an object")
     return Payload(data)
 
 

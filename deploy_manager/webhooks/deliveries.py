@@ -29,7 +29,7 @@ def take(webhook: IncomingWebhook, key: str, event: Event) -> Message:
             mine = IncomingWebhook.objects.filter(pk=webhook.pk)
             mine.update(received_at=timezone.now(), outcome=outcome)
     except _TakenError:
-        return webhook.deliveries.get(delivery=key).outcome
+        outcome = WebhookDelivery.objects.get(webhook=webhook, delivery=key).outcome
     return outcome
 
 

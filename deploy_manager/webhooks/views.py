@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 
 from deploy_manager.auditing import Actor, acting
 from deploy_manager.forges.known import FORGES
-from deploy_manager.forges.said import Event, Unreadable
+from deploy_manager.forges.said import Event, UnreadableError
 from deploy_manager.models import IncomingWebhook
 from deploy_manager.webhooks import limits
 from deploy_manager.webhooks.deliveries import take
@@ -61,7 +61,7 @@ def _verified(request: HttpRequest, webhook: IncomingWebhook, body: bytes) -> Ev
         return None
     try:
         return forge.read(headers, body)
-    except Unreadable:
+    except UnreadableError:
         return None
 
 
