@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from deploy_manager.cli.times import parse_moment
 from deploy_manager.deployments.choices import choose_release, converge, retry
 from deploy_manager.deployments.plan import Plan
+from deploy_manager.deployments.promoting import release_to_promote
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment
@@ -23,6 +24,7 @@ HELP = {
     "leave_others": "agree that the other servers go on serving another commit",
     "break_glass": "run without the approvals that are needed; --reason is told to everybody",
     "take_back": "agree to take back what an upgrade or a fix brought",
+    "from": "environment whose code comes here; default: the one it is promoted from",
 }
 """The help texts that manage.py and fab share."""
 
@@ -46,6 +48,11 @@ class Arguments:
     waits: bool = False
     at: str = ""
     breaks_glass: bool = False
+    promotes: bool = False
+    """Whether it brings what another environment serves."""
+
+    source: str = ""
+    """The name of that environment; blank: the one that it is promoted from."""
 
 
 def options_for(environment: Environment, recipe: str, arguments: Arguments) -> DeploymentOptions:
@@ -63,6 +70,8 @@ def options_for(environment: Environment, recipe: str, arguments: Arguments) -> 
         not_before=parse_moment(arguments.at, environment) if arguments.at else None,
         breaks_glass=arguments.breaks_glass,
     )
+    if arguments.promotes:
+        return replace(options, promotes=release_to_promote(environment, arguments.source))
     if recipe == CONVERGE:
         if not arguments.servers:
             raise RequestRefused("Name the servers that are to be made like the others.")
@@ -94,7 +103,7 @@ def as_planned(plan: Plan, options: DeploymentOptions) -> DeploymentOptions:
         take_back=[pin.as_json() for pin in plan.taken_back],
         shown=plan.decided.save().digest,
     )
-    if plan.commit is None or options.release is not None:
+    if plan.commit is None or options.release is not None or options.promotes is not None:
         return options
     # The branch may move between the plan and the request; the commit that was shown is deployed.
     return replace(options, commit=plan.commit.hash)

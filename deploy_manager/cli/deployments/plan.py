@@ -24,6 +24,7 @@ from deploy_manager.deployments.comparing import unlike_live
 from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.exceptions import RequestRefused
+from deploy_manager.git.mirror import Commit
 from deploy_manager.messages import Message, few
 from deploy_manager.models import Deployment, Environment, Release
 from deploy_manager.models.deployments import ROLLBACK
@@ -48,11 +49,17 @@ def check_plan(environment: Environment, recipe: str, options: DeploymentOptions
     commit = options.release.commit if options.release else options.commit
     ref, servers = options.ref, options.servers
     with refusals():
-        plan = make_plan(environment, recipe, ref, servers, options.release, commit)
+        plan = make_plan(
+            environment, recipe, ref, servers, options.release, commit, options.promotes
+        )
     if options.ref and plan.pipeline.uses is not Uses.NEW:
         refuse(f"{recipe} takes no code: leave out --ref.")
     if plan.problems:
         refuse("\n".join(plan.problems))
+    waits = options.waits or options.not_before is not None
+    if not options.breaks_glass and (plan.gate.refused or (plan.gate.waits and not waits)):
+        with refusals():
+            raise RequestRefused(plan.gate.why)
     return plan
 
 
@@ -127,6 +134,8 @@ class PlanReport(Report):
             foreseen=list(map(str, plan.foreseen)),
             left_behind=[each.server.name for each in plan.left_behind],
             approvals=Message() if self.options.breaks_glass else plan.approvals,
+            promotes=str(plan.promotes.environment) if plan.promotes else "",
+            gate=Message() if self.options.breaks_glass else plan.gate.why,
             not_now=why_not_now(plan.environment, plan.pipeline, self.options),
         )
 
@@ -155,6 +164,9 @@ def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
     if plan.approvals:
         told = "break-glass: without approval" if options.breaks_glass else str(plan.approvals)
         yield "approval", (clean(told), SECURITY)
+    if why := plan.gate.why:
+        told = f"break-glass: {why}" if options.breaks_glass else str(why)
+        yield "gate", (clean(told), SECURITY)
     if options.not_before:
         yield "at", describe_moment(options.not_before, plan.environment)
 
@@ -179,17 +191,23 @@ def _code(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
     elif (release := options.release) is not None:
         yield from _release(plan, release)
     elif plan.commit is not None:
-        now = plan.commit_now[:SHORT] or "nothing yet"
-        subject = clean(plan.commit.subject)
-        if plan.commit.hash == plan.commit_now:
-            subject = "as it is"
-        elif plan.commit_now and len(plan.commits) > 1:
-            subject = f"{subject} ({len(plan.commits)} new commits)"
-        yield "commit", f"{now} → {plan.commit.hash[:SHORT]} of {plan.ref}: {subject}"
-        if plan.bad:
-            yield "", clean(str(plan.bad))
-        if not plan.pins:
-            yield "pins", "unchanged"
+        yield from _commit(plan, plan.commit)
+
+
+def _commit(plan: Plan, commit: Commit) -> Iterator[Fact]:
+    """Yield the commit now and to come, whether that is marked as bad, and that no pins change."""
+    now = plan.commit_now[:SHORT] or "nothing yet"
+    subject = clean(commit.subject)
+    if commit.hash == plan.commit_now:
+        subject = "as it is"
+    elif plan.commit_now and len(plan.commits) > 1:
+        subject = f"{subject} ({len(plan.commits)} new commits)"
+    of = plan.promotes.environment if plan.promotes else plan.ref
+    yield "commit", f"{now} → {commit.hash[:SHORT]} of {of}: {subject}"
+    if plan.bad:
+        yield "", clean(str(plan.bad))
+    if not plan.pins:
+        yield "pins", "unchanged"
 
 
 def _command(plan: Plan, words: Sequence[str]) -> Iterator[Fact]:
