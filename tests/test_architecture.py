@@ -35,7 +35,7 @@ LAYERS = (
     ("reconcile", "broker", "embedded"),
     ("dispatch",),
     ("tasks",),
-    ("checks", "apps", "admin", "cli", "webhooks"),
+    ("checks", "apps", "admin", "cli", "api", "webhooks"),
     ("management", "fabfile", "urls"),
 )
 """From the ground up; a room imports from its own and from lower layers only."""
@@ -62,7 +62,7 @@ NOT_KNOWN = {
     *permutations(("hosts", "notifications"), 2),
     *permutations(("requirements", "inventories"), 2),
     *permutations(("packages", "watching", "inventory"), 2),
-    *permutations(("checks", "admin", "cli", "webhooks"), 2),
+    *permutations(("checks", "admin", "cli", "api", "webhooks"), 2),
     *(
         (room, other)
         for room in ("models", "git", "hosts", "recipes", "notifications")
@@ -90,6 +90,8 @@ ONLY_IN = {
     "invoke": {"fabfile", "cli"},
     "rich": {"cli", "management"},
     "truststore": {"trust"},
+    "ninja": {"api"},
+    "pydantic": {"api"},
     "ansi2html": {"admin"},
     "pip_requirements_parser": {"requirements"},
     "virtualenv": set[str](),

@@ -41,6 +41,11 @@ class ReleaseNotes:
     problem: Message = field(default_factory=Message)
     """Why the commits are not known; blank: they are."""
 
+    @property
+    def markdown(self) -> str:
+        """A title, and a line for each commit, in the language that is active."""
+        return self.as_markdown()
+
     def as_json(self) -> dict[str, Any]:
         return {
             "before": self.before,
