@@ -26,7 +26,7 @@ from deploy_manager.deployments.overtaken import (
     refuse_what_turned_out_bad,
 )
 from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
-from deploy_manager.deployments.pushed import refuse_what_is_behind, refuse_without_its_webhook
+from deploy_manager.deployments.pushed import refuse_what_is_behind
 from deploy_manager.deployments.request import refuse_who_may_not
 from deploy_manager.exceptions import PinError, RequestRefused
 from deploy_manager.hosts.identity import logins_for, open_key
@@ -84,7 +84,6 @@ def prepare(held: Shard) -> Prepared:
     notices: tuple[Message, ...] = ()
     is_rollback = _is_rollback(deployment)
     if not is_rollback:
-        refuse_without_its_webhook(deployment)
         # Rights may have been lost since the request; a command line has no user to lose them.
         refuse_who_may_not(
             deployment.source,

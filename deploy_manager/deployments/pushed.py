@@ -9,18 +9,6 @@ from deploy_manager.packages.repository import mirror_of
 SOURCE = "webhook"
 
 
-def refuse_without_its_webhook(deployment: Deployment) -> None:
-    """Raise LeftAlone if the webhook that requested this is gone, or off, before it has begun."""
-    if deployment.source != SOURCE or deployment.stage:
-        return
-    if deployment.webhook is None:
-        raise LeftAlone(_("Not done: the webhook that requested it was deleted."))
-    if not deployment.webhook.is_enabled:
-        raise LeftAlone(
-            _("Not done: the webhook %(name)s was disabled."), name=deployment.webhook.name
-        )
-
-
 def refuse_what_is_behind(deployment: Deployment, commit: str) -> None:
     """Raise LeftAlone if a pushed commit is not on its branch any more, or older than what serves.
 
