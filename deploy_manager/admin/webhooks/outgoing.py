@@ -27,7 +27,7 @@ DELIVERIES_SHOWN = 3
 
 class OutgoingWebhookForm(ModelForm[OutgoingWebhook]):
     new_secret = forms.CharField(
-        label=_("secret"),
+        label=_("Secret"),
         widget=SecretInput,
         required=False,
         help_text=_(
@@ -36,7 +36,7 @@ class OutgoingWebhookForm(ModelForm[OutgoingWebhook]):
         ),
     )
     states = forms.MultipleChoiceField(
-        label=_("when"),
+        label=_("When"),
         choices=ends,
         initial=default_ends,
         widget=forms.CheckboxSelectMultiple(attrs={"class": "dm-ticks"}),
@@ -46,6 +46,11 @@ class OutgoingWebhookForm(ModelForm[OutgoingWebhook]):
         super().__init__(*args, **options)
         if "new_secret" in self.fields and self.instance.pk:
             self.fields["new_secret"].widget.attrs["placeholder"] = gettext("unchanged")
+
+    class Meta:
+        model = OutgoingWebhook
+        fields = ("name", "form", "url", "states", "is_enabled")
+        widgets = {"url": forms.TextInput(attrs={"class": "vURLField"})}
 
     @sensitive_variables()
     def clean_new_secret(self) -> Any:
@@ -133,4 +138,4 @@ def describe_delivery(row: OutgoingDelivery) -> str:
     if row.next_at is None:
         return str(row.problem)
     words = {"when": short_time(row.next_at), "why": row.problem or gettext("waits")}
-    return gettext("%(why)s Next attempt: %(when)s.") % words
+    return gettext("%(why)s Next attempt: %(when)s") % words
