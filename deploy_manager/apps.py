@@ -1,3 +1,4 @@
+import sys
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -20,7 +21,9 @@ class DeployManagerConfig(AppConfig):
 
     def __init__(self, app_name: str, app_module: ModuleType | None) -> None:
         """Raises ImproperlyConfigured if libraries are missing: before any model imports one."""
-        if missing := [name for name in LIBRARIES if find_spec(name) is None]:
+        # Some that are imported already replace themselves by an object that has no spec.
+        wanted = [name for name in LIBRARIES if name not in sys.modules]
+        if missing := [name for name in wanted if find_spec(name) is None]:
             raise ImproperlyConfigured(
                 f"deploy_manager lacks {', '.join(missing)}. Install what a Django project needs of"
                 " it: pip install 'deploy-manager[manager]'."
