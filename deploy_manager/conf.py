@@ -24,6 +24,8 @@ NUMBERS = (
 
 KEPT = ("logs", "deployments", "audit", "wheels")
 
+PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_RATE = re.compile(r"([1-9][0-9]{0,8})/([smhd])", re.ASCII)
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -109,6 +111,9 @@ class Settings:
     NOTIFY: dict[str, str] = field(default_factory=dict, repr=False)
     """Targets of notifications: names, and apprise URLs. These hold secrets: never shown."""
 
+    API_RATE: str = "600/m"
+    """Requests that one token of the API may make in a time: 600/m, 20000/h."""
+
     def __post_init__(self) -> None:
         # The class is frozen, so the paths are replaced by what dataclasses use themselves.
         object.__setattr__(self, "CACHE", _expanded("CACHE", self.CACHE))
@@ -133,6 +138,7 @@ class Settings:
                 )
             )
         _check_retention(self.RETENTION)
+        parse_rate(self.API_RATE)
         if not isinstance(self.NOTIFY, dict) or not all(
             isinstance(part, str) for item in self.NOTIFY.items() for part in item
         ):
@@ -150,6 +156,19 @@ class Settings:
                 raise ConfigurationError(
                     _("DEPLOY_MANAGER[%(name)s] has to be True or False."), name=repr(name)
                 )
+
+
+def parse_rate(rate: str) -> tuple[int, int]:
+    """Return how many requests a rate like 600/m allows, and in how many seconds.
+
+    Raises ConfigurationError.
+    """
+    found = _RATE.fullmatch(rate) if isinstance(rate, str) else None
+    if found is None:
+        raise ConfigurationError(
+            _("DEPLOY_MANAGER['API_RATE'] has to be a number in a time, like 600/m or 20000/h.")
+        )
+    return int(found[1]), PERIODS[found[2]]
 
 
 def _check_retention(days: object) -> None:

@@ -244,6 +244,21 @@ def message_of(error: BaseException) -> "Message":
     return kept if isinstance(kept, Message) else Message(str(error))
 
 
+def in_words(values: dict[str, Any]) -> dict[str, Any]:
+    """Return an object for programs: its messages as text, with the reasons of those at its top."""
+    codes = [code for each in values.values() if isinstance(each, Message) for code in each.codes]
+    reasons = {"reason": list(dict.fromkeys(codes))} if codes else {}
+    return reasons | {name: _in_words(value) for name, value in values.items()}
+
+
+def _in_words(value: object) -> Any:
+    if isinstance(value, Message):
+        return str(value)
+    if isinstance(value, dict):
+        return {name: _in_words(each) for name, each in value.items()}
+    return [_in_words(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 def label_of(code: str) -> str:
     """Return a reason for people; a code that this version does not know stays as it is."""
     return str(REASONS.get(code, code))

@@ -35,8 +35,8 @@ LAYERS = (
     ("reconcile", "broker", "embedded"),
     ("dispatch",),
     ("tasks",),
-    ("checks", "apps", "admin", "cli"),
-    ("management", "fabfile"),
+    ("checks", "apps", "admin", "cli", "api"),
+    ("management", "fabfile", "urls"),
 )
 """From the ground up; a room imports from its own and from lower layers only."""
 
@@ -61,7 +61,7 @@ NOT_KNOWN = {
     *permutations(("hosts", "notifications"), 2),
     *permutations(("requirements", "inventories"), 2),
     *permutations(("packages", "watching", "inventory"), 2),
-    *permutations(("checks", "admin", "cli"), 2),
+    *permutations(("checks", "admin", "cli", "api"), 2),
     *(
         (room, other)
         for room in ("models", "git", "hosts", "recipes", "notifications")
@@ -87,6 +87,8 @@ ONLY_IN = {
     "invoke": {"fabfile", "cli"},
     "rich": {"cli", "management"},
     "truststore": {"trust"},
+    "ninja": {"api"},
+    "pydantic": {"api"},
     "ansi2html": {"admin"},
     "pip_requirements_parser": {"requirements"},
     "virtualenv": set[str](),

@@ -7,7 +7,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from deploy_manager.cli.times import parse_moment
+from deploy_manager.deployments.times import parse_moment
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Deployment, Environment, Shard, State
 from tests.commands import Worker, call, call_and_be_refused, events

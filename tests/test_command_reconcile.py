@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.core.management import CommandError
 
-from deploy_manager.cli.times import parse_duration
+from deploy_manager.deployments.times import parse_duration
 from tests.commands import call, events
 from tests.inventory import Inventory
 from tests.parts.matrices import few

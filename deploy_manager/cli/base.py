@@ -11,9 +11,9 @@ from deploy_manager.cli.console import make_console
 from deploy_manager.cli.exits import REFUSED
 from deploy_manager.cli.inventory.environments import find_environment
 from deploy_manager.cli.text import as_text, clean
-from deploy_manager.cli.times import parse_duration
 from deploy_manager.cli.views.base import View
 from deploy_manager.cli.views.terminal import make_view
+from deploy_manager.deployments.times import parse_duration
 from deploy_manager.messages import message_of
 from deploy_manager.models import Environment
 from deploy_manager.requester import requester_name

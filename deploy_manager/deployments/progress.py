@@ -67,3 +67,17 @@ def _chunks(deployment: Deployment, after: int, max_bytes: int) -> Iterator[LogC
         size += len(chunk.data)
         if size >= max_bytes:
             return
+
+
+def whole_log(deployment: Deployment) -> Iterator[bytes]:
+    """Yield the exact output of all servers, one after the other, each under its name."""
+    for run in deployment.host_runs.order_by("pk"):
+        yield f"==> {run.server_name} <==\n".encode()
+        yield from log_of(run)
+
+
+def log_of(run: HostRun) -> Iterator[bytes]:
+    """Yield the exact output of one server."""
+    # Few at a time: a chunk may be large, and a log larger than memory.
+    for chunk in run.log_chunks.order_by("sequence").iterator(chunk_size=20):
+        yield bytes(chunk.data)

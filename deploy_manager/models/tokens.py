@@ -173,7 +173,9 @@ class Token(models.Model):
 
     def note_use(self, address: str) -> None:
         """Note when and from where it was used last."""
-        now = timezone.now()
+        now, known = timezone.now(), self.last_used_at
+        if known and known > now - NOTED_EVERY and self.last_used_from == address[:45]:
+            return
         stale = Q(last_used_at=None) | Q(last_used_at__lt=now - NOTED_EVERY)
         mine = Token.objects.filter(stale | ~Q(last_used_from=address[:45]), pk=self.pk)
         mine.update(last_used_at=now, last_used_from=address[:45])

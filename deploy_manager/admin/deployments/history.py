@@ -202,7 +202,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     @method_decorator(require_GET)
     def log_view(self, request: HttpRequest, pk: int) -> StreamingHttpResponse:
         """Return the whole log as a file, or that of the server whose run is `host`."""
-        from deploy_manager.admin.deployments.logs import log_of, whole_log
+        from deploy_manager.deployments.progress import log_of, whole_log
 
         deployment = self._find(request, pk)
         if not may(request.user, Right.VIEW_LOG, deployment.environment):

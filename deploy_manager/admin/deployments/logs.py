@@ -1,6 +1,5 @@
 """A deployment's output: the end of it on the page, all of it as a download."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -82,17 +81,3 @@ def _last_chunks(deployment: Deployment, budget: int) -> QuerySet[LogChunk]:
         .select_related("step")
         .order_by("host_run", "sequence")
     )
-
-
-def whole_log(deployment: Deployment) -> Iterator[bytes]:
-    """Yield the exact output of all servers, one after the other, each under its name."""
-    for run in deployment.host_runs.order_by("pk"):
-        yield f"==> {run.server_name} <==\n".encode()
-        yield from log_of(run)
-
-
-def log_of(run: HostRun) -> Iterator[bytes]:
-    """Yield the exact output of one server."""
-    # Few at a time: a chunk may be large, and a log larger than memory.
-    for chunk in run.log_chunks.order_by("sequence").iterator(chunk_size=20):
-        yield bytes(chunk.data)

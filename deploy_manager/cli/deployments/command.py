@@ -5,16 +5,17 @@ from typing import Any
 
 from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.deployments.dry_run import show_dry_run
-from deploy_manager.cli.deployments.options import HELP, Arguments, as_planned, options_for
+from deploy_manager.cli.deployments.options import HELP
 from deploy_manager.cli.deployments.plan import (
     PlanReport,
     agree_to_part,
     agree_to_run,
-    check_plan,
 )
 from deploy_manager.cli.deployments.watching import request_and_watch
 from deploy_manager.cli.exits import refusals
 from deploy_manager.cli.packages.pins import agree_to_take_back
+from deploy_manager.deployments.arguments import Arguments, options_for
+from deploy_manager.deployments.checking import as_planned, check_plan
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.models import Environment
 
@@ -66,7 +67,8 @@ class RequestCommand(EnvironmentCommand):
     ) -> None:
         """Show the plan, then request and watch it, or show its commands with --dry-run."""
         view = self.make_view(options)
-        plan = check_plan(environment, recipe, deployment_options)
+        with refusals():
+            plan = check_plan(environment, recipe, deployment_options)
         view.show(PlanReport(plan, deployment_options))
         if options["dry_run"]:
             show_dry_run(environment, recipe, as_planned(plan, deployment_options), view)

@@ -6,10 +6,10 @@ from itertools import groupby
 
 from rich.text import Text
 
-from deploy_manager.cli.deployments.plan import why_not_now
 from deploy_manager.cli.exits import refusals
 from deploy_manager.cli.text import clean
 from deploy_manager.cli.views.base import Report, View
+from deploy_manager.deployments.checking import why_not_now
 from deploy_manager.deployments.dry_run import DryStep, dry_run
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.request import DeploymentOptions

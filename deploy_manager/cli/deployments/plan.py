@@ -4,31 +4,26 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from django.utils import timezone
 from rich.text import Text
 
-from deploy_manager.cli.exits import refusals, refuse
+from deploy_manager.cli.exits import refuse
 from deploy_manager.cli.packages.pins import (
     SECURITY,
     agrees,
     describe_override,
     describe_pin,
-    override_as_json,
-    pin_as_json,
 )
 from deploy_manager.cli.text import clean, shorten
-from deploy_manager.cli.times import describe_moment
 from deploy_manager.cli.views.base import Report, View
-from deploy_manager.deployments import freezes
+from deploy_manager.deployments.as_json import plan_as_json
 from deploy_manager.deployments.comparing import unlike_live
-from deploy_manager.deployments.plan import Plan, make_plan
+from deploy_manager.deployments.plan import Plan
 from deploy_manager.deployments.request import DeploymentOptions
-from deploy_manager.exceptions import RequestRefused
-from deploy_manager.messages import Message, few
-from deploy_manager.models import Deployment, Environment, Release
+from deploy_manager.deployments.times import describe_moment
+from deploy_manager.messages import few
+from deploy_manager.models import Release
 from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import most_served, unproven
-from deploy_manager.recipes import Pipeline, Uses
 
 SHORT = 8
 """Letters of a commit's hash that people see."""
@@ -37,23 +32,6 @@ SHOWN_WAVES = 5
 
 Fact = tuple[str, str | tuple[str, str]]
 """A label, blank for a further line of the same; and a text, or a text with its style."""
-
-
-def check_plan(environment: Environment, recipe: str, options: DeploymentOptions) -> Plan:
-    """Return the plan. Raises CommandError (exit code 2) if it would be bound to fail.
-
-    An explicit ref is refused, not ignored, for a recipe that takes no code.
-    """
-    # A commit that was resolved before is not resolved anew: its branch may have moved.
-    commit = options.release.commit if options.release else options.commit
-    ref, servers = options.ref, options.servers
-    with refusals():
-        plan = make_plan(environment, recipe, ref, servers, options.release, commit)
-    if options.ref and plan.pipeline.uses is not Uses.NEW:
-        refuse(f"{recipe} takes no code: leave out --ref.")
-    if plan.problems:
-        refuse("\n".join(plan.problems))
-    return plan
 
 
 def agree_to_part(plan: Plan, options: DeploymentOptions, view: View, *, agreed: bool) -> None:
@@ -80,19 +58,6 @@ def agree_to_run(plan: Plan, view: View, *, agreed: bool) -> None:
         refuse("Not confirmed, so nothing was requested.")
 
 
-def why_not_now(
-    environment: Environment, pipeline: Pipeline, options: DeploymentOptions
-) -> Message:
-    """Return what a request would have to wait for, or be refused for; blank: nothing."""
-    now = timezone.now()
-    try:
-        why = freezes.why_not_now(environment, pipeline, max(options.not_before or now, now))
-    except RequestRefused as error:
-        return error.message
-    busy = Deployment.objects.busy().filter(environment=environment).first()
-    return why or (busy.describe_as_busy() if busy else Message())
-
-
 @dataclass(frozen=True)
 class PlanReport(Report):
     """A plan in a few lines: commit now and to come, pins that change, servers, waves, time."""
@@ -104,31 +69,7 @@ class PlanReport(Report):
         view.print(describe(self.plan, self.options))
 
     def write_on(self, view: View) -> None:
-        plan, release = self.plan, self.options.release
-        view.write(
-            "plan",
-            environment=str(plan.environment),
-            recipe=plan.pipeline.name,
-            ref=plan.ref,
-            commit_now=plan.commit_now,
-            commit=plan.commit.hash if plan.commit else "",
-            bad=plan.bad,
-            release=release.name if release else "",
-            servers=[server.placement.server.name for server in plan.servers],
-            left=list(self.options.left),
-            waves=[server.wave for server in plan.servers],
-            pins=[pin_as_json(pin) for pin in plan.pins],
-            migrations=list(plan.migrations),
-            databases=list(plan.databases),
-            overrides=[override_as_json(each) for each in plan.overrides],
-            build=list(plan.build),
-            broken=dict(plan.broken),
-            arguments=list(self.options.arguments),
-            foreseen=list(map(str, plan.foreseen)),
-            left_behind=[each.server.name for each in plan.left_behind],
-            approvals=Message() if self.options.breaks_glass else plan.approvals,
-            not_now=why_not_now(plan.environment, plan.pipeline, self.options),
-        )
+        view.write("plan", **plan_as_json(self.plan, self.options))
 
 
 def describe(plan: Plan, options: DeploymentOptions) -> Text:

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from deploy_manager.cli.deployments.plan import PlanReport, check_plan
+from deploy_manager.cli.deployments.plan import PlanReport
 from deploy_manager.cli.deployments.watching import request_and_watch
 from deploy_manager.cli.exits import refusals, refuse
 from deploy_manager.cli.packages.pins import agrees
 from deploy_manager.cli.text import clean, shorten
 from deploy_manager.cli.views.base import View
+from deploy_manager.deployments.checking import check_plan
 from deploy_manager.deployments.choices import converge
 from deploy_manager.deployments.provisioning import PREVIEW, PROVISION
 from deploy_manager.deployments.request import DeploymentOptions
@@ -124,5 +125,7 @@ def run_recipe(addition: Addition, recipe: str, options: DeploymentOptions | Non
     """Request a recipe on the servers and watch it. Raises CommandError, SystemExit."""
     environment, view = addition.environment, addition.view
     options = options or DeploymentOptions(servers=addition.servers)
-    view.show(PlanReport(check_plan(environment, recipe, options), options))
+    with refusals():
+        plan = check_plan(environment, recipe, options)
+    view.show(PlanReport(plan, options))
     request_and_watch(environment, recipe, options, view)

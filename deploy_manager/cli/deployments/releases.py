@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from rich.text import Text
 
 from deploy_manager.cli.text import clean, shorten
-from deploy_manager.cli.times import describe_moment
 from deploy_manager.cli.views.base import Report, View
 from deploy_manager.deployments.comparing import twins_of
+from deploy_manager.deployments.times import describe_moment
 from deploy_manager.models import Environment, Placement, Release
 from deploy_manager.models.serving import unproven
 

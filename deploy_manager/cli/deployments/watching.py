@@ -10,7 +10,7 @@ from deploy_manager.cli.deployments.following import Follower, Interrupts, inter
 from deploy_manager.cli.exits import FAILED, refusals
 from deploy_manager.cli.text import shorten
 from deploy_manager.cli.views.base import View
-from deploy_manager.cli.views.json_lines import summary_of
+from deploy_manager.deployments.as_json import summary_of
 from deploy_manager.deployments.choices import retry
 from deploy_manager.deployments.ending import cancel
 from deploy_manager.deployments.progress import FROM_THE_START

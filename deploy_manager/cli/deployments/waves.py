@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from deploy_manager.cli.text import shorten
-from deploy_manager.cli.times import describe_moment
+from deploy_manager.deployments.times import describe_moment
 from deploy_manager.models import Deployment, HostRun, State
 
 

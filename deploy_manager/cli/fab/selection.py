@@ -14,13 +14,7 @@ from deploy_manager.cli.console import make_console
 from deploy_manager.cli.deployments.dry_run import show_dry_run
 from deploy_manager.cli.deployments.find import find_deployment
 from deploy_manager.cli.deployments.following import Follower, Interrupts
-from deploy_manager.cli.deployments.options import (
-    Arguments,
-    as_planned,
-    options_for,
-    options_to_retry,
-)
-from deploy_manager.cli.deployments.plan import PlanReport, agree_to_part, check_plan
+from deploy_manager.cli.deployments.plan import PlanReport, agree_to_part
 from deploy_manager.cli.deployments.watching import show_how_to_retry
 from deploy_manager.cli.exits import FAILED, REFUSED, refusals, refuse
 from deploy_manager.cli.fab.upgrade import Words, upgrade
@@ -28,6 +22,8 @@ from deploy_manager.cli.packages.pins import agree_to_take_back
 from deploy_manager.cli.text import clean
 from deploy_manager.cli.views.base import View
 from deploy_manager.cli.views.terminal import make_view
+from deploy_manager.deployments.arguments import Arguments, options_for, options_to_retry
+from deploy_manager.deployments.checking import as_planned, check_plan
 from deploy_manager.deployments.ending import cancel
 from deploy_manager.deployments.request import DeploymentOptions, request
 from deploy_manager.deployments.run import run
@@ -114,7 +110,8 @@ def _plan_and_run(
     leave_others: bool = False,
 ) -> None:
     view = make_view(make_console(sys.stdout))
-    plan = check_plan(environment, recipe, options)
+    with refusals():
+        plan = check_plan(environment, recipe, options)
     view.show(PlanReport(plan, options))
     if dry_run:
         show_dry_run(environment, recipe, as_planned(plan, options), view)

@@ -16,13 +16,13 @@ from invoke.parser import Parser
 from invoke.tasks import Task
 
 from deploy_manager.cli.deployments.options import HELP as OF_DEPLOYMENTS
-from deploy_manager.cli.deployments.options import Arguments
 from deploy_manager.cli.fab.selection import RETRY, UPGRADE, Selection
 from deploy_manager.cli.fab.upgrade import Words
 from deploy_manager.cli.inventory.environments import all_environments
 from deploy_manager.cli.text import as_text, clean
 from deploy_manager.cli.upgrades.options import HELP as OF_UPGRADES
 from deploy_manager.cli.upgrades.options import REACHES
+from deploy_manager.deployments.arguments import Arguments
 from deploy_manager.logs import plain
 from deploy_manager.models import Environment
 from deploy_manager.models.deployments import CONVERGE, MANAGE_SITE

@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from deploy_manager.cli.text import clean, shorten
 from deploy_manager.cli.views.base import Report, View, make_table
 from deploy_manager.models import Placement
+from deploy_manager.packages.as_json import exposure_as_json, unknown_as_json, unseen_as_json
 from deploy_manager.packages.exposure import Exposure, Unknown
 
 
@@ -66,44 +66,14 @@ class AuditReport(Report):
 
     def write_on(self, view: View) -> None:
         for exposed in self.exposed:
-            advisories = [
-                {
-                    "identifier": advisory.identifier,
-                    "aliases": advisory.aliases,
-                    "summary": advisory.summary,
-                    "fixed_in": advisory.fixed_in,
-                    "url": advisory.url,
-                }
-                for advisory in exposed.advisories
-            ]
-            view.write(
-                "vulnerable",
-                **_version_as_json(exposed),
-                pinned=exposed.pinned,
-                fixed_in=exposed.fixed_in,
-                advisories=advisories,
-            )
+            view.write("vulnerable", **exposure_as_json(exposed))
         for unknown in self.unknown:
-            view.write("unknown", **_version_as_json(unknown), problem=unknown.problem)
+            view.write("unknown", **unknown_as_json(unknown))
         for placement in self.unseen:
-            view.write(
-                "unseen",
-                environment=str(placement.environment),
-                server=placement.server.name,
-                problem=placement.inventory_problem,
-            )
+            view.write("unseen", **unseen_as_json(placement))
         view.write(
             "summary",
             checked=self.checked,
             vulnerable=len(self.exposed),
             unknown=len(self.unknown),
         )
-
-
-def _version_as_json(found: Exposure | Unknown) -> dict[str, Any]:
-    return {
-        "environment": str(found.environment),
-        "package": found.name,
-        "version": found.version,
-        "servers": [placement.server.name for placement in found.placements],
-    }

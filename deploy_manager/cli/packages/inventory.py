@@ -10,6 +10,7 @@ from deploy_manager.cli.text import clean, shorten
 from deploy_manager.cli.views.base import Report, View, make_table
 from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Placement
+from deploy_manager.packages.as_json import place_as_json, running_as_json
 from deploy_manager.packages.drift import drift
 from deploy_manager.packages.exposure import WhoRuns, who_runs
 
@@ -100,7 +101,7 @@ class InventoryReport(Report):
             seen = placement.inventory_at
             view.write(
                 "inventory",
-                **_place(named[placement.pk]),
+                **place_as_json(named[placement.pk]),
                 seen_at=seen.isoformat() if seen else None,
                 problem=self.problems[placement.pk],
                 implementation=placement.implementation,
@@ -113,12 +114,7 @@ class InventoryReport(Report):
             running = self._running()
             for is_comparable, rows in ((True, running.found), (False, running.unordered)):
                 for each in rows:
-                    view.write(
-                        "runs",
-                        **_place(each.placement),
-                        version=each.version,
-                        is_comparable=is_comparable,
-                    )
+                    view.write("runs", **running_as_json(each, is_comparable=is_comparable))
         else:
             self._write_drift(view)
         answered = sum(1 for problem in self.problems.values() if not problem)
@@ -150,7 +146,3 @@ class InventoryReport(Report):
             tuple(each for each in running.unordered if each.placement.pk in asked),
             tuple(each for each in running.unseen if each.pk in asked),
         )
-
-
-def _place(placement: Placement) -> dict[str, str]:
-    return {"environment": str(placement.environment), "server": placement.server.name}

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from deploy_manager.cli.exits import refusals, refuse
-from deploy_manager.cli.packages.pins import FLAG, agrees, describe_pin, pin_as_json
+from deploy_manager.cli.packages.pins import FLAG, agrees, describe_pin
 from deploy_manager.cli.text import clean
-from deploy_manager.cli.times import describe_moment
 from deploy_manager.cli.views.base import Report, View, make_table
+from deploy_manager.deployments.times import describe_moment
 from deploy_manager.models import Environment, Override
+from deploy_manager.packages.as_json import pin_as_json
 from deploy_manager.packages.overrides import let_go, what_comes_back
 from deploy_manager.requester import requester_name
 

@@ -1,7 +1,6 @@
 """Pins that change and overrides, for people and programs; and the consent to taking pins back."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from deploy_manager.cli.exits import refuse
 from deploy_manager.cli.text import clean
@@ -65,35 +64,6 @@ def describe_override(override: StandingOverride) -> str:
     return clean(f"{override.name} {override.version or '-'} {override.outcome} ({override.why})")
 
 
-def pin_as_json(pin: ChangedPin) -> dict[str, Any]:
-    return {
-        "name": pin.name,
-        "before": pin.before,
-        "after": pin.after,
-        "goes_back": pin.goes_back,
-        "taken_back": pin.is_taken_back,
-        "advisories": list(pin.advisories),
-        "undoes": pin.undoes,
-        "details": [detail.value for detail in pin.details],
-    }
-
-
 def describe_undone(version: str) -> str:
     """Return what an upgrade had done that is taken back; see ChangedPin.undoes."""
     return "an upgrade had removed it" if version == REMOVED else f"an upgrade brought {version}"
-
-
-def override_as_json(override: StandingOverride) -> dict[str, Any]:
-    row = override.rows[0]
-    return {
-        "name": override.name,
-        "version": override.version,
-        "repository": override.repository,
-        "standing": override.standing.value,
-        "holds": override.holds,
-        "outcome": override.outcome,
-        "why": row.why,
-        "fixes": row.fixes,
-        "since": row.since.isoformat(),
-        "upgrade": row.upgrade_id,
-    }

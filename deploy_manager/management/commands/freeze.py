@@ -7,7 +7,7 @@ from deploy_manager.auditing import noting
 from deploy_manager.cli.base import EnvironmentCommand
 from deploy_manager.cli.exits import refusals
 from deploy_manager.cli.inventory.freezes import FreezeReport, check_reason
-from deploy_manager.cli.times import parse_moment
+from deploy_manager.deployments.times import parse_moment
 from deploy_manager.models.freezes import ENDED
 from deploy_manager.requester import requester_name
 

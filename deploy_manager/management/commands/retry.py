@@ -5,8 +5,8 @@ from typing import Any
 
 from deploy_manager.cli.deployments.command import RequestCommand, read_arguments
 from deploy_manager.cli.deployments.find import find_deployment
-from deploy_manager.cli.deployments.options import options_to_retry
 from deploy_manager.cli.exits import refusals
+from deploy_manager.deployments.arguments import options_to_retry
 
 
 class Command(RequestCommand):

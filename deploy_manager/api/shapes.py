@@ -1,0 +1,367 @@
+"""What comes in and what goes out: the schema of the API is made from these classes."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from ninja import Schema
+from pydantic import ConfigDict, Field, StringConstraints
+
+LONGEST_KEY = 2**63 - 1
+"""The greatest number that databases have as a key."""
+
+NO_NUL = r"^[^\x00]*$"
+"""PostgreSQL has no NUL in texts."""
+
+SHOWN = r"^([0-9a-f]{64}(:[0-9a-f]{0,64}:[0-9A-Za-z._-]*)?)?$"
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
+Text = Annotated[str, StringConstraints(max_length=500, pattern=NO_NUL)]
+Word = Annotated[str, StringConstraints(max_length=1000, pattern=NO_NUL)]
+Number = Annotated[int, Field(ge=1, le=LONGEST_KEY)]
+Site = Annotated[
+    str,
+    StringConstraints(max_length=200, pattern=r"^[^\x00/]+/[^\x00/]+$"),
+    Field(description="An environment as project/name.", examples=["shop/production"]),
+]
+Shown = Annotated[
+    str,
+    StringConstraints(max_length=300, pattern=SHOWN),
+    Field(description="`shown` of a plan: only that is run. Blank: what is planned now."),
+]
+States = Literal[
+    "waiting",
+    "queued",
+    "running",
+    "succeeded",
+    "failed",
+    "partly_failed",
+    "skipped",
+    "cancelled",
+    "lost",
+    "rolled_back",
+]
+
+
+class Body(Schema):
+    """A body: what it does not know is refused, so that a misspelt name does not go unnoticed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Invalid(Schema):
+    """A value that is refused."""
+
+    in_: str = Field(alias="in", examples=["body"])
+    field: str
+    detail: str
+
+
+class Problem(Schema):
+    """An error, as RFC 9457 has it."""
+
+    type: Literal["about:blank"]
+    title: str = Field(examples=["Conflict"])
+    status: int = Field(examples=[409])
+    detail: str = Field(description="What happened, then what to do; for people.")
+    code: str = Field(
+        description="The reason, for programs: one of docs/reasons.md, or of this page.",
+        examples=["request_refused"],
+    )
+    errors: list[Invalid] = []
+
+
+class Health(Schema):
+    """That it is there; with a token, also what is under way of what that may see."""
+
+    status: Literal["ok"]
+    version: str
+    queued: int = 0
+    running: int = 0
+    waiting: int = 0
+    problems: int = Field(0, description="Rows on which reconcile fails.")
+
+
+class Me(Schema):
+    """The token that was sent."""
+
+    token: str = Field(description="Its name.")
+    user: str
+    scopes: list[str]
+    environments: list[str] | None = Field(description="null: all that its user may see.")
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class Placed(Schema):
+    """A server of an environment, and the release that it was last seen to serve."""
+
+    server: str
+    release: str
+    commit: str
+    bad: bool
+
+
+class Brief(Schema):
+    """A deployment in few words."""
+
+    number: int
+    recipe: str
+    state: States
+    url: str
+
+
+class EnvironmentOut(Schema):
+    """An environment: what it serves, and what may come to it."""
+
+    environment: str
+    ref: str
+    commit: str = Field(description="What most of its servers serve; blank: nothing.")
+    release: str
+    subject: str
+    servers: list[Placed]
+    last_deployment: Brief | None
+    live_deployment: Brief | None
+    frozen: str = Field(description="Who froze it, and why; blank: it is not frozen.")
+    promotes_from: str = Field(description="Where new code has to come from; blank: from git.")
+    required_statuses: list[str]
+    approvals_needed: int
+
+
+class ServerPlace(Schema):
+    environment: str
+    release: str
+    commit: str
+
+
+class ServerOut(Schema):
+    """A server, and what it serves of the environments that may be seen."""
+
+    server: str
+    connection: str
+    address: str
+    port: int
+    environments: list[ServerPlace]
+
+
+class Pin(Schema):
+    """A package that changes."""
+
+    name: str
+    before: str
+    after: str
+    goes_back: bool
+    taken_back: bool
+    advisories: list[str]
+    undoes: str
+    details: list[str]
+
+
+class Override(Schema):
+    """A pin of an upgrade that the repository does not have yet."""
+
+    name: str
+    version: str
+    repository: str
+    standing: str
+    holds: bool
+    outcome: str
+    why: str
+    fixes: list[str]
+    since: str
+    upgrade: int | None
+
+
+class PlanOut(Schema):
+    """What a deployment would do: as the event `plan` of manage.py, and what to confirm."""
+
+    environment: str
+    recipe: str
+    ref: str
+    commit_now: str
+    commit: str
+    bad: str
+    release: str
+    servers: list[str]
+    left: list[str]
+    waves: list[int]
+    pins: list[Pin]
+    migrations: list[str]
+    databases: list[str]
+    overrides: list[Override]
+    build: list[str]
+    broken: dict[str, str]
+    arguments: list[str]
+    foreseen: list[str]
+    left_behind: list[str]
+    approvals: str = Field(description="The approvals that it would wait for; blank: none.")
+    not_now: str = Field(description="What it would have to wait for; blank: nothing.")
+    reason: list[str] = Field([], description="The codes of the sentences above.")
+    to_confirm: list[Pin] = Field(description="What `take_back` would have to agree to.")
+    shown: str = Field(description="Send it with the request: then exactly this is run.")
+
+
+class Asked(Body):
+    """What is to be run, and where."""
+
+    environment: Site
+    recipe: Name = "deploy"
+    ref: Text = Field("", description="Branch, tag or commit; blank: the environment's.")
+    servers: list[Name] = Field([], max_length=1000, description="None: all of them.")
+    to: Text = Field(
+        "", description="A release, or the beginning of its commit; for a rollback, blank: before."
+    )
+    forced_migrations: list[Name] = Field([], max_length=100)
+    arguments: list[Word] = Field([], max_length=100, description="Of the recipe manage_site.")
+    break_glass: bool = Field(False, description="Do without the approvals; needs a reason.")
+
+
+class Occasion(Body):
+    """Why, when, and what is agreed to."""
+
+    reason: Text = ""
+    wait: bool = Field(False, description="Wait until it may run, instead of being refused.")
+    at: Text = Field(
+        "", description="Not before; in the environment's time zone unless it has an offset."
+    )
+    take_back: bool = Field(False, description="Agree to undo what an upgrade or a fix brought.")
+
+
+class DeploymentIn(Asked, Occasion):
+    """A request for a deployment."""
+
+    leave_others: bool = Field(False, description="Agree that other servers serve another commit.")
+    shown: Shown = ""
+
+
+class RetryIn(Occasion):
+    """A request to run a deployment again on the servers where it did not succeed."""
+
+    break_glass: bool = False
+    shown: Shown = ""
+
+
+class DecisionIn(Body):
+    reason: Text = ""
+    shown: Annotated[str, StringConstraints(max_length=64, pattern=r"^([0-9a-f]{64})?$")] = Field(
+        "", description="`shown` of the deployment: only that is decided about."
+    )
+
+
+class GlassIn(Body):
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=NO_NUL)]
+
+
+class DeploymentOut(Schema):
+    """A deployment as it is now."""
+
+    number: int
+    environment: str
+    recipe: str
+    state: States
+    live: bool
+    message: str
+    reason: list[str] = Field(description="The codes of the message.")
+    ref: str
+    commit: str
+    release: str
+    why: str = Field(description="The reason that was given for it.")
+    source: str
+    requested_by: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    not_before: datetime | None
+    retry_of: int | None
+    approvals_needed: int
+    approve_by: datetime | None
+    breaks_glass: bool
+    cancel_requested_by: str
+    url: str = Field(description="Its page in the admin.")
+
+
+class Decision(Schema):
+    by: str
+    decision: str
+    reason: str
+    at: datetime
+    counts: bool = Field(description="Whether it counts now.")
+
+
+class DeploymentDetail(DeploymentOut):
+    """A deployment with its servers and what people decided about it."""
+
+    servers: dict[str, States]
+    decisions: list[Decision]
+    shown: str = Field(description="What to send with a decision; blank: it waits for none.")
+
+
+class Requested(Schema):
+    deployment: DeploymentDetail
+
+
+class DeploymentList(Schema):
+    deployments: list[DeploymentOut]
+    before: int | None = Field(description="Ask for the next page with it; null: that was all.")
+
+
+class EventState(Schema):
+    state: States
+    message: str
+    reason: list[str] = []
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class HostEvent(EventState):
+    event: Literal["host"]
+    server: str
+    wave: int
+
+
+class StepEvent(EventState):
+    event: Literal["step"]
+    server: str
+    step: str
+    number: int
+    exit_code: int | None
+
+
+class OutputEvent(Schema):
+    event: Literal["output"]
+    server: str
+    step: str
+    stream: Literal["our_own", "stdout", "stderr"]
+    text: str
+
+
+class WaitingEvent(Schema):
+    event: Literal["waiting"]
+    deployment: int
+    message: str
+    reason: list[str] = []
+
+
+class SummaryEvent(EventState):
+    event: Literal["summary"]
+    deployment: int
+    commit: str
+    release: str
+    servers: dict[str, States]
+
+
+AnyEvent = Annotated[
+    HostEvent | StepEvent | OutputEvent | WaitingEvent | SummaryEvent,
+    Field(discriminator="event"),
+]
+
+
+class EventsOut(Schema):
+    """What happened after a cursor."""
+
+    events: list[AnyEvent]
+    cursor: int = Field(description="Send it as `after` the next time.")
+    more: bool = Field(description="Whether there is more already: ask again at once.")
+    live: bool = Field(description="Whether it has not ended yet.")
+
+
+Json = dict[str, Any]
