@@ -24,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(Refused("Stopped before anything was requested."), view)
     except BrokenPipeError:
         return FAILED
+    except (KeyError, TypeError) as error:
+        # Only answers are read by names that they may lack.
+        told = f"The manager's answer can't be understood ({error}): is one of the two older?"
+        return _fail(ClientError(told), view)
     return code
 
 

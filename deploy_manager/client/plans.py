@@ -35,21 +35,21 @@ def agree(plan: Row, view: View, *, take_back: bool, leave_others: bool, yes: bo
     """Return what was agreed to: by options, or by a person at a terminal. Raises Refused."""
     taken, left = taken_back(plan), list(plan.get("left_behind") or ())
     if taken and not take_back:
-        take_back = _agrees(f"Take back {shorten(taken)}? [y/N] ", view)
+        take_back = agrees(f"Take back {shorten(taken)}? [y/N] ", view)
         if not take_back:
             raise Refused(
                 f"This takes back what an upgrade or a fix brought: {shorten(taken)}. To agree, add"
                 " --take-back."
             )
     if left and not leave_others:
-        leave_others = _agrees(f"Leave {shorten(left)} behind? [y/N] ", view)
+        leave_others = agrees(f"Leave {shorten(left)} behind? [y/N] ", view)
         if not leave_others:
             raise Refused(
                 f"{shorten(left)} would go on serving another commit. To leave them behind, add"
                 " --leave-others."
             )
     what = f"{plan['recipe']} on {plan['environment']}"
-    if view.can_ask and not yes and not _agrees(f"{what} as shown? [y/N] ", view):
+    if view.can_ask and not yes and not agrees(f"{what} as shown? [y/N] ", view):
         raise Refused("Not confirmed, so nothing was requested.")
     return {"take_back": take_back, "leave_others": leave_others}
 
@@ -58,7 +58,7 @@ def taken_back(plan: Row) -> list[str]:
     return [str(pin["name"]) for pin in plan.get("to_confirm") or ()]
 
 
-def _agrees(question: str, view: View) -> bool:
+def agrees(question: str, view: View) -> bool:
     """Return whether a person says yes; without one, nobody does."""
     if not view.can_ask:
         return False

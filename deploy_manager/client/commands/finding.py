@@ -13,7 +13,7 @@ NUMBER = re.compile(r"#?([0-9]{1,18})", re.ASCII)
 
 def find_environment(connection: Connection, name: str) -> str:
     """Return the full name, like shop/production, of the environment. Raises Refused."""
-    if "/" in name:
+    if name.count("/") == 1 and not {".", "..", ""} & set(name.split("/")):
         return name
     known = [str(each["environment"]) for each in environments_of(connection)]
     found = [each for each in known if each.partition("/")[2] == name]

@@ -13,7 +13,7 @@ from deploy_manager.client.views import Row, View
 def who_runs(given: Namespace, view: View) -> int:
     """List the servers that run such a version of a package."""
     found: dict[str, Any] = connect(given).get("packages", spec=given.package)
-    rows = found["running"]
+    rows = found["runs"]
     if rows:
         view.table(rows, RUNNING)
     else:
@@ -61,6 +61,7 @@ RUNNING = {
     "environment": lambda row: row["environment"],
     "server": lambda row: row["server"],
     "version": lambda row: row["version"],
+    "pinned": lambda row: row.get("pinned"),
     "": lambda row: "" if row.get("is_comparable", True) else "this version can't be compared",
 }
 

@@ -1,0 +1,223 @@
+"""A live manager: a project behind gunicorn with TLS, a worker, and tokens of its API."""
+
+import json
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.parts.authority import Authority
+from tests.parts.own_project import FILES, OwnProject
+from tests.parts.processes import free_port, listens, running
+from tests.parts.repository import Repository
+
+SETTINGS = """
+from pathlib import Path
+BASE_DIR = Path(__file__).parent
+SECRET_KEY = "only for tests"
+USE_TZ = True
+DEBUG = False
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "urls"
+STATIC_URL = "/static/"
+INSTALLED_APPS = [
+    "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes",
+    "django.contrib.messages", "django.contrib.sessions", "deploy_manager", "shop",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [{
+    "BACKEND": "django.template.backends.django.DjangoTemplates",
+    "APP_DIRS": True,
+    "OPTIONS": {"context_processors": [
+        "django.template.context_processors.request",
+        "django.contrib.auth.context_processors.auth",
+        "django.contrib.messages.context_processors.messages",
+    ]},
+}]
+DATABASES = {"default": {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": BASE_DIR / "db.sqlite3",
+    "OPTIONS": {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL;",
+    },
+}}
+CELERY_BROKER_URL = "embedded://"
+CELERY_BROKER_TRANSPORT_OPTIONS = {"folder": str(BASE_DIR / "broker")}
+CELERY_BEAT_SCHEDULE = {
+    "deploy_manager": {
+        "task": "deploy_manager.reconcile", "schedule": 1.0, "options": {"expires": 5},
+    },
+}
+DEPLOY_MANAGER = {"CACHE": BASE_DIR / "cache", "LOCAL_SERVERS": True, "API_RATE": "6000/m"}
+"""
+URLS = """
+from django.contrib import admin
+from django.urls import include, path
+urlpatterns = [
+    path("admin/", admin.site.urls), path("deploy/", include("deploy_manager.urls")),
+]
+"""
+WSGI = """
+import os
+from django.core.wsgi import get_wsgi_application
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+application = get_wsgi_application()
+"""
+CELERY = """
+import deploy_manager.embedded
+from celery import Celery
+app = Celery("shop")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+"""
+RECIPES = """
+import time
+from pathlib import Path
+from deploy_manager.recipes import recipe
+
+@recipe("Greet the visitors")
+def greet_all(host, site):
+    host.run(["echo", f"hello from {host.name}"])
+
+@recipe("Fail on the second")
+def fail_on_two(host, site):
+    host.run(["sh", "-c", "echo oops; exit 3"] if host.name == "two" else "true")
+
+@recipe("Linger")
+def linger(host, site):
+    host.run(f"echo lingering; until [ -e {site.deploy_path}/go ]; do sleep 0.1; done")
+
+@recipe("Paint")
+def paint(host, site):
+    host.run(["printf", "\\x1b]0;owned\\x07\\x1b[31mred\\x1b[0m\\x1b[2J end\\n"])
+"""
+ROWS = """
+import json, django
+django.setup()
+from django.contrib.auth.models import User
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+from deploy_manager.models import *
+from deploy_manager.models.tokens import Scope
+folder, repository = {folder!r}, {repository!r}
+shop = Project.objects.create(name="shop", repository=repository)
+def add(name, servers, **fields):
+    made = shop.environments.create(
+        name=name, deploy_path=f"{{folder}}/{{name}}", installer="uv", reload_method="none",
+        health_path="", variables=dict(
+            ALLOWED_HOSTS="*", DATABASE_PATH=f"{{folder}}/{{name}}.db", SECRET_KEY="only for tests"
+        ), **fields,
+    )
+    for server in servers:
+        Placement.objects.create(
+            environment=made, own_deploy_path=f"{{folder}}/{{name}}/{{server}}",
+            server=Server.objects.get_or_create(name=server, connection="local")[0],
+        )
+    return made
+staging = add("staging", ["three"])
+add("production", ["four"], promotes_from=staging)
+add("guarded", ["five"], approvals_needed=1)
+add("lab", ["one", "two"])
+boss = User.objects.create_superuser("boss")
+ann = User.objects.create_superuser("ann")
+every = list(Scope.values)
+tokens = dict(
+    boss=Token.objects.issue(boss, name="laptop", scopes=every)[1],
+    ann=Token.objects.issue(ann, name="her laptop", scopes=every)[1],
+    viewer=Token.objects.issue(boss, name="screen", scopes=["view"])[1],
+)
+print(json.dumps(tokens))
+"""
+
+
+@dataclass
+class Manager:
+    """A project that serves the API over TLS."""
+
+    project: OwnProject
+    authority: Authority
+    port: int
+    tokens: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}/deploy/"
+
+    @property
+    def sites(self) -> Path:
+        return self.project.folder / "sites"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**self.project.environ, "PYTHONPATH": str(self.project.folder)}
+
+    def python(self, lines: str) -> str:
+        """Run lines in the project; return what they print."""
+        command = [sys.executable, "-c", f"import django; django.setup()\n{MODELS}{lines}"]
+        done = subprocess.run(
+            command,
+            cwd=self.project.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def serve(self) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+        """Let the web server run in a block: it can be stopped and started again."""
+        words = ["--workers", "1", "--threads", "8", "--bind", f"127.0.0.1:{self.port}"]
+        words += ["--certfile", str(self.authority.server_file), "--graceful-timeout", "1"]
+        words += ["--keyfile", str(self.authority.server_file), "--chdir", str(self.project.folder)]
+        return running(
+            [sys.executable, "-m", "gunicorn", *words, "wsgi:application"],
+            lambda: listens(self.port),
+            self.project.folder / "web.log",
+            environment=self.environ,
+        )
+
+    def work(self) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+        """Let a worker run in a block."""
+        log = self.project.folder / "worker.log"
+        words = ["worker", "--beat", "--pool", "threads", "--concurrency", "4"]
+        words += ["--loglevel", "info"]
+        words += ["--schedule", str(self.project.folder / "beat")]
+        return running(
+            [sys.executable, "-m", "celery", "-A", "shop", *words],
+            lambda: "ready." in log.read_text(errors="replace"),
+            log,
+            environment={**self.environ, "PWD": str(self.project.folder)},
+        )
+
+
+MODELS = "from deploy_manager.models import *\n"
+
+
+def write_manager(folder: Path, repository: Repository, authority: Authority) -> Manager:
+    """Write a project with four environments, two people and their tokens."""
+    (folder / "shop").mkdir(parents=True)
+    files = {
+        "settings.py": SETTINGS,
+        "urls.py": URLS,
+        "wsgi.py": WSGI,
+        "manage.py": FILES["manage.py"],
+        "shop/__init__.py": CELERY,
+        "shop/recipes.py": RECIPES,
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    project = OwnProject(folder)
+    rows = ROWS.format(folder=str(folder / "sites"), repository=str(repository.path))
+    (folder / "sites").mkdir()
+    code, printed = project.run("python", "-c", rows)
+    assert code == 0, printed
+    return Manager(project, authority, free_port(), json.loads(printed.splitlines()[-1]))
