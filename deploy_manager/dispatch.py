@@ -18,11 +18,13 @@ from django.dispatch import receiver
 from deploy_manager.broker import connect, explain
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments import approvals
+from deploy_manager.deployments.gates import waiting_for_checks
 from deploy_manager.deployments.request import request as write_request
 from deploy_manager.isolation import drop_a_broken_connection
 from deploy_manager.logs import log_error
 from deploy_manager.models import (
     Approval,
+    CommitStatus,
     Deployment,
     Environment,
     PolicyRun,
@@ -99,6 +101,20 @@ def break_glass(deployment: Deployment, **details: Any) -> None:
 def _begin_after_commit(deployment: Deployment) -> None:
     act = partial(promote_next, deployment.environment, wake_for_shard)
     transaction.on_commit(partial(do_alone, act, deployment), robust=True)
+
+
+def report_status(project: Project, commit: str, context: str, state: str, **details: Any) -> bool:
+    """Write what a CI says of a commit, and begin what waited for it after the commit.
+
+    False if a later word is known already. For the details see `CommitStatusQuerySet.report`.
+    """
+    with transaction.atomic():
+        if not CommitStatus.objects.report(project, commit, context, state, **details):
+            return False
+        for environment in waiting_for_checks(project, commit):
+            act = partial(promote_next, environment, wake_for_shard)
+            transaction.on_commit(partial(do_alone, act, environment), robust=True)
+    return True
 
 
 def request_upgrade(plan: UpgradePlan, **details: Any) -> Upgrade:
@@ -211,7 +227,7 @@ def _go_on_after(deployment: Deployment, **details: Any) -> None:
         do_alone(act, deployment)
 
 
-def do_alone(act: Callable[[], object], row: Deployment | Upgrade) -> None:
+def do_alone(act: Callable[[], object], row: Deployment | Environment | Upgrade) -> None:
     """Do one of several things that follow a row's change; `reconcile` makes up for an error."""
     try:
         act()
@@ -224,7 +240,7 @@ def do_alone(act: Callable[[], object], row: Deployment | Upgrade) -> None:
 @receiver(deployment_requested, dispatch_uid="deploy_manager.dispatch")
 def _tell_of_request(deployment: Deployment, **details: Any) -> None:
     """Notify people of what waits for their approval, or goes without it."""
-    if not deployment.approvals_needed:
+    if not (deployment.approvals_needed or deployment.breaks_glass):
         return
     notifications = deployment.environment.notifications
     if notifications.exists() and (why := send("notify_request", deployment.pk)):

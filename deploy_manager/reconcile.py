@@ -16,7 +16,7 @@ from django.utils.translation import gettext_noop
 
 from deploy_manager.deployments import retention, scheduling
 from deploy_manager.deployments.approvals import expire, waiting_for_approval
-from deploy_manager.deployments.beginning import why_wait_on
+from deploy_manager.deployments.beginning import why_never, why_wait_on
 from deploy_manager.deployments.ending import finish
 from deploy_manager.deployments.probing import forget_found_hosts, lost_hosts, probe
 from deploy_manager.deployments.rollout import open_after_pause
@@ -137,6 +137,9 @@ def promote_next(environment: Environment, wake: Wake) -> bool:
 def _promote_all(among: DeploymentQuerySet, wake: Wake) -> list[bool]:
     def promote(deployment: Deployment) -> bool:
         environment = deployment.environment
+        if why := why_never(deployment):
+            deployment.give_way(why)
+            return False
         if why := why_wait_on(deployment):
             Deployment.objects.note_wait(deployment.pk, why)
             return False

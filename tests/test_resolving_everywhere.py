@@ -10,10 +10,10 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 
 from deploy_manager.cli.fab.upgrade import upgrade as upgrade_by_fab
-from deploy_manager.cli.upgrades.options import UpgradeArguments
 from deploy_manager.models import Environment, PolicyRun, Resolution, Upgrade, UpgradePolicy
 from deploy_manager.packages.pins import replace_pins
 from deploy_manager.requirements.pins import Pin
+from deploy_manager.upgrades.arguments import UpgradeArguments
 from deploy_manager.upgrades.policies import run_policy
 from tests.owners import owned
 from tests.parts.admin import url, visitor

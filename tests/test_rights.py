@@ -24,7 +24,9 @@ from tests.parts.rights import HIDDEN, Team, make_people, make_team
 
 pytestmark = pytest.mark.django_db
 
-SHOWN_TO_NOBODY = {"IndexedPackage", "AuditedVersion", "ConfirmedPlan", "Resolution"}
+SHOWN_TO_NOBODY = {
+    *("IndexedPackage", "AuditedVersion", "ConfirmedPlan", "IdempotencyKey", "Resolution"),
+}
 """Models without a page, and without an environment of their own."""
 
 

@@ -130,6 +130,12 @@ credential_add                 LXXXXXXX2 LXXXXXXX2
 credential_history             L--XXXX-2 L--XXXX-2
 credential_delete              LXXXXXXX2 LXXXXXXX3
 credential_change              LXXXXXXX2 LXXXXXXX2
+token_changelist               LXXXXXXX2 LXXXXXXX2
+token_add                      LXXXXXXX2 LXXXXXXX2
+token_history                  L-------2 L-------2
+token_delete                   LXXXXXXXX LXXXXXXXX
+token_change                   LXXXXXXX2 LXXXXXXXX
+token_revoke                   LMMMMMMMM L.......3
 auditevent_changelist          LXXXXXXX2 LXXXXXXX2
 auditevent_add                 LXXXXXXXX LXXXXXXXX
 auditevent_history             L--XXXX-2 L--XXXX-2
@@ -186,7 +192,7 @@ COMMANDS = {
     *("export_servers", "freeze", "host_keys", "import_requirements", "import_servers"),
     *("inventory", "manage_site", "overrides", "policies", "processes", "provision", "recipe"),
     *("reconcile", "releases", "retry", "rollback", "sudoers", "thaw", "tiers", "upgrade"),
-    "upgrade_patch",
+    *("promote", "tokens", "upgrade_patch"),
 }
 """Trusted: a command has no user, and whoever can run it can read the worker's keys."""
 

@@ -12,6 +12,7 @@ from deploy_manager.admin.packages.lock_files import LockFileAdmin
 from deploy_manager.admin.packages.matrix import InstalledPackageAdmin
 from deploy_manager.admin.packages.overrides import OverrideAdmin
 from deploy_manager.admin.packages.requirements import RequirementAdmin
+from deploy_manager.admin.tokens import TokenAdmin
 from deploy_manager.admin.upgrades.page import UpgradeAdmin
 from deploy_manager.admin.upgrades.policies import PolicyRunAdmin, UpgradePolicyAdmin
 
@@ -29,6 +30,7 @@ __all__ = [
     "ReleaseAdmin",
     "RequirementAdmin",
     "ServerAdmin",
+    "TokenAdmin",
     "UpgradeAdmin",
     "UpgradePolicyAdmin",
 ]

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from deploy_manager.admin.addresses import deployment_url
-from deploy_manager.models import Deployment, State, UpgradeState
+from deploy_manager.models import CommitStatus, Deployment, State, UpgradeState
 
 SHORT = 8
 """Characters of a commit's hash that people read."""
@@ -27,6 +27,13 @@ def state_badge(state: str) -> SafeString:
 def upgrade_badge(state: str) -> SafeString:
     """Return the state of an upgrade or of its stage with its icon and colour."""
     return _badge(state, str(UpgradeState(state).label))
+
+
+def check_badge(state: str) -> SafeString:
+    """Return what is known of a check of the CI, with an icon and a colour; blank: nothing is."""
+    shown = {"success": State.SUCCEEDED, "failure": State.FAILED, "pending": State.RUNNING}
+    label = CommitStatus.Outcome(state).label if state else _("not reported")
+    return _badge(shown.get(state, State.WAITING), str(label))
 
 
 def _badge(state: str, label: str) -> SafeString:

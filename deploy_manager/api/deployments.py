@@ -1,16 +1,17 @@
 """Deployments: planned, requested, watched, stopped, decided about."""
 
-import json
 from dataclasses import replace
 from typing import Annotated, Any
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext_noop as _
 from ninja import Path, Query, Router
 
 from deploy_manager import dispatch
 from deploy_manager.api import shapes
 from deploy_manager.api.access import SOURCE, find, find_environment, need, token_of, user_of
+from deploy_manager.api.answers import as_it_is
 from deploy_manager.api.once import KEY, once
 from deploy_manager.api.problems import problem
 from deploy_manager.deployments.approvals import approvals_that_count, digest_of
@@ -18,11 +19,12 @@ from deploy_manager.deployments.arguments import Arguments, options_for, options
 from deploy_manager.deployments.as_json import iso, plan_as_json, read_events
 from deploy_manager.deployments.checking import as_planned, check_plan
 from deploy_manager.deployments.ending import cancel
+from deploy_manager.deployments.notes import notes_of
 from deploy_manager.deployments.plan import Plan
 from deploy_manager.deployments.progress import FROM_THE_START, log_of, whole_log
 from deploy_manager.deployments.request import DeploymentOptions
-from deploy_manager.exceptions import RequestRefused
-from deploy_manager.messages import in_words
+from deploy_manager.exceptions import PlanChanged, RequestRefused
+from deploy_manager.messages import Message, in_words
 from deploy_manager.models import Deployment, Environment, State
 from deploy_manager.models.deployments import right_to
 from deploy_manager.models.rights import Right, may
@@ -44,7 +46,7 @@ def plan(request: HttpRequest, asked: shapes.Asked) -> dict[str, Any]:
     environment = find_environment(request, asked.environment)
     need(request, right_to(asked.recipe), environment)
     options = _options(environment, asked)
-    planned = check_plan(environment, asked.recipe, options)
+    planned = check_plan(environment, asked.recipe, options, asks_gate=False)
     return {
         **in_words(plan_as_json(planned, options)),
         "to_confirm": [pin_as_json(pin) for pin in planned.to_confirm],
@@ -93,6 +95,7 @@ def _prepared(
     if shown:
         options = replace(options, shown=shown.partition(":")[0])
     token = token_of(request)
+    options = replace(options, token=token)
 
     def write() -> dict[str, Any]:
         deployment = dispatch.request(
@@ -103,7 +106,6 @@ def _prepared(
             user=user_of(request),
             options=options,
         )
-        Deployment.objects.filter(pk=deployment.pk).update(token=token)
         return {"deployment": _detail(request, deployment.pk)}
 
     return write
@@ -119,6 +121,8 @@ def _options(
         forced_migrations=asked.forced_migrations,
         words=asked.arguments,
         breaks_glass=asked.break_glass,
+        promotes=asked.promote,
+        source=asked.from_,
         reason=occasion.reason if occasion else "",
         waits=bool(occasion and occasion.wait),
         at=occasion.at if occasion else "",
@@ -128,7 +132,8 @@ def _options(
 
 def _shown(planned: Plan, options: DeploymentOptions) -> str:
     """Return what names a plan: what decides, the commit and the release."""
-    release = options.release.name if options.release else ""
+    given = options.release or options.promotes
+    release = given.name if given else ""
     return f"{options.shown}:{planned.commit.hash if planned.commit else ''}:{release}"
 
 
@@ -138,6 +143,12 @@ def _as_shown(
     """Return the options for the commit and the release that were shown."""
     _digest, _colon, rest = shown.partition(":")
     commit, _colon, name = rest.partition(":")
+    if options.promotes is not None:
+        if name and name != options.promotes.name:
+            raise PlanChanged(
+                Message(_("Another release serves there by now: look again."), "promotion_changed")
+            )
+        return options
     if options.release is None:
         return replace(options, commit=commit)
     if name and name != options.release.name:
@@ -205,7 +216,7 @@ def watch_deployment(
         "more": found.more,
         "live": found.deployment.is_live,
     }
-    return HttpResponse(json.dumps(told), content_type="application/json")
+    return as_it_is(told)
 
 
 @router.get("/deployments/{number}/log", operation_id="get_log", response=None)
@@ -226,6 +237,28 @@ def get_log(
             return problem(404, code="not_found")
         content = log_of(run)
     return StreamingHttpResponse(content, content_type="text/plain; charset=utf-8")
+
+
+@router.get("/deployments/{number}/notes", response=shapes.NotesOut, operation_id="get_notes")
+def get_notes(request: HttpRequest, number: Annotated[shapes.Number, Path()]) -> dict[str, Any]:
+    """Show the commits between what served before and what came: release notes."""
+    notes = notes_of(_find(request, number))
+    return {
+        "deployment": number,
+        "before": notes.before,
+        "after": notes.after,
+        "commits": [
+            {
+                "hash": each.hash,
+                "subject": each.subject,
+                "author": each.author,
+                "committed_at": each.committed_at,
+            }
+            for each in notes.commits
+        ],
+        "more": notes.has_more,
+        "markdown": notes.markdown,
+    }
 
 
 @router.post(

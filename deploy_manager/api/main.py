@@ -11,7 +11,7 @@ from ninja.openapi.schema import REF_TEMPLATE
 from ninja.parser import Parser
 
 from deploy_manager import __version__
-from deploy_manager.api import deployments, environments, token
+from deploy_manager.api import deployments, environments, packages, statuses, token, upgrades
 from deploy_manager.api.access import TokenAuth, TokenThrottle, as_actor
 from deploy_manager.api.problems import (
     MEDIA_TYPE,
@@ -89,7 +89,7 @@ def make_api() -> Api:
         docs_url=None,
     )
     made.add_decorator(as_actor)
-    for module in (token, environments, deployments):
+    for module in (token, environments, deployments, packages, statuses, upgrades):
         made.add_router("", module.router)
     return made
 

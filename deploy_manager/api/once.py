@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from ninja import Header
 
 from deploy_manager.api.access import token_of
+from deploy_manager.api.answers import created
 from deploy_manager.api.problems import invalid
 from deploy_manager.api.shapes import Body
 from deploy_manager.models import IdempotencyKey
@@ -46,7 +47,7 @@ def once(
         return before
     write = act()
     if not key:
-        return _created(write())
+        return created(write())
     try:
         with transaction.atomic():
             row = _claim(request, key, asked)
@@ -54,7 +55,7 @@ def once(
             row.save(update_fields=["status", "answer"])
     except _TakenError:
         return _answered(request, key, asked) or once(request, key, body, act)
-    return _created(row.answer)
+    return created(row.answer or {})
 
 
 class _TakenError(Exception):
@@ -79,7 +80,7 @@ def _answered(request: HttpRequest, key: str, asked: str) -> HttpResponse | None
     if row.request != asked:
         text = _("This key was used for another request: take a new one.")
         return invalid("header", NAME, text, "idempotency_key_reused")
-    answer = _created(row.answer)
+    answer = created(row.answer or {})
     answer["Idempotency-Replayed"] = "true"
     return answer
 
@@ -87,7 +88,3 @@ def _answered(request: HttpRequest, key: str, asked: str) -> HttpResponse | None
 def _hash_of(request: HttpRequest, body: Body) -> str:
     said = json.dumps(body.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(f"{request.method} {request.path}\n{said}".encode()).hexdigest()
-
-
-def _created(answer: Any) -> HttpResponse:
-    return HttpResponse(json.dumps(answer), status=201, content_type="application/json")

@@ -35,9 +35,9 @@ class WrongMediaTypeError(Exception):
 class InvalidValueError(Exception):
     """A value that no schema can refuse."""
 
-    def __init__(self, field: str, detail: str, code: str = "") -> None:
+    def __init__(self, field: str, detail: str, *, place: str = "body") -> None:
         super().__init__(detail)
-        self.field, self.detail, self.code = field, detail, code
+        self.field, self.detail, self.place = field, detail, place
 
 
 def problem(
@@ -75,9 +75,7 @@ def handle_errors(api: NinjaAPI) -> None:
         Throttled: lambda request, error: too_many(error.wait or 1),
         HttpError: _of_http,
         InvalidInput: _of_input,
-        InvalidValueError: lambda request, error: invalid(
-            "body", error.field, error.detail, error.code
-        ),
+        InvalidValueError: lambda request, error: invalid(error.place, error.field, error.detail),
         ValidationError: _of_row,
         Http404: lambda request, error: not_found(),
         PermissionDenied: _of_rights,

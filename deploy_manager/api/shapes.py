@@ -1,10 +1,10 @@
 """What comes in and what goes out: the schema of the API is made from these classes."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from ninja import Schema
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 LONGEST_KEY = 2**63 - 1
 """The greatest number that databases have as a key."""
@@ -12,6 +12,10 @@ LONGEST_KEY = 2**63 - 1
 NO_NUL = r"^[^\x00]*$"
 """PostgreSQL has no NUL in texts."""
 
+WHOLE_HASH = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
+WEB_ADDRESS = r"^(https?://[^\x00-\x20]+)?$"
+LONGEST_SOAK = 30 * 86400
+FIRST_YEAR, LAST_YEAR = 2000, 9000
 SHOWN = r"^([0-9a-f]{64}(:[0-9a-f]{0,64}:[0-9A-Za-z._-]*)?)?$"
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
@@ -194,6 +198,8 @@ class PlanOut(Schema):
     foreseen: list[str]
     left_behind: list[str]
     approvals: str = Field(description="The approvals that it would wait for; blank: none.")
+    promotes: str = Field(description="Whose release it brings; blank: none.")
+    gate: str = Field(description="What its code did not pass; blank: nothing.")
     not_now: str = Field(description="What it would have to wait for; blank: nothing.")
     reason: list[str] = Field([], description="The codes of the sentences above.")
     to_confirm: list[Pin] = Field(description="What `take_back` would have to agree to.")
@@ -210,6 +216,8 @@ class Asked(Body):
     to: Text = Field(
         "", description="A release, or the beginning of its commit; for a rollback, blank: before."
     )
+    promote: bool = Field(False, description="Bring exactly what another environment serves.")
+    from_: Text = Field("", alias="from", description="Whose; blank: the one it is promoted from.")
     forced_migrations: list[Name] = Field([], max_length=100)
     arguments: list[Word] = Field([], max_length=100, description="Of the recipe manage_site.")
     break_glass: bool = Field(False, description="Do without the approvals; needs a reason.")
@@ -364,4 +372,226 @@ class EventsOut(Schema):
     live: bool = Field(description="Whether it has not ended yet.")
 
 
-Json = dict[str, Any]
+class CommitOut(Schema):
+    hash: str
+    subject: str
+    author: str
+    committed_at: datetime
+
+
+class NotesOut(Schema):
+    """Release notes of a deployment."""
+
+    deployment: int
+    before: str = Field(description="The commit that served before; blank: none.")
+    after: str
+    commits: list[CommitOut] = Field(description="The newest first, at most 200.")
+    more: bool
+    markdown: str
+
+
+class Place(Schema):
+    environment: str
+    server: str
+
+
+class Running(Place):
+    version: str
+    pinned: str = Field(description="What the environment lists; blank: nothing.")
+    is_comparable: bool = Field(description="Whether it is a version by PEP 440.")
+
+
+class WhoRunsOut(Schema):
+    """The servers that run a package in such a version."""
+
+    spec: str
+    runs: list[Running]
+    unseen: list[Place] = Field(description="Servers that were not asked, or did not answer.")
+
+
+class AdvisoryOut(Schema):
+    identifier: str
+    aliases: list[str]
+    summary: str
+    fixed_in: list[str]
+    url: str
+
+
+class VersionOut(Schema):
+    environment: str
+    package: str
+    version: str
+    servers: list[str]
+
+
+class Vulnerable(VersionOut):
+    pinned: bool
+    fixed_in: str
+    advisories: list[AdvisoryOut]
+
+
+class UnknownOut(VersionOut):
+    problem: str
+    reason: list[str] = []
+
+
+class UnseenOut(Place):
+    problem: str
+    reason: list[str] = []
+
+
+class AdvisoriesOut(Schema):
+    """What is known of what is installed or pinned."""
+
+    vulnerable: list[Vulnerable]
+    unknown: list[UnknownOut] = Field(description="Versions that could not be checked.")
+    unseen: list[UnseenOut] = Field(description="Servers whose packages are not known.")
+
+
+def _read_moment(value: object) -> datetime:
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError("Write a time with an offset, like 2026-11-24T02:00:00+01:00.")
+    if not FIRST_YEAR < moment.year < LAST_YEAR:
+        raise ValueError("That time is too far away.")
+    return moment
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_read_moment),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+
+class StatusIn(Body):
+    """What a check of a CI says of a commit."""
+
+    project: Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=NO_NUL)]
+    commit: Annotated[str, StringConstraints(pattern=WHOLE_HASH)]
+    context: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
+    state: Literal["pending", "success", "failure"]
+    description: Annotated[str, StringConstraints(max_length=300, pattern=NO_NUL)] = ""
+    url: Annotated[str, StringConstraints(max_length=500, pattern=WEB_ADDRESS)] = ""
+    at: Moment | None = Field(None, description="When it was said; now, if it is left out.")
+
+
+class StatusOut(Schema):
+    project: str
+    commit: str
+    context: str
+    state: Literal["pending", "success", "failure"]
+    description: str
+    url: str
+    at: datetime
+    reported_by: str
+
+
+class StatusReported(StatusOut):
+    """What is known of the check now."""
+
+    taken: bool = Field(description="false: a later word of it was known already.")
+
+
+class UpgradeAsked(Body):
+    """Which packages are to move, how far, and where."""
+
+    environments: list[Site] = Field(min_length=1, max_length=100, description="In their order.")
+    packages: list[Name] = Field([], max_length=500, description="Like django==5.2.8; none: all.")
+    reach: Literal["", "security", "patch", "minor", "latest"] = ""
+    reason: Text = ""
+    soak: int = Field(0, ge=0, le=LONGEST_SOAK, description="Seconds between environments.")
+    cooldown: int = Field(0, ge=0, le=LONGEST_SOAK, description="No version younger: seconds.")
+    stop_on_failure: bool = False
+
+
+class UpgradePlanAsked(Schema):
+    """The number under which a worker answers."""
+
+    plan: int
+    url: str
+
+
+class UpgradeMove(Schema):
+    name: str
+    before: str
+    after: str
+    why: str
+    fixes: list[str]
+    advisories: list[str]
+
+
+class StagePlan(Schema):
+    environment: str
+    moves: list[UpgradeMove]
+    bad: str
+    not_now: str
+
+
+class UpgradePlanOut(Schema):
+    """What an upgrade would move, once a worker has found out."""
+
+    plan: int
+    state: Literal["queued", "running", "succeeded", "failed"]
+    message: str
+    environments: list[str]
+    stages: list[StagePlan]
+    unmoved: list[str]
+    problems: list[str]
+    taken_back: list[str] = Field(description="What `take_back` would have to agree to.")
+    shown: str = Field(description="Send it with the request: then exactly this is done.")
+
+
+class UpgradeIn(Body):
+    """A request for an upgrade as it was planned."""
+
+    plan: Number
+    shown: Annotated[str, StringConstraints(max_length=100, pattern=r"^[0-9a-f]*$")] = ""
+    take_back: bool = Field(False, description="Agree to undo what an upgrade or a fix brought.")
+
+
+UpgradeStates = Literal[
+    "waiting",
+    "running",
+    "returning",
+    "succeeded",
+    "failed",
+    "rolled_back",
+    "skipped",
+    "cancelled",
+]
+
+
+class StageOut(Schema):
+    environment: str
+    state: UpgradeStates
+    message: str
+    moves: list[UpgradeMove]
+    deployment: int | None
+
+
+class UpgradeOut(Schema):
+    """An upgrade as it is now."""
+
+    number: int
+    title: str
+    state: UpgradeStates
+    live: bool
+    message: str
+    reason: list[str] = Field(description="The codes of the message.")
+    why: str = Field(description="The reason that was given for it.")
+    source: str
+    requested_by: str
+    created_at: datetime
+    finished_at: datetime | None
+    stages: list[StageOut]
+    url: str
+
+
+class UpgradeRequested(Schema):
+    upgrade: UpgradeOut
+
+
+class UpgradeList(Schema):
+    upgrades: list[UpgradeOut]
+    before: int | None = Field(description="Ask for the next page with it; null: that was all.")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from deploy_manager.deployments.choices import choose_release, converge, retry
+from deploy_manager.deployments.promoting import release_to_promote
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.deployments.times import parse_moment
 from deploy_manager.exceptions import RequestRefused
@@ -31,6 +32,11 @@ class Arguments:
     waits: bool = False
     at: str = ""
     breaks_glass: bool = False
+    promotes: bool = False
+    """Whether it brings what another environment serves."""
+
+    source: str = ""
+    """The name of that environment; blank: the one that it is promoted from."""
 
 
 def options_for(environment: Environment, recipe: str, arguments: Arguments) -> DeploymentOptions:
@@ -48,6 +54,8 @@ def options_for(environment: Environment, recipe: str, arguments: Arguments) -> 
         not_before=parse_moment(arguments.at, environment) if arguments.at else None,
         breaks_glass=arguments.breaks_glass,
     )
+    if arguments.promotes:
+        return replace(options, promotes=release_to_promote(environment, arguments.source))
     if recipe == CONVERGE:
         if not arguments.servers:
             raise RequestRefused("Name the servers that are to be made like the others.")

@@ -62,6 +62,8 @@ def plan_as_json(plan: Plan, options: DeploymentOptions) -> dict[str, Any]:
         "foreseen": list(map(str, plan.foreseen)),
         "left_behind": [each.server.name for each in plan.left_behind],
         "approvals": Message() if options.breaks_glass else plan.approvals,
+        "promotes": str(plan.promotes.environment) if plan.promotes else "",
+        "gate": Message() if options.breaks_glass else plan.gate.why,
         "not_now": why_not_now(plan.environment, plan.pipeline, options),
     }
 

@@ -1,6 +1,8 @@
 """What may keep a deployment that waits, or is queued, from beginning at this moment."""
 
-from deploy_manager.deployments import freezes
+from django.utils.translation import gettext_noop as _
+
+from deploy_manager.deployments import freezes, gates
 from deploy_manager.deployments.approvals import why_not_approved
 from deploy_manager.deployments.pipelines import pipeline_for
 from deploy_manager.deployments.request import why_not_yet
@@ -15,9 +17,34 @@ def why_wait_on(deployment: Deployment) -> Message:
     """
     environment = deployment.environment
     pipeline = pipeline_for(environment, deployment.recipe)
-    return why_not_approved(deployment) or why_not_yet(environment, pipeline, deployment.not_before)
+    return (
+        why_not_approved(deployment)
+        or gates.look_again(deployment).waits
+        or why_not_yet(environment, pipeline, deployment.not_before)
+    )
 
 
 def why_not_begin(deployment: Deployment) -> Message:
     """Return why a queued deployment may not begin any more; blank: it may."""
-    return why_not_approved(deployment) or freezes.why_not_begin(deployment)
+    return (
+        why_never(deployment)
+        or why_not_approved(deployment)
+        or gates.look_again(deployment).waits
+        or freezes.why_not_begin(deployment)
+    )
+
+
+def why_never(deployment: Deployment) -> Message:
+    """Return why a deployment that has not begun never may; blank: it may in its time."""
+    token, webhook = deployment.token, deployment.webhook
+    if token is not None and token.revoked_at is not None:
+        return Message(
+            _("The token that asked for it, %(token)s, was revoked."), "token_revoked", token=token
+        )
+    if webhook is not None and not webhook.is_enabled:
+        return Message(
+            _("The webhook that asked for it, %(webhook)s, was switched off."),
+            "webhook_off",
+            webhook=webhook,
+        )
+    return gates.look_again(deployment).refused

@@ -96,6 +96,14 @@ def _release(
     """The release to work on; one that does not exist yet is not saved."""
     if options.release is not None:
         return options.release
+    if (promotes := options.promotes) is not None:
+        return Release(
+            environment=environment,
+            name=f"{NEW_RELEASE}-{promotes.commit[:8]}",
+            commit=promotes.commit,
+            lock=promotes.lock,
+            build=promotes.build,
+        )
     match pipeline.uses:
         case Uses.GIVEN:
             raise RequestRefused(_("%(recipe)s needs a release: name one."), recipe=pipeline.name)

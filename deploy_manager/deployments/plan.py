@@ -12,6 +12,7 @@ from deploy_manager.deployments.confirming import describe_request
 from deploy_manager.deployments.contents import find_contents
 from deploy_manager.deployments.decided import Description
 from deploy_manager.deployments.foreseeing import known_beforehand
+from deploy_manager.deployments.gates import Gate, look, takes_new_code
 from deploy_manager.deployments.pipelines import changes_what_serves, pipeline_for
 from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
 from deploy_manager.deployments.request import DeploymentOptions, choose_placements
@@ -100,6 +101,12 @@ class Plan:
     approvals: Message = field(default_factory=Message)
     """How many approvals it would wait for; blank: for none."""
 
+    promotes: Release | None = None
+    """The release of another environment that would come here."""
+
+    gate: Gate = field(default_factory=Gate)
+    """Why its code may not come here, or not yet."""
+
     problems: tuple[str, ...] = field(default=())
     """Why the deployment would fail as it is, or what could not be looked up."""
 
@@ -155,12 +162,16 @@ def make_plan(
     servers: Sequence[str] = (),
     release: Release | None = None,
     commit: str = "",
+    promotes: Release | None = None,
 ) -> Plan:
     """Return what a request with these arguments would do. Reads the repository, no server.
 
     `release` is an existing one, for recipes that work on one; `commit` what `ref` was resolved to
-    before. Raises UnknownRecipe and RequestRefused, as the request itself would.
+    before; `promotes` what another environment serves. Raises UnknownRecipe and RequestRefused, as
+    the request itself would.
     """
+    if promotes:
+        release, commit = promotes, promotes.commit
     pipeline = pipeline_for(environment, recipe)
     placements = choose_placements(environment, servers)
     steps = plan_steps(pipeline, environment, placements).without_rollback()
@@ -176,7 +187,10 @@ def make_plan(
         _plan(environment, pipeline, ref, commit, planned, release),
         decided=describe_request(environment, pipeline, steps, release),
         approvals=describe_wait(approvals_for(environment, pipeline, DeploymentOptions())),
+        promotes=promotes,
     )
+    if takes_new_code(pipeline, release, promotes) and plan.commit is not None:
+        plan = replace(plan, gate=look(environment, plan.commit.hash, promotes))
     return replace(plan, broken=broken_modules()) if len(pipeline.phases) > 1 else plan
 
 

@@ -18,6 +18,7 @@ from deploy_manager.deployments.bad_releases import (
 from deploy_manager.deployments.confirming import refuse_other_pins, refuse_what_changed
 from deploy_manager.deployments.contents import check_code, find_contents, make_archive
 from deploy_manager.deployments.foreseeing import refuse_what_would_fail
+from deploy_manager.deployments.gates import refuse_what_did_not_pass
 from deploy_manager.deployments.leaving import leave_out_who_left
 from deploy_manager.deployments.overtaken import (
     refuse_another_model,
@@ -261,6 +262,7 @@ def _new_release(deployment: Deployment) -> tuple[Release, tuple[Message, ...]]:
     # Once: what is installed is what is compared.
     prefetch_related_objects([environment], "requirements")
     contents = find_contents(environment, deployment.commit or deployment.ref)
+    refuse_what_did_not_pass(deployment, contents.commit.hash)
     # Again, as fetching took its time: the pins are fixed from here on.
     refuse_other_pins(deployment)
     # The environment's own branch is resolved only now: its newest commit takes nothing back.

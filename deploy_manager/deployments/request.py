@@ -1,26 +1,38 @@
 """Requests for deployments: who may make one, on which servers, with which steps, now or later."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
-from deploy_manager.deployments.approvals import approvals_for, describe_wait
+from deploy_manager.deployments import gates
+from deploy_manager.deployments.approvals import NEEDS_REASON, approvals_for, describe_wait
 from deploy_manager.deployments.confirming import describe_request, refuse_another_plan
 from deploy_manager.deployments.freezes import why_not_now
 from deploy_manager.deployments.pipelines import pipeline_for
+from deploy_manager.deployments.promoting import write_promoted
 from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
 from deploy_manager.deployments.site_commands import refuse_unfit_arguments
 from deploy_manager.deployments.waves import Planned, plan_steps, strategy_of
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.logs import mask_text
 from deploy_manager.messages import Message
-from deploy_manager.models import Deployment, Environment, Placement, Release, Schedule, State
+from deploy_manager.models import (
+    Deployment,
+    Environment,
+    IncomingWebhook,
+    Placement,
+    Release,
+    Schedule,
+    State,
+    Token,
+)
 from deploy_manager.models.deployments import right_to
 from deploy_manager.models.rights import Right, may, no_longer
 from deploy_manager.recipes import Pipeline, Uses
@@ -105,6 +117,15 @@ class DeploymentOptions:
     returns: bool = False
     """Whether it takes back what was begun: that waits for no approval."""
 
+    promotes: Release | None = None
+    """The release of another environment, whose commit and lock file are to come here."""
+
+    token: Token | None = None
+    """The token of the API that asks for it."""
+
+    webhook: IncomingWebhook | None = None
+    """The webhook that asks for it."""
+
     soak: int = 0
     """Seconds between two waves, if that is longer than the environment's pause."""
 
@@ -129,39 +150,77 @@ def request(
     if user is not None and not may(user, right, environment):
         raise PermissionDenied(f"{user} lacks {right.codename} on {environment}.")
     options = options or DeploymentOptions(**fields)  # type: ignore[arg-type]
+    _refuse_unseen_source(environment, options, user)
     pipeline = pipeline_for(environment, recipe)
     planned = _plan(environment, pipeline, options, user)
     strategy = strategy_of(environment, pipeline.name)
-    takes_code = pipeline.uses is Uses.NEW and options.release is None
-    decided = describe_request(environment, pipeline, planned, options.release)
+    takes_code = pipeline.uses is Uses.NEW and not (options.release or options.promotes)
+    decided = describe_request(environment, pipeline, planned, options.release or options.promotes)
     refuse_another_plan(options.shown, decided)
+    gate = _gate(environment, pipeline, options)
     approvals = approvals_for(environment, pipeline, options)
-    why_to_wait = describe_wait(approvals) or _why_to_wait(environment, pipeline, options)
-    return Deployment.objects.request(
-        environment,
-        recipe,
-        planned.steps,
-        planned.waves,
-        get_settings().SHARD_HOSTS,
-        source=source,
-        requested_by_name=requested_by_name,
-        requested_by=user,
-        ref=options.ref or environment.ref if takes_code else "",
-        state=State.WAITING if why_to_wait else State.QUEUED,
-        message=why_to_wait,
-        # Decided now, and not again by the code that carries it out, which may be another version.
-        uses=pipeline.uses.value,
-        sends_code=any(each.uses is Uses.NEW for each in pipeline.recipes),
-        pause=max(strategy.pause, options.soak),
-        max_failures=strategy.max_failures,
-        rolls_back=strategy.rolls_back,
-        waits=options.waits or options.not_before is not None or approvals.are_missing,
-        plan=decided.save(),
-        approvals_needed=approvals.needed,
-        approve_by=approvals.by,
-        breaks_glass=approvals.breaks_glass,
-        **_fields(options),
+    why_to_wait = (
+        describe_wait(approvals) or gate.waits or _why_to_wait(environment, pipeline, options)
     )
+    with transaction.atomic():
+        if options.promotes:
+            options = replace(options, release=write_promoted(environment, options.promotes))
+        return Deployment.objects.request(
+            environment,
+            recipe,
+            planned.steps,
+            planned.waves,
+            get_settings().SHARD_HOSTS,
+            source=source,
+            requested_by_name=requested_by_name,
+            requested_by=user,
+            ref=options.ref or environment.ref if takes_code else "",
+            state=State.WAITING if why_to_wait else State.QUEUED,
+            message=why_to_wait,
+            # Decided now: the code that carries it out may be another version.
+            uses=pipeline.uses.value,
+            sends_code=any(each.uses is Uses.NEW for each in pipeline.recipes),
+            pause=max(strategy.pause, options.soak),
+            max_failures=strategy.max_failures,
+            rolls_back=strategy.rolls_back,
+            waits=options.waits or options.not_before is not None or approvals.are_missing,
+            plan=decided.save(),
+            approvals_needed=approvals.needed,
+            approve_by=approvals.by,
+            breaks_glass=options.breaks_glass and (approvals.breaks_glass or bool(gate.why)),
+            **_fields(options),
+        )
+
+
+def _refuse_unseen_source(
+    environment: Environment, options: DeploymentOptions, user: "User | None"
+) -> None:
+    """Raise PermissionDenied if a user takes over what an environment serves that they can't see.
+
+    Where the code of this one comes from as a rule is for whoever may deploy it.
+    """
+    if user is None or options.promotes is None:
+        return
+    source = options.promotes.environment
+    if source.pk != environment.promotes_from_id and not may(user, Right.VIEW, source):
+        raise PermissionDenied(f"{user} lacks {Right.VIEW.codename} on {source}.")
+
+
+def _gate(environment: Environment, pipeline: Pipeline, options: DeploymentOptions) -> gates.Gate:
+    """Return what new code waits for, or would but for break-glass. Raises RequestRefused."""
+    if not gates.takes_new_code(pipeline, options.release, options.promotes):
+        return gates.Gate()
+    commit = options.promotes.commit if options.promotes else options.commit
+    gate = gates.look(environment, commit, options.promotes)
+    if not gate.why:
+        return gate
+    if options.breaks_glass:
+        if not options.reason.strip():
+            raise RequestRefused(NEEDS_REASON)
+        return gates.Gate(refused=gate.why)
+    if gate.refused or not (options.waits or options.not_before):
+        raise RequestRefused(gate.why)
+    return gate
 
 
 def _plan(
@@ -198,6 +257,9 @@ def _fields(options: DeploymentOptions) -> dict[str, Any]:
         "schedule": options.schedule,
         "slot": options.slot,
         "retry_of": options.retry_of,
+        "promotes": options.promotes,
+        "token": options.token,
+        "webhook": options.webhook,
         "take_back": [dict(each) for each in options.take_back],
     }
 

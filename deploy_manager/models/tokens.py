@@ -113,7 +113,6 @@ class Token(models.Model):
         settings.AUTH_USER_MODEL,
         models.CASCADE,
         related_name="deploy_manager_tokens",
-        editable=False,
         verbose_name=_("user"),
     )
     digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)

@@ -28,6 +28,7 @@ from deploy_manager.models import (
     Server,
     State,
     Step,
+    Token,
     Upgrade,
     UpgradePolicy,
     UpgradeStage,
@@ -163,6 +164,12 @@ def write_rows(site: Environment, name: str) -> dict[str, models.Model]:
             placement=placement, name=f"{name}-kit", version="1.0"
         ),
         "advisory": Advisory.objects.create(identifier=f"CVE-{name}", package=f"{name}-kit"),
+        "token": Token.objects.issue(
+            User.objects.create(username=f"robot of {name}"),
+            [site],
+            name=f"CI of {site}",
+            scopes=["deploy"],
+        )[0],
     }
 
 

@@ -22,12 +22,13 @@ from deploy_manager.deployments.choices import (
 from deploy_manager.deployments.comparing import with_difference
 from deploy_manager.deployments.confirming import describe_request, refuse_another_plan
 from deploy_manager.deployments.pipelines import pipeline_for
+from deploy_manager.deployments.promoting import release_to_promote
 from deploy_manager.deployments.request import DeploymentOptions, choose_placements
 from deploy_manager.deployments.waves import plan_steps
 from deploy_manager.exceptions import PlanChanged, RequestRefused
 from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Environment, Release
-from deploy_manager.models.deployments import CONVERGE, UPGRADE
+from deploy_manager.models.deployments import CONVERGE, DEPLOY, UPGRADE
 from deploy_manager.models.serving import most_served, with_unproven
 from deploy_manager.models.validators import validate_ref
 from deploy_manager.packages.downgrades import confirmed_in
@@ -64,7 +65,7 @@ class OccasionForm(forms.Form):
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
     breaks_glass = forms.BooleanField(
-        label=_("Break-glass: without approval"),
+        label=_("Break-glass: without approvals and checks"),
         required=False,
         help_text=_("Runs it at once. Everybody is told so, with the reason."),
     )
@@ -72,9 +73,9 @@ class OccasionForm(forms.Form):
         label=_("Run at"), required=False, help_text=_("Leave blank to run it immediately.")
     )
 
-    def __init__(self, data: Any = None, *, needs_approval: bool = False) -> None:
+    def __init__(self, data: Any = None, *, is_guarded: bool = False) -> None:
         super().__init__(data)
-        if not needs_approval:
+        if not is_guarded:
             del self.fields["breaks_glass"]
 
     def clean(self) -> dict[str, Any]:
@@ -146,7 +147,9 @@ class RunForm(forms.Form):
         self.changed = Message()
         self.goes_back = goes_back(pipeline)
         self.makes_alike = pipeline.name == CONVERGE
-        self.takes_code = pipeline.uses is Uses.NEW and not self.makes_alike
+        # Code that comes from another environment only is promoted from there: no ref is chosen.
+        self.promotes = pipeline.name == DEPLOY and environment.promotes_from_id is not None
+        self.takes_code = pipeline.uses is Uses.NEW and not self.makes_alike and not self.promotes
         super().__init__(data, prefix=f"e{environment.pk}", initial={"ref": environment.ref})
         # The choices, and only the fields that this pipeline has use for.
         names = [placement.server.name for placement in self.environment.placements.all()]
@@ -239,6 +242,13 @@ class RunForm(forms.Form):
             )
         return converge(self.environment, self.servers_now).release
 
+    def find_promoted(self) -> Release | None:
+        """Return the release that another environment serves and this one gets; None: it has none.
+
+        Raises RequestRefused if it may not be promoted now.
+        """
+        return release_to_promote(self.environment) if self.promotes else None
+
     def options(self) -> DeploymentOptions:
         """Return the options of a valid form. Raises RequestRefused."""
         sent = self.cleaned_data
@@ -247,6 +257,7 @@ class RunForm(forms.Form):
             commit=sent["commit"] if self.takes_code else "",
             servers=self.servers_now,
             release=self.find_release(),
+            promotes=self.find_promoted(),
             forced_migrations=sent.get("forced_migrations", ()),
             take_back=() if self.lacks_tick else sent["shown_take_back"],
             shown=sent["shown_plan"],
@@ -264,7 +275,8 @@ class RunForm(forms.Form):
         pipeline = pipeline_for(self.environment, pipeline.name)
         placements = choose_placements(self.environment, self.servers_now)
         planned = plan_steps(pipeline, self.environment, placements)
-        now = describe_request(self.environment, pipeline, planned, self.find_release())
+        release = self.find_release() or self.find_promoted()
+        now = describe_request(self.environment, pipeline, planned, release)
         try:
             refuse_another_plan(self.cleaned_data["shown_plan"] or "-", now)
         except PlanChanged as error:
@@ -283,13 +295,13 @@ class RunForm(forms.Form):
             sent.get("ref", "") == sent["shown_ref"]
             and set(sent["servers"]) == self._servers_shown
             and (bool(sent["commit"]) or not self.takes_code)
-            and (not self.makes_alike or self._is_release_as_shown())
+            and (not (self.makes_alike or self.promotes) or self._is_release_as_shown())
         )
 
     def _is_release_as_shown(self) -> bool:
-        # Another deployment may have changed meanwhile what the other servers serve.
+        # Another deployment may have changed meanwhile what others serve.
         try:
-            release = self.find_release()
+            release = self.find_release() or self.find_promoted()
         except RequestRefused:
             return False
         return release is not None and release.name == self.cleaned_data["shown_release"]

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from deploy_manager.admin.badges import check_badge
 from deploy_manager.admin.deployments.forms import RunForm
 from deploy_manager.deployments.comparing import Twin, compare
 from deploy_manager.deployments.dry_run import DryStep, dry_run
 from deploy_manager.deployments.freezes import why_not_now
+from deploy_manager.deployments.gates import statuses_of
 from deploy_manager.deployments.plan import Plan, make_plan
 from deploy_manager.exceptions import DeployManagerError, RequestRefused
 from deploy_manager.messages import Message
@@ -63,7 +66,10 @@ class Proposal:
     """The live deployment of the environment, which a new one has to wait for."""
 
     not_now: Message = field(default_factory=Message)
-    """The freeze or closed window that a deployment has to wait for."""
+    """The freeze, closed window or checks that a deployment has to wait for."""
+
+    checks: tuple[tuple[str, SafeString], ...] = ()
+    """The checks of the CI that are demanded, each with a badge of what is known of it."""
 
     release: Release | None = None
     """The existing release that would be sent."""
@@ -119,6 +125,9 @@ def propose(environment: Environment, pipeline: Pipeline, form: RunForm) -> Prop
     except RequestRefused as error:
         # Windows written around forms can be unreadable, which does not mean closed.
         not_now, problems = Message(), (*problems, str(error))
+    if plan and (gate := plan.gate).why:
+        not_now = Message.lines(*filter(None, (not_now, gate.waits)))
+        problems = (*problems, str(gate.refused)) if gate.refused else problems
     return Proposal(
         environment=environment,
         form=form,
@@ -127,10 +136,18 @@ def propose(environment: Environment, pipeline: Pipeline, form: RunForm) -> Prop
         problems=problems,
         busy=Deployment.objects.busy().filter(environment=environment).first(),
         not_now=not_now,
+        checks=_checks(environment, plan),
         release=release,
         commit_now=serving.commit if serving else "",
         twin=_twin(serving, release),
     )
+
+
+def _checks(environment: Environment, plan: Plan | None) -> tuple[tuple[str, SafeString], ...]:
+    if plan is None or plan.commit is None or not environment.required_statuses:
+        return ()
+    known = statuses_of(environment, plan.commit.hash)
+    return tuple((name, check_badge(state)) for name, state in known)
 
 
 def _twin(serving: Release | None, release: Release | None) -> Twin | None:
@@ -186,12 +203,14 @@ def _plan(
     if form.is_bound and not form.is_valid():
         return None, None, tuple(str(line) for lines in form.errors.values() for line in lines)
     try:
-        release = form.find_release()
+        release, promotes = form.find_release(), form.find_promoted()
         ref = release.commit if release else form.ref_now
-        plan = make_plan(environment, pipeline.name, ref, form.servers_now, release)
+        plan = make_plan(
+            environment, pipeline.name, ref, form.servers_now, release, promotes=promotes
+        )
     except RequestRefused as error:
         return None, None, (str(error),)
-    return plan, release, plan.problems
+    return plan, release or promotes, plan.problems
 
 
 def _waves(

@@ -42,7 +42,7 @@ from deploy_manager.models.deployments import (
     right_to,
 )
 from deploy_manager.models.rights import Right, may
-from deploy_manager.recipes import Pipeline, all_pipelines, get_pipeline
+from deploy_manager.recipes import Pipeline, Uses, all_pipelines, get_pipeline
 from deploy_manager.visibility import visible
 
 CHANGELIST = "admin:deploy_manager_environment_changelist"
@@ -154,8 +154,7 @@ class _Page:
         environments = _find_environments(request, pipeline.name)
         self.occasion = OccasionForm(
             data,
-            needs_approval=needs_approval(pipeline)
-            and any(each.approvals_needed for each in environments),
+            is_guarded=any(_is_guarded(each, pipeline) for each in environments),
         )
         self._forms = [
             RunForm(environment, pipeline, data, servers) for environment in environments
@@ -231,6 +230,12 @@ class _Page:
             runnable=[proposal for proposal in proposals if proposal.can_run],
             waitable=[proposal for proposal in proposals if proposal.can_wait],
         )
+
+
+def _is_guarded(environment: Environment, pipeline: Pipeline) -> bool:
+    """Whether it may wait for approvals or for checks, so that glass can be broken."""
+    checks = pipeline.uses is Uses.NEW and environment.required_statuses
+    return bool(checks or (needs_approval(pipeline) and environment.approvals_needed))
 
 
 def _find_environments(request: HttpRequest, recipe: str) -> list[Environment]:

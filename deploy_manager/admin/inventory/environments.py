@@ -51,6 +51,7 @@ from deploy_manager.models.deployments import DEPLOY, ROLLBACK
 from deploy_manager.models.environment_parts import (
     AllowedTimesPart,
     ApprovalPart,
+    GatePart,
     HealthPart,
     PackagesPart,
     RolloutPart,
@@ -148,6 +149,16 @@ class EnvironmentAdmin(ConfirmingAdmin[Environment]):
             },
         ),
         (
+            _("Order and checks"),
+            {
+                "description": _(
+                    "What new code has to have passed before it may come here. Only who may approve"
+                    " here may change this."
+                ),
+                "fields": ("promotes_from", *fields_of(GatePart)),
+            },
+        ),
+        (
             _("Allowed times"),
             {
                 "description": _("When releases may change. A rollback may begin at any time."),
@@ -191,12 +202,13 @@ class EnvironmentAdmin(ConfirmingAdmin[Environment]):
     def get_readonly_fields(
         self, request: HttpRequest, obj: Environment | None = None
     ) -> tuple[str, ...]:
-        """Keep the approvals from those who need them, and its project from who adds none.
+        """Keep approvals, order and checks from who needs them, its project from who adds none.
 
         Another project is another code with its deploy key and credentials, as on a new one.
         """
         may_approve = may(request.user, Right.APPROVE, obj)
-        kept = () if may_approve else fields_of(ApprovalPart)
+        guarding = (*fields_of(ApprovalPart), "promotes_from", *fields_of(GatePart))
+        kept = () if may_approve else guarding
         stays = ("project",) if obj is not None and not self.has_add_permission(request) else ()
         return (*self.readonly_fields, "variable_names", *kept, *stays)
 

@@ -114,6 +114,8 @@ def read_arguments(options: dict[str, Any]) -> Arguments:
         forced_migrations=options.get("force_migration", ()),
         words=options.get("words", ()),
         breaks_glass=options.get("break_glass", False),
+        promotes="source" in options,
+        source=options.get("source", ""),
         waits=options["wait"],
         at=options["at"],
     )

@@ -11,5 +11,6 @@ HELP = {
     "leave_others": "agree that the other servers go on serving another commit",
     "break_glass": "run without the approvals that are needed; --reason is told to everybody",
     "take_back": "agree to take back what an upgrade or a fix brought",
+    "from": "environment whose code comes here; default: the one it is promoted from",
 }
 """The help texts that manage.py and fab share."""

@@ -20,6 +20,7 @@ from deploy_manager.deployments.comparing import unlike_live
 from deploy_manager.deployments.plan import Plan
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.deployments.times import describe_moment
+from deploy_manager.git.mirror import Commit
 from deploy_manager.messages import few
 from deploy_manager.models import Release
 from deploy_manager.models.deployments import ROLLBACK
@@ -96,6 +97,9 @@ def _facts(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
     if plan.approvals:
         told = "break-glass: without approval" if options.breaks_glass else str(plan.approvals)
         yield "approval", (clean(told), SECURITY)
+    if why := plan.gate.why:
+        told = f"break-glass: {why}" if options.breaks_glass else str(why)
+        yield "gate", (clean(told), SECURITY)
     if options.not_before:
         yield "at", describe_moment(options.not_before, plan.environment)
 
@@ -120,17 +124,23 @@ def _code(plan: Plan, options: DeploymentOptions) -> Iterator[Fact]:
     elif (release := options.release) is not None:
         yield from _release(plan, release)
     elif plan.commit is not None:
-        now = plan.commit_now[:SHORT] or "nothing yet"
-        subject = clean(plan.commit.subject)
-        if plan.commit.hash == plan.commit_now:
-            subject = "as it is"
-        elif plan.commit_now and len(plan.commits) > 1:
-            subject = f"{subject} ({len(plan.commits)} new commits)"
-        yield "commit", f"{now} → {plan.commit.hash[:SHORT]} of {plan.ref}: {subject}"
-        if plan.bad:
-            yield "", clean(str(plan.bad))
-        if not plan.pins:
-            yield "pins", "unchanged"
+        yield from _commit(plan, plan.commit)
+
+
+def _commit(plan: Plan, commit: Commit) -> Iterator[Fact]:
+    """Yield the commit now and to come, whether that is marked as bad, and that no pins change."""
+    now = plan.commit_now[:SHORT] or "nothing yet"
+    subject = clean(commit.subject)
+    if commit.hash == plan.commit_now:
+        subject = "as it is"
+    elif plan.commit_now and len(plan.commits) > 1:
+        subject = f"{subject} ({len(plan.commits)} new commits)"
+    of = plan.promotes.environment if plan.promotes else plan.ref
+    yield "commit", f"{now} → {commit.hash[:SHORT]} of {of}: {subject}"
+    if plan.bad:
+        yield "", clean(str(plan.bad))
+    if not plan.pins:
+        yield "pins", "unchanged"
 
 
 def _command(plan: Plan, words: Sequence[str]) -> Iterator[Fact]:

@@ -32,7 +32,7 @@ from deploy_manager.models import Deployment, Environment, State
 from deploy_manager.models.deployments import MANAGE_SITE
 from deploy_manager.requester import requester_name
 
-RETRY, UPGRADE = "retry", "upgrade"
+RETRY, UPGRADE, PROMOTE = "retry", "upgrade", "promote"
 
 
 class Selection:

@@ -16,27 +16,28 @@ from invoke.parser import Parser
 from invoke.tasks import Task
 
 from deploy_manager.cli.deployments.options import HELP as OF_DEPLOYMENTS
-from deploy_manager.cli.fab.selection import RETRY, UPGRADE, Selection
+from deploy_manager.cli.fab.selection import PROMOTE, RETRY, UPGRADE, Selection
 from deploy_manager.cli.fab.upgrade import Words
 from deploy_manager.cli.inventory.environments import all_environments
 from deploy_manager.cli.text import as_text, clean
 from deploy_manager.cli.upgrades.options import HELP as OF_UPGRADES
-from deploy_manager.cli.upgrades.options import REACHES
+from deploy_manager.cli.upgrades.options import REACH_HELP
 from deploy_manager.deployments.arguments import Arguments
 from deploy_manager.logs import plain
 from deploy_manager.models import Environment
-from deploy_manager.models.deployments import CONVERGE, MANAGE_SITE
+from deploy_manager.models.deployments import CONVERGE, DEPLOY, MANAGE_SITE
 from deploy_manager.recipes import Pipeline, Uses, all_pipelines
 
 HELP = {
     **OF_DEPLOYMENTS,
     "force_migration": "do not reverse the irreversible migration app.0001_name; may be repeated",
+    "source": OF_DEPLOYMENTS["from"],
     "deployment": "number of the deployment; default: the environment's newest",
 }
 HELP_FOR_UPGRADE = {
     **OF_UPGRADES,
     "package": f"{OF_UPGRADES['package']}; may be repeated",
-    **{name: text for name, (_reach, text) in REACHES.items()},
+    **REACH_HELP,
 }
 Body = Callable[..., None]
 
@@ -65,7 +66,7 @@ class HelpfulParser(Parser):
 
 
 def make_namespace() -> Collection:
-    """Return a task for each environment, each recipe and pipeline, `retry` and `upgrade`.
+    """Return a task for each environment, each recipe and pipeline, and what else is requested.
 
     If the tables can't be read yet, it prints so, and the recipes can still be listed.
     """
@@ -75,6 +76,7 @@ def make_namespace() -> Collection:
     selection, namespace = Selection(), ExactNames()
     tasks = {pipeline.name: _recipe_task(selection, pipeline) for pipeline in all_pipelines()}
     tasks.setdefault(RETRY, _retry_task(selection))
+    tasks.setdefault(PROMOTE, _promote_task(selection))
     tasks[UPGRADE] = _upgrade_task(selection)
     try:
         environments = all_environments()
@@ -165,6 +167,29 @@ def _recipe_task(selection: Selection, pipeline: Pipeline) -> Task[Any]:
         return _task(body_with_command, pipeline.name, pipeline.title)
     goes_back = pipeline.uses is Uses.GIVEN and pipeline.name != CONVERGE
     return _task(body_with_release if goes_back else body, pipeline.name, pipeline.title)
+
+
+def _promote_task(selection: Selection) -> Task[Any]:
+    def body(
+        context: Any,
+        source: str = "",
+        server: list[str] | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+        take_back: bool = False,
+        leave_others: bool = False,
+        break_glass: bool = False,
+    ) -> None:
+        arguments = Arguments(
+            servers=server or (),
+            reason=reason,
+            breaks_glass=break_glass,
+            promotes=True,
+            source=source,
+        )
+        selection.run(DEPLOY, arguments, dry_run, take_back, leave_others)
+
+    return _task(body, PROMOTE, "Deploy exactly what another environment serves")
 
 
 def _retry_task(selection: Selection) -> Task[Any]:

@@ -13,7 +13,7 @@ from invoke.exceptions import Exit
 from deploy_manager.cli.console import make_console
 from deploy_manager.cli.deployments.following import Follower, Interrupts
 from deploy_manager.cli.exits import FAILED, refusals, refuse
-from deploy_manager.cli.upgrades.options import UpgradeArguments, plan_for_arguments
+from deploy_manager.cli.upgrades.options import plan_for_arguments
 from deploy_manager.cli.upgrades.watching import UpgradeWatcher
 from deploy_manager.cli.views.terminal import make_view
 from deploy_manager.deployments.run import run
@@ -21,6 +21,7 @@ from deploy_manager.deployments.times import parse_duration
 from deploy_manager.models import Deployment, Environment, UpgradeState
 from deploy_manager.reconcile import promote_next
 from deploy_manager.requester import requester_name
+from deploy_manager.upgrades.arguments import UpgradeArguments
 from deploy_manager.upgrades.progress import advance_upgrade
 from deploy_manager.upgrades.requests import cancel_upgrade, request_upgrade
 

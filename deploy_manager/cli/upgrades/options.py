@@ -1,10 +1,6 @@
 """The options of an upgrade, from the arguments of a command line, and the plan they lead to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-
-from django.utils import timezone
 
 from deploy_manager.cli.exits import refusals, refuse
 from deploy_manager.cli.packages.pins import agree_to_take_back
@@ -12,17 +8,16 @@ from deploy_manager.cli.text import shorten
 from deploy_manager.cli.upgrades.reports import UpgradePlanReport, write_nothing_requested
 from deploy_manager.cli.views.base import View
 from deploy_manager.messages import Message
-from deploy_manager.models import Environment, OnFailure
+from deploy_manager.models import Environment
 from deploy_manager.packages.exposure import KnownPackages
-from deploy_manager.requirements.reach import Reach
-from deploy_manager.upgrades.plan import UpgradeOptions, UpgradePlan, plan_upgrade
-from deploy_manager.upgrades.words import pin_requests_for
+from deploy_manager.upgrades.arguments import UpgradeArguments, options_for
+from deploy_manager.upgrades.plan import UpgradePlan, plan_upgrade
 
-REACHES = {
-    "security": (Reach.FIX, "vulnerable packages only, to the lowest version that is fixed"),
-    "patch": (Reach.PATCH, "to the newest patch version, like 5.2.7 to 5.2.8"),
-    "minor": (Reach.MINOR, "to the newest minor version, like 5.1 to 5.2"),
-    "latest": (Reach.LATEST, "to the newest version of all; the default"),
+REACH_HELP = {
+    "security": "vulnerable packages only, to the lowest version that is fixed",
+    "patch": "to the newest patch version, like 5.2.7 to 5.2.8",
+    "minor": "to the newest minor version, like 5.1 to 5.2",
+    "latest": "to the newest version of all; the default",
 }
 HELP = {
     "package": "like django==5.2.8, or celery; default: all packages",
@@ -36,27 +31,6 @@ HELP = {
 """The help texts that manage.py and fab share."""
 
 
-@dataclass(frozen=True)
-class UpgradeArguments:
-    """The arguments of an upgrade, as typed."""
-
-    packages: Sequence[str] = ()
-    """Like django==5.2.8, or celery; none: all of them."""
-
-    reach: str = ""
-    """A name of REACHES; blank: as far as the packages say, or to the latest."""
-
-    reason: str = ""
-    soak: timedelta = timedelta()
-    cooldown: timedelta = timedelta()
-    stops: bool = False
-    """Whether the environments before one that fails stay as they are."""
-
-    dry_run: bool = False
-    take_back: bool = False
-    """Whether it is agreed that packages that were not named undo an upgrade or a fix."""
-
-
 def plan_for_arguments(
     environments: Sequence[Environment], arguments: UpgradeArguments, view: View
 ) -> UpgradePlan | None:
@@ -66,7 +40,7 @@ def plan_for_arguments(
     and if it takes something back that nobody agrees to.
     """
     with refusals():
-        options = _options(environments, arguments)
+        options = options_for(environments, arguments)
         plan = plan_upgrade(environments, options) if options.pins else None
     if arguments.reach == "security":
         _warn_of_unknown(environments, view)
@@ -86,21 +60,6 @@ def plan_for_arguments(
         return None
     agree_to_take_back(plan.taken_back, view, agreed=arguments.take_back)
     return plan
-
-
-def _options(environments: Sequence[Environment], arguments: UpgradeArguments) -> UpgradeOptions:
-    pins = pin_requests_for(
-        arguments.packages, REACHES[arguments.reach][0] if arguments.reach else None, environments
-    )
-    return UpgradeOptions(
-        pins=pins,
-        reason=arguments.reason,
-        soak=int(arguments.soak.total_seconds()),
-        on_failure=OnFailure.STOP if arguments.stops else OnFailure.RETURN,
-        before=timezone.now() - arguments.cooldown if arguments.cooldown else None,
-        # A fix is urgent: to wait with it would leave the vulnerable version in place.
-        exempt=frozenset(pin.name for pin in pins if pin.reach is Reach.FIX),
-    )
 
 
 def _warn_of_unknown(environments: Sequence[Environment], view: View) -> None:

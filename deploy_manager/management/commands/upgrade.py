@@ -10,11 +10,12 @@ from deploy_manager.cli.base import ConsoleCommand, add_project, duration
 from deploy_manager.cli.deployments.following import Interrupts
 from deploy_manager.cli.exits import FAILED, refusals
 from deploy_manager.cli.inventory.environments import find_environment
-from deploy_manager.cli.upgrades.options import HELP, REACHES, UpgradeArguments, plan_for_arguments
+from deploy_manager.cli.upgrades.options import HELP, REACH_HELP, plan_for_arguments
 from deploy_manager.cli.upgrades.reports import OutcomeReport, show_upgrade_request
 from deploy_manager.cli.upgrades.watching import UpgradeWatcher
 from deploy_manager.models import UpgradeState
 from deploy_manager.requester import requester_name
+from deploy_manager.upgrades.arguments import UpgradeArguments
 
 
 class Command(ConsoleCommand):
@@ -34,7 +35,7 @@ class Command(ConsoleCommand):
         )
         add_project(parser)
         reaches = parser.add_mutually_exclusive_group()
-        for name, (_reach, text) in REACHES.items():
+        for name, text in REACH_HELP.items():
             reaches.add_argument(
                 f"--{name}", dest="reach", action="store_const", const=name, default="", help=text
             )
