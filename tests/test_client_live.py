@@ -1,7 +1,9 @@
 """The command on a machine without Django, against a live manager over TLS."""
 
+import functools
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -45,8 +47,10 @@ def manager(
     tmp_path_factory: pytest.TempPathFactory, shop: Repository, authority: Authority
 ) -> Iterator[Manager]:
     made = write_manager(tmp_path_factory.mktemp("manager") / "project", shop, authority)
-    with made.work(), made.serve():
+    with made.work():
+        made.start()
         yield made
+        made.stop()
 
 
 @pytest.fixture(scope="module")
@@ -54,29 +58,28 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
-@pytest.fixture(scope="module", params=few(*oldest_and_newest_first(), first=2))
-def program(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, wheel: Path
-) -> Path:
-    """The command: for the oldest Python with the oldest libraries."""
-    folder = tmp_path_factory.mktemp("client") / "venv"
-    words = lowest() if request.param == min(pythons()) else []
-    return install_client(folder, pythons()[request.param], wheel, *words)
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Callable[[int], Path]:
+    """The command for a Python: for the oldest one with the oldest libraries."""
+
+    @functools.cache
+    def install(minor: int) -> Path:
+        words = lowest() if minor == min(pythons()) else []
+        folder = tmp_path_factory.mktemp("client") / "venv"
+        return install_client(folder, pythons()[minor], wheel, *words)
+
+    return install
+
+
+@pytest.fixture(params=few(*oldest_and_newest_first()))
+def program(request: pytest.FixtureRequest, installed: Callable[[int], Path]) -> Path:
+    return installed(request.param)
 
 
 @pytest.fixture
 def as_(program: Path, manager: Manager, tmp_path: Path) -> Callable[[str], Client]:
     """The command, asking by a token."""
-
-    def client(name: str) -> Client:
-        variables = {
-            "DEPLOY_MANAGER_URL": manager.url,
-            "DEPLOY_MANAGER_TOKEN": manager.tokens.get(name, name),
-            "SSL_CERT_FILE": str(manager.authority.bundle),
-        }
-        return Client(program, tmp_path, variables)
-
-    return client
+    return lambda name: manager.client(program, tmp_path, name)
 
 
 @pytest.fixture
@@ -84,13 +87,18 @@ def boss(as_: Callable[[str], Client]) -> Client:
     return as_("boss")
 
 
-def test_there_is_no_django_where_it_is_installed(program: Path) -> None:
-    python = program.with_name("python")
-    lines = "import deploy_manager.client.main, sys; print(*sys.modules); import django"
-    done = subprocess.run([python, "-c", lines], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("minor", few(*oldest_and_newest_first(), first=2))
+def test_it_needs_no_django(
+    installed: Callable[[int], Path], minor: int, manager: Manager, tmp_path: Path
+) -> None:
+    program = installed(minor)
+    lines = "import sys, deploy_manager.client.main; print(*sys.version_info[:2]); import django"
+    command = [program.with_name("python"), "-c", lines]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == f"3 {minor}\n"
     assert "No module named 'django'" in done.stderr
-    ours = {name for name in done.stdout.split() if name.startswith("deploy_manager")}
-    assert all(name.startswith("deploy_manager.client") for name in ours - {"deploy_manager"})
+    ended = manager.client(program, tmp_path, "boss").run("recipe", "lab", "greet_all", "--json")
+    assert (ended.code, ended.err, summary(ended)["state"]) == (0, "", "succeeded")
 
 
 def summary(ended: Ended) -> dict[str, object]:
@@ -168,12 +176,9 @@ def test_what_fails_somewhere_ends_with_1_and_is_run_again(boss: Client) -> None
 def test_what_is_refused_ends_with_2(boss: Client) -> None:
     for words in (
         ("deploy", "nowhere"),
-        ("deploy", "shop/nowhere"),
         ("recipe", "lab", "nothing"),
         ("rollback", "lab"),
         ("cancel", "lab"),
-        ("deploy", "lab", "--ref", "nothing"),
-        ("deploy", "lab", "--server", "nobody"),
     ):
         ended = boss.run(*words, "--json")
         assert (ended.code, summary(ended)["state"]) == (2, "refused"), words
@@ -220,8 +225,10 @@ def test_ctrl_c_asks_and_leaves(boss: Client, lingering: Path) -> None:
     terminal = open_lingering(boss)
     terminal.type(CTRL_C)
     terminal.read_until(QUESTION)
-    terminal.type("\n")  # watch on
     terminal.seen = ""
+    terminal.type("\n")  # watch on
+    terminal.read_until("\x1b[?25l")
+    time.sleep(1)
     terminal.type(CTRL_C)
     terminal.read_until(QUESTION)
     terminal.type("l\n")
@@ -268,3 +275,89 @@ def test_who_declines_requests_nothing(boss: Client) -> None:
     terminal.type("n\n")
     assert terminal.wait() == 2
     assert len(boss.run("deployments", "lab", "--json").events) == before
+
+
+def test_a_manager_that_is_restarted_is_waited_for(
+    boss: Client, manager: Manager, lingering: Path
+) -> None:
+    """Nothing is missed, and nothing comes twice."""
+    process = start_lingering(boss)
+    manager.stop()
+    lingering.touch()  # it ends while nobody can be asked
+    time.sleep(2)
+    assert process.poll() is None
+    manager.start()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    told = [json.loads(line) for line in out.splitlines()]
+    assert told[-1]["state"] == "succeeded"
+    assert [each["state"] for each in told if each["event"] == "step"] == ["succeeded"]
+    assert [each["event"] for each in told].count("summary") == 1
+
+
+def test_ctrl_c_before_a_request_says_that_nothing_was_requested(boss: Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        boss.variables["DEPLOY_MANAGER_URL"] = f"https://127.0.0.1:{port}/deploy/"
+        process = boss.start("deploy", "production", "--json")
+        silent.accept()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (2, "Stopped before anything was requested.\n")
+    assert json.loads(out)["state"] == "refused"
+
+
+def done(client: Client, *words: str) -> dict[str, object]:
+    """Return the summary of a command that succeeded."""
+    ended = client.run(*words, "--json")
+    assert ended.code == 0, f"{words}: {ended.out[-2000:]}{ended.err}"
+    return summary(ended)
+
+
+def test_code_goes_to_staging_then_to_production_and_back(boss: Client, shop: Repository) -> None:
+    first = shop.head
+    assert done(boss, "deploy", "staging", "--reason", "It opens")["commit"] == first
+    promoted = boss.run("plan", "production", "--recipe", "promote", "--json").events[0]
+    assert (promoted["commit"], promoted["promotes"]) == (first, "shop/staging")
+    assert done(boss, "promote", "production")["commit"] == first
+    second = shop.commit("Sell hats", {"hats.txt": "hats"})
+    done(boss, "report", "shop", second, "success", "--context", "tests")
+    refused = boss.run("deploy", "production", "--json")
+    assert (refused.code, summary(refused)["reason"]) == (2, ["out_of_order"])
+    assert done(boss, "deploy", "staging", "--wait")["commit"] == second
+    assert done(boss, "promote", "shop/production", "--from", "shop/staging")["commit"] == second
+    assert "Sell hats" in boss.run("notes", "production").out
+    assert done(boss, "rollback", "production")["commit"] == first
+    assert first[:8] in boss.run("status", "production").out
+    assert boss.run("environments").out.count("shop/") == 4
+
+
+def test_somebody_else_approves(as_: Callable[[str], Client]) -> None:
+    boss, ann = as_("boss"), as_("ann")
+
+    def ask() -> str:
+        asked = done(boss, "deploy", "guarded", "--no-wait")
+        assert asked["state"] == "waiting"
+        return str(asked["deployment"])
+
+    number = ask()
+    listed = [each for each in ann.run("approve", "--json").events if each["event"] == "approval"]
+    assert [str(each["number"]) for each in listed] == [number]
+    own = boss.run("approve", number, "--json")
+    assert (own.code, summary(own)["state"]) == (2, "refused")
+    assert done(ann, "deny", number, "--reason", "Not today")["state"] == "cancelled"
+    number = ask()
+    assert done(ann, "approve", number, "--reason", "Reviewed")["given"] == ["ann"]
+    assert done(boss, "watch", number)["state"] == "succeeded"
+    number = ask()
+    done(boss, "break-glass", number, "--reason", "It burns")
+    assert done(boss, "watch", number)["state"] == "succeeded"
+
+
+def test_packages_are_looked_up_and_upgraded(boss: Client) -> None:
+    assert done(boss, "who-runs", "django<1")["found"] == 0
+    told = boss.run("advisories", "lab", "--json")
+    assert told.code in (0, 2)  # 2: of a server that was never asked
+    planned = boss.run("upgrade", "--environment", "lab", "--dry-run", "--json")
+    assert (planned.code, summary(planned)["state"]) in ((0, "unchanged"), (2, "refused"))
+    assert boss.run("upgrades").code == 0

@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.parts.authority import Authority
+from tests.parts.client import Client
 from tests.parts.own_project import FILES, OwnProject
 from tests.parts.processes import free_port, listens, running
 from tests.parts.repository import Repository
@@ -146,6 +147,7 @@ class Manager:
     authority: Authority
     port: int
     tokens: dict[str, str]
+    _web: ExitStack = field(default_factory=ExitStack)
 
     @property
     def url(self) -> str:
@@ -173,17 +175,32 @@ class Manager:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def serve(self) -> AbstractContextManager["subprocess.Popen[bytes]"]:
-        """Let the web server run in a block: it can be stopped and started again."""
+    def client(self, program: Path, home: Path, token: str) -> Client:
+        """Return the command that asks this manager by a token, named or as it is."""
+        variables = {
+            "DEPLOY_MANAGER_URL": self.url,
+            "DEPLOY_MANAGER_TOKEN": self.tokens.get(token, token),
+            "SSL_CERT_FILE": str(self.authority.bundle),
+        }
+        return Client(program, home, variables)
+
+    def start(self) -> None:
+        """Start the web server; returns once it listens."""
         words = ["--workers", "1", "--threads", "8", "--bind", f"127.0.0.1:{self.port}"]
         words += ["--certfile", str(self.authority.server_file), "--graceful-timeout", "1"]
         words += ["--keyfile", str(self.authority.server_file), "--chdir", str(self.project.folder)]
-        return running(
-            [sys.executable, "-m", "gunicorn", *words, "wsgi:application"],
-            lambda: listens(self.port),
-            self.project.folder / "web.log",
-            environment=self.environ,
+        self._web.enter_context(
+            running(
+                [sys.executable, "-m", "gunicorn", *words, "wsgi:application"],
+                lambda: listens(self.port),
+                self.project.folder / "web.log",
+                environment=self.environ,
+            )
         )
+
+    def stop(self) -> None:
+        """End the web server, as a restart does."""
+        self._web.close()
 
     def work(self) -> AbstractContextManager["subprocess.Popen[bytes]"]:
         """Let a worker run in a block."""
