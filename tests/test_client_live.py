@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.authority import Authority
-from tests.parts.client import Client, Ended, build_wheel, install_client, lowest
-from tests.parts.manager import Manager, write_manager
+from tests.parts.client import Client, Ended, install_client, lowest
+from tests.parts.manager import Manager
 from tests.parts.matrices import few
 from tests.parts.own_project import Terminal
 from tests.parts.pythons import oldest_and_newest_first, pythons
@@ -21,52 +20,19 @@ from tests.parts.repository import Repository
 
 CTRL_C = "\x03"
 QUESTION = "Leave it running"
-PINS = "asgiref==3.13.0\ndjango==5.2.19\nsqlparse==0.6.1\n"
-SITE = {
-    "requirements.txt": PINS,
-    "manage.py": """
-import os, sys
-from django.core.management import execute_from_command_line
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop_settings")
-execute_from_command_line(sys.argv)
-""",
-    "shop_settings.py": 'import os\nSECRET_KEY = os.environ["SECRET_KEY"]\nINSTALLED_APPS = []\n',
-}
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A site that is quick to deploy."""
-    made = Repository.make(tmp_path_factory.mktemp("code") / "shop")
-    made.commit("Open the shop", SITE)
-    return made
-
-
-@pytest.fixture(scope="module")
-def manager(
-    tmp_path_factory: pytest.TempPathFactory, shop: Repository, authority: Authority
-) -> Iterator[Manager]:
-    made = write_manager(tmp_path_factory.mktemp("manager") / "project", shop, authority)
-    with made.work():
-        made.start()
-        yield made
-        made.stop()
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Callable[[int], Path]:
+def installed(
+    tmp_path_factory: pytest.TempPathFactory, client_wheel: Path
+) -> Callable[[int], Path]:
     """The command for a Python: for the oldest one with the oldest libraries."""
 
     @functools.cache
     def install(minor: int) -> Path:
         words = lowest() if minor == min(pythons()) else []
         folder = tmp_path_factory.mktemp("client") / "venv"
-        return install_client(folder, pythons()[minor], wheel, *words)
+        return install_client(folder, pythons()[minor], client_wheel, *words)
 
     return install
 
@@ -77,9 +43,9 @@ def program(request: pytest.FixtureRequest, installed: Callable[[int], Path]) ->
 
 
 @pytest.fixture
-def as_(program: Path, manager: Manager, tmp_path: Path) -> Callable[[str], Client]:
+def as_(program: Path, live_manager: Manager, tmp_path: Path) -> Callable[[str], Client]:
     """The command, asking by a token."""
-    return lambda name: manager.client(program, tmp_path, name)
+    return lambda name: live_manager.client(program, tmp_path, name)
 
 
 @pytest.fixture
@@ -89,7 +55,7 @@ def boss(as_: Callable[[str], Client]) -> Client:
 
 @pytest.mark.parametrize("minor", few(*oldest_and_newest_first(), first=2))
 def test_it_needs_no_django(
-    installed: Callable[[int], Path], minor: int, manager: Manager, tmp_path: Path
+    installed: Callable[[int], Path], minor: int, live_manager: Manager, tmp_path: Path
 ) -> None:
     program = installed(minor)
     lines = "import sys, deploy_manager.client.main; print(*sys.version_info[:2]); import django"
@@ -97,7 +63,9 @@ def test_it_needs_no_django(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == f"3 {minor}\n"
     assert "No module named 'django'" in done.stderr
-    ended = manager.client(program, tmp_path, "boss").run("recipe", "lab", "greet_all", "--json")
+    ended = live_manager.client(program, tmp_path, "boss").run(
+        "recipe", "lab", "greet_all", "--json"
+    )
     assert (ended.code, ended.err, summary(ended)["state"]) == (0, "", "succeeded")
 
 
@@ -110,18 +78,18 @@ def summary(ended: Ended) -> dict[str, object]:
 
 
 def test_a_person_logs_in_on_a_terminal(
-    as_: Callable[[str], Client], manager: Manager, tmp_path: Path
+    as_: Callable[[str], Client], live_manager: Manager, tmp_path: Path
 ) -> None:
     client = as_("boss")
     stranger = Client(client.program, tmp_path, {"HOME": str(tmp_path)})
-    terminal = stranger.open_terminal("login", "--ca-file", str(manager.authority.bundle))
+    terminal = stranger.open_terminal("login", "--ca-file", str(live_manager.authority.bundle))
     terminal.read_until("Address of the manager")
-    terminal.type(f"{manager.url}\n")
+    terminal.type(f"{live_manager.url}\n")
     terminal.read_until("Token: ")
-    terminal.type(f"{manager.tokens['boss']}\n")
+    terminal.type(f"{live_manager.tokens['boss']}\n")
     assert terminal.wait() == 0
     assert "Logged in" in terminal.seen
-    assert manager.tokens["boss"] not in terminal.seen  # it is not shown while it is typed
+    assert live_manager.tokens["boss"] not in terminal.seen  # it is not shown while it is typed
     file = tmp_path / ".config/deploy-manager/config.toml"
     assert file.stat().st_mode & 0o777 == 0o600
     me = stranger.run("me", "--json")
@@ -201,9 +169,9 @@ def test_output_can_t_drive_a_terminal(boss: Client) -> None:
 
 
 @pytest.fixture
-def lingering(boss: Client, manager: Manager) -> Iterator[Path]:
+def lingering(boss: Client, live_manager: Manager) -> Iterator[Path]:
     """The file that lets `linger` end; both servers' are made afterwards."""
-    gates = [manager.sites / "lab" / name / "go" for name in ("one", "two")]
+    gates = [live_manager.sites / "lab" / name / "go" for name in ("one", "two")]
     for gate in gates:
         gate.parent.mkdir(parents=True, exist_ok=True)
         gate.unlink(missing_ok=True)
@@ -278,15 +246,15 @@ def test_who_declines_requests_nothing(boss: Client) -> None:
 
 
 def test_a_manager_that_is_restarted_is_waited_for(
-    boss: Client, manager: Manager, lingering: Path
+    boss: Client, live_manager: Manager, lingering: Path
 ) -> None:
     """Nothing is missed, and nothing comes twice."""
     process = start_lingering(boss)
-    manager.stop()
+    live_manager.stop()
     lingering.touch()  # it ends while nobody can be asked
     time.sleep(2)
     assert process.poll() is None
-    manager.start()
+    live_manager.start()
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     told = [json.loads(line) for line in out.splitlines()]
@@ -300,9 +268,10 @@ def test_ctrl_c_before_a_request_says_that_nothing_was_requested(boss: Client) -
         port = silent.getsockname()[1]
         boss.variables["DEPLOY_MANAGER_URL"] = f"https://127.0.0.1:{port}/deploy/"
         process = boss.start("deploy", "production", "--json")
-        silent.accept()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        connection, _address = silent.accept()
+        with connection:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (2, "Stopped before anything was requested.\n")
     assert json.loads(out)["state"] == "refused"
 
@@ -314,16 +283,18 @@ def done(client: Client, *words: str) -> dict[str, object]:
     return summary(ended)
 
 
-def test_code_goes_to_staging_then_to_production_and_back(boss: Client, shop: Repository) -> None:
-    first = shop.head
+def test_code_goes_to_staging_then_to_production_and_back(
+    boss: Client, shop_code: Repository
+) -> None:
+    first = shop_code.head
     assert done(boss, "deploy", "staging", "--reason", "It opens")["commit"] == first
     promoted = boss.run("plan", "production", "--recipe", "promote", "--json").events[0]
     assert (promoted["commit"], promoted["promotes"]) == (first, "shop/staging")
     assert done(boss, "promote", "production")["commit"] == first
-    second = shop.commit("Sell hats", {"hats.txt": "hats"})
+    second = shop_code.commit("Sell hats", {"hats.txt": "hats"})
     done(boss, "report", "shop", second, "success", "--context", "tests")
     refused = boss.run("deploy", "production", "--json")
-    assert (refused.code, summary(refused)["reason"]) == (2, ["out_of_order"])
+    assert (refused.code, summary(refused)["reason"]) == (2, ["not_promoted"])
     assert done(boss, "deploy", "staging", "--wait")["commit"] == second
     assert done(boss, "promote", "shop/production", "--from", "shop/staging")["commit"] == second
     assert "Sell hats" in boss.run("notes", "production").out

@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from tests.parts.authority import Authority
-from tests.parts.client import Client
+from tests.parts.client import Client, build_wheel
 from tests.parts.own_project import FILES, OwnProject
 from tests.parts.processes import free_port, listens, running
 from tests.parts.repository import Repository
@@ -238,3 +241,53 @@ def write_manager(folder: Path, repository: Repository, authority: Authority) ->
     code, printed = project.run("python", "-c", rows)
     assert code == 0, printed
     return Manager(project, authority, free_port(), json.loads(printed.splitlines()[-1]))
+
+
+PINS = "asgiref==3.13.0\ndjango==5.2.19\nsqlparse==0.6.1\n"
+SITE = {
+    "requirements.txt": PINS,
+    "manage.py": """
+import os, sys
+from django.core.management import execute_from_command_line
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop_settings")
+execute_from_command_line(sys.argv)
+""",
+    "shop_settings.py": """
+import os
+SECRET_KEY = os.environ["SECRET_KEY"]
+INSTALLED_APPS = []
+DATABASES = {"default": {
+    "ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["DATABASE_PATH"]
+}}
+""",
+    "test_shop.py": """
+import unittest
+class Tests(unittest.TestCase):
+    def test_nothing(self):
+        self.assertTrue(True)
+""",
+}
+
+
+@pytest.fixture(scope="session")
+def shop_code(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A site that is quick to deploy."""
+    made = Repository.make(tmp_path_factory.mktemp("code") / "shop")
+    made.commit("Open the shop", SITE)
+    return made
+
+
+@pytest.fixture(scope="session")
+def live_manager(
+    tmp_path_factory: pytest.TempPathFactory, shop_code: Repository, authority: Authority
+) -> Iterator[Manager]:
+    made = write_manager(tmp_path_factory.mktemp("manager") / "project", shop_code, authority)
+    with made.work():
+        made.start()
+        yield made
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def client_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))

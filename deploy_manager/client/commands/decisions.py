@@ -11,6 +11,8 @@ from deploy_manager.client.exits import Refused
 from deploy_manager.client.texts import clean, short
 from deploy_manager.client.views import Row, View, show_list
 
+APPROVED = "approved"
+
 
 def approve(given: Namespace, view: View) -> int:
     """Approve exactly what is shown; without a number, list what waits for approval."""
@@ -56,6 +58,8 @@ def _show(deployment: dict[str, Any], view: View) -> int:
 
 def _facts(deployment: Row) -> Row:
     """Return what programs are told of the approvals of a deployment, as `manage.py approve`."""
+    # Once it has begun, it is no longer asked which of them count.
+    waits = deployment.get("state") == "waiting"
     return {
         "environment": deployment.get("environment"),
         "state": deployment.get("state"),
@@ -63,7 +67,7 @@ def _facts(deployment: Row) -> Row:
         "given": [
             each["by"]
             for each in deployment.get("decisions") or ()
-            if each["counts"] and each["decision"] == "approved"
+            if each["decision"] == APPROVED and (each["counts"] or not waits)
         ],
         "expires": deployment.get("approve_by"),
         "message": deployment.get("message"),
