@@ -27,6 +27,7 @@ from deploy_manager.models import (
     Schedule,
     State,
     Step,
+    Token,
     Upgrade,
     UpgradePolicy,
     UpgradeStage,
@@ -182,6 +183,9 @@ def _write_parts(environment: Environment, deployment: Deployment, who: User) ->
     deployment.approvals.create(
         user=who, user_name=str(who), decision="approved", reason="Good", digest="0" * 64
     )
+    environment.project.commit_statuses.create(commit="a" * 40, context="tests", state="success")
+    token, _secret = Token.objects.issue(who, [environment], name="ci", scopes=["deploy"])
+    token.keys.create(key="one", request="a" * 64, status=201, answer={"deployment": {"number": 1}})
     Problem.objects.create(
         job="beginning",
         kind="environment",

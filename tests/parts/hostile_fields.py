@@ -77,6 +77,7 @@ Environment
     migrate                  | server page               | rows form prepared | never
     migrate_databases        | server page               | rows form prepared | ["default"]
     windows                  | page terminal             | rows form prepared | ["mon-fri 09:00-17:00"]
+    required_statuses        | page terminal             | rows form prepared | ["tests"]
     time_zone                | page terminal             | rows form prepared | Europe/Paris
     name                     | server page terminal file | rows form prepared | production
     ref                      | file page terminal        | rows form prepared deployed | main
@@ -252,6 +253,24 @@ Schedule
     cron                     | page terminal             | rows inline | 1 2 * * *
     time_zone                | page terminal             | rows inline | Europe/Paris
     outcome                  | page terminal             | rows | It was late
+CommitStatus
+    commit                   | page terminal             | rows | aaaaaaaa
+    context                  | page terminal             | rows | tests
+    state                    | page terminal             | rows | success
+    description              | page terminal             | rows | All well
+    url                      | page terminal             | rows | https://ci.example.org/1
+    reported_by_name         | page terminal             | rows | me
+Token
+    name                     | page terminal             | rows | ci
+    digest                   | nothing                   | rows | aaaa
+    hint                     | page terminal             | rows | dm_aaaaaaaa
+    scopes                   | page terminal             | rows | ["deploy"]
+    last_used_from           | page terminal             | rows | 192.0.2.9
+    revoked_by_name          | page terminal             | rows | me
+IdempotencyKey
+    key                      | nothing                   | rows | one
+    request                  | nothing                   | rows | aaaa
+    answer                   | nothing                   | rows | {"deployment": {"number": 1}}
 Notification
     target                   | page                      | rows inline | team
     states                   | page                      | rows inline | ["failed"]
