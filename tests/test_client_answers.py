@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from deploy_manager.client import config, connection
+from deploy_manager.client.commands import COMMANDS
 from deploy_manager.client.exits import Refused
 from deploy_manager.client.main import main
 from tests.parts.processes import free_port
@@ -339,6 +341,35 @@ def test_what_is_typed_stays_in_its_place_of_the_address(between: Between, run: 
     for name in ("shop/..", "../admin", "shop/../../admin"):
         assert run("status", name)[0] == 2
     assert {asked.path for asked in between.asked[1:]} == {"/deploy/api/v1/environments"}
+
+
+def test_the_page_names_every_command_and_no_other() -> None:
+    page = (Path(__file__).parent.parent / "docs/client.md").read_text()
+    table = page.partition("## Commands")[2].partition("An environment is")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([a-z-]+)[ `]", row)}
+    session = {"login", "logout", "me"}
+    assert named | session == {command.name for command in COMMANDS}
+    assert all(f"deploy-manager {name}" in page for name in session)
+
+
+def test_why_it_waits_is_told_once(between: Between, run: Run) -> None:
+    def page(*told: dict[str, Any], cursor: int, live: bool = True) -> Answer:
+        return Answer(200, {"events": [*told], "cursor": cursor, "more": False, "live": live})
+
+    waits = {"event": "waiting", "deployment": 7, "message": "It is frozen."}
+    ends = {"event": "summary", "deployment": 7, "state": "succeeded"}
+    between.answers = [
+        page(waits, cursor=1),
+        page(waits, cursor=2),
+        page({**waits, "message": "It waits for approval."}, cursor=3),
+        page(ends, cursor=4, live=False),
+    ]
+    code, out, _err = run("watch", "7", "--json")
+    assert code == 0
+    told = [json.loads(line).get("message") for line in out.splitlines()]
+    assert told == ["It is frozen.", "It waits for approval.", None]
+    assert [asked.path.rpartition("=")[2] for asked in between.asked] == ["-1", "1", "2", "3"]
 
 
 def test_an_answer_of_another_version_is_told(between: Between, run: Run) -> None:

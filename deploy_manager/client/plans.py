@@ -110,6 +110,8 @@ def _code(plan: Row) -> Iterator[Fact]:
         same = ", as it is" if commit == plan.get("commit_now") else ""
         ref = f" of {clean(plan['ref'])}" if plan.get("ref") else ""
         yield "commit", f"{now} → {short(commit)}{ref}{same}"
+    if source := plan.get("promotes"):
+        yield "from", f"exactly what {clean(source)} serves"
     if bad := plan.get("bad"):
         yield "", clean(bad)
 

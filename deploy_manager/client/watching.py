@@ -70,12 +70,15 @@ class Watcher:
         number: int,
         interrupts: Interrupts,
         after: int = FROM_THE_START,
+        waits_for: object = None,
     ) -> None:
+        """`waits_for` is what was said already of why it waits."""
         self._connection = connection
         self._view = view
         self._number = number
         self._interrupts = interrupts
         self._cursor = after
+        self._waits_for = waits_for
         self._pause = SHORTEST_PAUSE
         self._summary: Row = {}
 
@@ -102,15 +105,23 @@ class Watcher:
             # Nothing is lost: what the answer had comes again with the next.
             return self._stays()
         for event in answer["events"]:
-            self._view.event(event)
-            if event.get("event") == "summary":
-                self._summary = event
+            self._show(event)
         if answer["events"]:
             self._pause = SHORTEST_PAUSE
         self._cursor = answer["cursor"]
         if not answer["more"] and not answer["live"]:
             return False
         return not self._interrupts.take() or self._stays()
+
+    def _show(self, event: Row) -> None:
+        if event.get("event") == "waiting":
+            # It comes with each change of the row; it is told when it waits for something else.
+            if event.get("message") == self._waits_for:
+                return
+            self._waits_for = event.get("message")
+        self._view.event(event)
+        if event.get("event") == "summary":
+            self._summary = event
 
     def _read(self) -> Any:
         """Return the next page of events, after a pause if the last one was all there was."""

@@ -38,7 +38,8 @@ def follow_request(
             view.print(f"Its page: {clean(deployment.get('url'))}")
             write_summary(deployment, view)
             return 0
-        return follow(connection, view, int(deployment["number"]), interrupts)
+        number, waits_for = int(deployment["number"]), deployment.get("message")
+        return follow(connection, view, number, interrupts, waits_for=waits_for)
 
 
 def _send(connection: Connection, path: tuple[object, ...], body: Mapping[str, object]) -> Row:
@@ -67,10 +68,11 @@ def follow(
     interrupts: Interrupts,
     *,
     after: int = FROM_THE_START,
+    waits_for: object = None,
     wanted: str = SUCCEEDED,
 ) -> int:
     """Watch a deployment; return 0 if it ended in the wanted state."""
-    summary = Watcher(connection, view, number, interrupts, after).watch()
+    summary = Watcher(connection, view, number, interrupts, after, waits_for).watch()
     if not summary:
         write_summary(_as_it_is(connection, number), view)
     return 0 if summary.get("state") == wanted else FAILED

@@ -120,12 +120,19 @@ class UpgradeWatcher:
 
     def watch(self) -> int:
         """Return the exit code, of how it ended or of how it was when the watcher left."""
+        upgrade: Row = self._connection.get("upgrades", self._number)
         with self._connection.patient():
-            while True:
-                upgrade: Row = self._connection.get("upgrades", self._number)
-                stays = self._show_stages(upgrade["stages"]) and self._pause(upgrade["live"])
-                if not stays or not upgrade["live"]:
-                    return _show_outcome(upgrade, self._view)
+            while self._show_stages(upgrade["stages"]) and upgrade["live"]:
+                try:
+                    with interruptible():
+                        time.sleep(LONGEST_PAUSE / 2)
+                        upgrade = self._connection.get("upgrades", self._number)
+                except KeyboardInterrupt:
+                    if not self._stays():
+                        break
+                if self._interrupts.take() and not self._stays():
+                    break
+        return _show_outcome(upgrade, self._view)
 
     def _show_stages(self, stages: list[Row]) -> bool:
         """Show what changed, and watch new deployments; return False if the watcher left."""
@@ -140,17 +147,6 @@ class UpgradeWatcher:
                 if not watcher.watch():
                     return False
         return True
-
-    def _pause(self, is_live: bool) -> bool:
-        """Wait until the next question; return False if the watcher left."""
-        if not is_live:
-            return True
-        try:
-            with interruptible():
-                time.sleep(LONGEST_PAUSE / 2)
-        except KeyboardInterrupt:
-            return self._stays()
-        return not self._interrupts.take() or self._stays()
 
     def _stays(self) -> bool:
         def cancel() -> None:
