@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.parts.manager import Manager
+from tests.parts.manager import TESTS, Manager
 from tests.parts.new_project import FENCE, TOP
 from tests.parts.repository import Repository
 from tests.parts.runners import GitHub, GitLab, Runner, check_out
@@ -46,28 +47,50 @@ def token(live_manager: Manager) -> str:
     return next(word for word in done.stdout.split() if word.startswith("dm_"))
 
 
+Hire = Callable[[type[Runner], str], Runner]
+
+
 @pytest.fixture
-def machine(
-    live_manager: Manager, client_wheel: Path, token: str, tmp_path: Path
-) -> dict[str, dict[str, str]]:
-    """What a runner has: a Python of its own, and what was entered at the forge."""
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "python")], check=True)
+def variables(live_manager: Manager, client_wheel: Path, token: str) -> dict[str, str]:
+    """What was entered at the forge."""
+    return {
+        "DEPLOY_MANAGER_URL": live_manager.url,
+        "DEPLOY_MANAGER_TOKEN": token,
+        "DEPLOY_MANAGER_PACKAGE": client_wheel.as_uri(),
+    }
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of the runners: one for all, as each installs the same."""
+    folder = tmp_path_factory.mktemp("runner") / "python"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    return folder / "bin"
+
+
+@pytest.fixture
+def hire(
+    live_manager: Manager,
+    shop_code: Repository,
+    python: Path,
+    variables: dict[str, str],
+    tmp_path: Path,
+) -> Hire:
+    """Return a runner that has the code of a commit, and a Python of its own."""
     unwanted = ("DJANGO_", "DEPLOY_MANAGER_", "PYTHON", "REQUESTS_", "CURL_")
     kept = {name: text for name, text in os.environ.items() if not name.startswith(unwanted)}
-    # Whom the runner trusts: the manager's authority; pip, which asks elsewhere, what it did.
+    # It trusts the manager's authority; pip, which asks elsewhere, whom it trusted before.
     kept.setdefault("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")
-    return {
-        "environ": {
-            **kept,
-            "PATH": f"{tmp_path / 'python/bin'}{os.pathsep}{kept['PATH']}",
-            "SSL_CERT_FILE": str(live_manager.authority.bundle),
-        },
-        "variables": {
-            "DEPLOY_MANAGER_URL": live_manager.url,
-            "DEPLOY_MANAGER_TOKEN": token,
-            "DEPLOY_MANAGER_PACKAGE": client_wheel.as_uri(),
-        },
+    environ = {
+        **kept,
+        "PATH": f"{python}{os.pathsep}{kept['PATH']}",
+        "SSL_CERT_FILE": str(live_manager.authority.bundle),
     }
+
+    def hire(kind: type[Runner], commit: str) -> Runner:
+        return kind(check_out(shop_code.path, commit, tmp_path / "checkout"), environ, variables)
+
+    return hire
 
 
 def serving(manager: Manager) -> list[str]:
@@ -79,56 +102,53 @@ for name in ("staging", "production"):
     return manager.python(lines).split()
 
 
+GITHUB, GITLAB = ".github/workflows/deploy.yml", ".gitlab-ci.yml"
+
+
 def test_github_deploys_what_is_green(
-    live_manager: Manager,
-    shop_code: Repository,
-    machine: dict[str, dict[str, str]],
-    tmp_path: Path,
+    live_manager: Manager, shop_code: Repository, hire: Hire, variables: dict[str, str]
 ) -> None:
     commit = shop_code.commit("Sell gloves", {"gloves.txt": "gloves"})
-    runner = GitHub(check_out(shop_code.path, commit, tmp_path / "checkout"), **machine)
-    ended = runner.run(block(".github/workflows/deploy.yml"), commit)
+    runner = hire(GitHub, commit)
+    ended = runner.run(block(GITHUB), commit)
     assert ended == dict.fromkeys(["test", "report", "staging", "production"], "success"), (
         runner.log
     )
     assert serving(live_manager) == [commit, commit]
-    assert machine["variables"]["DEPLOY_MANAGER_TOKEN"] not in runner.log
+    assert variables["DEPLOY_MANAGER_TOKEN"] not in runner.log
 
 
-def test_gitlab_deploys_what_is_green_and_nothing_else(
-    live_manager: Manager,
-    shop_code: Repository,
-    machine: dict[str, dict[str, str]],
-    tmp_path: Path,
+def test_gitlab_deploys_what_is_green(
+    live_manager: Manager, shop_code: Repository, hire: Hire
 ) -> None:
-    green = shop_code.commit("Sell scarves", {"scarves.txt": "scarves"})
-    runner: Runner = GitLab(check_out(shop_code.path, green, tmp_path / "checkout"), **machine)
-    ended = runner.run(block(".gitlab-ci.yml"), green)
-    assert {name for name, how in ended.items() if how == "skipped"} == {"tests failed"}, runner.log
-    assert "failure" not in ended.values(), runner.log
-    assert serving(live_manager) == [green, green]
-    red = shop_code.commit("Break it", {"test_shop.py": "raise SystemExit(1)\n"})
-    for kind, file in ((GitLab, ".gitlab-ci.yml"), (GitHub, ".github/workflows/deploy.yml")):
-        runner = kind(check_out(shop_code.path, red, tmp_path / "checkout"), **machine)
-        ended = runner.run(block(file), red)
-        assert ended["test"] == "failure"
-        assert {ended["staging"], ended["production"]} == {"skipped"}
-    assert serving(live_manager) == [green, green]
-    told = live_manager.python(f"print(CommitStatus.objects.get(commit={red!r}).state)")
-    assert told == "failure"
+    commit = shop_code.commit("Sell scarves", {"scarves.txt": "scarves"})
+    runner = hire(GitLab, commit)
+    ended = runner.run(block(GITLAB), commit)
+    assert {name for name, how in ended.items() if how != "success"} == {"tests failed"}, runner.log
+    assert serving(live_manager) == [commit, commit]
+
+
+def test_what_is_red_is_reported_and_deployed_by_nobody(
+    live_manager: Manager, shop_code: Repository, hire: Hire
+) -> None:
+    for kind, file in ((GitHub, GITHUB), (GitLab, GITLAB)):
+        red = shop_code.commit(f"Break {file}", {"test_shop.py": f"raise SystemExit({file!r})\n"})
+        ended = hire(kind, red).run(block(file), red)
+        assert (ended["test"], ended["staging"], ended["production"]) == (
+            "failure",
+            "skipped",
+            "skipped",
+        )
+        told = live_manager.python(f"print(CommitStatus.objects.get(commit={red!r}).state)")
+        assert told == "failure"
 
 
 def test_a_job_fails_where_its_command_is_refused(
-    live_manager: Manager,
-    shop_code: Repository,
-    machine: dict[str, dict[str, str]],
-    tmp_path: Path,
+    shop_code: Repository, hire: Hire, variables: dict[str, str]
 ) -> None:
-    head = shop_code.commit("Mend it", {"test_shop.py": "import unittest\n"})
-    machine["variables"]["DEPLOY_MANAGER_TOKEN"] = "dm_revoked"
-    runner = GitLab(check_out(shop_code.path, head, tmp_path / "checkout"), **machine)
-    lines = block(".gitlab-ci.yml").replace("python -m unittest", "true")
-    ended = runner.run(lines, head)
-    assert ended["tests succeeded"] == "failure"
+    variables["DEPLOY_MANAGER_TOKEN"] = "dm_revoked"
+    green = shop_code.commit("Mend it", {"test_shop.py": TESTS})
+    runner = hire(GitLab, green)
+    ended = runner.run(block(GITLAB), green)
+    assert (ended["tests succeeded"], ended["staging"]) == ("failure", "skipped")
     assert "does not accept this token" in runner.log
-    assert ended["staging"] == "skipped"

@@ -59,7 +59,7 @@ def test_it_needs_no_django(
 ) -> None:
     program = installed(minor)
     lines = "import sys, deploy_manager.client.main; print(*sys.version_info[:2]); import django"
-    command = [program.with_name("python"), "-c", lines]
+    command = [str(program.with_name("python")), "-c", lines]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == f"3 {minor}\n"
     assert "No module named 'django'" in done.stderr

@@ -243,6 +243,12 @@ def write_manager(folder: Path, repository: Repository, authority: Authority) ->
     return Manager(project, authority, free_port(), json.loads(printed.splitlines()[-1]))
 
 
+TESTS = """
+import unittest
+class Tests(unittest.TestCase):
+    def test_nothing(self):
+        self.assertTrue(True)
+"""
 PINS = "asgiref==3.13.0\ndjango==5.2.19\nsqlparse==0.6.1\n"
 SITE = {
     "requirements.txt": PINS,
@@ -260,12 +266,7 @@ DATABASES = {"default": {
     "ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["DATABASE_PATH"]
 }}
 """,
-    "test_shop.py": """
-import unittest
-class Tests(unittest.TestCase):
-    def test_nothing(self):
-        self.assertTrue(True)
-""",
+    "test_shop.py": TESTS,
 }
 
 

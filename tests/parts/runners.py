@@ -37,6 +37,10 @@ class Runner:
 
     log: str = ""
 
+    def run(self, text: str, commit: str) -> dict[str, str]:
+        """Run the jobs of a file; return how each ended."""
+        raise NotImplementedError
+
     def run_lines(self, lines: str, shell: str, own: Mapping[str, str]) -> bool:
         """Run lines in the checkout; return whether all of them succeeded."""
         script = self.checkout.parent / "script.sh"
