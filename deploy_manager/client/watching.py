@@ -80,10 +80,11 @@ class Watcher:
         self._cursor = after
         self._waits_for = waits_for
         self._pause = SHORTEST_PAUSE
+        self._has_more = True
         self._summary: Row = {}
 
     def watch(self) -> Row:
-        """Return the summary of how it ended; if the watcher left, of how it was then.
+        """Return the summary of how it ended; nothing if the watcher left before.
 
         Raises ClientError if the manager stays away, or does not let it be watched.
         """
@@ -108,8 +109,8 @@ class Watcher:
             self._show(event)
         if answer["events"]:
             self._pause = SHORTEST_PAUSE
-        self._cursor = answer["cursor"]
-        if not answer["more"] and not answer["live"]:
+        self._cursor, self._has_more = answer["cursor"], answer["more"]
+        if not self._has_more and not answer["live"]:
             return False
         return not self._interrupts.take() or self._stays()
 
@@ -125,7 +126,7 @@ class Watcher:
 
     def _read(self) -> Any:
         """Return the next page of events, after a pause if the last one was all there was."""
-        if self._cursor != FROM_THE_START:
+        if not self._has_more:
             time.sleep(self._pause)
             self._pause = min(self._pause * 1.5, LONGEST_PAUSE)
         return self._connection.get("deployments", self._number, "events", after=self._cursor)
@@ -150,12 +151,23 @@ def ask_whether_to_stay(name: str, cancel: Callable[[], None], view: View) -> bo
         except (KeyboardInterrupt, EOFError):
             pass
     if answer == "c":
-        try:
-            cancel()
-            view.say("Cancelling: what runs is being stopped.")
-        except Refused as error:
-            view.say(str(error))  # it has ended meanwhile
-    elif answer == "l":
+        return _cancels(name, cancel, view)
+    if answer == "l":
         view.say(f"{name} goes on without you; the admin shows how it ends.")
         return False
+    return True
+
+
+def _cancels(name: str, cancel: Callable[[], None], view: View) -> bool:
+    """Cancel, and return whether to watch how it ends."""
+    try:
+        with interruptible():
+            cancel()
+    except Refused as error:
+        view.say(str(error))  # it has ended meanwhile
+    except KeyboardInterrupt:
+        view.say(f"Whether {name} was cancelled is not known: the manager does not answer.")
+        return False
+    else:
+        view.say("Cancelling: what runs is being stopped.")
     return True
