@@ -43,6 +43,7 @@ pytest_plugins = [
     "tests.parts.served",
     "tests.parts.machine_site",
     "tests.parts.worker",
+    "tests.parts.manager",  # after the parts that it imports
     "tests.parts.guestbook",  # after the parts that it imports
     "tests.parts.guards",
     "tests.big_shop",  # after the guestbook that it imports
