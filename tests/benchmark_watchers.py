@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median, quantiles
@@ -21,12 +21,12 @@ import pytest
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
-from deploy_manager.models import Deployment, Step, Token
+from deploy_manager.models import Deployment, State, Step, Token
 from tests.inventory import Inventory
 from tests.parts.admin import make_user, write_output
 from tests.parts.api import BASE, Caller
 from tests.parts.processes import free_port
-from tests.test_api_watching import State, on_servers
+from tests.test_api_watching import on_servers
 
 CLIENTS, SERVERS, SECONDS = 200, 64, 20
 EVERY = 1.0
@@ -63,7 +63,8 @@ def wait_until_it_answers(port: int) -> None:
     until = time.monotonic() + 60
     while True:
         try:
-            ask(HTTPConnection("127.0.0.1", port, timeout=5), "health", "")
+            with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as line:
+                ask(line, "health", "")
         except OSError:
             assert time.monotonic() < until
             time.sleep(0.2)
@@ -95,15 +96,16 @@ class Watchers:
         self.events = 0
 
     def watch(self, until: float, every: float) -> None:
-        line, after = HTTPConnection("127.0.0.1", self._port, timeout=60), -1
-        while time.monotonic() < until:
-            began = time.monotonic()
-            path = f"deployments/{self._deployment.pk}/events?after={after}"
-            told = ask(line, path, self._secret)
-            self.took.append(time.monotonic() - began)
-            self.events += len(told["events"])
-            after = told["cursor"]
-            time.sleep(max(0.0, every - (time.monotonic() - began)))
+        after = -1
+        with closing(HTTPConnection("127.0.0.1", self._port, timeout=120)) as line:
+            while time.monotonic() < until:
+                began = time.monotonic()
+                path = f"deployments/{self._deployment.pk}/events?after={after}"
+                told = ask(line, path, self._secret)
+                self.took.append(time.monotonic() - began)
+                self.events += len(told["events"])
+                after = told["cursor"]
+                time.sleep(max(0.0, every - (time.monotonic() - began)))
 
     def run(self, every: float) -> None:
         until = time.monotonic() + SECONDS

@@ -64,7 +64,7 @@ def test_every_code_of_an_error_is_on_the_page() -> None:
     tree = ast.parse((TOP / "deploy_manager/api/problems.py").read_text())
     calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call) and len(each.args) > 2]
     given = [each.args[2] for each in calls if getattr(each.func, "id", "") == "problem"]
-    codes = {each.value for each in given if isinstance(each, ast.Constant)}
+    codes = {str(each.value) for each in given if isinstance(each, ast.Constant)}
     assert {"forbidden", "too_large"} <= codes
     assert not [code for code in codes - {"unexpected_error"} if f"`{code}`" not in PAGE]
 
