@@ -64,7 +64,7 @@ def test_nothing_is_missing_in_these_settings() -> None:
 def test_a_setting_that_we_do_not_know_is_named(settings: Settings) -> None:
     settings.DEPLOY_MANAGER = {"SSH_KEY": "key"}
     assert (
-        "no setting SSH_KEY. Known settings: ADVISORIES, ADVISORY_TIMEOUT, BOOTSTRAP_KEY_FILE,"
+        "no setting SSH_KEY. Known settings: ADVISORIES, ADVISORY_TIMEOUT, API_RATE,"
         in found()["E001"].msg
     )
 

@@ -253,7 +253,11 @@ def cancel_deployment(request: HttpRequest, number: Annotated[shapes.Number, Pat
     deployment = _find(request, number)
     need(request, right_to(deployment.recipe), deployment.environment)
     if not cancel(deployment, token_of(request).acts_as):
-        raise RequestRefused(f"{deployment} has ended already: {deployment.get_state_display()}.")
+        raise RequestRefused(
+            _("%(it)s has ended already: %(state)s."),
+            it=deployment,
+            state=deployment.get_state_display(),
+        )
     return _detail(request, number)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.translation import gettext_noop as _
 from ninja import Path, Query, Router
 
 from deploy_manager import dispatch
@@ -48,7 +49,7 @@ def plan_upgrade(request: HttpRequest, asked: shapes.UpgradeAsked) -> HttpRespon
     )
     options = options_for(environments, arguments)
     if not options.pins:
-        raise RequestRefused("Nothing to do: nothing is known against what is pinned.")
+        raise RequestRefused(_("Nothing to do: nothing is known against what is pinned."))
     sent = {"options": options_to_json(options)}
     asked_for = ask(Resolution.Kind.UPGRADE, environments, sent, user_of(request))
     url = reverse("deploy_manager:api:get_upgrade_plan", args=[asked_for.pk])
@@ -130,13 +131,17 @@ def upgrade(request: HttpRequest, asked: shapes.UpgradeIn, key: Key = "") -> Htt
     def prepare() -> Any:
         question = _find_asked(request, asked.plan)
         if question.answer is None:
-            raise RequestRefused(question.message or Message("It is not planned yet: ask again."))
+            raise RequestRefused(
+                question.message or Message(_("It is not planned yet: ask again."))
+            )
         plan = _stored(question)
         if asked.shown and asked.shown != plan.key:
-            raise PlanChanged("This has changed since it was shown: look at it again.")
+            raise PlanChanged(_("It has changed since it was shown: look at it again."))
         if plan.taken_back and not asked.take_back:
             pins = ", ".join(plan.taken_back)
-            raise RequestRefused(f"This would take back what an upgrade or a fix brought: {pins}.")
+            raise RequestRefused(
+                _("This would take back what an upgrade or a fix brought: %(pins)s."), pins=pins
+            )
         token = token_of(request)
 
         def write() -> dict[str, Any]:
@@ -185,7 +190,7 @@ def cancel(request: HttpRequest, number: Annotated[shapes.Number, Path()]) -> An
     for stage in found.stages.all():
         need(request, Right.UPGRADE, stage.environment)
     if not cancel_upgrade(found, token_of(request).acts_as):
-        raise RequestRefused(f"Upgrade {found} has ended, or goes back already.")
+        raise RequestRefused(_("Upgrade %(it)s has ended, or goes back already."), it=found)
     return _facts(request, _find(request, number))
 
 

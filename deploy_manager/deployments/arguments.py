@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from django.utils.translation import gettext_noop as _
+
 from deploy_manager.deployments.choices import choose_release, converge, retry
 from deploy_manager.deployments.promoting import release_to_promote
 from deploy_manager.deployments.request import DeploymentOptions
@@ -43,7 +45,9 @@ def options_for(environment: Environment, recipe: str, arguments: Arguments) -> 
     """Return the options that the arguments mean. Raises RequestRefused."""
     for name in arguments.forced_migrations:
         if not MIGRATION.fullmatch(name):
-            raise RequestRefused(f"{name!r} is not a migration: write one like shop.0005_prices.")
+            raise RequestRefused(
+                _("%(name)r is not a migration: write one like shop.0005_prices."), name=name
+            )
     options = DeploymentOptions(
         ref=arguments.ref,
         servers=arguments.servers,
@@ -58,7 +62,7 @@ def options_for(environment: Environment, recipe: str, arguments: Arguments) -> 
         return replace(options, promotes=release_to_promote(environment, arguments.source))
     if recipe == CONVERGE:
         if not arguments.servers:
-            raise RequestRefused("Name the servers that are to be made like the others.")
+            raise RequestRefused(_("Name the servers that are to be made like the others."))
         return replace(options, release=converge(environment, arguments.servers).release)
     if recipe == ROLLBACK or arguments.to:
         return replace(

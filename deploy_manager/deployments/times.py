@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.models import Environment
@@ -43,17 +44,23 @@ def parse_moment(text: str, environment: Environment) -> datetime:
         moment = None
     # A date alone would mean midnight, at which few people want a deployment to start.
     if moment is None or ":" not in text:
-        raise RequestRefused(f"{text!r} is not a date and time: write it like {MOMENT_FORMAT}.")
+        raise RequestRefused(
+            _("%(text)r is not a date and time: write it like %(form)s."),
+            text=text,
+            form=MOMENT_FORMAT,
+        )
     if moment.tzinfo is None:
         try:
             zone = check_zone(environment.time_zone)
         except ValueError as error:
             raise RequestRefused(
-                f"The time zone of {environment} cannot be used: {error}"
+                _("The time zone of %(site)s cannot be used: %(why)s"), site=environment, why=error
             ) from None
         moment = _localize(moment, zone)
     if moment <= timezone.now():
-        raise RequestRefused(f"{describe_moment(moment, environment)} is in the past.")
+        raise RequestRefused(
+            _("%(moment)s is in the past."), moment=describe_moment(moment, environment)
+        )
     return moment
 
 
@@ -66,9 +73,16 @@ def _localize(local: datetime, zone: ZoneInfo) -> datetime:
     # A local time that exists survives the way to UTC and back; a skipped one does not.
     if first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == local:
         both = " or ".join(f"{each:%Y-%m-%d %H:%M%z}" for each in (first, second))
-        raise RequestRefused(f"{local:%Y-%m-%d %H:%M} occurs twice in {zone}: write {both}.")
+        raise RequestRefused(
+            _("%(moment)s occurs twice in %(zone)s: write %(both)s."),
+            moment=f"{local:%Y-%m-%d %H:%M}",
+            zone=zone,
+            both=both,
+        )
     raise RequestRefused(
-        f"{local:%Y-%m-%d %H:%M} does not exist in {zone}: the clocks skip it. Choose another time."
+        _("%(moment)s does not exist in %(zone)s: the clocks skip it. Choose another time."),
+        moment=f"{local:%Y-%m-%d %H:%M}",
+        zone=zone,
     )
 
 
