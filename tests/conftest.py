@@ -7,6 +7,7 @@ from pathlib import Path
 
 import django
 import pytest
+from django.core.cache import cache
 from django.utils import translation
 from pytest_django import Settings
 
@@ -42,6 +43,7 @@ pytest_plugins = [
     "tests.parts.served",
     "tests.parts.machine_site",
     "tests.parts.worker",
+    "tests.parts.manager",  # after the parts that it imports
     "tests.parts.guestbook",  # after the parts that it imports
     "tests.parts.guards",
     "tests.big_shop",  # after the guestbook that it imports
@@ -116,6 +118,12 @@ def loaded_recipes() -> None:
 def own_cache(settings: Settings, tmp_path: Path) -> None:
     """Mirrors and archives of one test are no other's."""
     settings.DEPLOY_MANAGER = {**settings.DEPLOY_MANAGER, "CACHE": tmp_path / "cache"}
+
+
+@pytest.fixture(autouse=True)
+def own_rates() -> None:
+    """Requests of one test do not count in the next: its tokens may have the same keys."""
+    cache.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from itertools import permutations
@@ -16,6 +17,7 @@ import pytest
 TOP = Path(__file__).parent.parent
 HOUSE = TOP / "deploy_manager"
 LAYERS = (
+    ("client",),  # it is installed without all others, and none of them imports it
     ("conf", "exceptions", "messages", "logs", "masking", "signals", "trust", "requester"),
     (
         *("refs", "pin_parts", "sealing", "logins", "private_keys", "schedule", "rollout_size"),
@@ -88,8 +90,9 @@ ONLY_IN = {
     "apprise": {"notifications"},
     "nacl": {"sealing"},
     "invoke": {"fabfile", "cli"},
-    "rich": {"cli", "management"},
-    "truststore": {"trust"},
+    "rich": {"cli", "management", "client"},
+    "truststore": {"trust", "client"},
+    "platformdirs": {"client"},
     "ninja": {"api"},
     "pydantic": {"api"},
     "ansi2html": {"admin"},
@@ -159,6 +162,30 @@ def test_a_library_is_spoken_to_in_one_room() -> None:
         for path in sources()
         for module, line, _ in imported(path)
         if room_of(path) not in ONLY_IN.get(module.split(".")[0], {room_of(path)})
+    ]
+    assert not wrong
+
+
+def test_the_client_imports_nothing_but_itself_and_nobody_imports_it() -> None:
+    """It is installed without Django, and without whatever else only a project needs."""
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == []
+    extra = project["optional-dependencies"]["client"]
+    known = {re.match(r"[\w-]+", each)[0].replace("-", "_") for each in extra}  # type: ignore[index]
+    may = sys.stdlib_module_names | known
+
+    def is_wrong(path: Path, module: str) -> bool:
+        is_own = module.startswith("deploy_manager.client")
+        if room_of(path) != "client":
+            return is_own
+        # The package itself, which imports nothing, has the version.
+        return not is_own and module.split(".")[0] not in may and module != "deploy_manager"
+
+    wrong = [
+        f"{path.relative_to(TOP)}:{line} imports {module}"
+        for path in sources()
+        for module, line, _ in imported(path)
+        if is_wrong(path, module)
     ]
     assert not wrong
 

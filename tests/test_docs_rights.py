@@ -52,6 +52,6 @@ def test_the_page_can_be_followed(new_project: NewProject) -> None:
     new_project.run(sys.executable, "manage.py", "shell", "-v0", "-c", ROWS)
     text = (TOP / "docs/rights.md").read_text()
     # It is installed already, and by no package index.
-    new_project.follow_text(text.replace('pip install "deploy-manager[guardian]"', "true"))
+    new_project.follow_text(text.replace('pip install "deploy-manager[manager,guardian]"', "true"))
     told = new_project.run(sys.executable, "manage.py", "shell", "-v0", "-c", ASK)
     assert [line.rstrip() for line in told.splitlines()] == TOLD.strip().splitlines()

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, URLResolver, re_path
 from ninja import NinjaAPI, Schema
@@ -108,7 +108,10 @@ def urls() -> tuple[list[URLPattern | URLResolver], str, str]:
 
 def _in_json(view: Any) -> Any:
     def answered(request: HttpRequest, *args: Any, **options: Any) -> HttpResponseBase:
-        response: HttpResponseBase = view(request, *args, **options)
+        try:
+            response: HttpResponseBase = view(request, *args, **options)
+        except Http404:
+            return not_found()
         if response.status_code == 405:
             allowed = response.headers["Allow"]
             text = f"This address knows {allowed}."

@@ -41,6 +41,11 @@ class Authority:
     def bundle(self) -> Path:
         return self.store / "ca-certificates.crt"
 
+    @property
+    def server_file(self) -> Path:
+        """The key and the certificate of a server on 127.0.0.1, for a program of its own."""
+        return self.store.parent / "server.pem"
+
     def known_to_the_system(self, work: Callable[[], Result]) -> Result:
         """Do something while the system's store knows this authority, and no other.
 
@@ -101,7 +106,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     bundle.write_bytes(_certificate(name, key, name, key, vouches))
     subprocess.run(["openssl", "rehash", str(store)], check=True)
     place = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    served = folder / "server.pem"
+    served = folder / "server.pem"  # as `server_file` has it
     pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     served.write_bytes(
         server_key.private_bytes(pem, private, serialization.NoEncryption())
