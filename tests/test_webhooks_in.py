@@ -219,6 +219,27 @@ def test_a_freeze_and_approvals_hold(hook: Hook) -> None:
     assert made.message.code == "waits_for_approval"
 
 
+def test_where_code_comes_from_another_environment_a_push_deploys_nothing(hook: Hook) -> None:
+    staging = Environment.objects.create(
+        project=hook.environment.project, name="staging", deploy_path="/srv/staging"
+    )
+    Environment.objects.filter(pk=hook.environment.pk).update(promotes_from=staging)
+    said = hook.push(commit(1))
+    assert "shop/production: nothing was requested: " in said
+    assert "shop/staging" in said
+    assert not hook.deployments()
+
+
+def test_a_check_that_is_required_is_waited_for(hook: Hook) -> None:
+    Environment.objects.update(required_statuses=["ci/tests"])
+    hook.push(commit(1))
+    (made,) = hook.deployments()
+    assert (made.state, made.message.code) == (State.WAITING, "not_green")
+    hook.deliver("github_status", payload("github_status", sha=commit(1)))
+    made.refresh_from_db()
+    assert made.state == State.QUEUED
+
+
 # What is not genuine
 
 
