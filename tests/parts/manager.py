@@ -57,7 +57,7 @@ CELERY_BROKER_URL = "embedded://"
 CELERY_BROKER_TRANSPORT_OPTIONS = {"folder": str(BASE_DIR / "broker")}
 CELERY_BEAT_SCHEDULE = {
     "deploy_manager": {
-        "task": "deploy_manager.reconcile", "schedule": 1.0, "options": {"expires": 5},
+        "task": "deploy_manager.reconcile", "schedule": 3.0, "options": {"expires": 5},
     },
 }
 DEPLOY_MANAGER = {"CACHE": BASE_DIR / "cache", "LOCAL_SERVERS": True, "API_RATE": "6000/m"}
