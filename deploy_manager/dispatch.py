@@ -34,6 +34,7 @@ from deploy_manager.models import (
     State,
     Upgrade,
 )
+from deploy_manager.models.transactions import after_commit
 from deploy_manager.packages.fetching import FETCHED_WITHIN
 from deploy_manager.packages.gathering import Gatherers, ask_after, ask_servers
 from deploy_manager.packages.gathering import gather as gather_facts
@@ -70,8 +71,7 @@ def request(environment: Environment, recipe: str = "deploy", **details: Any) ->
     """
     with transaction.atomic():
         deployment = write_request(environment, recipe, **details)
-        # Robust: what is committed stays requested, whatever happens while a worker is woken.
-        transaction.on_commit(partial(wake, deployment.pk), robust=True)
+        after_commit(wake, deployment.pk)
     return deployment
 
 
@@ -94,13 +94,13 @@ def break_glass(deployment: Deployment, **details: Any) -> None:
     with transaction.atomic():
         approvals.break_glass(deployment, **details)
         tell = partial(_tell_of_request, deployment)
-        transaction.on_commit(partial(do_alone, tell, deployment), robust=True)
+        after_commit(do_alone, tell, deployment)
         _begin_after_commit(deployment)
 
 
 def _begin_after_commit(deployment: Deployment) -> None:
     act = partial(promote_next, deployment.environment, wake_for_shard)
-    transaction.on_commit(partial(do_alone, act, deployment), robust=True)
+    after_commit(do_alone, act, deployment)
 
 
 def report_status(project: Project, commit: str, context: str, state: str, **details: Any) -> bool:
@@ -113,7 +113,7 @@ def report_status(project: Project, commit: str, context: str, state: str, **det
             return False
         for environment in waiting_for_checks(project, commit):
             act = partial(promote_next, environment, wake_for_shard)
-            transaction.on_commit(partial(do_alone, act, environment), robust=True)
+            after_commit(do_alone, act, environment)
     return True
 
 
@@ -124,7 +124,7 @@ def request_upgrade(plan: UpgradePlan, **details: Any) -> Upgrade:
     """
     with transaction.atomic():
         upgrade = write_upgrade(plan, **details)
-        transaction.on_commit(partial(advance, upgrade.pk), robust=True)
+        after_commit(advance, upgrade.pk)
     return upgrade
 
 

@@ -143,6 +143,12 @@ def test_a_filter_that_means_nothing_is_refused(who: Caller, query: str) -> None
     assert answer.status_code in (404, 422)
 
 
+@pytest.mark.parametrize("path", ["deployments?enviroment=x", "advisories?=", "me?x=1"])
+def test_a_filter_that_is_not_there_is_refused(who: Caller, path: str) -> None:
+    told = problem_of(who._client.get(BASE + path), 422)
+    assert told["errors"][0]["in"] == "query"
+
+
 @pytest.mark.parametrize(
     "path",
     [

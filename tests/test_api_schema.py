@@ -1,7 +1,9 @@
 """Whatever is sent, no answer is a crash, and each fits what the schema says."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +23,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from deploy_manager.api.main import api
+from deploy_manager.api.reference import as_markdown
 from deploy_manager.models import Token
 from deploy_manager.models.tokens import Scope
-from tests.parts.api import operations
+from tests.parts.api import Caller, operations
 from tests.parts.rights import Team, make_team
 
 pytestmark = pytest.mark.django_db
@@ -119,3 +123,32 @@ def test_requests_that_reach_a_row(team: Team, fuzzer: Fuzzer) -> None:
         project=team.site.project.name,
         name=team.site.name,
     )
+
+
+def test_the_page_of_the_docs_is_what_the_schema_says() -> None:
+    """Else run script/api-reference."""
+    written = (Path(__file__).parent.parent / "docs/api-reference.md").read_text()
+    assert written == as_markdown(api.get_openapi_schema(path_prefix="/"))
+
+
+def test_every_operation_says_what_it_does() -> None:
+    for each in operations().values():
+        assert each.definition.raw.get("description"), each.label
+
+
+def test_the_page_of_the_site_needs_nothing_from_elsewhere_and_no_script() -> None:
+    answer = Caller().get("docs")
+    text = answer.content.decode()
+    assert "/deploy/api/v1/deployments/{number}/events" in text
+    assert "<script" not in text
+    assert re.findall(r'(?:src|href)="([^"]*)"', text) == ["/deploy/api/v1/openapi.json"]
+    nonce = re.findall(r'<style nonce="([^"]+)"', text)
+    policy = answer["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert f"style-src 'nonce-{nonce[0]}'" in policy
+
+
+def test_the_schema_needs_no_token_and_names_its_own_addresses() -> None:
+    schema = Caller().get("openapi.json").json()
+    assert "/deploy/api/v1/me" in schema["paths"]
+    assert schema["openapi"].startswith("3.")

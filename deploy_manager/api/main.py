@@ -13,6 +13,7 @@ from ninja.parser import Parser
 from deploy_manager import __version__
 from deploy_manager.api import deployments, environments, packages, statuses, token, upgrades
 from deploy_manager.api.access import TokenAuth, TokenThrottle, as_actor
+from deploy_manager.api.filters import without_unknown_filters
 from deploy_manager.api.problems import (
     MEDIA_TYPE,
     WrongMediaTypeError,
@@ -20,6 +21,7 @@ from deploy_manager.api.problems import (
     not_found,
     problem,
 )
+from deploy_manager.api.reference import Page
 from deploy_manager.api.shapes import Problem
 
 DESCRIPTION = (
@@ -86,9 +88,10 @@ def make_api() -> Api:
         auth=TokenAuth(),
         throttle=[TokenThrottle()],
         parser=JsonParser(),
-        docs_url=None,
+        docs=Page(),
     )
     made.add_decorator(as_actor)
+    made.add_decorator(without_unknown_filters)
     for module in (token, environments, deployments, packages, statuses, upgrades):
         made.add_router("", module.router)
     return made

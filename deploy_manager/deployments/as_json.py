@@ -83,7 +83,7 @@ def read_events(
     if deployment.state == State.WAITING and deployment.sequence > after:
         found.append(event("waiting", deployment=deployment.pk, message=deployment.message))
     if not (read.more or deployment.is_live):
-        runs = deployment.host_runs.order_by("pk").only("server_name", "state")
+        runs = deployment.host_runs.order_by("pk").only("deployment", "server_name", "state")
         found.append(event("summary", **summary_of(deployment, runs)))
     return Events(deployment, found, read.cursor, read.more)
 

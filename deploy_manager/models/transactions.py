@@ -1,6 +1,6 @@
 """Transactions that lock a deployment's row: kept short even if their process is stopped."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django.db import connection, transaction
@@ -25,3 +25,16 @@ def brief_transaction() -> Iterator[None]:
                     f"SET LOCAL idle_in_transaction_session_timeout = '{LOCKED_AT_MOST}s'"
                 )
         yield
+
+
+def after_commit(act: Callable[..., object], *args: object) -> None:
+    """Have something done after the commit: what was committed stays so, whatever happens then.
+
+    Django's own robust callbacks log the function's name, and `partial` has none: the error would
+    be raised to whoever committed.
+    """
+
+    def then() -> None:
+        act(*args)
+
+    transaction.on_commit(then, robust=True)

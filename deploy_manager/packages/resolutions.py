@@ -8,11 +8,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop as _
 
@@ -24,6 +23,7 @@ from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Resolution
 from deploy_manager.models.resolutions import LEASE, TAKEN_UP_AT_MOST
 from deploy_manager.models.rights import Right, may, no_longer
+from deploy_manager.models.transactions import after_commit
 from deploy_manager.packages.importing import read_sent
 from deploy_manager.packages.targets import targets_of
 from deploy_manager.requirements.completing import find_pins
@@ -56,7 +56,7 @@ def ask(
         requested_by=user,
         language=translation.get_language() or "",
     )
-    transaction.on_commit(partial(_wake, resolution.pk))
+    after_commit(_wake, resolution.pk)
     return resolution
 
 

@@ -10,7 +10,6 @@ import logging
 from datetime import datetime, timedelta
 from functools import partial
 
-from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
@@ -22,6 +21,7 @@ from deploy_manager.isolation import explain, one_by_one
 from deploy_manager.logs import log_error
 from deploy_manager.messages import Message
 from deploy_manager.models import PolicyRun, UpgradePolicy
+from deploy_manager.models.transactions import after_commit
 from deploy_manager.schedule.slots import next_slot, slots_between
 from deploy_manager.signals import policy_run_due
 from deploy_manager.upgrades.policy_work import do_policy
@@ -50,7 +50,7 @@ def run_due_policies(now: datetime | None = None) -> list[PolicyRun]:
 def ask_for_run(policy: UpgradePolicy) -> PolicyRun:
     """Write a run of a policy for now and wake a worker."""
     run = policy.runs.create(slot=timezone.now())
-    transaction.on_commit(partial(_wake, run), robust=True)
+    after_commit(_wake, run)
     return run
 
 
@@ -128,7 +128,7 @@ def _write_due(policy: UpgradePolicy, *, now: datetime) -> PolicyRun | None:
     # Only after the run is written: a process that dies in between loses none.
     UpgradePolicy.objects.filter(pk=policy.pk, looked_at__lt=now).update(looked_at=now)
     if written:
-        transaction.on_commit(partial(_wake, written), robust=True)
+        after_commit(_wake, written)
     return written
 
 
