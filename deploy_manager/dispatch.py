@@ -17,7 +17,7 @@ from django.dispatch import receiver
 
 from deploy_manager.broker import connect, explain
 from deploy_manager.conf import get_settings
-from deploy_manager.deployments import approvals
+from deploy_manager.deployments import announcing, approvals
 from deploy_manager.deployments.gates import waiting_for_checks
 from deploy_manager.deployments.request import request as write_request
 from deploy_manager.isolation import drop_a_broken_connection
@@ -27,6 +27,7 @@ from deploy_manager.models import (
     CommitStatus,
     Deployment,
     Environment,
+    OutgoingDelivery,
     PolicyRun,
     Project,
     Resolution,
@@ -41,6 +42,7 @@ from deploy_manager.packages.gathering import gather as gather_facts
 from deploy_manager.packages.resolutions import describe_not_woken, note_not_woken
 from deploy_manager.reconcile import promote_next
 from deploy_manager.signals import (
+    delivery_due,
     deployment_ended,
     deployment_requested,
     fetch_due,
@@ -212,12 +214,17 @@ def _go_on_after(deployment: Deployment, **details: Any) -> None:
         if notifications.exists() and (why := send("notify", deployment.pk)):
             logger.warning("No notification of how %s ended was sent: %s", deployment, why)
 
+    def announce() -> None:
+        for delivery in announcing.note_end(deployment):
+            _wake_for_delivery(delivery)
+
     def advance_its_upgrade() -> None:
         if upgrade_id := upgrade_of(deployment):
             advance(upgrade_id)
 
     for act in (
         notify,
+        announce,
         advance_its_upgrade,
         partial(promote_next, deployment.environment, wake_for_shard),
         partial(ask_after, deployment),
@@ -251,6 +258,13 @@ def _tell_of_request(deployment: Deployment, **details: Any) -> None:
 def _wake_for_policy_run(run: PolicyRun, **details: Any) -> None:
     if why := send("run_policy", run.pk):
         logger.warning("%s waits, but no worker was woken: %s", run, why)
+
+
+@receiver(delivery_due, dispatch_uid="deploy_manager.dispatch")
+def _wake_for_delivery(delivery: OutgoingDelivery, **details: Any) -> None:
+    # Void when the next round of `reconcile` sends another one.
+    if why := send("announce", delivery.pk, expires=VOID_AFTER):
+        logger.warning("%s waits, but no worker was woken: %s", delivery, why)
 
 
 @receiver(resolution_due, dispatch_uid="deploy_manager.dispatch")

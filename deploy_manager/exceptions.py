@@ -62,6 +62,10 @@ class InvalidRow(RequestRefused):
     """A row holds a value that no form accepts; the message names the row, the fields and why."""
 
 
+class WebhookFailed(DeployManagerError):
+    """A message to an outgoing webhook did not arrive; the text has no secret and no address."""
+
+
 class TimesUnreadable(RequestRefused):
     """The allowed times of an environment can't be read: it is unknown when it may change."""
 

@@ -72,6 +72,7 @@ REASONS = {
     "unexpected_error": _("Unexpected error"),
     "unknown_recipe": _("Unknown recipe"),
     "waits_for_approval": _("Waits for approval"),
+    "webhook_failed": _("Webhook failed"),
     "webhook_off": _("Webhook off"),
     "wheel_error": _("Wheels"),
     "worker_silent": _("Worker fell silent"),

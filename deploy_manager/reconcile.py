@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 
-from deploy_manager.deployments import retention, scheduling
+from deploy_manager.deployments import announcing, retention, scheduling
 from deploy_manager.deployments.approvals import expire, waiting_for_approval
 from deploy_manager.deployments.beginning import why_never, why_wait_on
 from deploy_manager.deployments.ending import finish
@@ -226,6 +226,7 @@ JOBS: dict[str, Callable[[Wake], int]] = {
     handing_back.JOB: lambda wake: handing_back.hand_back_what_succeeded(),
     QUEUED: promote_waiting,
     MOVED: forget_the_moved,
+    announcing.JOB: lambda wake: announcing.keep_announcing(),
     GONE: _forget_what_is_gone,
     retention.JOB: lambda wake: retention.keep_retention(),
 }

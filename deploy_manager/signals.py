@@ -14,5 +14,8 @@ resolution_due = Signal()
 policy_run_due = Signal()
 """A policy run waits for a worker. Sent with `run`, again until a worker takes it."""
 
+delivery_due = Signal()
+"""A message waits to be sent to an outgoing webhook. Sent with `delivery`, until it has arrived."""
+
 fetch_due = Signal()
 """A worker is to fetch a repository. Sent with `project`; a receiver returns why it asked none."""

@@ -18,7 +18,7 @@ from deploy_manager.exceptions import (
 from deploy_manager.logins import InFile
 from deploy_manager.masking import SHORTEST
 from deploy_manager.messages import Message
-from deploy_manager.models import Credential, Environment, SecretVariable, Tier
+from deploy_manager.models import Credential, Environment, OutgoingWebhook, SecretVariable, Tier
 from deploy_manager.models.environment_parts import IN_BOTH, names_in_both
 from deploy_manager.models.secret_variables import secret_of
 from deploy_manager.row_checks import check_row
@@ -108,6 +108,17 @@ def why_unreadable(environment: Environment) -> list[Message]:
         except DeployManagerError as error:
             problems.append(error.message)
     return problems
+
+
+def open_webhook(webhook: OutgoingWebhook) -> Secret:
+    """Return what an outgoing webhook signs or logs in with.
+
+    Raises SecretUnreadable, ConfigurationError.
+    """
+    what = Message(_("the secret of the webhook %(name)s"), name=webhook.name)
+    if webhook.secret is None:
+        raise SecretUnreadable(_("%(what)s has no value: enter it."), what=what)
+    return _open(webhook.secret, what)
 
 
 def _open_tier(tier: Tier) -> Secret:

@@ -9,6 +9,7 @@ from celery.signals import worker_shutting_down
 from django.db import DatabaseError, connections
 
 from deploy_manager.broker import RECONCILE
+from deploy_manager.deployments.announcing import deliver
 from deploy_manager.deployments.notifying import send_notifications, send_request_notifications
 from deploy_manager.deployments.probing import probe
 from deploy_manager.deployments.run import run_shard as run
@@ -91,6 +92,12 @@ def notify(deployment_id: int) -> None:
 def notify_request(deployment_id: int) -> None:
     """Send the notifications of a request that needs approval; see deployments.notifying."""
     send_request_notifications(deployment_id)
+
+
+@shared_task(name="deploy_manager.announce", ignore_result=True)
+def announce(delivery_id: int) -> None:
+    """Send a message to an outgoing webhook, if it is due; see deployments.announcing."""
+    deliver(delivery_id)
 
 
 @shared_task(name="deploy_manager.run_policy", ignore_result=True)

@@ -24,7 +24,7 @@ LAYERS = (
         *("drift", "https"),
     ),
     ("requirements", "inventories"),
-    ("wheels", "advisories", "tiers"),
+    ("wheels", "advisories", "tiers", "forges"),
     ("models", "recipes", "git"),
     ("hosts", "notifications", "row_checks", "isolation"),
     (
@@ -37,7 +37,7 @@ LAYERS = (
     ("reconcile", "broker", "embedded"),
     ("dispatch",),
     ("tasks",),
-    ("checks", "apps", "admin", "cli", "api"),
+    ("checks", "apps", "admin", "cli", "api", "webhooks"),
     ("management", "fabfile", "urls"),
 )
 """From the ground up; a room imports from its own and from lower layers only."""
@@ -52,23 +52,26 @@ PURE = {
     "hosts",
     "notifications",
     "tiers",
+    "forges",
 }
 """Rooms without a database."""
 
 NOT_KNOWN = {
     *((room, "models") for room in PURE),
     *permutations(("logs", "refs", "pin_parts", "schedule", "rollout_size", "drift", "https"), 2),
-    *permutations(("wheels", "advisories", "tiers"), 2),
+    *permutations(("wheels", "advisories", "tiers", "forges"), 2),
     *permutations(("models", "recipes", "git"), 2),
     *permutations(("hosts", "notifications"), 2),
     *permutations(("requirements", "inventories"), 2),
     *permutations(("packages", "watching", "inventory"), 2),
-    *permutations(("checks", "admin", "cli", "api"), 2),
+    *permutations(("checks", "admin", "cli", "api", "webhooks"), 2),
     *(
         (room, other)
         for room in ("models", "git", "hosts", "recipes", "notifications")
-        for other in ("advisories", "https")
+        for other in ("advisories", "forges")
     ),
+    *((room, "https") for room in ("models", "git", "hosts", "recipes")),
+    *(("forges", other) for other in ("https", "requirements", "inventories")),
     *((room, other) for room in ("models", "git") for other in ("requirements", "wheels")),
     *((room, other) for room in ("hosts",) for other in ("requirements", "wheels", "git")),
     *(("notifications", other) for other in ("requirements", "wheels", "git", "recipes")),

@@ -75,7 +75,7 @@ def test_the_page_that_confirms_says_what_it_waits_for_and_breaks_glass(
     log_in(page, f"{live_server.url}{address}")
     expect(page.get_by_text("Waits for approval: 0 of 1.")).to_be_visible()
     Environment.objects.update(health_path="/up")
-    page.get_by_label("Break-glass: without approval").check()
+    page.get_by_label("Break-glass: without approvals and checks").check()
     page.get_by_label("Reason").fill("The shop is down.")
     page.locator("input[name=_confirm], input[name=_wait]").first.click()
     expect(page.get_by_text("Not as it was shown:")).to_be_visible()

@@ -25,10 +25,15 @@ from deploy_manager.models import (
     Release,
     State,
     Token,
+    UpgradeStage,
 )
+from deploy_manager.upgrades.plan import plan_upgrade
+from deploy_manager.upgrades.progress import advance_upgrade
+from deploy_manager.upgrades.requests import request_upgrade
 from tests.overrides import HeldSite
 from tests.owners import person
 from tests.returns import another, begin_what_waits, in_an_hour, serving
+from tests.returns import options as upgrade_options
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -372,3 +377,28 @@ def test_what_decides_it_is_part_of_what_is_confirmed(checked: HeldSite) -> None
     checked.environment.refresh_from_db()
     with pytest.raises(PlanChanged, match="required checks"):
         checked.request(shown=shown)
+
+
+def test_an_upgrade_goes_on_to_no_further_environment_once_its_token_is_revoked(
+    held: HeldSite,
+) -> None:
+    held.deploy()
+    second = another(held, "second", "later")
+    user = person("dan", "upgrade_environment")
+    token, _secret = Token.objects.issue(user, name="ci", scopes=["upgrade"])
+    plan = plan_upgrade((held.environment, second), upgrade_options())
+    made = request_upgrade(
+        plan, source="api", requested_by_name=token.acts_as, user=user, token=token
+    )
+    (first,) = advance_upgrade(made.pk)
+    assert held.see_through(first).state == State.SUCCEEDED
+    token.revoke("ann")
+    UpgradeStage.objects.update(opens_at=None)
+    (later,) = advance_upgrade(made.pk)
+    held.see_through(later)
+    begin_what_waits()
+    later.refresh_from_db()
+    assert (later.state, later.message.code) == (State.CANCELLED, "token_revoked")
+    release = second.placements.get().active_release
+    assert release is not None
+    assert release.lock != serving(held).lock

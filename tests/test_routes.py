@@ -44,6 +44,7 @@ deployment_progress            L..2222.2 LMMMMMMMM
 deployment_cancel              LMMMMMMMM L..XXX3.3
 deployment_retry               LMMMMMMMM L..XXX3.3
 deployment_log                 L..XXX2.2 LMMMMMMMM
+deployment_notes               L..2222.2 LMMMMMMMM
 deployment_approve             LMMMMMMMM L..X3XX.3
 release_changelist             LX22222X2 LX22222X2
 release_add                    LXXXXXXXX LXXXXXXXX
@@ -136,6 +137,13 @@ token_history                  L-------2 L-------2
 token_delete                   LXXXXXXXX LXXXXXXXX
 token_change                   LXXXXXXX2 LXXXXXXXX
 token_revoke                   LMMMMMMMM L.......3
+incomingwebhook_changelist     LX22222X2 LX22222X2
+incomingwebhook_add            LXXXXXXX2 LXXXXXXX2
+incomingwebhook_history        L--2222-2 L--2222-2
+incomingwebhook_delete         LXXXXXXX2 LXXXXXXX3
+incomingwebhook_change         LX-2222X2 LXXXXXXX2
+incomingwebhook_own            LMMMMMMMM L..XXXX.3
+incomingwebhook_renew          LMMMMMMMM L..XXXX.3
 auditevent_changelist          LXXXXXXX2 LXXXXXXX2
 auditevent_add                 LXXXXXXXX LXXXXXXXX
 auditevent_history             L--XXXX-2 L--XXXX-2
@@ -157,6 +165,7 @@ KEYS = {
     "upgradestage_patch": ("stage",),
     "upgradepolicy_own": ("upgradepolicy", "take-over"),
     "upgradestage_commit": ("stage",),
+    "incomingwebhook_own": ("incomingwebhook", "take-over"),
 }
 """The rows, or words, in an address; else it is the row of the model, if any."""
 
@@ -184,6 +193,7 @@ server         fetch_host_key      nnnnnnnyy
 server         make_alike          nnnnnnnny
 server         provision_servers   nnnnnnnny
 upgradepolicy  delete_selected     nnnnnnnny
+incomingwebhook delete_selected    nnnnnnnny
 """
 
 COMMANDS = {

@@ -161,13 +161,14 @@ def test_the_page_shows_the_secret_once_and_keeps_it_in_no_cookie(
 
 def test_the_page_refuses_nonsense_and_writes_nothing(ann: User) -> None:
     client = visit(ann)
-    for wrong in (
+    refused: list[dict[str, Any]] = [
         {"scopes": []},
         {"scopes": ["rule"]},
         {"name": ""},
         {"expires_at": "2001-01-01T00:00"},
         {"environments": [4711]},
-    ):
+    ]
+    for wrong in refused:
         assert client.post(url("token_add"), sent(**wrong)).status_code == 200
     assert not Token.objects.exists()
 

@@ -15,6 +15,7 @@ from deploy_manager.admin.packages.requirements import RequirementAdmin
 from deploy_manager.admin.tokens import TokenAdmin
 from deploy_manager.admin.upgrades.page import UpgradeAdmin
 from deploy_manager.admin.upgrades.policies import PolicyRunAdmin, UpgradePolicyAdmin
+from deploy_manager.admin.webhooks.incoming import IncomingWebhookAdmin
 
 __all__ = [
     "AdvisoryAdmin",
@@ -22,6 +23,7 @@ __all__ = [
     "CredentialAdmin",
     "DeploymentAdmin",
     "EnvironmentAdmin",
+    "IncomingWebhookAdmin",
     "InstalledPackageAdmin",
     "LockFileAdmin",
     "OverrideAdmin",

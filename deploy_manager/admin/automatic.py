@@ -1,4 +1,4 @@
-"""Schedules and policies on their pages: who owns them, why they are paused, and the buttons."""
+"""What acts in its owner's name, on its page: who that is, why it is paused, and the buttons."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -10,10 +10,12 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Schedule, UpgradePolicy
+from deploy_manager.models import IncomingWebhook, Schedule, UpgradePolicy
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+
+Actor = Schedule | UpgradePolicy | IncomingWebhook
 
 TAKE_OVER, CONFIRM = "take-over", "confirm"
 
@@ -31,7 +33,7 @@ class ShownActor:
     confirm_url: str = ""
 
 
-def shown_actor(request: HttpRequest, actor: Schedule | UpgradePolicy) -> ShownActor | None:
+def shown_actor(request: HttpRequest, actor: Actor) -> ShownActor | None:
     """Return how a page shows that an actor is paused; None: it is not."""
     from deploy_manager.deployments.owners import shown_of, why_no_owner, why_paused
 
@@ -45,7 +47,7 @@ def shown_actor(request: HttpRequest, actor: Schedule | UpgradePolicy) -> ShownA
     return ShownActor(str(actor), str(why), shown_of(actor), **urls)
 
 
-def act_on(request: HttpRequest, actor: Schedule | UpgradePolicy, what: str) -> bool:
+def act_on(request: HttpRequest, actor: Actor, what: str) -> bool:
     """Take an actor over, or confirm it, as the page showed it; False if that is refused.
 
     Raises Http404, and PermissionDenied for who may not do what it does.
@@ -74,14 +76,14 @@ def back_to(name: str, pk: int) -> HttpResponseRedirect:
     return HttpResponseRedirect(reverse(f"admin:deploy_manager_{name}_change", args=[pk]))
 
 
-def describe_owner(actor: Schedule | UpgradePolicy) -> str:
+def describe_owner(actor: Actor) -> str:
     """Return who owns an actor, for lists and forms."""
     if not actor.owner_name:
         return _("nobody") if actor.pk else ""
     return actor.owner_name if actor.owner_id else _("%s (deleted)") % actor.owner_name
 
 
-def _may_own(request: HttpRequest, actor: Schedule | UpgradePolicy) -> bool:
+def _may_own(request: HttpRequest, actor: Actor) -> bool:
     from deploy_manager.deployments.owners import refuse_as_owner
 
     try:
@@ -91,9 +93,9 @@ def _may_own(request: HttpRequest, actor: Schedule | UpgradePolicy) -> bool:
     return True
 
 
-def _url(actor: Schedule | UpgradePolicy, what: str) -> str:
+def _url(actor: Actor, what: str) -> str:
     args: list[Any] = [actor.pk, what]
-    name = "upgradepolicy_own"
+    name = f"{actor._meta.model_name}_own"
     if isinstance(actor, Schedule):
         name, args = "environment_schedule", [actor.environment_id, *args]
     return reverse(f"admin:deploy_manager_{name}", args=args)

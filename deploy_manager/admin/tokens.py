@@ -99,6 +99,12 @@ class TokenAdmin(StyledAdmin[Token]):
     def get_readonly_fields(self, request: HttpRequest, obj: Token | None = None) -> Any:
         return () if obj is None else self.shown_fields
 
+    def get_form(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
+        form = super().get_form(request, *args, **options)
+        if field := form.base_fields.get("environments"):
+            field.widget.can_add_related = False  # no place to begin a new one
+        return form
+
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         revoke = path(

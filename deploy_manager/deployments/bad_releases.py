@@ -8,7 +8,7 @@ from deploy_manager.exceptions import LeftAlone
 from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, Environment, Release, State
 
-AUTOMATIC = ("schedule", "policy")
+AUTOMATIC = ("schedule", "policy", "webhook")
 """Sources through which no person sees what is about to be deployed."""
 
 

@@ -5,6 +5,7 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.deployments import freezes, gates
 from deploy_manager.deployments.approvals import why_not_approved
 from deploy_manager.deployments.pipelines import pipeline_for
+from deploy_manager.deployments.pushed import SOURCE
 from deploy_manager.deployments.request import why_not_yet
 from deploy_manager.messages import Message
 from deploy_manager.models import Deployment
@@ -41,6 +42,8 @@ def why_never(deployment: Deployment) -> Message:
         return Message(
             _("The token that asked for it, %(token)s, was revoked."), "token_revoked", token=token
         )
+    if webhook is None and deployment.source == SOURCE:
+        return Message(_("The webhook that asked for it was deleted."), "webhook_off")
     if webhook is not None and not webhook.is_enabled:
         return Message(
             _("The webhook that asked for it, %(webhook)s, was switched off."),

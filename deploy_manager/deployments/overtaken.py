@@ -1,11 +1,14 @@
 """Deployments that waited while others changed what serves: they take nothing back unseen."""
 
+from datetime import datetime
+
 from django.db.models import Q
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.bad_releases import describe_mark, find_mark, is_automatic
 from deploy_manager.deployments.choices import converge
-from deploy_manager.exceptions import CodeError, RequestRefused
+from deploy_manager.deployments.pushed import SOURCE
+from deploy_manager.exceptions import CodeError, LeftAlone, RequestRefused
 from deploy_manager.messages import Message, few
 from deploy_manager.models import Deployment, Environment, HostRun, Release, State, Step
 from deploy_manager.models.deployments import DEPLOY, ROLLBACK, UPGRADE
@@ -53,6 +56,11 @@ def refuse_what_turned_out_bad(
     What was marked before was shown, so that a person who requested it has chosen it. Automatic
     sources choose nothing: whatever is marked is refused to them elsewhere.
     """
+    if deployment.source == SOURCE:
+        # A push chooses nothing, so it does not matter either whether that was before the request.
+        if why := _why_rolled_back(deployment, commit, digest, since=None):
+            raise LeftAlone(_("Skipped: %(why)s"), why=why)
+        return
     if is_automatic(deployment):
         return
     if deployment.recipe == UPGRADE:
@@ -63,7 +71,7 @@ def refuse_what_turned_out_bad(
     if mark and mark.bad_since and mark.bad_since > deployment.created_at:
         why = describe_mark(mark)
     else:
-        why = _why_rolled_back(deployment, commit, digest)
+        why = _why_rolled_back(deployment, commit, digest, since=deployment.created_at)
     if why:
         raise RequestRefused(
             _(
@@ -75,8 +83,10 @@ def refuse_what_turned_out_bad(
         )
 
 
-def _why_rolled_back(waited: Deployment, commit: str, digest: str) -> Message:
-    """Say who returned from this commit with these pins since the request; blank: nobody did.
+def _why_rolled_back(
+    waited: Deployment, commit: str, digest: str, *, since: datetime | None
+) -> Message:
+    """Say who returned from this commit with these pins since then, or ever; blank: nobody did.
 
     A later success with the same commit and pins overrules it, as it does a mark.
     """
@@ -95,8 +105,10 @@ def _why_rolled_back(waited: Deployment, commit: str, digest: str) -> Message:
     runs = HostRun.objects.filter(
         people_left | it_failed,
         deployment__environment=waited.environment_id,
-        finished_at__gt=waited.created_at,
+        finished_at__isnull=False,
     )
+    if since is not None:
+        runs = runs.filter(finished_at__gt=since)
     last = runs.select_related("deployment__environment").order_by("-finished_at", "-pk").first()
     if last is None or last.finished_at is None:
         return Message()

@@ -1,4 +1,4 @@
-"""Owners of schedules and policies: these act in somebody's name, with that person's rights.
+"""Owners of schedules, policies and webhooks: these act in a person's name, with their rights.
 
 The right is checked when one is saved and each time it acts. Without a valid owner, or if somebody
 without the right has edited what decides what would run, it is paused and says so; others go on.
@@ -19,14 +19,20 @@ from deploy_manager.deployments.confirming import (
 )
 from deploy_manager.exceptions import Paused, PlanChanged, RequestRefused
 from deploy_manager.messages import Message, few
-from deploy_manager.models import Environment, PolicyEnvironment, Schedule, UpgradePolicy
+from deploy_manager.models import (
+    Environment,
+    IncomingWebhook,
+    PolicyEnvironment,
+    Schedule,
+    UpgradePolicy,
+)
 from deploy_manager.models.deployments import right_to
 from deploy_manager.models.rights import Right, may
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
-Actor = Schedule | UpgradePolicy
+Actor = Schedule | UpgradePolicy | IncomingWebhook
 
 NO_OWNER = _("It has no owner: somebody with the right has to take it over.")
 OWNER_GONE = _(
@@ -40,10 +46,13 @@ UNCONFIRMED = _("Nobody with the right has confirmed it as it is.")
 
 
 def sites_it_may_not(user: "User | AnonymousUser", actor: Actor) -> list[Environment]:
-    """Return the environments on which a user may not do what a schedule or a policy does."""
+    """Return the environments on which a user may not do what an actor does."""
     if isinstance(actor, Schedule):
         is_allowed = may(user, right_to(actor.recipe), actor.environment)
         return [] if is_allowed else [actor.environment]
+    if isinstance(actor, IncomingWebhook):
+        sites = actor.environments.select_related("project")
+        return [each for each in sites if not may(user, Right.DEPLOY, each)]
     turns = actor.turns.select_related("environment__project")
     return [each.environment for each in turns if not may(user, Right.UPGRADE, each.environment)]
 
@@ -91,6 +100,10 @@ def see_to(actor: Actor) -> None:
 def shown_of(actor: Actor) -> str:
     """Return the digest of what a person sees who looks at an actor now."""
     digests = [described_for(holder).digest for holder in holders_of(actor)]
+    if isinstance(actor, IncomingWebhook):
+        # Each push is a request of its own: what counts is for which code, and where.
+        sites = actor.environments.order_by("pk").values_list("pk", flat=True)
+        digests = [actor.kind, str(actor.project_id), *map(str, sites)]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
@@ -171,4 +184,6 @@ def holders_of(actor: Actor) -> list[Schedule | PolicyEnvironment]:
     """Return the rows that keep what was confirmed of an actor."""
     if isinstance(actor, Schedule):
         return [actor]
+    if isinstance(actor, IncomingWebhook):
+        return []
     return list(actor.turns.select_related("policy", "plan", "environment__project"))

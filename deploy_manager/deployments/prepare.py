@@ -26,6 +26,7 @@ from deploy_manager.deployments.overtaken import (
     refuse_what_turned_out_bad,
 )
 from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
+from deploy_manager.deployments.pushed import refuse_what_is_behind
 from deploy_manager.deployments.request import refuse_who_may_not
 from deploy_manager.exceptions import PinError, RequestRefused
 from deploy_manager.hosts.identity import logins_for, open_key
@@ -265,6 +266,7 @@ def _new_release(deployment: Deployment) -> tuple[Release, tuple[Message, ...]]:
     refuse_what_did_not_pass(deployment, contents.commit.hash)
     # Again, as fetching took its time: the pins are fixed from here on.
     refuse_other_pins(deployment)
+    refuse_what_is_behind(deployment, contents.commit.hash)
     # The environment's own branch is resolved only now: its newest commit takes nothing back.
     if deployment.commit or deployment.ref != environment.ref:
         refuse_to_go_back(deployment, None, contents.commit.hash)

@@ -53,11 +53,16 @@ APPROVAL_NEEDED, GLASS_BROKEN = "approval_needed", "glass_broken"
 """The same, of a request: it waits for approval, or goes without."""
 
 
+def ends() -> list[tuple[str, str | Promise]]:
+    """Return the states in which a deployment can end, with their labels."""
+    found = [state for state in State if not state.is_live and state is not State.SKIPPED]
+    return [(state.value, state.label) for state in found]
+
+
 def notified_of() -> list[tuple[str, str | Promise]]:
     """Return all that people can be notified of, with its label."""
-    ends = [state for state in State if not state.is_live and state is not State.SKIPPED]
     return [
-        *((state.value, state.label) for state in ends),
+        *ends(),
         (PROCESS_DOWN, _("a process is down")),
         (PROCESS_BACK, _("it is back")),
         (APPROVAL_NEEDED, _("a deployment waits for approval")),

@@ -32,13 +32,21 @@ from deploy_manager.upgrades.plan import UpgradePlan
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+    from deploy_manager.models import Token
+
 
 def request_upgrade(
-    plan: UpgradePlan, *, source: str, requested_by_name: str, user: "User | None" = None
+    plan: UpgradePlan,
+    *,
+    source: str,
+    requested_by_name: str,
+    user: "User | None" = None,
+    token: "Token | None" = None,
 ) -> Upgrade:
     """Write an upgrade as it was planned; `advance_upgrade` begins it.
 
     `user` is the person in the admin, or the owner of a policy; commands have none and are trusted.
+    `token` is what a program asks with: without it no further stage begins.
     Raises RequestRefused if the plan has problems or moves nothing, or if an environment is part of
     another upgrade; PlanChanged if something that decides what runs was changed since it was shown;
     PermissionDenied.
@@ -65,6 +73,7 @@ def request_upgrade(
                 requested_by=user,
                 requested_by_name=requested_by_name,
                 source=source,
+                token=token,
                 policy_run=options.policy_run,
                 soak=options.soak,
                 on_failure=options.on_failure,

@@ -54,7 +54,11 @@ def deploy_stage(stage: UpgradeStage) -> Deployment:
     )
     refuse_what_changed_of(stage)
     options = DeploymentOptions(
-        release=release, reason=reason_of(stage), waits=True, soak=upgrade.soak
+        release=release,
+        reason=reason_of(stage),
+        waits=True,
+        soak=upgrade.soak,
+        token=upgrade.token,
     )
     deployment = request_for(stage, UPGRADE, options, user=upgrade.requested_by)
     UpgradeStage.objects.filter(pk=stage.pk).update(deployment=deployment, release_before=serving)

@@ -18,6 +18,7 @@ from deploy_manager.models import (
     Credential,
     Deployment,
     Environment,
+    IncomingWebhook,
     LockFile,
     Override,
     PolicyRun,
@@ -185,6 +186,7 @@ def _write_parts(environment: Environment, deployment: Deployment, who: User) ->
     )
     environment.project.commit_statuses.create(commit="a" * 40, context="tests", state="success")
     token, _secret = Token.objects.issue(who, [environment], name="ci", scopes=["deploy"])
+    _write_webhooks(environment, deployment)
     token.keys.create(key="one", request="a" * 64, status=201, answer={"deployment": {"number": 1}})
     Problem.objects.create(
         job="beginning",
@@ -196,6 +198,20 @@ def _write_parts(environment: Environment, deployment: Deployment, who: User) ->
     AuditEvent.objects.create(
         who="me", source="admin", action="changed", kind="environment", key=str(environment.pk)
     )
+
+
+def _write_webhooks(environment: Environment, deployment: Deployment) -> None:
+    webhook = IncomingWebhook.objects.create(
+        project=environment.project, name="from-github", kind="github"
+    )
+    webhook.environments.add(environment)
+    webhook.deliveries.create(
+        delivery="one", event="push", commit="a" * 40, outcome=Message("Nothing to do.")
+    )
+    told = environment.outgoing_webhooks.create(
+        name="chat", url="https://hooks.example.org/1", secret=Secret("not known")
+    )
+    told.deliveries.create(deployment=deployment, problem=Message("It answered 500."))
 
 
 def _write(row: models.Model, field: "models.Field[Any, Any]", value: Any) -> None:

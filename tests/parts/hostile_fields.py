@@ -217,6 +217,25 @@ UpgradePolicy
     time_zone                | page terminal             | rows form | Europe/Paris
     on_failure               | page                      | rows form | return
     hand_back                | page                      | rows form | patch
+IncomingWebhook
+    name                     | page terminal             | rows form | from-github
+    kind                     | page                      | rows form | github
+    owner_name               | page terminal             | rows | me
+    paused                   | page terminal             | rows | It waits
+    outcome                  | page terminal             | rows | Nothing to do
+WebhookDelivery
+    delivery                 | page                      | rows | 0123abcd
+    event                    | page                      | rows | push
+    commit                   | page                      | rows | 0123abc
+    outcome                  | page                      | rows | Nothing to do
+OutgoingWebhook
+    name                     | page terminal             | rows inline | chat
+    form                     | page                      | rows inline | standard
+    url                      | page                      | rows inline | https://hooks.example.org/1
+    secret                   | nothing                   | rows |
+    states                   | page                      | rows inline | ["failed"]
+OutgoingDelivery
+    problem                  | page                      | rows | No answer
 IgnoredPackage
     package                  | page terminal             | rows inline | django
     advisory                 | page terminal             | rows inline | GHSA-1

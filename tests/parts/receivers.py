@@ -43,6 +43,19 @@ class Webhook(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class Inbox(Webhook):
+    """Keeps each request as it came; its path, headers and body."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        told = {"path": self.path, "headers": dict(self.headers.items()), "body": body}
+        self.server.told.append(told)
+        self.send_response(self.server.status)
+        self.send_header("Location", "/elsewhere/")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
 class Mailbox(socketserver.StreamRequestHandler):
     """As much of SMTP as one mail needs (RFC 5321), and a login that takes everybody."""
 

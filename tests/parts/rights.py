@@ -16,6 +16,7 @@ from deploy_manager.models import (
     Credential,
     Deployment,
     Environment,
+    IncomingWebhook,
     InstalledPackage,
     LockFile,
     Override,
@@ -127,6 +128,9 @@ def write_rows(site: Environment, name: str) -> dict[str, models.Model]:
     upgrade = Upgrade.objects.create(wanted=[], requested_by_name="me@here", source="manage.py")
     policy = UpgradePolicy.objects.create(name=f"nightly {site}", cron="0 2 * * *")
     policy.turns.create(environment=site, order=1)
+    webhook = IncomingWebhook.objects.create(project=site.project, name=f"of-{name}", kind="github")
+    webhook.environments.add(site)
+    webhook.deliveries.create(delivery=name, event="push", outcome=f"Nothing to do on {site}.")
     return {
         "schedule": Schedule.objects.create(environment=site, recipe="ping", cron="0 3 * * *"),
         "credential": Credential.objects.create(
@@ -153,6 +157,7 @@ def write_rows(site: Environment, name: str) -> dict[str, models.Model]:
             release_before=release,
         ),
         "upgradepolicy": policy,
+        "incomingwebhook": webhook,
         "policyrun": PolicyRun.objects.create(
             policy=policy, slot=timezone.now(), outcome=f"Nothing to do on {site}."
         ),

@@ -105,6 +105,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "retry": self.retry_view,
             "approve": self.approve_view,
             "log": self.log_view,
+            "notes": self.notes_view,
         }
         return [
             path(
@@ -198,6 +199,15 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         from deploy_manager.admin.deployments.approving import approve_view
 
         return approve_view(self, request, self._find(request, pk))
+
+    @method_decorator(require_GET)
+    def notes_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Return the commits that it brought, as Markdown."""
+        from deploy_manager.deployments.notes import notes_of
+
+        text = notes_of(self._find(request, pk)).as_markdown()
+        # As plain text: a browser shows it, and runs nothing that stands in it.
+        return HttpResponse(text.encode(errors="replace"), content_type="text/plain; charset=utf-8")
 
     @method_decorator(require_GET)
     def log_view(self, request: HttpRequest, pk: int) -> StreamingHttpResponse:

@@ -37,6 +37,7 @@ from deploy_manager.admin.inventory.processes import (
     describe_processes,
 )
 from deploy_manager.admin.inventory.secret_variables import SecretVariableInline
+from deploy_manager.admin.webhooks.outgoing import OutgoingWebhookInline
 from deploy_manager.masking import looks_secret
 from deploy_manager.models import (
     Deployment,
@@ -86,6 +87,7 @@ class EnvironmentAdmin(ConfirmingAdmin[Environment]):
         TierInline,
         ScheduleInline,
         NotificationInline,
+        OutgoingWebhookInline,
     )
     formfield_overrides = {
         JSONField: {"widget": Textarea(attrs={"rows": 3, "cols": 60, "class": "dm-mono"})}

@@ -8,8 +8,9 @@ from rich.text import Text
 from deploy_manager.cli.text import clean, shorten
 from deploy_manager.cli.views.base import Report, View
 from deploy_manager.deployments.comparing import twins_of
+from deploy_manager.deployments.notes import ReleaseNotes, notes_of
 from deploy_manager.deployments.times import describe_moment
-from deploy_manager.models import Environment, Placement, Release
+from deploy_manager.models import Deployment, Environment, Placement, Release
 from deploy_manager.models.serving import unproven
 
 
@@ -90,3 +91,22 @@ class ReleasesReport(Report):
         if len(placements) == len(self.placements):
             return "all"
         return shorten([each.server.name for each in placements]) or "none"
+
+
+@dataclass(frozen=True)
+class NotesReport(Report):
+    """The commits that a deployment brought."""
+
+    deployment: Deployment
+    notes: ReleaseNotes
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> "NotesReport":
+        return cls(deployment, notes_of(deployment))
+
+    def print_on(self, view: View) -> None:
+        for line in self.notes.as_markdown().splitlines():
+            view.print(Text(clean(line)))
+
+    def write_on(self, view: View) -> None:
+        view.write("notes", deployment=self.deployment.pk, **self.notes.as_json())

@@ -1,0 +1,1 @@
+"""Forges: what GitHub, GitLab and Gitea send when somebody pushes or a CI has run. No database."""
