@@ -249,7 +249,7 @@ class Tests(unittest.TestCase):
     def test_nothing(self):
         self.assertTrue(True)
 """
-PINS = "asgiref==3.13.0\ndjango==5.2.19\nsqlparse==0.6.1\n"
+PINS = "asgiref==3.13.0\ndjango==5.2.19\nsqlparse==0.5.3\n"
 SITE = {
     "requirements.txt": PINS,
     "manage.py": """
