@@ -242,23 +242,7 @@ def get_log(
 @router.get("/deployments/{number}/notes", response=shapes.NotesOut, operation_id="get_notes")
 def get_notes(request: HttpRequest, number: Annotated[shapes.Number, Path()]) -> dict[str, Any]:
     """Show the commits between what served before and what came: release notes."""
-    notes = notes_of(_find(request, number))
-    return {
-        "deployment": number,
-        "before": notes.before,
-        "after": notes.after,
-        "commits": [
-            {
-                "hash": each.hash,
-                "subject": each.subject,
-                "author": each.author,
-                "committed_at": each.committed_at,
-            }
-            for each in notes.commits
-        ],
-        "more": notes.has_more,
-        "markdown": notes.markdown,
-    }
+    return {"deployment": number, **notes_of(_find(request, number)).as_json()}
 
 
 @router.post(

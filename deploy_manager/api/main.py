@@ -10,7 +10,7 @@ from ninja import NinjaAPI, Schema
 from ninja.openapi.schema import REF_TEMPLATE
 from ninja.parser import Parser
 
-from deploy_manager import __version__
+import deploy_manager
 from deploy_manager.api import deployments, environments, packages, statuses, token, upgrades
 from deploy_manager.api.access import TokenAuth, TokenThrottle, as_actor
 from deploy_manager.api.filters import without_unknown_filters
@@ -82,7 +82,7 @@ def make_api() -> Api:
     """Return the API. Its operations are those of the modules beside this one."""
     made = Api(
         title="deploy_manager",
-        version=__version__,
+        version=deploy_manager.__version__,
         description=DESCRIPTION,
         urls_namespace="deploy_manager:api",
         auth=TokenAuth(),

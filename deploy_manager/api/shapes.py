@@ -385,8 +385,10 @@ class NotesOut(Schema):
     deployment: int
     before: str = Field(description="The commit that served before; blank: none.")
     after: str
-    commits: list[CommitOut] = Field(description="The newest first, at most 200.")
-    more: bool
+    commits: list[CommitOut] = Field(description="What came, the newest first.")
+    taken_back: list[CommitOut] = Field(description="What served before and does not any more.")
+    has_more: bool = Field(description="Whether there are more than these.")
+    problem: str = Field(description="Why the commits are not known; blank: they are.")
     markdown: str
 
 

@@ -1,14 +1,18 @@
 """Commit statuses: what a CI says of a commit, which environments may demand."""
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.translation import gettext as _
 from ninja import Query, Router
 
 from deploy_manager import dispatch
 from deploy_manager.api import shapes
 from deploy_manager.api.access import find, need, token_of, user_of
 from deploy_manager.api.answers import created
+from deploy_manager.api.problems import InvalidValueError
 from deploy_manager.deployments.as_json import iso
 from deploy_manager.models import CommitStatus, Project
 from deploy_manager.models.rights import Right, may
@@ -16,10 +20,15 @@ from deploy_manager.visibility import is_visible, visible
 
 router = Router(tags=["statuses"])
 
+CLOCKS_DIFFER = timedelta(minutes=5)
+
 
 @router.post("/statuses", response={201: shapes.StatusReported}, operation_id="report_status")
 def report_status(request: HttpRequest, said: shapes.StatusIn) -> HttpResponse:
     """Report the state of a check; what waited for it begins. A later word wins."""
+    if said.at and said.at > timezone.now() + CLOCKS_DIFFER:
+        # It would win over every word that is said until then.
+        raise InvalidValueError("at", _("That time has not come yet."))
     project = _project(request, said.project)
     need(request, Right.REPORT, project)
     is_news = dispatch.report_status(

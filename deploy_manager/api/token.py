@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from ninja import Router
 from ninja.errors import AuthenticationError
 
-from deploy_manager import __version__
+import deploy_manager
 from deploy_manager.api import shapes
 from deploy_manager.api.access import TokenAuth, token_of
 from deploy_manager.models import Deployment, Problem, State
@@ -32,7 +32,7 @@ def health(request: HttpRequest) -> dict[str, Any]:
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    told = {"status": "ok", "version": __version__}
+    told = {"status": "ok", "version": deploy_manager.__version__}
     if "Authorization" not in request.headers:
         return told
     if TokenAuth()(request) is None:

@@ -1,7 +1,5 @@
 """Genuine deliveries: each is written down once, and what it asks for is done once."""
 
-from functools import partial
-
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
@@ -13,6 +11,7 @@ from deploy_manager.forges.said import Event, Push, Status
 from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, IncomingWebhook, WebhookDelivery
 from deploy_manager.models.rights import Right, may
+from deploy_manager.models.transactions import after_commit
 
 
 def take(webhook: IncomingWebhook, key: str, event: Event) -> Message:
@@ -59,8 +58,7 @@ def _do(webhook: IncomingWebhook, said: Push | Status | None) -> Message:
 
 
 def _wake_after_commit(deployment: Deployment) -> None:
-    # Robust: what is committed stays requested, whatever happens while a worker is woken.
-    transaction.on_commit(partial(wake, deployment.pk), robust=True)
+    after_commit(wake, deployment.pk)
 
 
 def _report(webhook: IncomingWebhook, status: Status) -> Message:
