@@ -66,6 +66,13 @@ class Pair:
         reconcile(tell, look=tell)
         return told
 
+    def untold(self, environment: Environment) -> Deployment:
+        """What has ended, and a webhook that was not told of it."""
+        deployment = self.ask(environment)
+        deployment.end(State.FAILED)
+        environment.outgoing_webhooks.create(name="chat", url="https://hooks.example.org/1")
+        return deployment
+
     def problems(self) -> dict[str, str]:
         """What is written down, by the name of the environment that it is about."""
         found = Problem.objects.select_related("environment")

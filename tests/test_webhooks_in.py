@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from statistics import median
 from typing import Any
 
 import pytest
@@ -219,6 +218,27 @@ def test_a_freeze_and_approvals_hold(hook: Hook) -> None:
     assert made.message.code == "waits_for_approval"
 
 
+def test_where_code_comes_from_another_environment_a_push_deploys_nothing(hook: Hook) -> None:
+    staging = Environment.objects.create(
+        project=hook.environment.project, name="staging", deploy_path="/srv/staging"
+    )
+    Environment.objects.filter(pk=hook.environment.pk).update(promotes_from=staging)
+    said = hook.push(commit(1))
+    assert "shop/production: nothing was requested: " in said
+    assert "shop/staging" in said
+    assert not hook.deployments()
+
+
+def test_a_check_that_is_required_is_waited_for(hook: Hook) -> None:
+    Environment.objects.update(required_statuses=["ci/tests"])
+    hook.push(commit(1))
+    (made,) = hook.deployments()
+    assert (made.state, made.message.code) == (State.WAITING, "not_green")
+    hook.deliver("github_status", payload("github_status", sha=commit(1)))
+    made.refresh_from_db()
+    assert made.state == State.QUEUED
+
+
 # What is not genuine
 
 
@@ -286,16 +306,15 @@ def test_how_long_it_takes_does_not_tell_which_webhooks_there_are(hook: Hook) ->
     headers = sign("github_push", body, "0" * 64)
 
     def seconds(key: uuid.UUID) -> float:
-        took = []
-        for _ in range(15):
-            cache.clear()
-            begun = time.perf_counter()
-            hook.send(body, headers, key)
-            took.append(time.perf_counter() - begun)
-        return median(took)
+        cache.clear()
+        begun = time.perf_counter()
+        hook.send(body, headers, key)
+        return time.perf_counter() - begun
 
-    known, unknown = seconds(hook.webhook.key), seconds(uuid.uuid4())
-    assert 1 / 3 < known / unknown < 3
+    # The fastest of each, in turn: what else the machine does only makes them slower.
+    both = [(seconds(hook.webhook.key), seconds(uuid.uuid4())) for _ in range(15)]
+    known, unknown = map(min, zip(*both, strict=True))
+    assert 1 / 2 < known / unknown < 2
 
 
 def test_an_old_secret_key_still_counts_and_a_renewed_secret_does_not(hook: Hook) -> None:

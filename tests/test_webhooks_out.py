@@ -31,6 +31,8 @@ from tests.parts.admin import write_deployment
 from tests.parts.matrices import few
 from tests.parts.processes import free_port
 from tests.parts.receivers import Inbox, Receiver, Silence, receiving
+from tests.parts.served import wait_until
+from tests.parts.worker import StartWorker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -340,3 +342,17 @@ def test_the_notes_come_with_signed_json(held: HeldSite, inbox: Receiver) -> Non
     assert [each["subject"] for each in data["commits"]] == ["Show the <b>stock</b>"]
     assert r"Show the \<b\>stock\</b\>" in data["notes"]
     assert data["previous_commit"] != data["commit"]
+
+
+@pytest.mark.workers
+def test_a_worker_that_carried_it_out_has_it_told(
+    inventory: Inventory, inbox: Receiver, embedded_broker: None, start_worker: StartWorker
+) -> None:
+    make(inventory, inbox.port)
+    start_worker()
+    deployment = dispatch.request(
+        inventory.environment, "ping", source="manage.py", requested_by_name="me@here"
+    )
+    wait_until(lambda: bool(inbox.told))
+    data = Webhook(SECRET).verify(inbox.told[0]["body"], inbox.told[0]["headers"])["data"]
+    assert (data["number"], data["recipe"], data["state"]) == (deployment.pk, "ping", "succeeded")

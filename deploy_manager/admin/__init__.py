@@ -3,6 +3,7 @@
 from deploy_manager.admin.audit import AuditEventAdmin
 from deploy_manager.admin.deployments.history import DeploymentAdmin
 from deploy_manager.admin.deployments.releases import ReleaseAdmin
+from deploy_manager.admin.deployments.statuses import CommitStatusAdmin
 from deploy_manager.admin.inventory.credentials import CredentialAdmin
 from deploy_manager.admin.inventory.environments import EnvironmentAdmin
 from deploy_manager.admin.inventory.projects import ProjectAdmin
@@ -20,6 +21,7 @@ from deploy_manager.admin.webhooks.incoming import IncomingWebhookAdmin
 __all__ = [
     "AdvisoryAdmin",
     "AuditEventAdmin",
+    "CommitStatusAdmin",
     "CredentialAdmin",
     "DeploymentAdmin",
     "EnvironmentAdmin",

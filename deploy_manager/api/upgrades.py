@@ -146,9 +146,12 @@ def upgrade(request: HttpRequest, asked: shapes.UpgradeIn, key: Key = "") -> Htt
 
         def write() -> dict[str, Any]:
             made = dispatch.request_upgrade(
-                plan, source=SOURCE, requested_by_name=token.acts_as, user=user_of(request)
+                plan,
+                source=SOURCE,
+                requested_by_name=token.acts_as,
+                user=user_of(request),
+                token=token,
             )
-            Upgrade.objects.filter(pk=made.pk).update(token=token)
             return {"upgrade": _facts(request, made)}
 
         return write

@@ -19,7 +19,7 @@ from deploy_manager.exceptions import DeployManagerError, Paused
 from deploy_manager.forges.said import Push
 from deploy_manager.isolation import explain
 from deploy_manager.messages import Message
-from deploy_manager.models import Deployment, Environment, IncomingWebhook, State
+from deploy_manager.models import LIVE, Deployment, Environment, IncomingWebhook, Release, State
 from deploy_manager.models.deployments import DEPLOY
 from deploy_manager.refs import is_ref_name
 
@@ -67,13 +67,8 @@ def _deploy(webhook: IncomingWebhook, push: Push, site: Environment, wake: Wake)
     """Request the deployment of one environment, if it has none of this commit yet."""
     if found := _find(site, push.after):
         return _describe_known(found)
-    if newer := _newer_than(push, site):
-        return Message(
-            _("%(site)s: nothing to do, %(commit)s is part of what %(newer)s brings."),
-            site=site,
-            commit=push.after[:8],
-            newer=newer,
-        )
+    if why := _why_behind(push, site):
+        return why
     try:
         # A savepoint: after a database error the outcome could not be written otherwise.
         with transaction.atomic():
@@ -130,21 +125,28 @@ def _describe_known(known: Deployment) -> Message:
     )
 
 
-def _newer_than(push: Push, site: Environment) -> Deployment | None:
-    """Return what a later push has requested, if that is known to contain this one.
+def _why_behind(push: Push, site: Environment) -> Message:
+    """Return why a push brings nothing new: what serves or comes is known to contain it.
 
     Deliveries arrive in any order. What is not known here a worker finds out.
     """
-    for each in _not_begun(site):
+    words = {"site": site, "commit": push.after[:8]}
+    for each in _pushed(site, *LIVE):
         if is_known_to_contain(site, each.commit, push.after):
-            return each
-    return None
+            text = _("%(site)s: nothing to do, %(commit)s is part of what %(newer)s brings.")
+            return Message(text, newer=each, **words)
+    serving = Release.objects.filter(active_on__environment=site).exclude(commit=push.after)
+    for release in serving.distinct():
+        if is_known_to_contain(site, release.commit, push.after):
+            text = _("%(site)s: nothing to do, %(commit)s is older than what serves, %(release)s.")
+            return Message(text, release=release.name, **words)
+    return Message()
 
 
 def _let_older_give_way(push: Push, made: Deployment) -> None:
     """Cancel what older pushes wait with: their commits come with this one."""
     why = Message(_("Overtaken by a newer push: %(newer)s."), "cancelled", newer=made)
-    for each in _not_begun(made.environment):
+    for each in _pushed(made.environment, State.WAITING):
         if each.pk != made.pk and _comes_after(push, made.environment, each.commit):
             each.give_way(why)
 
@@ -155,6 +157,7 @@ def _comes_after(push: Push, site: Environment, commit: str) -> bool:
     return named or is_known_to_contain(site, push.after, commit)
 
 
-def _not_begun(site: Environment) -> Iterable[Deployment]:
-    waiting = site.deployments.filter(source=SOURCE, state=State.WAITING, recipe=DEPLOY)
-    return waiting.select_related("environment__project").order_by("pk")
+def _pushed(site: Environment, *states: State) -> Iterable[Deployment]:
+    """Return what pushes have requested there and is in one of these states."""
+    found = site.deployments.filter(source=SOURCE, state__in=states, recipe=DEPLOY)
+    return found.select_related("environment__project").order_by("pk")

@@ -2,7 +2,7 @@
 
 import uuid
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils import translation
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -71,14 +71,17 @@ def _nobody(key: uuid.UUID) -> IncomingWebhook:
 
 
 def _read(request: HttpRequest) -> bytes | None:
-    """Return the body; None if it is too large: then it is not read."""
+    """Return the body; None if it is too large, and then not read, or does not come to an end."""
     try:
         length = int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:
         return None
     if length > MOST_BYTES:
         return None
-    body = request.read(MOST_BYTES + 1)
+    try:
+        body = request.read(MOST_BYTES + 1)
+    except UnreadablePostError:  # whoever sent it is gone
+        return None
     return body if len(body) <= MOST_BYTES else None
 
 

@@ -57,7 +57,7 @@ CELERY_BROKER_URL = "embedded://"
 CELERY_BROKER_TRANSPORT_OPTIONS = {"folder": str(BASE_DIR / "broker")}
 CELERY_BEAT_SCHEDULE = {
     "deploy_manager": {
-        "task": "deploy_manager.reconcile", "schedule": 1.0, "options": {"expires": 5},
+        "task": "deploy_manager.reconcile", "schedule": 3.0, "options": {"expires": 5},
     },
 }
 DEPLOY_MANAGER = {"CACHE": BASE_DIR / "cache", "LOCAL_SERVERS": True, "API_RATE": "6000/m"}
@@ -249,7 +249,7 @@ class Tests(unittest.TestCase):
     def test_nothing(self):
         self.assertTrue(True)
 """
-PINS = "asgiref==3.13.0\ndjango==5.2.19\nsqlparse==0.6.1\n"
+PINS = "asgiref==3.13.0\ndjango==5.2.19\nsqlparse==0.5.3\n"
 SITE = {
     "requirements.txt": PINS,
     "manage.py": """

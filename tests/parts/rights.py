@@ -169,6 +169,9 @@ def write_rows(site: Environment, name: str) -> dict[str, models.Model]:
             placement=placement, name=f"{name}-kit", version="1.0"
         ),
         "advisory": Advisory.objects.create(identifier=f"CVE-{name}", package=f"{name}-kit"),
+        "commitstatus": site.project.commit_statuses.create(
+            commit="a" * 40, context=f"tests of {site}", state="success"
+        ),
         "token": Token.objects.issue(
             User.objects.create(username=f"robot of {name}"),
             [site],

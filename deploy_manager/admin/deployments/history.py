@@ -39,7 +39,7 @@ from deploy_manager.models import Deployment, Problem, State
 from deploy_manager.models.deployments import right_to
 from deploy_manager.models.rights import Right, may
 from deploy_manager.models.shapes import texts_in
-from deploy_manager.visibility import visible
+from deploy_manager.visibility import is_visible, visible
 
 
 @admin.register(Deployment)
@@ -138,7 +138,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
         # The row first: what changes after it was read comes with the first poll.
         deployment = self._find(request, int(object_id))
         matrix = make_matrix(deployment)
-        context = {
+        context: dict[str, Any] = {
             "deployment": deployment,
             "original": deployment,
             "facts": describe_deployment(deployment),
@@ -148,6 +148,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "matrix": matrix,
             "may_run": may(request.user, right_to(deployment.recipe), deployment.environment),
             "approvals": show_approvals(request, deployment),
+            "promotes_visible": deployment.promotes and is_visible(request, deployment.promotes),
             **next_step(deployment),
         }
         if may(request.user, Right.VIEW_LOG, deployment.environment):
@@ -228,6 +229,11 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
     def _find(self, request: HttpRequest, pk: int) -> Deployment:
         """Return a deployment that the user may see. Raises Http404."""
         found = Deployment.objects.select_related(
-            "environment__project", "release__lock", "retry_of", "schedule", "plan"
+            "environment__project",
+            "release__lock",
+            "retry_of",
+            "schedule",
+            "plan",
+            "promotes__environment__project",
         )
         return get_object_or_404(visible(request, found), pk=pk)

@@ -102,7 +102,7 @@ class IncomingWebhookAdmin(StyledAdmin[IncomingWebhook]):
             *super().get_urls(),
         ]
 
-    # The secret must stay in no cache: others may use the same browser later.
+    # The secret must not stay in a cache, nor in the history of a browser that others use.
     @method_decorator(never_cache)
     def changeform_view(self, *args: Any, **options: Any) -> Any:
         return super().changeform_view(*args, **options)

@@ -53,15 +53,15 @@ def _ask_url(view: View) -> str:
 def _read_token(given: Namespace, view: View) -> str:
     """Return the token, which no list of processes and no history of a shell shows."""
     if given.token_stdin:
-        token = sys.stdin.readline(MOST_LETTERS)
+        typed = sys.stdin.readline(MOST_LETTERS)
     elif view.can_ask:
         try:
-            token = getpass.getpass("Token: ")
+            typed = getpass.getpass("Token: ")
         except EOFError:
-            token = ""
+            typed = ""
     else:
         raise Refused("There is no terminal to ask for the token: add --token-stdin.")
-    token = token.strip()
+    token = typed.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise Refused("That is no token: it begins with dm_, and the manager shows it once.")
     return token
