@@ -53,15 +53,14 @@ def _ask_url(view: View) -> str:
 def _read_token(given: Namespace, view: View) -> str:
     """Return the token, which no list of processes and no history of a shell shows."""
     if given.token_stdin:
-        typed = sys.stdin.readline(MOST_LETTERS)
+        token = sys.stdin.readline(MOST_LETTERS).strip()
     elif view.can_ask:
         try:
-            typed = getpass.getpass("Token: ")
-        except EOFError:
-            typed = ""
+            token = getpass.getpass("Token: ").strip()
+        except EOFError as error:
+            raise Refused("No token was entered, so nothing was kept.") from error
     else:
         raise Refused("There is no terminal to ask for the token: add --token-stdin.")
-    token = typed.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise Refused("That is no token: it begins with dm_, and the manager shows it once.")
     return token
