@@ -1,6 +1,7 @@
 """What changed after a cursor: all of it, once, in order, in pieces of a bearable size."""
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
 from deploy_manager.deployments import progress
 from deploy_manager.models import Deployment, State, Step
@@ -52,10 +53,13 @@ def test_the_next_look_shows_what_is_new(deployment: Deployment, step: Step) -> 
     assert found.host_runs == []
 
 
-def test_where_nothing_is_new_nothing_is_shown(deployment: Deployment, step: Step) -> None:
+def test_where_nothing_is_new_nothing_is_shown_or_asked_for(
+    deployment: Deployment, step: Step, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     write_output(step, b"old\n")
     cursor = progress.read(deployment.pk).cursor
-    found = progress.read(deployment.pk, cursor)
+    with django_assert_num_queries(1):
+        found = progress.read(deployment.pk, cursor)
     assert (found.host_runs, found.steps, found.chunks) == ([], [], [])
     assert (found.cursor, found.more) == (cursor, False)
 

@@ -34,6 +34,9 @@ def read(deployment_id: int, after: int = FROM_THE_START, max_bytes: int = 256 *
     deployment = Deployment.objects.select_related("environment__project", "release").get(
         pk=deployment_id
     )
+    if deployment.sequence <= after:
+        # Most polls: nothing changed, so that nothing else is asked of the database.
+        return Progress(deployment, [], [], [], deployment.sequence, more=False)
     chunks = list(_chunks(deployment, after, max_bytes))
     left = deployment.log_chunks.filter(
         sequence__gt=chunks[-1].sequence if chunks else after, sequence__lte=deployment.sequence
