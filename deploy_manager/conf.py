@@ -22,7 +22,7 @@ NUMBERS = (
     "ADVISORY_TIMEOUT",
 )
 
-KEPT = ("logs", "deployments", "audit", "wheels")
+KEPT = ("logs", "deployments", "audit", "deliveries", "wheels")
 
 PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _RATE = re.compile(r"([1-9][0-9]{0,8})/([smhd])", re.ASCII)
@@ -106,7 +106,7 @@ class Settings:
     """Seconds that each source gets for one check."""
 
     RETENTION: dict[str, int] = field(default_factory=dict)
-    """Days for which logs, deployments, audit and wheels are kept; what is not named: for ever."""
+    """Days for which logs, deployments, audit, deliveries and wheels are kept; what is not named: for ever."""
 
     NOTIFY: dict[str, str] = field(default_factory=dict, repr=False)
     """Targets of notifications: names, and apprise URLs. These hold secrets: never shown."""

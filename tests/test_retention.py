@@ -15,6 +15,7 @@ from deploy_manager.exceptions import ConfigurationError
 from deploy_manager.models import (
     AuditEvent,
     Deployment,
+    IncomingWebhook,
     LockFile,
     LogChunk,
     Placement,
@@ -32,7 +33,7 @@ OLD = timezone.now() - timedelta(days=100)
 
 @pytest.fixture(autouse=True)
 def kept_for_90_days(settings: Settings, tmp_path: Path) -> None:
-    days = {"logs": 90, "deployments": 90, "audit": 90, "wheels": 90}
+    days = {"logs": 90, "deployments": 90, "audit": 90, "deliveries": 90, "wheels": 90}
     settings.DEPLOY_MANAGER = {"RETENTION": days, "CACHE": tmp_path}
 
 
@@ -93,7 +94,17 @@ def test_once_its_event_is_past_a_deployment_goes(inventory: Inventory) -> None:
     old = written(inventory, 1)
     written(inventory, 2)
     AuditEvent.objects.create(who="ana", source="admin", deployment_number=old.pk, at=OLD)
-    assert remove_past() == {"logs": 0, "audit": 1, "deployments": 1, "wheels": 0}
+    gone = {"logs": 0, "audit": 1, "deployments": 1, "deliveries": 0, "wheels": 0}
+    assert remove_past() == gone
+
+
+def test_old_deliveries_of_webhooks_go(inventory: Inventory) -> None:
+    project = inventory.environment.project
+    hook = IncomingWebhook.objects.create(project=project, name="forge", kind="github")
+    hook.deliveries.create(delivery="1", event="push", received_at=OLD)
+    hook.deliveries.create(delivery="2", event="push")
+    assert remove_past()["deliveries"] == 1
+    assert [each.delivery for each in hook.deliveries.all()] == ["2"]
 
 
 def test_a_log_goes_and_its_deployment_stays(inventory: Inventory, settings: Settings) -> None:

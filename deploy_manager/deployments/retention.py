@@ -1,4 +1,4 @@
-"""Retention: how long deployments, their logs, the audit and cached wheels are kept, and removing.
+"""Retention: how long deployments, logs, the audit, deliveries and wheels are kept, and removing.
 
 A setting says how many days each is kept; without it nothing is removed. What serves, what is
 needed to deploy again, and what an event of the audit names stays whatever its age.
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from django.db.models import Count, Exists, OuterRef, QuerySet, Sum
 from django.db.models.functions import Length
@@ -23,7 +24,14 @@ from packaging.utils import (
 
 from deploy_manager.conf import get_settings
 from deploy_manager.messages import Message
-from deploy_manager.models import LIVE, AuditEvent, Deployment, LogChunk, Release
+from deploy_manager.models import (
+    LIVE,
+    AuditEvent,
+    Deployment,
+    LogChunk,
+    Release,
+    WebhookDelivery,
+)
 from deploy_manager.models.transactions import brief_transaction
 from deploy_manager.packages.pins import pins_in
 
@@ -55,6 +63,12 @@ def holdings() -> list[Holding]:
         _holding("logs", _("pieces of output"), LogChunk.objects.all(), _past_logs, "data"),
         _holding("deployments", _("deployments"), Deployment.objects.all(), _past_deployments),
         _holding("audit", _("audit events"), AuditEvent.objects.all(), _past_events),
+        _holding(
+            "deliveries",
+            _("deliveries of webhooks"),
+            WebhookDelivery.objects.all(),
+            _past_deliveries,
+        ),
         _wheels_held(),
     ]
 
@@ -100,8 +114,8 @@ def _before(kind: str) -> datetime | None:
 def _holding(
     kind: str,
     label: str,
-    rows: "QuerySet[LogChunk] | QuerySet[Deployment] | QuerySet[AuditEvent]",
-    past: "Callable[[datetime], QuerySet[LogChunk] | QuerySet[Deployment] | QuerySet[AuditEvent]]",
+    rows: "QuerySet[Any]",
+    past: "Callable[[datetime], QuerySet[Any]]",
     measured: str = "",
 ) -> Holding:
     size = {"size": Sum(Length(measured))} if measured else {}
@@ -172,6 +186,18 @@ def _remove_events(before: datetime) -> int:
     return AuditEvent.objects.remove_before(before)
 
 
+# Deliveries of webhooks
+
+
+def _past_deliveries(before: datetime) -> "QuerySet[WebhookDelivery]":
+    # One that is replayed after that finds the deployment of its commit, which runs once.
+    return WebhookDelivery.objects.filter(received_at__lt=before)
+
+
+def _remove_deliveries(before: datetime) -> int:
+    return _past_deliveries(before)._raw_delete(WebhookDelivery.objects.db)
+
+
 # Wheels
 
 
@@ -238,6 +264,7 @@ REMOVALS: dict[str, Callable[[datetime], int]] = {
     "logs": _remove_logs,
     "audit": _remove_events,
     "deployments": _remove_deployments,
+    "deliveries": _remove_deliveries,
     "wheels": _remove_wheels,
 }
 """In this order: an event of the audit that is gone keeps no deployment any more."""
