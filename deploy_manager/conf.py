@@ -106,7 +106,7 @@ class Settings:
     """Seconds that each source gets for one check."""
 
     RETENTION: dict[str, int] = field(default_factory=dict)
-    """Days for which logs, deployments, audit, deliveries and wheels are kept; what is not named: for ever."""
+    """Days for which each kind of `KEPT` is kept; what is not named: for ever."""
 
     NOTIFY: dict[str, str] = field(default_factory=dict, repr=False)
     """Targets of notifications: names, and apprise URLs. These hold secrets: never shown."""

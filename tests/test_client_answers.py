@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from deploy_manager.api.main import make_api
 from deploy_manager.client import config, connection
 from deploy_manager.client.commands import COMMANDS
 from deploy_manager.client.exits import Refused
@@ -341,6 +342,26 @@ def test_what_is_typed_stays_in_its_place_of_the_address(between: Between, run: 
     for name in ("shop/..", "../admin", "shop/../../admin"):
         assert run("status", name)[0] == 2
     assert {asked.path for asked in between.asked[1:]} == {"/deploy/api/v1/environments"}
+
+
+def test_the_client_asks_for_no_address_that_the_manager_lacks() -> None:
+    paths = make_api().get_openapi_schema(path_prefix="/")["paths"]
+    known = {path.split("/")[1] for path in paths}
+    asks = r"(?:connection|connect\(given\)|Connection\(manager\))\.\w+\(\s*\"([a-z]+)\""
+    asked = {
+        name
+        for file in Path(connection.__file__).parent.rglob("*.py")
+        for name in re.findall(asks, file.read_text())
+    }
+    assert {"deployments", "environments", "health", "me", "plans", "statuses"} <= asked
+    assert asked <= known
+
+
+def test_a_hash_that_is_not_whole_is_asked_for(between: Between, run: Run) -> None:
+    code, _out, err = run("report", "shop", "276cfa48", "success")
+    assert code == 2
+    assert "git rev-parse 276cfa48" in err
+    assert not between.asked
 
 
 def test_the_page_names_every_command_and_no_other() -> None:

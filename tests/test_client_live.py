@@ -299,6 +299,9 @@ def test_code_goes_to_staging_then_to_production_and_back(
     assert "Sell hats" in boss.run("notes", "staging").out
     assert done(boss, "rollback", "staging")["commit"] == first
     assert first[:8] in boss.run("status", "staging").out
+    everything = boss.run("status")
+    assert everything.code == 0
+    assert "shop/staging" in everything.out
     assert boss.run("environments").out.count("shop/") == 4
     words = ("upgrade", "sqlparse==0.6.1", "--environment", "staging")
     planned = boss.run(*words, "--dry-run", "--json")

@@ -231,15 +231,12 @@ def test_reconcile_makes_up_for_an_end_that_nobody_noted(
     assert woken == [delivery.pk]
 
 
-def test_a_new_webhook_is_not_told_of_old_deployments(
-    inventory: Inventory, inbox: Receiver
-) -> None:
+def test_a_webhook_is_told_of_nothing_that_ended_before_it_was_made(inventory: Inventory) -> None:
     deployment = ended(inventory)
-    Deployment.objects.filter(pk=deployment.pk).update(
-        finished_at=timezone.now() - timedelta(hours=1)
-    )
-    make(inventory, inbox.port)
-    assert keep_announcing() == 0
+    make(inventory, free_port())
+    keep_announcing()
+    assert note_end(deployment) == []
+    assert not OutgoingDelivery.objects.exists()
 
 
 def test_a_worker_that_died_while_sending_is_made_up_for(

@@ -18,6 +18,7 @@ from deploy_manager.api.problems import (
     MEDIA_TYPE,
     WrongMediaTypeError,
     handle_errors,
+    no_such_address,
     not_found,
     problem,
 )
@@ -128,7 +129,7 @@ def _in_json(view: Any) -> Any:
 
 
 def _nothing_here(request: HttpRequest) -> HttpResponse:
-    return not_found()
+    return no_such_address()
 
 
 _nothing_here.csrf_exempt = True  # type: ignore[attr-defined]

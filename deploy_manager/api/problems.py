@@ -68,6 +68,12 @@ def not_found() -> HttpResponse:
     return problem(404, _("There is nothing here that you may see."), "not_found")
 
 
+def no_such_address() -> HttpResponse:
+    """Return the answer where there is no operation, which is not for a token to see, or not."""
+    text = _("This manager has no such address: is it older than what asks?")
+    return problem(404, text, "no_such_address")
+
+
 def handle_errors(api: NinjaAPI) -> None:
     """Let each error become a problem."""
     handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {

@@ -1,5 +1,6 @@
 """The reference of the API, as its schema has it: a page of the site, and a page of the docs."""
 
+import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Page(DocsBase):
         base = reverse(f"{api.urls_namespace}:api-root")
         context = {
             "api": api,
-            "operations": list(described(api.get_openapi_schema(path_prefix=base))),
+            "operations": list(described(_plain(api.get_openapi_schema(path_prefix=base)))),
             "schema_url": self.get_openapi_url(api, options),
             "nonce": nonce,
         }
@@ -68,6 +69,12 @@ class Page(DocsBase):
             "Referrer-Policy": "same-origin",
         }
         return HttpResponse(render_to_string(TEMPLATE, context), headers=headers)
+
+
+def _plain(schema: Schema) -> Schema:
+    """Return the schema without Markdown's marks of code, which a page would show as they are."""
+    plain: Schema = json.loads(json.dumps(schema).replace("`", ""))
+    return plain
 
 
 def described(schema: Schema) -> Iterator[Described]:

@@ -108,7 +108,8 @@ def _code(plan: Row) -> Iterator[Fact]:
     elif commit := plan.get("commit"):
         now = short(plan.get("commit_now")) or "nothing yet"
         same = ", as it is" if commit == plan.get("commit_now") else ""
-        ref = f" of {clean(plan['ref'])}" if plan.get("ref") else ""
+        ref = clean(plan.get("ref"))
+        ref = f" of {ref}" if ref and ref != commit else ""
         yield "commit", f"{now} → {short(commit)}{ref}{same}"
     if source := plan.get("promotes"):
         yield "from", f"exactly what {clean(source)} serves"

@@ -43,8 +43,7 @@ TAKES_AT_MOST = timedelta(minutes=2)
 """An attempt of which nothing is heard for so long is made again: its worker is gone."""
 
 MADE_UP_FOR = timedelta(minutes=15)
-"""Ends that nobody noted are made up for if they are not older. A webhook that was added since is
-told of them, too: that is not known of it."""
+"""Ends that nobody noted are made up for if they are not older."""
 
 
 def note_end(deployment: Deployment) -> list[OutgoingDelivery]:
@@ -94,6 +93,8 @@ def deliver(delivery_id: int) -> bool:
 def _wants(webhook: OutgoingWebhook, deployment: Deployment) -> bool:
     if deployment.state not in webhook.states:
         return False
+    if deployment.finished_at is None or deployment.finished_at < webhook.created_at:
+        return False
     # For Sentry a release is what serves: of what failed nothing does.
     is_release = deployment.state == State.SUCCEEDED and deployment.release_id is not None
     return webhook.form != OutgoingWebhook.Form.SENTRY or is_release
@@ -101,10 +102,13 @@ def _wants(webhook: OutgoingWebhook, deployment: Deployment) -> bool:
 
 def _unnoted() -> QuerySet[Deployment]:
     """Deployments that ended a while ago, on environments that have a webhook not told of them."""
-    of_it = OuterRef(OuterRef("pk"))
+    of_it, its_end = OuterRef(OuterRef("pk")), OuterRef("finished_at")
     told = OutgoingDelivery.objects.filter(webhook=OuterRef("pk"), deployment=of_it)
     untold = OutgoingWebhook.objects.filter(
-        ~Exists(told), environment=OuterRef("environment"), is_enabled=True
+        ~Exists(told),
+        environment=OuterRef("environment"),
+        is_enabled=True,
+        created_at__lte=its_end,
     )
     recent = Q(finished_at__gt=timezone.now() - MADE_UP_FOR)
     return Deployment.objects.exclude(state__in=LIVE).filter(recent, Exists(untold))

@@ -84,10 +84,7 @@ def _why_not_in_order(environment: Environment, promotes: Release | None) -> Mes
             return Message()
         words = {"site": environment, "source": source}
         return Message(
-            _(
-                "%(site)s takes its code from %(source)s only: promote what that serves"
-                " (manage.py promote %(site)s)."
-            ),
+            _("%(site)s takes its code from %(source)s only: promote what that serves."),
             "not_promoted",
             **words,
         )

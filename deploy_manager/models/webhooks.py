@@ -144,6 +144,8 @@ class OutgoingWebhook(models.Model):
         _("when"), default=default_ends, validators=[validators.validate_ends]
     )
     is_enabled = models.BooleanField(_("enabled"), default=True)
+    # It is told of nothing that ended before.
+    created_at = MomentField(_("created"), default=timezone.now, editable=False)
 
     class Meta:
         ordering = ["environment", "name"]

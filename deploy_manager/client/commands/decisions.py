@@ -51,7 +51,8 @@ def _decide(connection: Connection, given: Namespace, view: View, decision: str)
 
 def _show(deployment: dict[str, Any], view: View) -> int:
     view.print(f"#{deployment['number']} {clean(deployment['state'])}")
-    view.remark(clean(deployment.get("message")))
+    if told := clean(deployment.get("message")):
+        view.remark(told)
     view.write("summary", deployment=deployment["number"], **_facts(deployment))
     return 0
 

@@ -27,7 +27,7 @@ def show_status(given: Namespace, view: View) -> int:
         _print_environment(found, view)
         view.write("summary", **found)
         return 0
-    health: dict[str, Any] = connection.get("health") | connection.get("status")
+    health: dict[str, Any] = connection.get("health")
     counts = ", ".join(f"{health[name]} {name}" for name in COUNTS)
     view.print(f"deploy_manager {clean(health['version'])}: {clean(health['status'])}; {counts}")
     rows = environments_of(connection)
@@ -49,8 +49,8 @@ def _print_environment(found: Row, view: View) -> None:
         "last": _last(found),
         "now": _deployment(found.get("live_deployment")),
         "frozen": clean(found.get("frozen")),
-        "after": clean(found.get("promotes_from")),
-        "statuses": shorten(found.get("required_statuses") or ()),
+        "promotes": f"from {clean(found['promotes_from'])}" if found.get("promotes_from") else "",
+        "checks": shorten(found.get("required_statuses") or ()),
         "approvals": clean(found.get("approvals_needed") or ""),
     }.items():
         if text:

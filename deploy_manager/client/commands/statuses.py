@@ -1,9 +1,11 @@
 """`report`: what a CI thinks of a commit."""
 
+import re
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from deploy_manager.client.commands.base import Command, connect
+from deploy_manager.client.exits import Refused
 from deploy_manager.client.texts import clean, short
 from deploy_manager.client.views import View
 
@@ -15,10 +17,16 @@ STATES = {
     "failed": "failure",
     "cancelled": "failure",
     "canceled": "failure",
+    "skipped": "failure",
 }
+
+HASH = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 def report(given: Namespace, view: View) -> int:
+    """Report it. Raises Refused for a hash that is not whole, which would be no commit's."""
+    if not HASH.fullmatch(given.commit):
+        raise Refused(f"Give the whole hash of the commit: git rev-parse {clean(given.commit)}")
     body = {
         "project": given.project,
         "commit": given.commit,
