@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 
-def source_of(
-    environment: Environment, name: str = "", user: "User | None" = None
-) -> Environment:
+def source_of(environment: Environment, name: str = "", user: "User | None" = None) -> Environment:
     """Return the environment that another one gets its code from: its own, or the named one.
 
     Raises RequestRefused if there is none, or it is of another project; or if `user` may not see
