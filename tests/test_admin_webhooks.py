@@ -94,6 +94,18 @@ def test_who_may_not_deploy_there_sees_no_secret_and_changes_nothing(inventory: 
     assert (webhook.owner_name, webhook.secret_version) == ("owner", 1)
 
 
+def test_nor_does_who_may_not_report_what_it_reports(inventory: Inventory) -> None:
+    webhook = make(inventory)
+    webhook.environments.clear()
+    keeper = person("kim", *KEEPER, "view_project")
+    assert webhook.secrets()[0] not in text(
+        log_in(keeper), url("incomingwebhook_change", webhook.pk)
+    )
+    assert log_in(keeper).post(url("incomingwebhook_renew", webhook.pk)).status_code == 403
+    reporter = person("ray", *KEEPER, "view_project", "add_commitstatus")
+    assert webhook.secrets()[0] in text(log_in(reporter), url("incomingwebhook_change", webhook.pk))
+
+
 def test_nobody_offers_an_environment_that_they_may_not_deploy(inventory: Inventory) -> None:
     keeper = log_in(person("kim", *KEEPER, "view_project"))
     answer = keeper.post(url("incomingwebhook_add"), sent(inventory))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from deploy_manager.models import Environment
 from tests.inventory import Inventory
 from tests.parts.admin import make_user
 from tests.parts.api import BASE, Caller, caller, problem_of
@@ -189,6 +190,14 @@ def test_a_key_that_is_no_key_is_refused(who: Caller, key: str) -> None:
 )
 def test_a_time_that_is_none_is_refused(who: Caller, at: str) -> None:
     assert who.post("deployments", {**ASKED, "at": at}).status_code in (409, 201)
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize("at", ["9999-12-31 23:59", "9999-12-31 23:59-12:00", "0001-01-01 00:00"])
+def test_a_time_that_is_none_in_another_zone_is_refused(who: Caller, zone: str, at: str) -> None:
+    Environment.objects.update(time_zone=zone)
+    told = problem_of(who.post("deployments", {**ASKED, "at": at}), 409)
+    assert told["detail"] == f"'{at}' is too far away."
 
 
 def test_an_unknown_host_is_no_crash(who: Caller, settings: Settings) -> None:

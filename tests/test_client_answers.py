@@ -230,6 +230,22 @@ def test_what_a_manager_says_can_t_drive_a_terminal(between: Between, run: Run) 
     assert not {"\x1b", "\x7f"} & set(out)
 
 
+@pytest.mark.parametrize("token", ["dm_ab\ncd", "dm_ab\u20accd", "dm_ab cd", "dm_ab\x1b[31mcd"])
+def test_what_can_be_no_token_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    between: Between,
+    token: str,
+) -> None:
+    monkeypatch.setenv("DEPLOY_MANAGER_TOKEN", token)
+    assert main(["me"]) == 2
+    told = capsys.readouterr()
+    assert "That is no token" in told.err
+    assert "dm_ab" not in told.out + told.err
+    assert not between.asked
+    assert token not in repr(config.Manager(between.url, token))
+
+
 @pytest.mark.parametrize("url", ["http://192.0.2.1/deploy/", "http://manager.example.org/"])
 def test_a_token_goes_nowhere_unencrypted(
     run: Run, monkeypatch: pytest.MonkeyPatch, url: str

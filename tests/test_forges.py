@@ -78,6 +78,16 @@ def test_what_a_ci_says_is_read(name: str, context: str, state: str, when: datet
     assert said.url.startswith(("http://", "https://")) or name == "gitlab_job"
 
 
+@pytest.mark.parametrize("unset", ["0001-01-01T00:00:00Z", "", "9999-12-31T23:59:59-23:59"])
+def test_a_time_that_was_not_set_is_none(unset: str) -> None:
+    said = read("gitea_status", updated_at=unset).said
+    assert isinstance(said, Status)
+    assert said.at == datetime.fromisoformat(payload("gitea_status")["created_at"])
+    said = read("gitea_status", updated_at=unset, created_at=unset).said
+    assert isinstance(said, Status)
+    assert said.at is None
+
+
 def test_a_ping_says_nothing() -> None:
     assert read("github_ping") == Event("ping")
 

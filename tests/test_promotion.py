@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.management import CommandError, call_command
 from guardian.shortcuts import assign_perm
@@ -12,6 +13,7 @@ from guardian.shortcuts import assign_perm
 from deploy_manager import dispatch
 from deploy_manager.deployments.approvals import decide
 from deploy_manager.deployments.choices import choose_release, retry
+from deploy_manager.deployments.ending import cancel
 from deploy_manager.deployments.plan import make_plan
 from deploy_manager.deployments.promoting import release_to_promote
 from deploy_manager.deployments.request import DeploymentOptions, request
@@ -197,6 +199,64 @@ def test_what_is_there_already_goes_back_and_is_completed_without_staging(
     assert again.state == State.QUEUED
 
 
+def test_what_waited_and_never_began_is_no_way_past_the_gate(
+    held: HeldSite, staging: Environment
+) -> None:
+    commit = held.pin(*NEW)
+    deploy(staging)
+    Environment.objects.filter(pk=held.environment.pk).update(required_statuses=["tests"])
+    held.environment.refresh_from_db()
+    waiting = promote(held, waits=True)
+    assert (waiting.state, waiting.commit) == (State.WAITING, commit)
+    cancel(waiting, "dan")
+    waiting.refresh_from_db()
+    recipe, options = retry(waiting)
+    with pytest.raises(RequestRefused, match="nobody has reported"):
+        held.request(recipe, **vars(options))
+    again = held.request(recipe, **{**vars(options), "waits": True})
+    assert again.state == State.WAITING
+    begin_what_waits()
+    again.refresh_from_db()
+    assert again.state == State.WAITING
+    report(held, commit, "success")
+    assert held.see_through(again).state == State.SUCCEEDED
+
+
+def test_staging_that_moved_on_keeps_what_never_began_from_being_retried(
+    held: HeldSite, staging: Environment
+) -> None:
+    held.pin(*NEW)
+    deploy(staging)
+    waiting = promote(held, **in_an_hour())
+    cancel(waiting, "dan")
+    held.pin("helper==2.0", "shopkit==2.0")
+    deploy(staging)
+    waiting.refresh_from_db()
+    recipe, options = retry(waiting)
+    with pytest.raises(RequestRefused, match="by now, not"):
+        held.request(recipe, **vars(options))
+
+
+def test_what_waits_to_be_promoted_is_not_the_newest_release(
+    held: HeldSite, staging: Environment
+) -> None:
+    before = serving(held)
+    held.pin(*NEW)
+    deploy(staging)
+    promote(held, **in_an_hour())
+    made = held.see_through(held.request("check"))
+    assert made.state == State.SUCCEEDED, made.message
+    assert made.release == before
+
+
+def test_only_what_brings_code_promotes(held: HeldSite, staging: Environment) -> None:
+    held.pin(*NEW)
+    deploy(staging)
+    with pytest.raises(RequestRefused, match="check brings no code"):
+        held.request("check", promotes=release_to_promote(held.environment))
+    assert Release.objects.filter(environment=held.environment).count() == 1
+
+
 def test_break_glass_goes_past_the_order_with_a_reason(
     held: HeldSite, staging: Environment
 ) -> None:
@@ -224,6 +284,21 @@ def test_who_may_not_see_an_environment_takes_nothing_over_from_it(
             user=user,
             options=DeploymentOptions(promotes=release),
         )
+
+
+def test_nor_is_told_whether_it_is_there(held: HeldSite, staging: Environment) -> None:
+    Environment.objects.update(promotes_from=None)
+    held.environment.refresh_from_db()
+    user = person("dan")
+    assign_perm("deploy_environment", user, held.environment)
+    told = set()
+    for name in ("staging", "shop/staging", "nothing"):
+        with pytest.raises(RequestRefused) as refused:
+            release_to_promote(held.environment, name, user)
+        told.add(str(refused.value).replace(name, "NAME"))
+    assert told == {"shop has no other environment NAME to promote from."}
+    assign_perm("view_environment", user, staging)
+    assert release_to_promote(held.environment, "staging", User.objects.get(pk=user.pk))
 
 
 # Checks of the CI

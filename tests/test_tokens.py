@@ -166,6 +166,7 @@ def test_the_page_refuses_nonsense_and_writes_nothing(ann: User) -> None:
         {"scopes": ["rule"]},
         {"name": ""},
         {"expires_at": "2001-01-01T00:00"},
+        {"expires_at": "9999-12-31T23:59"},
         {"environments": [4711]},
     ]
     for wrong in refused:

@@ -350,6 +350,19 @@ def test_who_is_refused_too_often_has_to_wait(hook: Hook, monkeypatch: pytest.Mo
     assert hook.send(body, good).status_code == 202
 
 
+def test_who_knows_no_webhook_keeps_no_forge_out(
+    hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BAD_MOST", 3)
+    body = body_of(payload("github_push", after=commit(1), before=ZEROS))
+    good = sign("github_push", body, hook.webhook.secrets()[0])
+    answers = [hook.send(body, good, uuid.uuid4()).status_code for _ in range(5)]
+    assert answers == [403, 403, 403, 429, 429]
+    # From the same address: behind a proxy all have one.
+    assert hook.send(body, good).status_code == 202
+    assert hook.send(b"{}", good).status_code == 429
+
+
 def test_genuine_ones_are_limited_as_well(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "GENUINE_MOST", 2)
     ping = payload("github_ping")

@@ -8,6 +8,8 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from deploy_manager.deployments.times import LAST_YEAR
+
 LONGEST_REASON = 500
 
 
@@ -21,6 +23,8 @@ class FutureField(forms.DateTimeField):
         moment: datetime | None = super().clean(value)
         if moment is not None and moment <= timezone.now():
             raise ValidationError(_("This time is in the past."))
+        if moment is not None and moment.year > LAST_YEAR:
+            raise ValidationError(_("This time is too far away."))
         return moment
 
 

@@ -45,7 +45,7 @@ def plan(request: HttpRequest, asked: shapes.Asked) -> dict[str, Any]:
     """Show what a deployment would do: commits, pins, servers, waves. Nothing is requested."""
     environment = find_environment(request, asked.environment)
     need(request, right_to(asked.recipe), environment)
-    options = _options(environment, asked)
+    options = _options(request, environment, asked)
     planned = check_plan(environment, asked.recipe, options, asks_gate=False)
     return {
         **in_words(plan_as_json(planned, options)),
@@ -61,7 +61,7 @@ def deploy(request: HttpRequest, asked: shapes.DeploymentIn, key: Key = "") -> H
     need(request, right_to(asked.recipe), environment)
 
     def prepare() -> Any:
-        options = _as_shown(_options(environment, asked, asked), asked.shown, environment)
+        options = _as_shown(_options(request, environment, asked, asked), asked.shown, environment)
         return _prepared(
             request,
             environment,
@@ -112,7 +112,10 @@ def _prepared(
 
 
 def _options(
-    environment: Environment, asked: shapes.Asked, occasion: shapes.DeploymentIn | None = None
+    request: HttpRequest,
+    environment: Environment,
+    asked: shapes.Asked,
+    occasion: shapes.DeploymentIn | None = None,
 ) -> DeploymentOptions:
     arguments = Arguments(
         ref=asked.ref,
@@ -123,6 +126,7 @@ def _options(
         breaks_glass=asked.break_glass,
         promotes=asked.promote,
         source=asked.from_,
+        user=user_of(request),
         reason=occasion.reason if occasion else "",
         waits=bool(occasion and occasion.wait),
         at=occasion.at if occasion else "",

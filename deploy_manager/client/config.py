@@ -6,7 +6,7 @@ import stat
 import tempfile
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -28,7 +28,7 @@ class Manager:
     url: str
     """Ends with a slash: `api/v1/` follows."""
 
-    token: str = ""
+    token: str = field(default="", repr=False)
     ca_file: str = ""
     """What its certificate is verified by, instead of the system's store."""
 
@@ -48,14 +48,25 @@ def find_manager(name: str, environ: Mapping[str, str] = os.environ) -> Manager:
     if not name and (url := environ.get(URL)):
         if not (token := environ.get(TOKEN, "").strip()):
             raise Refused(f"{URL} is set, but {TOKEN} is not: set both.")
-        return Manager(read_url(url), token)
+        return Manager(read_url(url), read_token(token))
     stored = read_managers()
     if found := stored.get(name or USUAL):
-        return found
+        return replace(found, token=read_token(found.token))
     if name:
         known = ", ".join(stored) or "none"
         raise Refused(f"There is no manager {name!r} here, but: {known}. Add it by `login`.")
     raise Refused(f"Log in first: deploy-manager login. Or set {URL} and {TOKEN}.")
+
+
+def read_token(text: str) -> str:
+    """Return a token as it was pasted. Raises Refused for what is none, and does not show it.
+
+    What can't be sent in a header would be shown in the error of whoever tries.
+    """
+    token = text.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise Refused("That is no token: it begins with dm_, and the manager shows it once.")
+    return token
 
 
 def read_url(text: str) -> str:

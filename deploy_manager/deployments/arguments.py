@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext_noop as _
 
@@ -11,8 +12,11 @@ from deploy_manager.deployments.promoting import release_to_promote
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.deployments.times import parse_moment
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Deployment, Environment
+from deploy_manager.models import Deployment, Environment, Release
 from deploy_manager.models.deployments import CONVERGE, ROLLBACK
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 MIGRATION = re.compile(r"[a-z_][a-z0-9_]*\.[0-9A-Za-z_]+", re.ASCII)
 
@@ -40,6 +44,9 @@ class Arguments:
     source: str = ""
     """The name of that environment; blank: the one that it is promoted from."""
 
+    user: "User | None" = None
+    """Who asks, and is told of nothing that they may not see; None: a command line."""
+
 
 def options_for(environment: Environment, recipe: str, arguments: Arguments) -> DeploymentOptions:
     """Return the options that the arguments mean. Raises RequestRefused."""
@@ -59,7 +66,7 @@ def options_for(environment: Environment, recipe: str, arguments: Arguments) -> 
         breaks_glass=arguments.breaks_glass,
     )
     if arguments.promotes:
-        return replace(options, promotes=release_to_promote(environment, arguments.source))
+        return replace(options, promotes=_promoted(environment, arguments))
     if recipe == CONVERGE:
         if not arguments.servers:
             raise RequestRefused(_("Name the servers that are to be made like the others."))
@@ -69,6 +76,10 @@ def options_for(environment: Environment, recipe: str, arguments: Arguments) -> 
             options, release=choose_release(environment, arguments.to, arguments.servers)
         )
     return options
+
+
+def _promoted(environment: Environment, arguments: Arguments) -> Release:
+    return release_to_promote(environment, arguments.source, arguments.user)
 
 
 def options_to_retry(deployment: Deployment, arguments: Arguments) -> tuple[str, DeploymentOptions]:

@@ -6,6 +6,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.deployments.comparing import is_same, twins_of
+from deploy_manager.deployments.gates import came_before
 from deploy_manager.deployments.request import DeploymentOptions, choose_placements
 from deploy_manager.exceptions import RequestRefused
 from deploy_manager.messages import Message, few, join
@@ -256,11 +257,15 @@ def retry(deployment: Deployment, reason: str = "") -> tuple[str, DeploymentOpti
             upgrade=stage.upgrade,
         )
     check_row(deployment, "forced_migrations")
+    # One that never began has passed nothing: what it was to promote has to pass as it did then.
+    has_come = deployment.release is None or came_before(deployment.release)
+    promotes = None if has_come else deployment.promotes
     options = DeploymentOptions(
         ref=deployment.ref,
         # Once it was resolved: the branch may mean another one by now, which nobody retried.
         commit=deployment.commit,
-        release=deployment.release,
+        release=None if promotes else deployment.release,
+        promotes=promotes,
         servers=servers,
         left=left,
         reason=reason or deployment.reason,

@@ -45,7 +45,28 @@ def is_gated(environment: Environment) -> bool:
 
 def takes_new_code(pipeline: Pipeline, release: Release | None, promotes: Release | None) -> bool:
     """Whether a request brings code that did not pass here before."""
-    return pipeline.uses is Uses.NEW and (release is None or promotes is not None)
+    if pipeline.uses is not Uses.NEW:
+        return False
+    return release is None or promotes is not None or not came_before(release)
+
+
+def came_before(release: Release) -> bool:
+    """Whether a deployment has brought a release, or begun to: one to be promoted may never."""
+    if Deployment.objects.filter(release=release, started_at__isnull=False).exists():
+        return True
+    # Deployments are removed after their time; what is on a server has come all the same.
+    return any(release.name in each.complete for each in release.environment.placements.all())
+
+
+def refuse_to_promote_by(pipeline: Pipeline) -> None:
+    """Raise RequestRefused for a recipe that sends no code, so that a release would be a row only.
+
+    What is promoted has to come through the gate, which is asked for new code.
+    """
+    if pipeline.uses is not Uses.NEW:
+        raise RequestRefused(
+            _("%(recipe)s brings no code, so it promotes none."), recipe=pipeline.name
+        )
 
 
 def look(environment: Environment, commit: str, promotes: Release | None = None) -> Gate:
@@ -61,12 +82,16 @@ def look(environment: Environment, commit: str, promotes: Release | None = None)
 
 def look_again(deployment: Deployment) -> Gate:
     """Look whether what a deployment brings may come now."""
-    is_new = deployment.uses == Uses.NEW.value and (
-        deployment.release_id is None or deployment.promotes_id is not None
-    )
-    if not is_new or deployment.breaks_glass:
+    if deployment.breaks_glass or not _brings_new_code(deployment):
         return Gate()
     return look(deployment.environment, deployment.commit, deployment.promotes)
+
+
+def _brings_new_code(deployment: Deployment) -> bool:
+    if deployment.uses != Uses.NEW.value:
+        return False
+    release = deployment.release
+    return release is None or deployment.promotes_id is not None or not came_before(release)
 
 
 def refuse_what_did_not_pass(deployment: Deployment, commit: str) -> None:

@@ -12,7 +12,7 @@ from deploy_manager.deployments.confirming import describe_request
 from deploy_manager.deployments.contents import find_contents
 from deploy_manager.deployments.decided import Description
 from deploy_manager.deployments.foreseeing import known_beforehand
-from deploy_manager.deployments.gates import Gate, look, takes_new_code
+from deploy_manager.deployments.gates import Gate, look, refuse_to_promote_by, takes_new_code
 from deploy_manager.deployments.pipelines import changes_what_serves, pipeline_for
 from deploy_manager.deployments.provisioning import is_as_bootstrap, refuse_to_provision
 from deploy_manager.deployments.request import DeploymentOptions, choose_placements
@@ -170,9 +170,10 @@ def make_plan(
     before; `promotes` what another environment serves. Raises UnknownRecipe and RequestRefused, as
     the request itself would.
     """
-    if promotes:
-        release, commit = promotes, promotes.commit
     pipeline = pipeline_for(environment, recipe)
+    if promotes:
+        refuse_to_promote_by(pipeline)
+        release, commit = promotes, promotes.commit
     placements = choose_placements(environment, servers)
     steps = plan_steps(pipeline, environment, placements).without_rollback()
     if not steps.steps:

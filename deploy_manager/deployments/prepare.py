@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.db.models import Q, prefetch_related_objects
+from django.db.models import Exists, OuterRef, Q, prefetch_related_objects
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.addresses import address_of
@@ -295,7 +295,11 @@ def _new_release(deployment: Deployment) -> tuple[Release, tuple[Message, ...]]:
 
 
 def _newest_release(deployment: Deployment) -> Release:
+    # What waits to be promoted, or never was, is on no server.
+    mine = Deployment.objects.filter(environment=deployment.environment_id, release=OuterRef("pk"))
+    promoted, begun = mine.exclude(promotes=None), mine.filter(started_at__isnull=False)
     known = deployment.environment.releases.select_related("lock")
+    known = known.exclude(Exists(promoted) & ~Exists(begun))
     if is_automatic(deployment):
         # A release that is not marked may have the commit and the pins of one that is.
         unmarked = (

@@ -152,6 +152,8 @@ def request(
     options = options or DeploymentOptions(**fields)  # type: ignore[arg-type]
     _refuse_unseen_source(environment, options, user)
     pipeline = pipeline_for(environment, recipe)
+    if options.promotes:
+        gates.refuse_to_promote_by(pipeline)
     planned = _plan(environment, pipeline, options, user)
     strategy = strategy_of(environment, pipeline.name)
     takes_code = pipeline.uses is Uses.NEW and not (options.release or options.promotes)
@@ -210,7 +212,8 @@ def _gate(environment: Environment, pipeline: Pipeline, options: DeploymentOptio
     """Return what new code waits for, or would but for break-glass. Raises RequestRefused."""
     if not gates.takes_new_code(pipeline, options.release, options.promotes):
         return gates.Gate()
-    commit = options.promotes.commit if options.promotes else options.commit
+    given = options.promotes or options.release
+    commit = given.commit if given else options.commit
     gate = gates.look(environment, commit, options.promotes)
     if not gate.why:
         return gate

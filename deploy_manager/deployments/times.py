@@ -15,6 +15,8 @@ MOMENT_FORMAT = "2026-11-24 02:00, or with an offset 2026-11-24 02:00+01:00"
 DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])", re.ASCII)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST_DURATION = timedelta(days=3660)
+FIRST_YEAR, LAST_YEAR = 2000, 9000
+"""Beyond them a moment may have none in another time zone: Python's years end at 1 and 9999."""
 
 
 def parse_duration(text: str) -> timedelta:
@@ -49,6 +51,8 @@ def parse_moment(text: str, environment: Environment) -> datetime:
             text=text,
             form=MOMENT_FORMAT,
         )
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise RequestRefused(_("%(text)s is too far away."), text=repr(text))
     if moment.tzinfo is None:
         try:
             zone = check_zone(environment.time_zone)

@@ -10,6 +10,7 @@ PENDING, SUCCESS, FAILURE = "pending", "success", "failure"
 
 LONGEST_CONTEXT, LONGEST_DESCRIPTION, LONGEST_ADDRESS = 200, 300, 500
 LONGEST_KEY = 100
+FIRST_YEAR = 2000
 _HASH_LENGTHS = (40, 64)
 _HEADS = "refs/heads/"
 
@@ -114,19 +115,25 @@ class Payload:
         return text if is_fit and " " not in text else ""
 
     def time(self, *names: str) -> datetime | None:
-        """Return a time; None if it can't be read. GitLab writes it as 2026-08-12 15:23:28 UTC."""
-        text = self.text(*names)
-        try:
-            found = datetime.fromisoformat(text.removesuffix(" UTC"))
-            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            return None
+        """Return the first time of these names; None if there is none that can be meant."""
+        return next(filter(None, (_time_in(self.text(name)) for name in names)), None)
 
     def commits(self, name: str) -> frozenset[str]:
         """Return the hashes of a list of commits; what is none is left out."""
         found = self.data.get(name) if isinstance(self.data, dict) else None
         ids = (Payload(each).text("id") for each in found) if isinstance(found, list) else ()
         return frozenset(filter(None, ids))
+
+
+def _time_in(text: str) -> datetime | None:
+    """Return a time; None if it can't be read. GitLab writes it as 2026-08-12 15:23:28 UTC."""
+    try:
+        found = datetime.fromisoformat(text.removesuffix(" UTC"))
+        found = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    # Programs in Go, like Gitea, write the year 1 where no time was set.
+    return found if found.year >= FIRST_YEAR else None
 
 
 def push_of(payload: Payload, pusher: str) -> Push:

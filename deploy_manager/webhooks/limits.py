@@ -13,12 +13,18 @@ BAD_MOST_FOR_ONE = 60
 """Refused ones in a minute from one address to one webhook: its genuine ones wait then, too."""
 
 BAD_MOST = 600
-"""Refused ones in a minute from one address to any."""
+"""Refused ones in a minute from one address to any. Genuine ones are taken nevertheless: behind a
+proxy all have one address, and whoever knows no webhook must not keep the forges out."""
 
 
-def is_too_bad(address: str, key: str) -> bool:
+def is_too_bad_for(address: str, key: str) -> bool:
+    """Whether an address was refused too often of late at one webhook, which it has to know."""
+    return _count(address, key) >= BAD_MOST_FOR_ONE
+
+
+def is_too_bad(address: str) -> bool:
     """Whether an address was refused too often of late."""
-    return _count(address, key) >= BAD_MOST_FOR_ONE or _count(address) >= BAD_MOST
+    return _count(address) >= BAD_MOST
 
 
 def note_bad(address: str, key: str) -> None:

@@ -34,12 +34,14 @@ def receive(request: HttpRequest, key: uuid.UUID) -> HttpResponse:
     answer, after the same work.
     """
     address = str(request.META.get("REMOTE_ADDR", ""))
-    if limits.is_too_bad(address, str(key)):
+    if limits.is_too_bad_for(address, str(key)):
         return _too_many()
     body = _read(request)
     webhook = IncomingWebhook.objects.select_related("owner", "project").filter(key=key).first()
     event = None if body is None else _verified(request, webhook or _nobody(key), body)
     if webhook is None or not webhook.is_enabled or event is None:
+        if limits.is_too_bad(address):
+            return _too_many()
         limits.note_bad(address, str(key))
         return HttpResponse(REFUSED, status=403, content_type="text/plain")
     if limits.is_too_often(str(key)):

@@ -21,7 +21,7 @@ from deploy_manager.admin.base import ModelForm, StyledAdmin
 from deploy_manager.auditing import record_change
 from deploy_manager.forges.gitlab import signing_token_of
 from deploy_manager.models import Environment, IncomingWebhook
-from deploy_manager.models.rights import Right
+from deploy_manager.models.rights import Right, may
 
 NAME = "deploy_manager_incomingwebhook"
 DELIVERIES_SHOWN = 30
@@ -69,13 +69,13 @@ class IncomingWebhookAdmin(StyledAdmin[IncomingWebhook]):
     def has_change_permission(
         self, request: HttpRequest, obj: IncomingWebhook | None = None
     ) -> bool:
-        """Require the right to deploy all of its environments, as its secret lets anybody."""
-        return super().has_change_permission(request, obj) and _may_deploy_all(request, obj)
+        """Require the rights to do all that it does, as its secret lets anybody."""
+        return super().has_change_permission(request, obj) and _may_all_it_does(request, obj)
 
     def has_delete_permission(
         self, request: HttpRequest, obj: IncomingWebhook | None = None
     ) -> bool:
-        return super().has_delete_permission(request, obj) and _may_deploy_all(request, obj)
+        return super().has_delete_permission(request, obj) and _may_all_it_does(request, obj)
 
     def save_model(
         self, request: HttpRequest, obj: IncomingWebhook, form: Any, change: bool
@@ -177,10 +177,17 @@ class IncomingWebhookAdmin(StyledAdmin[IncomingWebhook]):
         return format_html('<span class="dm-lines">{}</span>', webhook.outcome)
 
 
-def _may_deploy_all(request: HttpRequest, webhook: IncomingWebhook | None) -> bool:
+def _may_all_it_does(request: HttpRequest, webhook: IncomingWebhook | None) -> bool:
     from deploy_manager.deployments.owners import sites_it_may_not
 
-    return webhook is None or not sites_it_may_not(request.user, webhook)
+    if webhook is None:
+        return True
+    # By its secret anybody says what they like of a commit, in its owner's name.
+    owner = webhook.owner
+    reports = owner is not None and may(owner, Right.REPORT, webhook.project)
+    if reports and not may(request.user, Right.REPORT, webhook.project):
+        return False
+    return not sites_it_may_not(request.user, webhook)
 
 
 def _names_of(webhook: IncomingWebhook) -> list[str]:

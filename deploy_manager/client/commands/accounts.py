@@ -53,17 +53,15 @@ def _ask_url(view: View) -> str:
 def _read_token(given: Namespace, view: View) -> str:
     """Return the token, which no list of processes and no history of a shell shows."""
     if given.token_stdin:
-        token = sys.stdin.readline(MOST_LETTERS).strip()
+        token = sys.stdin.readline(MOST_LETTERS)
     elif view.can_ask:
         try:
-            token = getpass.getpass("Token: ").strip()
+            token = getpass.getpass("Token: ")
         except EOFError as error:
             raise Refused("No token was entered, so nothing was kept.") from error
     else:
         raise Refused("There is no terminal to ask for the token: add --token-stdin.")
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise Refused("That is no token: it begins with dm_, and the manager shows it once.")
-    return token
+    return config.read_token(token)
 
 
 def logout(given: Namespace, view: View) -> int:
