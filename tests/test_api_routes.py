@@ -20,42 +20,42 @@ from tests.parts.rights import HIDDEN, Team, make_team
 
 # In the order of VISITORS: who is nobody (nobody, unknown, expired, revoked, inactive), all scopes
 # on another environment, then on this one each scope alone (view, view_log, deploy, roll_back,
-# run_recipe, upgrade, approve, report), all of them by a user who may only look, and all of them.
+# run_recipe, upgrade, approve, report, break_glass), all of them by a user who may only look, and all of them.
 # 2: done, L: who are you, X: not allowed, .: nothing there, C: refused with a reason, V: invalid.
 ROUTES = """
-health                     2LLLL 2 22222222 2 2
-me                         LLLLL 2 22222222 2 2
-list_environments          LLLLL 2 22222222 2 2
-get_environment            LLLLL . 2222222. 2 2
-list_servers               LLLLL 2 22222222 2 2
-get_server                 LLLLL . 2....... . 2
-plan:ping                  LLLLL . XXXX2XX. X 2
-plan:deploy                LLLLL . XXCXXXX. X C
-plan:rollback              LLLLL . XXXCXXX. X C
-plan:upgrade               LLLLL . XXXXX2X. X 2
-deploy:ping                LLLLL . XXXX2XX. X 2
-deploy:deploy              LLLLL . XXCXXXX. X C
-deploy:rollback            LLLLL . XXXCXXX. X C
-list_deployments           LLLLL 2 22222222 2 2
-get_deployment             LLLLL . 2222222. 2 2
-watch_deployment           LLLLL . 2222222. 2 2
-get_log                    LLLLL . X22XXXX. X 2
-get_notes                  LLLLL . 2222222. 2 2
-cancel                     LLLLL . XXXX2XX. X 2
-retry                      LLLLL . XXXX2XX. X 2
-approve                    LLLLL . XXXXXX2. X 2
-deny                       LLLLL . XXXXXX2. X 2
-break_glass                LLLLL . XXXX2XX. X 2
-who_runs                   LLLLL 2 22222222 2 2
-list_advisories            LLLLL 2 22222222 2 2
-report_status              LLLLL 2 XXXXXXX2 X 2
-list_statuses              LLLLL 2 2222222. 2 2
-plan_upgrade               LLLLL . XXXXXCX. X C
-get_upgrade_plan           LLLLL . .....2.. . 2
-upgrade                    LLLLL . .....C.. . C
-list_upgrades              LLLLL 2 22222222 2 2
-get_upgrade                LLLLL . 2222222. 2 2
-cancel_upgrade             LLLLL . XXXXX2X. X 2
+health                     2LLLL 2 222222222 2 2
+me                         LLLLL 2 222222222 2 2
+list_environments          LLLLL 2 222222222 2 2
+get_environment            LLLLL . 2222222.. 2 2
+list_servers               LLLLL 2 222222222 2 2
+get_server                 LLLLL . 2........ . 2
+plan:ping                  LLLLL . XXXX2XX.. X 2
+plan:deploy                LLLLL . XXCXXXX.. X C
+plan:rollback              LLLLL . XXXCXXX.. X C
+plan:upgrade               LLLLL . XXXXX2X.. X 2
+deploy:ping                LLLLL . XXXX2XX.. X 2
+deploy:deploy              LLLLL . XXCXXXX.. X C
+deploy:rollback            LLLLL . XXXCXXX.. X C
+list_deployments           LLLLL 2 222222222 2 2
+get_deployment             LLLLL . 2222222.. 2 2
+watch_deployment           LLLLL . 2222222.. 2 2
+get_log                    LLLLL . X22XXXX.. X 2
+get_notes                  LLLLL . 2222222.. 2 2
+cancel                     LLLLL . XXXX2XX.. X 2
+retry                      LLLLL . XXXX2XX.. X 2
+approve                    LLLLL . XXXXXX2.. X 2
+deny                       LLLLL . XXXXXX2.. X 2
+break_glass                LLLLL . XXXXXXX.. X 2
+who_runs                   LLLLL 2 222222222 2 2
+list_advisories            LLLLL 2 222222222 2 2
+report_status              LLLLL 2 XXXXXXX2. X 2
+list_statuses              LLLLL 2 2222222.. 2 2
+plan_upgrade               LLLLL . XXXXXCX.. X C
+get_upgrade_plan           LLLLL . .....2... . 2
+upgrade                    LLLLL . .....C... . C
+list_upgrades              LLLLL 2 222222222 2 2
+get_upgrade                LLLLL . 2222222.. 2 2
+cancel_upgrade             LLLLL . XXXXX2X.. X 2
 """
 EXPECTED = {name: "".join(signs) for name, *signs in map(str.split, ROUTES.strip().splitlines())}
 
@@ -180,3 +180,11 @@ def test_no_answer_names_anything_hidden(team: Team) -> None:
             text = b"".join(answer.streaming_content) if answer.streaming else answer.content
             if who is not looks:
                 assert HIDDEN.encode() not in text, name
+
+
+def test_a_token_breaks_glass_only_if_its_scopes_say_so(team: Team) -> None:
+    boss = User.objects.get(username="boss")
+    body = {"environment": str(team.site), "recipe": "ping", "break_glass": True, "reason": "Fire"}
+    for scopes, status in ((["run_recipe"], 403), (["run_recipe", "break_glass"], 201)):
+        _token, secret = Token.objects.issue(boss, [team.site], name="ci", scopes=scopes)
+        assert Caller(secret).post("deployments", body).status_code == status

@@ -18,6 +18,7 @@ from deploy_manager.auditing import Actor, acting
 from deploy_manager.conf import get_settings, parse_rate
 from deploy_manager.models import Environment, Token
 from deploy_manager.models.rights import Right, limit, may
+from deploy_manager.models.tokens import Scope
 from deploy_manager.visibility import visible
 
 if TYPE_CHECKING:
@@ -115,6 +116,12 @@ def need(request: HttpRequest, right: Right, place: "Place | None") -> None:
     if not may(user_of(request), right, place):
         text = _("This needs the right %(right)s, of the token's user and in its scopes.")
         raise PermissionDenied(text % {"right": right.codename})
+
+
+def need_glass(request: HttpRequest) -> None:
+    """Raise PermissionDenied unless the token may break glass, which no right of its user says."""
+    if Scope.BREAK_GLASS not in token_of(request).scopes:
+        raise PermissionDenied(_("This needs the scope break_glass."))
 
 
 def find(request: HttpRequest, rows: QuerySet[Row], **which: Any) -> Row:

@@ -10,7 +10,15 @@ from ninja import Path, Query, Router
 
 from deploy_manager import dispatch
 from deploy_manager.api import shapes
-from deploy_manager.api.access import SOURCE, find, find_environment, need, token_of, user_of
+from deploy_manager.api.access import (
+    SOURCE,
+    find,
+    find_environment,
+    need,
+    need_glass,
+    token_of,
+    user_of,
+)
 from deploy_manager.api.answers import as_it_is
 from deploy_manager.api.once import KEY, once
 from deploy_manager.api.problems import problem
@@ -59,6 +67,8 @@ def deploy(request: HttpRequest, asked: shapes.DeploymentIn, key: Key = "") -> H
     """Request a deployment, a rollback (`recipe: rollback`) or any other recipe."""
     environment = find_environment(request, asked.environment)
     need(request, right_to(asked.recipe), environment)
+    if asked.break_glass:
+        need_glass(request)
 
     def prepare() -> Any:
         options = _as_shown(_options(request, environment, asked, asked), asked.shown, environment)
@@ -276,6 +286,8 @@ def retry_deployment(
     deployment = _find(request, number)
     environment = deployment.environment
     need(request, right_to(deployment.recipe), environment)
+    if asked.break_glass:
+        need_glass(request)
     arguments = Arguments(
         reason=asked.reason, waits=asked.wait, at=asked.at, breaks_glass=asked.break_glass
     )
@@ -333,6 +345,7 @@ def break_glass(
     """Let it run without the approvals that it waits for; everybody is told who, and why."""
     deployment = _find(request, number)
     need(request, right_to(deployment.recipe), deployment.environment)
+    need_glass(request)
     dispatch.break_glass(
         deployment, by=token_of(request).acts_as, user=user_of(request), reason=asked.reason
     )
