@@ -20,7 +20,8 @@ from tests.parts.rights import HIDDEN, Team, make_team
 
 # In the order of VISITORS: who is nobody (nobody, unknown, expired, revoked, inactive), all scopes
 # on another environment, then on this one each scope alone (view, view_log, deploy, roll_back,
-# run_recipe, upgrade, approve, report, break_glass), all of them by a user who may only look, and all of them.
+# run_recipe, upgrade, approve, report, break_glass), all of them by a user who may only look, and
+# all of them.
 # 2: done, L: who are you, X: not allowed, .: nothing there, C: refused with a reason, V: invalid.
 ROUTES = """
 health                     2LLLL 2 222222222 2 2
