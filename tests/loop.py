@@ -68,9 +68,10 @@ class Pair:
 
     def untold(self, environment: Environment) -> Deployment:
         """What has ended, and a webhook that was not told of it."""
+        environment.outgoing_webhooks.create(name="chat", url="https://hooks.example.org/1")
         deployment = self.ask(environment)
         deployment.end(State.FAILED)
-        environment.outgoing_webhooks.create(name="chat", url="https://hooks.example.org/1")
+        deployment.outgoing_deliveries.all().delete()  # as if whoever ended it had died
         return deployment
 
     def problems(self) -> dict[str, str]:

@@ -148,6 +148,7 @@ def test_there_is_one_way_to_a_client_of_https() -> None:
         if CLIENTS.search(path.read_text())
     ]
     assert sorted(made) == [
+        "deploy_manager/client/connection.py",  # installed without the rest: trusts as that does
         "deploy_manager/https.py",
         "deploy_manager/requirements/index_client.py",
     ]

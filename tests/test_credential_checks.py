@@ -82,7 +82,7 @@ def test_a_deployment_stops_before_any_server(secrets_key: Path, inventory: Inve
     Server.objects.filter(pk=server.pk).update(connection="ssh", address="192.0.2.1", user="deploy")
     add("no-key", "hunter2", kind="login")
     deployment = inventory.request()
-    run(deployment.shards.get().pk)
+    run(deployment.pk)
     deployment.refresh_from_db()
     assert deployment.state == "failed"
     assert "The credential no-key can't be used: This is not a private key" in str(

@@ -4,10 +4,12 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,8 @@ class Client:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # What starts the tests may ignore Ctrl-C, as a shell does for what it puts aside.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *words: str, typed: str = "") -> Ended:
