@@ -12,7 +12,7 @@ from deploy_manager.deployments.promoting import release_to_promote
 from deploy_manager.deployments.request import DeploymentOptions
 from deploy_manager.deployments.times import parse_moment
 from deploy_manager.exceptions import RequestRefused
-from deploy_manager.models import Deployment, Environment, Release
+from deploy_manager.models import Deployment, Environment
 from deploy_manager.models.deployments import CONVERGE, ROLLBACK
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def options_for(environment: Environment, recipe: str, arguments: Arguments) -> 
         breaks_glass=arguments.breaks_glass,
     )
     if arguments.promotes:
-        return replace(options, promotes=_promoted(environment, arguments))
+        promotes = release_to_promote(environment, arguments.source, arguments.user)
+        return replace(options, promotes=promotes)
     if recipe == CONVERGE:
         if not arguments.servers:
             raise RequestRefused(_("Name the servers that are to be made like the others."))
@@ -76,10 +77,6 @@ def options_for(environment: Environment, recipe: str, arguments: Arguments) -> 
             options, release=choose_release(environment, arguments.to, arguments.servers)
         )
     return options
-
-
-def _promoted(environment: Environment, arguments: Arguments) -> Release:
-    return release_to_promote(environment, arguments.source, arguments.user)
 
 
 def options_to_retry(deployment: Deployment, arguments: Arguments) -> tuple[str, DeploymentOptions]:

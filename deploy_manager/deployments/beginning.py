@@ -27,16 +27,24 @@ def why_wait_on(deployment: Deployment) -> Message:
 
 def why_not_begin(deployment: Deployment) -> Message:
     """Return why a queued deployment may not begin any more; blank: it may."""
+    # Looked at once: what it asks of the database is asked at each claim.
+    gate = gates.look_again(deployment)
     return (
-        why_never(deployment)
+        _why_nobody_asks_any_more(deployment)
+        or gate.refused
         or why_not_approved(deployment)
-        or gates.look_again(deployment).waits
+        or gate.waits
         or freezes.why_not_begin(deployment)
     )
 
 
 def why_never(deployment: Deployment) -> Message:
     """Return why a deployment that has not begun never may; blank: it may in its time."""
+    return _why_nobody_asks_any_more(deployment) or gates.look_again(deployment).refused
+
+
+def _why_nobody_asks_any_more(deployment: Deployment) -> Message:
+    """Return what became of the token or the webhook that asked for it; blank: nothing."""
     token, webhook = deployment.token, deployment.webhook
     if token is not None and token.revoked_at is not None:
         return Message(
@@ -50,4 +58,4 @@ def why_never(deployment: Deployment) -> Message:
             "webhook_off",
             webhook=webhook,
         )
-    return gates.look_again(deployment).refused
+    return Message()

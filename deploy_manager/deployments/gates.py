@@ -5,7 +5,6 @@ that checks of a CI have succeeded for a commit. Both are asked when a deploymen
 requested, and again until it begins. What exists already passes: a rollback, a converge, a retry.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from django.utils.translation import gettext_noop as _
@@ -38,14 +37,13 @@ class Gate:
         return self.refused or self.waits
 
 
-def is_gated(environment: Environment) -> bool:
-    """Whether an environment takes new code only if it has passed something."""
-    return environment.promotes_from_id is not None or bool(environment.required_statuses)
-
-
 def takes_new_code(pipeline: Pipeline, release: Release | None, promotes: Release | None) -> bool:
     """Whether a request brings code that did not pass here before."""
-    if pipeline.uses is not Uses.NEW:
+    return _is_new(pipeline.uses, release, promotes)
+
+
+def _is_new(uses: Uses, release: Release | None, promotes: Release | None) -> bool:
+    if uses is not Uses.NEW:
         return False
     return release is None or promotes is not None or not came_before(release)
 
@@ -82,16 +80,10 @@ def look(environment: Environment, commit: str, promotes: Release | None = None)
 
 def look_again(deployment: Deployment) -> Gate:
     """Look whether what a deployment brings may come now."""
-    if deployment.breaks_glass or not _brings_new_code(deployment):
+    promotes = deployment.promotes
+    if deployment.breaks_glass or not _is_new(Uses(deployment.uses), deployment.release, promotes):
         return Gate()
-    return look(deployment.environment, deployment.commit, deployment.promotes)
-
-
-def _brings_new_code(deployment: Deployment) -> bool:
-    if deployment.uses != Uses.NEW.value:
-        return False
-    release = deployment.release
-    return release is None or deployment.promotes_id is not None or not came_before(release)
+    return look(deployment.environment, deployment.commit, promotes)
 
 
 def refuse_what_did_not_pass(deployment: Deployment, commit: str) -> None:
@@ -173,20 +165,13 @@ def servers_unlike(release: Release) -> list[str]:
 
 def _why_not_green(environment: Environment, commit: str) -> Message:
     """Return which of the demanded checks did not succeed for a commit; blank: all have."""
-    wanted = texts_in(environment.required_statuses)
-    if not wanted:
-        return Message()
-    known = dict(
-        CommitStatus.objects.filter(
-            project=environment.project_id, commit=commit, context__in=wanted
-        ).values_list("context", "state")
-    )
-    failed = [each for each in wanted if known.get(each) == CommitStatus.Outcome.FAILURE]
-    missing = [each for each in wanted if each not in known]
-    pending = [each for each in wanted if known.get(each) == CommitStatus.Outcome.PENDING]
+    checks = statuses_of(environment, commit)
+    failed = [name for name, state in checks if state == CommitStatus.Outcome.FAILURE]
+    missing = [name for name, state in checks if not state]
+    pending = [name for name, state in checks if state == CommitStatus.Outcome.PENDING]
     lines = [
-        Message(text, "not_green", checks=few(checks), commit=commit[:8], site=environment)
-        for text, checks in (
+        Message(text, "not_green", checks=few(names), commit=commit[:8], site=environment)
+        for text, names in (
             (_("%(site)s wants green checks, and commit %(commit)s failed: %(checks)s."), failed),
             (_("%(site)s waits for checks of commit %(commit)s: %(checks)s."), pending),
             (
@@ -194,14 +179,16 @@ def _why_not_green(environment: Environment, commit: str) -> Message:
                 missing,
             ),
         )
-        if checks
+        if names
     ]
     return Message.lines(*lines) if lines else Message()
 
 
 def statuses_of(environment: Environment, commit: str) -> list[tuple[str, str]]:
     """Return the demanded checks with what is known of each for a commit; blank: nothing."""
-    wanted: Sequence[str] = texts_in(environment.required_statuses)
+    wanted = texts_in(environment.required_statuses)
+    if not wanted:
+        return []
     reported = CommitStatus.objects.filter(project=environment.project_id, commit=commit)
     known = dict(reported.filter(context__in=wanted).values_list("context", "state"))
     return [(each, known.get(each, "")) for each in wanted]

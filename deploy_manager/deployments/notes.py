@@ -41,11 +41,6 @@ class ReleaseNotes:
     problem: Message = field(default_factory=Message)
     """Why the commits are not known; blank: they are."""
 
-    @property
-    def markdown(self) -> str:
-        """A title, and a line for each commit, in the language that is active."""
-        return self.as_markdown()
-
     def as_json(self) -> dict[str, Any]:
         return {
             "before": self.before,
@@ -58,7 +53,7 @@ class ReleaseNotes:
         }
 
     def as_markdown(self) -> str:
-        """Return it as a text for people, in the language that is active."""
+        """Return a title, and a line for each commit, in the language that is active."""
         lines = [f"## {escape(self.title)}", ""]
         if self.before and self.after:
             lines += [f"`{self.before[:12]}` → `{self.after[:12]}`", ""]
