@@ -108,7 +108,7 @@ GITHUB, GITLAB = ".github/workflows/deploy.yml", ".gitlab-ci.yml"
 def test_github_deploys_what_is_green(
     live_manager: Manager, shop_code: Repository, hire: Hire, variables: dict[str, str]
 ) -> None:
-    commit = shop_code.commit("Sell gloves", {"gloves.txt": "gloves"})
+    commit = shop_code.commit("Sell gloves", {"gloves.txt": "gloves", "test_shop.py": TESTS})
     runner = hire(GitHub, commit)
     ended = runner.run(block(GITHUB), commit)
     assert ended == dict.fromkeys(["test", "report", "staging", "production"], "success"), (
@@ -121,7 +121,7 @@ def test_github_deploys_what_is_green(
 def test_gitlab_deploys_what_is_green(
     live_manager: Manager, shop_code: Repository, hire: Hire
 ) -> None:
-    commit = shop_code.commit("Sell scarves", {"scarves.txt": "scarves"})
+    commit = shop_code.commit("Sell scarves", {"scarves.txt": "scarves", "test_shop.py": TESTS})
     runner = hire(GitLab, commit)
     ended = runner.run(block(GITLAB), commit)
     assert {name for name, how in ended.items() if how != "success"} == {"tests failed"}, runner.log

@@ -44,7 +44,7 @@ class Repository:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
         self.git("add", "--all")
-        words = ("commit", "--quiet", "--allow-empty-message", "--message", message)
+        words = ("commit", "--quiet", "--allow-empty", "--allow-empty-message", "-m", message)
         self.git(*words, **variables)
         return self.head
 
