@@ -174,6 +174,8 @@ class HostWork:
         # Resumed, it prints what is stored already once more: that is skipped up to the cursor.
         self._log.begin(step, ResumeCursor(**step.resume_cursor))
         state, message, exit_code = self._outcome(step, may_still_run)
+        if state is not State.SUCCEEDED and not self.is_left_to_others:
+            state, message = self._end_what_runs_on(state, message)
         if not self.is_left_to_others:
             # Only then: half a line stored here could hide half a secret from the mask.
             self._log.end()
@@ -218,6 +220,14 @@ class HostWork:
             )
             return State.FAILED, raised, None
         return State.SUCCEEDED, Message(), 0
+
+    def _end_what_runs_on(self, state: State, message: Message) -> tuple[State, Message]:
+        """End what the steps after this one would have waited for; return how this one ended."""
+        if not isinstance(self._host, GuardedHost) or self._host.end_what_runs_on():
+            return state, message
+        return State.LOST, Message.lines(
+            message, _("What it had begun on the server may still run: check the server.")
+        )
 
     def _open(self) -> StepHost:
         """Connect once. Raises ClaimLost if another worker continues; see open_guarded."""

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from threading import Event
 
@@ -39,8 +41,10 @@ from deploy_manager.packages.pins import pinned_in, pins_in
 from deploy_manager.recipes import Builder, HealthCheck, Reload, Site, get_recipe
 from deploy_manager.recipes.environments import make_virtualenv
 from deploy_manager.recipes.host import OLDEST_PYTHON
+from deploy_manager.recipes.in_project import FORESEEN, PARTS
 from deploy_manager.recipes.machine import PYTHON
 from deploy_manager.recipes.packing import oldest_python
+from deploy_manager.recipes.registry import is_ours
 from deploy_manager.recipes.tiers import TIER_RECIPES
 from deploy_manager.row_checks import check_host_run, check_row
 from deploy_manager.sealing import Secret
@@ -83,8 +87,31 @@ class Orders:
     def site_for(self, step: Step, before: str = "") -> Site:
         """Return the site a step's recipe gets: in a rollback, with the release before."""
         if not step.is_rollback:
-            return self.site
+            group = next((each for each in self._groups if step in each), [])
+            names = tuple(each.recipe for each in group)
+            return replace(self.site, together=names, begun_by=group[0].number if group else 0)
         return replace(self.site, release=before or self.before, keep_database=True)
+
+    @cached_property
+    def _groups(self) -> list[list[Step]]:
+        return groups_of(list(self.run.steps.all()))
+
+
+def groups_of(steps: Sequence[Step]) -> list[list[Step]]:
+    """Return the steps of a host that share a process inside the project: see recipes/in_project.
+
+    They follow each other. What is to be migrated is found out with the last of them if nothing
+    but our own recipes comes between, and the migration is what follows next.
+    """
+    own = [step for step in steps if not step.is_rollback]
+    by_place = groupby(own, key=lambda step: (step.stage, step.recipe in PARTS))
+    groups = [list(group) for (_stage, is_part), group in by_place if is_part]
+    if len(groups) > 1 and groups[-1][0].recipe == FORESEEN:
+        *between, last = own[own.index(groups[-2][-1]) + 1 : own.index(groups[-1][0]) + 1]
+        is_next = last.stage == groups[-2][-1].stage + 1
+        if is_next and all(is_ours(step.recipe) for step in between):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    return [group for group in groups if len(group) > 1]
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,20 @@ from typing import Protocol
 
 from django.utils.translation import gettext_noop as _
 
+from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import (
     Cancelled,
     ClaimLost,
+    CommandTimedOut,
     ConnectionLost,
     HandedOver,
     HostUnreachable,
+    NeverBegun,
     RecipeError,
 )
 from deploy_manager.hosts import shell
 from deploy_manager.hosts.address import Address, Sink, Stream
-from deploy_manager.hosts.base import ShellHost
+from deploy_manager.hosts.base import UNSHOWN, ShellHost
 from deploy_manager.hosts.guard_line import GuardLine, Work, open_line
 from deploy_manager.hosts.guard_running import (
     CommandRequest,
@@ -53,6 +56,9 @@ LOOK = (0, 0)
 
 LOOKS_FOR = 20.0
 """Seconds, as all times here."""
+
+SHARED = 1_000_000
+"""The index of the command of a step that later steps wait for, too: after all of its others."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,7 @@ class GuardedHost(ShellHost):
         self._line: GuardLine | None = self._connect(cancelled)
         self._step, self._index = 0, 0
         self._stored, self._is_once, self._own = ResumeCursor(), False, 0
+        self._runs_on = False
 
     def begin_step(
         self, number: int, stored: ResumeCursor = ResumeCursor(), once: bool = False
@@ -115,6 +122,48 @@ class GuardedHost(ShellHost):
         """
         self._step, self._index = number, 0
         self._stored, self._is_once, self._own = stored, once, 0
+
+    def run_until(
+        self,
+        command: Command,
+        line: str | None,
+        *,
+        begun_by: int,
+        steps: int = 1,
+        stdin: bytes = b"",
+    ) -> Result:
+        """See Host.run_until."""
+        self._raise_if_cancelled()
+        is_mine = begun_by == self._step
+        limit = get_settings().STEP_TIMEOUT
+        request = CommandRequest(
+            begun_by,
+            SHARED,
+            shell.script_of(shell.line_of(command), self._folder),
+            limit * steps,
+            is_known_only=self._is_known_only or not is_mine,
+            # Where another one was started, as by an older version, it counts as never begun.
+            is_fresh=not (is_mine and self._is_once) and not self._is_known_only,
+        )
+        awaited = _Awaited(line)
+        watch = Watch(GuardedRunning(self, request, stdin), awaited, self._cancelled, limit)
+        self._runs_on = True
+        try:
+            while not awaited.is_there:
+                if (result := watch.go_on(UNSHOWN)) is not None:
+                    self._runs_on = False
+                    return result
+        except (NeverBegun, Cancelled, CommandTimedOut):
+            self._runs_on = False
+            raise
+        return watch.so_far(0)
+
+    def end_what_runs_on(self) -> bool:
+        """End a command that later steps would have waited for; False if it may still run."""
+        if not self._runs_on:
+            return True
+        self._runs_on = False
+        return self.kill()
 
     def look(self, command: Command) -> Result:
         """Run a command that changes nothing, outside the log, even after a cancellation."""
@@ -320,6 +369,21 @@ class GuardedHost(ShellHost):
 
     def _write(self, blocks: Iterator[bytes], path: str, beside: str, mode: int) -> None:
         raise NotImplementedError  # files are written by put
+
+
+class _Awaited:
+    """A sink that waits for a whole line with a certain beginning."""
+
+    def __init__(self, line: str | None) -> None:
+        self._beginning = None if line is None else line.encode()
+        self._unended = b""
+        self.is_there = False
+
+    def __call__(self, stream: Stream, data: bytes) -> None:
+        if self._beginning is None or stream is not Stream.STDOUT:
+            return
+        *lines, self._unended = (self._unended + data).split(b"\n")
+        self.is_there = self.is_there or any(line.startswith(self._beginning) for line in lines)
 
 
 class ReplayHost(GuardedHost):

@@ -78,24 +78,35 @@ class Watch:
         Raises CommandTimedOut and Cancelled once its process group was seen to be gone, and
         ConnectionLost if that can't be known.
         """
-        while (exit_code := self._ended()) is None:
-            if self._cancelled.is_set():
-                self._stop(name)
-                raise Cancelled(
-                    _("Cancelled: %(name)s was stopped, with its whole process group."), name=name
-                )
-            if time.monotonic() - self._started > self._timeout:
-                self._stop(name)
-                raise CommandTimedOut(
-                    _(
-                        "%(name)s did not end within %(timeout)s s and was stopped, with its whole "
-                        "process group. If it needs longer, raise the setting STEP_TIMEOUT or its "
-                        "own timeout."
-                    ),
-                    name=name,
-                    timeout=f"{self._timeout:g}",
-                )
-            self._take(TICK)
+        while (result := self.go_on(name)) is None:
+            pass
+        return result
+
+    def go_on(self, name: str) -> Result | None:
+        """Take what it prints for a moment, or return how it ended. Raises as `see_through`."""
+        if (exit_code := self._ended()) is not None:
+            return self.so_far(exit_code)
+        if self._cancelled.is_set():
+            self._stop(name)
+            raise Cancelled(
+                _("Cancelled: %(name)s was stopped, with its whole process group."), name=name
+            )
+        if time.monotonic() - self._started > self._timeout:
+            self._stop(name)
+            raise CommandTimedOut(
+                _(
+                    "%(name)s did not end within %(timeout)s s and was stopped, with its whole "
+                    "process group. If it needs longer, raise the setting STEP_TIMEOUT or its "
+                    "own timeout."
+                ),
+                name=name,
+                timeout=f"{self._timeout:g}",
+            )
+        self._take(TICK)
+        return None
+
+    def so_far(self, exit_code: int) -> Result:
+        """Return what it has printed."""
         # What is printed there is for people: masked at once, whatever part of it is shown later.
         said = mask_text(self._tails[Stream.STDERR].text)
         return Result(exit_code, self._tails[Stream.STDOUT].text, said)

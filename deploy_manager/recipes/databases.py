@@ -1,13 +1,23 @@
 """The databases of a site: migrated as the environment says, backed up before, brought back."""
 
+import json
 import shlex
+from contextlib import suppress
+from typing import Any
 
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.in_project import (
+    FORESEEN,
+    PARTS,
+    Part,
+    run_in_project,
+    run_part,
+)
 from deploy_manager.recipes.registry import Scope, Uses, recipe
-from deploy_manager.recipes.shipping import run_in_project, said_by
+from deploy_manager.recipes.shipping import said_by
 
 DEFAULT = "default"
 
@@ -25,13 +35,33 @@ def migrate(host: Host, site: Site) -> None:
     """Show the planned migrations and apply them, once for the whole environment.
 
     If the environment keeps backups, each database with migrations to apply is backed up before
-    any of them is migrated.
+    any of them is migrated. If the release's preparation has shown that there is nothing to apply,
+    and nothing of the project's own that would be called, nothing is started.
     """
-    show_migrations(host, site)
+    foreseen = _foreseen(host, site)
+    if foreseen is None:
+        show_migrations(host, site)
+    else:
+        for alias, plan in foreseen["plans"].items():
+            host.say(f"{alias}: {plan}".strip())
+        if foreseen["is_nothing"]:
+            host.say("There is nothing to migrate.")
+            return
     if site.keep_backups:
         _work_on_databases(host, site, "back_up", keep=site.keep_backups)
     for alias in databases_of(site):
         host.run(_with_lock_timeout(site, "migrate", "--noinput", *database_option(alias)))
+
+
+def _foreseen(host: Host, site: Site) -> dict[str, Any] | None:
+    """Return what the preparation of the release found out; None: nothing, or it failed."""
+    if FORESEEN not in site.together:
+        return None
+    result = run_part(host, site, FORESEEN)
+    with suppress(ValueError):
+        if result.ok:
+            return dict(json.loads(result.stdout.strip().rpartition("\n")[2]))
+    return None
 
 
 @recipe(_("Restore the database"), scope=Scope.ONCE)
@@ -57,6 +87,11 @@ def _work_on_databases(host: Host, site: Site, what: str, **more: object) -> Non
         host.say(line)
     if not result.ok:
         raise CommandFailed(said_by(result), result.exit_code)
+
+
+PARTS[FORESEEN] = Part(
+    "pending_migrations.py", lambda site: {"databases": list(databases_of(site))}
+)
 
 
 def databases_of(site: Site) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from django.utils.translation import gettext_noop as _
 
@@ -79,6 +79,29 @@ class Host(Protocol):
 
     def say(self, text: str) -> None:
         """Add a line of our own to the log."""
+
+
+@runtime_checkable
+class LastingHost(Host, Protocol):
+    """A host on which a command may go on from one step to the next."""
+
+    def run_until(
+        self,
+        command: Command,
+        line: str | None,
+        *,
+        begun_by: int,
+        steps: int = 1,
+        stdin: bytes = b"",
+    ) -> Result:
+        """Run a command that several steps wait for, each for its own line; nothing is logged.
+
+        The step number `begun_by` starts it, and those after it wait for the same command: it goes
+        on in between. Returns once a line that begins with `line` was printed (None: once the
+        command has ended), with all that was printed until then; the exit code is 0 while it runs.
+        Each of the `steps` may take as long as the setting STEP_TIMEOUT. Raises as `run` does, and
+        NeverBegun if that step did not start it.
+        """
 
 
 class BuildHost(Host, Protocol):
@@ -245,6 +268,12 @@ class Site:
 
     build_commands: tuple[str, ...] = ()
     """Lines of sh that build what the code lacks: the repository's, then the environment's."""
+
+    together: tuple[str, ...] = ()
+    """Steps that share one process inside the project, in order; see recipes/in_project.py."""
+
+    begun_by: int = 0
+    """The number of the step that starts it."""
 
     smoke_command: str = ""
     """A line of sh that tests a release before it serves; blank: none."""

@@ -7,8 +7,9 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CommandFailed, RecipeError
 from deploy_manager.recipes.host import Host, Site
+from deploy_manager.recipes.in_project import PARTS, Part, run_part
 from deploy_manager.recipes.registry import Scope, Uses, recipe
-from deploy_manager.recipes.shipping import run_in_project, said_by
+from deploy_manager.recipes.shipping import said_by
 
 _DEPTH = 4
 """Folders below the top of a release in which SQLite files are looked for."""
@@ -58,18 +59,24 @@ def check(host: Host, site: Site) -> None:
     """
     site.require_release()
     _warn_of_databases(host, site)
-    facts = {
+    result = run_part(host, site, "check")
+    for line in (result.stdout + result.stderr).splitlines():
+        host.say(line)
+    if not result.ok:
+        raise CommandFailed(said_by(result), result.exit_code)
+
+
+def _facts_of_check(site: Site) -> dict[str, object]:
+    return {
         "deploy_path": site.deploy_path,
         "release": site.release_path,
         "migrates": site.migrates,
         "databases": site.migrate_databases,
         "lock_timeout": site.lock_timeout,
     }
-    result = run_in_project(host, site, "check_project.py", facts)
-    for line in (result.stdout + result.stderr).splitlines():
-        host.say(line)
-    if not result.ok:
-        raise CommandFailed(said_by(result), result.exit_code)
+
+
+PARTS["check"] = Part("check_project.py", _facts_of_check)
 
 
 def _warn_of_databases(host: Host, site: Site) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import import_module
@@ -446,6 +447,13 @@ def get_recipe(name: str) -> Recipe:
             name=repr(name),
             recipes=", ".join(sorted(_recipes)),
         ) from None
+
+
+def is_ours(name: str) -> bool:
+    """Whether a recipe is one of this app, not of a project."""
+    with suppress(UnknownRecipe):
+        return get_recipe(name).function.__module__.startswith("deploy_manager.")
+    return False
 
 
 def get_pipeline(name: str) -> Pipeline:

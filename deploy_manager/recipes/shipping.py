@@ -131,26 +131,6 @@ def _shortened(said: str) -> str:
     return f"{reason[:SHOWN_CHARACTERS]}\n{more[-SHOWN_CHARACTERS:]}".strip()
 
 
-def run_in_project(
-    host: Host,
-    site: Site,
-    name: str,
-    facts: Mapping[str, object],
-    timeout: float | None = None,
-    assume: Result | int = 0,
-) -> Result:
-    """Run one of our scripts inside the project of the release, whatever the outcome; not logged.
-
-    It sees the settings as manage.py loads them, and reads `facts` from stdin as JSON. The
-    project's own code may print before it.
-    """
-    start = f"import runpy; runpy.run_path({ship(host, site, name)!r}, run_name='__main__')"
-    # Without -v0 the shell prints what it imports.
-    line = site.manage("shell", "-v0", "-c", start)
-    stdin = json.dumps(facts).encode()
-    return host.run(line, stdin=stdin, timeout=timeout, quiet=True, check=False, assume=assume)
-
-
 def said_by(result: Result) -> str:
     """Return why a script ended: its last words, or those of whatever stopped it."""
     # Masked first: what is cut may be a secret.

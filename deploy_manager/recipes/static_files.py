@@ -13,8 +13,9 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import CommandFailed
 from deploy_manager.recipes.host import Host, Result, Site
+from deploy_manager.recipes.in_project import PARTS, Part, run_part
 from deploy_manager.recipes.registry import Uses, recipe
-from deploy_manager.recipes.shipping import run_in_project, run_shipped
+from deploy_manager.recipes.shipping import run_shipped
 
 _WITHOUT_STATIC_FILES = (
     "Unknown command: 'collectstatic'",
@@ -26,6 +27,8 @@ _MARK = ".made"
 _SUPPOSED = Result(0, json.dumps({"root": "STATIC_ROOT", "has_index": False}), "")
 """What a dry run assumes of the project."""
 
+PARTS["collect_static"] = Part("collectstatic.py")
+
 
 @recipe(_("Collect static files"), uses=Uses.NEWEST)
 def collect_static(host: Host, site: Site) -> None:
@@ -35,7 +38,7 @@ def collect_static(host: Host, site: Site) -> None:
     """
     release = site.require_release()
     # Not shown as it comes: where STATIC_ROOT is missing, that is a long traceback of Django's.
-    result = run_in_project(host, site, "collectstatic.py", {}, assume=_SUPPOSED)
+    result = run_part(host, site, "collect_static", assume=_SUPPOSED)
     if result.ok:
         lines, collected = _read(result.stdout)
         for line in filter(None, lines):

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from deploy_manager.exceptions import CommandFailed, RecipeError
 from deploy_manager.logs import mask_text
 from deploy_manager.recipes.host import Host, Site
-from deploy_manager.recipes.shipping import run_in_project
+from deploy_manager.recipes.in_project import run_in_project
 
 SHOWN_LINES = 40
 SECONDS = 30.0
