@@ -6,7 +6,6 @@ a real worker and scheduler. Prints medians; asserts nothing about time.
 """
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -40,6 +39,7 @@ from tests.big_shop import Shop
 from tests.owners import owned
 from tests.parts.osv import OsvStub
 from tests.parts.plain_fabric import PlainServers
+from tests.parts.step_times import times_of_steps
 from tests.parts.worker import StartScheduler, StartWorker, UseBroker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -87,34 +87,11 @@ def last_verified(asked: Upgrade) -> datetime:
     return max(step.finished_at for step in verified.exclude(phase="roll_back") if step.finished_at)
 
 
-Span = tuple[datetime, datetime]
-
-
 def note_steps(shop: Shop, installer: str, asked: Upgrade, took: float) -> None:
-    """Note each step from its first begin on a server to its last end.
-
-    Within a stage each server goes on by itself: its steps there lie over each other.
-    """
-    spans: dict[tuple[int, str], list[Span]] = defaultdict(list)
     deployment = asked.stages.get().deployment
-    for step in Step.objects.filter(host_run__deployment=deployment).order_by("stage", "number"):
-        if step.started_at and step.finished_at:
-            spans[step.stage, step.recipe].append((step.started_at, step.finished_at))
-    for (stage, recipe), moments in spans.items():
-        start, end = min(start for start, _ in moments), max(end for _, end in moments)
-        name = f"   {installer}: stage {stage}, {recipe} on {len(moments)}"
-        shop.note(name, (end - start).total_seconds())
-    every_span = sorted(span for moments in spans.values() for span in moments)
-    shop.note(f"   {installer}: beside all steps", took - covered(every_span).total_seconds())
-
-
-def covered(spans: list[Span]) -> timedelta:
-    """How long any of them lasted; they are sorted."""
-    whole, until = timedelta(), spans[0][0]
-    for start, end in spans:
-        whole += max(end - max(start, until), timedelta())
-        until = max(until, end)
-    return whole
+    assert deployment is not None
+    for name, seconds in times_of_steps(deployment, took).items():
+        shop.note(f"   {installer}: {name}", seconds)
 
 
 @pytest.fixture

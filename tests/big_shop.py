@@ -21,8 +21,9 @@ from tests.parts.guestbook import end_gunicorns, make_site
 from tests.parts.index import Index
 from tests.parts.repository import Repository
 from tests.parts.sshd import Sshd, StartSshd
-from tests.test_over_ssh import NAMES, place, reach_over_ssh
+from tests.test_over_ssh import place, reach_over_ssh
 
+NAMES = ("web1", "web2", "web3", "web4")
 PINS = (
     "amqp==5.4.2 asgiref==3.13.0 billiard==4.3.2 celery==5.7.0 certifi==2026.10.19.post1"
     " charset-normalizer==3.5.3 click==8.5.1 click-didyoumean==0.3.1 click-plugins==1.1.1.2"
@@ -125,7 +126,7 @@ def shop(
     add_to(guestbook)
     for file in wheels:
         package_index.offer(file)
-    sshds = [start_sshd(ListenAddress=f"127.0.9.{number}") for number in range(1, 5)]
+    sshds = [start_sshd(ListenAddress=f"127.0.9.{number}") for number, _ in enumerate(NAMES, 1)]
     made = make_site(tmp_path, guestbook, sshds[0].home / "guestbook.sqlite3")
     Environment.objects.update(
         index_url=package_index.url, pins_from=Environment.PinsFrom.ROWS, health_text="shopkit"

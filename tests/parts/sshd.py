@@ -197,7 +197,7 @@ def _defaults(user: str, home: Path, programs: str | None) -> dict[str, str]:
         "PrintMotd": "no",
         "LogLevel": "VERBOSE",
         "MaxStartups": "200",
-        "Subsystem": "sftp internal-sftp",
+        "Subsystem": f"sftp internal-sftp -d {home}",
         "SetEnv": " ".join([f'"HOME={home}"', *words]),
     }
     if _version() >= (9, 8):

@@ -1,0 +1,2 @@
+cd "releases/$release"
+venv/bin/python manage.py migrate --noinput

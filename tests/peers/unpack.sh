@@ -1,0 +1,2 @@
+mkdir -p "releases/$release" venvs
+tar -xzf - -C "releases/$release"
