@@ -7,6 +7,7 @@ import pytest
 from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import ConnectionLost
 from deploy_manager.hosts.guarded import GuardedHost
+from deploy_manager.hosts.looking import LookingHost
 from deploy_manager.models import State
 from deploy_manager.recipes import Result
 from tests.inventory import Inventory
@@ -27,7 +28,8 @@ def test_a_server_that_answers_oddly_spoils_no_deployment(
     def look(*args: Any) -> Result:
         return Result(0, "releases/r\0\udcff1\n", "")
 
-    monkeypatch.setattr(GuardedHost, "look", look)
+    for kind in (GuardedHost, LookingHost):
+        monkeypatch.setattr(kind, "look", look)
     assert ping(inventory) == (State.SUCCEEDED, "")
 
 
@@ -37,7 +39,8 @@ def test_where_nobody_can_look_what_was_seen_last_stands(
     def look(*args: Any) -> Result:
         raise ConnectionLost("The link died.")
 
-    monkeypatch.setattr(GuardedHost, "look", look)
+    for kind in (GuardedHost, LookingHost):
+        monkeypatch.setattr(kind, "look", look)
     placement = inventory.environment.placements.get()
     placement.complete_releases = ["seen-before"]
     placement.save()

@@ -76,11 +76,6 @@ def test_no_pipeline_takes_a_recipe_of_the_bootstrap_user() -> None:
         @recipe("Tune", as_bootstrap=True, phase="prepare")
         def tune(host: Host, site: Site) -> None: ...
 
-    with pytest.raises(ValueError, match="runs under a guard"):
-
-        @recipe("Peep", only_looks=True)
-        def peep(host: Host, site: Site) -> None: ...
-
 
 def test_the_setting_is_true_or_false() -> None:
     with pytest.raises(ConfigurationError, match="True or False"):

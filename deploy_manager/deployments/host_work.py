@@ -238,7 +238,9 @@ class HostWork:
         # A server may be slow to answer: whoever watches sees at once what is waited for.
         self._log.note(f"Connecting to {self._orders.address.described}.\n".encode())
         if self._orders.only_looks:
-            self._host = open_looking(self._orders.address, self._log, self._cancelled)
+            self._host = open_looking(
+                self._orders.address, self._log, self._cancelled, self._writer.leave
+            )
             return self._host
         if self._orders.is_bootstrap:
             self._get_python()
@@ -341,7 +343,7 @@ class HostWork:
 
         If nobody can look, what was seen last stands, with its time.
         """
-        if not isinstance(self._host, GuardedHost) or self.state is State.LOST:
+        if self._host is None or self.state is State.LOST:
             return None
         if self._orders.is_bootstrap:
             return None  # to whom homes of other accounts may be closed
@@ -359,7 +361,8 @@ class HostWork:
         since = self._activated_at(release) or now
         seen = Seen(self._orders.placement, release, names, now, since)
         self._writer.put(seen)
-        is_ours = bool(release) and release == self._site.release
+        # Who only looks has not asked what was served before, and switches nothing.
+        is_ours = bool(release) and release == self._site.release and not self._orders.only_looks
         if is_ours and release != self._before and not self.run.was_switched:
             self.run.was_switched = True
             self._put(self.run, was_switched=True)

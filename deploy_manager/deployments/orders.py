@@ -229,7 +229,7 @@ def _orders(
         address=address_of(server, as_bootstrap=is_bootstrap, environment=environment, known=known),
         work=_work(held, site, _oldest_python(recipes, is_bootstrap)),
         is_bootstrap=is_bootstrap,
-        only_looks=is_bootstrap and all(get_recipe(name).only_looks for name in recipes),
+        only_looks=only_look(recipes),
         releases=releases,
         rolls_back=deployment.rolls_back,
         before=run.release_before.name if run.release_before else "",
@@ -258,6 +258,14 @@ def _oldest_python(recipes: Sequence[str], is_bootstrap: bool) -> tuple[int, int
         return OLDEST_TO_PROVISION
     # The virtualenv that is sent needs a newer one than the guard does.
     return oldest_python() if make_virtualenv.__name__ in recipes else OLDEST_PYTHON
+
+
+def only_look(recipes: Sequence[str]) -> bool:
+    """Whether nothing is changed by all of them: one that changes something needs the guard."""
+    try:
+        return bool(recipes) and all(get_recipe(name).only_looks for name in recipes)
+    except UnknownRecipe:
+        return False  # it fails in its turn
 
 
 def _is_bootstrap(recipes: Sequence[str]) -> bool:

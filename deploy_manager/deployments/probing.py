@@ -11,7 +11,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop as _
 
-from deploy_manager.deployments.orders import Orders, orders_for
+from deploy_manager.deployments.orders import Orders, only_look, orders_for
 from deploy_manager.deployments.prepare import prepare_again
 from deploy_manager.deployments.rollout import sum_up
 from deploy_manager.exceptions import (
@@ -75,8 +75,10 @@ def forget_found_hosts() -> None:
 def _probe(host_run_id: int) -> State | None:
     run = HostRun.objects.select_related("deployment", "shard").get(pk=host_run_id)
     step = run.steps.filter(state=State.LOST).order_by("number").first()
-    if step is None or _only_looked(step):
+    if step is None:
         return None
+    if _only_looked(run):
+        return resolve(run, step, State.FAILED, CUT_SHORT)
     try:
         secrets = open_secrets(run.deployment.environment)
         orders = orders_for(run.pk, prepare_again(run.deployment), secrets)
@@ -113,12 +115,9 @@ def resolve(run: HostRun, step: Step, state: State, message: Message) -> State |
     return ended
 
 
-def _only_looked(step: Step) -> bool:
-    """Whether it was done without a guard, so that there is no journal to ask."""
-    try:
-        return get_recipe(step.recipe).only_looks
-    except DeployManagerError:
-        return False
+def _only_looked(run: HostRun) -> bool:
+    """Whether it was done without a guard, so that no journal is there, and nothing changed."""
+    return only_look([step.recipe for step in run.steps.all()])
 
 
 def _find_out(orders: Orders, step: Step) -> tuple[State, Message] | None:

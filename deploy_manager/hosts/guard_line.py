@@ -1,12 +1,11 @@
 """The line to the guard on a server: starts a missing guard, greets it, keeps the line alive."""
 
+import ast
 import base64
 import hashlib
-import io
 import json
 import shlex
 import time
-import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,8 +26,16 @@ from deploy_manager.exceptions import (
 )
 from deploy_manager.hosts.channel import no_commands
 from deploy_manager.hosts.pipes import Pipe
-from deploy_manager.hosts.remote.guard.frames import READY, VERSION, Frame, Kind, Unpacker, pack
-from deploy_manager.hosts.remote.launch import MISSING
+from deploy_manager.hosts.remote.guard.frames import (
+    NAMES,
+    READY,
+    VERSION,
+    Frame,
+    Kind,
+    Unpacker,
+    pack,
+)
+from deploy_manager.hosts.remote.launch import MISSING, MODULE
 from deploy_manager.messages import Message
 from deploy_manager.recipes.host import (
     OLDEST_PYTHON,
@@ -51,7 +58,11 @@ SEEN_BYTES = 64 * 1024
 BEGUN = b"deploy-manager-begins"
 """Printed by sh first: anything before it comes from the account's shell profile."""
 
-MAIN = "import sys\nfrom guard.relay import main\nsys.exit(main())\n"
+MODULES = (
+    *("__init__", "lean", "files", "frames", "groups", "encoding", "modes", "spool", "putting"),
+    *("client", "journal", "starting", "command", "orders", "daemon", "relay"),
+)
+"""The guard's modules, each after those that it imports."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +138,7 @@ class GuardLine:
         self._closed = Event()
         Thread(target=self._keep_alive, name=f"line to {host.name}", daemon=True).start()
 
-    def send(self, kind: Kind, payload: Any = b"") -> None:
+    def send(self, kind: int, payload: Any = b"") -> None:
         """Send a frame. Raises ConnectionLost."""
         with self._lock:
             self._pipe.send(pack(kind, payload))
@@ -166,7 +177,7 @@ def open_line(host: BareHost, work: Work) -> GuardLine:
     """
     pipe, unpacker, frames = _greet(host, work, is_probe=False)
     (kind, payload), *early = frames
-    if kind is Kind.WELCOME:
+    if kind == Kind.WELCOME:
         return GuardLine(host, pipe, unpacker, early)
     pipe.close()
     raise _refusal(host, kind, json.loads(payload))
@@ -177,7 +188,7 @@ def read_records(host: BareHost, work: Work) -> list[CommandRecord]:
     pipe, _unpacker, frames = _greet(host, work, is_probe=True)
     pipe.close()
     kind, payload = frames[0]
-    if kind is not Kind.RECORDS:
+    if kind != Kind.RECORDS:
         raise _refusal(host, kind, json.loads(payload))
     return [CommandRecord(**record) for record in json.loads(payload)]
 
@@ -291,7 +302,7 @@ def _relay_line(work: Work, path: str) -> str:
     The launcher is in the line itself, since no file on the server can be trusted yet: it compares
     the guard there with ours, and refuses a folder that others own or may write in.
     """
-    launch = f"import base64; exec(base64.b64decode('{_launcher()}'))"
+    launch = f"import binascii; exec(binascii.a2b_base64('{_launcher()}'))"
     sha256 = hashlib.sha256(guard_archive()[0]).hexdigest()
     # The version comes first, by code that any Python runs: nothing is sent to one too old.
     guard, python = shlex.quote(path), shlex.quote(work.python)
@@ -341,7 +352,7 @@ def _received(pipe: Pipe) -> Iterator[tuple[float, bytes]]:
         yield waited, pipe.receive(0.5)
 
 
-def _refusal(host: BareHost, kind: Kind, answer: dict[str, Any]) -> Exception:
+def _refusal(host: BareHost, kind: int, answer: dict[str, Any]) -> Exception:
     if answer.get("why") == "old":
         return RecipeError(python_problem(host.name, answer["python"], answer["oldest"]))
     if answer.get("why") == "stale":
@@ -363,29 +374,27 @@ def _refusal(host: BareHost, kind: Kind, answer: dict[str, Any]) -> Exception:
             since=since,
         )
     return RecipeError(
-        "%(name)s: %(answer)s.", name=host.name, answer=answer.get("reason", kind.name)
+        "%(name)s: %(answer)s.", name=host.name, answer=answer.get("reason", NAMES[kind])
     )
 
 
 @cache
 def _launcher() -> str:
-    """Return the launcher in base64, which no shell changes."""
-    source = files("deploy_manager.hosts").joinpath("remote", "launch.py").read_bytes()
-    return base64.b64encode(source).decode()
+    """Return the launcher without its comments, in base64, which no shell changes."""
+    tree = ast.parse(files("deploy_manager.hosts").joinpath("remote", "launch.py").read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef) and ast.get_docstring(node):
+            del node.body[0]
+    return base64.b64encode(ast.unparse(tree).encode()).decode()
 
 
 @cache
 def guard_archive() -> tuple[bytes, str]:
-    """Return the guard as one zip file that Python runs, and its name with a hash of it."""
+    """Return the guard as one file of all its modules, and its name with a hash of it."""
     folder = files("deploy_manager.hosts").joinpath("remote", "guard")
-    sources = sorted((each for each in folder.iterdir() if each.name.endswith(".py")), key=str)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, text in [
-            ("__main__.py", MAIN.encode()),
-            *((f"guard/{source.name}", source.read_bytes()) for source in sources),
-        ]:
-            # ZipInfo has a fixed date (1980): the same content always has the same hash.
-            archive.writestr(zipfile.ZipInfo(name), text)
-    content = buffer.getvalue()
-    return content, f"guard-{hashlib.sha256(content).hexdigest()[:12]}.pyz"
+    content = "".join(
+        f"{MODULE}{name}\n{folder.joinpath(f'{file}.py').read_text('utf-8')}"
+        for file in MODULES
+        for name in ["guard" if file == "__init__" else f"guard.{file}"]
+    ).encode()
+    return content, f"guard-{hashlib.sha256(content).hexdigest()[:12]}.py"

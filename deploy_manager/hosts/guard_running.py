@@ -122,7 +122,7 @@ class GuardedRunning:
     def _pieces(self, frames: list[Frame]) -> Iterator[Piece]:
         """Yield output, note other frames. Frames before STARTED belong to an earlier command."""
         for number, (kind, payload) in enumerate(frames, 1):
-            if kind is Kind.STARTED:
+            if kind == Kind.STARTED:
                 self._is_started = True
             elif not self._is_started:
                 continue
@@ -135,13 +135,13 @@ class GuardedRunning:
             else:
                 self._note(kind, payload)
 
-    def _note(self, kind: Kind, payload: bytes) -> None:
+    def _note(self, kind: int, payload: bytes) -> None:
         """Record its exit code, or lost output. Raises ConnectionLost, RecipeError."""
-        if kind is Kind.CUT:
+        if kind == Kind.CUT:
             self._host.note(f"[{payload.decode()} bytes of output were not kept]")
-        elif kind is Kind.EXIT:
+        elif kind == Kind.EXIT:
             self.exit_code = json.loads(payload)["code"]
-        elif kind is Kind.UNKNOWN:
+        elif kind == Kind.UNKNOWN:
             answer = json.loads(payload)
             if answer.get("never"):
                 raise NeverBegun(
@@ -155,7 +155,7 @@ class GuardedRunning:
                 name=self._host.name,
                 answer=answer["reason"],
             )
-        elif kind is Kind.FAILED:
+        elif kind == Kind.FAILED:
             raise RecipeError(
                 "%(name)s: %(why)s.", name=self._host.name, why=json.loads(payload)["reason"]
             )
@@ -181,7 +181,7 @@ def wait_until_killed(line: GuardLine) -> bool:
     late = Late()
     try:
         for kind, payload in _frames(line, KILLED_WITHIN):
-            if kind is Kind.KILLED:
+            if kind == Kind.KILLED:
                 return bool(json.loads(payload)["gone"])
             late.add((kind, payload))
     finally:
@@ -193,9 +193,9 @@ def wait_until_killed(line: GuardLine) -> bool:
 def reply_to_put(line: GuardLine) -> str:
     """Return why a file could not be written; blank if it was. Raises ConnectionLost."""
     for kind, payload in _frames(line, PUT_WITHIN):
-        if kind is Kind.PUT_DONE:
+        if kind == Kind.PUT_DONE:
             return ""
-        if kind is Kind.FAILED:
+        if kind == Kind.FAILED:
             return str(json.loads(payload)["reason"])
     raise ConnectionLost(_("The guard did not confirm that a file was written."))
 

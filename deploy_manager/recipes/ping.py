@@ -5,7 +5,7 @@ from django.utils.translation import gettext_noop
 from deploy_manager.recipes.host import Host, Site
 from deploy_manager.recipes.registry import recipe
 
-_FACTS = """
+FACTS = """
 import os, platform, shutil, sys
 path = sys.argv[1]
 while not os.path.isdir(path):
@@ -16,7 +16,7 @@ print(free, "MiB free in", path)
 """
 
 
-@recipe(gettext_noop("Ping"), on_machine=True)
+@recipe(gettext_noop("Ping"), on_machine=True, only_looks=True)
 def ping(host: Host, site: Site) -> None:
     """Show the server's Python, system and free space. Changes nothing."""
-    host.run([site.python, "-c", _FACTS, site.deploy_path])
+    host.run([site.python, "-c", FACTS, site.deploy_path])

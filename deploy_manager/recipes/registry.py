@@ -78,7 +78,7 @@ class Recipe:
     """Whether the server's bootstrap user runs it: before the account and the deploy path exist."""
 
     only_looks: bool = False
-    """Whether it changes nothing, and leaves nothing there: it runs without a guard."""
+    """Whether it changes nothing, and leaves nothing there: on its own it runs without a guard."""
 
     def applies_to(self, roles: Iterable[str]) -> bool:
         return not self.roles or not self.roles.isdisjoint(roles)
@@ -184,7 +184,8 @@ def recipe(
 
     It is then available in the admin's actions, in `manage.py recipe` and in `fab`. With a `phase`
     it also takes part in pipelines: see `complete_pipeline`. One that runs `as_bootstrap` runs on
-    its own, and only as that may it be without a guard (`only_looks`).
+    its own. One that `only_looks` changes nothing, and may be run twice: unless others beside it
+    change something, it needs no guard and leaves nothing there.
     Raises ValueError for a name that is taken or not usable on a command line, and for a place in
     pipelines that does not exist.
     """
@@ -240,11 +241,6 @@ def _origin(entry: Recipe) -> tuple[str, str]:
 def _why_no_place(entry: Recipe) -> Message:
     """Return why a recipe can't take part in pipelines as it says; blank: it can."""
     anchor = entry.after or entry.before
-    if not entry.as_bootstrap and entry.only_looks:
-        return Message(
-            _("The recipe %(name)s runs as the account that deploys, so it runs under a guard."),
-            name=repr(entry.name),
-        )
     if not entry.phase and not anchor:
         return Message()
     if entry.as_bootstrap:

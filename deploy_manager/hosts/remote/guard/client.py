@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import time
-from typing import Any
 
-from .frames import Frame, Kind, Unpacker, pack
+from .frames import Unpacker, pack
+from .lean import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .frames import Frame
+    from .lean import socket
 
 READ_BYTES = 256 * 1024
 FULL = 1024 * 1024
@@ -21,7 +26,7 @@ class Gone(Exception):
 class Client:
     """One end of a socket."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket) -> None:
         sock.setblocking(False)
         self.sock = sock
         self._unpacker = Unpacker()
@@ -65,7 +70,7 @@ class Client:
         except ValueError as error:
             raise Gone from error
 
-    def send(self, kind: Kind, payload: Any = b"") -> None:
+    def send(self, kind: int, payload: Any = b"") -> None:
         """Send a frame, or the part of it that can be sent now. Raises Gone."""
         self._unsent += pack(kind, payload)
         self.send_on()
@@ -81,5 +86,5 @@ class Client:
             raise Gone from error
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             self.sock.close()

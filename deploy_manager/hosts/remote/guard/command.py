@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
-import signal
-import subprocess
 import time
-from typing import IO, Any, BinaryIO
 
 from . import spool
 from .groups import MARK, Group, began_at
-from .journal import Entry
+from .lean import random_name, signal, suppress
+from .starting import start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
+
+    from .journal import Entry
 
 READ_BYTES = 64 * 1024
 LINGER = 1.0
@@ -44,15 +46,15 @@ class Command:
             # does not run twice.
             self.entry.begin(self._digest)
             self._spool = spool.Writer(self.entry.folder)
-            mark = secrets.token_hex(8)
-            self._process = _start(script, stdin, home, mark)
+            mark = random_name(8)
+            number = None if stdin is None else stdin.fileno()
+            self._leader, *self._ends = start(script, number, home, {**os.environ, MARK: mark})
             self._note_group(mark)
         except OSError:
             # Nothing runs: when asked for again, it may begin.
             self.entry.forget()
             raise
-        self.pipes = {_number(self._process.stdout): spool.OUT}
-        self.pipes[_number(self._process.stderr)] = spool.ERR
+        self.pipes = {self._ends[0]: spool.OUT, self._ends[1]: spool.ERR}
         for pipe in self.pipes:
             os.set_blocking(pipe, False)
 
@@ -113,16 +115,16 @@ class Command:
 
     def finish(self, code: int) -> None:
         """Close its pipes and record its exit code. Raises OSError."""
-        self._process.wait()
+        os.waitpid(self._leader, 0)
         self._let_go()
         self.entry.finish(code, self._problem)
 
     def _leader_code(self) -> int | None:
-        """Return how its leader ended, as Popen does, but leave it as a zombie until `finish`.
+        """Return how its leader ended, -N if by signal N, but leave it as a zombie until `finish`.
 
         So long its number can't become another group's, which we would then watch and kill.
         """
-        ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        ended = os.waitid(os.P_PID, self._leader, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None:
             return None
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
@@ -139,38 +141,18 @@ class Command:
 
     def _note_group(self, mark: str) -> None:
         """Record its group. A command that no later guard could find is not left running."""
-        leader = self._process.pid
+        leader = self._leader
         try:
             self._group = Group(leader, began_at(leader), mark)
             self.entry.note_group(self._digest, self._group)
         except OSError:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(leader, signal.SIGKILL)
-            self._process.wait()
+            os.waitpid(leader, 0)
             self._let_go()
             raise
 
     def _let_go(self) -> None:
         self._spool.close()
-        for pipe in (self._process.stdout, self._process.stderr):
-            if pipe:
-                pipe.close()
-
-
-def _start(script: str, stdin: BinaryIO | None, home: str, mark: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        ["/bin/sh", "-c", script],
-        stdin=stdin if stdin is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=home,
-        env={**os.environ, MARK: mark},
-        bufsize=0,
-        start_new_session=True,
-    )
-
-
-def _number(pipe: IO[bytes] | None) -> int:
-    if pipe is None:
-        raise OSError("a command has no pipe")
-    return pipe.fileno()
+        for end in self._ends:
+            os.close(end)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import selectors
-import signal
-import socket
 import time
-from typing import Any
 
 from .client import Client, Gone
 from .files import read_json, write_json
 from .frames import Kind
 from .journal import Journal
+from .lean import Poll, accepted, loads, pair, signal, suppress
 from .orders import Orders
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .lean import socket
 
 TICK = 0.25
 SHORT_TICK = 0.01
@@ -32,17 +33,15 @@ LINGER = 2.0
 class Guard:
     """Serves one deployment on one deploy path."""
 
-    def __init__(
-        self, listener: socket.socket, folder: str, home: str, hello: dict[str, Any]
-    ) -> None:
+    def __init__(self, listener: socket, folder: str, home: str, hello: dict[str, Any]) -> None:
         self._listener = listener
         self._folder = folder
         self._whose = (hello["key"], hello["deployment"])
         self._work = work_of(hello)
         self._lease = hello.get("lease", LEASE)
-        self._selector = selectors.DefaultSelector()
+        self._poll = Poll()
         self._client: Client | None = None
-        self._orders = Orders(Journal(folder, *self._whose), folder, home, self._selector)
+        self._orders = Orders(Journal(folder, *self._whose), folder, home, self._poll)
         self._idle_since = time.monotonic()
         self._has_served = False
         self._ends = False
@@ -51,40 +50,36 @@ class Guard:
         """Work until it is no longer needed; the lock is free when this process has ended."""
         self._wake_on_children()
         self._listener.setblocking(False)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._poll.register(self._listener, self._accept)
         while not self._ends:
             # Nothing wakes the loop when pipes that a daemon holds open have been silent enough.
             tick = SHORT_TICK if self._orders.is_about_to_end else TICK
-            for key, _events in self._selector.select(tick):
-                key.data(key.fileobj)
+            self._poll.wait(tick)
             self._look_after_command()
             self._look_after_client()
             self._ends = self._ends or self._is_unneeded()
 
     def _wake_on_children(self) -> None:
         """Have the loop wake when a command ends."""
-        here, there = socket.socketpair()
-        for end in (here, there):
-            end.setblocking(False)
+        here, there = pair()
         # The wakeup fd is written only for signals that have a Python handler, even an empty one.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
-        self._wakers = (here, there)
-        self._selector.register(here, selectors.EVENT_READ, lambda sock: sock.recv(4096))
+        signal.set_wakeup_fd(there, warn_on_full_buffer=False)
+        self._poll.register(here, lambda end: os.read(end, 4096))
 
     # -- clients
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket) -> None:
         try:
-            client = Client(listener.accept()[0])
+            client = Client(accepted(listener))
         except OSError:
             return
         try:
-            self._greet(client, json.loads(client.receive_first(GREETS_WITHIN)[1]))
+            self._greet(client, loads(client.receive_first(GREETS_WITHIN)[1]))
         except (Gone, ValueError, KeyError):
             client.close()
         except OSError as error:
-            with contextlib.suppress(Gone):
+            with suppress(Gone):
                 client.send(Kind.FAILED, {"reason": f"{self._folder}: {error.strerror or error}"})
             client.close()
 
@@ -117,31 +112,31 @@ class Guard:
         """Serve this client from now on, instead of the one before it."""
         self._drop_client()
         self._work["who"] = hello["who"]
-        with contextlib.suppress(OSError):  # only shown to others: the old file will do
+        with suppress(OSError):  # only shown to others: the old file will do
             write_json(os.path.join(self._folder, "holder.json"), self._work)
         client.send(Kind.WELCOME, {"pid": os.getpid()})
-        self._selector.register(client.sock, selectors.EVENT_READ, self._hear)
+        self._poll.register(client.sock, self._hear)
         self._client = client
         self._has_served = True
         self._orders.serve(client)
 
     def _drop_client(self) -> None:
         if self._client is not None:
-            self._selector.unregister(self._client.sock)
+            self._poll.unregister(self._client.sock)
             self._client.close()
         self._client = None
         self._orders.serve(None)
         self._idle_since = time.monotonic()
 
-    def _hear(self, sock: socket.socket) -> None:
+    def _hear(self, sock: socket) -> None:
         # An event before this one, in the same round of select, may have dropped it.
         if self._client is None or sock is not self._client.sock:
             return
         try:
-            # Called when the socket is readable, and when it is writable: see EVENT_WRITE below.
+            # Called when the socket is readable, and when it is writable: see `writes` below.
             self._client.send_on()
             for kind, payload in self._client.receive():
-                if kind is Kind.BYE:
+                if kind == Kind.BYE:
                     self._drop_client()
                     self._ends = not self._orders.is_busy
                     return
@@ -166,8 +161,7 @@ class Guard:
             if client.silent_for() > self._lease:
                 raise Gone
             self._orders.send_news()
-            events = selectors.EVENT_WRITE if client.wants_to_send else 0
-            self._selector.modify(client.sock, selectors.EVENT_READ | events, self._hear)
+            self._poll.register(client.sock, self._hear, writes=client.wants_to_send)
         except (Gone, OSError):
             self._drop_client()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import locale
 import os
+
+from .lean import locale
 
 UTF8 = "C.UTF-8"
 
@@ -19,7 +20,7 @@ def speak_utf8() -> None:
     os.environ["PYTHONUTF8"] = "1"
     if _is_utf8():
         # A site's LANG may imply another encoding; LC_CTYPE takes precedence.
-        os.environ["LC_CTYPE"] = locale.setlocale(locale.LC_CTYPE)
+        os.environ["LC_CTYPE"] = locale.setlocale(locale.LC_CTYPE, None)
         return
     os.environ.pop("LC_ALL", None)
     os.environ["LC_CTYPE"] = UTF8

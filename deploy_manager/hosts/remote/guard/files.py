@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-from typing import Any
+
+from .lean import dumps, loads, suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 RESERVED_BYTES = 512
 
@@ -15,10 +18,10 @@ def write_json(path: str, value: Any) -> None:
     beside = f"{path}.{os.getpid()}.part"
     try:
         with open(beside, "w", opener=private) as file:
-            json.dump(value, file)
+            file.write(dumps(value))
         os.replace(beside, path)
     except BaseException:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.unlink(beside)
         raise
 
@@ -35,7 +38,7 @@ def write_reserved(path: str, value: Any, lasts: bool = False) -> None:
     If it `lasts`, it survives a power cut. Raises OSError.
     """
     with open(f"{path}.room", "r+b", opener=private) as file:
-        file.write(json.dumps(value).encode().ljust(RESERVED_BYTES)[:RESERVED_BYTES])
+        file.write(dumps(value).encode().ljust(RESERVED_BYTES)[:RESERVED_BYTES])
         file.flush()
         if lasts:
             os.fsync(file.fileno())
@@ -46,7 +49,7 @@ def read_json(path: str) -> Any:
     """Return the value in a file; None if it is missing, or damaged by a power cut."""
     try:
         with open(path) as file:
-            return json.load(file)
+            return loads(file.read())
     except (OSError, ValueError):
         return None
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import struct
-from collections.abc import Iterator
-from enum import IntEnum
-from typing import Any, Tuple  # noqa: UP035
+
+from .lean import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Tuple  # noqa: UP035
+
+    Frame = Tuple[int, bytes]  # noqa: UP006  Python 3.8 has no other
+else:
+    Frame = tuple
 
 VERSION = 2
 HEADER = struct.Struct(">BI")
@@ -17,7 +24,7 @@ READY = b"\0deploy-manager guard\n"
 """Sent before the first frame: anything before it was printed by the account's shell profile."""
 
 
-class Kind(IntEnum):
+class Kind:
     """Kinds of frames. Control frames carry JSON, the others bytes."""
 
     HELLO = 1
@@ -46,12 +53,12 @@ class Kind(IntEnum):
     STARTED = 32
 
 
-Frame = Tuple[Kind, bytes]  # noqa: UP006  evaluated by Python 3.8
+NAMES = {number: name for name, number in vars(Kind).items() if name.isupper()}
 
 
-def pack(kind: Kind, payload: bytes | Any = b"") -> bytes:
+def pack(kind: int, payload: bytes | Any = b"") -> bytes:
     """Return a frame; a payload that is not bytes is written as JSON."""
-    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    data = payload if isinstance(payload, bytes) else dumps(payload).encode()
     return HEADER.pack(kind, len(data)) + data
 
 
@@ -81,4 +88,6 @@ class Unpacker:
                 return
             payload = bytes(self._data[HEADER.size : end])
             del self._data[:end]
-            yield Kind(kind), payload
+            if kind not in NAMES:
+                raise ValueError(f"{kind} is no kind of frame")
+            yield kind, payload

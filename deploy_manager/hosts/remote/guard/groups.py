@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-from collections.abc import Iterator
-from typing import NamedTuple
+
+from .lean import signal, suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MARK = "DEPLOY_MANAGER_COMMAND"
 """The variable by which processes of a command are known once its leader is gone."""
 
 
-class Group(NamedTuple):
+class Group:
     """The process group of a command.
 
     Its number is given to another group once it is gone: nothing is believed of a group, and no
     signal sent, without a proof that it is ours.
     """
 
-    number: int
-    leader_began: int
-    """When its leader started, as /proc says: ticks of the clock since boot."""
-
-    mark: str
-    """The value of MARK in the environment of its processes."""
+    def __init__(self, number: int, leader_began: int, mark: str) -> None:
+        self.number = number
+        # When its leader started, as /proc says: ticks of the clock since boot.
+        self.leader_began = leader_began
+        # The value of MARK in the environment of its processes.
+        self.mark = mark
 
     @property
     def lives(self) -> bool:
@@ -36,7 +38,7 @@ class Group(NamedTuple):
     def signal(self, number: int) -> None:
         """Send a signal to it, if it is there and ours."""
         if self._is_ours(if_unreadable=False):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.number, number)
 
     def kill(self) -> None:
@@ -46,7 +48,7 @@ class Group(NamedTuple):
         """Whether it is ours; as told, if that is up to a process of another user."""
         if self.number <= 0:
             return False
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             return began_at(self.number) == self.leader_began
         # Its number is free only once the group is empty, but another group may have come and lost
         # its leader as well since then.
@@ -54,14 +56,14 @@ class Group(NamedTuple):
 
     def _members(self) -> Iterator[tuple[str, bytes]]:
         """Yield the process id and the state of each process in it."""
-        with contextlib.suppress(PermissionError):  # it is there, and has changed its user
+        with suppress(PermissionError):  # it is there, and has changed its user
             try:
                 os.killpg(self.number, 0)
             except ProcessLookupError:
                 return
         # kill(2) finds zombies as well: only /proc tells them from what runs.
         for pid in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):  # it ends meanwhile
+            with suppress(OSError):  # it ends meanwhile
                 facts = _stat_of(pid)
                 if int(facts[2]) == self.number:
                     yield pid, facts[0]

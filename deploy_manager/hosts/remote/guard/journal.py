@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
-import shutil
-from typing import Any
 
 from .files import boot_id, read_json, reserve, write_json, write_reserved
 from .groups import Group
+from .lean import remove_tree, sha256, suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 NO_GROUP = Group(0, 0, "")
 UNREADABLE = {"digest": ""}
@@ -20,7 +21,7 @@ KEPT = 3
 
 
 def digest_of(script: str) -> str:
-    return hashlib.sha256(script.encode()).hexdigest()
+    return str(sha256(script.encode()).hexdigest())
 
 
 class Entry:
@@ -84,7 +85,7 @@ class Entry:
 
     def forget(self) -> None:
         """Remove it, as if it had never begun."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_tree(self.folder)
 
 
 class Journal:
@@ -104,7 +105,7 @@ class Journal:
         others = {os.path.join(self._root, name) for name in names} - {self.folder}
         # By when they were opened: deployments do not begin in the order of their numbers.
         for folder in sorted(others, key=_opened_at)[: 1 - KEPT]:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
 
     def entry(self, step: int, index: int) -> Entry:
         return Entry(os.path.join(self.folder, f"{step}-{index}"))
@@ -114,7 +115,7 @@ class Journal:
         for name in self._names():
             its_step, its_index = map(int, name.split("-"))
             if its_step == step and its_index >= index:
-                shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
+                remove_tree(os.path.join(self.folder, name))
 
     def records(self) -> list[dict[str, Any]]:
         """Return the record of each command that belongs to a step, in order."""
@@ -135,7 +136,7 @@ class Journal:
         return {"step": step, "index": index, "state": state, "exit_code": code}
 
     def _names(self) -> list[str]:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             return [name for name in os.listdir(self.folder) if name[:1].isdigit()]
         return []
 
@@ -143,7 +144,7 @@ class Journal:
 def running_elsewhere(root: str, mine: str) -> dict[str, Any] | None:
     """Return the deployment whose command still runs here without a guard, if there is one."""
     top = os.path.join(root, "journal")
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         for deployment in os.listdir(top):
             folder = os.path.join(top, deployment)
             if folder != mine and any(
@@ -167,6 +168,6 @@ def _facts(digest: str, group: Group) -> dict[str, Any]:
 
 def _opened_at(folder: str) -> int:
     """Nanoseconds; 0 if it was not written to the end."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         return os.stat(os.path.join(folder, "work.json")).st_mtime_ns
     return 0

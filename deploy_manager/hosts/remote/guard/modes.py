@@ -7,10 +7,10 @@ what is in shared/ belongs to the site.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import stat
+
+from .lean import remove_tree, suppress
 
 OPEN = ("releases", "venvs", "static", "maintenance")
 """Folders that belong to us, with everything in them."""
@@ -22,15 +22,15 @@ CACHES = ("uv-cache", "virtualenv")
 def repair(tools: str) -> None:
     """Repair the modes of a deploy path, given its `.deploy`. What can't be repaired stays."""
     top = os.path.dirname(tools)
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         repair_folder(top)
         repair_folder(os.path.join(top, "shared"))
     for name in OPEN:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             folder = os.path.join(top, name)
             if repair_folder(folder):
                 repair_below(folder)
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         distrust(tools)
 
 
@@ -50,10 +50,10 @@ def repair_folder(path: str) -> bool:
 def repair_below(folder: str) -> None:
     for parent, folders, files in os.walk(folder):
         for name in folders:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 repair_folder(os.path.join(parent, name))
         for name in files:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 repair_file(os.path.join(parent, name))
 
 
@@ -75,16 +75,16 @@ def distrust(tools: str) -> None:
         if entry.is_dir(follow_symlinks=False):
             # What others may have put into a cache would be installed: no hash of ours covers it.
             if entry.name in CACHES:
-                shutil.rmtree(entry.path, ignore_errors=True)
+                remove_tree(entry.path)
             else:
                 repair_private(entry.path)
         elif entry.is_file(follow_symlinks=False):
-            if entry.name.endswith((".py", ".pyz")) or entry.name.startswith("uv-"):
+            if entry.name.endswith((".py", ".pyz", ".code")) or entry.name.startswith("uv-"):
                 os.unlink(entry.path)
             else:
                 repair_private(entry.path)
 
 
 def repair_private(path: str) -> None:
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) & 0o700)

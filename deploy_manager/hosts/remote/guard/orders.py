@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
-import selectors
 import sys
-import tempfile
 import time
-from collections.abc import Callable
-from typing import Any, BinaryIO
 
 from . import spool
-from .client import Client
 from .command import Command
 from .frames import Kind
-from .groups import Group
-from .journal import Entry, Journal, digest_of
+from .journal import digest_of
+from .lean import loads
 from .putting import Putting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, BinaryIO
+
+    from .client import Client
+    from .groups import Group
+    from .journal import Entry, Journal
+    from .lean import Poll
 
 GONE_WITHIN = 3.0
 """Seconds that a killed group may take to be gone, after the grace period."""
@@ -29,13 +33,11 @@ PAUSE = 0.005
 class Orders:
     """Handles frames. A running command goes on when its client is gone."""
 
-    def __init__(
-        self, journal: Journal, folder: str, home: str, selector: selectors.BaseSelector
-    ) -> None:
+    def __init__(self, journal: Journal, folder: str, home: str, poll: Poll) -> None:
         self._journal = journal
         self._folder = folder
         self._home = home
-        self._selector = selector
+        self._poll = poll
         self._client: Client | None = None
         self._command: Command | None = None
         self._request: dict[str, Any] | None = None
@@ -47,7 +49,7 @@ class Orders:
         self._putting: Putting | None = None
         self._killing = 0.0
         self._doomed: list[Group] = []
-        self._obeyed: dict[Kind, Callable[[bytes], None]] = {
+        self._obeyed: dict[int, Callable[[bytes], None]] = {
             Kind.RUN: self._note_request,
             Kind.INPUT: self._keep_input,
             Kind.START: self._start,
@@ -77,7 +79,7 @@ class Orders:
             self._putting.give_up()
             self._putting = None
 
-    def obey(self, kind: Kind, payload: bytes) -> None:
+    def obey(self, kind: int, payload: bytes) -> None:
         """Handle a frame; unknown kinds are ignored. Raises Gone."""
         if kind in self._obeyed:
             self._obeyed[kind](payload)
@@ -93,7 +95,7 @@ class Orders:
             return False
         # Pipes that are still open are held by a daemon which the command started.
         for pipe in list(command.pipes):
-            self._selector.unregister(pipe)
+            self._poll.unregister(pipe)
         try:
             command.finish(code)
         except OSError as error:
@@ -112,7 +114,7 @@ class Orders:
 
     def _note_request(self, payload: bytes) -> None:
         self._forget_request()
-        self._request = json.loads(payload)
+        self._request = loads(payload)
 
     def _forget_request(self) -> None:
         self._request, self._is_put_off, self._no_input = None, False, ""
@@ -184,7 +186,7 @@ class Orders:
             return
         self._command = command
         for pipe in command.pipes:
-            self._selector.register(pipe, selectors.EVENT_READ, self._take)
+            self._poll.register(pipe, self._take)
         self._follow(command.entry)
 
     def _take(self, pipe: int) -> None:
@@ -196,7 +198,7 @@ class Orders:
             time.sleep(PAUSE)
             return
         if not command.take(pipe):
-            self._selector.unregister(pipe)
+            self._poll.unregister(pipe)
 
     def _read_up_to(self) -> int | None:
         """The segment of the running command that the client reads; None if it reads none."""
@@ -205,7 +207,7 @@ class Orders:
 
     def _kill(self, payload: bytes) -> None:
         """End all that runs, under this guard or left behind by an earlier one."""
-        grace = json.loads(payload)["grace"]
+        grace = loads(payload)["grace"]
         # Else the command that waits for its turn would begin once this one is dead.
         self._is_put_off = False
         self._doomed = [each.group for each in self._journal.running() if not self._runs(each)]
@@ -258,14 +260,14 @@ class Orders:
             self._killing = 0.0
             self._send(Kind.KILLED, {"gone": gone})
 
-    def _send(self, kind: Kind, payload: Any = b"") -> None:
+    def _send(self, kind: int, payload: Any = b"") -> None:
         if self._client is not None:
             self._client.send(kind, payload)
 
     # -- files
 
     def _begin_file(self, payload: bytes) -> None:
-        self._putting = Putting(json.loads(payload), self._home)
+        self._putting = Putting(loads(payload), self._home)
 
     def _write_file(self, payload: bytes) -> None:
         if self._putting is not None:
@@ -284,4 +286,6 @@ class Orders:
 def _unnamed_file(folder: str) -> BinaryIO:
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("input"), "w+b")
+    import tempfile
+
     return tempfile.TemporaryFile(dir=folder)

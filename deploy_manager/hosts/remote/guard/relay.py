@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
+import _thread
 import fcntl
-import json
 import os
-import socket
 import sys
 import time
-from threading import Thread
-from typing import Any
 
 from .daemon import Guard, is_fresh, work_of
 from .encoding import speak_utf8
 from .files import read_json, write_json
-from .frames import READY, Frame, Kind, Unpacker, pack
+from .frames import READY, Kind, Unpacker, pack
 from .journal import Journal, running_elsewhere
+from .lean import AF_UNIX, SHUT_RDWR, loads, socket, suppress
 from .modes import repair
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .frames import Frame
 
 BUSY_AFTER = 1.5
 """Seconds to try to reach a guard whose lock is held before it is reported as busy."""
@@ -64,14 +67,12 @@ def _read_hello() -> tuple[dict[str, Any] | None, bytes]:
         if not data:
             return None, b""
         for kind, payload in unpacker.feed(data):
-            if kind is Kind.HELLO:
-                return json.loads(payload), unpacker.rest
+            if kind == Kind.HELLO:
+                return loads(payload), unpacker.rest
             return None, b""
 
 
-def _reach_guard(
-    folder: str, home: str, hello: dict[str, Any]
-) -> tuple[socket.socket | None, bytes]:
+def _reach_guard(folder: str, home: str, hello: dict[str, Any]) -> tuple[socket | None, bytes]:
     """Return a connection that a guard accepted, or None and its refusal. Raises OSError."""
     began = time.monotonic()
     while True:
@@ -79,8 +80,8 @@ def _reach_guard(
         if sock is not None:
             # AGAIN, or no answer: that guard is exiting, and the lock will soon be free.
             frame = _greet(sock, hello)
-            if frame is not None and frame[0] is not Kind.AGAIN:
-                return (sock if frame[0] is Kind.WELCOME else None), pack(*frame)
+            if frame is not None and frame[0] != Kind.AGAIN:
+                return (sock if frame[0] == Kind.WELCOME else None), pack(*frame)
         elif hello.get("probe"):
             records = Journal(folder, hello["key"], hello["deployment"]).records()
             return None, pack(Kind.RECORDS, records)
@@ -96,8 +97,8 @@ def _reach_guard(
         time.sleep(0.01)
 
 
-def _connect() -> socket.socket | None:
-    sock = socket.socket(socket.AF_UNIX)
+def _connect() -> socket | None:
+    sock = socket(AF_UNIX)
     try:
         sock.connect("socket")
     except OSError:
@@ -106,11 +107,11 @@ def _connect() -> socket.socket | None:
     return sock
 
 
-def _greet(sock: socket.socket, hello: dict[str, Any]) -> Frame | None:
+def _greet(sock: socket, hello: dict[str, Any]) -> Frame | None:
     """Return the guard's answer; None if it is exiting."""
     sock.settimeout(BUSY_AFTER)
     unpacker = Unpacker()
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         sock.sendall(pack(Kind.HELLO, hello))
         while True:
             data = sock.recv(READ_BYTES)
@@ -149,12 +150,12 @@ def _start_guard(folder: str, home: str, hello: dict[str, Any]) -> bytes | None:
     return None
 
 
-def _listen() -> socket.socket:
+def _listen() -> socket:
     # Left by a guard that was killed: we hold the lock, so nobody listens there.
-    with contextlib.suppress(FileNotFoundError):
+    with suppress(FileNotFoundError):
         os.unlink("socket")
     # A relative name, since the path of a socket is limited to 107 bytes (unix(7)).
-    listener = socket.socket(socket.AF_UNIX)
+    listener = socket(AF_UNIX)
     # Who may write to a socket's file may connect (unix(7)): it is private from the start.
     before = os.umask(0o177)
     listener.bind("socket")
@@ -163,9 +164,7 @@ def _listen() -> socket.socket:
     return listener
 
 
-def _spawn(
-    listener: socket.socket, folder: str, home: str, hello: dict[str, Any], lock: int
-) -> None:
+def _spawn(listener: socket, folder: str, home: str, hello: dict[str, Any], lock: int) -> None:
     """Fork the guard as a grandchild, which alone holds the lock."""
     child = os.fork()
     if child:
@@ -179,7 +178,7 @@ def _spawn(
             _detach(keep=(listener.fileno(), lock))
             speak_utf8()
             Guard(listener, folder, home, hello).serve()
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.unlink("socket")
     except BaseException as error:
         sys.stderr.write(f"the guard ended: {error!r}\n")
@@ -197,7 +196,7 @@ def _detach(keep: tuple[int, ...]) -> None:
     for name in os.listdir("/proc/self/fd"):
         number = int(name)
         if number > 2 and number not in keep:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.close(number)
 
 
@@ -205,10 +204,10 @@ def _busy(work: dict[str, Any] | None) -> bytes:
     return pack(Kind.REFUSED, dict(work or {}, why="busy"))
 
 
-def _pump(sock: socket.socket, rest: bytes) -> None:
+def _pump(sock: socket, rest: bytes) -> None:
     """Copy in both directions independently, until one end hangs up."""
-    Thread(target=_copy_in, args=(sock, rest), daemon=True).start()
-    with contextlib.suppress(OSError):
+    _thread.start_new_thread(_copy_in, (sock, rest))
+    with suppress(OSError):
         while True:
             data = sock.recv(READ_BYTES)
             if not data:
@@ -216,16 +215,16 @@ def _pump(sock: socket.socket, rest: bytes) -> None:
             _write(data)
 
 
-def _copy_in(sock: socket.socket, data: bytes) -> None:
-    with contextlib.suppress(OSError):
+def _copy_in(sock: socket, data: bytes) -> None:
+    with suppress(OSError):
         while True:
             sock.sendall(data)
             data = os.read(0, READ_BYTES)
             if not data:
                 break
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         # The worker hung up: this ends the other direction as well, and with it the relay.
-        sock.shutdown(socket.SHUT_RDWR)
+        sock.shutdown(SHUT_RDWR)
 
 
 def _write(data: bytes) -> None:

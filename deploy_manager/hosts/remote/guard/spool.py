@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import struct
-from typing import BinaryIO, Dict, NamedTuple  # noqa: UP035
 
 from .files import private
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import io
+    from typing import BinaryIO, Dict  # noqa: UP035
+
+    Offsets = Dict[int, int]  # noqa: UP006  Python 3.8 has no other
+    """Bytes by stream."""
 
 OUT, ERR = 1, 2
 HEADER = struct.Struct(">BI")
@@ -15,17 +21,15 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 KEPT_BYTES = 64 * 1024 * 1024
 READ_BYTES = 256 * 1024
 
-Offsets = Dict[int, int]  # noqa: UP006  evaluated by Python 3.8
-"""Bytes by stream."""
 
-
-class Segment(NamedTuple):
+class Segment:
     """A file of frames, with how much of each stream came before it."""
 
-    path: str
-    number: int
-    out: int
-    err: int
+    def __init__(self, path: str, number: int, out: int, err: int) -> None:
+        self.path = path
+        self.number = number
+        self.out = out
+        self.err = err
 
 
 class Writer:
