@@ -4,9 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from deploy_manager.deployments.request import DeploymentOptions, request
+from deploy_manager.deployments.run import run
 from deploy_manager.exceptions import CodeError
 from deploy_manager.git.mirror import Mirror
+from deploy_manager.models import LockFile, Release, State
 from deploy_manager.packages.fetching import fetch_and_note
+from deploy_manager.packages.repository import own_mirror_of
+from tests.inventory import make_inventory
 from tests.parts.repository import Repository
 
 LARGE = 300_000
@@ -150,3 +155,29 @@ def test_our_own_commits_are_written_and_fetched(partial: Mirror, history: Repos
     assert history.git("show", "upgrade-1:a.txt") == "4!"
     patch = partial.patch(history.head, "a.txt", lambda text: f"{text}?", "Ours")
     assert b"+4?" in patch
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_release_whose_files_are_out_of_reach_touches_no_server(
+    history: Repository, tmp_path: Path
+) -> None:
+    made = make_inventory(tmp_path, f"file://{history.path}")
+    placement = made.add_server("one")
+    own_mirror_of(made.environment.project).update()
+    older = history.git("rev-parse", "HEAD~1")
+    lock = LockFile.objects.of("d" * 64, "")
+    release = Release.objects.make(made.environment, older, "Number 3", lock, None, build=[])
+    hide(history)
+    deployment = request(
+        made.environment,
+        "upgrade",
+        source="manage.py",
+        requested_by_name="me@here",
+        options=DeploymentOptions(release=release),
+    )
+    run(deployment.pk)
+    deployment.refresh_from_db()
+    assert deployment.state == State.FAILED
+    assert f"The files of commit {older[:8]} are not here yet" in str(deployment.message)
+    assert [host.state for host in deployment.host_runs.all()] == [State.SKIPPED]
+    assert list(Path(placement.deploy_path).iterdir()) == []
