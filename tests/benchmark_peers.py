@@ -27,7 +27,15 @@ from deploy_manager.packages.pins import pins_of, replace_pins
 from deploy_manager.requirements.completing import complete_pins
 from deploy_manager.requirements.pins import lock_digest, lock_text
 from tests.big_shop import NAMES, Shop
-from tests.parts.peers import Order, Peer, World, plain_peers, run_whole
+from tests.parts.peers import (
+    LEFT_OUT,
+    Order,
+    Peer,
+    World,
+    installed_peers,
+    plain_peers,
+    run_whole,
+)
 from tests.parts.step_times import times_of_steps
 from tests.parts.worker import StartWorker, UseBroker, environment_of_a_worker
 
@@ -74,6 +82,7 @@ class Times:
                 ratio = f"{median / bare:5.2f}" if bare else "     "
                 each = " ".join(f"{one:.2f}" for one in rounds)
                 lines.append(f"  {name:44} {median:6.2f} s  {ratio}  ({each})")
+        lines += ["", *(f"left out: {name}, as {reason}" for name, reason in LEFT_OUT.items())]
         return "\n".join(lines)
 
 
@@ -172,7 +181,10 @@ def contest(
     start_worker()
     sshds = dict(zip(NAMES, shop.sshds, strict=True))
     world = World.make(tmp_path / "world", sshds, shop.repository, shop.index.url)
-    peers = [peer for peer in plain_peers() if is_asked_for(peer.name, ONLY_PEERS)]
+    everybody = plain_peers()
+    if any(is_asked_for(name, ONLY_PEERS) for name in ("pyinfra", "Ansible")):
+        everybody += installed_peers(tmp_path / "peers", world.ssh_config)
+    peers = [peer for peer in everybody if is_asked_for(peer.name, ONLY_PEERS)]
     for peer in peers:
         world.prepare(peer.folder, shop.environment.variables)
     project = tmp_path / "project"

@@ -1,8 +1,8 @@
 """`script/test -s tests/benchmark_upgrade.py`: one library of 31 pins, moved on four servers.
 
 Our upgrade (by pip and by uv) in turn with plain Fabric in parallel: `pip install -U` in the
-environment that serves, and a new environment beside it. Then from an advisory to all servers, with
-a real worker and scheduler. Prints medians; asserts nothing about time.
+environment that serves, and a new environment beside it, with the ratios to both. Then from an
+advisory to all servers, with a real worker and scheduler. Prints medians; asserts nothing of time.
 """
 
 import time
@@ -45,6 +45,7 @@ from tests.parts.worker import StartScheduler, StartWorker, UseBroker
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ROUNDS, ROUNDS_OF_ADVISORIES = 3, 3
+IN_PLACE, BESIDE = "Fabric: pip install -U where it serves", "Fabric: new environment beside"
 PATIENCE = 180.0
 """Seconds."""
 
@@ -122,12 +123,17 @@ def test_a_library_moves_on_four_servers(
         began = time.perf_counter()
         in_place.upgrade_in_place(f"shopkit=={version}")
         in_place.wait_until_all_say(f"shopkit {version}")
-        shop.note("Fabric: pip install -U where it serves", time.perf_counter() - began)
+        shop.note(IN_PLACE, time.perf_counter() - began)
         began = time.perf_counter()
         beside.build_beside(f"v{number}", lock_text(pins_of(shop.environment)))
         beside.wait_until_all_say(f"shopkit {version}")
-        shop.note("Fabric: new environment beside", time.perf_counter() - began)
+        shop.note(BESIDE, time.perf_counter() - began)
     print("\n" + shop.told())
+    for installer in ("pip", "uv"):
+        ours = shop.median(f"our upgrade by {installer}")
+        for other in (IN_PLACE, BESIDE):
+            ratio = ours / shop.median(other)
+            print(f"ours by {installer} takes {ratio:.2f} times as long as {other}")
 
 
 def variables_of(shop: Shop, plain: PlainServers) -> dict[str, str]:

@@ -86,13 +86,18 @@ class Shop:
     def note(self, name: str, seconds: float) -> None:
         self.seconds[name].append(seconds)
 
+    def median(self, name: str) -> float:
+        """Return the median of all rounds but the first."""
+        _first, *others = self.seconds[name]
+        return statistics.median(others)
+
     def told(self) -> str:
         """Return the medians of all rounds but the first."""
         loads = " ".join(f"{load:.1f}" for load in os.getloadavg())
         lines = [f"{os.cpu_count()} processors, load averages {loads}"]
         for name, (_first, *others) in self.seconds.items():
             rounds = " ".join(f"{one:.2f}" for one in others)
-            lines.append(f"{name:47} {statistics.median(others):6.2f} s   ({rounds})")
+            lines.append(f"{name:47} {self.median(name):6.2f} s   ({rounds})")
         return "\n".join(lines)
 
 

@@ -81,6 +81,25 @@ def test_a_token_is_told_to_the_server_alone(
     assert not leaks.found
 
 
+def test_the_files_of_a_commit_are_fetched_by_the_same_token(
+    repository: Repository, tmp_path: Path, settings: Settings
+) -> None:
+    repository.git("config", "uploadpack.allowFilter", "true")
+    older, newer = repository.head, repository.commit("Second", {"a.txt": "2"})
+    with serving(tmp_path, "oauth2", TOKEN) as server:
+        project = make_project(settings, f"{server.url}/shop/.git")
+        credential = token()
+        mirror = mirror_of(project)
+        mirror.update()
+        server.seen.clear()
+        assert mirror.read_file(older, "a.txt") == "1"
+        assert server.wanted in server.seen
+        credential.delete()
+        # What is missing is fetched with the login, or not at all.
+        with pytest.raises(CodeError, match="are not here yet"):
+            mirror_of(project).read_file(newer, "a.txt")
+
+
 def test_a_server_that_sends_git_elsewhere_gets_no_token_there(
     repository: Repository, tmp_path: Path, settings: Settings
 ) -> None:

@@ -17,7 +17,8 @@ from deploy_manager.logins import KeyLogin, Login, PasswordLogin, explain, in_me
 from deploy_manager.masking import masking
 from deploy_manager.private_keys import read_private_key
 
-ANY_PROTOCOL = "https:http:ssh:git:file"
+NO_PROTOCOL = "none"
+"""No command but a fetch reaches a repository: git would go there for each file that is missing."""
 
 _WITH_AGENT = 'ssh-add -q - || exit; "$@" </dev/null; code=$?; kill "$SSH_AGENT_PID"; exit "$code"'
 """Run inside an agent: reads a key from stdin, runs git, and ends the agent.
@@ -35,7 +36,7 @@ class Access:
     name: str = ""
     """The credential's, for messages; blank: what git's account has."""
 
-    protocols: str = ANY_PROTOCOL
+    protocols: str = NO_PROTOCOL
     """By which code may come, as GIT_ALLOW_PROTOCOL has them: a server may redirect."""
 
     before: tuple[str, ...] = ()

@@ -23,6 +23,17 @@ from deploy_manager.git.access import logged_in
 from deploy_manager.git.amending import Change, amend_file, check_own_ref, keep_commit, patch_of
 from deploy_manager.git.command import Git, GitError
 from deploy_manager.git.contents import refuse_incomplete_archive, refuse_lfs_pointers
+from deploy_manager.git.partial import (
+    ORIGIN,
+    WITH_FILES,
+    WITHOUT_FILES,
+    can_be_partial,
+    commands_to_fetch,
+    gives_no_single_files,
+    is_partial,
+    make_whole,
+    missing_files,
+)
 from deploy_manager.logins import Login
 from deploy_manager.logs import mask
 from deploy_manager.messages import Message, few
@@ -61,6 +72,9 @@ class Mirror:
 
     `timeout` is in seconds, for each git command and for the lock of the mirror. `login` is what
     the repository is logged in to with, opened only to fetch; None: what git's account has.
+
+    Of a remote repository it has the files of those commits only that were looked into, and what
+    changed since: looking into another one fetches its files. See `partial`.
     """
 
     def __init__(
@@ -74,12 +88,21 @@ class Mirror:
         self._timeout = timeout
         self._login = login
         self._git = Git(self._shown, timeout)
+        self._with_files: set[str] = set()
+        """Commits whose files are known to be here."""
 
     def update(self) -> None:
         """Clone the repository, or fetch its changes and drop deleted refs. Raises CodeError.
 
         Its login is opened here: a process without the key for secrets can't.
         """
+        self._update(whole=False)
+
+    def update_for_others(self) -> None:
+        """Update, with all files of all commits, for processes that can't fetch them themselves."""
+        self._update(whole=True)
+
+    def _update(self, *, whole: bool) -> None:
         if self._repository.startswith("-") or re.match(r"\w+::", self._repository):
             raise CodeError(
                 _("%(shown)s is not a repository: enter a URL or an absolute path."),
@@ -87,7 +110,9 @@ class Mirror:
             )
         with self._alone() as lock:
             try:
-                self._fetch(lock) if self._folder.exists() else self._clone(lock)
+                self._fetch(lock) if self._folder.exists() else self._clone(lock, whole)
+                if whole and is_partial(self._try):
+                    self._make_whole(lock)
             except GitError as error:
                 raise CodeError(
                     _("%(shown)s can't be reached: %(reason)s"),
@@ -136,6 +161,7 @@ class Mirror:
         """Return a file of a commit as bytes; see `read_file`."""
         if "\0" in path:
             return None
+        self._have_files(_hash(commit))
         # Names end with a new line, or with a NUL by -z, which only git 2.38 and newer know.
         end, words = ("\0", ("-z",)) if "\n" in path else ("\n", ())
         asked = f"{_hash(commit)}:{path}{end}".encode()
@@ -163,6 +189,7 @@ class Mirror:
         Raises CodeError for submodules and files of Git LFS, whose content an archive lacks, and
         for more than `max_bytes` of files.
         """
+        self._have_files(_hash(commit))
         listed = self._ask("ls-tree", "-r", "-l", "-z", "--full-tree", _hash(commit))
         refuse_incomplete_archive(commit, listed, max_bytes)
         target = self._archives / f"{commit}.tar.gz"
@@ -185,6 +212,7 @@ class Mirror:
         and whatever `change` raises.
         """
         check_own_ref(ref)
+        self._have_files(_hash(base))
         with self._alone():
             if not (commit := self._commit_of(ref)):
                 commit = amend_file(self._run, _hash(base), path, change, message)
@@ -193,18 +221,66 @@ class Mirror:
 
     def patch(self, base: str, path: str, change: Change, message: str) -> bytes:
         """Return a changed file as a patch for `git am` and `git apply`; raises as `amend`."""
+        self._have_files(_hash(base))
         with self._alone():
             return patch_of(self._run, amend_file(self._run, _hash(base), path, change, message))
 
-    def _clone(self, lock: int) -> None:
-        """Clone beside and rename, so that an interrupted clone is never used."""
+    def _have_files(self, commit: str) -> None:
+        """Have a commit's files here, the first time that it is looked into. Raises CodeError."""
+        if commit in self._with_files:
+            return
+        if is_partial(self._try):
+            missing = missing_files(self._try, commit)
+            if missing is None:
+                return
+            if missing:
+                self._fetch_files(commit, missing)
+        self._with_files.add(commit)
+
+    def _fetch_files(self, commit: str, missing: Sequence[str]) -> None:
+        with self._alone() as lock:
+            try:
+                for words in commands_to_fetch(missing):
+                    self._log_in_and_run(("--git-dir", str(self._folder), *words), lock)
+            except GitError as error:
+                if not gives_no_single_files(error):
+                    raise self._out_of_reach(commit, error) from None
+                try:
+                    self._make_whole(lock)
+                except GitError as other:
+                    raise self._out_of_reach(commit, other) from None
+
+    def _out_of_reach(self, commit: str, error: GitError) -> CodeError:
+        return CodeError(
+            _(
+                "The files of commit %(commit)s are not here yet, and %(shown)s can't be reached:"
+                " %(reason)s"
+            ),
+            commit=commit[:8],
+            shown=self._shown,
+            reason=error.reason,
+        )
+
+    def _clone(self, lock: int, whole: bool) -> None:
+        with self._cloned(lock, whole) as beside:
+            beside.rename(self._folder)
+
+    def _make_whole(self, lock: int) -> None:
+        """Have all files of all commits. The lock of the mirror is held."""
+        with self._cloned(lock, whole=True) as beside:
+            make_whole(self._folder, beside, self._try)
+
+    @contextmanager
+    def _cloned(self, lock: int, whole: bool) -> Iterator[Path]:
+        """Clone beside, so that an interrupted clone is never used."""
         beside = self._folder.with_suffix(".part")
         shutil.rmtree(beside, ignore_errors=True)
+        filters = () if whole or not can_be_partial(self._repository) else (WITHOUT_FILES,)
         # An empty template: the account's own could bring hooks.
-        words = ("clone", "--quiet", "--bare", "--template=", "--", self._repository, str(beside))
+        words = ("clone", "--quiet", "--bare", "--template=", *filters, "--", self._repository)
         try:
-            self._log_in_and_run(words, lock)
-            beside.rename(self._folder)
+            self._log_in_and_run((*words, str(beside)), lock)
+            yield beside
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
@@ -213,10 +289,14 @@ class Mirror:
         # branch or tag can end in .lock (git-check-ref-format(1)).
         for stale in self._folder.rglob("*.lock"):
             stale.unlink(missing_ok=True)
+        options: tuple[str, ...] = ("--quiet", "--prune", "--force")
+        # By its URL, not as origin: early versions cloned URLs that had a password in them. A
+        # partial one is younger, and git knows by the name that it may lack files.
+        source = self._repository
+        if is_partial(self._try):
+            options, source = (*options, WITH_FILES), ORIGIN
         # With refspecs, since a bare clone has none configured.
-        # By its URL, not as origin: early versions cloned URLs that had a password in them.
-        options = ("--quiet", "--prune", "--force")
-        words = ("fetch", *options, "--", self._repository, *_REFSPECS)
+        words = ("fetch", *options, "--", source, *_REFSPECS)
         self._log_in_and_run(("--git-dir", str(self._folder), *words), lock)
 
     def _log_in_and_run(self, words: Sequence[str], lock: int) -> None:

@@ -5,6 +5,7 @@ Both read one mirror: the worker fetches into it, and notes beside it how that w
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from django.utils.translation import gettext_noop as _
@@ -51,12 +52,16 @@ class WorkersMirror(Mirror):
         if problem := Message.of_json(json.loads(note.read_text())):
             raise CodeError(problem)
 
+    def _fetch_files(self, commit: str, missing: Sequence[str]) -> None:
+        """Have a worker fetch: it has all files of all commits then."""
+        self.update()
+
 
 def fetch_and_note(mirror: Mirror) -> None:
     """Update a mirror, and note for who waits that it is done, or why it failed."""
     problem = Message()
     try:
-        mirror.update()
+        mirror.update_for_others()
     except DeployManagerError as error:
         problem = message_of(error)
     note = note_of(mirror)

@@ -16,6 +16,12 @@ from tests.parts.repository import Repository
 from tests.parts.sshd import Sshd
 
 PEERS = Path(__file__).parent.parent / "peers"
+PROGRAMS = ("pyinfra==3.10.0", "ansible-core>=2.19")
+LEFT_OUT = {
+    "Capistrano": "it deploys to one path on all servers, and these four share one disk",
+}
+"""Who is not measured, and why."""
+
 SSH_CONFIG = """Host {name}
     HostName {sshd.address}
     Port {sshd.port}
@@ -96,6 +102,7 @@ class World:
         return {
             "PEERS": str(PEERS),
             "SERVERS": " ".join(self.sshds),
+            "HOMES": " ".join(str(sshd.home) for sshd in self.sshds.values()),
             "SSH_CONFIG": str(self.ssh_config),
             "REPOSITORY": str(self.repository.path),
             "INDEX": self.index_url,
@@ -155,6 +162,24 @@ def plain_peers() -> list[Peer]:
     return [
         Peer("bare ssh script", "script", ["sh", "deploy.sh"]),
         Peer("plain Fabric", "fabric", [fab, "deploy"]),
+    ]
+
+
+def installed_peers(folder: Path, ssh_config: Path) -> list[Peer]:
+    """Install the others into a folder and return them."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    words = ["install", "--quiet", "--disable-pip-version-check", *PROGRAMS]
+    subprocess.run([folder / "bin/pip", *words], check=True)
+    programs = {"PROGRAMS": str(folder / "bin")}
+    for_ansible = {
+        "ANSIBLE_CONFIG": str(PEERS / "ansible.cfg"),
+        "ANSIBLE_HOME": str(folder / "ansible"),
+        "ANSIBLE_SSH_ARGS": f"-F {ssh_config} -o ControlMaster=auto -o ControlPersist=60s",
+    }
+    playbook = [str(folder / "bin/ansible-playbook"), "ansible_playbook.yml"]
+    return [
+        Peer("pyinfra", "pyinfra", ["sh", "pyinfra.sh"], names_by_content=True, more=programs),
+        Peer("Ansible", "ansible", playbook, names_by_content=True, more=for_ansible),
     ]
 
 
