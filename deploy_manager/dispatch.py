@@ -1,5 +1,8 @@
 """Waking workers: requests are written, and a message with a row's key is sent after the commit.
 
+What follows an end, and the engines of upgrades and facts, are imported when they are called: a
+request costs each command and the first click of a web server's process as little as it needs.
+
 Nothing depends on a message's arrival: if no broker answers the row stays queued, its message says
 why no worker was woken, and the next round of `reconcile` wakes one.
 """
@@ -17,7 +20,7 @@ from django.dispatch import receiver
 
 from deploy_manager.broker import connect, explain
 from deploy_manager.conf import get_settings
-from deploy_manager.deployments import announcing, approvals
+from deploy_manager.deployments import approvals
 from deploy_manager.deployments.gates import waiting_for_checks
 from deploy_manager.deployments.request import request as write_request
 from deploy_manager.isolation import drop_a_broken_connection
@@ -37,10 +40,7 @@ from deploy_manager.models import (
 )
 from deploy_manager.models.transactions import after_commit
 from deploy_manager.packages.fetching import FETCHED_WITHIN
-from deploy_manager.packages.gathering import Gatherers, ask_after, ask_servers
-from deploy_manager.packages.gathering import gather as gather_facts
-from deploy_manager.packages.resolutions import describe_not_woken, note_not_woken
-from deploy_manager.reconcile import promote_next
+from deploy_manager.packages.gatherers import Gatherers
 from deploy_manager.signals import (
     delivery_due,
     deployment_ended,
@@ -49,13 +49,11 @@ from deploy_manager.signals import (
     policy_run_due,
     resolution_due,
 )
-from deploy_manager.upgrades.plan import UpgradePlan
-from deploy_manager.upgrades.progress import advance_upgrade, upgrade_of
-from deploy_manager.upgrades.requests import request_upgrade as write_upgrade
-from deploy_manager.watching import rounds
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+
+    from deploy_manager.upgrades.plan import UpgradePlan
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +99,14 @@ def break_glass(deployment: Deployment, **details: Any) -> None:
 
 
 def _begin_after_commit(deployment: Deployment) -> None:
-    act = partial(promote_next, deployment.environment, wake_for_shard)
+    act = partial(_promote_next, deployment.environment)
     after_commit(do_alone, act, deployment)
+
+
+def _promote_next(environment: Environment) -> None:
+    from deploy_manager.reconcile import promote_next
+
+    promote_next(environment, wake_for_shard)
 
 
 def report_status(project: Project, commit: str, context: str, state: str, **details: Any) -> bool:
@@ -114,16 +118,18 @@ def report_status(project: Project, commit: str, context: str, state: str, **det
         if not CommitStatus.objects.report(project, commit, context, state, **details):
             return False
         for environment in waiting_for_checks(project, commit):
-            act = partial(promote_next, environment, wake_for_shard)
+            act = partial(_promote_next, environment)
             after_commit(do_alone, act, environment)
     return True
 
 
-def request_upgrade(plan: UpgradePlan, **details: Any) -> Upgrade:
+def request_upgrade(plan: "UpgradePlan", **details: Any) -> Upgrade:
     """Write an upgrade and begin it after the commit.
 
     For arguments and exceptions see `upgrades.requests.request_upgrade`.
     """
+    from deploy_manager.upgrades.requests import request_upgrade as write_upgrade
+
     with transaction.atomic():
         upgrade = write_upgrade(plan, **details)
         after_commit(advance, upgrade.pk)
@@ -132,6 +138,8 @@ def request_upgrade(plan: UpgradePlan, **details: Any) -> Upgrade:
 
 def advance(upgrade_id: int) -> None:
     """Do what is due of an upgrade, and wake workers for the deployments that were written."""
+    from deploy_manager.upgrades.progress import advance_upgrade
+
     for deployment in advance_upgrade(upgrade_id):
         wake(deployment.pk)
 
@@ -150,6 +158,8 @@ def wake_for_shard(shard_id: int) -> bool:
     Shard.objects.mark_woken(shard_id, timedelta(0))
     why = send("run_shard", shard_id)
     if why:
+        from deploy_manager.packages.resolutions import describe_not_woken
+
         logger.warning("Shard %s is queued, but no worker was woken: %s", shard_id, why)
         Deployment.objects.filter(shards=shard_id, state=State.QUEUED).update(
             message=describe_not_woken(why)
@@ -159,6 +169,9 @@ def wake_for_shard(shard_id: int) -> bool:
 
 def gather() -> Counter[str]:
     """Have workers gather the facts that are due; return how often each thing was asked for."""
+    from deploy_manager.packages.gathering import gather as gather_facts
+    from deploy_manager.watching import rounds
+
     return gather_facts(GATHERERS, {rounds.JOB: lambda gatherers: rounds.wake_for_due(_watch)})
 
 
@@ -208,6 +221,10 @@ def send(task: str, *keys: int, **options: Any) -> str:
 @receiver(deployment_ended, dispatch_uid="deploy_manager.dispatch")
 def _go_on_after(deployment: Deployment, **details: Any) -> None:
     """Notify people, and begin what waited for the end; no error in one stops the next."""
+    from deploy_manager.deployments import announcing
+    from deploy_manager.packages.gathering import ask_after, ask_servers
+    from deploy_manager.upgrades.progress import upgrade_of
+    from deploy_manager.watching import rounds
 
     def notify() -> None:
         notifications = deployment.environment.notifications
@@ -226,7 +243,7 @@ def _go_on_after(deployment: Deployment, **details: Any) -> None:
         notify,
         announce,
         advance_its_upgrade,
-        partial(promote_next, deployment.environment, wake_for_shard),
+        partial(_promote_next, deployment.environment),
         partial(ask_after, deployment),
         partial(ask_servers, GATHERERS),
         partial(rounds.look_again_after, deployment),
@@ -270,6 +287,8 @@ def _wake_for_delivery(delivery: OutgoingDelivery, **details: Any) -> None:
 @receiver(resolution_due, dispatch_uid="deploy_manager.dispatch")
 def _wake_for_resolution(resolution: Resolution, **details: Any) -> None:
     if why := send("resolve", resolution.pk):
+        from deploy_manager.packages.resolutions import note_not_woken
+
         note_not_woken(resolution, why)
         logger.warning("%s waits, but no worker was woken: %s", resolution, why)
 

@@ -3,15 +3,15 @@
 import base64
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization.ssh import SSHCertificate
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import KeyUnusable
 from deploy_manager.sealing import Secret
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.serialization.ssh import SSHCertificate
 
 LEAST_RSA_BITS = 2048
 
@@ -29,6 +29,8 @@ class PrivateKey:
 
 def read_private_key(text: Secret, passphrase: Secret | None = None) -> PrivateKey:
     """Return the key in a text, of OpenSSH or PEM. Raises KeyUnusable."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
     given = passphrase.value.encode() if passphrase and passphrase.value else None
     key = _load(text.value.strip().encode() + b"\n", given)
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size < LEAST_RSA_BITS:
@@ -43,10 +45,14 @@ def read_private_key(text: Secret, passphrase: Secret | None = None) -> PrivateK
 
 def make_private_key() -> PrivateKey:
     """Return a new ed25519 key."""
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
     return _as_openssh(ed25519.Ed25519PrivateKey.generate())
 
 
 def _as_openssh(key: Any) -> PrivateKey:
+    from cryptography.hazmat.primitives import serialization
+
     plain = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.OpenSSH,
@@ -57,6 +63,8 @@ def _as_openssh(key: Any) -> PrivateKey:
 
 def public_line(key: Any) -> str:
     """Return a public key of cryptography's as OpenSSH writes it."""
+    from cryptography.hazmat.primitives import serialization
+
     text: bytes = key.public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     )
@@ -64,6 +72,8 @@ def public_line(key: Any) -> str:
 
 
 def _load(data: bytes, passphrase: bytes | None) -> Any:
+    from cryptography.hazmat.primitives import serialization
+
     for load in (serialization.load_ssh_private_key, serialization.load_pem_private_key):
         try:
             return load(data, passphrase)
@@ -105,8 +115,11 @@ def check_user_certificate(line: str, public: str) -> None:
         raise KeyUnusable(_("The certificate is not for this key: have this public key signed."))
 
 
-def read_certificate(line: str) -> SSHCertificate:
+def read_certificate(line: str) -> "SSHCertificate":
     """Return the certificate in a line. Raises KeyUnusable, also if its signature is wrong."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.serialization.ssh import SSHCertificate
+
     try:
         read = serialization.load_ssh_public_identity(line.strip().encode())
         if isinstance(read, SSHCertificate):

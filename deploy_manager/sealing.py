@@ -12,14 +12,16 @@ import secrets
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext_noop as _
-from nacl.exceptions import CryptoError
-from nacl.public import PrivateKey, PublicKey, SealedBox
 
 from deploy_manager.conf import get_settings
 from deploy_manager.exceptions import ConfigurationError, SecretUnreadable
 from deploy_manager.messages import Message
+
+if TYPE_CHECKING:
+    from nacl.public import PrivateKey, PublicKey
 
 FORMAT = "sealed1"
 MOST_BYTES = 64 * 1024
@@ -91,6 +93,9 @@ class Sealed:
         """Return the value. Raises SecretUnreadable, ConfigurationError; for the worker only."""
         if not self.key_id:
             raise SecretUnreadable(NOT_SEALED)
+        from nacl.exceptions import CryptoError
+        from nacl.public import SealedBox
+
         for key in private_keys():
             if id_of(key.public_key) == self.key_id:
                 try:
@@ -121,6 +126,8 @@ def seal(secret: Secret) -> Sealed:
 
 
 def _seal(secret: Secret, fingerprint: str) -> Sealed:
+    from nacl.public import SealedBox
+
     # No local variable has it in plain: reports of errors show those.
     if len(secret.value.encode()) > MOST_BYTES:
         raise ConfigurationError(
@@ -131,20 +138,24 @@ def _seal(secret: Secret, fingerprint: str) -> Sealed:
     return Sealed(id_of(key), fingerprint, box)
 
 
-def id_of(key: PublicKey) -> str:
+def id_of(key: "PublicKey") -> str:
     """Return the name of a key, which may be shown."""
     return hashlib.sha256(bytes(key)).hexdigest()[:8]
 
 
-def current_public_key() -> PublicKey:
+def current_public_key() -> "PublicKey":
     """Return the key that seals: that of the setting, or of the file. Raises ConfigurationError."""
+    from nacl.public import PublicKey
+
     if text := get_settings().SECRETS_PUBLIC_KEY:
         return PublicKey(_bytes_of(text, "SECRETS_PUBLIC_KEY"))
     return private_keys()[0].public_key
 
 
-def private_keys() -> list[PrivateKey]:
+def private_keys() -> "list[PrivateKey]":
     """Return the keys of the file, the current one first. Raises ConfigurationError."""
+    from nacl.public import PrivateKey
+
     path = get_settings().SECRETS_KEY_FILE
     if path is None:
         raise ConfigurationError(_("No key for secrets is configured. %(how)s"), how=HOW)
@@ -163,11 +174,13 @@ def private_keys() -> list[PrivateKey]:
     return [PrivateKey(_bytes_of(text, "SECRETS_KEY_FILE")) for text in texts]
 
 
-def add_key(path: Path) -> PublicKey:
+def add_key(path: Path) -> "PublicKey":
     """Put a new key before those of a file, which is made if need be; return its public part.
 
     Raises OSError. The file is replaced by a rename: it is never there in part.
     """
+    from nacl.public import PrivateKey
+
     key = PrivateKey.generate()
     before = path.read_text() if path.exists() else ""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -184,12 +197,14 @@ def add_key(path: Path) -> PublicKey:
     return key.public_key
 
 
-def public_text(key: PublicKey) -> str:
+def public_text(key: "PublicKey") -> str:
     """Return a public key as the setting SECRETS_PUBLIC_KEY has it."""
     return b64encode(bytes(key)).decode()
 
 
 def _bytes_of(text: str, setting: str) -> bytes:
+    from nacl.public import PrivateKey
+
     try:
         key = b64decode(text, validate=True)
     except (binascii.Error, ValueError):

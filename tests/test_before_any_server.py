@@ -32,8 +32,8 @@ from deploy_manager.requirements.programs import missing_programs
 from deploy_manager.requirements.reading import read_pins
 from deploy_manager.requirements.targets import Target
 from deploy_manager.wheels.offers import ask_offers
+from deploy_manager.wheels.other_pythons import other_pythons
 from deploy_manager.wheels.python import own_python, python_of
-from deploy_manager.wheels.suiting import other_pythons
 from tests.commands import Worker, call, call_and_be_refused
 from tests.inventory import Inventory, claim, make_inventory
 from tests.parts.admin import make_user

@@ -24,7 +24,7 @@ from deploy_manager.packages.exposure import (
     vulnerable_packages,
     who_runs,
 )
-from deploy_manager.packages.inventory import NOT_DEPLOYED
+from deploy_manager.packages.targets import NOT_DEPLOYED
 from tests.inventory import Inventory
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts.own_project import MANAGE, OwnProject
+from tests.parts.repository import Repository
+
 HEAVY = (
     "paramiko",
     "fabric",
@@ -129,3 +132,45 @@ print(json.dumps(sorted(sys.modules)))
     assert ("deploy_manager.recipes" in imported) == (way == "check")
     assert "deploy_manager.admin.deployments.history" in imported
     assert not imported.intersection((*HEAVY, *ENGINE))
+
+
+WORK = (
+    *("paramiko", "fabric", "requests", "pypi_simple", "truststore", "urllib3", "cryptography"),
+    *("nacl", "uv", "virtualenv", "apprise", "ansi2html", "ninja", "pydantic"),
+    *(
+        f"deploy_manager.{room}"
+        for room in (
+            *("tasks", "reconcile", "upgrades.plan", "upgrades.progress", "watching.rounds"),
+            *("hosts.ssh", "hosts.link", "packages.inventory", "packages.auditing", "advisories"),
+            *("deployments.run", "deployments.prepare", "notifications", "wheels.offers"),
+        )
+    ),
+)
+"""What a worker needs, and a request does not."""
+
+REQUEST = """
+import json, sqlite3, sys
+from contextlib import closing
+import django
+django.setup()
+with closing(sqlite3.connect("db.sqlite3")) as database, database:
+    database.execute(
+        "UPDATE deploy_manager_project SET repository = ? WHERE name = 'shop'", [sys.argv[1]]
+    )
+from django.core.management import call_command
+call_command("deploy", "shop/production", "--no-wait", "--json")
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_a_deployment_is_requested_without_what_only_a_worker_needs(
+    own_project: OwnProject, repository: Repository
+) -> None:
+    pins = "django==5.2.1\ngunicorn==23.0.0\n"
+    repository.commit("A site", {"manage.py": MANAGE, "requirements.txt": pins})
+    code, printed = own_project.run("python", "-c", REQUEST, str(repository.path))
+    assert code == 0, printed
+    assert own_project.deployments() == ["manage.py deploy queued"]
+    imported = set(json.loads(printed.strip().splitlines()[-1]))
+    assert "deploy_manager.deployments.request" in imported
+    assert not imported.intersection(WORK)

@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from deploy_manager.exceptions import IndexUnreachable, PinError
-from deploy_manager.requirements import index_facts
+from deploy_manager.requirements import index_facts, own_index
 from deploy_manager.requirements.declared import sources_of
 from deploy_manager.requirements.exporting import export_pylock
 from deploy_manager.requirements.index_facts import (
@@ -20,8 +20,8 @@ from deploy_manager.requirements.index_facts import (
     VersionFacts,
     look_up,
     look_up_many,
-    own_index_url,
 )
+from deploy_manager.requirements.own_index import own_index_url
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.uv import run_uv
 from tests.parts.index import Index
@@ -253,6 +253,6 @@ def test_a_pip_that_can_not_say_its_index_is_no_reason_to_use_the_public_one(
     ):
         with pytest.raises(PinError, match="to use is unknown"):
             ask()
-    monkeypatch.setattr(index_facts, "PIP_ANSWERS_WITHIN", 0.001)
+    monkeypatch.setattr(own_index, "PIP_ANSWERS_WITHIN", 0.001)
     with pytest.raises(IndexUnreachable, match=r"no answer within 0\.001 s"):
         own_index_url()

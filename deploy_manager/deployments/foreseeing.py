@@ -7,7 +7,6 @@ from django.utils.translation import gettext_noop as _
 from deploy_manager.exceptions import PinError
 from deploy_manager.messages import Message, few
 from deploy_manager.models import Deployment, Environment, Process, Step
-from deploy_manager.packages.suitability import refuse_unsuitable
 from deploy_manager.recipes.environments import make_virtualenv
 from deploy_manager.recipes.serving import reload
 from deploy_manager.requirements.pins import Pin
@@ -85,6 +84,8 @@ def refuse_what_would_fail(
         raise PinError(Message.lines(*lines))
     if make_virtualenv.__name__ not in recipes:
         return ()
+    from deploy_manager.packages.suitability import refuse_unsuitable
+
     runs = deployment.host_runs.exclude(placement=None).order_by("pk")
     runs = runs.select_related("placement__server__gateway", "placement__environment")
     placements = [run.placement for run in runs if run.placement]

@@ -26,10 +26,10 @@ from deploy_manager.models.deployments import ROLLBACK
 from deploy_manager.models.serving import most_served
 from deploy_manager.models.shapes import texts_in
 from deploy_manager.packages.downgrades import ChangedPin, changed_pins
+from deploy_manager.packages.foreseen import foreseen
 from deploy_manager.packages.overrides import StandingOverride, lay_over
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.packages.repository import mirror_of
-from deploy_manager.packages.suitability import foreseen
 from deploy_manager.recipes import Pipeline, Uses, broken_modules
 from deploy_manager.recipes.databases import DEFAULT, migrate
 from deploy_manager.requirements.pins import Pin, PinChange

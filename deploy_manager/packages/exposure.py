@@ -26,8 +26,8 @@ from deploy_manager.models import (
     Requirement,
 )
 from deploy_manager.models.serving import serving_release
-from deploy_manager.packages.inventory import NOT_DEPLOYED
 from deploy_manager.packages.pins import checked_pins_of
+from deploy_manager.packages.targets import NOT_DEPLOYED
 from deploy_manager.requirements.fixing import versions_that_fix
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.reading import read_pins

@@ -6,27 +6,16 @@ nothing to do.
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from deploy_manager.isolation import job_round
 from deploy_manager.models import Deployment, Placement
 from deploy_manager.packages.auditing import is_audit_due
+from deploy_manager.packages.gatherers import Gatherers
 from deploy_manager.packages.inventory import claim_due_placements
 from deploy_manager.packages.looking_up import is_look_up_due
 
 MOST_AT_A_TIME = 50
 """Servers in one message, asked side by side; the next round takes the others."""
-
-
-@dataclass(frozen=True)
-class Gatherers:
-    """How a worker is woken to gather each kind of fact; False if none could be."""
-
-    take_inventory: Callable[..., bool]
-    """Takes the ids of placements."""
-
-    look_up: Callable[[], bool]
-    audit: Callable[[], bool]
 
 
 def gather(gatherers: Gatherers, first: "Jobs | None" = None) -> Counter[str]:

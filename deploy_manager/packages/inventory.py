@@ -30,6 +30,7 @@ from deploy_manager.messages import Message, message_of
 from deploy_manager.models import Environment, InstalledPackage, Placement
 from deploy_manager.models.places import forget_moved
 from deploy_manager.models.transactions import brief_transaction
+from deploy_manager.packages.targets import NOT_DEPLOYED
 from deploy_manager.recipes import Command, Result
 from deploy_manager.recipes.holding import inventory_script
 from deploy_manager.requirements.targets import Target
@@ -56,7 +57,6 @@ FACTS = {
 }
 """The keys of an answer besides the packages, and their columns."""
 
-NOT_DEPLOYED = Message(_("Nothing is deployed there yet."), "not_deployed")
 ASKED_TWICE = Message(_("It was asked again meanwhile: the later answer counts."))
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")

@@ -24,7 +24,6 @@ from deploy_manager.models.shapes import texts_in
 from deploy_manager.packages.downgrades import ChangedPin, judge_changes
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.packages.targets import targets_of
-from deploy_manager.requirements.fitting import check_fit
 from deploy_manager.requirements.overriding import HeldPackage, Standing, put_over
 from deploy_manager.requirements.pins import Pin, PinChange, lock_text
 from deploy_manager.requirements.reading import read_pins
@@ -212,6 +211,8 @@ def check_that_it_fits(environment: Environment, laid: LaidOver) -> None:
     for release in Release.objects.filter(active_on__environment=environment).distinct():
         if {pin.requirement for pin in pins_in(release.lock.text)} == wanted:
             return  # it serves, so it fits; and an index may not have all of it any more
+    from deploy_manager.requirements.fitting import check_fit
+
     try:
         check_fit(laid.pins, targets_of(environment), index_of(environment))
     except PinError as error:

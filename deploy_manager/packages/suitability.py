@@ -7,7 +7,6 @@ not for the one that these say: another may have been installed since.
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 
 from django.utils.translation import gettext_noop as _
@@ -18,20 +17,18 @@ from deploy_manager.credentials import Known, index_of
 from deploy_manager.exceptions import DeployManagerError, PinError
 from deploy_manager.logs import log_error
 from deploy_manager.messages import Message
-from deploy_manager.models import Environment, IndexedPackage, Placement
-from deploy_manager.models.shapes import texts_by_name
+from deploy_manager.models import Environment, Placement
 from deploy_manager.packages.inventory import ask_python
 from deploy_manager.packages.targets import reported_by
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.targets import Target
 from deploy_manager.wheels.offers import Offers, ask_offers
+from deploy_manager.wheels.other_pythons import ANOTHER_PYTHON, other_pythons
 from deploy_manager.wheels.suiting import (
-    ANOTHER_PYTHON,
     BUILD_THEM,
     BUILT_THERE,
     OTHER_FILES,
     PIN_ALL,
-    other_pythons,
     unfit_files,
     unpinned_needs,
 )
@@ -152,22 +149,3 @@ def _unpinned_needs(
 ) -> list[Message]:
     each = (unpinned_needs(offers.of, pins, target) for target in dict.fromkeys(targets))
     return list(dict.fromkeys(line for lines in each for line in lines))
-
-
-def foreseen(
-    environment: Environment, pins: Sequence[Pin], placements: Iterable[Placement]
-) -> tuple[Message, ...]:
-    """Return a line for each pin that servers' Pythons are not for, as far as rows know.
-
-    Asks neither servers nor an index. A server may have another Python by now: its worker asks.
-    """
-    rows = IndexedPackage.objects.filter(
-        index_url=index_of(environment), name__in={pin.name for pin in pins}
-    )
-    known = {row.name: texts_by_name(row.requires_python) for row in rows}
-    needed = []
-    for pin in pins:
-        with suppress(KeyError):
-            needed.append((pin, known[pin.name][pin.version]))
-    lines = other_pythons(needed, reported_by(placements))
-    return (*lines, ANOTHER_PYTHON) if lines else ()

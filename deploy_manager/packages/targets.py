@@ -2,8 +2,14 @@
 
 from collections.abc import Iterable
 
+from django.utils.translation import gettext_noop as _
+
+from deploy_manager.messages import Message
 from deploy_manager.models import Environment, Placement
 from deploy_manager.requirements.targets import Target
+
+NOT_DEPLOYED = Message(_("Nothing is deployed there yet."), "not_deployed")
+"""Why a server has no inventory that has nothing to ask."""
 
 
 def targets_of(environment: Environment) -> tuple[Target, ...]:

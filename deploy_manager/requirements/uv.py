@@ -27,7 +27,7 @@ from deploy_manager.exceptions import (
 from deploy_manager.logins import explain, in_memory, login_of_index, path_of
 from deploy_manager.logs import mask
 from deploy_manager.masking import masking
-from deploy_manager.requirements.index_facts import own_index_url
+from deploy_manager.requirements.own_index import own_index_url
 from deploy_manager.sealing import Secret
 
 TIMEOUT = 120.0

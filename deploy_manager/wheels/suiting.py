@@ -1,21 +1,18 @@
 """Whether pins suit the Pythons of servers and each other, by what an index offers for them."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from django.utils.translation import gettext_noop as _
-from packaging.markers import Marker
 from packaging.requirements import Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from deploy_manager.messages import Message, few, join, ngettext
+from deploy_manager.messages import Message, few, join
 from deploy_manager.requirements.compiling import describe
 from deploy_manager.requirements.pins import Pin
 from deploy_manager.requirements.targets import Target
-from deploy_manager.requirements.versions import parsed_version
 from deploy_manager.wheels.choosing import rank
 from deploy_manager.wheels.offers import Offer
+from deploy_manager.wheels.other_pythons import applies, by_target
 from deploy_manager.wheels.python import python_of
 
 BUILD_THEM = Message(
@@ -28,77 +25,11 @@ BUILT_THERE = Message(
     _("Each server builds them itself, if it has what they need, such as a compiler.")
 )
 OTHER_FILES = Message(_("Pin versions that have a wheel for these servers."))
-ANOTHER_PYTHON = Message(
-    _(
-        "Install such a Python there and enter it as the environment's “Python”, or pin other"
-        " versions."
-    )
-)
 PIN_ALL = _(
     "Pin everything that is needed: uv pip compile --generate-hashes --no-strip-extras"
     " requirements.in -o requirements.txt; or have it found: manage.py import_requirements"
     " %(site)s requirements.in --lock --use."
 )
-
-
-def other_pythons(
-    needed: Iterable[tuple[Pin, str]], servers: Mapping[str, Target]
-) -> list[Message]:
-    """Return a line for each pin that some servers' Pythons are not for.
-
-    `needed` are pins with their Requires-Python.
-    """
-    lines: list[Message] = []
-    names = _by_target(servers)
-    for pin, specifier in needed:
-        by_version: dict[str, list[str]] = defaultdict(list)
-        for target in names:
-            if applies(pin, target) and not _is_for(specifier, target.python):
-                by_version[target.python] += names[target]
-        if by_version:
-            lines.append(
-                Message(
-                    _("%(servers)s, but %(package)s needs %(needed)s."),
-                    servers=join(_have(each, version) for version, each in by_version.items()),
-                    package=f"{pin.name} {pin.version}",
-                    needed=_in_words(specifier),
-                )
-            )
-    return lines
-
-
-def _by_target(servers: Mapping[str, Target]) -> dict[Target, list[str]]:
-    """Return the names of servers by their Pythons, of which a thousand servers have a few."""
-    names: dict[Target, list[str]] = defaultdict(list)
-    for name, target in servers.items():
-        names[target].append(name)
-    return names
-
-
-def _have(servers: Sequence[str], version: str) -> Message:
-    return ngettext(
-        "%(servers)s has Python %(version)s",
-        "%(servers)s have Python %(version)s",
-        len(servers),
-        servers=few(servers),
-        version=version,
-    )
-
-
-def _is_for(specifier: str, python: str) -> bool:
-    """Whether a Requires-Python allows a Python; what can't be read forbids nothing."""
-    version = parsed_version(python)
-    try:
-        return version is None or SpecifierSet(specifier).contains(version, prereleases=True)
-    except InvalidSpecifier:
-        return True
-
-
-def _in_words(specifier: str) -> Message | str:
-    parts = list(SpecifierSet(specifier))
-    if len(parts) == 1 and parts[0].operator == ">=":
-        return Message(_("%(version)s or later"), version=parts[0].version)
-    return specifier
 
 
 def unfit_files(
@@ -111,7 +42,7 @@ def unfit_files(
     """
     unfit: list[Message] = []
     to_build: list[Message] = []
-    names = _by_target(servers)
+    names = by_target(servers)
     pythons = {target: python for target in names if (python := python_of(target))}
     for offer in offers:
         without = [
@@ -142,11 +73,6 @@ def unfit_files(
 
 def _in_full(target: Target) -> str:
     return f"{describe(target)}, {target.libc}"
-
-
-def applies(pin: Pin, target: Target) -> bool:
-    """Whether a pin is for this Python, by its marker."""
-    return not pin.marker or Marker(pin.marker).evaluate(dict(target.markers))
 
 
 def unpinned_needs(offers: Sequence[Offer], pins: Sequence[Pin], target: Target) -> list[Message]:

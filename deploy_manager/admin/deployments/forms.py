@@ -260,7 +260,8 @@ class RunForm(forms.Form):
             promotes=self.find_promoted(),
             forced_migrations=sent.get("forced_migrations", ()),
             take_back=() if self.lacks_tick else sent["shown_take_back"],
-            shown=sent["shown_plan"],
+            # Never blank, which would ask for no comparison.
+            shown=sent["shown_plan"] or "-",
         )
 
     def note_changes(self, pipeline: Pipeline) -> bool:

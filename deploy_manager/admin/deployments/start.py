@@ -31,7 +31,7 @@ from deploy_manager.admin.deployments.proposal import propose, rehearse
 from deploy_manager.conf import get_settings
 from deploy_manager.deployments.approvals import needs_approval
 from deploy_manager.deployments.provisioning import PREVIEW, PROVISION
-from deploy_manager.exceptions import RequestRefused, UnknownRecipe
+from deploy_manager.exceptions import PlanChanged, RequestRefused, UnknownRecipe
 from deploy_manager.models import Deployment, Environment, State
 from deploy_manager.models.deployments import (
     CONVERGE,
@@ -129,12 +129,13 @@ def run_view(admin: StyledAdmin[Environment], request: HttpRequest, recipe: str)
     confirms = "_confirm" in request.POST or "_wait" in request.POST
     is_agreed = confirms and page.is_agreed()
     if is_agreed and page.lacks_tick():
-        messages.error(
-            request, _("An upgrade or a fix would be taken back: tick the box to confirm it.")
-        )
+        text = _("An upgrade or a fix would be taken back: tick the box to confirm it.")
+        messages.error(request, text)
     elif is_agreed and page.occasion.is_valid():
-        return page.request_all()
-    elif confirms and not is_agreed:
+        if answer := page.request_all():
+            return answer
+        is_agreed = False
+    if confirms and not is_agreed:
         messages.warning(request, _("This has changed since it was shown: please check it again."))
     return page.render()
 
@@ -165,6 +166,8 @@ class _Page:
         confirmed = self._confirmed()
         if not confirmed or not all(each.is_valid() and each.is_as_shown() for each in confirmed):
             return False
+        if len(confirmed) == 1:
+            return True  # its request looks, too, and nothing is written if that finds a change
         # Each of them is looked at, so that the page names the changes of all.
         changed = [each for each in confirmed if each.note_changes(self._pipeline)]
         return not changed
@@ -176,15 +179,23 @@ class _Page:
     def _confirmed(self) -> list[RunForm]:
         return [form for form in self._forms if form.is_confirmed(self._waits)]
 
-    def request_all(self) -> HttpResponse:
-        """Request what was confirmed, and redirect to its page."""
-        requested = [self._request_one(form) for form in self._confirmed()]
+    def request_all(self) -> HttpResponse | None:
+        """Request what was confirmed, and redirect to its page; None: the only one has changed."""
+        confirmed = self._confirmed()
+        try:
+            requested = [self._request_one(form) for form in confirmed]
+        except PlanChanged as error:
+            confirmed[0].changed = error.message
+            return None
         if len(self._forms) == 1 and requested[0] is not None:
             return HttpResponseRedirect(deployment_url(requested[0].pk))
         return HttpResponseRedirect(reverse(CHANGELIST))
 
     def _request_one(self, form: RunForm) -> Deployment | None:
-        """Request one deployment; if it is refused, show why and return None."""
+        """Request one deployment; if it is refused, show why and return None.
+
+        Raises PlanChanged if it is the only one: the page then shows what was changed.
+        """
         user = self._request.user
         try:
             deployment = dispatch.request(
@@ -196,6 +207,8 @@ class _Page:
                 options=replace(form.options(), waits=self._waits, **self.occasion.cleaned_data),
             )
         except RequestRefused as error:
+            if isinstance(error, PlanChanged) and len(self._confirmed()) == 1:
+                raise
             busy = Deployment.objects.busy().filter(environment=form.environment).first()
             link = deployment_link(busy) if busy else ""
             messages.error(self._request, format_html("{} {}", str(error), link))

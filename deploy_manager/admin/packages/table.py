@@ -25,6 +25,7 @@ from deploy_manager.admin.packages.cells import (
 )
 from deploy_manager.admin.packages.facts import UNHEARD, Latest, PackageFacts, Place
 from deploy_manager.admin.packages.filter import ALL, Asked
+from deploy_manager.admin.packages.heads import HeadMaker
 from deploy_manager.models import Environment
 from deploy_manager.models.deployments import CONVERGE, DEPLOY
 from deploy_manager.models.serving import usual_release
@@ -36,7 +37,7 @@ FINE_STATUSES = frozenset({"", "active"})
 """Project statuses of PEP 792 that are not worth a note."""
 
 _Order = tuple[int, tuple[int, ...]]
-"""The index of an environment in the parts of a row, and those of its servers in its cells."""
+"""The index of an environment in the parts of a row, and that of each server's cell there."""
 
 
 @dataclass
@@ -89,6 +90,36 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Kinds:
+    """Servers of an environment by what they have and should have.
+
+    Most have the same packages: what is said of one is said of all of its kind, and made once.
+    """
+
+    first: tuple[Column, ...]
+    """One of each kind."""
+
+    of_columns: tuple[int, ...]
+    """The kind of each column, as an index of `first`."""
+
+    matters: list[Matter]
+    """What is wrong with those of each kind's packages that are shown."""
+
+    @classmethod
+    def of(cls, columns: Sequence[Column]) -> "Kinds":
+        known: dict[tuple[int, frozenset[tuple[str, str]]], int] = {}
+        first: list[Column] = []
+        of_columns: list[int] = []
+        for column in columns:
+            alike = (id(column.expected), frozenset(column.installed.items()))
+            if (kind := known.get(alike)) is None:
+                kind = known[alike] = len(first)
+                first.append(column)
+            of_columns.append(kind)
+        return cls(tuple(first), tuple(of_columns), [Matter.NOTHING] * len(first))
+
+
+@dataclass(frozen=True)
 class Group:
     """An environment and those of its servers that are shown."""
 
@@ -98,8 +129,16 @@ class Group:
     may_upgrade: bool
 
     @cached_property
-    def expectations(self) -> frozenset[Expected]:
-        return frozenset(column.expected for column in self.columns)
+    def kinds(self) -> "Kinds":
+        """Its servers by what they have installed."""
+        return Kinds.of(self.columns)
+
+    @property
+    def heads(self) -> SafeString:
+        """The heads of its columns."""
+        maker = HeadMaker(may_deploy=self.may_deploy)
+        heads = "".join([maker.make(column) for column in self.columns])
+        return mark_safe(heads)  # noqa: S308  each of them is safe already
 
     @property
     def rank(self) -> int:
@@ -185,7 +224,7 @@ class Part:
     """The cells of the pinned and of the latest version."""
 
     cells: tuple[Cell, ...]
-    """One for each of its servers."""
+    """One for each kind of its servers."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +246,7 @@ class RowMaker:
         self._now = timezone.now()
 
     def make(self, name: str) -> Row:
-        """Return the row of a package, and add what is wrong with it to the columns."""
+        """Return the row of a package, and add what is wrong with it to the kinds of servers."""
         parts = []
         matters = {Matter.NOTHING}
         latest = {
@@ -215,24 +254,28 @@ class RowMaker:
             for index in {group.environment.index_url for group in self._groups}
         }
         for group in self._groups:
-            # Few cells are different: `unlike` saves a walk over all servers for each package.
-            cells, unlike = self._cells(group, name)
+            cells = self._cells(group.kinds, name)
             head = self._pinned(group, name) + latest[group.environment.index_url]
-            parts.append(Part(head, tuple(cells)))
-            matters.update(cell.matter for cell in unlike)
-            if any(cell.is_wrong for cell in unlike):
-                for column, cell in zip(group.columns, cells, strict=True):
-                    if cell.is_wrong:
-                        column.matter |= cell.matter
+            parts.append(Part(head, cells))
+            matters.update(cell.matter for cell in cells)
+            for kind, cell in enumerate(cells):
+                if cell.is_wrong:
+                    group.kinds.matters[kind] |= cell.matter
         return Row(name, tuple(parts), reduce(or_, matters))
 
-    def _cells(self, group: Group, name: str) -> tuple[list[Cell], list[Cell]]:
-        """Return the cell of each column, and the distinct cells among them."""
-        made: dict[Expected, CellsOfPackage] = {
-            expected: CellsOfPackage(name, expected, self._facts) for expected in group.expectations
+    def _cells(self, kinds: Kinds, name: str) -> tuple[Cell, ...]:
+        """Return the cell of each kind of server; those that say the same are made once."""
+        made = {
+            column.expected: CellsOfPackage(name, column.expected, self._facts)
+            for column in kinds.first
         }
-        cells = [made[column.expected][column.installed.get(name)] for column in group.columns]
-        return cells, [cell for of_expected in made.values() for cell in of_expected.values()]
+        return tuple(made[each.expected][each.installed.get(name)] for each in kinds.first)
+
+    def note_matters(self) -> None:
+        """Note on each column what is wrong on it, once all rows are made."""
+        for group in self._groups:
+            for column, kind in zip(group.columns, group.kinds.of_columns, strict=True):
+                column.matter = group.kinds.matters[kind]
 
     def _pinned(self, group: Group, name: str) -> SafeString:
         pins = self._facts.pinned.get(group.environment.pk, {}).get(name, ())
@@ -279,7 +322,8 @@ class PackageTable:
         for place, servers in self.orders:
             part = row.parts[place]
             html.append(part.head)
-            html.extend([part.cells[server].html for server in servers])
+            texts = [cell.html for cell in part.cells]
+            html.extend([texts[server] for server in servers])
         # Not format_html_join, which would escape up to 40,000 cells once more.
         return mark_safe("".join(html))  # noqa: S308  each of them is safe already
 
@@ -298,14 +342,21 @@ def make_table(
     # All rows are made, even those that are left out: they say which servers are worst.
     maker = RowMaker(groups, facts)
     rows = [maker.make(name) for name in sorted(installed | pinned) if asked.has_package(name)]
+    maker.note_matters()
     shown = [row for row in rows if not asked.matter or row.matter & asked.matter]
-    orders = [(place, tuple(range(len(group.columns)))) for place, group in enumerate(groups)]
+    columns_in_order = [
+        (place, tuple(range(len(group.columns)))) for place, group in enumerate(groups)
+    ]
     if asked.only != ALL:
         shown.sort(key=lambda row: row.matter.rank)
         worst_first = sorted(range(len(groups)), key=lambda place: groups[place].rank)
-        orders = [(place, groups[place].worst_first()) for place in worst_first]
+        columns_in_order = [(place, groups[place].worst_first()) for place in worst_first]
+    orders = [
+        (place, tuple(groups[place].kinds.of_columns[server] for server in servers))
+        for place, servers in columns_in_order
+    ]
     return PackageTable(
-        groups=tuple(groups[place].in_order(servers) for place, servers in orders),
+        groups=tuple(groups[place].in_order(servers) for place, servers in columns_in_order),
         rows=tuple(shown),
         left_out=len(rows) - len(shown),
         orders=tuple(orders),

@@ -4,7 +4,6 @@ from argparse import ArgumentParser
 from typing import Any
 
 from deploy_manager.cli.base import EnvironmentCommand
-from deploy_manager.cli.deployments.dry_run import show_dry_run
 from deploy_manager.cli.deployments.options import HELP
 from deploy_manager.cli.deployments.plan import (
     PlanReport,
@@ -71,6 +70,8 @@ class RequestCommand(EnvironmentCommand):
             plan = check_plan(environment, recipe, deployment_options)
         view.show(PlanReport(plan, deployment_options))
         if options["dry_run"]:
+            from deploy_manager.cli.deployments.dry_run import show_dry_run
+
             show_dry_run(environment, recipe, as_planned(plan, deployment_options), view)
             return
         agree_to_take_back(plan.to_confirm, view, agreed=options["take_back"])

@@ -14,6 +14,12 @@ from deploy_manager.messages import Message
 from deploy_manager.models import Deployment, HostRun, State
 
 POLL_SECONDS = 0.2
+QUICK_POLL_SECONDS = 0.05
+QUICK_FOR = 5.0
+"""Seconds after a change of the rows, or the beginning, in which they are looked at more often:
+the first line and the end of a short deployment are shown at once.
+"""
+
 NO_WORKER_AFTER = 5.0
 """Seconds in the queue after which the view says that no worker has taken the deployment."""
 
@@ -80,6 +86,7 @@ class Follower:
         self._interrupts = interrupts
         self._is_over = is_over
         self._cursor = after
+        self._changed = time.monotonic()
         self._queued_since: float | None = None
         self._warned = False
         self._waits_for: Message | str | None = None
@@ -110,7 +117,7 @@ class Follower:
             if self._interrupts.take() and not self._on_interrupt(deployment):
                 return deployment
             self._warn_without_worker(deployment)
-            time.sleep(POLL_SECONDS)
+            time.sleep(self._pause())
 
     def _update(self) -> Deployment:
         # A page of changes has a limit, so that a long log is not loaded at once.
@@ -118,8 +125,15 @@ class Follower:
         while more:
             progress = read(self._deployment_id, self._cursor)
             self._view.update(progress)
+            if progress.cursor != self._cursor:
+                self._changed = time.monotonic()
             self._cursor, more = progress.cursor, progress.more
         return progress.deployment
+
+    def _pause(self) -> float:
+        """Return the seconds until the next look."""
+        is_quick = time.monotonic() - self._changed < QUICK_FOR
+        return QUICK_POLL_SECONDS if is_quick else POLL_SECONDS
 
     def _tell_what_it_waits_for(self, deployment: Deployment) -> None:
         """Say once what a waiting deployment waits for, and again when that is something else."""

@@ -270,7 +270,7 @@
     ticking = setInterval(tick, 500);
     deployManagerPoll(look, {
       first: 0,
-      eager: 250, // someone has just pressed the button and waits for the first line
+      eager: 100, // someone has just pressed the button and waits for the first line
       eagerFor: 5000,
       soon: 700,
       idle: 2000,
