@@ -21,7 +21,9 @@ def prepared(recipe_site: RecipeSite, *names: str) -> str:
 def server_python(recipe_site: RecipeSite, facts: str) -> str:
     """An interpreter of the server that says other things of itself than ours."""
     program = recipe_site.folder / "python"
-    program.write_text(f'#!/bin/sh\n[ "$1" = -c ] && echo {facts} && exit\nexec python3 "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\ncase " $*" in *" -c "*) echo {facts}; exit;; esac\nexec python3 "$@"\n'
+    )
     program.chmod(0o755)
     return str(program)
 

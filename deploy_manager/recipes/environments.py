@@ -17,7 +17,7 @@ from deploy_manager.recipes.host import Host, Result, Site
 from deploy_manager.recipes.links import point, prepare_link
 from deploy_manager.recipes.packing import virtualenv_zipapp
 from deploy_manager.recipes.registry import Uses, recipe
-from deploy_manager.recipes.shipping import run_tool, ship_file
+from deploy_manager.recipes.shipping import PLAIN, run_tool, ship_file
 
 _FACTS = """
 import platform, sysconfig
@@ -49,7 +49,7 @@ def _link(site: Site) -> str:
 
 def python_facts(host: Host, site: Site) -> str:
     """Return implementation, full version and platform of the server's Python."""
-    return host.run([site.python, "-c", _FACTS], quiet=True, assume=_SUPPOSED).stdout.strip()
+    return host.run([site.python, *PLAIN, "-c", _FACTS], quiet=True, assume=_SUPPOSED).stdout.strip()
 
 
 def _newest_complete(host: Host, site: Site, name: str) -> str:

@@ -27,6 +27,10 @@ HASH_CHARACTERS = 12
 SHOWN_CHARACTERS = 2000
 TOOL_RUNNER = "run_tool.py"
 SHIPPED_LOCK = "shipped.lock"
+PLAIN = ("-I", "-S", "-X", "utf8")
+"""Options of a Python that needs its standard library only: it starts in half of the time, and no
+variable, .pth file or sitecustomize of the account takes part."""
+
 WHEELS = "wheels"
 """The folder of wheels beside an environment, for servers without an index."""
 
@@ -110,7 +114,8 @@ def run_program(
     `as_root` is how it becomes root's, if it has to.
     """
     root = as_root or AsRoot()
-    command = [*root.words, site.python, _send_once(host, site, content, name, 0o644)]
+    program = _send_once(host, site, content, name, 0o644)
+    command = [*root.words, site.python, *PLAIN, program]
     stdin = root.stdin + json.dumps(facts).encode()
     result = host.run(command, stdin=stdin, timeout=timeout, check=False)
     if not result.ok:
