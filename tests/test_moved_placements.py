@@ -170,7 +170,7 @@ def test_a_worker_that_looked_where_it_was_before_writes_nothing(
     deployment = served.inventory.environment.deployments.earliest("pk")
     Placement.objects.update(own_deploy_path=str(tmp_path / "elsewhere"))
     now = timezone.now()
-    _write_seen(deployment, Seen(looked_at, "new", ("new", "old"), now, now))
+    _write_seen(deployment, [Seen(looked_at, "new", ("new", "old"), now, now)])
     placement = Placement.objects.get()
     assert (placement.active_release, placement.complete_releases) == (None, [])
 

@@ -1,14 +1,17 @@
 """One thread writes: in order, in batches, and only as long as the claim is ours."""
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from deploy_manager.deployments import progress
 from deploy_manager.deployments import writer as writing
 from deploy_manager.deployments.rollout import Verdict, arrive
-from deploy_manager.deployments.writer import CHUNK_BYTES, Change, Output, Writer
+from deploy_manager.deployments.writer import CHUNK_BYTES, Change, Event, HostEnd, Output, Writer
 from deploy_manager.exceptions import ClaimLost
-from deploy_manager.models import Deployment, Shard, ShardState, State, Step
+from deploy_manager.messages import Message
+from deploy_manager.models import Deployment, LogChunk, Shard, ShardState, State, Step
 from tests.inventory import Inventory, claim
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -178,3 +181,38 @@ def test_a_shard_that_went_home_beats_no_more(held: Shard) -> None:
     with Writer(held) as writer:
         writer.arrive(0)
         assert Shard.objects.get(pk=held.pk).state != ShardState.QUEUED
+
+
+def test_what_one_batch_says_of_a_row_is_one_update(held: Shard, step: Step) -> None:
+    now, run = timezone.now(), held.host_runs.get()
+    batch: list[Event] = [
+        Change(run, {"state": State.RUNNING, "started_at": now}),
+        Change(step, {"state": State.RUNNING, "started_at": now}),
+        Output(step, 1, b"begun\n", resume_cursor(6)),
+        Change(step, {"state": State.SUCCEEDED, "finished_at": now, "exit_code": 0}),
+        Change(step, {"state": State.FAILED, "exit_code": 1}),  # it has ended
+    ]
+    with CaptureQueriesContext(connection) as seen:
+        Writer(held)._write(batch)
+    step.refresh_from_db()
+    assert (step.state, step.started_at, step.finished_at) == (State.SUCCEEDED, now, now)
+    assert (step.exit_code, step.resume_cursor) == (0, resume_cursor(6))
+    assert step.sequence == LogChunk.objects.get().sequence + 1
+    updates = [each["sql"] for each in seen if each["sql"].startswith("UPDATE")]
+    assert sum('"deploy_manager_step"' in each for each in updates) == 1
+
+
+def test_nothing_is_written_of_a_host_behind_its_end(held: Shard, step: Step) -> None:
+    now, run = timezone.now(), held.host_runs.get()
+    Writer(held)._write(
+        [
+            Change(step, {"state": State.RUNNING, "started_at": now}),
+            HostEnd(run, State.FAILED, Message("It failed."), now),
+            Change(step, {"state": State.SUCCEEDED, "finished_at": now}),
+            Change(run, {"was_switched": True}),
+        ]
+    )
+    step.refresh_from_db()
+    run.refresh_from_db()
+    assert (step.state, step.started_at, run.state) == (State.FAILED, now, State.FAILED)
+    assert not run.was_switched

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Case, F, Value, When
 
 from deploy_manager.deployments.rollout import Verdict, arrive
 from deploy_manager.deployments.shutdown import process_ends
@@ -35,6 +36,7 @@ from deploy_manager.models import (
     State,
     Step,
 )
+from deploy_manager.models.moments import MomentField
 from deploy_manager.models.places import forget_moved
 from deploy_manager.models.runs import end_hosts
 from deploy_manager.models.transactions import brief_transaction
@@ -294,17 +296,9 @@ class Writer(AbstractContextManager["Writer"]):
             sequence = self._held.advance(len(rows), batch=self._batch)
             numbered = list(enumerate(rows, sequence + 1))
             _write_output(self._deployment, numbered)
-            for position, row in numbered:
-                if isinstance(row, HostEnd):
-                    state, message = row.state, row.message
-                    end_hosts([row.run], state, message, finished_at=row.at, sequence=position)
-                elif isinstance(row, Change):
-                    # An end is final, whatever the host's thread still reports.
-                    live = type(row.row)._default_manager.filter(pk=row.row.pk, state__in=LIVE)
-                    live.update(sequence=position, **row.values)
-            for event in batch:
-                if isinstance(event, Seen):
-                    _write_seen(self._deployment, event)
+            _write_changes(numbered)
+            if seen := [event for event in batch if isinstance(event, Seen)]:
+                _write_seen(self._deployment, seen)
 
 
 def _join(events: list[Row]) -> list[Row]:
@@ -346,23 +340,66 @@ def _write_output(deployment: Deployment, rows: list[tuple[int, Row]]) -> None:
         for sequence, row in rows
         if isinstance(row, Output)
     )
+
+
+def _write_changes(rows: list[tuple[int, Row]]) -> None:
+    """Write how rows changed: one UPDATE for all that a batch says of a row.
+
+    The last value of each field stands, at the last position, as if each were written in its turn.
+    """
     # Of each step the last one, which stands for all before it.
-    resume_cursors = {
-        row.step.pk: row.resume_cursor for _sequence, row in rows if isinstance(row, Output)
-    }
-    for step, resume_cursor in resume_cursors.items():
-        Step.objects.filter(pk=step).update(resume_cursor=resume_cursor)
+    cursors = {row.step.pk: row.resume_cursor for _position, row in rows if isinstance(row, Output)}
+    waiting: dict[tuple[type, int], tuple[int, Change]] = {}
+    for position, row in rows:
+        if isinstance(row, Change):
+            key = type(row.row), row.row.pk
+            before = waiting[key][1].values if key in waiting else {}
+            if not State(before.get("state", State.RUNNING)).is_live:
+                continue  # refused, as it would be by the row
+            waiting[key] = position, replace(row, values={**before, **row.values})
+        elif isinstance(row, HostEnd):
+            # Before its end, which is final.
+            of_it = [key for key, each in waiting.items() if each[1].host_run_id == row.host_run_id]
+            for key in of_it:
+                _write_change(*waiting.pop(key), cursors)
+            state, message = row.state, row.message
+            end_hosts([row.run], state, message, finished_at=row.at, sequence=position)
+    for each in waiting.values():
+        _write_change(*each, cursors)
+    for step, cursor in cursors.items():
+        Step.objects.filter(pk=step).update(resume_cursor=cursor)
 
 
-def _write_seen(deployment: Deployment, event: Seen) -> None:
-    release = Release.objects.filter(
-        environment_id=deployment.environment_id, name=event.release
-    ).first()
-    forget_moved(event.placement.pk)
-    # Moved meanwhile, it serves something else, or nothing: what was seen is not true there.
-    placement = Placement.objects.filter(pk=event.placement.pk).at(event.placement.place)
-    # Only a change: the time says since when a release is current, not when it was seen last.
-    placement.exclude(active_release=release).update(
-        active_release=release, activated_at=event.activated_at if release else None
-    )
-    placement.update(complete_releases=list(event.complete), seen_at=event.at)
+def _write_change(position: int, change: Change, cursors: dict[int, dict[str, int]]) -> None:
+    """Write the new values of a row that is live, and how far its output is stored."""
+    values, pk = change.values, change.row.pk
+    cursor = cursors.get(pk) if isinstance(change.row, Step) else None
+    if cursor is not None:
+        values = {**values, "resume_cursor": cursor}
+    # An end is final, whatever the host's thread still reports.
+    live = type(change.row)._default_manager.filter(pk=pk, state__in=LIVE)
+    if live.update(sequence=position, **values) and cursor is not None:
+        del cursors[pk]
+
+
+def _write_seen(deployment: Deployment, events: Iterable[Seen]) -> None:
+    # Of each placement what was seen last.
+    latest = {event.placement.pk: event for event in events}
+    names = {event.release for event in latest.values()}
+    releases = Release.objects.filter(environment_id=deployment.environment_id, name__in=names)
+    by_name = dict(releases.values_list("name", "pk"))
+    forget_moved(latest)
+    for pk, event in latest.items():
+        release = by_name.get(event.release)
+        # Only a change: the time says since when a release is current, not when it was seen last.
+        stays = When(active_release=release, then=F("activated_at"))
+        since = Case(stays, default=Value(event.activated_at), output_field=MomentField())
+        place = event.placement.place
+        # Moved meanwhile, it serves something else, or nothing: what was seen is not true there.
+        Placement.objects.filter(pk=pk).at(place).update(
+            active_release=release,
+            activated_at=since if release else None,
+            complete_releases=list(event.complete),
+            seen_at=event.at,
+            seen_in=place,
+        )

@@ -5,6 +5,7 @@ row, by that of its server or by that of its environment, so each of these forge
 elsewhere; `reconcile` does it, too, for rows that were written around the models.
 """
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from django.apps import apps
@@ -92,11 +93,14 @@ def here() -> Concat:
     return Concat(Subquery(server), Value(" "), path, output_field=text)
 
 
-def forget_moved(placement_id: int | None = None) -> int:
-    """Forget what was seen of placements where they are no more; return how many there were."""
+def forget_moved(which: int | Iterable[int] | None = None) -> int:
+    """Forget what was seen of placements where they are no more; return how many there were.
+
+    By default all placements are looked at; else the one, or those, with these keys.
+    """
     placements = apps.get_model("deploy_manager", "Placement").objects.order_by()
-    if placement_id is not None:
-        placements = placements.filter(pk=placement_id)
+    if which is not None:
+        placements = placements.filter(pk__in=[which] if isinstance(which, int) else list(which))
     # A thousand rows are written before anything is seen: this is a tenth of what follows.
     if not placements.filter(WAS_SEEN).exists():
         return 0
