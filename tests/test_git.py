@@ -166,6 +166,25 @@ def test_a_commit_without_words_or_with_an_impossible_date_is_read(
     assert found.committed_at == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
+def test_what_is_read_ahead_is_what_is_read(repository: Repository, mirror: Mirror) -> None:
+    (repository.path / "shop").mkdir()
+    (repository.path / "shop/folder").mkdir()
+    (repository.path / "shop/wsgi.py").symlink_to("../a.txt")
+    (repository.path / "shop/asgi.py").symlink_to("nowhere")
+    (repository.path / "shop/celery.py").symlink_to("/etc/passwd")
+    (repository.path / "shop/loop.py").symlink_to("loop.py")
+    texts = {"manage.py": "b\n\nc", "shop/manage.py": "", "shop/folder/x missing": "x"}
+    commit = repository.commit("Files", {**texts, "large/manage.py": "l" * 300_000})
+    mirror.update()
+    paths = [*mirror.files(commit), "nowhere.py", "shop", "a b missing", "é.txt", "a\nb", ""]
+    once = {path: mirror.read_bytes(commit, path) for path in paths}
+    names = [path.rpartition("/")[2] for path in paths]
+    mirror.read_ahead(commit, names, ["shop", "nowhere.py", "a b missing", "é.txt", "a\nb"])
+    assert {path: mirror.read_bytes(commit, path) for path in paths} == once
+    assert once["shop/wsgi.py"] == b"1"
+    assert once["shop/celery.py"] is None
+
+
 def test_files_of_a_commit_are_read(repository: Repository, mirror: Mirror) -> None:
     (repository.path / "link.txt").symlink_to("a.txt")
     (repository.path / "passwords").symlink_to("/etc/passwd")

@@ -6,10 +6,11 @@ from pathlib import Path, PurePosixPath
 from django.utils.translation import gettext_noop as _
 
 from deploy_manager.conf import get_settings
-from deploy_manager.deployments.deploy_file import read_build_commands
+from deploy_manager.deployments.deploy_file import OWN_FILE, PROJECT_FILE, read_build_commands
 from deploy_manager.deployments.settings_modules import refuse_several_settings
 from deploy_manager.exceptions import CodeError, PinError
 from deploy_manager.git.mirror import Commit, Mirror
+from deploy_manager.git.settings_modules import ENTRANCES
 from deploy_manager.models import Environment
 from deploy_manager.packages.overrides import LaidOver, lay_over
 from deploy_manager.packages.pins import checked_pins_of
@@ -57,6 +58,7 @@ def find_contents(environment: Environment, ref: str) -> Contents:
     mirror = mirror_of(environment.project)
     mirror.update()
     commit = mirror.resolve(ref)
+    _read_ahead(environment, mirror, commit)
     path = str(PurePosixPath(environment.project.folder) / "manage.py")
     if mirror.read_file(commit.hash, path) is None:
         found = mirror.find(commit.hash, "manage.py")
@@ -69,10 +71,18 @@ def find_contents(environment: Environment, ref: str) -> Contents:
             )
         raise CodeError(text, hash=commit.hash[:8], path=path, folders=folders)
     refuse_several_settings(environment, mirror, commit.hash)
-    files = committed_files(mirror, commit.hash)
-    build = read_build_commands(files, environment.project.folder)
-    pins = _pins(environment, files, commit)
+    read = committed_files(mirror, commit.hash)
+    build = read_build_commands(read, environment.project.folder)
+    pins = _pins(environment, read, commit)
     return Contents(commit, pins, lay_over(environment, pins), build)
+
+
+def _read_ahead(environment: Environment, mirror: Mirror, commit: Commit) -> None:
+    """Read all at once what is asked for below: each look of its own would start git."""
+    project = environment.project
+    places = (PurePosixPath(project.folder), PurePosixPath())
+    files = (str(place / name) for place in places for name in (OWN_FILE, PROJECT_FILE))
+    mirror.read_ahead(commit.hash, ENTRANCES, [project.requirements_file, *files])
 
 
 def _pins(environment: Environment, files: Files, commit: Commit) -> tuple[Pin, ...]:

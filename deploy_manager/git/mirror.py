@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,6 +46,13 @@ _IN_USE_FOR = 6 * 3600.0
 _HASH = re.compile(r"[0-9a-f]{7,64}")
 _WHOLE_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _BLOB = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64}) blob ([0-9]+)\n")
+_NO_FILE = re.compile(
+    rb"(?:(?:[0-9a-f]{40}|[0-9a-f]{64}) [a-z]+|dangling|loop|notdir|symlink) ([0-9]+)\n"
+)
+"""Of a folder, and of a link that leads to no file here; what it leads to follows."""
+
+LARGEST_READ_AHEAD = 256 * 1024
+MOST_READ_AHEAD = 50
 _KINDS = {
     "branch": _("the branch is %(hash)s"),
     "tag": _("the tag is %(hash)s"),
@@ -91,6 +98,12 @@ class Mirror:
         self._with_files: set[str] = set()
         """Commits whose files are known to be here."""
 
+        self._read: dict[tuple[str, str], bytes | None] = {}
+        """What was read ahead, by commit and path."""
+
+        self._listed: dict[str, str] = {}
+        """What `git ls-tree` says of a commit's files, with their sizes."""
+
     def update(self) -> None:
         """Clone the repository, or fetch its changes and drop deleted refs. Raises CodeError.
 
@@ -111,7 +124,7 @@ class Mirror:
         with self._alone() as lock:
             try:
                 self._fetch(lock) if self._folder.exists() else self._clone(lock, whole)
-                if whole and is_partial(self._try):
+                if whole and is_partial(self._folder):
                     self._make_whole(lock)
             except GitError as error:
                 raise CodeError(
@@ -161,6 +174,8 @@ class Mirror:
         """Return a file of a commit as bytes; see `read_file`."""
         if "\0" in path:
             return None
+        if (commit, path) in self._read:
+            return self._read[commit, path]
         self._have_files(_hash(commit))
         # Names end with a new line, or with a NUL by -z, which only git 2.38 and newer know.
         end, words = ("\0", ("-z",)) if "\n" in path else ("\n", ())
@@ -170,14 +185,43 @@ class Mirror:
         found = _BLOB.match(answer)
         return answer[found.end() :][: int(found[1])] if found else None
 
+    def read_ahead(self, commit: str, names: Iterable[str], paths: Iterable[str] = ()) -> None:
+        """Read files of these names in any folder, and of these paths, with one start of git.
+
+        What is asked for later is there then, unless it is large or there are many. Raises
+        CodeError for an unknown commit.
+        """
+        wanted, exact = set(names), set(paths)
+        found = [
+            path
+            for path, size in _sizes(self._list(commit))
+            if (path in exact or path.rpartition("/")[2] in wanted) and size <= LARGEST_READ_AHEAD
+        ]
+        asked = [*dict.fromkeys([*exact, *found[:MOST_READ_AHEAD]])]
+        asked = [path for path in asked if "\n" not in path and "\0" not in path]
+        lines = "".join(f"{commit}:{path}\n" for path in asked).encode(errors="replace")
+        answer = self._run("cat-file", "--batch", "--follow-symlinks", stdin=lines)
+        for path in asked:
+            content, answer = _next_file(answer, f"{commit}:{path}".encode(errors="replace"))
+            self._read[commit, path] = content
+
     def has(self, commit: str) -> bool:
         """Whether the mirror has a commit of this whole hash, as of the last update."""
         return self._commit_of(commit) == commit
 
     def files(self, commit: str) -> list[str]:
         """Return the paths of all files in a commit. Raises CodeError if it is unknown."""
+        if commit in self._listed:
+            return [path for path, _size in _sizes(self._listed[commit])]
         listed = self._ask("ls-tree", "-r", "-z", "--name-only", "--full-tree", _hash(commit))
         return listed.split("\0")[:-1]
+
+    def _list(self, commit: str) -> str:
+        """Return what `git ls-tree -r -l -z` says of a commit, which needs its files."""
+        if commit not in self._listed:
+            self._have_files(_hash(commit))
+            self._listed[commit] = self._ask("ls-tree", "-r", "-l", "-z", "--full-tree", commit)
+        return self._listed[commit]
 
     def find(self, commit: str, name: str) -> list[str]:
         """Return the paths of every file of this name in a commit."""
@@ -189,9 +233,7 @@ class Mirror:
         Raises CodeError for submodules and files of Git LFS, whose content an archive lacks, and
         for more than `max_bytes` of files.
         """
-        self._have_files(_hash(commit))
-        listed = self._ask("ls-tree", "-r", "-l", "-z", "--full-tree", _hash(commit))
-        refuse_incomplete_archive(commit, listed, max_bytes)
+        refuse_incomplete_archive(commit, self._list(commit), max_bytes)
         target = self._archives / f"{commit}.tar.gz"
         with self._alone() as lock:
             # Touched, since _IN_USE_FOR counts from its last use.
@@ -229,7 +271,7 @@ class Mirror:
         """Have a commit's files here, the first time that it is looked into. Raises CodeError."""
         if commit in self._with_files:
             return
-        if is_partial(self._try):
+        if is_partial(self._folder):
             missing = missing_files(self._try, commit)
             if missing is None:
                 return
@@ -293,7 +335,7 @@ class Mirror:
         # By its URL, not as origin: early versions cloned URLs that had a password in them. A
         # partial one is younger, and git knows by the name that it may lack files.
         source = self._repository
-        if is_partial(self._try):
+        if is_partial(self._folder):
             options, source = (*options, WITH_FILES), ORIGIN
         # With refspecs, since a bare clone has none configured.
         words = ("fetch", *options, "--", source, *_REFSPECS)
@@ -444,6 +486,26 @@ def _hash(commit: str) -> str:
     if not _HASH.fullmatch(commit):
         raise CodeError(_("%(commit)s is not a commit."), commit=repr(commit))
     return commit
+
+
+def _sizes(listed: str) -> Iterator[tuple[str, int]]:
+    """Yield path and bytes of each entry of `git ls-tree -r -l -z`; submodules have none."""
+    for entry in filter(None, listed.split("\0")):
+        facts, _tab, path = entry.partition("\t")
+        size = facts.split()[-1]
+        yield path, int(size) if size.isdecimal() else 0
+
+
+def _next_file(answer: bytes, asked: bytes) -> tuple[bytes | None, bytes]:
+    """Return what `git cat-file --batch` says of one name, and the rest of its answer."""
+    if answer.startswith(missing := asked + b" missing\n"):
+        return None, answer[len(missing) :]
+    blob = _BLOB.match(answer)
+    found = blob or _NO_FILE.match(answer)
+    if not found:
+        raise ValueError(answer[:200])
+    end = found.end() + int(found[1])
+    return answer[found.end() : end] if blob else None, answer[end + 1 :]
 
 
 def _moment(seconds: str) -> datetime:

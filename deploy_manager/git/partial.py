@@ -5,6 +5,7 @@ fetched at once when it is first looked into. Later fetches bring the files that
 commits that changed them, in one round trip. A server that filters nothing sends all of it.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,8 @@ _FETCH_FILES = (
 _REFUSALS = ("unadvertised object", "not our ref")
 """What servers say that give no single files, by their own settings or an old protocol."""
 
+_PROMISOR = re.compile(r"^\s*promisor\s*=\s*true\s*$", re.MULTILINE)
+
 Try = Callable[..., str]
 """Runs git in one mirror and returns what it prints; blank if it fails."""
 
@@ -34,8 +37,12 @@ def can_be_partial(repository: str) -> bool:
     return not repository.startswith("/")
 
 
-def is_partial(try_git: Try) -> bool:
-    return try_git("config", "--get", f"remote.{ORIGIN}.promisor").strip() == "true"
+def is_partial(mirror: Path) -> bool:
+    """Whether a mirror may lack files. Its configuration is git's and our own: no start of git."""
+    try:
+        return _PROMISOR.search((mirror / "config").read_text(errors="replace")) is not None
+    except OSError:
+        return False
 
 
 def missing_files(try_git: Try, commit: str) -> list[str] | None:
