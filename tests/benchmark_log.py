@@ -1,7 +1,8 @@
 """`script/test -s tests/benchmark_log.py`: a million lines of 16 servers at once, into the rows.
 
 They are read back and compared byte by byte. Prints how fast that was beside `ssh host cat` of the
-same files at the same time, with nothing stored at all; asserts nothing about time.
+same files at the same time, with nothing stored at all, and how fast the pages are that show the
+end of the log and search it; asserts nothing about time.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -17,6 +19,7 @@ from deploy_manager.deployments.run import run
 from deploy_manager.models import Deployment, LogChunk, Placement, Server, State
 from deploy_manager.recipes import Host, Site, recipe
 from tests.inventory import Inventory, make_inventory
+from tests.parts.admin import url, visitor
 from tests.parts.sshd import Sshd
 
 pytestmark = [pytest.mark.usefixtures("ssh_settings"), pytest.mark.django_db(transaction=True)]
@@ -112,3 +115,21 @@ def test_a_million_lines_come_back_exactly(
         f" ours {ours:.1f} s ({size / ours / 1e6:.1f} MB/s),"
         f" ssh cat {theirs:.1f} s ({size / theirs / 1e6:.1f} MB/s), ratio {ours / theirs:.2f}"
     )
+    tell_pages(deployment)
+
+
+def tell_pages(deployment: Deployment) -> None:
+    viewer = visitor("owner")
+    last = f"{LINES // SERVERS - 1:07d} server 15"
+    for title, address in {
+        "opens": url("deployment_change", deployment.pk),
+        "finds its last line": url("deployment_search", deployment.pk, q=last),
+        "finds what many lines have": url("deployment_search", deployment.pk, q="means it"),
+    }.items():
+        took, worked = [], []
+        for _run in range(3):
+            began, began_work = time.perf_counter(), time.process_time()
+            assert viewer.get(address).status_code == 200
+            took.append((time.perf_counter() - began) * 1000)
+            worked.append((time.process_time() - began_work) * 1000)
+        print(f"a page {title}: {median(took):.0f} ms ({median(worked):.0f} of processor)")

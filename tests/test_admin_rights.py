@@ -39,6 +39,7 @@ def address(page: str, deployment: Deployment) -> str:
         "deployment": url("deployment_change", deployment.pk),
         "progress": url("deployment_progress", deployment.pk),
         "log": url("deployment_log", deployment.pk),
+        "search": url("deployment_search", deployment.pk, q="a"),
         "host key": url("server_host_key", server.pk),
         "servers": url("server_changelist"),
         "releases": url("release_changelist"),

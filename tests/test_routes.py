@@ -44,6 +44,7 @@ deployment_progress            L..2222.2 LMMMMMMMM
 deployment_cancel              LMMMMMMMM L..XXX3.3
 deployment_retry               LMMMMMMMM L..XXX3.3
 deployment_log                 L..XXX2.2 LMMMMMMMM
+deployment_search              L..XXX2.2 LMMMMMMMM
 deployment_notes               L..2222.2 LMMMMMMMM
 deployment_approve             LMMMMMMMM L..X3XX.3
 release_changelist             LX22222X2 LX22222X2
@@ -345,6 +346,7 @@ def test_an_action_that_is_not_offered_does_nothing(team: Team, people: People) 
 NEEDED = {
     ("get", "environment_change"): Right.VIEW,
     ("get", "deployment_log"): Right.VIEW_LOG,
+    ("get", "deployment_search"): Right.VIEW_LOG,
     ("get", "environment_run", "deploy"): Right.DEPLOY,
     ("get", "environment_run", "converge"): Right.DEPLOY,
     ("get", "environment_run", "rollback"): Right.ROLL_BACK,

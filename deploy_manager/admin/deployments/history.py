@@ -105,6 +105,7 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             "retry": self.retry_view,
             "approve": self.approve_view,
             "log": self.log_view,
+            "search": self.search_view,
             "notes": self.notes_view,
         }
         return [
@@ -225,6 +226,22 @@ class DeploymentAdmin(HistoryAdmin[Deployment]):
             run = get_object_or_404(deployment.host_runs, pk=host_pk)
             name, content = f"{name}-{run.server_name}", log_of(run)
         return stream_download(content, f"{name}.log")
+
+    @method_decorator(require_GET)
+    def search_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Show the lines of the log that contain a text."""
+        from deploy_manager.admin.deployments.log_search import make_context
+
+        deployment = self._find(request, pk)
+        if not may(request.user, Right.VIEW_LOG, deployment.environment):
+            raise PermissionDenied
+        return self.render_page(
+            request,
+            "admin/deploy_manager/deployment/log_search.html",
+            gettext("Search the log of %(deployment)s") % {"deployment": deployment},
+            original=deployment,
+            **make_context(request, deployment),
+        )
 
     def _find(self, request: HttpRequest, pk: int) -> Deployment:
         """Return a deployment that the user may see. Raises Http404."""
