@@ -49,7 +49,9 @@ def _link(site: Site) -> str:
 
 def python_facts(host: Host, site: Site) -> str:
     """Return implementation, full version and platform of the server's Python."""
-    return host.run([site.python, *PLAIN, "-c", _FACTS], quiet=True, assume=_SUPPOSED).stdout.strip()
+    return host.run(
+        [site.python, *PLAIN, "-c", _FACTS], quiet=True, assume=_SUPPOSED
+    ).stdout.strip()
 
 
 def _newest_complete(host: Host, site: Site, name: str) -> str:
