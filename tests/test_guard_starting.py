@@ -123,6 +123,15 @@ def test_code_that_others_may_have_written_is_compiled_anew(
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_code_that_was_put_there_before_the_guard_is_not_kept(here: Place) -> None:
+    here.open().host.close()
+    path = code_of(here)
+    guard = next(here.guarded.glob("guard-*.py"))
+    _in_a_folder_open_to_others(path)
+    guard.write_text("another")  # the first start refuses it, and makes the folder private
+    assert here.open(token=2).host.run("echo well").stdout == "well\n"
+
+
 def test_commands_end_as_their_sh_did(here: Place) -> None:
     host = here.open().host
     assert [host.run(f"exit {code}", check=False).exit_code for code in (0, 7)] == [0, 7]

@@ -38,6 +38,9 @@ MOST_LINKS = 40
 
 
 DIGEST_BYTES = 32
+CODE = ".code"
+"""At the end of the name of a file that has the guard's compiled code."""
+
 MODULE = "\n#: "
 """Before the name of each module in the guard's file."""
 
@@ -78,6 +81,10 @@ def keep_to_ourselves(folder: str) -> bool:
     if stat.S_IMODE(facts.st_mode) == 0o700:
         return True
     os.chmod(folder, 0o700)
+    # Whoever could write here may have put some there: at the next start it would pass for ours.
+    for name in os.listdir(folder):
+        if name.endswith(CODE):
+            os.unlink(os.path.join(folder, name))
     return False
 
 
@@ -194,7 +201,7 @@ def modules_of(
     guard: str, digest: str, content: bytes, was_private: bool
 ) -> list[tuple[str, CodeType]]:
     """Return the names and the code of the guard's modules, which are compiled once."""
-    path = f"{guard}.{sys.implementation.cache_tag}.code"
+    path = f"{guard}.{sys.implementation.cache_tag}{CODE}"
     made_of = f"{digest} {sys.version}\n".encode()
     # In a folder that was open to others, a file of this account may be one that they chose.
     kept = content_of(path) if was_private else b""
