@@ -150,7 +150,7 @@ def test_every_way_to_install_and_to_reload_goes_through(
 def test_a_first_deployment_is_shown_whole(site: Site) -> None:
     recipes = [recipe.name for recipe in deploy_pipeline("before").recipes]
     told = "\n".join(line for name in recipes for line in told_by(name, site))
-    for part in ("r1.tar.gz", "unpack-", "virtualenv-", "pip --no-input", "collectstatic"):
+    for part in ("r1.tar.gz", "unpack-", "virtualenv-", "pip --no-input", "collectstatic.py"):
         assert part in told
     for part in ("migrate --plan", "migrate --noinput", "mv -fT", "processes-"):
         assert part in told

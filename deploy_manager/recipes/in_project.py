@@ -51,8 +51,7 @@ def run_in_project(
     It sees the settings as manage.py loads them, and reads `facts` from stdin as JSON. The
     project's own code may print before it.
     """
-    part = {"name": name, "source": remote_script(name).decode(), "facts": facts}
-    line, stdin = _command(site, [part])
+    line, stdin = _command(site, [_sent(name, name, facts)])
     return host.run(line, stdin=stdin, timeout=timeout, quiet=True, check=False, assume=assume)
 
 
@@ -71,14 +70,7 @@ def run_part(host: Host, site: Site, name: str, assume: Result | int = 0) -> Res
 
 def _run_together(host: LastingHost, site: Site, name: str) -> Result | None:
     """Return how a part of the shared process ended; None if it was not run there."""
-    parts = [
-        {
-            "name": each,
-            "source": remote_script(PARTS[each].script).decode(),
-            "facts": PARTS[each].facts(site),
-        }
-        for each in site.together
-    ]
+    parts = [_sent(each, PARTS[each].script, PARTS[each].facts(site)) for each in site.together]
     line, stdin = _command(site, parts)
     later = site.together[site.together.index(name) + 1 :]
     mark = f"{MARK}{name} "
@@ -110,18 +102,25 @@ def _result_of(line: str, printed: str, seen: Result) -> Result:
     return Result(answer["code"], loading + answer["stdout"], seen.stderr + said)
 
 
+def _sent(name: str, script: str, facts: Mapping[str, object]) -> dict[str, object]:
+    """Return a part as remote/parts.py reads it."""
+    source = remote_script(script).decode()
+    return {"name": name, "script": script, "source": source, "facts": facts}
+
+
 def _command(site: Site, parts: Sequence[Mapping[str, object]]) -> tuple[str, bytes]:
     """Return the line that runs parts inside the project, and its input.
 
-    Scripts come by standard input: a file that others could change is never run. Their hash is in
-    the line, so that a journal tells them apart.
+    Scripts come by standard input: a file that others could change is never run. Their names are in
+    the line for who reads it, in a plan, too; their hash, so that a journal tells them apart.
     """
     stdin = json.dumps({"runner": remote_script(RUNNER).decode(), "parts": parts}).encode()
     sources = json.dumps([each["source"] for each in parts]) + remote_script(RUNNER).decode()
     start = (
         "import json, sys; given = json.load(sys.stdin);"
         f" exec(compile(given['runner'], {RUNNER!r}, 'exec'), {{'given': given}})"
-        f"  # {hashlib.sha256(sources.encode()).hexdigest()[:12]}"
+        f"  # {', '.join(str(each['script']) for each in parts)}"
+        f" {hashlib.sha256(sources.encode()).hexdigest()[:12]}"
     )
     # Without -v0 the shell prints what it imports.
     return site.manage("shell", "-v0", "-c", start), stdin

@@ -1,8 +1,8 @@
 """Do several things with one loaded project, each in a process of its own.
 
-Runs in the project, by its `manage.py shell`. `given` is JSON: parts, a list of name, source and
-facts. Each part is a script that reads its facts as JSON from stdin. It runs in a fork of this
-process: what it changes in settings or modules, or that it ends the interpreter, is of no
+Runs in the project, by its `manage.py shell`. `given` is JSON: parts, a list of name, script,
+source and facts. Each part is a script that reads its facts as JSON from stdin. It runs in a fork
+of this process: what it changes in settings or modules, or that it ends the interpreter, is of no
 consequence for the parts after it. After each part a line is printed: MARK, the part's name, a
 blank, and as JSON its exit code, stdout and stderr. A part that fails is the last one.
 
@@ -58,7 +58,7 @@ def run(part: dict[str, Any]) -> None:
         facts.seek(0)
         os.dup2(facts.fileno(), 0)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    code = compile(part["source"], part["name"], "exec")
+    code = compile(part["source"], part["script"], "exec")
     exec(code, {"__name__": "__main__"})  # noqa: S102
 
 
