@@ -2,22 +2,36 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from tests.recipe_site import CODE, SETTINGS, RecipeSite
 
-HASHED = """
+BACKEND = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
+HASHED = f"""
 STATIC_ROOT = BASE / "collected"
-STORAGES = {"default": {"BACKEND": "django.core.files.storage.FileSystemStorage"}, "staticfiles": {
-    "BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"}}
+STORAGES = {{"default": {{"BACKEND": "django.core.files.storage.FileSystemStorage"}},
+    "staticfiles": {{"BACKEND": "{BACKEND}"}}}}
 """
 
 
-def collect(site: RecipeSite, name: str, colour: str, lines: str = HASHED) -> str:
+def collect(
+    site: RecipeSite,
+    name: str,
+    colour: str,
+    lines: str = HASHED,
+    code: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Prepare a release; return what was said."""
-    files = {**CODE, "shop_settings.py": SETTINGS + lines, "assets/shop.css": f"a {{ {colour} }}"}
+    files = {
+        **CODE,
+        **code,
+        "shop_settings.py": SETTINGS + lines,
+        "assets/shop.css": f"a {{ {colour} }}",
+    }
     site.take(name, {**files, f"assets/img/{colour}.svg": f"<svg>{colour}</svg>"})
     return site.run("collect_static")
 
@@ -72,6 +86,57 @@ def test_files_are_linked_not_copied_and_everybody_may_read_them(recipe_site: Re
     own = Path(recipe_site.site.release_path, "collected/shop.css")
     assert own.samefile(static(recipe_site) / "shop.css")
     assert static(recipe_site).stat().st_mode & 0o755 == 0o755
+
+
+def test_what_a_release_before_collected_from_the_same_is_copied(recipe_site: RecipeSite) -> None:
+    assert "post-processed" in collect(recipe_site, "r1", "red")
+    for name in ("r2", "r3"):
+        assert "its files were copied" in collect(recipe_site, name, "red")
+        assert hashed(recipe_site, name) == hashed(recipe_site, "r1")
+    first, third = (
+        Path(recipe_site.site.releases_path, name, "collected") for name in ("r1", "r3")
+    )
+    names = {file.relative_to(first) for file in first.rglob("*")}
+    assert names == {file.relative_to(third) for file in third.rglob("*")}
+    # What writes into one of them changes no other release.
+    assert not (first / "shop.css").samefile(third / "shop.css")
+
+
+OWN_BACKEND = """
+from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
+class Own(ManifestStaticFilesStorage):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("colour", "lines", "code"),
+    [
+        ("blue", HASHED, {}),
+        ("red", HASHED + "STATIC_URL = '/other/'\n", {}),
+        ("red", HASHED.replace('Storage"}}', 'Storage", "OPTIONS": {}}}'), {}),
+        ("red", HASHED.replace(BACKEND, "own.Own"), {"own.py": OWN_BACKEND}),
+    ],
+    ids=["file", "setting", "options of the backend", "backend of its own"],
+)
+def test_what_differs_is_collected_anew(
+    recipe_site: RecipeSite, colour: str, lines: str, code: dict[str, str]
+) -> None:
+    for name in ("r1", "r2"):
+        collect(recipe_site, name, "red")
+    for name in ("r3", "r4")[: 2 if code else 1]:
+        assert "post-processed" in collect(recipe_site, name, colour, lines, code)
+
+
+@pytest.mark.parametrize("change", ["write", "remove"])
+def test_what_somebody_changed_in_a_release_is_not_taken_over(
+    recipe_site: RecipeSite, change: str
+) -> None:
+    collect(recipe_site, "r1", "red")
+    changed = Path(recipe_site.site.release_path, "collected/shop.css")
+    changed.write_text("a { pink }") if change == "write" else changed.unlink()
+    assert "post-processed" in collect(recipe_site, "r2", "red")
+    assert Path(recipe_site.site.release_path, "collected/shop.css").read_text() == "a { red }"
 
 
 def test_a_folder_of_the_sites_own_is_left_alone(recipe_site: RecipeSite) -> None:

@@ -3,11 +3,13 @@
 import hashlib
 import io
 import json
+import marshal
 import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
+from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path, PurePosixPath
 
 from django.utils.translation import gettext_noop as _
@@ -184,13 +186,27 @@ def remote_package(folder: str, package: str) -> dict[str, bytes]:
 
 
 def zipped(sources: Mapping[str, bytes]) -> bytes:
-    """Return files as one zip file that Python imports; the same content has the same hash."""
+    """Return files as one zip file that Python imports; the same content has the same hash.
+
+    A Python of this version finds its modules compiled: nothing that is made when a zip file is
+    imported is kept, and to compile them takes longer than what most of them do. Any other version
+    passes over that, and reads their sources.
+    """
+    compiled = {f"{name}c": _compiled(name, content) for name, content in sources.items()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in sorted(sources.items()):
+        for name, content in sorted({**sources, **compiled}.items()):
             # ZipInfo has a fixed date (1980).
             archive.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
+
+
+def _compiled(name: str, source: bytes) -> bytes:
+    """Return a module as a .pyc that is not compared with its source (PEP 552)."""
+    code = compile(source, name, "exec", dont_inherit=True)
+    unchecked = (1).to_bytes(4, "little")
+    # Version 2 has no references, which depend on what else is in this process's memory.
+    return MAGIC_NUMBER + unchecked + source_hash(source) + marshal.dumps(code, 2)
 
 
 def shipped_name(name: str, content: bytes) -> str:

@@ -27,7 +27,10 @@ _MARK = ".made"
 _SUPPOSED = Result(0, json.dumps({"root": "STATIC_ROOT", "has_index": False}), "")
 """What a dry run assumes of the project."""
 
-PARTS["collect_static"] = Part("collectstatic.py")
+PARTS["collect_static"] = Part(
+    "collectstatic.py",
+    lambda site: {"releases": site.releases_path, "release": site.release_path},
+)
 
 
 @recipe(_("Collect static files"), uses=Uses.NEWEST)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -143,7 +144,9 @@ def remove(folder: Folder, facts: dict[str, Any]) -> None:
 
 def put(root: str, name: str, target: str, replace: bool) -> bool:
     """Link a file into a folder; return whether it was put there."""
-    source, path = os.path.realpath(os.path.join(root, name)), os.path.join(target, name)
+    source, path = os.path.join(root, name), os.path.join(target, name)
+    if os.path.islink(source):
+        source = os.path.realpath(source)
     if os.path.lexists(path) and (not replace or os.path.samefile(source, path)):
         return False
     beside = f"{path}.dm-part"
@@ -168,12 +171,19 @@ def put(root: str, name: str, target: str, replace: bool) -> bool:
 def files_in(folder: str) -> Iterator[str]:
     """Yield the paths of the files in a folder, relative to it; links that lead out are none."""
     for path, _folders, names in os.walk(folder):
+        prefix = path[len(folder) + 1 :]
         for name in names:
-            whole = os.path.join(path, name)
-            relative = os.path.relpath(whole, folder)
-            is_own = os.path.isfile(whole) and is_inside(os.path.realpath(whole), folder)
-            if is_own and relative != INDEX:
+            relative = os.path.join(prefix, name)
+            if relative != INDEX and is_own(os.path.join(path, name), folder):
                 yield relative
+
+
+def is_own(path: str, folder: str) -> bool:
+    mode = os.lstat(path).st_mode
+    # Only of a link: to resolve a path asks for each folder on the way, for each of many files.
+    if stat.S_ISLNK(mode):
+        return os.path.isfile(path) and is_inside(os.path.realpath(path), folder)
+    return stat.S_ISREG(mode)
 
 
 def is_inside(path: str, folder: str) -> bool:

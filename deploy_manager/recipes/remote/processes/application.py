@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from importlib import import_module
 from typing import Any
@@ -28,5 +27,7 @@ def load_application(name: str) -> Any:
 
 
 def is_asgi(application: object) -> bool:
+    import inspect  # late: it takes as long to import as the rest of what a deployment runs here
+
     call = getattr(application, "__call__", None)  # noqa: B004  its function, not whether it has one
     return inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import glob
 import json
 import os
-import secrets
 import signal
 import subprocess
 import time
@@ -269,6 +268,8 @@ def make_secret(place: Place) -> None:
     """Make what lets a request past the maintenance page, once for a site."""
     path = os.path.join(place.tools, "bypass")
     if not os.path.exists(path):
+        import secrets  # late: it imports hashlib and random, and is needed once
+
         write(path, secrets.token_urlsafe(32))
 
 

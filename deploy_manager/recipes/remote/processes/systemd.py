@@ -12,7 +12,6 @@ import glob
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -203,6 +202,8 @@ class Systemd:
             )
         if not self.as_root:
             os.makedirs(self.folder, exist_ok=True)
+        import tempfile  # late: it takes long to import, for what few sites need
+
         with tempfile.NamedTemporaryFile("w", suffix=name) as file:
             file.write(text)
             file.flush()

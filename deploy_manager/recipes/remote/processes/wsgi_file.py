@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import site
 import sys
+from typing import TYPE_CHECKING
 
 from .application import find_application, load_application
 from .launch import environment_for
 from .place import Place, find_deployed, write
 from .wanted import Process
-from .wrapped import WSGI
+
+if TYPE_CHECKING:
+    from .wrapped import WSGI
 
 NAME = "site.wsgi"
 TEXT = """\
@@ -38,6 +41,8 @@ def write_wsgi_file(place: Place) -> None:
 
 def application_of(path: str) -> WSGI:
     """Return the application of the release that is current, in its own virtual environment."""
+    from .wrapped import WSGI  # late: a deployment writes the file and serves nothing
+
     place, facts = find_deployed(path)
     os.environ.update(environment_for(Process("web", "wsgi"), place, facts))
     os.chdir(place.code)
