@@ -46,12 +46,21 @@ def as_executed(pid: int, name: str) -> bytes:
     For that moment both read empty: the kernel lays them out only once the old ones are gone.
     """
     for _ in range(EXECUTED_WITHIN):
-        text = read(pid, name)
-        fields = stat_of(pid)
-        if text or len(fields) < 7 or fields[0] == b"Z" or int(fields[6]) & KERNEL_THREAD:
+        if text := read(pid, name):
+            return text
+        if not _may_be_executing(pid, name):
             break
         time.sleep(0.001)
-    return text
+    return read(pid, name)  # it may have become readable since
+
+
+def _may_be_executing(pid: int, name: str) -> bool:
+    fields = stat_of(pid)
+    if len(fields) < 7 or fields[0] == b"Z" or int(fields[6]) & KERNEL_THREAD:
+        return False
+    # Of another account it reads empty however long one looks, and a server has hundreds of them.
+    # One that has words had no variables when it was started.
+    return os.access(f"/proc/{pid}/{name}", os.R_OK) and not read(pid, "cmdline")
 
 
 def parent_of(pid: int) -> int:
