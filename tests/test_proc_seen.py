@@ -1,6 +1,7 @@
 """What /proc says of processes, read by the program that proves a site's processes."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -22,12 +23,12 @@ def test_nobody_waits_for_variables_that_a_process_does_not_have(
     without_variables: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server has hundreds of such processes, and of those that belong to other accounts."""
-    monkeypatch.delattr(seen.time, "sleep")
+    monkeypatch.delattr(time, "sleep")
     assert seen.as_executed(without_variables, "environ") == b""
 
 
 def test_nobody_waits_for_a_process_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(seen.time, "sleep")
+    monkeypatch.delattr(time, "sleep")
     with subprocess.Popen(["true"]) as process:
         process.wait()
     assert seen.as_executed(process.pid, "environ") == b""
