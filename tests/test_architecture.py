@@ -239,8 +239,10 @@ def test_programs_that_read_what_strangers_wrote_are_run_in_few_places() -> None
 LATE = {
     "recipes/installing.py",
     "cli/deployments/command.py",  # what a dry run needs of the hosts
+    "cli/fab/selection.py",  # the same, and what plans an upgrade
     "deployments/foreseeing.py",  # what asks servers and indexes
-    "packages/overrides.py",  # what has uv resolve
+    "deployments/prepare.py",  # what has uv resolve
+    "packages/overrides.py",  # the same
 }
 
 

@@ -50,7 +50,6 @@ from deploy_manager.packages.overrides import check_that_it_fits
 from deploy_manager.packages.pins import pins_in
 from deploy_manager.packages.targets import targets_of
 from deploy_manager.recipes import Uses
-from deploy_manager.requirements.fitting import check_fit
 from deploy_manager.requirements.pins import lock_digest, lock_text
 from deploy_manager.row_checks import (
     check_environment,
@@ -213,6 +212,8 @@ def _refuse_what_does_not_fit(deployment: Deployment, release: Release) -> None:
     # Not the stage's lock: that changes if an upgrade before it is taken back, too.
     if stage.release_before and stage.release_before.lock_id == release.lock_id:
         return
+    from deploy_manager.requirements.fitting import check_fit
+
     environment = deployment.environment
     try:
         check_fit(pins_in(release.lock.text), targets_of(environment), index_of(environment))

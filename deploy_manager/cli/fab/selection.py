@@ -1,7 +1,7 @@
 """The work of a fab command line: the same rows as every source, carried out by this process."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,13 +11,11 @@ from django.db import connections
 from invoke.exceptions import Exit
 
 from deploy_manager.cli.console import make_console
-from deploy_manager.cli.deployments.dry_run import show_dry_run
 from deploy_manager.cli.deployments.find import find_deployment
 from deploy_manager.cli.deployments.following import Follower, Interrupts
 from deploy_manager.cli.deployments.plan import PlanReport, agree_to_part
 from deploy_manager.cli.deployments.watching import show_how_to_retry
 from deploy_manager.cli.exits import FAILED, REFUSED, refusals, refuse
-from deploy_manager.cli.fab.upgrade import Words, upgrade
 from deploy_manager.cli.packages.pins import agree_to_take_back
 from deploy_manager.cli.text import clean
 from deploy_manager.cli.views.base import View
@@ -78,9 +76,21 @@ class Selection:
                 recipe, options = options_to_retry(deployment, arguments)
             _plan_and_run(environment, recipe, options, dry_run, take_back)
 
-    def upgrade(self, words: Words) -> None:
+    def upgrade(
+        self,
+        packages: Sequence[str],
+        reaches: Mapping[str, bool],
+        soak: str,
+        cooldown: str,
+        reason: str,
+        dry_run: bool,
+        take_back: bool,
+    ) -> None:
         """Upgrade packages. Raises Exit like `run`."""
+        from deploy_manager.cli.fab.upgrade import Words, upgrade
+
         environment = self._selected(UPGRADE)
+        words = Words(packages, reaches, soak, cooldown, reason, dry_run, take_back)
         with _exits():
             upgrade(environment, words.read())
 
@@ -114,6 +124,8 @@ def _plan_and_run(
         plan = check_plan(environment, recipe, options)
     view.show(PlanReport(plan, options))
     if dry_run:
+        from deploy_manager.cli.deployments.dry_run import show_dry_run
+
         show_dry_run(environment, recipe, as_planned(plan, options), view)
         return
     agree_to_take_back(plan.to_confirm, view, agreed=take_back)

@@ -17,11 +17,10 @@ from invoke.tasks import Task
 
 from deploy_manager.cli.deployments.options import HELP as OF_DEPLOYMENTS
 from deploy_manager.cli.fab.selection import PROMOTE, RETRY, UPGRADE, Selection
-from deploy_manager.cli.fab.upgrade import Words
 from deploy_manager.cli.inventory.environments import all_environments
 from deploy_manager.cli.text import as_text, clean
-from deploy_manager.cli.upgrades.options import HELP as OF_UPGRADES
-from deploy_manager.cli.upgrades.options import REACH_HELP
+from deploy_manager.cli.upgrades.help import HELP as OF_UPGRADES
+from deploy_manager.cli.upgrades.help import REACH_HELP
 from deploy_manager.deployments.arguments import Arguments
 from deploy_manager.logs import plain
 from deploy_manager.models import Environment
@@ -220,8 +219,7 @@ def _upgrade_task(selection: Selection) -> Task[Any]:
         take_back: bool = False,
     ) -> None:
         reaches = {"security": security, "patch": patch, "minor": minor, "latest": latest}
-        words = Words(package or (), reaches, soak, cooldown, reason, dry_run, take_back)
-        selection.upgrade(words)
+        selection.upgrade(package or (), reaches, soak, cooldown, reason, dry_run, take_back)
 
     return _task(body, UPGRADE, "Upgrade packages", HELP_FOR_UPGRADE)
 

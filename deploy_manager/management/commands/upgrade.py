@@ -10,7 +10,8 @@ from deploy_manager.cli.base import ConsoleCommand, add_project, duration
 from deploy_manager.cli.deployments.following import Interrupts
 from deploy_manager.cli.exits import FAILED, refusals
 from deploy_manager.cli.inventory.environments import find_environment
-from deploy_manager.cli.upgrades.options import HELP, REACH_HELP, plan_for_arguments
+from deploy_manager.cli.upgrades.help import HELP, REACH_HELP
+from deploy_manager.cli.upgrades.options import plan_for_arguments
 from deploy_manager.cli.upgrades.reports import OutcomeReport, show_upgrade_request
 from deploy_manager.cli.upgrades.watching import UpgradeWatcher
 from deploy_manager.models import UpgradeState
