@@ -9,6 +9,7 @@ import sysconfig
 import tempfile
 import zipapp
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,7 @@ from django.utils.translation import gettext_noop as _
 
 from deploy_manager.exceptions import RecipeError
 from deploy_manager.recipes.host import OLDEST_PYTHON
+from deploy_manager.recipes.shipping import compiled_module
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -81,7 +83,8 @@ def _packed_once(
 ) -> Path:
     """Return the file, packing it first if needed. `main` is the code that it runs."""
     versions = " ".join(f"{found.name}=={found.version}" for found in distributions)
-    digest = hashlib.sha256(versions.encode() + main).hexdigest()[:12]
+    made_of = f"{versions} {sys.implementation.cache_tag}"
+    digest = hashlib.sha256(made_of.encode() + main).hexdigest()[:12]
     target = cache / f"{name}-{digest}.pyz"
     cache.mkdir(parents=True, exist_ok=True)
     with target.with_suffix(".lock").open("w") as lock:
@@ -106,6 +109,11 @@ def _pack(distributions: list[importlib.metadata.Distribution], target: Path, ma
             _copy(distribution, code)
         if main:
             (code / "__main__.py").write_bytes(main)
+        # Else each start compiles all of it: nothing is kept of what is imported from a zip file.
+        for module in code.rglob("*.py"):
+            name = module.relative_to(code).as_posix()
+            with suppress(SyntaxError):  # a template, or for another Python
+                module.with_suffix(".pyc").write_bytes(compiled_module(name, module.read_bytes()))
         zipapp.create_archive(code, packed, main=None if main else _MAIN, compressed=True)
         packed.replace(target)
 

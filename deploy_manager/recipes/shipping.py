@@ -192,7 +192,7 @@ def zipped(sources: Mapping[str, bytes]) -> bytes:
     imported is kept, and to compile them takes longer than what most of them do. Any other version
     passes over that, and reads their sources.
     """
-    compiled = {f"{name}c": _compiled(name, content) for name, content in sources.items()}
+    compiled = {f"{name}c": compiled_module(name, content) for name, content in sources.items()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in sorted({**sources, **compiled}.items()):
@@ -201,8 +201,8 @@ def zipped(sources: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _compiled(name: str, source: bytes) -> bytes:
-    """Return a module as a .pyc that is not compared with its source (PEP 552)."""
+def compiled_module(name: str, source: bytes) -> bytes:
+    """Return a module as a .pyc of this Python, which is not compared with its source (PEP 552)."""
     code = compile(source, name, "exec", dont_inherit=True)
     unchecked = (1).to_bytes(4, "little")
     # Version 2 has no references, which depend on what else is in this process's memory.

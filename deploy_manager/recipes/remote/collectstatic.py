@@ -5,8 +5,9 @@ was done, and on the last line as JSON: root (STATIC_ROOT), and has_index (wheth
 up in an index that is kept there).
 
 To hash, compress and index files takes longer than to load the project. If a release before has
-collected exactly these files, by the same settings and packages, what it collected is copied. That
-is known only of backends of Django and WhiteNoise: one of the project's own may do anything.
+collected exactly these files, by the same settings and the same Django, what it collected is
+copied. That is known only of backends of Django and WhiteNoise: one of the project's own may do
+anything.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from importlib import metadata
 from typing import Any
 
 from django.apps import apps
@@ -34,6 +36,9 @@ COLLECTED = ".collected.json"
 """In a release: what was collected there, from what."""
 
 KNOWN_BACKENDS = ("builtins", "django.", "whitenoise.")
+DECISIVE_PACKAGES = ("django", "whitenoise", "brotli", "brotlicffi")
+"""What these backends are made of. Their versions are as pinned: that was compared."""
+
 DECISIVE = ("DEBUG", "FILE_UPLOAD_", "FORCE_SCRIPT_NAME", "STATIC", "WHITENOISE_")
 """Beginnings of the settings that these backends read, beside their own options."""
 
@@ -51,14 +56,19 @@ def inputs_of(given: dict[str, Any], release: str, root: str) -> str:
         return ""
     decisive = [name for name in dir(settings) if name.startswith(DECISIVE)]
     facts = {
-        # Of its own environment: that is named by its pins, and was compared with them.
-        "packages": [sys.version, os.path.realpath(sys.prefix)],
+        "packages": [sys.version, *versions_of(DECISIVE_PACKAGES)],
         "settings": {name: repr(getattr(settings, name)) for name in decisive},
         "backend": repr(getattr(settings, "STORAGES", {}).get("staticfiles")),
         "files": list(found_files()),
     }
     text = json.dumps(facts).replace(release, "RELEASE").replace(given["release"], "RELEASE")
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def versions_of(packages: Sequence[str]) -> Iterator[str]:
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            yield f"{name} {metadata.version(name)}"
 
 
 def found_files() -> Iterator[tuple[str, str]]:
@@ -99,7 +109,9 @@ def copy_from_before(releases: str, inputs: str, root: str) -> bool:
             shutil.copytree(source, beside, symlinks=True)
             if outputs_of(beside) == known["outputs"]:
                 os.replace(beside, root)
-                print(f"The same files, settings and packages as {name}: its files were copied.")
+                print(
+                    f"The same static files and settings as {name}: what it collected was copied."
+                )
                 return True
         shutil.rmtree(beside, ignore_errors=True)
     return False
