@@ -203,7 +203,8 @@ def zipped(sources: Mapping[str, bytes]) -> bytes:
 
 def compiled_module(name: str, source: bytes) -> bytes:
     """Return a module as a .pyc of this Python, which is not compared with its source (PEP 552)."""
-    code = compile(source, name, "exec", dont_inherit=True)
+    # As a Python without options does, whatever those of this one are.
+    code = compile(source, name, "exec", dont_inherit=True, optimize=0)
     unchecked = (1).to_bytes(4, "little")
     # Version 2 has no references, which depend on what else is in this process's memory.
     return MAGIC_NUMBER + unchecked + source_hash(source) + marshal.dumps(code, 2)

@@ -50,6 +50,9 @@ def inputs_of(given: dict[str, Any], release: str, root: str) -> str:
     known = all(kind.__module__.startswith(KNOWN_BACKENDS) for kind in kinds)
     if own_command or not known or not isinstance(staticfiles_storage, StaticFilesStorage):
         return ""
+    index = getattr(staticfiles_storage, "manifest_storage", None)
+    if index not in (None, staticfiles_storage):
+        return ""  # it is kept elsewhere, and would not be copied
     # In a folder of its own only: else what others put there would count as collected.
     is_own = os.path.realpath(staticfiles_storage.location) == root and is_inside(root, release)
     if not is_own or (os.path.isdir(root) and os.listdir(root)):
