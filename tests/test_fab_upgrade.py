@@ -8,7 +8,7 @@ from invoke.exceptions import Exit
 
 from deploy_manager.cli.deployments.following import Interrupts
 from deploy_manager.cli.fab.selection import Selection
-from deploy_manager.cli.fab.upgrade import UpgradeWorker, Words
+from deploy_manager.cli.fab.upgrade import UpgradeWorker
 from deploy_manager.cli.views.json_lines import JsonLines
 from deploy_manager.models import Deployment, Environment, State, Upgrade
 from deploy_manager.upgrades.plan import plan_upgrade
@@ -22,8 +22,14 @@ from tests.upgrades import Site4
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def words(*packages: str, soak: str = "0", dry_run: bool = False, **reaches: bool) -> Words:
-    return Words(packages, reaches, soak, "0", "It is better", dry_run, False)
+def move(
+    selection: Selection,
+    *packages: str,
+    soak: str = "0",
+    dry_run: bool = False,
+    **reaches: bool,
+) -> None:
+    selection.upgrade(packages, reaches, soak, "0", "It is better", dry_run, take_back=False)
 
 
 @pytest.fixture
@@ -37,7 +43,7 @@ def test_it_is_done_here_without_any_worker(
     four: Site4, selection: Selection, capsys: pytest.CaptureFixture[str]
 ) -> None:
     four.index.add("shopkit", "1.1")
-    selection.upgrade(words("shopkit==1.1"))
+    move(selection, "shopkit==1.1")
     assert four.everywhere("shopkit==1.1")
     upgrade = Upgrade.objects.get()
     assert (upgrade.source, upgrade.reason, upgrade.state) == ("fab", "It is better", "succeeded")
@@ -52,21 +58,21 @@ def test_a_failure_brings_everything_back_and_ends_by_1(four: Site4, selection: 
     four.index.add("shopkit", "2.0")
     (four.folder("three") / "ill").touch()
     with pytest.raises(Exit) as failure:
-        selection.upgrade(words("shopkit", latest=True))
+        move(selection, "shopkit", latest=True)
     assert failure.value.code == 1
     assert Upgrade.objects.get().state == "rolled_back"
     assert four.everywhere("shopkit==1.0")
-    selection.upgrade(words(patch=True, minor=False))
+    move(selection, patch=True, minor=False)
     assert four.everywhere("shopkit==1.0.2")
 
 
 def test_a_dry_run_and_nothing_to_do_ask_for_nothing(
     four: Site4, selection: Selection, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    selection.upgrade(words("shopkit"))
+    move(selection, "shopkit")
     four.index.add("shopkit", "1.1")
-    selection.upgrade(words("shopkit", dry_run=True))
-    selection.upgrade(words(security=True))
+    move(selection, "shopkit", dry_run=True)
+    move(selection, security=True)
     printed = capsys.readouterr().out
     assert "shop/production: nothing to do." in printed
     assert "1.1" in printed
@@ -88,7 +94,7 @@ def test_what_has_to_wait_is_begun_when_it_may(
 
     thawing = threading.Thread(target=thaw)
     thawing.start()
-    selection.upgrade(words("shopkit"))
+    move(selection, "shopkit")
     thawing.join()
     assert four.everywhere("shopkit==1.1")
     printed = capsys.readouterr().out
