@@ -11,7 +11,8 @@ from pytest_django import Settings
 from deploy_manager import dispatch
 from deploy_manager.deployments.run import run
 from deploy_manager.models import AuditedVersion, IndexedPackage, InstalledPackage, Placement
-from deploy_manager.packages.gathering import Gatherers, gather
+from deploy_manager.packages.gatherers import Gatherers
+from deploy_manager.packages.gathering import gather
 from tests.inventory import Inventory
 from tests.parts.index import Index
 from tests.parts.installed import Machine, Site, make_release

@@ -16,7 +16,8 @@ from deploy_manager.models import Deployment, Environment, Problem, Shard, State
 from deploy_manager.models.problems import ProblemQuerySet
 from deploy_manager.packages import gathering
 from deploy_manager.packages import resolutions as resolving
-from deploy_manager.packages.gathering import Gatherers, gather
+from deploy_manager.packages.gatherers import Gatherers
+from deploy_manager.packages.gathering import gather
 from deploy_manager.upgrades import handing_back, policies, stage_deployments
 from tests.loop import Pair
 
